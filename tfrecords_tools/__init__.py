@@ -1,0 +1,1 @@
+"""Tools that build and inspect TFRecords of segmentation data sets."""
