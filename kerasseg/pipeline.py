@@ -1,0 +1,244 @@
+"""Records to batches: read at random, decoded, augmented in one warp, batched.
+
+The order and the augmentation of a picture are functions of (seed, epoch, position)
+alone, so that a run starts again at any step without a state of its own, and skips
+before anything is read.
+"""
+
+import contextlib
+import os
+import threading
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from kerasseg import augment, records
+from kerasseg.datasets import IGNORE_LABEL
+
+
+class PictureReader:
+    """Reads one picture of a split by its number, with its label checked.
+
+    Args:
+        split: An open `records.Split`.
+        skip_bad: How many damaged records may be replaced by a picture whose pixels
+            are all ignored, so that the order of the others stays.
+
+    Attributes:
+        error: What stopped the reading first, or None; see `errors_named`.
+        bad: Messages of the records replaced so far.
+    """
+
+    def __init__(self, split, *, skip_bad=0):
+        self.split = split
+        self.skip_bad = skip_bad
+        self.error: Exception | None = None
+        self.bad: dict[int, str] = {}
+        self._lock = threading.Lock()
+        cv2.setNumThreads(0)  # One picture a thread: tf.data supplies the threads.
+
+    def read(self, index):
+        """Returns uint8 image `[height, width, 3]`, uint8 label, and the name.
+
+        Raises:
+            ValueError: The record is damaged, or a label is out of range. The message
+                names shard, record and picture.
+        """
+        index = int(index)
+        try:
+            return self._read(index)
+        except (ValueError, OSError) as error:
+            with self._lock:
+                self.bad[index] = str(error)
+                if len(self.bad) <= self.skip_bad:
+                    return _nothing()
+                self.error = self.error or error
+            raise
+
+    def _read(self, index):
+        where = self.split.locate(index)
+        serialized = self.split.read(index)
+        try:
+            example = records.parse_example(serialized)
+            image = records.decode_image(example["image"])
+            if example["label"] is None:
+                raise ValueError("it holds no label")
+            label = records.decode_label(example["label"])
+        except ValueError as error:
+            raise records.RecordError(f"{where}: {error}") from error
+        name = example["name"]
+        if label.shape != image.shape[:2]:
+            raise records.RecordError(
+                f"{where}, picture {name}: the label is {label.shape[1]}x"
+                f"{label.shape[0]}, the picture {image.shape[1]}x{image.shape[0]}."
+            )
+        check_label(label, self.split.spec.num_classes, f"{where}, picture {name}")
+        return image, label, name
+
+    @contextlib.contextmanager
+    def errors_named(self):
+        """Turns TensorFlow's error of a failed reading into the reader's own."""
+        try:
+            yield
+        except tf.errors.OpError:
+            if self.error is not None:
+                raise self.error from None
+            raise
+
+
+def _nothing():
+    """A picture of which every pixel is ignored."""
+    image = np.full((1, 1, 3), augment.PADDING_COLOR, np.uint8)
+    return image, np.full((1, 1), IGNORE_LABEL, np.uint8), ""
+
+
+def check_label(label, num_classes, where) -> None:
+    """Raises ValueError that lists the labels out of range, with their pixels."""
+    counts = np.bincount(label.ravel(), minlength=256)
+    wrong = [int(k) for k in np.flatnonzero(counts[:IGNORE_LABEL]) if k >= num_classes]
+    if wrong:
+        listed = ", ".join(f"{k} ({counts[k]} pixels)" for k in wrong)
+        raise records.RecordError(
+            f"{where}: labels out of range: {listed}. Labels are 0 to "
+            f"{num_classes - 1}, or {IGNORE_LABEL} for ignored pixels. Is --dataset "
+            f"the one that the records were built for?"
+        )
+
+
+def repeated(split, class_names, times) -> np.ndarray:
+    """Lists the records of a split, those that show hard classes several times.
+
+    Args:
+        split: An open `records.Split`.
+        class_names: Names of the classes that count as hard.
+        times: How often a picture with one of them occurs, at least 1.
+
+    Returns:
+        int64 record numbers.
+
+    Raises:
+        ValueError: A name that the data set does not know, or `times` below 1.
+
+    Source: the bootstrapping of https://arxiv.org/abs/1706.05587, section 4.3.
+    """
+    known = split.spec.class_names
+    unknown = [name for name in class_names if name not in known]
+    if unknown or times < 1:
+        raise ValueError(
+            f"Cannot repeat {list(class_names)} {times} times: unknown are {unknown}; "
+            f"a number of at least 1 and names of {list(known)} are wanted."
+        )
+    wanted = [known.index(name) for name in class_names]
+    reader = PictureReader(split)
+    hard = [np.isin(wanted, reader.read(i)[1]).any() for i in range(len(split))]
+    return np.repeat(np.arange(len(split)), np.where(hard, times, 1))
+
+
+def training_dataset(
+    reader: PictureReader,
+    augmentation: augment.Augmentation,
+    *,
+    batch_size,
+    seed,
+    start=0,
+    order=None,
+) -> tf.data.Dataset:
+    """Reads endlessly, in a new order each epoch.
+
+    Args:
+        reader: Of the split.
+        augmentation: What happens to the pictures.
+        batch_size: Pictures.
+        seed: Start of order and augmentation.
+        start: Position of the first picture: how many were read before.
+        order: Record numbers of one epoch; None for each record once.
+
+    Returns:
+        Dataset of dicts: "image" uint8 `[batch, height, width, 3]`, "label" uint8
+        `[batch, height, width]`, "name" string `[batch]`.
+    """
+    numbers = np.arange(len(reader.split)) if order is None else np.asarray(order)
+    numbers = tf.constant(numbers, tf.int64)
+    count = numbers.shape[0]
+    if count == 0:
+        raise ValueError(f"The split '{reader.split.name}' holds no record.")
+
+    def load(position, index):
+        rng = np.random.default_rng((seed, int(position)))
+        image, label, name = reader.read(index)
+        image, label = augment.augment(image, label, augmentation, rng)
+        return image, label, name
+
+    def load_position(position):
+        epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // count])
+        place = tf.random.experimental.index_shuffle(
+            position % count, epoch_seed, count - 1
+        )
+        image, label, name = tf.numpy_function(
+            load,
+            [position, numbers[place]],
+            [tf.uint8, tf.uint8, tf.string],
+            stateful=False,
+        )
+        height, width = augmentation.crop_size
+        return {
+            "image": tf.ensure_shape(image, [height, width, 3]),
+            "label": tf.ensure_shape(label, [height, width]),
+            "name": tf.ensure_shape(name, []),
+        }
+
+    dataset = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
+    dataset = dataset.map(load_position, num_parallel_calls=os.cpu_count())
+    return dataset.batch(batch_size, drop_remainder=True).prefetch(2)
+
+
+def evaluation_dataset(
+    reader: PictureReader, *, batch_size=1, limit=None
+) -> tf.data.Dataset:
+    """Reads each picture once, unscaled, batched with pictures of its size only.
+
+    Args:
+        reader: Of the split.
+        batch_size: Pictures at most.
+        limit: Pictures in all; None for the whole split.
+
+    Returns:
+        Dataset of dicts as of `training_dataset`; the size changes between batches.
+    """
+    batches = equal_size_batches(reader.split.sizes[:limit], batch_size)
+
+    def load(indices):
+        images, labels, names = zip(*map(reader.read, indices), strict=True)
+        return np.stack(images), np.stack(labels), np.array(names, object)
+
+    def load_batch(indices):
+        image, label, name = tf.numpy_function(
+            load, [indices], [tf.uint8, tf.uint8, tf.string], stateful=False
+        )
+        return {
+            "image": tf.ensure_shape(image, [None, None, None, 3]),
+            "label": tf.ensure_shape(label, [None, None, None]),
+            "name": tf.ensure_shape(name, [None]),
+        }
+
+    ragged = tf.ragged.constant(batches, tf.int64, ragged_rank=1)
+    dataset = tf.data.Dataset.from_tensor_slices(ragged)
+    return dataset.map(load_batch, num_parallel_calls=2).prefetch(2)
+
+
+def equal_size_batches(sizes, batch_size) -> list[list[int]]:
+    """Groups record numbers by picture size, in batches of at most `batch_size`.
+
+    Args:
+        sizes: Heights and widths, `[records, 2]`.
+        batch_size: Pictures.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, size in enumerate(np.asarray(sizes).tolist()):
+        groups.setdefault(tuple(size), []).append(index)
+    return [
+        group[start : start + batch_size]
+        for group in groups.values()
+        for start in range(0, len(group), batch_size)
+    ]

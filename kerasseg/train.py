@@ -1,0 +1,111 @@
+r"""Trains a segmentation network; started again with the same flags it goes on.
+
+python -m kerasseg.train --flagfile=experiments/camvid/NAME.flags \
+    --records_dir=DIR --workdir=DIR
+"""
+
+import os
+import sys
+
+from absl import flags
+
+from kerasseg import common_flags, distribution, images, models, training
+
+_TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "Split to train on.")
+_EVAL_SPLIT = flags.DEFINE_string("eval_split", "val", "Split of the validations.")
+_INITIAL_CHECKPOINT = flags.DEFINE_string(
+    "initial_checkpoint",
+    None,
+    "Workdir or .keras file whose weights the run starts from; heads of another "
+    "number of classes are left out and named.",
+)
+_STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    "auto",
+    ["auto", "one", "mirrored"],
+    "Devices: one, mirrored over all GPUs, or auto: mirrored where there are several.",
+)
+common_flags.define_fields(training.Recipe)
+common_flags.define_fields(training.AugmentationFlags)
+
+# A run may go on with other values of these.
+_MAY_CHANGE = ("records_dir", "workdir", "strategy", "traceback")
+
+
+def main(argv):
+    """Turns flags into plain arguments, and nothing more."""
+    del argv
+    common_flags.required(
+        model=common_flags.MODEL.value,
+        records_dir=common_flags.RECORDS_DIR.value,
+        workdir=common_flags.WORKDIR.value,
+    )
+    recipe = common_flags.read_fields(training.Recipe)
+    pictures = common_flags.read_fields(training.AugmentationFlags)
+    crop_size = common_flags.crop_size(pictures.train_crop_size)
+    workdir = common_flags.WORKDIR.value
+    network = training.Network(
+        name=common_flags.MODEL.value,
+        options=common_flags.model_options(
+            models.facts(common_flags.MODEL.value).builder,
+            common_flags.MODEL_OPTION.value,
+        ),
+        initial_checkpoint=_INITIAL_CHECKPOINT.value,
+    )
+    data = training.Data(
+        records_dir=common_flags.RECORDS_DIR.value,
+        train_split=_TRAIN_SPLIT.value,
+        eval_split=_EVAL_SPLIT.value,
+        dataset=common_flags.DATASET.value,
+    )
+    keep_flags(workdir)
+    try:
+        facts = training.train(
+            network,
+            data,
+            recipe,
+            pictures.augmentation(crop_size),
+            workdir=workdir,
+            seed=common_flags.SEED.value,
+            strategy=distribution.strategy(_STRATEGY.value),
+        )
+    except training.Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        sys.exit(interrupted.status)
+    print(
+        f"Best model: mean IoU {facts['scores']['mean_iou']:.4f} at step "
+        f"{facts['step']}, in {os.path.join(workdir, 'best')}."
+    )
+
+
+def keep_flags(workdir) -> None:
+    """Writes flags.txt into the workdir, or compares with what is there.
+
+    Raises:
+        ValueError: The run in the workdir had other flags.
+    """
+    path = os.path.join(workdir, "flags.txt")
+    lines = common_flags.as_flagfile()
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            before = file.read().splitlines()
+        prefixes = tuple(f"--{name}" for name in _MAY_CHANGE)
+        changed = [
+            line
+            for line in sorted(set(lines) ^ set(before))
+            if not line.startswith(prefixes)
+        ]
+        if changed:
+            was = [line for line in changed if line in before]
+            now = [line for line in changed if line in lines]
+            raise ValueError(
+                f"{workdir} holds a run with other flags: {' '.join(was) or 'none'} "
+                f"there, {' '.join(now) or 'none'} here. Give the same flags to go "
+                f"on, or another --workdir to start anew."
+            )
+    os.makedirs(workdir, exist_ok=True)
+    images.write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+if __name__ == "__main__":
+    common_flags.run(main)

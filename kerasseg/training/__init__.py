@@ -1,0 +1,90 @@
+"""Trains a network: the one place where model, data and loss meet."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from kerasseg import pipeline, records
+from kerasseg.training.recipe import AugmentationFlags, Recipe
+from kerasseg.training.run import Interrupted, Run
+
+__all__ = ["AugmentationFlags", "Data", "Interrupted", "Network", "Recipe", "train"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network:
+    """What is trained.
+
+    Attributes:
+        name: Architecture, see `models.list_models`.
+        options: Of its builder.
+        initial_checkpoint: A workdir or `.keras` file whose weights it starts from.
+    """
+
+    name: str
+    options: dict = dataclasses.field(default_factory=dict)
+    initial_checkpoint: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """What it is trained and scored on.
+
+    Attributes:
+        records_dir: Folder of TFRecords.
+        train_split: Split to train on.
+        eval_split: Split of the validations.
+        dataset: Name of the data set, where the records hold no dataset.json.
+    """
+
+    records_dir: str
+    train_split: str = "train"
+    eval_split: str = "val"
+    dataset: str | None = None
+
+    def reader(self, split, skip_bad=0) -> pipeline.PictureReader:
+        """Opens a split; see `records.open_split` for what it raises."""
+        opened = records.open_split(self.records_dir, split, dataset=self.dataset)
+        return pipeline.PictureReader(opened, skip_bad=skip_bad)
+
+
+def train(
+    network: Network,
+    data: Data,
+    recipe: Recipe,
+    augmentation,
+    *,
+    workdir,
+    seed=1,
+    strategy=None,
+) -> dict:
+    """Trains until the recipe's last step, or goes on where the workdir ends.
+
+    Args:
+        network: What is trained.
+        data: On what.
+        recipe: How.
+        augmentation: `augment.Augmentation` of the training pictures.
+        workdir: Folder of the run; see `checkpoints`.
+        seed: Start of weights, order and augmentation.
+        strategy: `tf.distribute.Strategy`; None for one device.
+
+    Returns:
+        Facts of the best model; see `checkpoints.read_best_facts`.
+
+    Raises:
+        ValueError: The data are damaged, the options do not fit, or the loss is no
+            finite number; no checkpoint holds what such a loss would make of the
+            weights.
+        Interrupted: SIGINT or SIGTERM came; the run can be resumed.
+    """
+    run = Run(network, data, recipe, augmentation, workdir, seed, strategy)
+    previous = keras.config.dtype_policy()
+    if recipe.mixed_precision != "none":
+        keras.config.set_dtype_policy(f"mixed_{recipe.mixed_precision}")
+    try:
+        run.build()
+        return run.loop()
+    finally:
+        keras.config.set_dtype_policy(previous)

@@ -1,0 +1,194 @@
+"""One step function for every strategy: gradients, their check, the update."""
+
+import keras
+import tensorflow as tf
+
+from kerasseg import losses
+
+_LARGEST_SCALE = 2.0**15  # Of a float16 loss.
+_GROWTH_STEPS = 2000  # Steps without an overflow before the scale doubles.
+
+
+class TrainingStep:
+    """Updates a model by one global batch.
+
+    The loss is a sum over the valid pixels of the global batch divided by their
+    number, so that a replica with many ignored pixels does not weigh more. An update
+    happens only where loss and gradients are finite.
+
+    Args:
+        strategy: A `tf.distribute.Strategy`.
+        model: The network, made in the strategy's scope.
+        optimizer: `optimizers.GroupedOptimizer`, made there too.
+        recipe: See `recipe.Recipe`.
+        class_weights: One number a class, or None.
+        ema_model: Copy of the model that holds the moving average, or None.
+
+    Attributes:
+        variables: The state that a checkpoint must hold besides model and optimizer.
+    """
+
+    def __init__(
+        self, strategy, model, optimizer, recipe, *, class_weights=None, ema_model=None
+    ):
+        self._strategy = strategy
+        self._model = model
+        self._optimizer = optimizer
+        self._recipe = recipe
+        self._ema_model = ema_model
+        self._loss = _loss_function(recipe, class_weights)
+        scaled = recipe.mixed_precision == "float16"
+        with strategy.scope():
+            self._scale = tf.Variable(
+                _LARGEST_SCALE if scaled else 1.0, trainable=False, dtype=tf.float32
+            )
+            self._good_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self._scaled = scaled
+        self.variables = {"loss_scale": self._scale, "good_steps": self._good_steps}
+
+    @tf.function(reduce_retracing=True)
+    def __call__(self, batch, step):
+        """Runs one step.
+
+        Args:
+            batch: Dict of "image" and "label", per replica.
+            step: int64 scalar, the number of updates before this one.
+
+        Returns:
+            The loss before the update, and whether the update was made. A finite loss
+            without an update is an overflow of float16 gradients.
+        """
+        loss, good, gradients = self._strategy.run(
+            self._gradients, (batch["image"], batch["label"])
+        )
+        local = self._strategy.experimental_local_results
+        loss, good = local(loss)[0], local(good)[0]
+        tf.cond(
+            good,
+            lambda: self._strategy.run(self._update, (gradients, step)),
+            lambda: None,
+        )
+        if self._scaled:
+            self._adapt_scale(good)
+        return loss, good
+
+    def _gradients(self, images, labels):
+        """Returns loss, whether all is finite, and this replica's gradients."""
+        replica = tf.distribute.get_replica_context()
+        variables = [v.value for v in self._optimizer.trainable_variables]
+        parts = self._recipe.accumulation_steps
+        total, count = 0.0, 0.0
+        gradients = [tf.zeros_like(v) for v in variables] if parts > 1 else None
+        for image, label in zip(
+            tf.split(images, parts), tf.split(labels, parts), strict=True
+        ):
+            with tf.GradientTape() as tape:
+                outputs = self._model(image, training=True)
+                part_total, part_count = self._total(outputs, label, replica)
+                scaled = part_total * self._scale
+            new = tape.gradient(scaled, variables)
+            gradients = (
+                [a + b for a, b in zip(gradients, new, strict=True)]
+                if gradients is not None
+                else new
+            )
+            total, count = total + part_total, count + part_count
+        total, count = replica.all_reduce("sum", [total, count])
+        count = tf.maximum(count, 1.0)
+        gradients = [g / (count * self._scale) for g in gradients]
+        gradients = self._decay_and_clip(gradients, variables, replica)
+        wrong = tf.add_n(
+            [tf.cast(~tf.reduce_all(tf.math.is_finite(g)), tf.int32) for g in gradients]
+        )
+        wrong = replica.all_reduce("sum", wrong)
+        loss = total / count
+        return loss, tf.math.is_finite(loss) & (wrong == 0), gradients
+
+    def _total(self, outputs, label, replica):
+        """Sums the losses of all heads; auxiliary ones count as pixels of the main."""
+        if not isinstance(outputs, dict):
+            return self._loss(label, outputs)
+        total, count = self._loss(label, outputs["logits"])
+        for name, logits in outputs.items():
+            if name == "logits":
+                continue
+            small = _resize_label(label, tf.shape(logits)[1:3])
+            aux_total, aux_count = self._loss(small, logits)
+            counts = replica.all_reduce("sum", [count, aux_count])
+            share = counts[0] / tf.maximum(counts[1], 1.0)
+            total += self._recipe.aux_loss_weight * aux_total * share
+        return total, count
+
+    def _decay_and_clip(self, gradients, variables, replica):
+        """Adds sgd's weight decay and bounds the norm; gradients stay per replica."""
+        replicas = self._strategy.num_replicas_in_sync
+        gradients = [
+            g + (decay / replicas) * v if decay else g
+            for g, v, decay in zip(
+                gradients, variables, self._optimizer.decayed, strict=True
+            )
+        ]
+        if self._recipe.gradient_clip_norm:
+            if replicas > 1:  # The norm is that of the sum; Keras sums once more.
+                gradients = replica.all_reduce("sum", gradients)
+            gradients, _ = tf.clip_by_global_norm(
+                gradients, self._recipe.gradient_clip_norm
+            )
+            if replicas > 1:
+                gradients = [g / replicas for g in gradients]
+        return gradients
+
+    def _update(self, gradients, step):
+        self._optimizer.apply(gradients)
+        if self._ema_model is None:
+            return
+        step = tf.cast(step, tf.float32)
+        decay = tf.minimum(self._recipe.ema_decay, (1.0 + step) / (10.0 + step))
+        for average, weight in zip(
+            self._ema_model.weights, self._model.weights, strict=True
+        ):
+            if not average.dtype.startswith("float"):
+                average.assign(weight)
+                continue
+            average.assign(decay * average.value + (1.0 - decay) * weight.value)
+
+    def _adapt_scale(self, good):
+        """Halves the loss scale on an overflow, doubles it after a quiet time."""
+        quiet = tf.where(good, self._good_steps + 1, 0)
+        grow = quiet >= _GROWTH_STEPS
+        scale = tf.where(good, tf.where(grow, 2.0, 1.0), 0.5) * self._scale
+        self._scale.assign(tf.clip_by_value(scale, 1.0, _LARGEST_SCALE))
+        self._good_steps.assign(tf.where(grow, tf.zeros_like(quiet), quiet))
+
+
+def _loss_function(recipe, class_weights):
+    function = losses.get(recipe.loss)
+    options = {
+        "class_weights": class_weights,
+        "label_smoothing": recipe.label_smoothing,
+    }
+    if recipe.loss == "hard_pixel_crossentropy":
+        options["keep"] = recipe.hard_pixel_fraction
+    return lambda label, logits: function(label, logits, **options)
+
+
+def _resize_label(label, size):
+    """Nearest neighbour, the only way that labels are resized."""
+    resized = tf.image.resize(label[..., None], size, method="nearest")
+    return resized[..., 0]
+
+
+def prepare_batch_norm(model, recipe, replicas) -> None:
+    """Sets batch norm as the run wants it: frozen, its decay, synchronised.
+
+    Args:
+        model: The network.
+        recipe: See `recipe.Recipe`.
+        replicas: Devices; statistics are taken over the batches of all of them.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = recipe.fine_tune_batch_norm
+            layer.synchronized = replicas > 1
+            if recipe.batch_norm_decay is not None:
+                layer.momentum = recipe.batch_norm_decay
