@@ -3,7 +3,6 @@
 import dataclasses
 
 import keras
-import tensorflow as tf
 
 from kerasseg import pipeline, records
 from kerasseg.training.recipe import AugmentationFlags, Recipe

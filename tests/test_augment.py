@@ -1,0 +1,180 @@
+"""The fused warp: alignment of image and label, scales, flips, borders."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasseg import augment
+
+SIDES = st.integers(1, 90)
+SCALES = st.floats(0.5, 2.0)
+
+
+def coordinates(height, width):
+    """An image that says where each pixel is: x in red, y in green; a label alike."""
+    y, x = np.mgrid[:height, :width].astype(np.uint8)
+    return np.stack([x, y, np.full_like(x, 7)], axis=-1), x
+
+
+def whole(height, width, **options):
+    """An augmentation that keeps the picture as it is, but for `options`."""
+    settings = {"min_scale_factor": 1.0, "max_scale_factor": 1.0, "flip": False}
+    return augment.Augmentation(crop_size=(height, width), **{**settings, **options})
+
+
+def test_no_change_is_no_change():
+    image, label = coordinates(5, 9)
+    warped, warped_label = augment.augment(
+        image, label, whole(5, 9), np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(warped, image)
+    np.testing.assert_array_equal(warped_label, label)
+
+
+def test_mirror_swaps_left_and_right():
+    image, label = coordinates(4, 6)
+    matrix = augment.crop_matrix((4, 6), 1.0, (0, 0), mirrored=True)
+    warped, warped_label = augment.warp(image, label, matrix, (4, 6))
+    np.testing.assert_array_equal(warped, image[:, ::-1])
+    np.testing.assert_array_equal(warped_label, label[:, ::-1])
+
+
+def test_double_scale_is_half_pixel_bilinear():
+    # Two pixels 0 and 100 at twice the size: their centres lie at 1 and 3 of 4, so the
+    # four new centres 0.5, 1.5, 2.5, 3.5 read 0 mixed with the border, 25, 75, ...
+    image = np.array([[[0] * 3, [100] * 3]], np.uint8)
+    matrix = augment.crop_matrix((2, 4), 2.0, (0, 0))
+    warped, label = augment.warp(image, np.array([[3, 4]], np.uint8), matrix, (2, 4))
+    assert matrix.tolist() == [[0.5, 0.0, -0.25], [0.0, 0.5, -0.25]]
+    # Rows read 0.25 of the border above or below: (124 + 3 * 25) / 4 is 49.75.
+    assert abs(int(warped[0, 1, 0]) - 49.75) <= 1
+    assert abs(int(warped[0, 2, 0]) - (124 + 3 * 75) / 4) <= 1
+    assert label.tolist() == [[3, 3, 4, 4]] * 2
+
+
+def test_padding_is_the_mean_colour_and_the_ignore_label():
+    image, label = coordinates(2, 2)
+    matrix = augment.crop_matrix((4, 4), 1.0, (-1, -1))
+    warped, warped_label = augment.warp(image, label, matrix, (4, 4))
+    assert warped[0, 0].tolist() == [124, 116, 104]
+    assert warped_label[0].tolist() == [255] * 4
+    np.testing.assert_array_equal(warped[1:3, 1:3], image)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    height=SIDES,
+    width=SIDES,
+    crop=st.tuples(SIDES, SIDES),
+    seed=st.integers(0, 10**6),
+    rotation=st.sampled_from([0.0, 10.0]),
+)
+def test_no_label_appears_that_was_not_there(height, width, crop, seed, rotation):
+    rng = np.random.default_rng(seed)
+    label = rng.choice([1, 5, 200], (height, width)).astype(np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
+    wild = augment.Augmentation(crop_size=crop, rotation=rotation)
+    warped, warped_label = augment.augment(image, label, wild, rng)
+    assert warped.shape == (*crop, 3) and warped_label.shape == crop
+    assert set(np.unique(warped_label)) <= set(np.unique(label)) | {255}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    height=st.integers(20, 200),
+    width=st.integers(20, 200),
+    seed=st.integers(0, 10**6),
+    rotation=st.sampled_from([0.0, 15.0]),
+)
+def test_image_and_label_stay_aligned_to_half_a_pixel(height, width, seed, rotation):
+    image, label = coordinates(height, width)
+    wild = augment.Augmentation(crop_size=(65, 70), rotation=rotation)
+    warped, warped_label = augment.augment(
+        image, label, wild, np.random.default_rng(seed)
+    )
+    # Inside, red is x interpolated and the label is the x of the nearest pixel; one
+    # more for the rounding of both. Where the border's colour (blue) came in: no.
+    inside = (warped[..., 2] == 7) & (warped_label != 255)
+    apart = np.abs(warped[..., 0].astype(int) - warped_label)[inside]
+    assert apart.size == 0 or apart.max() <= 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(scale=SCALES, mirrored=st.booleans(), seed=st.integers(0, 10**6))
+def test_scale_and_mirror_are_what_was_asked(scale, mirrored, seed):
+    rng = np.random.default_rng(seed)
+    offset = rng.integers(-20, 20, 2)
+    matrix = augment.crop_matrix((40, 60), scale, offset, mirrored=mirrored)
+    # Continuous coordinates: a crop's x of X (or 60 - X mirrored), plus the offset,
+    # over the scale.
+    for x, y in [(0.0, 0.0), (60.0, 40.0), (12.5, 7.25)]:
+        source = matrix @ [x - 0.5, y - 0.5, 1] + 0.5
+        straight = 60 - x if mirrored else x
+        wanted = [(straight + offset[1]) / scale, (y + offset[0]) / scale]
+        np.testing.assert_allclose(source, wanted, atol=1e-9)
+
+
+def test_scales_cover_what_was_asked():
+    rng = np.random.default_rng(0)
+    wild = augment.Augmentation(crop_size=(10, 10), flip=False)
+    scales = [1 / augment.sample_matrix(wild, 50, 50, rng)[0, 0] for _ in range(500)]
+    assert 0.5 <= min(scales) < 0.52 and 1.98 < max(scales) <= 2.0
+
+
+def test_offsets_cover_the_whole_slack():
+    assert {augment._offset(2, c / 10) for c in range(10)} == {0, 1, 2}
+    assert {augment._offset(-2, c / 10) for c in range(10)} == {-2, -1, 0}
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        ((375, 500), 256 / 375),  # 256 x 341.3 would be too long: 336 / 500.
+        ((256, 256), 1.0),
+        ((100, 400), 336 / 400),
+    ],
+)
+def test_pictures_are_brought_to_one_size(size, wanted):
+    factor = augment.resize_factor(*size, 256, 336)
+    assert factor == pytest.approx(min(wanted, 336 / max(size)))
+
+
+def test_colours_change_within_their_bounds():
+    image = np.full((2, 2, 3), 100, np.uint8)
+    brighter = whole(2, 2, brightness=0.1)
+    values = {
+        int(augment.change_colors(image, brighter, np.random.default_rng(i))[0, 0, 0])
+        for i in range(200)
+    }
+    assert 100 - 26 <= min(values) < 85 and 115 < max(values) <= 100 + 26
+    grey = augment.change_colors(
+        np.array([[[200, 100, 50]]], np.uint8),
+        whole(1, 1, saturation=1.0),
+        np.random.default_rng(3),
+    )
+    assert grey.dtype == np.uint8
+
+
+def test_one_picture_gives_one_picture_for_one_seed():
+    image, label = coordinates(40, 40)
+    wild = augment.Augmentation(crop_size=(30, 30), brightness=0.2, saturation=0.2)
+    first, again, other = (
+        augment.augment(image, label, wild, np.random.default_rng(seed))
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], other[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop_size": (0, 5)}, r"crop_size .* got \(0, 5\)"),
+        ({"min_scale_factor": 3.0}, "min_scale_factor <= max_scale_factor.* 3.0"),
+        ({"contrast": 2.0}, r"contrast must lie in \[0, 1\], got 2.0"),
+    ],
+)
+def test_impossible_augmentations_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        augment.Augmentation(**options)

@@ -1,0 +1,177 @@
+"""Records to batches: order, resume, checks, sizes."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from kerasseg import augment, pipeline, records
+from tests import tiny
+
+CROP = augment.Augmentation(crop_size=(33, 37))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write_records(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture
+def reader(folder):
+    return pipeline.PictureReader(records.open_split(folder, "train"))
+
+
+def take(reader, batches, **options):
+    settings = {"batch_size": 4, "seed": 1, **options}
+    dataset = pipeline.training_dataset(reader, CROP, **settings)
+    return list(itertools.islice(dataset.as_numpy_iterator(), batches))
+
+
+def names(batches):
+    return [name.decode() for batch in batches for name in batch["name"]]
+
+
+def test_batches_are_uint8_crops(reader):
+    (batch,) = take(reader, 1)
+    assert batch["image"].shape == (4, 33, 37, 3)
+    assert batch["label"].shape == (4, 33, 37)
+    assert batch["image"].dtype == batch["label"].dtype == np.uint8
+
+
+def test_an_epoch_shows_each_picture_once_and_the_next_in_another_order(reader):
+    read = names(take(reader, 6))  # 12 pictures: 3 batches of 4 are an epoch.
+    assert (
+        sorted(read[:12])
+        == sorted(read[12:])
+        == sorted(f"train{i}.png" for i in range(12))
+    )
+    assert read[:12] != read[12:]
+
+
+def test_order_and_augmentation_depend_on_the_seed_alone(reader):
+    first, again, other = take(reader, 3), take(reader, 3), take(reader, 3, seed=2)
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one["image"], two["image"])
+    assert names(first) != names(other)
+
+
+@pytest.mark.parametrize("batches", [1, 2, 4])
+def test_a_resumed_run_reads_on_as_if_never_stopped(reader, batches):
+    whole = take(reader, 6)
+    resumed = take(reader, 6 - batches, start=batches * 4)
+    for one, two in zip(whole[batches:], resumed, strict=True):
+        assert one["name"].tolist() == two["name"].tolist()
+        np.testing.assert_array_equal(one["image"], two["image"])
+        np.testing.assert_array_equal(one["label"], two["label"])
+
+
+def test_another_batch_size_reads_the_same_pictures_in_the_same_order(reader):
+    assert names(take(reader, 6, batch_size=2)) == names(take(reader, 3))
+
+
+def test_a_resumed_run_reads_nothing_of_what_it_skips(reader, monkeypatch):
+    seen = []
+    read = reader.split.read
+    monkeypatch.setattr(reader.split, "read", lambda i: seen.append(i) or read(i))
+    take(reader, 1, start=10_000_000)
+    assert len(seen) < 40  # One batch and what is read ahead.
+
+
+def test_pictures_with_hard_classes_are_repeated(tmp_path):
+    spec, image = tiny.SPEC, np.zeros((8, 8, 3), np.uint8)
+    labels = [np.full((8, 8), k, np.uint8) for k in (0, 1, 2, 1)]
+    shard = records.write_shard(
+        tmp_path / records.shard_name("train", 0, 1),
+        [tiny.example(image, label, f"{i}") for i, label in enumerate(labels)],
+    )
+    records.write_info(tmp_path, records.DatasetInfo(spec, {"train": [shard]}))
+    split = records.open_split(tmp_path, "train")
+    order = pipeline.repeated(split, ["middle"], 3)
+    assert order.tolist() == [0, 1, 1, 1, 2, 3, 3, 3]
+    with pytest.raises(ValueError, match=r"unknown are \['bicycle'\].*left"):
+        pipeline.repeated(split, ["bicycle"], 3)
+    with pytest.raises(ValueError, match="0 times.*at least 1"):
+        pipeline.repeated(split, ["middle"], 0)
+
+
+def test_evaluation_reads_each_picture_once_unscaled(folder):
+    reader = pipeline.PictureReader(records.open_split(folder, "val"))
+    batches = list(pipeline.evaluation_dataset(reader, batch_size=2))
+    assert [len(batch["name"]) for batch in batches] == [2, 2, 1]
+    read = {
+        name.decode(): image
+        for batch in batches
+        for name, image in zip(
+            batch["name"].numpy(), batch["image"].numpy(), strict=True
+        )
+    }
+    image, _ = tiny.picture(1003)
+    np.testing.assert_array_equal(read["val3.png"], image)
+
+
+def test_only_pictures_of_equal_size_share_a_batch():
+    sizes = [(4, 5), (5, 4), (4, 5), (4, 5), (5, 4)]
+    assert pipeline.equal_size_batches(sizes, 2) == [[0, 2], [3], [1, 4]]
+
+
+def write_one(tmp_path, serialized):
+    shard = records.write_shard(
+        tmp_path / records.shard_name("train", 0, 1), serialized
+    )
+    records.write_info(tmp_path, records.DatasetInfo(tiny.SPEC, {"train": [shard]}))
+    return records.open_split(tmp_path, "train")
+
+
+def damaged(kind):
+    image, label = tiny.picture(0)
+    if kind == "label":
+        label = label.copy()
+        label[:2, :3] = 7
+    if kind == "size":
+        label = label[:-1]
+    serialized = tiny.example(image, label, "odd.png")
+    if kind == "picture":
+        return serialized.replace(b"IHDR", b"IHDX")
+    if kind == "feature":
+        return serialized.replace(b"image/encoded", b"image/encodex")
+    return serialized
+
+
+MESSAGES = {
+    "label": r"record 1, picture odd.png: labels out of range: 7 \([0-9]+ pixels\).*0 to 2",
+    "size": "picture odd.png: the label is 48x39, the picture 48x40",
+    "picture": "record 1: ",
+    "feature": "record 1: .*'image/encoded'",
+}
+
+
+@pytest.mark.parametrize("kind", MESSAGES)
+def test_a_bad_record_stops_the_reading_and_is_named(tmp_path, kind):
+    good = tiny.example(*tiny.picture(1), "good.png")
+    reader = pipeline.PictureReader(write_one(tmp_path, [good, damaged(kind)]))
+    with (
+        pytest.raises(records.RecordError, match=MESSAGES[kind]),
+        reader.errors_named(),
+    ):
+        take(reader, 2)
+
+
+def test_skipped_records_are_counted_and_give_ignored_pixels_only(tmp_path):
+    good = tiny.example(*tiny.picture(1), "good.png")
+    split = write_one(tmp_path, [good, damaged("picture")])
+    reader = pipeline.PictureReader(split, skip_bad=1)
+    batches = take(reader, 2, batch_size=2)
+    for batch in batches:
+        bad = batch["name"].tolist().index(b"")
+        assert np.all(batch["label"][bad] == 255)
+    assert list(reader.bad) == [1]
+    reader = pipeline.PictureReader(
+        write_one(tmp_path, [damaged("picture"), damaged("size")]), skip_bad=1
+    )
+    with pytest.raises(records.RecordError), reader.errors_named():
+        take(reader, 2, batch_size=2)
+
+
+def test_an_empty_split_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="'train' holds no record"):
+        take(pipeline.PictureReader(write_one(tmp_path, [])), 1)

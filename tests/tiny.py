@@ -1,0 +1,65 @@
+"""Small records, small models and small runs that several tests share."""
+
+import pathlib
+
+import cv2
+import numpy as np
+
+from kerasseg import datasets, images, records
+
+SPEC = datasets.DatasetSpec(
+    name="stripes",
+    source="tests.tiny",
+    num_images={},
+    classes={"left": (0, 0, 0), "middle": (255, 0, 0), "right": (0, 0, 255)},
+)
+
+
+def picture(seed, height=40, width=48):
+    """Draws three noisy upright stripes, one a class, and some ignored pixels."""
+    rng = np.random.default_rng(seed)
+    first, second = np.sort(rng.integers(4, width - 4, 2))
+    label = np.zeros((height, width), np.uint8)
+    label[:, first:second] = 1
+    label[:, second:] = 2
+    colors = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200]])
+    image = colors[label] + rng.integers(-30, 30, (height, width, 3))
+    label[:3, :5] = 255
+    return image.astype(np.uint8), label
+
+
+def png(image):
+    """Encodes an RGB picture as PNG."""
+    return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+
+
+def example(image, label, name):
+    """Encodes one record."""
+    return records.encode_example(
+        image=png(image),
+        label=images.encode_label(label),
+        name=name,
+        image_format="png",
+        height=image.shape[0],
+        width=image.shape[1],
+    )
+
+
+def write_records(folder, *, train=12, val=5, shards=2, spec=SPEC, size=(40, 48)):
+    """Writes a folder of records; returns it."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    splits = {}
+    for start, (split, count) in enumerate({"train": train, "val": val}.items()):
+        serialized = [
+            example(*picture(1000 * start + i, *size), f"{split}{i}.png")
+            for i in range(count)
+        ]
+        splits[split] = [
+            records.write_shard(
+                folder / records.shard_name(split, i, shards), serialized[i::shards]
+            )
+            for i in range(shards)
+        ]
+    records.write_info(folder, records.DatasetInfo(spec, splits))
+    return folder
