@@ -14,6 +14,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-timeout>=2.3",
         "ruff>=0.6",
+        "scipy>=1.11",
         "types-tqdm",
     ],
 }
