@@ -1,0 +1,90 @@
+r"""Builds TFRecords of a data set.
+
+  python -m tfrecords_tools.build --dataset=camvid --source_dir=DIR --records_dir=DIR
+  python -m tfrecords_tools.build --dataset=pascal_voc \
+      --source_dir=VOCdevkit/VOC2012 --sbd_dir=benchmark_RELEASE/dataset \
+      --records_dir=DIR
+  python -m tfrecords_tools.build --dataset=shapes --records_dir=DIR
+
+Checks every picture and its label, writes files of records and, last of all,
+dataset.json. A build that was interrupted goes on when it is started again.
+"""
+
+import os
+
+from absl import flags
+
+from kerasseg import common_flags
+from tfrecords_tools import encoding, pairs, writer
+
+_SOURCE_DIR = flags.DEFINE_string(
+    "source_dir", None, "Folder of the data set as its authors publish it."
+)
+_SBD_DIR = flags.DEFINE_string(
+    "sbd_dir", None, "Folder 'dataset' of SBD, for pascal_voc's trainaug."
+)
+_SPLITS = flags.DEFINE_list("splits", None, "Splits; all that the source has if none.")
+_WORKERS = flags.DEFINE_integer(
+    "workers", len(os.sched_getaffinity(0)), "Processes.", lower_bound=1
+)
+_ON_ERROR = flags.DEFINE_enum(
+    "on_error",
+    "stop",
+    ["stop", "skip"],
+    "What a bad pair does: stop the build, or be listed in rejected.jsonl.",
+)
+_APPLY_EXIF = flags.DEFINE_bool(
+    "apply_exif", False, "Store pictures upright that EXIF says are rotated."
+)
+_MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels", encoding.Rules.max_pixels, "Larger pictures are bad.", lower_bound=1
+)
+
+
+def main(argv):
+    """Turns flags into plain arguments, and says what was built."""
+    del argv
+    common_flags.required(
+        dataset=common_flags.DATASET.value, records_dir=common_flags.RECORDS_DIR.value
+    )
+    dataset, folder = str(common_flags.DATASET.value), common_flags.RECORDS_DIR.value
+    source = pairs.make_source(
+        _SOURCE_DIR.value, _SBD_DIR.value, common_flags.SEED.value
+    )
+    result = writer.build_records(
+        dataset,
+        source,
+        str(folder),
+        splits=_SPLITS.value or _splits_there(dataset, source),
+        rules=encoding.Rules(_MAX_PIXELS.value, _APPLY_EXIF.value),
+        skip_bad=_ON_ERROR.value == "skip",
+        num_workers=_WORKERS.value,
+    )
+    _report(result, str(folder))
+
+
+def _splits_there(dataset, source):
+    found = pairs.find_splits(dataset, source)
+    there = [split for split, reason in found.items() if not reason]
+    if not there:
+        raise FileNotFoundError(next(iter(found.values())))
+    for split, reason in found.items():
+        if reason:
+            print(f"{split} is left out: {reason}")
+    return there
+
+
+def _report(result, folder):
+    for split, count in result.num_records.items():
+        print(f"{split}: {count} records")
+    if result.num_kept:
+        print(f"{result.num_kept} of them were there already.")
+    if result.rejected:
+        path = os.path.join(folder, writer.REJECTED_FILE)
+        print(f"{len(result.rejected)} bad pairs were left out, see {path}")
+    print(f"Look at them with python -m tfrecords_tools.inspect --records_dir={folder}")
+
+
+if __name__ == "__main__":
+    flags.adopt_module_key_flags(common_flags)
+    common_flags.run(main)

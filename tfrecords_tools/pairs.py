@@ -1,0 +1,143 @@
+"""What a converter lists: pictures and their labels, by name."""
+
+import collections
+import dataclasses
+import importlib
+import pathlib
+import types
+
+import numpy as np
+
+from kerasseg import datasets
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the pictures come from.
+
+    Attributes:
+        source_dir: Folder of the data set as its authors publish it; None where
+            pictures are drawn.
+        sbd_dir: Folder "dataset" of the Semantic Boundaries Dataset, if wanted.
+        seed: Start of the random numbers where pictures are drawn.
+    """
+
+    source_dir: pathlib.Path | None = None
+    sbd_dir: pathlib.Path | None = None
+    seed: int = 1
+
+
+def make_source(source_dir: str | None, sbd_dir: str | None, seed: int) -> Source:
+    """Makes a `Source` of flags."""
+    folders = [folder and pathlib.Path(folder) for folder in (source_dir, sbd_dir)]
+    return Source(*folders, seed=seed)
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Pair:
+    """One picture and its label.
+
+    Attributes:
+        name: Unique in its split; records carry it.
+        image: Path of the picture; "" where it is drawn.
+        label: Path of the label; "" where it is drawn.
+        seed: Start of the random numbers where both are drawn.
+    """
+
+    name: str
+    image: str = ""
+    label: str = ""
+    seed: tuple[int, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of the files that there must be; none where all is drawn."""
+        return tuple(path for path in (self.image, self.label) if path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a pair holds.
+
+    Attributes:
+        image: A picture file's bytes.
+        label: A label file's bytes, or the source's numbers, uint8 `[height, width]`.
+        instances: Bytes of a grey 16-bit PNG of instance numbers, or None.
+    """
+
+    image: bytes
+    label: bytes | np.ndarray
+    instances: bytes | None = None
+
+
+def converter(dataset: str) -> types.ModuleType:
+    """Finds the converter of a data set.
+
+    It has `list_pairs(split, source)` and may have `read_pair(pair)` where `read_files`
+    will not do.
+
+    Raises:
+        ValueError: There is no such data set, or no converter of it.
+    """
+    datasets.get(dataset)
+    name = f"tfrecords_tools.{dataset}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ValueError(
+            f"No converter lists the pairs of '{dataset}'. Write "
+            f"tfrecords_tools/{dataset}.py with a list_pairs(split, source)"
+        ) from error
+
+
+def read_files(pair: Pair) -> Contents:
+    """Reads the two files of a pair as they are."""
+    image = pathlib.Path(pair.image).read_bytes()
+    return Contents(image, pathlib.Path(pair.label).read_bytes())
+
+
+def needed(path: pathlib.Path | None, flag: str, what: str) -> pathlib.Path:
+    """Returns a folder that the user must name.
+
+    Raises:
+        FileNotFoundError: It was not named, or does not exist.
+    """
+    if path is None or not path.is_dir():
+        given = f"{path} is no folder" if path else "it was not given"
+        raise FileNotFoundError(f"{what} is needed and {given}. Name it with {flag}")
+    return path
+
+
+def read_list(path: pathlib.Path) -> list[str]:
+    """Reads the lines of a list file, without empty ones.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist. It lists the pictures of a split: give the folder "
+            "that holds it, or choose other splits with --splits"
+        )
+    lines = path.read_text("utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def find_splits(dataset: str, source: Source) -> dict[str, str]:
+    """Tells for each split of a data set why the source lacks it, "" if it has it."""
+    found = {}
+    for split in datasets.get(dataset).num_images:
+        try:
+            converter(dataset).list_pairs(split, source)
+            found[split] = ""
+        except FileNotFoundError as error:
+            found[split] = str(error)
+    return found
+
+
+def find_duplicates(pairs: list[Pair]) -> list[str]:
+    """Names that several pairs have."""
+    counts = collections.Counter(pair.name for pair in pairs)
+    return sorted(name for name, count in counts.items() if count > 1)

@@ -1,0 +1,85 @@
+"""The task of one worker: one file of records, from its pairs alone."""
+
+import dataclasses
+import pathlib
+import shutil
+
+from kerasseg import datasets, records
+from tfrecords_tools import encoding, journal, pairs, planning
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One file to write.
+
+    Attributes:
+        spec: Facts of the data set.
+        split: Name of the split.
+        path: The file of records.
+        pairs: Its pairs, in order.
+        rules: What a pair must fulfil.
+        skip_bad: Leave bad pairs out instead of stopping.
+    """
+
+    spec: datasets.DatasetSpec
+    split: str
+    path: pathlib.Path
+    pairs: tuple[pairs.Pair, ...]
+    rules: encoding.Rules
+    skip_bad: bool
+
+
+def write_shard(task: Task, advance) -> journal.Finished:
+    """Checks and packs the pairs of a task, and writes them as one file.
+
+    Args:
+        task: What to write.
+        advance: Called after each pair.
+
+    Raises:
+        BuildError: A pair is bad and is not to be skipped, or writing fails.
+    """
+    rejected: list[dict] = []
+    try:
+        shard = records.write_shard(task.path, _serialized(task, rejected, advance))
+    except OSError as error:
+        raise write_error(task.path, error, _num_source_bytes(task)) from error
+    return journal.Finished(shard, tuple(rejected))
+
+
+def _serialized(task, rejected, advance):
+    converter = pairs.converter(task.spec.name)
+    read_pair = getattr(converter, "read_pair", pairs.read_files)
+    for pair in task.pairs:
+        reason, data = "", b""
+        try:
+            data = encoding.encode_pair(pair, read_pair(pair), task.spec, task.rules)
+        except (ValueError, OSError) as error:
+            reason = str(error)
+        if not reason:
+            yield data
+        elif task.skip_bad:
+            facts = {"name": pair.name, "image": pair.image, "label": pair.label}
+            rejected.append({"split": task.split, **facts, "reason": reason})
+        else:
+            raise planning.BuildError(
+                f"Split '{task.split}', pair '{pair.name}' is bad: {reason}. Correct "
+                "it and run the same command again, or leave bad pairs out with "
+                "--on_error=skip"
+            )
+        advance()
+
+
+def _num_source_bytes(task):
+    files = [pathlib.Path(file) for pair in task.pairs for file in pair.files]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def write_error(path, error: OSError, num_bytes: int = 0) -> planning.BuildError:
+    """Explains why a file could not be written, with what is needed and free."""
+    free = shutil.disk_usage(path.parent).free
+    return planning.BuildError(
+        f"{path} could not be written: {error.strerror or error}. It needs about "
+        f"{num_bytes:,} bytes, {free:,} are free there. Finished files are kept: make "
+        "room and run the same command again"
+    )
