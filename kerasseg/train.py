@@ -44,14 +44,6 @@ def main(argv):
     pictures = common_flags.read_fields(training.AugmentationFlags)
     crop_size = common_flags.crop_size(pictures.train_crop_size)
     workdir = common_flags.WORKDIR.value
-    network = training.Network(
-        name=common_flags.MODEL.value,
-        options=common_flags.model_options(
-            models.facts(common_flags.MODEL.value).builder,
-            common_flags.MODEL_OPTION.value,
-        ),
-        initial_checkpoint=_INITIAL_CHECKPOINT.value,
-    )
     data = training.Data(
         records_dir=common_flags.RECORDS_DIR.value,
         train_split=_TRAIN_SPLIT.value,
@@ -61,7 +53,7 @@ def main(argv):
     keep_flags(workdir)
     try:
         facts = training.train(
-            network,
+            _network(),
             data,
             recipe,
             pictures.augmentation(crop_size),
@@ -75,6 +67,17 @@ def main(argv):
     print(
         f"Best model: mean IoU {facts['scores']['mean_iou']:.4f} at step "
         f"{facts['step']}, in {os.path.join(workdir, 'best')}."
+    )
+
+
+def _network():
+    name = common_flags.MODEL.value
+    return training.Network(
+        name=name,
+        options=common_flags.model_options(
+            models.facts(name).builder, common_flags.MODEL_OPTION.value
+        ),
+        initial_checkpoint=_INITIAL_CHECKPOINT.value,
     )
 
 

@@ -8,12 +8,10 @@ import signal
 import threading
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from kerasseg import (
     checkpoints,
-    evaluation,
     images,
     models,
     pipeline,
@@ -21,7 +19,7 @@ from kerasseg import (
     schedules,
     statistics,
 )
-from kerasseg.training import logs, optimizers
+from kerasseg.training import logs, optimizers, validation
 from kerasseg.training.step import TrainingStep, prepare_batch_norm
 
 _SCALARS_INTERVAL = 10  # Steps between the points of TensorBoard's training curves.
@@ -54,7 +52,6 @@ class Run:
                 f"{replicas * recipe.accumulation_steps} for --train_batch_size."
             )
         self.reader = data.reader(data.train_split, recipe.skip_bad_records)
-        self.eval_reader = data.reader(data.eval_split)
         self.spec = self.reader.split.spec
         self.rate_at = schedules.get(
             recipe.learning_policy,
@@ -68,7 +65,6 @@ class Run:
         )
         self.signal: int | None = None
         self.loss = math.nan
-        self._losses: list[float] = []
 
     def build(self):
         """Makes everything that has variables, and restores it."""
@@ -98,6 +94,13 @@ class Run:
         )
         self.step = self.checkpoints.restore() or 0
         self.log = logs.RunLog(self.workdir, self.spec, self.step)
+        self.validation = validation.Validation(
+            self.data.reader(self.data.eval_split),
+            self.network,
+            self.workdir,
+            self.log,
+            limit=recipe.eval_limit,
+        )
         images.write_bytes(
             os.path.join(self.workdir, "dataset.json"),
             json.dumps(self.spec.to_json(), indent=2).encode(),
@@ -176,7 +179,7 @@ class Run:
             )
             bar.update()
             if validate:
-                self._validate()
+                self.validation.run(self.step, self.scored, self.rate_at(self.step - 1))
             if save:
                 self.checkpoints.save(self.step)
         if self.signal is not None:
@@ -222,43 +225,10 @@ class Run:
                 f"--gradient_clip_norm=1, or look at those pictures."
             )
         self.loss = loss
-        self._losses.append(loss)
+        self.validation.losses.append(loss)
         if step % _SCALARS_INTERVAL == 0:
             rate = self.rate_at(step - 1)
             self.log.scalars(step, **{"train/loss": loss, "train/learning_rate": rate})
-
-    def _validate(self):
-        """Scores the model, keeps it where it is the best, writes the logs."""
-        scores = evaluation.evaluate(
-            self.scored,
-            self.eval_reader,
-            limit=self.recipe.eval_limit,
-            on_batch=self.log.draw,
-        )
-        mean_loss = float(np.mean(self._losses)) if self._losses else math.nan
-        self._losses = []
-        self.log.validation(self.step, mean_loss, self.rate_at(self.step - 1), scores)
-        progress.say(
-            f"step {self.step}: loss {mean_loss:.4f}, mean IoU "
-            f"{scores['mean_iou']:.4f}, pixel accuracy {scores['pixel_accuracy']:.4f}"
-        )
-        if scores["mean_iou"] >= self._best_score():
-            facts = {
-                "model": self.network.name,
-                "num_classes": self.spec.num_classes,
-                "options": dict(self.network.options),
-                "step": self.step,
-                "scores": scores,
-            }
-            checkpoints.save_best(self.workdir, self.scored, facts)
-
-    def _best_score(self):
-        """Score to beat; what a later, repeated part of the run found is no bar."""
-        try:
-            facts = checkpoints.read_best_facts(self.workdir)
-        except FileNotFoundError:
-            return -1.0
-        return facts["scores"]["mean_iou"] if facts["step"] < self.step else -1.0
 
     def _stop(self, number, _):
         if self.signal is not None:

@@ -1,112 +1,12 @@
-"""Records to batches: read at random, decoded, augmented in one warp, batched.
+"""Batches for training, in a seeded order, and for evaluation, of equal sizes."""
 
-The order and the augmentation of a picture are functions of (seed, epoch, position)
-alone, so that a run starts again at any step without a state of its own, and skips
-before anything is read.
-"""
-
-import contextlib
 import os
-import threading
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import augment, records
-from kerasseg.datasets import IGNORE_LABEL
-
-
-class PictureReader:
-    """Reads one picture of a split by its number, with its label checked.
-
-    Args:
-        split: An open `records.Split`.
-        skip_bad: How many damaged records may be replaced by a picture whose pixels
-            are all ignored, so that the order of the others stays.
-
-    Attributes:
-        error: What stopped the reading first, or None; see `errors_named`.
-        bad: Messages of the records replaced so far.
-    """
-
-    def __init__(self, split, *, skip_bad=0):
-        self.split = split
-        self.skip_bad = skip_bad
-        self.error: Exception | None = None
-        self.bad: dict[int, str] = {}
-        self._lock = threading.Lock()
-        cv2.setNumThreads(0)  # One picture a thread: tf.data supplies the threads.
-
-    def read(self, index):
-        """Returns uint8 image `[height, width, 3]`, uint8 label, and the name.
-
-        Raises:
-            ValueError: The record is damaged, or a label is out of range. The message
-                names shard, record and picture.
-        """
-        index = int(index)
-        try:
-            return self._read(index)
-        except (ValueError, OSError) as error:
-            with self._lock:
-                self.bad[index] = str(error)
-                if len(self.bad) <= self.skip_bad:
-                    return _nothing()
-                self.error = self.error or error
-            raise
-
-    def _read(self, index):
-        where = self.split.locate(index)
-        serialized = self.split.read(index)
-        try:
-            example = records.parse_example(serialized)
-            image = records.decode_image(example["image"])
-            if example["label"] is None:
-                raise ValueError("it holds no label")
-            label = records.decode_label(example["label"])
-        except ValueError as error:
-            raise records.RecordError(f"{where}: {error}") from error
-        name = example["name"]
-        if label.shape != image.shape[:2]:
-            raise records.RecordError(
-                f"{where}, picture {name}: the label is {label.shape[1]}x"
-                f"{label.shape[0]}, the picture {image.shape[1]}x{image.shape[0]}."
-            )
-        check_label(label, self.split.spec.num_classes, f"{where}, picture {name}")
-        return image, label, name
-
-    @contextlib.contextmanager
-    def errors_named(self):
-        """Turns TensorFlow's error of a failed reading into the reader's own."""
-        try:
-            yield
-        except tf.errors.OpError:
-            if self.error is not None:
-                raise self.error from None
-            raise
-
-
-def _nothing():
-    """A picture of which every pixel is ignored."""
-    image = np.full((1, 1, 3), augment.PADDING_COLOR, np.uint8)
-    return image, np.full((1, 1), IGNORE_LABEL, np.uint8), ""
-
-
-def check_label(label, num_classes, where) -> None:
-    """Raises ValueError that lists the labels out of range, with their pixels."""
-    # In uint8 the ignore label plus one is 0: one quick look for the good case.
-    if (label + np.uint8(1)).max(initial=0) <= num_classes:
-        return
-    counts = np.bincount(label.ravel(), minlength=256)
-    wrong = [int(k) for k in np.flatnonzero(counts[:IGNORE_LABEL]) if k >= num_classes]
-    if wrong:
-        listed = ", ".join(f"{k} ({counts[k]} pixels)" for k in wrong)
-        raise records.RecordError(
-            f"{where}: labels out of range: {listed}. Labels are 0 to "
-            f"{num_classes - 1}, or {IGNORE_LABEL} for ignored pixels. Is --dataset "
-            f"the one that the records were built for?"
-        )
+from kerasseg import augment
+from kerasseg.pipeline.reading import PictureReader
 
 
 def repeated(split, class_names, times) -> np.ndarray:
