@@ -62,31 +62,23 @@ def training_dataset(
         `[batch, height, width]`, "name" string `[batch]`.
     """
     numbers = np.arange(len(reader.split)) if order is None else np.asarray(order)
-    numbers = tf.constant(numbers, tf.int64)
-    count = numbers.shape[0]
+    count = len(numbers)
     if count == 0:
         raise ValueError(f"The split '{reader.split.name}' holds no record.")
-
     height, width = augmentation.crop_size
 
-    def load(positions, indices):
-        # One call a batch, warped straight into it: a call a picture costs a third.
-        images = np.empty((batch_size, height, width, 3), np.uint8)
-        labels = np.empty((batch_size, height, width), np.uint8)
-        names = []
-        for i, (position, index) in enumerate(zip(positions, indices, strict=True)):
-            image, label, name = reader.read(index)
-            rng = np.random.default_rng((seed, int(position)))
-            images[i], labels[i] = augment.augment(image, label, augmentation, rng)
-            names.append(name.encode())
-        return images, labels, np.array(names)
+    def record_at(position):
+        epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // count])
+        place = tf.random.experimental.index_shuffle(
+            position % count, epoch_seed, count - 1
+        )
+        return tf.constant(numbers, tf.int64)[place]
 
     def load_batch(first):
         positions = first + tf.range(batch_size, dtype=tf.int64)
-        indices = tf.map_fn(record_at, positions)
         image, label, name = tf.numpy_function(
-            load,
-            [positions, indices],
+            lambda *args: _read_batch(reader, augmentation, seed, *args),
+            [positions, tf.map_fn(record_at, positions)],
             [tf.uint8, tf.uint8, tf.string],
             stateful=False,
         )
@@ -96,16 +88,22 @@ def training_dataset(
             "name": tf.ensure_shape(name, [batch_size]),
         }
 
-    def record_at(position):
-        epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // count])
-        place = tf.random.experimental.index_shuffle(
-            position % count, epoch_seed, count - 1
-        )
-        return numbers[place]
-
     dataset = tf.data.Dataset.range(start, np.iinfo(np.int64).max, batch_size)
     dataset = dataset.map(load_batch, num_parallel_calls=os.cpu_count())
     return dataset.prefetch(1)
+
+
+def _read_batch(reader, augmentation, seed, positions, indices):
+    """Warps each picture straight into the batch: a copy each costs a third."""
+    size = (len(positions), *augmentation.crop_size)
+    images, labels = np.empty((*size, 3), np.uint8), np.empty(size, np.uint8)
+    names = []
+    for i, (position, index) in enumerate(zip(positions, indices, strict=True)):
+        image, label, name = reader.read(index)
+        rng = np.random.default_rng((seed, int(position)))
+        images[i], labels[i] = augment.augment(image, label, augmentation, rng)
+        names.append(name.encode())
+    return images, labels, np.array(names)
 
 
 def evaluation_dataset(
