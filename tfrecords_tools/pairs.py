@@ -29,8 +29,11 @@ class Source:
 
 def make_source(source_dir: str | None, sbd_dir: str | None, seed: int) -> Source:
     """Makes a `Source` of flags."""
-    folders = [folder and pathlib.Path(folder) for folder in (source_dir, sbd_dir)]
-    return Source(*folders, seed=seed)
+    return Source(
+        source_dir=pathlib.Path(source_dir) if source_dir else None,
+        sbd_dir=pathlib.Path(sbd_dir) if sbd_dir else None,
+        seed=seed,
+    )
 
 
 @dataclasses.dataclass(frozen=True, order=True)
