@@ -1,0 +1,145 @@
+"""Encoders: endpoints c1..c5 of a picture, at output stride 8, 16 or 32.
+
+The folder is the list: every module here registers what it builds. A builder is a
+function `(image, *, output_stride, weights, **options) -> {"c1": ..., "c5": ...}`.
+"""
+
+import collections.abc
+import dataclasses
+import functools
+import importlib
+import inspect
+import pkgutil
+
+import keras
+
+from kerasseg import blocks
+
+OUTPUT_STRIDES = (8, 16, 32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """One encoder.
+
+    Attributes:
+        builder: What makes its endpoints.
+        normalization: Of `blocks.NORMALIZATIONS`: the range it was trained on.
+        params: Number of its trainable parameters up to c5; None where not stated.
+    """
+
+    builder: collections.abc.Callable
+    normalization: str
+    params: int | None = None
+
+
+_BACKBONES: dict[str, Backbone] = {}
+
+
+def register(*, normalization, params=None, name=None):
+    """Registers a builder under its own name, or under `name`.
+
+    A table of encoders is registered in a loop:
+    `register(normalization=..., name=row)(functools.partial(builder, row))`.
+    """
+    if normalization not in blocks.NORMALIZATIONS:
+        raise ValueError(
+            f"Unknown normalization '{normalization}'; choose one of "
+            f"{blocks.NORMALIZATIONS}."
+        )
+
+    def add(builder):
+        key = name or builder.__name__
+        if key in _BACKBONES:
+            raise ValueError(f"Two encoders are called '{key}'; rename one.")
+        _BACKBONES[key] = Backbone(builder, normalization, params)
+        return builder
+
+    return add
+
+
+def list_backbones() -> list[str]:
+    """Lists the names that `build` knows."""
+    _import_all()
+    return sorted(_BACKBONES)
+
+
+def facts(name) -> Backbone:
+    """Returns what is known of one encoder.
+
+    Raises:
+        ValueError: No encoder has that name.
+    """
+    _import_all()
+    if name not in _BACKBONES:
+        raise ValueError(
+            f"Unknown backbone '{name}'; choose one of {sorted(_BACKBONES)}."
+        )
+    return _BACKBONES[name]
+
+
+def normalization(name) -> str:
+    """Names the normalisation that the encoder's weights want."""
+    return facts(name).normalization
+
+
+def build(name, image, *, output_stride=32, weights=None, **options):
+    """Builds the encoder called `name`.
+
+    Args:
+        name: One of `list_backbones()`.
+        image: The normalised picture, `[batch, height, width, 3]`, 32 pixels or more
+            a side.
+        output_stride: Pixels of the image to one of "c5": 8, 16 or 32. Strides
+            beyond it become dilation, which keeps the field of view and the weights.
+        weights: None draws them at random, "imagenet" takes pretrained ones, a
+            `.keras` file those of a model saved with the same encoder.
+        **options: Of the encoder's builder.
+
+    Returns:
+        Dict of the last activation of each stage, "c1" to "c5" (some encoders lack
+        "c1"). "c<k>" has ceil(size / min(2**k, output_stride)) cells a side.
+
+    Raises:
+        ValueError: An unknown name, output stride, option or kind of weights.
+    """
+    builder = facts(name).builder
+    if output_stride not in OUTPUT_STRIDES:
+        raise ValueError(
+            f"output_stride={output_stride} of '{name}' is not one of {OUTPUT_STRIDES}."
+        )
+    known = inspect.signature(builder).parameters.values()
+    names = [p.name for p in known if p.kind == p.KEYWORD_ONLY]
+    own = sorted(set(names) - {"output_stride", "weights"})
+    unknown = sorted(set(options) - set(own))
+    if unknown:
+        raise ValueError(f"Backbone '{name}' has no option {unknown}; it has {own}.")
+    named = weights if weights in (None, "imagenet") else None
+    c = builder(image, output_stride=output_stride, weights=named, **options)
+    if weights != named:
+        _load(weights, keras.Model(image, list(c.values())), name)
+    return c
+
+
+def _load(path, encoder, name):
+    if not str(path).endswith(".keras"):
+        raise ValueError(
+            f"Weights '{path}' of backbone '{name}' are no 'imagenet' and no .keras "
+            "file; give one of these, or None."
+        )
+    saved = {v.path: v for v in keras.models.load_model(path, compile=False).weights}
+    shapes = {key: tuple(v.shape) for key, v in saved.items()}
+    missing = [v.path for v in encoder.weights if shapes.get(v.path) != tuple(v.shape)]
+    if missing:
+        raise ValueError(
+            f"{path} was not saved with backbone '{name}': {len(missing)} of its "
+            f"{len(encoder.weights)} variables are not there, the first {missing[0]}."
+        )
+    for variable in encoder.weights:
+        variable.assign(saved[variable.path])
+
+
+@functools.cache
+def _import_all():
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        importlib.import_module(module.name)

@@ -1,0 +1,42 @@
+"""The convolution of every architecture."""
+
+import importlib
+import os
+
+import keras
+from keras import layers
+
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+tf = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
+
+
+def _has_native_dilation(dtype) -> bool:
+    """Tells whether TensorFlow has the gradient of a dilated convolution here."""
+    if tf is None:
+        return False
+    if tf.config.list_physical_devices("GPU"):
+        return True
+    return dtype == "float32" and os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1"
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class Conv2D(layers.Conv2D):
+    """Keras' convolution, about twice as fast on TensorFlow where it is dilated.
+
+    Keras runs SpaceToBatch, Conv2D and BatchToSpace there; this calls the native
+    kernel, which gives the same values, wherever it has a gradient.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """Convolves natively where that can be trained, else as Keras does."""
+        native = (
+            max(self.dilation_rate) > 1
+            and self.groups == 1
+            and self.data_format == "channels_last"
+            and _has_native_dilation(self.compute_dtype)
+        )
+        if not native:
+            return super().convolution_op(inputs, kernel)
+        return tf.nn.conv2d(
+            inputs, kernel, 1, self.padding.upper(), dilations=self.dilation_rate
+        )

@@ -1,0 +1,75 @@
+"""Pictures on their way in: normalised, and never too small."""
+
+import keras
+from keras import layers, ops
+
+SMALLEST_SIDE = 32
+NORMALIZATIONS = ("tf", "torch", "caffe", "lite", "none")
+_SCALES = {  # (x - mean) / deviation, for pictures from 0 to 255, RGB.
+    "tf": ((127.5,) * 3, (127.5,) * 3),
+    "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "caffe": ((123.68, 116.779, 103.939), (1.0,) * 3),
+    "lite": ((127.0,) * 3, (128.0,) * 3),
+}
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class Normalize(layers.Layer):
+    """Brings a picture, RGB from 0 to 255, to the range an encoder was trained on.
+
+    Args:
+        kind: "tf" (-1 to 1), "torch" (ImageNet mean and deviation), "caffe" (BGR,
+            mean subtracted), "lite" ((x - 127) / 128) or "none" (as it is).
+        name: Of the layer.
+    """
+
+    def __init__(self, kind, *, name="normalize", **options):
+        options.setdefault("dtype", "float32")
+        super().__init__(name=name, **options)
+        if kind not in NORMALIZATIONS:
+            raise ValueError(
+                f"Unknown normalization {kind!r}; choose one of {NORMALIZATIONS}."
+            )
+        self.kind = kind
+
+    def call(self, image):
+        """Normalises in float32, whatever the policy."""
+        image = ops.cast(image, "float32")
+        if self.kind == "none":
+            return image
+        mean, deviation = _SCALES[self.kind]
+        image = (image - ops.array(mean, "float32")) / ops.array(deviation, "float32")
+        return ops.flip(image, axis=-1) if self.kind == "caffe" else image
+
+    def get_config(self):
+        """Adds the kind."""
+        return {**super().get_config(), "kind": self.kind}
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class PadSmall(layers.Layer):
+    """Adds zeros at the bottom and right until both sides are `smallest` or more."""
+
+    def __init__(self, smallest=SMALLEST_SIDE, **options):
+        super().__init__(**options)
+        self.smallest = smallest
+
+    def call(self, x):
+        """Pads what is too small; leaves the rest."""
+        height, width = ops.shape(x)[1:3]
+        bottom = ops.maximum(self.smallest - height, 0)
+        right = ops.maximum(self.smallest - width, 0)
+        return ops.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]])
+
+    def compute_output_shape(self, shape):
+        """Knows a side where the side of the input is known."""
+        sides = [None if side is None else max(side, self.smallest) for side in shape]
+        return (shape[0], sides[1], sides[2], shape[3])
+
+    def compute_output_spec(self, x):
+        """Keeps the dtype."""
+        return keras.KerasTensor(self.compute_output_shape(x.shape), self.compute_dtype)
+
+    def get_config(self):
+        """Adds the smallest side."""
+        return {**super().get_config(), "smallest": self.smallest}

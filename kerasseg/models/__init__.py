@@ -1,0 +1,157 @@
+"""Architectures: `build_model(name, num_classes)` gives a Keras model.
+
+The folder is the list: every module here registers what it builds. A builder is a
+function `(num_classes, image_size, *, ...options) -> keras.Model`.
+"""
+
+import collections.abc
+import dataclasses
+import functools
+import importlib
+import inspect
+import pkgutil
+
+import keras
+
+from kerasseg import backbones
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What stands on an architecture's decorator.
+
+    Attributes:
+        builder: What makes the model.
+        paper: Address of its paper.
+        params: Number of trainable parameters at `setting`.
+        setting: `num_classes` and the options that `params` was counted at.
+        test_options: Options of a small model on which the promises are tested.
+    """
+
+    builder: collections.abc.Callable
+    paper: str
+    params: int
+    setting: dict
+    test_options: dict
+
+
+_MODELS: dict[str, Facts] = {}
+
+
+def register(*, paper, params, setting=None, test_options=None):
+    """Registers a builder under its own name, with its facts (see `Facts`)."""
+
+    def add(builder):
+        name = builder.__name__
+        if name in _MODELS:
+            raise ValueError(f"Two models are called '{name}'; rename one.")
+        _MODELS[name] = Facts(
+            builder=builder,
+            paper=paper,
+            params=params,
+            setting={"num_classes": 21, **(setting or {})},
+            test_options=test_options or {},
+        )
+        return builder
+
+    return add
+
+
+def list_models() -> list[str]:
+    """Lists the names that `build_model` knows."""
+    _import_all()
+    return sorted(_MODELS)
+
+
+def facts(name) -> Facts:
+    """Returns what is known of one architecture.
+
+    Raises:
+        ValueError: No architecture has that name.
+    """
+    _import_all()
+    if name not in _MODELS:
+        raise ValueError(f"Unknown model '{name}'; choose one of {sorted(_MODELS)}.")
+    return _MODELS[name]
+
+
+def build_model(
+    name,
+    num_classes,
+    *,
+    backbone=None,
+    backbone_weights=None,
+    image_size=(None, None),
+    **options,
+) -> keras.Model:
+    """Builds a model: pictures in, logits out.
+
+    Args:
+        name: One of `list_models()`.
+        num_classes: Classes of the data set, 1 or more.
+        backbone: One of `backbones.list_backbones()`; None takes the paper's.
+        backbone_weights: None draws them at random, "imagenet" takes pretrained
+            ones, a `.keras` file those of a model saved with the same encoder.
+        image_size: Height and width in pixels; None where they vary.
+        **options: Of the architecture's builder.
+
+    Returns:
+        A functional model from `[batch, height, width, 3]`, RGB, 0 to 255, to float32
+        logits `[batch, height, width, num_classes]` at the size of the picture.
+
+    Raises:
+        ValueError: An unknown name or option, or a wrong number or size.
+    """
+    builder = facts(name).builder
+    if backbone is not None:
+        options["backbone"] = backbone
+    if backbone_weights is not None:
+        options["backbone_weights"] = backbone_weights
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int):
+        raise ValueError(f"num_classes={num_classes!r} of '{name}' is not an integer.")
+    if num_classes < 1:
+        raise ValueError(f"num_classes={num_classes} of '{name}' must be 1 or more.")
+    _check_image_size(image_size)
+    known = _options(builder)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"Model '{name}' has no option {unknown}; it has {known}.")
+    return builder(num_classes, tuple(image_size), **options)
+
+
+def encoder_layers(name, **options) -> frozenset[str]:
+    """Names the layers of a model's encoder; the rest are its head's.
+
+    Args:
+        name: One of `list_models()`.
+        **options: What the model is built with.
+    """
+    parameters = inspect.signature(facts(name).builder).parameters
+    if "backbone" not in parameters:
+        return frozenset()
+    backbone = options.get("backbone") or parameters["backbone"].default
+    image = keras.Input((None, None, 3))
+    endpoints = backbones.build(backbone, image)
+    encoder = keras.Model(image, list(endpoints.values()))
+    return frozenset(layer.name for layer in encoder.layers if layer.weights)
+
+
+def _check_image_size(image_size):
+    sides = tuple(image_size)
+    if len(sides) != 2 or any(s is not None and (s != int(s) or s < 1) for s in sides):
+        raise ValueError(
+            f"image_size={image_size} must be (height, width), each a number of pixels "
+            "from 1, or None where it varies."
+        )
+
+
+def _options(builder) -> list[str]:
+    parameters = inspect.signature(builder).parameters.values()
+    return sorted(p.name for p in parameters if p.kind == p.KEYWORD_ONLY)
+
+
+@functools.cache
+def _import_all():
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)

@@ -1,0 +1,71 @@
+"""DeepLab v3+ (Chen et al., 2018): DeepLab v3 with a decoder that sharpens edges."""
+
+import keras
+from keras import initializers, layers
+
+from kerasseg import backbones, blocks, models
+
+_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
+
+
+@models.register(
+    paper="https://arxiv.org/abs/1802.02611",
+    params=26_696_133,
+    setting={"backbone": "resnet50", "output_stride": 16},
+    test_options={"backbone": "efficientnet_lite0", "filters": 8},
+)
+def deeplab_v3_plus(
+    num_classes,
+    image_size,
+    *,
+    backbone="resnet50",
+    backbone_weights=None,
+    output_stride=16,
+    filters=256,
+    separable=True,
+):
+    """Builds DeepLab v3+ ([Chen18] figure 2).
+
+    Args:
+        num_classes: Channels of the logits.
+        image_size: Height and width; None where they vary.
+        backbone: Name of the encoder.
+        backbone_weights: See `backbones.build`.
+        output_stride: 8, 16 or 32; the rates of the pyramid follow it, the weights
+            stay the same.
+        filters: Channels of the pyramid and of the decoder; the paper has 256.
+        separable: Whether 3x3 convolutions work on each channel, then across.
+    """
+    image, padded = blocks.picture(image_size, backbones.normalization(backbone))
+    c = backbones.build(
+        backbone, padded, output_stride=output_stride, weights=backbone_weights
+    )
+    conv = blocks.separable_conv_bn_relu if separable else blocks.conv_bn_relu
+    x = aspp(c["c5"], _RATES[output_stride], filters, conv)
+    x = layers.Dropout(0.1, name="aspp_dropout")(x)
+    skip = blocks.conv_bn_relu(c["c2"], 48, 1, name="skip")
+    x = blocks.ResizeLike(output_stride // 4, name="to_skip")([x, skip])
+    x = layers.Concatenate(name="merge")([x, skip])
+    x = conv(x, filters, name="refine1")
+    x = conv(x, filters, name="refine2")
+    x = layers.Conv2D(
+        num_classes,
+        1,
+        kernel_initializer=initializers.RandomNormal(stddev=0.01),
+        dtype="float32",
+        name="classify",
+    )(x)
+    logits = blocks.full_size_logits(x, padded, image, stride=4)
+    return keras.Model(image, logits, name="deeplab_v3_plus")
+
+
+def aspp(x, rates, filters, conv, *, name="aspp"):
+    """Pools context at several scales, side by side (DeepLab v3, figure 5)."""
+    mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
+    mean = blocks.conv_bn_relu(mean, filters, 1, name=f"{name}_image")
+    branches = [blocks.ResizeLike(name=f"{name}_spread")([mean, x])]
+    branches.append(blocks.conv_bn_relu(x, filters, 1, name=f"{name}_point"))
+    for i, rate in enumerate(rates, start=1):
+        branches.append(conv(x, filters, rate=rate, name=f"{name}_atrous{i}"))
+    x = layers.Concatenate(name=f"{name}_concat")(branches)
+    return blocks.conv_bn_relu(x, filters, 1, name=f"{name}_project")
