@@ -1,0 +1,56 @@
+"""Flags that several entry points share, and how every entry point starts and ends."""
+
+from absl import app, flags
+
+from kerasseg.common_flags.fields import define_fields, read_fields
+from kerasseg.common_flags.flagfiles import as_flagfile, read_flagfile
+from kerasseg.common_flags.running import run
+from kerasseg.common_flags.values import crop_size, model_options
+
+__all__ = [
+    "DATASET",
+    "EXPORT_DIR",
+    "MODEL",
+    "MODEL_OPTION",
+    "RECORDS_DIR",
+    "SEED",
+    "WORKDIR",
+    "as_flagfile",
+    "crop_size",
+    "define_fields",
+    "model_options",
+    "read_fields",
+    "read_flagfile",
+    "required",
+    "run",
+]
+
+MODEL = flags.DEFINE_string(
+    "model", None, "Architecture: a name that python -m kerasseg.models lists."
+)
+MODEL_OPTION = flags.DEFINE_multi_string(
+    "model_option",
+    [],
+    "Option of the architecture's builder as key=value; may be repeated.",
+)
+DATASET = flags.DEFINE_string(
+    "dataset", None, "Data set; not needed where the records hold a dataset.json."
+)
+RECORDS_DIR = flags.DEFINE_string(
+    "records_dir", None, "Folder of the TFRecords that tfrecords_tools.build wrote."
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of one run: checkpoints, best model, scores, pictures."
+)
+EXPORT_DIR = flags.DEFINE_string(
+    "export_dir", None, "Folder of an exported model; its versions are sub-folders."
+)
+SEED = flags.DEFINE_integer("seed", 1, "Start of every random number.")
+flags.declare_key_flag("traceback")
+
+
+def required(**values) -> None:
+    """Raises `app.UsageError` that names each flag of `values` that is None."""
+    missing = [f"--{name}" for name, value in values.items() if value is None]
+    if missing:
+        raise app.UsageError(f"Needed and not given: {', '.join(missing)}.")

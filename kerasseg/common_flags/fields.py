@@ -1,0 +1,63 @@
+"""Flags from the fields of a dataclass, and back."""
+
+import collections.abc
+import dataclasses
+import sys
+import types
+import typing
+
+from absl import flags
+
+
+def define_fields(cls) -> None:
+    """Defines one flag for each field of a dataclass that has a `help` text.
+
+    The default stands on the field alone. A flag is named as its field, or as
+    `metadata["flag"]` says.
+    """
+    definers: dict[type, collections.abc.Callable] = {
+        bool: flags.DEFINE_bool,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
+    for field, kind in _fields(cls):
+        name, text = _flag_name(field), field.metadata["help"]
+        if "choices" in field.metadata:
+            choices = field.metadata["choices"]
+            flags.DEFINE_enum(name, field.default, choices, text, module_name=_main())
+        else:
+            definers[kind](name, field.default, text, module_name=_main())
+
+
+def read_fields(cls, **others):
+    """Makes the dataclass from the flags that `define_fields` defined.
+
+    Args:
+        cls: The dataclass.
+        **others: Values of the fields that are no flags.
+    """
+    values = {
+        field.name: flags.FLAGS[_flag_name(field)].value for field, _ in _fields(cls)
+    }
+    return cls(**values, **others)
+
+
+def _main():
+    return sys.argv[0]
+
+
+def _flag_name(field):
+    return field.metadata.get("flag", field.name)
+
+
+def _fields(cls):
+    """Yields the fields that are flags, with their plain type."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if "help" not in field.metadata:
+            continue
+        kind = hints[field.name]
+        if isinstance(kind, types.UnionType):  # "int | None" is an int flag.
+            kind = next(k for k in typing.get_args(kind) if k is not types.NoneType)
+        yield field, kind

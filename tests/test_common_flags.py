@@ -1,0 +1,271 @@
+"""Exit statuses of real processes; flags to values and back."""
+
+import dataclasses
+import signal
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from kerasseg import common_flags
+
+PROGRAM = r'''
+r"""Does what --action says.
+
+python program.py --action=NAME
+"""
+import dataclasses, json, os, signal, time
+from absl import app, flags
+from kerasseg import common_flags
+
+_ACTION = flags.DEFINE_string("action", "nothing", "What happens.")
+flags.declare_key_flag("workdir")
+
+@dataclasses.dataclass
+class Recipe:
+    num_steps: int = dataclasses.field(
+        default=30, metadata={"help": "Updates.", "flag": "training_number_of_steps"}
+    )
+    decay: float | None = dataclasses.field(default=None, metadata={"help": "Decay."})
+    mirror: bool = dataclasses.field(default=True, metadata={"help": "Mirror."})
+
+common_flags.define_fields(Recipe)
+
+def foreign():
+    json.loads("no json")  # A ValueError of somebody else's code.
+
+def ours():
+    raise ValueError("7 apples given, 8 wanted. Add one.")
+
+def wait():
+    print("waiting", flush=True)
+    time.sleep(60)
+
+def missing():
+    common_flags.required(workdir=common_flags.WORKDIR.value, action=_ACTION.value)
+
+def folder():
+    os.makedirs("/proc/nothing/here")  # A wrong path; raised in a module of Python's.
+
+def full():
+    with open("/dev/full", "w", buffering=1) as file:
+        file.write("x\n")
+
+def flagfile():
+    print("\n".join(common_flags.as_flagfile()))
+    print(common_flags.read_fields(Recipe))
+
+def main(argv):
+    action = {"nothing": print}.get(_ACTION.value) or globals()[_ACTION.value]
+    action()
+
+if __name__ == "__main__":
+    common_flags.run(main)
+'''
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    path = tmp_path_factory.mktemp("program") / "program.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+def run(program, *arguments):
+    return subprocess.run(
+        [sys.executable, program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_program_that_ends_well_exits_with_0(program):
+    assert run(program).returncode == 0
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull"])
+def test_help_is_the_docstring_and_the_flags_and_exits_with_0(program, flag):
+    result = run(program, "--action=ours", flag)
+    assert result.returncode == 0
+    assert result.stdout.startswith("Does what --action says.")
+    assert "--training_number_of_steps: Updates." in result.stdout
+    assert "--workdir" in result.stdout
+    assert ("--seed" in result.stdout) == (flag == "--helpfull")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--acton=ours"], "Unknown command line flag 'acton'. Did you mean: action ?"),
+        (["--training_number_of_steps=many"], "training_number_of_steps=many"),
+        (["picture.png"], r"Only flags are taken, got ['picture.png']."),
+        (["--flagfile=/nowhere.flags"], "/nowhere.flags"),
+        (["--action=missing"], "Needed and not given: --workdir. --help lists"),
+    ],
+)
+def test_wrong_flags_exit_with_2_and_one_line(program, arguments, text):
+    result = run(program, *arguments)
+    assert result.returncode == 2
+    assert text in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_mistake_that_our_code_found_is_one_line_and_exits_with_2(program):
+    result = run(program, "--action=ours")
+    assert (result.returncode, result.stderr) == (
+        2,
+        "Error: 7 apples given, 8 wanted. Add one.\n",
+    )
+
+
+def test_the_traceback_of_a_mistake_is_shown_on_request(program):
+    result = run(program, "--action=ours", "--traceback")
+    assert result.returncode == 2
+    assert result.stderr.startswith("Traceback")
+    assert result.stderr.endswith("Error: 7 apples given, 8 wanted. Add one.\n")
+
+
+def test_a_wrong_path_is_one_line_and_exits_with_2(program):
+    result = run(program, "--action=folder")
+    assert result.returncode == 2
+    assert result.stderr.startswith("Error: [Errno 2] No such file or directory")
+    assert "/proc/nothing" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_full_disk_is_one_line_and_exits_with_1(program):
+    result = run(program, "--action=full")
+    assert result.returncode == 1
+    assert result.stderr == "Error: [Errno 28] No space left on device\n"
+
+
+def test_a_fault_in_the_depth_shows_its_traceback_and_exits_with_1(program):
+    result = run(program, "--action=foreign")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Traceback")
+    assert "JSONDecodeError" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_signal_exits_with_128_and_its_number(program, number, status):
+    process = subprocess.Popen(
+        [sys.executable, program, "--action=wait"], stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"waiting\n"
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == status
+
+
+def test_the_flagfile_repeats_the_run(program, tmp_path):
+    given = [
+        "--training_number_of_steps=70",
+        "--nomirror",
+        "--decay=0.25",
+        "--model_option=output_stride=8",
+        "--model_option=output_stride=16",  # Counts, though "1" sorts before "8".
+        "--action=flagfile",
+    ]
+    first = run(program, *given).stdout
+    assert "Recipe(num_steps=70, decay=0.25, mirror=False)" in first
+    path = tmp_path / "flags.txt"
+    path.write_text(first[: first.index("Recipe")])
+    assert run(program, f"--flagfile={path}").stdout == first
+    values = common_flags.read_flagfile(path)
+    assert values["training_number_of_steps"] == "70"
+    assert values["model_option"] == "output_stride=16"
+    assert "workdir" not in values  # None has no line.
+    assert not any("traceback" in name for name in first.splitlines())
+
+
+def test_fields_without_help_are_no_flags():
+    @dataclasses.dataclass
+    class Settings:
+        shown: int = dataclasses.field(default=3, metadata={"help": "A number."})
+        hidden: int = 4
+
+    common_flags.define_fields(Settings)
+    try:
+        with pytest.raises(flags.UnparsedFlagAccessError):
+            _ = flags.FLAGS.shown
+        flags.FLAGS["shown"].value = 5
+        assert common_flags.read_fields(Settings, hidden=6) == Settings(5, 6)
+        assert "hidden" not in flags.FLAGS
+    finally:
+        del flags.FLAGS.shown
+
+
+def builder(
+    num_classes,
+    *,
+    image_size=(None, None),
+    backbone="lite0",
+    backbone_weights=None,
+    output_stride=16,
+    dropout=0.1,
+    aux=False,
+    rates=(6, 12),
+):
+    """Stands for an architecture."""
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("output_stride=8", 8),
+        ("dropout=0", 0.0),
+        ("backbone=50", "50"),  # Text, as its default is.
+        ("backbone_weights=imagenet", "imagenet"),
+        ("backbone_weights=none", None),
+        ("backbone_weights=/a=b.h5", "/a=b.h5"),
+        ("aux=true", True),
+        ("aux=0", False),
+        ("rates=1,2,4", (1, 2, 4)),
+        ("image_size=360,480", (360, 480)),
+        ("spelt_wrong=1.5", 1.5),  # The builder lists what it knows.
+    ],
+)
+def test_model_options_are_typed_by_the_builder(text, value):
+    key = text.partition("=")[0]
+    typed = common_flags.model_options(builder, [text])[key]
+    assert typed == value
+    assert type(typed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("output_stride", "takes key=value, for example output_stride=8; got 'output"),
+        ("output_stride=eight", "=output_stride takes int, as in output_stride=16; go"),
+        ("dropout=much", "dropout takes float, as in dropout=0.1; got 'much'"),
+        ("aux=maybe", "aux is true or false, got 'maybe'"),
+        ("rates=1,two", "rates takes int, as in rates=6; got 'two'"),
+        ("num_classes=5", "num_classes is no option: another flag or the data set"),
+    ],
+)
+def test_wrong_model_options_say_what_is_wanted(text, message):
+    with pytest.raises(ValueError, match=message):
+        common_flags.model_options(builder, [text])
+
+
+def test_the_last_of_equal_model_options_counts():
+    given = ["output_stride=8", "output_stride=32"]
+    assert common_flags.model_options(builder, given) == {"output_stride": 32}
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("513", (513, 513)), ("360,480", (360, 480))]
+)
+def test_a_crop_size_is_one_side_or_height_and_width(text, size):
+    assert common_flags.crop_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "5,6,7", "wide", "360x480", "-3"])
+def test_a_wrong_crop_size_says_what_is_wanted(text):
+    with pytest.raises(ValueError, match=f"as in 513 or 360,480; got '{text}'"):
+        common_flags.crop_size(text)
