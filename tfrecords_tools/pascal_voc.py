@@ -1,0 +1,91 @@
+"""Lists the pairs of PASCAL VOC 2012, and of SBD for its split "trainaug"."""
+
+import importlib.util
+import io
+import pathlib
+import zlib
+
+import numpy as np
+
+from kerasseg import images
+from tfrecords_tools import pairs
+
+_LISTS = "ImageSets/Segmentation"
+
+
+def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
+    """Reads VOC's list of a split; "trainaug" adds SBD and leaves out VOC's "val".
+
+    A picture that VOC has labelled keeps VOC's label.
+
+    Raises:
+        FileNotFoundError: A folder or a list is missing.
+        ValueError: scipy, which reads SBD's labels, is missing.
+    """
+    voc = pairs.needed(
+        source.source_dir, "--source_dir", "PASCAL VOC's folder, VOCdevkit/VOC2012,"
+    )
+    if split != "trainaug":
+        names = pairs.read_list(voc / _LISTS / f"{split}.txt")
+        return [_voc_pair(voc, name) for name in names]
+    sbd = pairs.needed(
+        source.sbd_dir, "--sbd_dir", "SBD's folder, benchmark_RELEASE/dataset,"
+    )
+    if importlib.util.find_spec("scipy") is None:
+        raise ValueError(
+            "SBD's labels are MATLAB files, which need scipy and it is not installed: "
+            "pip install kerasseg[datasets]"
+        )
+    train = set(pairs.read_list(voc / _LISTS / "train.txt"))
+    val = set(pairs.read_list(voc / _LISTS / "val.txt"))
+    more = {*pairs.read_list(sbd / "train.txt"), *pairs.read_list(sbd / "val.txt")}
+    found = [_voc_pair(voc, name) for name in train - val]
+    return found + [_sbd_pair(voc, sbd, name) for name in more - train - val]
+
+
+def _voc_pair(voc, name):
+    image = voc / "JPEGImages" / f"{name}.jpg"
+    label = voc / "SegmentationClass" / f"{name}.png"
+    return pairs.Pair(name, str(image), str(label))
+
+
+def _sbd_pair(voc, sbd, name):
+    """SBD labels pictures of VOC; it brings copies of them, too."""
+    own = voc / "JPEGImages" / f"{name}.jpg"
+    image = own if own.is_file() else sbd / "img" / f"{name}.jpg"
+    return pairs.Pair(name, str(image), str(sbd / "cls" / f"{name}.mat"))
+
+
+def read_pair(pair: pairs.Pair) -> pairs.Contents:
+    """Reads the files of a pair; of SBD's .mat files the class numbers.
+
+    Raises:
+        ImageError: A .mat file does not hold what SBD's do.
+    """
+    contents = pairs.read_files(pair)
+    if pathlib.Path(pair.label).suffix != ".mat":
+        return contents
+    return pairs.Contents(contents.image, _read_mat(contents.label, pair.label))
+
+
+def _read_mat(data, name):
+    from scipy import io as scipy_io
+
+    broken = (*_BROKEN, scipy_io.matlab.MatReadError)
+    try:
+        groundtruth = scipy_io.loadmat(io.BytesIO(data))["GTcls"][0]
+        label = np.asarray(groundtruth["Segmentation"][0])
+    except broken as error:
+        raise images.ImageError(
+            f"{name} is no label of SBD, a .mat file with GTcls.Segmentation "
+            f"({error!r}). Get the file again"
+        ) from error
+    if label.ndim != 2 or label.dtype != np.uint8:
+        raise images.ImageError(
+            f"{name}: GTcls.Segmentation is {label.dtype} {list(label.shape)}, wanted "
+            "is uint8 [height, width]. Get the file again"
+        )
+    return np.ascontiguousarray(label)
+
+
+_BROKEN = (ValueError, TypeError, LookupError, OSError, NotImplementedError, zlib.error)
