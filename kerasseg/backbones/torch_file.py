@@ -49,7 +49,7 @@ def read(path) -> dict[str, np.ndarray]:
             return _read(file)
         except (EOFError, pickle.UnpicklingError, TypeError, KeyError) as error:
             raise ValueError(
-                f"{path} is no complete file of PyTorch before 1.6 ({error}); get it again."
+                f"{path} is no complete file of PyTorch before 1.6 ({error})."
             ) from error
 
 
