@@ -36,6 +36,7 @@ setuptools.setup(
         "numpy>=1.26",
         "opencv-python-headless>=4.10",
         "pillow>=10.3",
+        "tensorboard>=2.18",
         "tensorflow>=2.18",
         "tqdm>=4.66",
     ],

@@ -3,7 +3,9 @@
 import pathlib
 
 import cv2
+import keras
 import numpy as np
+from keras import layers
 
 from kerasseg import datasets, images, records
 
@@ -63,3 +65,24 @@ def write_records(folder, *, train=12, val=5, shards=2, spec=SPEC, size=(40, 48)
         ]
     records.write_info(folder, records.DatasetInfo(spec, splits))
     return folder
+
+
+def build_model(name, num_classes, **options):
+    """Stands in for `models.build_model`: one convolution, batch norm, a classifier.
+
+    The option `norm=False` leaves batch norm out; `aux=True` adds a head at half size.
+    """
+    image = keras.Input((None, None, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, -1.0, name="scale")(image)
+    x = layers.Conv2D(6, 3, padding="same", name="encoder")(x)
+    if options.get("norm", True):
+        x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.Dropout(options.get("dropout", 0.0), name="dropout")(x)
+    logits = layers.Conv2D(num_classes, 1, name="classify", dtype="float32")(x)
+    outputs = logits
+    if options.get("aux"):
+        small = layers.AveragePooling2D(2, name="half")(x)
+        small = layers.Conv2D(num_classes, 1, name="aux", dtype="float32")(small)
+        outputs = {"logits": logits, "aux_half": small}
+    return keras.Model(image, outputs, name=name)

@@ -2,8 +2,6 @@
 
 import keras
 
-from kerasseg import backbones
-
 
 class GroupedOptimizer:
     """An optimizer for the encoder and one for all that is new, at their own rates.
@@ -11,7 +9,7 @@ class GroupedOptimizer:
     Args:
         model: The network.
         recipe: See `recipe.Recipe`.
-        encoder: Names of the encoder's layers; see `encoder_layers`.
+        encoder: Names of the encoder's layers; see `models.encoder_layers`.
 
     Attributes:
         variables: Every variable of the optimizers.
@@ -33,6 +31,8 @@ class GroupedOptimizer:
             recipe.weight_decay if recipe.optimizer == "sgd" and _is_kernel(v) else 0.0
             for v in self.trainable_variables
         ]
+
+        self.set_learning_rate(recipe.base_learning_rate)
 
     @property
     def variables(self) -> list:
@@ -76,11 +76,3 @@ def _optimizer(recipe, variables):
 def _is_kernel(variable):
     """Kernels have two axes or more; biases and batch norm have one."""
     return len(variable.shape) > 1
-
-
-def encoder_layers(backbone, **options) -> frozenset[str]:
-    """Names the layers of an encoder as `backbones.build` makes them."""
-    image = keras.Input((None, None, 3))
-    endpoints = backbones.build(backbone, image, weights=None, **options)
-    encoder = keras.Model(image, list(endpoints.values()))
-    return frozenset(layer.name for layer in encoder.layers)

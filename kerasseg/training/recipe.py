@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kerasseg import augment
+from kerasseg import augment, schedules
 
 
 def _flag(default, text, **metadata):
@@ -106,6 +106,27 @@ class Recipe:
                 f"{self.accumulation_steps} equal parts: choose "
                 f"--gradient_accumulation_steps among its divisors."
             )
+
+    def schedule(self):
+        """Returns the learning rate as a function of the step."""
+        options = {
+            "poly": {
+                "power": self.learning_power,
+                "end_learning_rate": self.end_learning_rate,
+            },
+            "cosine": {"end_learning_rate": self.end_learning_rate},
+            "step": {
+                "decay_steps": self.learning_rate_decay_step,
+                "decay_factor": self.learning_rate_decay_factor,
+            },
+        }
+        return schedules.get(
+            self.learning_policy,
+            base_learning_rate=self.base_learning_rate,
+            num_steps=self.num_steps,
+            warmup_steps=self.warmup_steps,
+            **options.get(self.learning_policy, {}),
+        )
 
     def repeats(self) -> tuple[list[str], int] | None:
         """Reads `repeat_classes` into class names and a number."""

@@ -16,7 +16,6 @@ from kerasseg import (
     models,
     pipeline,
     progress,
-    schedules,
     statistics,
 )
 from kerasseg.training import logs, optimizers, validation
@@ -53,16 +52,7 @@ class Run:
             )
         self.reader = data.reader(data.train_split, recipe.skip_bad_records)
         self.spec = self.reader.split.spec
-        self.rate_at = schedules.get(
-            recipe.learning_policy,
-            base_learning_rate=recipe.base_learning_rate,
-            num_steps=recipe.num_steps,
-            warmup_steps=recipe.warmup_steps,
-            power=recipe.learning_power,
-            end_learning_rate=recipe.end_learning_rate,
-            decay_step=recipe.learning_rate_decay_step,
-            decay_factor=recipe.learning_rate_decay_factor,
-        )
+        self.rate_at = recipe.schedule()
         self.signal: int | None = None
         self.loss = math.nan
 

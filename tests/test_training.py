@@ -1,0 +1,419 @@
+"""One training step by hand, and short runs of a tiny network."""
+
+import csv
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasseg import augment, checkpoints, models, records, training
+from kerasseg.training import optimizers
+from kerasseg.training.step import TrainingStep, prepare_batch_norm
+from tests import tiny
+
+CROP = augment.Augmentation(crop_size=(24, 24))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write_records(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(autouse=True)
+def tiny_models(monkeypatch):
+    monkeypatch.setattr(models, "build_model", tiny.build_model)
+    monkeypatch.setattr(
+        models, "encoder_layers", lambda *_, **__: frozenset({"encoder"})
+    )
+
+
+def recipe(**changes):
+    settings = {
+        "num_steps": 4,
+        "batch_size": 4,
+        "base_learning_rate": 0.1,
+        "learning_policy": "constant",
+        "weight_decay": 0.0,
+        "momentum": 0.0,
+    }
+    return training.Recipe(**{**settings, **changes})
+
+
+def run(folder, workdir, network=None, **changes):
+    network = network or training.Network(name="tiny")
+    data = training.Data(records_dir=str(folder))
+    return training.train(network, data, recipe(**changes), CROP, workdir=str(workdir))
+
+
+class Step:
+    """A step function on a tiny network, with what it trains."""
+
+    def __init__(self, *, options=None, encoder=frozenset(), **changes):
+        keras.utils.set_random_seed(3)
+        self.recipe = recipe(**changes)
+        self.model = tiny.build_model("tiny", 3, **(options or {}))
+        prepare_batch_norm(self.model, self.recipe, 1)
+        self.optimizer = optimizers.GroupedOptimizer(self.model, self.recipe, encoder)
+        self.average = None
+        if self.recipe.ema_decay:
+            self.average = tiny.build_model("tiny", 3, **(options or {}))
+            checkpoints.copy_weights(self.model, self.average)
+        self.function = TrainingStep(
+            tf.distribute.get_strategy(),
+            self.model,
+            self.optimizer,
+            self.recipe,
+            ema_model=self.average,
+        )
+
+    def __call__(self, batch, step=0):
+        loss, good = self.function(batch, tf.constant(step, tf.int64))
+        return float(loss), bool(good)
+
+    def weights(self):
+        return {v.path: np.array(v) for v in self.model.weights}
+
+
+def batch(count=4):
+    pairs = [tiny.picture(i, 24, 24) for i in range(count)]
+    images, labels = (np.stack(x) for x in zip(*pairs, strict=True))
+    return {"image": tf.constant(images), "label": tf.constant(labels)}
+
+
+def difference(before, after):
+    return {k: np.abs(after[k] - before[k]).max() for k in before}
+
+
+def test_an_update_follows_the_gradient_of_the_mean_over_labelled_pixels():
+    step, pictures = Step(options={"norm": False}), batch()
+    before = step.weights()
+    kernel = step.model.get_layer("classify").bias
+    with tf.GradientTape() as tape:
+        logits = step.model(pictures["image"], training=True)
+        labels = tf.cast(pictures["label"], tf.int32)
+        valid = labels != 255
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels[valid], logits[valid])
+        )
+    gradient = tape.gradient(loss, kernel.value)
+    found, good = step(pictures)
+    assert good and found == pytest.approx(float(loss), rel=1e-5)
+    np.testing.assert_allclose(
+        np.array(kernel), before["classify/bias"] - 0.1 * gradient, atol=1e-6
+    )
+
+
+def test_a_batch_in_parts_gives_the_update_of_the_whole():
+    pictures = batch()
+    label = pictures["label"].numpy()
+    label[0] = 255  # The parts have very different numbers of labelled pixels.
+    pictures["label"] = tf.constant(label)
+    whole = Step(options={"norm": False})
+    parts = Step(options={"norm": False}, accumulation_steps=4)
+    assert whole(pictures)[0] == pytest.approx(parts(pictures)[0], rel=1e-5)
+    for key, value in whole.weights().items():
+        np.testing.assert_allclose(value, parts.weights()[key], atol=1e-6)
+
+
+def test_a_batch_without_labels_changes_nothing():
+    pictures = batch()
+    pictures["label"] = tf.fill(tf.shape(pictures["label"]), tf.constant(255, tf.uint8))
+    step = Step(options={"norm": False})
+    before = step.weights()
+    assert step(pictures) == (0.0, True)
+    assert max(difference(before, step.weights()).values()) == 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("wrong", [3, 7])
+def test_a_loss_that_is_no_number_reaches_no_variable(optimizer, wrong):
+    # Row 22: a label that is no class makes the loss NaN.
+    pictures = batch()
+    label = pictures["label"].numpy()
+    label[1, 2, 3] = wrong
+    pictures["label"] = tf.constant(label)
+    step = Step(optimizer=optimizer, weight_decay=0.1, ema_decay=0.9, momentum=0.9)
+    trained = [v.path for v in step.model.trainable_variables]
+    before, average = step.weights(), [np.array(v) for v in step.average.weights]
+    loss, good = step(pictures)
+    assert np.isnan(loss) and not good
+    changed = difference(before, step.weights())
+    assert all(changed[path] == 0 for path in trained)
+    for one, two in zip(average, step.average.weights, strict=True):
+        np.testing.assert_array_equal(one, np.array(two))
+
+
+def test_weight_decay_leaves_biases_and_batch_norm():
+    for optimizer in ("sgd", "adamw"):
+        pictures = batch()
+        pictures["label"] = tf.fill(
+            tf.shape(pictures["label"]), tf.constant(255, tf.uint8)
+        )
+        step = Step(optimizer=optimizer, weight_decay=0.5)
+        before = step.weights()
+        step(pictures)  # No label, no gradient: only the decay is left.
+        after = step.weights()
+        # Both take rate * decay = 0.1 * 0.5 off a kernel.
+        np.testing.assert_allclose(
+            after["encoder/kernel"], 0.95 * before["encoder/kernel"], rtol=1e-5
+        )
+        for path in ("encoder/bias", "norm/gamma", "classify/bias"):
+            np.testing.assert_array_equal(after[path], before[path])
+
+
+def test_new_layers_learn_at_their_own_rate():
+    pictures = batch()
+    plain, fast = (
+        Step(encoder={"encoder"}, head_learning_rate_factor=factor)
+        for factor in (1.0, 10.0)
+    )
+    before = plain.weights()
+    plain(pictures)
+    fast(pictures)
+    one = difference(before, plain.weights())
+    ten = difference(before, fast.weights())
+    assert ten["classify/kernel"] == pytest.approx(
+        10 * one["classify/kernel"], rel=1e-3
+    )
+    assert ten["encoder/kernel"] == pytest.approx(one["encoder/kernel"], rel=1e-3)
+
+
+def test_frozen_batch_norm_stays():
+    step = Step(fine_tune_batch_norm=False)
+    before = step.weights()
+    step(batch())
+    changed = difference(before, step.weights())
+    assert all(changed[path] == 0 for path in changed if path.startswith("norm/"))
+    assert changed["encoder/kernel"] > 0
+
+
+def test_decay_of_batch_norm_is_set():
+    step = Step(batch_norm_decay=0.5)
+    assert step.model.get_layer("norm").momentum == 0.5
+
+
+def test_gradients_are_clipped_to_their_norm():
+    pictures = batch()
+    step = Step(options={"norm": False}, gradient_clip_norm=1e-3)
+    before = step.weights()
+    step(pictures)
+    moved = step.weights()
+    norm = np.sqrt(sum(np.sum((moved[k] - before[k]) ** 2) for k in before))
+    assert norm == pytest.approx(0.1 * 1e-3, rel=1e-3)  # Rate times the norm.
+
+
+def test_the_average_follows_the_weights():
+    step = Step(ema_decay=0.9)
+    before = step.weights()["classify/kernel"]
+    step(batch(), step=1)  # (1 + 1) / (10 + 1) is less than 0.9.
+    after = step.weights()["classify/kernel"]
+    average = np.array(step.average.get_layer("classify").kernel)
+    np.testing.assert_allclose(average, 2 / 11 * before + 9 / 11 * after, rtol=1e-4)
+
+
+def test_auxiliary_heads_count_with_their_weight():
+    pictures = batch()
+    losses = [
+        Step(options={"aux": True, "norm": False}, aux_loss_weight=weight)(pictures)[0]
+        for weight in (0.0, 0.4, 0.8)
+    ]
+    assert losses[1] - losses[0] == pytest.approx(losses[2] - losses[1], rel=1e-4)
+    assert losses[1] > losses[0]
+
+
+def test_float16_overflow_halves_the_scale_and_skips_the_update():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        step = Step(mixed_precision="float16")
+        step.function._scale.assign(3e38)  # Any gradient overflows.
+        before = step.weights()
+        loss, good = step(batch())
+        assert np.isfinite(loss) and not good
+        changed = difference(before, step.weights())
+        assert changed["encoder/kernel"] == 0
+        assert float(step.function._scale) <= 2.0**15
+        for i in range(30):
+            good = step(batch(), i)[1]
+            if good:
+                break
+        assert good
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_a_run_learns_and_writes_its_workdir(folder, tmp_path):
+    facts = run(
+        folder,
+        tmp_path,
+        num_steps=30,
+        momentum=0.9,
+        eval_interval_steps=10,
+        save_interval_steps=10,
+    )
+    assert facts["scores"]["mean_iou"] > 0.6  # Chance is about 1/5.
+    with open(tmp_path / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["10", "20", "30"]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    best = max(float(row["mean_iou"]) for row in rows)
+    assert facts["scores"]["mean_iou"] == pytest.approx(best, abs=1e-6)
+    for name in (
+        "curves.png",
+        "dataset.json",
+        "best/model.keras",
+        "events",
+        "pictures",
+    ):
+        assert (tmp_path / name).exists(), name
+    model = checkpoints.load_best(tmp_path)
+    assert model(np.zeros((1, 5, 7, 3), "float32")).shape == (1, 5, 7, 3)
+
+
+def test_a_finished_run_does_nothing_more(folder, tmp_path):
+    first = run(folder, tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "best").iterdir()}
+    assert run(folder, tmp_path) == first
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "best").iterdir()}
+
+
+def poisoned(tmp_path):
+    """Records of which one picture is white noise that the network blows up on."""
+    return tiny.write_records(tmp_path / "records", train=8)
+
+
+def test_a_run_stops_at_a_loss_that_is_no_number(tmp_path):
+    # Row 21: the rate is so high that the weights overflow after a few updates.
+    with pytest.raises(ValueError, match=r"loss of step \d+ is .*train\d.png.*Lower"):
+        run(
+            poisoned(tmp_path),
+            tmp_path / "run",
+            network=training.Network(name="tiny", options={"norm": False}),
+            num_steps=50,
+            base_learning_rate=1e30,
+            save_interval_steps=1,
+        )
+    reader = tf.train.load_checkpoint(str(newest(tmp_path / "run")))
+    for name, _ in reader.get_variable_to_shape_map().items():
+        value = reader.get_tensor(name)
+        if getattr(value, "dtype", None) == np.float32:
+            assert np.all(np.isfinite(value)), name
+
+
+def newest(workdir):
+    steps = [
+        int(p.stem.split("-")[1]) for p in (workdir / "checkpoints").glob("*.index")
+    ]
+    return workdir / "checkpoints" / f"ckpt-{max(steps)}"
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(folder, tmp_path, caplog):
+    run(folder, tmp_path, num_steps=4, save_interval_steps=1)
+    data = pathlib.Path(f"{newest(tmp_path)}.data-00000-of-00001")
+    damaged = bytearray(data.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    data.write_bytes(damaged)
+    run(folder, tmp_path, num_steps=4, save_interval_steps=1)
+    assert "ckpt-4" in caplog.text
+    assert newest(tmp_path).name == "ckpt-4"
+
+
+def test_a_run_never_starts_from_scratch_over_its_checkpoints(folder, tmp_path):
+    run(folder, tmp_path, num_steps=2)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match=r"No checkpoint of .* can be read .*ckpt-2"):
+        run(folder, tmp_path, num_steps=3)
+
+
+def test_at_most_three_checkpoints_stay(folder, tmp_path):
+    run(folder, tmp_path, num_steps=6, save_interval_steps=1)
+    steps = {p.name.split(".")[0] for p in (tmp_path / "checkpoints").iterdir()}
+    assert steps == {"ckpt-4", "ckpt-5", "ckpt-6"}
+
+
+def test_a_run_starts_from_another_runs_weights(folder, tmp_path, capsys):
+    run(folder, tmp_path / "first", num_steps=3)
+    other = tiny.SPEC.to_json()
+    other["classes"].append({"name": "fourth", "color": [9, 9, 9]})
+    spec = type(tiny.SPEC).from_json(other)
+    more = tiny.write_records(tmp_path / "records", spec=spec)
+    network = training.Network(name="tiny", initial_checkpoint=str(tmp_path / "first"))
+    run(
+        more, tmp_path / "second", network=network, num_steps=1, base_learning_rate=1e-9
+    )
+    printed = capsys.readouterr().out
+    assert "classify/kernel" in printed and "encoder" not in printed
+    first, second = (
+        checkpoints.load_best(tmp_path / name).get_layer("encoder").kernel
+        for name in ("first", "second")
+    )
+    np.testing.assert_allclose(np.array(first), np.array(second), atol=1e-6)
+
+
+def test_starting_points_that_are_none_are_refused(folder, tmp_path):
+    def start_from(path):
+        network = training.Network(name="tiny", initial_checkpoint=str(path))
+        run(folder, tmp_path / "run", network=network)
+
+    with pytest.raises(FileNotFoundError, match="does not exist: a workdir"):
+        start_from(tmp_path / "nothing")
+    (tmp_path / "bad.keras").write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match=r"bad\.keras is damaged or no \.keras file"):
+        start_from(tmp_path / "bad.keras")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no trained model yet"):
+        start_from(tmp_path / "empty")
+    foreign = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    foreign.save(tmp_path / "foreign.keras")
+    with pytest.raises(ValueError, match="no variable in common"):
+        start_from(tmp_path / "foreign.keras")
+
+
+def test_a_label_out_of_range_stops_the_run_and_names_the_picture(tmp_path):
+    # Row 22 in the pipeline: it never reaches the loss.
+    image, label = tiny.picture(0)
+    label[0, 20] = 9
+    shard = records.write_shard(
+        tmp_path / records.shard_name("train", 0, 1),
+        [tiny.example(image, label, "odd")],
+    )
+    info = records.DatasetInfo(tiny.SPEC, {"train": [shard], "val": [shard]})
+    (tmp_path / records.shard_name("val", 0, 1)).write_bytes(
+        (tmp_path / shard.name).read_bytes()
+    )
+    val = records.Shard(
+        records.shard_name("val", 0, 1), shard.records, shard.bytes, shard.crc32c
+    )
+    info.splits["val"] = [val]
+    records.write_info(tmp_path, info)
+    with pytest.raises(
+        records.RecordError, match=r"picture odd: labels out of range: 9"
+    ):
+        run(tmp_path, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
+        ({"batch_size": 4, "accumulation_steps": 3}, "4 cannot be cut into 3"),
+        ({"save_interval_steps": 0}, "save_interval_steps must be at least 1"),
+        ({"class_weights": "1,2"}, "3 numbers with commas between; got '1,2'"),
+        ({"class_weights": "much"}, "3 numbers with commas between; got 'much'"),
+        ({"repeat_classes": "left"}, "as in bicycle,chair:3; got 'left'"),
+    ],
+)
+def test_impossible_recipes_are_refused(folder, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run(folder, tmp_path, **changes)
+
+
+def test_class_weights_come_from_the_records(folder, tmp_path):
+    run(folder, tmp_path, num_steps=1, class_weights="median_frequency")
+    with open(tmp_path / "dataset.json") as file:
+        assert [c["name"] for c in json.load(file)["classes"]] == [
+            *("left", "middle", "right")
+        ]

@@ -1,0 +1,106 @@
+"""Real training processes: killed and resumed, stopped by signals, on two devices."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import tiny
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write_records(tmp_path_factory.mktemp("records"))
+
+
+def start(folder, workdir, steps=20, devices=1, dropout=0.2):
+    options = (folder, workdir, steps, devices, dropout)
+    command = [sys.executable, "-m", "tests.train_tiny", *options]
+    return subprocess.Popen(
+        [str(part) for part in command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return output
+
+
+def digest(output):
+    return re.search("digest (.*)", output)[1]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder, tmp_path_factory):
+    return digest(finish(start(folder, tmp_path_factory.mktemp("whole"))))
+
+
+def interrupt(folder, workdir, number, step):
+    process = start(folder, workdir)
+    for line in process.stdout:
+        if line.startswith(f"step {step} "):
+            os.kill(process.pid, number)
+            break
+    process.stdout.read()
+    process.stderr.read()
+    return process.wait(timeout=60)
+
+
+def test_a_killed_run_goes_on_and_ends_bit_equal(folder, tmp_path, undisturbed):
+    # Saved at 5, 10 and 15: killed after 8 and then after 13 it starts at 5 and at 10.
+    assert interrupt(folder, tmp_path, signal.SIGKILL, 8) == -signal.SIGKILL
+    assert interrupt(folder, tmp_path, signal.SIGKILL, 13) == -signal.SIGKILL
+    output = finish(start(folder, tmp_path))
+    assert re.findall(r"step (\d+) loss", output) == [str(s) for s in range(11, 21)]
+    assert digest(output) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_saves_and_nothing_is_lost(
+    folder, tmp_path, undisturbed, number, status
+):
+    assert interrupt(folder, tmp_path, number, 8) == status
+    (newest,) = re.findall(
+        r"ckpt-(8|9|10)\.index", " ".join(os.listdir(tmp_path / "checkpoints"))
+    )[-1:]
+    output = finish(start(folder, tmp_path))
+    assert re.findall(r"step (\d+) loss", output)[0] == str(int(newest) + 1)
+    assert digest(output) == undisturbed
+
+
+def test_two_devices_equal_one(folder, tmp_path):
+    """Row 47: loss, weights and scores to 1e-5, batch norm synchronised."""
+    values, losses, scores = [], [], []
+    for devices in (1, 2):
+        workdir = tmp_path / str(devices)
+        output = finish(start(folder, workdir, 10, devices, dropout=0))
+        losses.append([float(x) for x in re.findall(r"loss ([\d.]+)$", output, re.M)])
+        reader = tf.train.load_checkpoint(str(workdir / "checkpoints" / "ckpt-10"))
+        names = sorted(
+            name for name in reader.get_variable_to_shape_map() if "model" in name
+        )
+        values.append([np.asarray(reader.get_tensor(name)) for name in names])
+        scores.append((workdir / "scores.csv").read_text().splitlines()[-1].split(","))
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
+    assert len(losses[0]) == 10
+    for one, two in zip(*values, strict=True):
+        if one.dtype == np.float32:
+            np.testing.assert_allclose(one, two, atol=1e-5)
+    np.testing.assert_allclose(
+        [float(x) for x in scores[0]], [float(x) for x in scores[1]], atol=1e-5
+    )
