@@ -83,6 +83,13 @@ def normalization(name) -> str:
     return facts(name).normalization
 
 
+def list_options(name) -> list[str]:
+    """Lists the options that an encoder has beyond output stride and weights."""
+    parameters = inspect.signature(facts(name).builder).parameters.values()
+    names = {p.name for p in parameters if p.kind == p.KEYWORD_ONLY}
+    return sorted(names - {"output_stride", "weights"})
+
+
 def build(name, image, *, output_stride=32, weights=None, **options):
     """Builds the encoder called `name`.
 
@@ -108,9 +115,7 @@ def build(name, image, *, output_stride=32, weights=None, **options):
         raise ValueError(
             f"output_stride={output_stride} of '{name}' is not one of {OUTPUT_STRIDES}."
         )
-    known = inspect.signature(builder).parameters.values()
-    names = [p.name for p in known if p.kind == p.KEYWORD_ONLY]
-    own = sorted(set(names) - {"output_stride", "weights"})
+    own = list_options(name)
     unknown = sorted(set(options) - set(own))
     if unknown:
         raise ValueError(f"Backbone '{name}' has no option {unknown}; it has {own}.")

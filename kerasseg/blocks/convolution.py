@@ -2,12 +2,13 @@
 
 import importlib
 import os
+from typing import Any
 
 import keras
 from keras import layers
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
-tf = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
+tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
 
 
 def _has_native_dilation(dtype) -> bool:

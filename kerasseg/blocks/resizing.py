@@ -1,12 +1,13 @@
 """Maps brought to the size that another map has at run time."""
 
 import importlib
+from typing import Any
 
 import keras
 from keras import layers, ops
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
-tf = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
+tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
 
 
 @keras.saving.register_keras_serializable("kerasseg")

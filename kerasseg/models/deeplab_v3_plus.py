@@ -12,7 +12,7 @@ _RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
     paper="https://arxiv.org/abs/1802.02611",
     params=26_696_133,
     setting={"backbone": "resnet50", "output_stride": 16},
-    test_options={"backbone": "efficientnet_lite0", "filters": 8},
+    test_options={"backbone": "resnet18_quarter", "filters": 8},
 )
 def deeplab_v3_plus(
     num_classes,

@@ -1,0 +1,187 @@
+"""ResNet (He et al., 2015, https://arxiv.org/abs/1512.03385) with DeepLab's changes.
+
+Any output stride by dilation, multi-grid and extra blocks as in DeepLab v3
+(https://arxiv.org/abs/1706.05587, sections 3.2 and 3.3). Layers are called as in
+keras.applications, whose weights fit; the stride stands on the same convolution, but
+convolutions have no biases.
+"""
+
+import dataclasses
+import functools
+
+import keras
+from keras import layers
+
+from kerasseg import backbones, blocks
+
+_EPSILON = 1.001e-5
+_STEMS = ("standard", "deep")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Variant:
+    bottleneck: bool
+    units: tuple[int, int, int, int]
+    params: int
+    filters: int = 64
+    imagenet: str = ""  # Class of keras.applications that has the weights.
+
+
+_VARIANTS = {
+    "resnet18": _Variant(False, (2, 2, 2, 2), 11_176_512),
+    # A quarter of the channels: for tests and quick tries.
+    "resnet18_quarter": _Variant(False, (2, 2, 2, 2), 702_096, filters=16),
+    "resnet34": _Variant(False, (3, 4, 6, 3), 21_284_672),
+    "resnet50": _Variant(True, (3, 4, 6, 3), 23_508_032, imagenet="ResNet50"),
+    "resnet101": _Variant(True, (3, 4, 23, 3), 42_500_160, imagenet="ResNet101"),
+    "resnet152": _Variant(True, (3, 8, 36, 3), 58_143_808, imagenet="ResNet152"),
+}
+
+
+def resnet(
+    name,
+    image,
+    *,
+    output_stride=32,
+    weights=None,
+    stem="standard",
+    multi_grid=None,
+    extra_blocks=0,
+):
+    """Builds a ResNet.
+
+    Args:
+        name: Of the variant.
+        image: The normalised picture.
+        output_stride: 8, 16 or 32.
+        weights: None, or "imagenet" (a download by keras.applications).
+        stem: "standard" (7x7) or "deep" (three 3x3, "beta" in TF DeepLab).
+        multi_grid: Factors on the rate of each unit of block4 and of the extra
+            blocks; None is 1 for all.
+        extra_blocks: Copies of block4 that follow it, each at twice the rate of the
+            block before; "c5" is the end of the last one. Random at the start.
+
+    Raises:
+        ValueError: No such stem, a wrong number of factors, or no such weights.
+    """
+    variant = _VARIANTS[name]
+    multi_grid = multi_grid or (1,) * variant.units[3]
+    _check(name, variant, weights, stem, multi_grid, extra_blocks)
+    c = {"c1": _stem(image, variant.filters, stem)}
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(c["c1"])
+    x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
+    done, rate = 4, 1
+    for stage, units in enumerate((*variant.units, *[variant.units[3]] * extra_blocks)):
+        wanted = 1 if stage == 0 else 2
+        stride = wanted if done * wanted <= output_stride and stage < 4 else 1
+        before, rate, done = rate, rate * wanted // stride, done * stride
+        for unit in range(units):
+            factor = multi_grid[unit] if stage >= 3 else 1
+            x = (_bottleneck if variant.bottleneck else _basic)(
+                x,
+                variant.filters * 2 ** min(stage, 3),
+                stride=stride if unit == 0 else 1,
+                rates=(before if unit == 0 else rate * factor, rate * factor),
+                project=unit == 0
+                and (stage in (1, 2, 3) or variant.bottleneck)
+                and stage < 4,
+                name=f"conv{stage + 2}_block{unit + 1}",
+            )
+        c[f"c{min(stage + 2, 5)}"] = x
+    if weights == "imagenet":
+        donor = getattr(keras.applications, variant.imagenet)(include_top=False)
+        take_weights(keras.Model(image, x), donor)
+    return c
+
+
+for _name, _variant in _VARIANTS.items():
+    backbones.register(
+        name=_name,
+        normalization="caffe" if _variant.imagenet else "tf",
+        params=_variant.params,
+    )(functools.partial(resnet, _name))
+
+
+def _check(name, variant, weights, stem, multi_grid, extra_blocks):
+    if stem not in _STEMS:
+        raise ValueError(f"stem='{stem}' of '{name}' is not one of {_STEMS}.")
+    if len(multi_grid) != variant.units[3]:
+        raise ValueError(
+            f"multi_grid={multi_grid} of '{name}' must have {variant.units[3]} "
+            "factors, one for each unit of block4."
+        )
+    if not 0 <= extra_blocks <= 3:
+        raise ValueError(f"extra_blocks={extra_blocks} of '{name}' must be 0 to 3.")
+    if weights == "imagenet" and (stem == "deep" or not variant.imagenet):
+        raise ValueError(
+            f"Keras has no ImageNet weights of '{name}' with stem='{stem}': give "
+            "weights None or a .keras file, or take resnet50 with stem='standard'."
+        )
+
+
+def take_weights(encoder, donor):
+    """Copies the weights of a ResNet of keras.applications, layer by layer.
+
+    A bias before a batch norm only moves its mean, so it is taken off the moving
+    mean. Layers that the donor lacks (extra blocks) keep what they have.
+    """
+    theirs = {layer.name: layer for layer in donor.layers}
+    for layer in encoder.layers:
+        source = theirs.get(layer.name)
+        if source is None or not layer.weights:
+            continue
+        arrays = source.get_weights()
+        if layer.name.endswith("_conv"):
+            arrays = arrays[:1]
+        else:
+            convolution = theirs[layer.name.removesuffix("_bn") + "_conv"]
+            arrays[2] = arrays[2] - convolution.get_weights()[1]
+        layer.set_weights(arrays)
+
+
+def _stem(x, filters, stem):
+    if stem == "standard":
+        return _conv_bn(x, filters, 7, stride=2, name="conv1")
+    x = _conv_bn(x, filters, 3, stride=2, name="conv1_1")
+    x = _conv_bn(x, filters, 3, name="conv1_2")
+    return _conv_bn(x, 2 * filters, 3, name="conv1_3")
+
+
+def _bottleneck(x, filters, *, stride, rates, project, name):
+    """Narrows, convolves at the second of `rates`, widens; adds the input."""
+    start = x
+    if project:
+        start = _conv_bn(x, 4 * filters, 1, stride=stride, relu=False, name=f"{name}_0")
+    x = _conv_bn(x, filters, 1, stride=stride, name=f"{name}_1")
+    x = _conv_bn(x, filters, 3, rate=rates[1], name=f"{name}_2")
+    x = _conv_bn(x, 4 * filters, 1, relu=False, name=f"{name}_3")
+    x = layers.Add(name=f"{name}_add")([start, x])
+    return layers.ReLU(name=f"{name}_out")(x)
+
+
+def _basic(x, filters, *, stride, rates, project, name):
+    """Convolves twice, strided first; adds the input."""
+    start = x
+    if project:
+        start = _conv_bn(x, filters, 1, stride=stride, relu=False, name=f"{name}_0")
+    x = _conv_bn(x, filters, 3, stride=stride, rate=rates[0], name=f"{name}_1")
+    x = _conv_bn(x, filters, 3, rate=rates[1], relu=False, name=f"{name}_2")
+    x = layers.Add(name=f"{name}_add")([start, x])
+    return layers.ReLU(name=f"{name}_out")(x)
+
+
+def _conv_bn(x, filters, kernel_size, *, stride=1, rate=1, relu=True, name):
+    """Pads the same on all sides, whatever the stride."""
+    if stride > 1 and kernel_size > 1:
+        x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+    x = blocks.Conv2D(
+        filters,
+        kernel_size,
+        strides=stride,
+        dilation_rate=rate,
+        padding="same" if stride == 1 else "valid",
+        use_bias=False,
+        name=f"{name}_conv",
+    )(x)
+    x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
