@@ -68,8 +68,7 @@ def _checked_image(pair, data, rules):
     pixels = images.read_image(data, max_pixels=rules.max_pixels, name=name)
     if header.orientation == 1:
         return data, header.format, pixels.shape[:2]
-    upright = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".png", upright)[1].tobytes(), "png", pixels.shape[:2]
+    return images.encode_picture(pixels), "png", pixels.shape[:2]
 
 
 def _source_numbers(pair, label, rules):

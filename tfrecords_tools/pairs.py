@@ -129,7 +129,11 @@ def read_list(path: pathlib.Path) -> list[str]:
 
 
 def find_splits(dataset: str, source: Source) -> dict[str, str]:
-    """Tells for each split of a data set why the source lacks it, "" if it has it."""
+    """Tells for each split of a data set why the source lacks it, "" if it has it.
+
+    Raises:
+        FileNotFoundError: It lacks all of them.
+    """
     found = {}
     for split in datasets.get(dataset).num_images:
         try:
@@ -137,6 +141,8 @@ def find_splits(dataset: str, source: Source) -> dict[str, str]:
             found[split] = ""
         except FileNotFoundError as error:
             found[split] = str(error)
+    if all(found.values()):
+        raise FileNotFoundError(next(iter(found.values())))
     return found
 
 

@@ -8,6 +8,10 @@ from kerasseg import datasets, records
 from tfrecords_tools import encoding, journal, pairs, planning
 
 
+class WriteError(OSError):
+    """A file that could not be written; the text says what is needed and free."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """One file to write.
@@ -37,7 +41,8 @@ def write_shard(task: Task, advance) -> journal.Finished:
         advance: Called after each pair.
 
     Raises:
-        BuildError: A pair is bad and is not to be skipped, or writing fails.
+        BuildError: A pair is bad and is not to be skipped.
+        WriteError: The disk is full, or the file cannot be written.
     """
     rejected: list[dict] = []
     try:
@@ -75,11 +80,12 @@ def _num_source_bytes(task):
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def write_error(path, error: OSError, num_bytes: int = 0) -> planning.BuildError:
+def write_error(path, error: OSError, num_bytes: int = 0) -> WriteError:
     """Explains why a file could not be written, with what is needed and free."""
     free = shutil.disk_usage(path.parent).free
-    return planning.BuildError(
-        f"{path} could not be written: {error.strerror or error}. It needs about "
+    return WriteError(
+        error.errno,
+        f"{path} could not be written ({error.strerror}): it needs about "
         f"{num_bytes:,} bytes, {free:,} are free there. Finished files are kept: make "
-        "room and run the same command again"
+        "room and run the same command again",
     )

@@ -55,7 +55,8 @@ def build_records(
         num_workers: Processes.
 
     Raises:
-        BuildError: A pair is bad, the folder holds other files, the disk is full.
+        BuildError: A pair is bad, or the folder holds other files.
+        WriteError: The disk is full, or the folder cannot be written to.
         FileNotFoundError: The source lacks a folder or a list.
         ValueError: Unknown data set.
     """
@@ -71,6 +72,8 @@ def build_records(
         build.clear()
         build.write(rules, skip_bad, num_workers)
         return build.finish()
+    except tasks.WriteError:
+        raise
     except OSError as error:
         raise tasks.write_error(folder / records.INFO_FILE, error) from error
 

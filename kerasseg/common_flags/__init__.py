@@ -13,7 +13,9 @@ __all__ = [
     "MODEL",
     "MODEL_OPTION",
     "RECORDS_DIR",
+    "SBD_DIR",
     "SEED",
+    "SOURCE_DIR",
     "WORKDIR",
     "as_flagfile",
     "crop_size",
@@ -38,6 +40,12 @@ DATASET = flags.DEFINE_string(
 )
 RECORDS_DIR = flags.DEFINE_string(
     "records_dir", None, "Folder of the TFRecords that tfrecords_tools.build wrote."
+)
+SOURCE_DIR = flags.DEFINE_string(
+    "source_dir", None, "Folder of the data set as its authors publish it."
+)
+SBD_DIR = flags.DEFINE_string(
+    "sbd_dir", None, "Folder 'dataset' of SBD, for pascal_voc's split trainaug."
 )
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of one run: checkpoints, best model, scores, pictures."

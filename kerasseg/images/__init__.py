@@ -15,6 +15,7 @@ from kerasseg.images.writing import (
     IGNORE_COLOR,
     encode_label,
     encode_palette_png,
+    encode_picture,
     write_bytes,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "ImageError",
     "encode_label",
     "encode_palette_png",
+    "encode_picture",
     "probe",
     "read_image",
     "read_label",

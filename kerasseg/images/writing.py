@@ -11,6 +11,11 @@ from PIL import Image
 IGNORE_COLOR = (224, 224, 192)  # PASCAL VOC's colour of label 255.
 
 
+def encode_picture(image: np.ndarray) -> bytes:
+    """Packs RGB, uint8 `[height, width, 3]`, as a PNG."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
 def encode_label(label: np.ndarray) -> bytes:
     """Packs numbers `[height, width]` as a grey PNG, 8-bit or 16-bit as they are.
 
