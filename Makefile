@@ -2,19 +2,31 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-QUICKSTART ?= quickstart
+FOLDER ?= quickstart
 BIN = $(VENV)/bin
+RUN = $(BIN)/python -m
 
 .PHONY: quickstart test slow lint clean
 
 quickstart: $(VENV)/.quickstart
-	$(BIN)/python experiments/quickstart.py --folder=$(QUICKSTART)
+	$(RUN) tfrecords_tools.build --dataset=shapes --records_dir=$(FOLDER)/records
+	$(RUN) kerasseg.train --flagfile=experiments/shapes/quickstart.flags \
+	    --records_dir=$(FOLDER)/records --workdir=$(FOLDER)/run
+	$(RUN) kerasseg.evaluate --workdir=$(FOLDER)/run
+	$(RUN) kerasseg.evaluate --workdir=$(FOLDER)/run --crf
+	$(RUN) tfrecords_tools.extract --records_dir=$(FOLDER)/records --split=val \
+	    --count=8 --output_dir=$(FOLDER)/pictures
+	$(RUN) kerasseg.predict --workdir=$(FOLDER)/run --input=$(FOLDER)/pictures \
+	    --output_dir=$(FOLDER)/masks
+	$(RUN) kerasseg.export --workdir=$(FOLDER)/run --export_dir=$(FOLDER)/export
+	@echo "Look at $(FOLDER)/run/pictures (picture, truth, prediction) and" \
+	    "$(FOLDER)/masks/overlay; the scores are in $(FOLDER)/run/metrics.json."
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(RUN) pytest
 
 slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow
+	$(RUN) pytest -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -32,4 +44,4 @@ $(VENV)/.dev: setup.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(QUICKSTART) build *.egg-info
+	rm -rf $(VENV) $(FOLDER) build *.egg-info

@@ -1,0 +1,36 @@
+"""Records back to files."""
+
+import numpy as np
+import pytest
+
+from kerasseg import images, records
+from tests import tiny
+from tfrecords_tools import extract
+
+
+@pytest.fixture
+def split(tmp_path):
+    return records.open_split(tiny.write_records(tmp_path / "records"), "val")
+
+
+def test_pictures_come_out_as_they_went_in(split, tmp_path):
+    assert extract.extract(split, tmp_path / "out", count=2, labels=True) == 2
+    files = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert files == ["labels", *sorted(f"val{i}.png" for i in (0, 2))]
+    image, label = tiny.picture(1000)  # val0
+    np.testing.assert_array_equal(
+        images.read_image(str(tmp_path / "out" / "val0.png")), image
+    )
+    found = images.read_label(str(tmp_path / "out" / "labels" / "val0.png"))
+    np.testing.assert_array_equal(found, label)
+
+
+def test_names_do_not_lead_out_of_the_folder(tmp_path):
+    image, label = tiny.picture(0)
+    serialized = tiny.example(image, label, "../../escaped.png")
+    path = tmp_path / records.shard_name("val", 0, 1)
+    shard = records.write_shard(path, [serialized])
+    records.write_info(tmp_path, records.DatasetInfo(tiny.SPEC, {"val": [shard]}))
+    extract.extract(records.open_split(tmp_path, "val"), tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b" / "escaped.png").exists()
+    assert not (tmp_path / "escaped.png").exists()

@@ -1,0 +1,68 @@
+r"""Takes pictures and labels out of records again, as files.
+
+python -m tfrecords_tools.extract --records_dir=DIR --output_dir=DIR \
+    [--split=val] [--count=8]
+
+Writes OUTPUT_DIR/NAME.jpg or .png, the bytes that were put in; with --labels also
+OUTPUT_DIR/labels/NAME.png, class numbers with the data set's colours as palette.
+"""
+
+import os
+
+from absl import flags
+
+from kerasseg import common_flags, images, records
+
+_SPLIT = flags.DEFINE_string("split", "val", "Split.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the files.")
+_COUNT = flags.DEFINE_integer("count", None, "Pictures; all if none.", lower_bound=1)
+_LABELS = flags.DEFINE_bool("labels", False, "Write the labels too.")
+
+
+def main(argv):
+    """Turns flags into plain arguments."""
+    del argv
+    common_flags.required(
+        records_dir=common_flags.RECORDS_DIR.value, output_dir=_OUTPUT_DIR.value
+    )
+    split = records.open_split(
+        common_flags.RECORDS_DIR.value, _SPLIT.value, dataset=common_flags.DATASET.value
+    )
+    count = extract(split, _OUTPUT_DIR.value, count=_COUNT.value, labels=_LABELS.value)
+    print(f"{count} pictures are in {_OUTPUT_DIR.value}.")
+
+
+def extract(split, output_dir, *, count=None, labels=False) -> int:
+    """Writes the first pictures of a split as files.
+
+    Args:
+        split: An open `records.Split`.
+        output_dir: Folder; it is made.
+        count: Pictures at most; None for all.
+        labels: Whether the labels are written too.
+
+    Returns:
+        The number of pictures.
+    """
+    total = len(split) if count is None else min(count, len(split))
+    for i in range(total):
+        example = records.parse_example(split.read(i))
+        kind = images.probe(example["image"], name=example["name"]).format
+        # The name is somebody else's text: it must not lead out of the folder.
+        stem = os.path.splitext(os.path.basename(example["name"]))[0] or f"{i:06d}"
+        suffix = {"jpeg": "jpg"}.get(kind, kind)
+        _write(os.path.join(output_dir, f"{stem}.{suffix}"), example["image"])
+        if labels and example["label"] is not None:
+            label = records.decode_label(example["label"])
+            png = images.encode_palette_png(label, split.spec.palette)
+            _write(os.path.join(output_dir, "labels", f"{stem}.png"), png)
+    return total
+
+
+def _write(path, data):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    images.write_bytes(path, data)
+
+
+if __name__ == "__main__":
+    common_flags.run(main)
