@@ -13,8 +13,6 @@ from absl import flags
 
 from kerasseg import common_flags, images, records
 
-_SPLIT = flags.DEFINE_string("split", "val", "Split.")
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the files.")
 _COUNT = flags.DEFINE_integer("count", None, "Pictures; all if none.", lower_bound=1)
 _LABELS = flags.DEFINE_bool("labels", False, "Write the labels too.")
 
@@ -23,13 +21,18 @@ def main(argv):
     """Turns flags into plain arguments."""
     del argv
     common_flags.required(
-        records_dir=common_flags.RECORDS_DIR.value, output_dir=_OUTPUT_DIR.value
+        records_dir=common_flags.RECORDS_DIR.value,
+        output_dir=common_flags.OUTPUT_DIR.value,
     )
     split = records.open_split(
-        common_flags.RECORDS_DIR.value, _SPLIT.value, dataset=common_flags.DATASET.value
+        common_flags.RECORDS_DIR.value,
+        common_flags.SPLIT.value,
+        dataset=common_flags.DATASET.value,
     )
-    count = extract(split, _OUTPUT_DIR.value, count=_COUNT.value, labels=_LABELS.value)
-    print(f"{count} pictures are in {_OUTPUT_DIR.value}.")
+    count = extract(
+        split, common_flags.OUTPUT_DIR.value, count=_COUNT.value, labels=_LABELS.value
+    )
+    print(f"{count} pictures are in {common_flags.OUTPUT_DIR.value}.")
 
 
 def extract(split, output_dir, *, count=None, labels=False) -> int:

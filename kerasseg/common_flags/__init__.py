@@ -12,10 +12,12 @@ __all__ = [
     "EXPORT_DIR",
     "MODEL",
     "MODEL_OPTION",
+    "OUTPUT_DIR",
     "RECORDS_DIR",
     "SBD_DIR",
     "SEED",
     "SOURCE_DIR",
+    "SPLIT",
     "WORKDIR",
     "as_flagfile",
     "crop_size",
@@ -53,6 +55,8 @@ WORKDIR = flags.DEFINE_string(
 EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder of an exported model; its versions are sub-folders."
 )
+OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder that results go to.")
+SPLIT = flags.DEFINE_string("split", "val", "Split of the records.")
 SEED = flags.DEFINE_integer("seed", 1, "Start of every random number.")
 flags.declare_key_flag("traceback")
 
