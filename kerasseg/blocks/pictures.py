@@ -4,9 +4,10 @@ import keras
 from keras import layers, ops
 
 SMALLEST_SIDE = 32
-NORMALIZATIONS = ("tf", "torch", "caffe", "lite", "none")
+NORMALIZATIONS = ("tf", "tf128", "torch", "caffe", "lite", "none")
 _SCALES = {  # (x - mean) / deviation, for pictures from 0 to 255, RGB.
     "tf": ((127.5,) * 3, (127.5,) * 3),
+    "tf128": ((128.0,) * 3, (128.0,) * 3),
     "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "caffe": ((123.68, 116.779, 103.939), (1.0,) * 3),
     "lite": ((127.0,) * 3, (128.0,) * 3),
@@ -18,8 +19,9 @@ class Normalize(layers.Layer):
     """Brings a picture, RGB from 0 to 255, to the range an encoder was trained on.
 
     Args:
-        kind: "tf" (-1 to 1), "torch" (ImageNet mean and deviation), "caffe" (BGR,
-            mean subtracted), "lite" ((x - 127) / 128) or "none" (as it is).
+        kind: "tf" (-1 to 1), "tf128" ((x - 128) / 128), "torch" (ImageNet mean and
+            deviation), "caffe" (BGR, mean subtracted), "lite" ((x - 127) / 128) or
+            "none" (as it is).
         name: Of the layer.
     """
 
