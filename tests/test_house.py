@@ -2,7 +2,6 @@
 
 import ast
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -183,12 +182,3 @@ def test_unknown_public_names_are_attribute_errors():
 
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = kerasseg.nothing
-
-
-def commands(text):
-    """Yields the shell commands of a page: what is indented, with lines joined."""
-    joined = re.sub(r"\\\n\s*", " ", text)
-    for line in joined.splitlines():
-        match = re.match(r"^(?:    )(?:\$ )?((?:python|make|pip) .*)$", line)
-        if match:
-            yield match[1]

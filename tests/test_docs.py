@@ -1,0 +1,96 @@
+"""What README, the docs and the flagfiles say can be done, exists and parses."""
+
+import importlib
+import pathlib
+import re
+import shlex
+
+import pytest
+from absl import flags
+
+from kerasseg import common_flags, models
+from kerasseg.training import AugmentationFlags, Recipe
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
+FLAGFILES = sorted(ROOT.glob("experiments/*/*.flags"))
+ENTRY_POINTS = [
+    *("kerasseg.train", "kerasseg.evaluate", "kerasseg.predict", "kerasseg.export"),
+    *("tfrecords_tools.build", "tfrecords_tools.inspect", "tfrecords_tools.extract"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_flag():
+    for name in ENTRY_POINTS:
+        importlib.import_module(name)
+
+
+def commands(text):
+    """Yields the commands of a page: lines of a block, those that go on joined."""
+    for line in re.sub(r"\\\n[# ]*", "", text).splitlines():
+        match = re.match(r"^#?\s+(?:\$ )?((?:python -m|make|python) [^`]*)$", line)
+        if match:
+            yield match[1]
+
+
+def check_flags(arguments):
+    """Parses `--name=value` arguments without changing a flag."""
+    for argument in arguments:
+        name, separator, value = argument.removeprefix("--").partition("=")
+        if name not in flags.FLAGS and name.startswith("no"):
+            name = name.removeprefix("no")
+            assert flags.FLAGS[name].boolean
+        if name == "flagfile":
+            assert (ROOT / value).exists(), f"{value} does not exist"
+            continue
+        assert name in flags.FLAGS, f"--{name} is no flag"
+        if separator:
+            flags.FLAGS[name].parser.parse(value)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *FLAGFILES], ids=lambda p: p.name)
+def test_every_command_exists_and_its_flags_parse(page):
+    for command in commands(page.read_text()):
+        words = shlex.split(command)
+        if words[0] == "make":
+            assert re.search(f"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M)
+        elif words[1] == "-m":
+            assert words[2] in (*ENTRY_POINTS, "kerasseg.models"), words[2]
+            check_flags(words[3:])
+        else:
+            assert (ROOT / words[1]).exists()
+
+
+def test_the_pages_hold_commands():
+    found = [c for page in [*PAGES, *FLAGFILES] for c in commands(page.read_text())]
+    assert len(found) > 12
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda p: p.name)
+def test_a_flagfile_is_a_whole_run(path):
+    lines = [x for x in path.read_text().splitlines() if x and x[0] != "#"]
+    check_flags(lines)
+    values = dict(line.removeprefix("--").partition("=")[::2] for line in lines)
+    builder = models.facts(values["model"]).builder
+    given = [x.split("=", 1)[1] for x in lines if x.startswith("--model_option=")]
+    options = common_flags.model_options(builder, given)
+    known = set(builder.__kwdefaults__)
+    assert set(options) <= known
+    assert "training_number_of_steps" in values and "base_learning_rate" in values
+    common_flags.crop_size(values["train_crop_size"])
+    text = path.read_text()
+    assert f"--flagfile=experiments/{path.parent.name}/{path.name}" in text
+    assert "Measured" in text or "Not measured" in text
+
+
+@pytest.mark.parametrize("cls", [Recipe, AugmentationFlags])
+def test_flags_and_fields_have_one_default(cls):
+    fresh = cls()
+    read = common_flags.read_fields(cls)
+    assert read == fresh
+
+
+def test_readme_claims_no_number_without_its_command():
+    text = (ROOT / "README.md").read_text()
+    assert not re.search(r"[A-Z]+_RE(SULT|TIO)", text), "a figure was never filled in"
