@@ -36,10 +36,10 @@ def _load(source, name, max_pixels):
         data, name = pathlib.Path(source).read_bytes(), name or os.fspath(source)
     header = headers.probe(data, name=name)
     num_pixels = header.width * header.height
-    if not 1 <= num_pixels <= max_pixels:
+    if num_pixels > max_pixels:
         raise headers.ImageError(
             f"{name} is {header.width} x {header.height} = {num_pixels:,} pixels, "
-            f"wanted are 1 to {max_pixels:,}. Shrink it, or raise max_pixels if you "
+            f"wanted are at most {max_pixels:,}. Shrink it, or raise max_pixels if you "
             "trust it"
         )
     if header.frames > 1:

@@ -1,0 +1,58 @@
+"""The facts of the data sets."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from kerasseg import datasets
+
+
+@pytest.mark.parametrize("name", datasets.list_datasets())
+def test_facts_of_every_data_set_hang_together(name):
+    spec = datasets.get(name)
+    assert spec.name == name
+    assert spec.num_classes == len(spec.class_names) == len(spec.palette)
+    assert spec.palette.dtype == np.uint8
+    assert spec.source and min(spec.num_images.values()) > 0
+    assert not set(spec.source_ignore) & set(range(spec.num_classes))
+    assert spec.num_classes <= datasets.IGNORE_LABEL
+
+
+@pytest.mark.parametrize("name", datasets.list_datasets())
+def test_facts_survive_json(name):
+    spec = datasets.get(name)
+    assert datasets.DatasetSpec.from_json(spec.to_json()) == spec
+
+
+def test_the_folder_is_the_list():
+    assert {"camvid", "pascal_voc", "shapes"} <= set(datasets.list_datasets())
+
+
+def test_unknown_data_sets_are_named_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"Unknown data set 'camvit'; .*camvid, pas"):
+        datasets.get("camvit")
+
+
+def test_facts_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        datasets.get("camvid").source = "elsewhere"
+
+
+def test_voc_colors_are_its_bit_interleaved_color_map():
+    # Bit 0, 3, 6 of the class number are the upper bits of red, bit 1, 4, 7 of green,
+    # bit 2, 5 of blue: class 15 = 0b01111 has red bits 1, 1, green 1, 0, blue 1, 0.
+    spec = datasets.get("pascal_voc")
+    for number, color in enumerate(spec.palette.tolist()):
+        wanted = [0, 0, 0]
+        for level in range(3):
+            for channel in range(3):
+                bit = number >> (3 * level + channel) & 1
+                wanted[channel] |= bit << (7 - level)
+        assert color == wanted
+    assert spec.classes["person"] == (192, 128, 128)
+
+
+def test_camvid_ignores_the_number_after_its_classes():
+    spec = datasets.get("camvid")
+    assert spec.source_ignore == (spec.num_classes,) == (11,)

@@ -1,0 +1,395 @@
+"""Records: what is written is read, and every damage is found and named."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+from concurrent import futures
+
+import numpy as np
+import pytest
+
+from kerasseg import datasets, images, records
+from tests import faults, tiny
+
+FIRST, SECOND = (records.shard_name("train", i, 2) for i in range(2))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tiny.write_records(tmp_path / "records")  # 12 + 5 records in 2 + 2 files.
+
+
+def foreign(folder):
+    """Makes records look as if scripts of TF DeepLab had written them."""
+    (folder / records.INFO_FILE).unlink()
+    return folder
+
+
+def refused(folder, reason, **options):
+    with pytest.raises(records.RecordError, match=reason):
+        records.open_split(folder, "train", **options)
+
+
+def test_records_give_back_what_was_put_in(folder):
+    split = records.open_split(folder, "train", deep=True)
+    assert len(split) == 12
+    assert split.spec == tiny.SPEC
+    image, label = tiny.picture(6)  # Shards take every second: 0 2 4 6 8 10, 1 3 ...
+    example = records.parse_example(split.read(3))
+    assert (example["name"], example["height"], example["width"]) == (
+        "train6.png",
+        40,
+        48,
+    )
+    np.testing.assert_array_equal(records.decode_image(example["image"]), image)
+    np.testing.assert_array_equal(records.decode_label(example["label"]), label)
+    assert example["instance"] is None
+
+
+def test_bytes_and_keys_are_tensorflows(folder):
+    import tensorflow as tf
+
+    split = records.open_split(folder, "train")
+    theirs = list(tf.data.TFRecordDataset(str(folder / FIRST)).as_numpy_iterator())
+    assert theirs == [split.read(i) for i in range(6)]
+    example = tf.train.Example.FromString(theirs[0])
+    assert example.SerializeToString(deterministic=True) == theirs[0]
+    feature = example.features.feature
+    assert sorted(feature) == [
+        "image/channels",
+        "image/encoded",
+        "image/filename",
+        "image/format",
+        "image/height",
+        "image/segmentation/class/encoded",
+        "image/segmentation/class/format",
+        "image/width",
+    ]
+    assert feature["image/format"].bytes_list.value == [b"png"]
+    assert feature["image/channels"].int64_list.value == [3]
+
+
+def test_optional_features_come_back():
+    image, label = tiny.picture(0)
+    instances = images.encode_label(label.astype(np.uint16))
+    serialized = records.encode_example(
+        image=tiny.png(image),
+        label=None,
+        name="straße",
+        image_format="png",
+        height=40,
+        width=48,
+        instance=instances,
+        present_classes=[0, 2],
+    )
+    example = records.parse_example(serialized)
+    assert example["name"] == "straße"
+    assert example["label"] is None
+    assert example["instance"] == instances
+
+
+def test_sizes_are_those_of_the_pictures(tmp_path):
+    tiny.write_records(tmp_path, train=4, size=(16, 40))
+    sizes = records.open_split(tmp_path, "train").sizes
+    assert sizes.tolist() == [[16, 40]] * 4
+
+
+def test_many_threads_read_what_one_reads(folder):
+    split = records.open_split(folder, "train")
+    numbers = list(range(12)) * 20
+    with futures.ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(split.read, numbers)) == [split.read(i) for i in numbers]
+
+
+@pytest.mark.parametrize("number", [-1, 12])
+def test_numbers_out_of_range_are_index_errors(folder, number):
+    split = records.open_split(folder, "train")
+    with pytest.raises(IndexError, match=rf"No record {number} in split 'train' of 12"):
+        split.read(number)
+
+
+def test_a_closed_split_leaves_no_file_open(folder):
+    def count():
+        return len(os.listdir("/proc/self/fd"))
+
+    before = count()
+    split = records.open_split(folder, "train")
+    assert count() == before + 2
+    del split
+    assert count() == before
+
+
+# Row 14 of facts/reliability.md: flipped bits.
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_flipped_bit_of_the_data_names_shard_and_record(folder, deep):
+    found = records.scan_shard(folder / SECOND)
+    faults.flip_bit(folder / SECOND, int(found[2, 0]) + 5)
+    if deep:
+        refused(folder, f"{SECOND}: its checksum is not the one in", deep=True)
+        return
+    split = records.open_split(folder, "train")
+    split.read(7)
+    with pytest.raises(records.RecordError, match=f"{SECOND}, record 2: the data's ch"):
+        split.read(8)
+    with pytest.raises(records.RecordError, match=f"{SECOND}, record 2"):
+        _ = split.sizes
+
+
+@pytest.mark.parametrize("offset", [-4, -1])
+def test_a_flipped_bit_of_the_datas_checksum_names_the_record(folder, offset):
+    faults.flip_bit(folder / FIRST, offset)
+    with pytest.raises(records.RecordError, match=f"{FIRST}, record 5: the data's ch"):
+        records.open_split(folder, "train").read(5)
+
+
+@pytest.mark.parametrize("offset", [0, 7, 8, 11])
+def test_a_flipped_bit_of_a_length_or_its_checksum_is_found_at_once(folder, offset):
+    start = int(records.scan_shard(folder / FIRST)[1, 0]) - 12
+    faults.flip_bit(folder / FIRST, start + offset)
+    refused(folder, f"{FIRST}: expected 6 records in .* found 1 in")
+    foreign(folder)
+    with pytest.raises(records.RecordError, match=f"{FIRST}, record 1: the length's"):
+        records.open_split(folder, "train", dataset="camvid")
+
+
+def test_foreign_records_are_read_through_when_asked(folder):
+    faults.flip_bit(foreign(folder) / FIRST, -1)
+    records.open_split(folder, "train", dataset="camvid")
+    refused(folder, f"{FIRST}, record 5: the data's", dataset="camvid", deep=True)
+
+
+# Row 15: cut files.
+
+
+def test_a_shard_cut_between_records_is_found_by_its_manifest(folder):
+    starts = records.scan_shard(folder / FIRST)[:, 0]
+    os.truncate(folder / FIRST, int(starts[4]) - 12)
+    refused(folder, rf"{FIRST}: expected 6 records in \d+ bytes, found 4 in")
+
+
+@pytest.mark.parametrize("num_left", [5, 20])
+def test_a_shard_cut_inside_a_record_is_found_with_and_without_manifest(
+    folder, num_left
+):
+    start = int(records.scan_shard(folder / FIRST)[4, 0]) - 12
+    os.truncate(folder / FIRST, start + num_left)
+    refused(folder, f"{FIRST}: expected 6 records in .* found 4 in")
+    foreign(folder)
+    refused(
+        folder, f"{FIRST}, record 4: the file ends after {num_left}", dataset="camvid"
+    )
+
+
+def test_a_shard_cut_while_it_is_open_is_found(folder):
+    split = records.open_split(folder, "train")
+    faults.cut(folder / FIRST, 10)
+    with pytest.raises(records.RecordError, match="record 5: the file ends after"):
+        split.read(5)
+
+
+# Row 16: missing, empty, extra files.
+
+
+def test_all_faults_of_a_split_are_listed_at_once(folder):
+    (folder / FIRST).unlink()
+    (folder / SECOND).write_bytes(b"")
+    shutil.copy(
+        folder / records.shard_name("val", 0, 2), folder / "train-extra.tfrecord"
+    )
+    with pytest.raises(records.RecordError) as caught:
+        records.open_split(folder, "train")
+    text = str(caught.value)
+    assert f"{FIRST} is missing; {SECOND}: expected 6 records" in text
+    assert "found 0 in 0 bytes; train-extra.tfrecord is not in dataset.json" in text
+    assert len(records.open_split(folder, "val")) == 5  # Not touched by it.
+
+
+def test_long_lists_of_faults_are_shortened(tmp_path):
+    tiny.write_records(tmp_path, train=13, shards=13)
+    for path in tmp_path.glob("train-*"):
+        path.unlink()
+    refused(tmp_path, "is missing; and 3 more. Copy")
+
+
+def test_files_of_another_number_of_files_are_found(folder):
+    (folder / SECOND).rename(folder / records.shard_name("train", 1, 3))
+    refused(folder, f"{SECOND} is missing; train-00001-of-00003.tfrecord is not in")
+    foreign(folder)
+    refused(folder, "files of 2 and of 3 are mixed", dataset="camvid")
+
+
+def test_missing_foreign_files_are_found_by_their_names(folder):
+    (foreign(folder) / FIRST).unlink()
+    refused(folder, "of 2 files these are missing: 0", dataset="camvid")
+
+
+@pytest.mark.parametrize("num_zeros", [3, 12, 4096])
+def test_zeros_at_the_end_are_found(folder, num_zeros):
+    with open(folder / FIRST, "ab") as file:
+        file.write(bytes(num_zeros))
+    refused(folder, f"{FIRST}: expected 6 records in .* found 6 in")
+    foreign(folder)
+    refused(folder, f"{FIRST}, record 6: the ", dataset="camvid")
+
+
+def test_a_damage_that_keeps_size_and_number_is_named(folder):
+    # Swaps dataset.json's size and number for those of a file with a broken length.
+    faults.flip_bit(folder / FIRST, 0)
+    path = folder / records.INFO_FILE
+    facts = json.loads(path.read_text())
+    facts["splits"]["train"][0]["records"] = 0
+    path.write_text(json.dumps(facts))
+    refused(folder, f"{FIRST}, record 0: the length's checksum is wrong")
+
+
+def test_a_foreign_split_without_records_is_refused(tmp_path):
+    (tmp_path / "train-00000-of-00001.tfrecord").write_bytes(b"")
+    refused(tmp_path, "no file has a record", dataset="camvid")
+
+
+def test_unfinished_files_are_no_records(folder):
+    (folder / f".{FIRST}.tmp-1234").write_bytes(b"half")
+    assert len(records.open_split(folder, "train")) == 12
+
+
+# Row 17: records that parse but are not what they should be.
+
+
+def test_bytes_that_are_no_example_are_refused():
+    with pytest.raises(ValueError, match=r"3 bytes are no tf\.train\.Example"):
+        records.parse_example(b"\xff\xff\xff")
+
+
+@pytest.mark.parametrize("key", ["image/encoded", "image/height", "image/filename"])
+def test_a_missing_feature_is_named(folder, key):
+    import tensorflow as tf
+
+    split = records.open_split(folder, "train")
+    example = tf.train.Example.FromString(split.read(0))
+    del example.features.feature[key]
+    with pytest.raises(ValueError, match=f"has 0 values in '{key}', wanted is one"):
+        records.parse_example(example.SerializeToString())
+
+
+def test_a_missing_feature_names_the_record_when_sizes_are_read(folder):
+    records.write_shard(folder / FIRST, [b""])
+    split = records.open_split(foreign_single(folder), "train", dataset="camvid")
+    with pytest.raises(records.RecordError, match=r"record 0: The record has 0 values"):
+        _ = split.sizes
+
+
+def foreign_single(folder):
+    (foreign(folder) / SECOND).unlink()
+    (folder / FIRST).rename(folder / "train-00000-of-00001.tfrecord")
+    return folder
+
+
+@pytest.mark.parametrize("decode", [records.decode_image, records.decode_label])
+@pytest.mark.parametrize("data", [b"", b"no picture"])
+def test_bad_pictures_are_value_errors(decode, data):
+    with pytest.raises(ValueError, match=f"{len(data)} bytes are no readable JPEG"):
+        decode(data)
+
+
+def test_a_label_with_colors_is_refused():
+    label = np.array([[0, 1]], np.uint8)
+    data = images.encode_palette_png(label, datasets.get("camvid").palette)
+    with pytest.raises(ValueError, match=r"A label is uint8 \[1, 2, 3\], wanted is an"):
+        records.decode_label(data)
+
+
+# Row 18: another version, another data set.
+
+
+def rewrite(folder, change):
+    path = folder / records.INFO_FILE
+    facts = json.loads(path.read_text())
+    change(facts)
+    path.write_text(json.dumps(facts))
+
+
+def test_another_schema_version_is_refused_with_both(folder):
+    rewrite(folder, lambda facts: facts.update(schema_version=7))
+    with pytest.raises(
+        ValueError, match=r"has schema version 7, this .* reads version 1"
+    ):
+        records.open_split(folder, "train")
+
+
+def test_another_number_of_classes_is_refused_with_both(folder):
+    with pytest.raises(
+        ValueError, match=r"of 'stripes' with 3 classes.*=camvid has 11"
+    ):
+        records.open_split(folder, "train", dataset="camvid")
+
+
+def test_the_named_data_set_may_be_that_of_the_folder(tmp_path):
+    tiny.write_records(tmp_path, spec=datasets.get("camvid"))
+    assert records.open_split(tmp_path, "train", dataset="camvid").spec.name == "camvid"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 1}'])
+def test_a_damaged_manifest_is_refused(folder, text):
+    (folder / records.INFO_FILE).write_text(text)
+    with pytest.raises(
+        ValueError, match=r"dataset.json (is no JSON|has schema|is inc)"
+    ):
+        records.open_split(folder, "train")
+
+
+# Doors.
+
+
+def test_unknown_splits_are_named_with_the_known_ones(folder):
+    with pytest.raises(FileNotFoundError, match="no split 'trian', only train, val"):
+        records.open_split(folder, "trian")
+
+
+def test_an_empty_folder_says_how_to_build(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Write the records first: python -m"):
+        records.open_split(tmp_path, "train", dataset="camvid")
+    with pytest.raises(FileNotFoundError, match=r"dataset.json does not exist"):
+        records.read_info(tmp_path)
+
+
+def test_foreign_records_need_the_name_of_their_data_set(folder):
+    foreign(folder)
+    with pytest.raises(ValueError, match=r"has no dataset.json that names the classes"):
+        records.open_split(folder, "train")
+    split = records.open_split(folder, "train", dataset="camvid")
+    assert (len(split), split.spec.num_classes) == (12, 11)
+
+
+def test_a_shard_appears_only_when_it_is_whole(tmp_path):
+    def broken():
+        yield b"first"
+        raise RuntimeError("stopped")
+
+    path = tmp_path / "train-00000-of-00001.tfrecord"
+    with pytest.raises(RuntimeError, match="stopped"):
+        records.write_shard(path, broken())
+    assert os.listdir(tmp_path) == []
+    shard = records.write_shard(path, [b"first", b""])
+    # 12 bytes of header and 4 of checksum for each.
+    assert (shard.records, shard.bytes) == (2, 5 + 2 * 16)
+    assert shard.crc32c == records.file_checksum(path)
+
+
+def test_the_manifest_depends_on_the_facts_only(tmp_path):
+    info = records.DatasetInfo(tiny.SPEC, {"val": [], "train": []})
+    written = []
+    for splits in (info.splits, dict(reversed(info.splits.items()))):
+        records.write_info(tmp_path, records.DatasetInfo(tiny.SPEC, splits))
+        written.append(pathlib.Path(tmp_path, records.INFO_FILE).read_bytes())
+    assert written[0] == written[1]
+    assert records.read_info(tmp_path) == info
+
+
+def test_shard_names_are_those_of_tf_deeplab():
+    assert re.fullmatch(
+        r"train-00003-of-00010\.tfrecord", records.shard_name("train", 3, 10)
+    )
