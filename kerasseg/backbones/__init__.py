@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import os
 import pkgutil
 
 import keras
@@ -108,7 +109,9 @@ def build(name, image, *, output_stride=32, weights=None, **options):
         "c1"). "c<k>" has ceil(size / min(2**k, output_stride)) cells a side.
 
     Raises:
-        ValueError: An unknown name, output stride, option or kind of weights.
+        ValueError: An unknown name, output stride, option or kind of weights, or
+            weights of another encoder.
+        FileNotFoundError: No such file of weights.
     """
     builder = facts(name).builder
     if output_stride not in OUTPUT_STRIDES:
@@ -132,6 +135,8 @@ def _load(path, encoder, name):
             f"Weights '{path}' of backbone '{name}' are no 'imagenet' and no .keras "
             "file; give one of these, or None."
         )
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"No weights file {path} for backbone '{name}'.")
     saved = {v.path: v for v in keras.models.load_model(path, compile=False).weights}
     shapes = {key: tuple(v.shape) for key, v in saved.items()}
     missing = [v.path for v in encoder.weights if shapes.get(v.path) != tuple(v.shape)]

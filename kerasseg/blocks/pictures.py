@@ -58,19 +58,18 @@ class PadSmall(layers.Layer):
 
     def call(self, x):
         """Pads what is too small; leaves the rest."""
-        height, width = ops.shape(x)[1:3]
-        bottom = ops.maximum(self.smallest - height, 0)
-        right = ops.maximum(self.smallest - width, 0)
+        bottom, right = [self._missing(side) for side in ops.shape(x)[1:3]]
         return ops.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]])
 
-    def compute_output_shape(self, shape):
-        """Knows a side where the side of the input is known."""
-        sides = [None if side is None else max(side, self.smallest) for side in shape]
-        return (shape[0], sides[1], sides[2], shape[3])
+    def _missing(self, side):
+        if isinstance(side, int):  # Known: a traced number would be no padding in JAX.
+            return max(self.smallest - side, 0)
+        return ops.maximum(self.smallest - side, 0)
 
     def compute_output_spec(self, x):
-        """Keeps the dtype."""
-        return keras.KerasTensor(self.compute_output_shape(x.shape), self.compute_dtype)
+        """Knows a side where the side of the input is known."""
+        sides = [side and max(side, self.smallest) for side in x.shape[1:3]]
+        return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), x.dtype)
 
     def get_config(self):
         """Adds the smallest side."""
