@@ -4,12 +4,13 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import pathlib
 
 from kerasseg import datasets, records
 from tfrecords_tools import encoding, pairs
 
-_SHARD_PICTURES = 256  # At most in one file.
+SHARD_PICTURES = 256  # At most in one file.
 _SHARD_BYTES = 64 << 20  # Of pictures in one file, about.
 
 
@@ -70,7 +71,9 @@ def make_plan(
         raise BuildError(f"Split '{split}' lists no picture. Give the right folder")
     stats = {path: _stat(path) for pair in listed for path in pair.files}
     num_bytes = sum(size for size, _ in stats.values())
-    num_shards = 1 + max(len(listed) // _SHARD_PICTURES, num_bytes // _SHARD_BYTES)
+    num_shards = max(
+        math.ceil(len(listed) / SHARD_PICTURES), math.ceil(num_bytes / _SHARD_BYTES)
+    )
     facts = [
         [records.SCHEMA_VERSION, spec.to_json(), dataclasses.asdict(rules), num_shards],
         [dataclasses.astuple(pair) for pair in listed],

@@ -82,7 +82,8 @@ def _num_source_bytes(task):
 
 def write_error(path, error: OSError, num_bytes: int = 0) -> WriteError:
     """Explains why a file could not be written, with what is needed and free."""
-    free = shutil.disk_usage(path.parent).free
+    folder = next(parent for parent in path.parents if parent.is_dir())
+    free = shutil.disk_usage(folder).free
     return WriteError(
         error.errno,
         f"{path} could not be written ({error.strerror}): it needs about "

@@ -60,6 +60,9 @@ def _results(pool, function, tasks, counter, advance):
         advance(num_done - num_seen)
         num_seen = num_done
         for future in done:
+            error = future.exception()
+            if error:
+                raise error
             yield future.result()
 
 
