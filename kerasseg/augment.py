@@ -189,6 +189,7 @@ def augment(image, label, augmentation: Augmentation, rng):
     Returns:
         uint8 image and label at `augmentation.crop_size`.
     """
-    matrix = sample_matrix(augmentation, *label.shape, rng)
+    height, width = label.shape
+    matrix = sample_matrix(augmentation, height, width, rng)
     image, label = warp(image, label, matrix, augmentation.crop_size)
     return change_colors(image, augmentation, rng), label

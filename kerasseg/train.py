@@ -35,7 +35,7 @@ _MAY_CHANGE = ("records_dir", "workdir", "strategy", "traceback")
 def main(argv):
     """Turns flags into plain arguments, and nothing more."""
     del argv
-    common_flags.required(
+    name, records_dir, workdir = common_flags.required(
         model=common_flags.MODEL.value,
         records_dir=common_flags.RECORDS_DIR.value,
         workdir=common_flags.WORKDIR.value,
@@ -43,9 +43,8 @@ def main(argv):
     recipe = common_flags.read_fields(training.Recipe)
     pictures = common_flags.read_fields(training.AugmentationFlags)
     crop_size = common_flags.crop_size(pictures.train_crop_size)
-    workdir = common_flags.WORKDIR.value
     data = training.Data(
-        records_dir=common_flags.RECORDS_DIR.value,
+        records_dir=records_dir,
         train_split=_TRAIN_SPLIT.value,
         eval_split=_EVAL_SPLIT.value,
         dataset=common_flags.DATASET.value,
@@ -53,7 +52,7 @@ def main(argv):
     keep_flags(workdir)
     try:
         facts = training.train(
-            _network(),
+            _network(name),
             data,
             recipe,
             pictures.augmentation(crop_size),
@@ -70,8 +69,7 @@ def main(argv):
     )
 
 
-def _network():
-    name = common_flags.MODEL.value
+def _network(name):
     return training.Network(
         name=name,
         options=common_flags.model_options(

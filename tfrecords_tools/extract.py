@@ -20,19 +20,15 @@ _LABELS = flags.DEFINE_bool("labels", False, "Write the labels too.")
 def main(argv):
     """Turns flags into plain arguments."""
     del argv
-    common_flags.required(
+    records_dir, output_dir = common_flags.required(
         records_dir=common_flags.RECORDS_DIR.value,
         output_dir=common_flags.OUTPUT_DIR.value,
     )
     split = records.open_split(
-        common_flags.RECORDS_DIR.value,
-        common_flags.SPLIT.value,
-        dataset=common_flags.DATASET.value,
+        records_dir, common_flags.SPLIT.value, dataset=common_flags.DATASET.value
     )
-    count = extract(
-        split, common_flags.OUTPUT_DIR.value, count=_COUNT.value, labels=_LABELS.value
-    )
-    print(f"{count} pictures are in {common_flags.OUTPUT_DIR.value}.")
+    count = extract(split, output_dir, count=_COUNT.value, labels=_LABELS.value)
+    print(f"{count} pictures are in {output_dir}.")
 
 
 def extract(split, output_dir, *, count=None, labels=False) -> int:

@@ -61,8 +61,9 @@ SEED = flags.DEFINE_integer("seed", 1, "Start of every random number.")
 flags.declare_key_flag("traceback")
 
 
-def required(**values) -> None:
-    """Raises `app.UsageError` that names each flag of `values` that is None."""
+def required(**values) -> list:
+    """Returns `values`; raises `app.UsageError` that names each flag that is None."""
     missing = [f"--{name}" for name, value in values.items() if value is None]
     if missing:
         raise app.UsageError(f"Needed and not given: {', '.join(missing)}.")
+    return list(values.values())

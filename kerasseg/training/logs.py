@@ -29,7 +29,7 @@ class RunLog:
         self._spec = spec
         self._events = tf.summary.create_file_writer(os.path.join(workdir, "events"))
         self._rows: list[dict] = []
-        self._drawn: list[np.ndarray] = []
+        self._drawn: list[list[np.ndarray]] = []
         if os.path.exists(self._path("scores.csv")):
             with open(self._path("scores.csv"), newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))

@@ -78,7 +78,7 @@ class TrainingStep:
         variables = [v.value for v in self._optimizer.trainable_variables]
         parts = self._recipe.accumulation_steps
         total, count = 0.0, 0.0
-        gradients = [tf.zeros_like(v) for v in variables] if parts > 1 else None
+        gradients = [0.0] * len(variables)
         for image, label in zip(
             tf.split(images, parts), tf.split(labels, parts), strict=True
         ):
@@ -87,11 +87,7 @@ class TrainingStep:
                 part_total, part_count = self._total(outputs, label, replica)
                 scaled = part_total * self._scale
             new = tape.gradient(scaled, variables)
-            gradients = (
-                [a + b for a, b in zip(gradients, new, strict=True)]
-                if gradients is not None
-                else new
-            )
+            gradients = [a + b for a, b in zip(gradients, new, strict=True)]
             total, count = total + part_total, count + part_count
         total, count = replica.all_reduce("sum", [total, count])
         count = tf.maximum(count, 1.0)
