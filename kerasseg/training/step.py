@@ -86,7 +86,7 @@ class TrainingStep:
                 outputs = self._model(image, training=True)
                 part_total, part_count = self._total(outputs, label, replica)
                 scaled = part_total * self._scale
-            new = tape.gradient(scaled, variables)
+            new = tape.gradient(scaled, variables, unconnected_gradients="zero")
             gradients = [a + b for a, b in zip(gradients, new, strict=True)]
             total, count = total + part_total, count + part_count
         total, count = replica.all_reduce("sum", [total, count])
