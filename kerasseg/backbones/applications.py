@@ -1,0 +1,100 @@
+"""The encoders of keras.applications, each at any output stride.
+
+The ResNets of the first version have a file of their own, for the papers' changes.
+"""
+
+import collections.abc
+import functools
+from typing import NamedTuple
+
+from keras import applications
+
+from kerasseg import backbones
+from kerasseg.backbones import rewrite
+
+
+class _Row(NamedTuple):
+    """One encoder.
+
+    Attributes:
+        constructor: What builds it, in keras.applications.
+        normalization: What its weights want the picture to be (`blocks`). Where the
+            model holds its own (EfficientNet, EfficientNetV2, ConvNeXt, MobileNetV3),
+            it is that one: the rewrite leaves it out.
+        widest: How its endpoints are found (`rewrite.encoder`).
+        side: Of the picture its paddings were made for, which is what it was trained
+            on: those of NASNet and its ImageNet weights depend on it.
+    """
+
+    constructor: collections.abc.Callable
+    normalization: str
+    widest: bool = False
+    side: int = 224
+
+
+_ROWS = {
+    "convnext_base": _Row(applications.ConvNeXtBase, "torch"),
+    "convnext_large": _Row(applications.ConvNeXtLarge, "torch"),
+    "convnext_small": _Row(applications.ConvNeXtSmall, "torch"),
+    "convnext_tiny": _Row(applications.ConvNeXtTiny, "torch"),
+    "convnext_xlarge": _Row(applications.ConvNeXtXLarge, "torch"),
+    "densenet121": _Row(applications.DenseNet121, "torch", widest=True),
+    "densenet169": _Row(applications.DenseNet169, "torch", widest=True),
+    "densenet201": _Row(applications.DenseNet201, "torch", widest=True),
+    "efficientnet_b0": _Row(applications.EfficientNetB0, "torch"),
+    "efficientnet_b1": _Row(applications.EfficientNetB1, "torch"),
+    "efficientnet_b2": _Row(applications.EfficientNetB2, "torch"),
+    "efficientnet_b3": _Row(applications.EfficientNetB3, "torch"),
+    "efficientnet_b4": _Row(applications.EfficientNetB4, "torch"),
+    "efficientnet_b5": _Row(applications.EfficientNetB5, "torch"),
+    "efficientnet_b6": _Row(applications.EfficientNetB6, "torch"),
+    "efficientnet_b7": _Row(applications.EfficientNetB7, "torch"),
+    "efficientnet_v2_b0": _Row(applications.EfficientNetV2B0, "torch"),
+    "efficientnet_v2_b1": _Row(applications.EfficientNetV2B1, "torch"),
+    "efficientnet_v2_b2": _Row(applications.EfficientNetV2B2, "torch"),
+    "efficientnet_v2_b3": _Row(applications.EfficientNetV2B3, "torch"),
+    "efficientnet_v2_l": _Row(applications.EfficientNetV2L, "tf128"),
+    "efficientnet_v2_m": _Row(applications.EfficientNetV2M, "tf128"),
+    "efficientnet_v2_s": _Row(applications.EfficientNetV2S, "tf128"),
+    "inception_resnet_v2": _Row(applications.InceptionResNetV2, "tf", widest=True),
+    "inception_v3": _Row(applications.InceptionV3, "tf", widest=True),
+    "mobilenet": _Row(applications.MobileNet, "tf"),
+    "mobilenet_v2": _Row(applications.MobileNetV2, "tf"),
+    "mobilenet_v3_large": _Row(applications.MobileNetV3Large, "tf"),
+    "mobilenet_v3_small": _Row(applications.MobileNetV3Small, "tf"),
+    "nasnet_large": _Row(applications.NASNetLarge, "tf", widest=True, side=331),
+    "nasnet_mobile": _Row(applications.NASNetMobile, "tf", widest=True),
+    "resnet50_v2": _Row(applications.ResNet50V2, "tf", widest=True),
+    "resnet101_v2": _Row(applications.ResNet101V2, "tf", widest=True),
+    "resnet152_v2": _Row(applications.ResNet152V2, "tf", widest=True),
+    "vgg16": _Row(applications.VGG16, "caffe"),
+    "vgg19": _Row(applications.VGG19, "caffe"),
+    "xception": _Row(applications.Xception, "tf", widest=True),
+}
+
+
+def encoder(name, image, *, output_stride=32, weights=None):
+    """Builds an encoder of keras.applications.
+
+    Args:
+        name: Of the row.
+        image: The normalised picture.
+        output_stride: 8, 16 or 32.
+        weights: None, or "imagenet" (a download by keras.applications).
+
+    Returns:
+        See `rewrite.encoder`. ConvNeXt starts with stride 4 and has no "c1".
+    """
+    row = _ROWS[name]
+    source = row.constructor(
+        include_top=False, weights=weights, input_shape=(row.side, row.side, 3)
+    )
+    return rewrite.encoder(
+        source, image, output_stride=output_stride, widest=row.widest
+    )
+
+
+for _name, _row in _ROWS.items():
+    backbones.register(name=_name, normalization=_row.normalization)(
+        functools.partial(encoder, _name)
+    )

@@ -1,0 +1,146 @@
+"""The encoders of keras.applications at every output stride, against the originals."""
+
+import keras
+import numpy as np
+import pytest
+from keras import applications, layers
+
+from kerasseg.backbones import applications as table
+from kerasseg.backbones import rewrite
+
+# One of each family. The others take minutes.
+FAMILIES = (
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b0",
+    "efficientnet_v2_b0",
+    "inception_v3",
+    "mobilenet",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "nasnet_mobile",
+    "resnet50",
+    "resnet50_v2",
+    "vgg16",
+    "xception",
+)
+ROWS = {  # With the ResNets that kerasseg has its own of.
+    **table._ROWS,
+    "resnet50": table._Row(applications.ResNet50, "caffe"),
+    "resnet101": table._Row(applications.ResNet101, "caffe"),
+    "resnet152": table._Row(applications.ResNet152, "caffe"),
+}
+# Every window of these has its place stated in the graph, so that an odd size changes
+# nothing. The others are TensorFlow's own at even sizes only.
+EXACT_AT_ODD_SIZES = tuple(name for name in ROWS if name.startswith("resnet"))
+STATIC = ("nasnet_large", "nasnet_mobile")  # Wrong graphs where the size is not known.
+# Not all windows of these are padded: they are compared with such as have all padded.
+UNPADDED = ("inception_resnet_v2", "inception_v3", "xception")
+
+
+def original(name, side):
+    """Builds an encoder with random weights that keep its maps from fading."""
+    side = side + 1 if name in STATIC else None
+    source = ROWS[name].constructor(
+        include_top=False, weights=None, input_shape=(side, side, 3)
+    )
+    random = np.random.default_rng(0)
+    for variable in source.weights:
+        kind, shape = variable.path.split("/")[-1], variable.shape
+        if len(shape) == 4:
+            alone = kind == "depthwise_kernel" or shape[3] == 1
+            inputs = np.prod(shape[:2] if alone else shape[:3])
+            variable.assign(random.normal(0, np.sqrt(1.5 / inputs), shape))
+        elif kind in ("beta", "bias", "mean", "moving_mean"):
+            variable.assign(random.normal(0, 0.2, shape))
+        elif len(shape) == 1:  # Deviations, and the scales of ConvNeXt's layers.
+            variable.assign(random.uniform(0.5, 1.5, shape))
+    return source
+
+
+def rewritten(source, name, output_stride):
+    image = keras.Input((None, None, 3), name="image")
+    ends = rewrite.encoder(
+        source, image, output_stride=output_stride, widest=ROWS[name].widest
+    )
+    return keras.Model(image, ends)
+
+
+def padded(source):
+    """Builds `source` again with every window padded "same"."""
+
+    def clone(layer):
+        config = layer.get_config()
+        if config.get("padding") == "valid":
+            config["padding"] = "same"
+        return type(layer).from_config(config)
+
+    model = keras.models.clone_model(source, clone_function=clone)
+    model.set_weights(source.get_weights())
+    return model
+
+
+def before_normalization(source, x):
+    """Turns a normalised picture into the one that `source` normalises to it."""
+    own = [
+        layer
+        for layer in source.layers
+        if isinstance(layer, layers.Rescaling | layers.Normalization)
+    ]
+    black, white = np.zeros((1, 1, 1, 3)), np.full((1, 1, 1, 3), 255.0)
+    for layer in own:
+        black, white = np.array(layer(black)), np.array(layer(white))
+    return (255 * (x - black) / (white - black)).astype("float32")
+
+
+def picture(side):
+    pixels = np.random.default_rng(1).normal(size=(1, side, side, 3))
+    return pixels.astype("float32")
+
+
+def assert_equal(maps, expected):
+    """Differs by less than 1e-4 of the largest value, in maps that are not flat."""
+    assert maps.shape == expected.shape
+    largest = np.abs(expected).max()
+    assert (expected - expected.mean((1, 2), keepdims=True)).std() > 0.02 * largest
+    assert np.abs(maps - expected).max() < 1e-4 * largest
+
+
+def check_against_original(name, side, output_strides):
+    """Checks the output strides at an even and at an odd size."""
+    source = original(name, side)
+    plain = padded(source) if name in UNPADDED else source
+    models = {stride: rewritten(source, name, stride) for stride in output_strides}
+    for size in (side, side + 1):
+        x = picture(size)
+        ends = {
+            stride: {c: np.array(x) for c, x in model(x).items()}
+            for stride, model in models.items()
+        }
+        if size == side or name in EXACT_AT_ODD_SIZES:
+            # The first window of NASNet has no row -1: it wants one more at the end.
+            more = (0, 1 if name in STATIC else 0)
+            expected = np.pad(
+                before_normalization(source, x), [(0, 0), more, more, (0, 0)]
+            )
+            assert_equal(ends[32]["c5"], np.array(plain(expected)))
+        for c, expected in ends[32].items():
+            stride = 2 ** int(c[1])
+            assert expected.shape[1:3] == (-(-size // stride),) * 2
+            for output_stride in output_strides:
+                rate = max(1, stride // output_stride)
+                found = ends[output_stride][c]
+                assert found.shape[1:3] == (-(-size // (stride // rate)),) * 2
+                assert_equal(found[:, ::rate, ::rate], expected)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_rate_th_cell_is_the_original_one(name):
+    check_against_original(name, 64, (32, 8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROWS)
+def test_every_rate_th_cell_is_the_original_one_at_the_size_of_a_photograph(name):
+    check_against_original(name, 224, (32, 16, 8))
+    keras.backend.clear_session()
