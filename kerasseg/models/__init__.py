@@ -139,7 +139,8 @@ def encoder_layers(name, **options) -> frozenset[str]:
 
 def _check_image_size(image_size):
     sides = tuple(image_size) if isinstance(image_size, tuple | list) else ()
-    if len(sides) != 2 or not all(s is None or _is_integer(s) and s > 0 for s in sides):
+    right = [side is None or (_is_integer(side) and side > 0) for side in sides]
+    if len(sides) != 2 or not all(right):
         raise ValueError(
             f"image_size={image_size} must be (height, width), each a number of pixels "
             "from 1, or None where it varies."
