@@ -91,7 +91,8 @@ def sbd(folder, train, val, numbers):
     for name in (*train, *val):
         save(folder / "img" / f"{name}.jpg", picture(len(name)))
         (folder / "cls").mkdir(exist_ok=True)
-        scipy_io.savemat(folder / "cls" / f"{name}.mat", {"GTcls": truth})
+        path = folder / "cls" / f"{name}.mat"
+        scipy_io.savemat(path, {"GTcls": truth}, do_compression=True)  # As SBD's are.
     for split, names in (("train", train), ("val", val)):
         (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
     return folder

@@ -1,7 +1,7 @@
 """Draws the data set `shapes`: textured shapes that overlap on textured ground.
 
-Colours and textures say nothing about the class, only outlines do. Each picture depends
-on its seed alone.
+Colours say nothing about the class, outlines all, textures something: each class has
+one that it shows three times of four. Each picture depends on its seed alone.
 """
 
 import cv2
@@ -16,6 +16,7 @@ _SPLIT_SEEDS = {"train": 0, "val": 1}
 _JPEG_QUALITY = 92
 _RADII = (28, 80)  # Pixels, of the circle around a shape.
 _NUM_SHAPES = (3, 7)
+_USUAL_TEXTURE = 0.75  # How often a shape has the texture of its class.
 _MIN_VISIBLE = 0.6  # Of a shape's area; less could be anything.
 _MIN_CONTRAST = 70  # Largest difference of a channel between neighbouring textures.
 _RING_HOLE = 0.55  # Of the radius.
@@ -62,7 +63,7 @@ def draw(seed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         numbers uint16 `[240, 320]`: 0 for the ground, then from back to front.
     """
     rng = np.random.default_rng(seed)
-    image, color = _texture(rng, HEIGHT, WIDTH, others=())
+    image, color = _texture(rng, 0, HEIGHT, WIDTH, others=())
     colors = [color]
     instances = np.zeros((HEIGHT, WIDTH), np.uint16)
     classes = [0]
@@ -74,7 +75,8 @@ def draw(seed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             continue
         left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
         box = np.s_[top : top + height, left : left + width]
-        texture, color = _texture(rng, height, width, others=colors)
+        pattern = kind if rng.random() < _USUAL_TEXTURE else rng.integers(6)
+        texture, color = _texture(rng, pattern, height, width, others=colors)
         colors.append(color)
         image[box][mask[box]] = texture[mask[box]]
         instances[mask] = len(classes)
@@ -117,7 +119,7 @@ def _outline(rng, kind):
     return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
-def _texture(rng, height, width, others):
+def _texture(rng, pattern, height, width, others):
     """Two colours in a pattern, with cloudy light; far from the colours of others.
 
     Returns:
@@ -127,25 +129,27 @@ def _texture(rng, height, width, others):
         color = rng.integers(40, 216, 3)
         if all(np.abs(color - other).max() >= _MIN_CONTRAST for other in others):
             break
-    second = color + rng.integers(-45, 46, 3)
-    share = _pattern(rng, height, width)[..., None]
+    second = color + rng.choice([-60, -40, 40, 60], 3)
+    share = _pattern(rng, pattern, height, width)[..., None]
     light = (_clouds(rng, height, width, 64)[..., None] - 0.5) * 40
     pixels = color + share * (second - color) + light
     return np.clip(pixels, 0, 255).astype(np.uint8), color
 
 
-def _pattern(rng, height, width):
-    """Stripes, checks, dots or spots: float `[height, width]`, 0..1."""
+def _pattern(rng, pattern, height, width):
+    """Spots, dots, checks, stripes, bricks or none: float `[height, width]`, 0..1."""
+    if pattern == 0:
+        return _clouds(rng, height, width, 8)
+    if pattern == 5:
+        return np.zeros((height, width))
     y, x = np.ogrid[:height, :width]
-    angle, period = rng.uniform(0, np.pi), rng.uniform(6, 24)
+    angle, period = rng.uniform(0, np.pi), rng.uniform(9, 16)
     sine, cosine = np.array([np.sin(angle), np.cos(angle)]) * 2 * np.pi / period
     along = np.sin(x * cosine + y * sine)
     across = np.sin(y * cosine - x * sine)
-    patterns = [along > 0, along * across > 0, along + across > 1]
-    kind = rng.integers(len(patterns) + 1)
-    if kind < len(patterns):
-        return patterns[kind].astype(float)
-    return _clouds(rng, height, width, 6)
+    patterns = [along + across > 0.8, along * across > 0, along > 0]
+    patterns.append(np.maximum(along, across) > 0.9)
+    return patterns[pattern - 1].astype(float)
 
 
 def _clouds(rng, height, width, size):
