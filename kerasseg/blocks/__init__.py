@@ -72,7 +72,11 @@ def conv_bn_relu(x, filters, kernel_size=3, *, stride=1, rate=1, name):
 
 
 def separable_conv_bn_relu(x, filters, kernel_size=3, *, rate=1, name):
-    """Convolves each channel alone, then across channels; batch norm and ReLU twice."""
+    """Convolves each channel alone, then across channels; batch norm and ReLU twice.
+
+    The depthwise layer is Keras' own: TensorFlow's native kernel with a rate is faster,
+    but its gradients are wrong (TF 2.21, oneDNN) or missing (without).
+    """
     x = layers.DepthwiseConv2D(
         kernel_size,
         dilation_rate=rate,
