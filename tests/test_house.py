@@ -27,6 +27,8 @@ ALLOWED = {
     "images": {"datasets"},
     "crf": set(),
     "distribution": set(),
+    "workers": set(),
+    "inference_flags": {"common_flags", "crf", "workers"},
     "records": {"datasets"},
     "augment": {"datasets"},
     "statistics": {"datasets"},
@@ -34,13 +36,15 @@ ALLOWED = {
     "backbones": {"blocks"},
     "models": {"blocks", "backbones"},
     "checkpoints": {"images", "models"},
-    "evaluation": {"metrics", "pipeline", "progress"},
+    "evaluation": {"metrics", "pipeline", "progress", "workers"},
     "training": {
         *("augment", "backbones", "checkpoints", "datasets", "evaluation", "images"),
         *("losses", "models", "pipeline", "progress", "records", "schedules"),
         *("statistics", "visualize"),
     },
-    "inference": {"checkpoints", "datasets", "images", "visualize"},
+    "inference": {
+        *("checkpoints", "datasets", "images", "progress", "visualize", "workers"),
+    },
     "exporting": {
         *("blocks", "checkpoints", "datasets", "images", "inference", "pipeline"),
         *("progress", "records"),

@@ -1,0 +1,143 @@
+"""Pictures side by side: in threads, or in processes for what holds Python's lock."""
+
+import collections
+import collections.abc
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+from concurrent import futures
+from multiprocessing import connection
+
+_PROGRAM = "import sys; from kerasseg import workers; workers.serve(int(sys.argv[1]))"
+
+
+def num_cores() -> int:
+    """Counts the processor cores that this program may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_order(function, items, *, num_threads: int) -> collections.abc.Iterator:
+    """Calls `function(item)` in threads and yields the results in the items' order.
+
+    The items are taken in the caller's thread, when a result is asked for, and only
+    so far ahead that every thread has work: large items need little memory.
+    """
+    waiting: collections.deque[futures.Future] = collections.deque()
+    with futures.ThreadPoolExecutor(num_threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > num_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+class Processes:
+    """Calls a function in other processes, each busy with one call; a context manager.
+
+    They start when they are needed, and load the function's own module and never the
+    program: those of `multiprocessing` would each start TensorFlow. May be called from
+    several threads at once, which then wait for a free process.
+
+    Args:
+        function: A function of a module, or a `functools.partial` of one.
+        num_processes: At most.
+    """
+
+    def __init__(self, function, num_processes: int):
+        self._function = function
+        # The last one in is the first one out: started ones before new ones.
+        self._free: queue.LifoQueue = queue.LifoQueue()
+        for _ in range(num_processes):
+            self._free.put(None)
+
+    def __call__(self, *arguments):
+        """Returns what the function returns, or raises what it raises.
+
+        Raises:
+            ChildProcessError: The process died.
+        """
+        worker = self._free.get()
+        try:
+            worker = worker or _Worker()
+            good, result = worker.call(self._function, arguments)
+        except (EOFError, ConnectionError) as error:
+            status, worker = worker.stop(), None
+            raise ChildProcessError(
+                f"A worker process died with status {status}, maybe killed for want of "
+                f"memory. Try again with smaller pictures or more memory."
+            ) from error
+        finally:
+            self._free.put(worker)
+        if not good:
+            raise result
+        return result
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        while not self._free.empty():
+            worker = self._free.get()
+            if worker is not None:
+                worker.stop()
+
+
+class _Worker:
+    def __init__(self):
+        self._line, theirs = multiprocessing.Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                },
+            )
+
+    def call(self, function, arguments):
+        self._line.send((function, arguments))
+        return self._line.recv()
+
+    def stop(self):
+        self._line.close()
+        self._process.kill()  # It holds nothing that could be lost.
+        return self._process.wait()
+
+
+def serve(descriptor: int) -> None:
+    """Answers calls in a worker process until the other end of the line is closed.
+
+    Args:
+        descriptor: File descriptor of the line.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent.
+    line = connection.Connection(descriptor)
+    try:
+        while True:
+            line.send(_answer(*line.recv()))
+    except (EOFError, ConnectionError):
+        return
+
+
+def _answer(function, arguments):
+    try:
+        return True, function(*arguments)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # An error that cannot travel: its text can.
+            return False, RuntimeError(f"{type(error).__name__}: {error}")
+        return False, error
