@@ -23,8 +23,8 @@ class GroupedOptimizer:
             factor = recipe.head_learning_rate_factor if new else 1.0
             groups.setdefault(factor, []).append(variable)
         self._groups = [
-            (factor, variables, _optimizer(recipe, variables))
-            for factor, variables in groups.items()
+            (factor, variables, _optimizer(recipe, variables, f"group{i}"))
+            for i, (factor, variables) in enumerate(groups.items())
         ]
         self.trainable_variables = [v for _, group, _ in self._groups for v in group]
         self.decayed = [
@@ -57,14 +57,14 @@ class GroupedOptimizer:
             start = end
 
 
-def _optimizer(recipe, variables):
+def _optimizer(recipe, variables, name):
     if recipe.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(
-            recipe.base_learning_rate, momentum=recipe.momentum
+            recipe.base_learning_rate, momentum=recipe.momentum, name=name
         )
     else:
         optimizer = keras.optimizers.AdamW(
-            recipe.base_learning_rate, weight_decay=recipe.weight_decay
+            recipe.base_learning_rate, weight_decay=recipe.weight_decay, name=name
         )
         optimizer.exclude_from_weight_decay(
             var_list=[v for v in variables if not _is_kernel(v)]
