@@ -111,6 +111,8 @@ def check_against_original(name, side, output_strides):
     source = original(name, side)
     plain = padded(source) if name in UNPADDED else source
     models = {stride: rewritten(source, name, stride) for stride in output_strides}
+    variables = {tuple(w.path for w in model.weights) for model in models.values()}
+    assert len(variables) == 1, "weights do not carry over between output strides"
     for size in (side, side + 1):
         x = picture(size)
         ends = {

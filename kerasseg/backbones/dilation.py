@@ -21,9 +21,11 @@ import numpy as np
 from keras import layers
 
 from kerasseg import blocks
-from kerasseg.backbones import pooling
+from kerasseg.backbones import layer_scale, pooling
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+# By the name of the class, because Keras does not make the last one public.
+_OURS = {"Conv2D": blocks.Conv2D, "LayerScale": layer_scale.LayerScale}
 _POOLS = {layers.MaxPooling2D: "max", layers.AveragePooling2D: "average"}
 
 
@@ -173,18 +175,21 @@ def _pad(x, padding, name):
 
 def _copy(layer, name, args, kwargs=None, *, changes=None):
     """Calls a copy of `layer` that has its weights."""
-    kind = blocks.Conv2D if type(layer) is layers.Conv2D else type(layer)
+    kind = _OURS.get(type(layer).__name__, type(layer))
     config = {**layer.get_config(), "name": name, **(changes or {})}
     weights = layer.get_weights() if isinstance(layer, layers.Layer) else []
-    if kind is blocks.Conv2D and layer.groups == layer.filters > 1:
-        kind, own = layers.DepthwiseConv2D, ("filters", "groups")
+    if kind is blocks.Conv2D and _is_depthwise(layer):
+        own = ("filters", "groups", "kernel_initializer", "kernel_regularizer")
         config = {
-            k: v for k, v in config.items() if k not in own and "kernel_" not in k
+            k: v for k, v in config.items() if k not in (*own, "kernel_constraint")
         }
-        config["kernel_size"] = layer.kernel_size
-        weights[0] = np.swapaxes(weights[0], 2, 3)
+        kind, weights[0] = layers.DepthwiseConv2D, np.swapaxes(weights[0], 2, 3)
     copy = kind.from_config(config)
     x = copy(*args, **(kwargs or {}))
     if weights:
         copy.set_weights(weights)
     return x
+
+
+def _is_depthwise(layer):
+    return layer.groups == layer.filters > 1 and layer.kernel.shape[2] == 1

@@ -55,16 +55,16 @@ class Pool2D(layers.Layer):
                 x = combine(x, part)
         return x
 
-    def compute_output_spec(self, x):
+    def compute_output_shape(self, shape):
         """Counts the windows that fit."""
         sides = [
             side
             and (side + sum(beyond) - (size - 1) * self.rate - 1) // self.stride + 1
             for side, beyond, size in zip(
-                x.shape[1:3], self.padding, self.pool_size, strict=True
+                shape[1:3], self.padding, self.pool_size, strict=True
             )
         ]
-        return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), self.compute_dtype)
+        return (shape[0], *sides, shape[3])
 
     def get_config(self):
         """Adds the arguments."""

@@ -1,0 +1,94 @@
+"""The table of encoders: complete, normalised as trained, the same at every stride."""
+
+import inspect
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from kerasseg import backbones, blocks
+from kerasseg.backbones import applications
+
+FAMILIES = (
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_v2_b0",
+    "efficientnet_v2_s",
+    "inception_resnet_v2",
+    "inception_v3",
+    "mobilenet",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "nasnet_mobile",
+    "resnet50_v2",
+    "vgg16",
+    "xception",
+)
+
+
+def build(name, output_stride=32):
+    image = keras.Input((None, None, 3), name="image")
+    c = backbones.build(name, image, output_stride=output_stride)
+    return keras.Model(image, c)
+
+
+def test_every_encoder_of_keras_has_a_name():
+    constructors = {
+        value
+        for value in vars(keras.applications).values()
+        if inspect.isfunction(value)
+    }
+    own = {"resnet50", "resnet101", "resnet152"}  # In a file of their own.
+    assert len(constructors) - len(own) == len(applications._ROWS) == 37
+    assert {row.constructor for row in applications._ROWS.values()} < constructors
+    assert set(applications._ROWS) | own <= set(backbones.list_backbones())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_picture_is_normalised_once_and_as_in_training(name):
+    constructor = applications._ROWS[name].constructor
+    image = np.random.default_rng(0).uniform(0, 255, (1, 2, 2, 3)).astype("float32")
+    expected = sys.modules[constructor.__module__].preprocess_input(image.copy())
+    if np.array_equal(expected, image):  # Then the model does it.
+        source = constructor(include_top=False, weights=None)
+        for layer in source.layers:
+            if isinstance(layer, layers.Rescaling | layers.Normalization):
+                expected = layer(expected)
+    x = blocks.Normalize(backbones.normalization(name))(image)
+    np.testing.assert_allclose(x, expected, atol=1e-4)
+
+
+def test_efficientnet_is_normalised_by_imagenet_s_mean_and_deviation():
+    # Its own layer learns them, so nothing is in it before the weights are loaded.
+    names = [name for name in applications._ROWS if name.startswith("efficientnet_b")]
+    assert {backbones.normalization(name) for name in names} == {"torch"}
+    kinds = {type(layer) for layer in build(names[0]).layers}
+    assert not kinds & {layers.Rescaling, layers.Normalization}
+
+
+# Between them: pools with a rate, means over cells, bare operations, custom layers.
+@pytest.mark.parametrize("name", ["vgg16", "mobilenet_v3_small", "convnext_tiny"])
+def test_a_saved_encoder_loads_without_custom_objects(name, tmp_path):
+    model = build(name, 8)
+    model.save(tmp_path / "encoder.keras")
+    x = np.random.default_rng(0).normal(size=(1, 47, 64, 3)).astype("float32")
+    loaded = keras.models.load_model(tmp_path / "encoder.keras")
+    np.testing.assert_array_equal(loaded(x)["c5"], model(x)["c5"])
+
+
+@pytest.mark.parametrize("name", ["vgg16", "mobilenet_v3_small"])
+def test_encoders_work_in_half_precision(name):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        c5 = build(name, 16)(np.ones((1, 64, 64, 3), "float32"))["c5"]
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert keras.backend.standardize_dtype(c5.dtype) == "bfloat16"
+    assert np.isfinite(np.array(c5, "float32")).all()
+    assert c5.shape[1:3] == (4, 4)
+
+
+def test_convnext_has_no_c1():
+    assert sorted(build("convnext_tiny").output) == ["c2", "c3", "c4", "c5"]
