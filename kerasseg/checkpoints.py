@@ -20,11 +20,12 @@ import shutil
 import keras
 import tensorflow as tf
 
-from kerasseg import images, models
+from kerasseg import datasets, images, models
 
 KEPT = 3  # Checkpoints of a run that stay on the disk.
 BEST_MODEL = os.path.join("best", "model.keras")
 BEST_FACTS = os.path.join("best", "model.json")
+DATASET_FACTS = "dataset.json"
 
 
 class Checkpoints:
@@ -156,6 +157,29 @@ def read_best_facts(workdir) -> dict:
         )
     with open(path, encoding="utf-8") as file:
         return json.load(file)
+
+
+def read_spec(workdir) -> datasets.DatasetSpec:
+    """Reads the facts of the data set that a run was trained on.
+
+    Raises:
+        FileNotFoundError: The run never started, or its dataset.json was removed.
+        ValueError: The file is damaged.
+    """
+    path = os.path.join(workdir, DATASET_FACTS)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return datasets.DatasetSpec.from_json(json.load(file))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} is missing: {workdir} is no workdir of python -m kerasseg.train, "
+            f"or was not copied as a whole."
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error!r}). Start the training again with the same "
+            f"flags: it writes the file and goes on."
+        ) from error
 
 
 def load_best(workdir, *, output_stride=None) -> keras.Model:

@@ -35,16 +35,14 @@ ALLOWED = {
     "pipeline": {"datasets", "records", "augment"},
     "backbones": {"blocks"},
     "models": {"blocks", "backbones"},
-    "checkpoints": {"images", "models"},
+    "checkpoints": {"datasets", "images", "models"},
     "evaluation": {"metrics", "pipeline", "progress", "workers"},
     "training": {
         *("augment", "backbones", "checkpoints", "datasets", "evaluation", "images"),
         *("losses", "models", "pipeline", "progress", "records", "schedules"),
         *("statistics", "visualize"),
     },
-    "inference": {
-        *("checkpoints", "datasets", "images", "progress", "visualize", "workers"),
-    },
+    "inference": {"checkpoints", "images", "progress", "visualize", "workers"},
     "exporting": {
         *("blocks", "checkpoints", "datasets", "images", "inference", "pipeline"),
         *("progress", "records"),
