@@ -54,9 +54,8 @@ def interrupt(folder, workdir, number, step):
         if line.startswith(f"step {step} "):
             os.kill(process.pid, number)
             break
-    process.stdout.read()
-    process.stderr.read()
-    return process.wait(timeout=60)
+    process.communicate(timeout=60)
+    return process.returncode
 
 
 def test_a_killed_run_goes_on_and_ends_bit_equal(folder, tmp_path, undisturbed):
