@@ -1,0 +1,14 @@
+"""Pictures to masks with a trained network: of a run, of a file, or exported."""
+
+from kerasseg.inference.files import find_pictures, predict_files
+from kerasseg.inference.loading import load, load_export, voc_palette
+from kerasseg.inference.segmenter import Segmenter
+
+__all__ = [
+    "Segmenter",
+    "find_pictures",
+    "load",
+    "load_export",
+    "predict_files",
+    "voc_palette",
+]

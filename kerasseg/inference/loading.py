@@ -1,0 +1,144 @@
+"""From a run, a `.keras` file or an export to a `Segmenter`."""
+
+import json
+import os
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasseg import checkpoints
+from kerasseg.inference.segmenter import Segmenter
+
+_SAVED_MODEL = "saved_model.pb"
+_EXPORTED_CLASSES = os.path.join("assets", "classes.json")
+
+
+def load(path: str | os.PathLike, *, output_stride: int | None = None) -> Segmenter:
+    """Loads a trained network.
+
+    Args:
+        path: The workdir of a run, whose best model is taken; a `.keras` file, whose
+            classes have numbers for names; or an export.
+        output_stride: Of a run only: see `checkpoints.load_best`.
+
+    Raises:
+        FileNotFoundError: There is no trained network.
+        ValueError: The file is damaged, or `output_stride` cannot be chosen.
+    """
+    path = os.fspath(path)
+    if os.path.exists(os.path.join(path, checkpoints.BEST_FACTS)):
+        return _load_workdir(path, output_stride)
+    if output_stride is not None:
+        raise ValueError(
+            f"output_stride={output_stride} can be chosen for the workdir of a run, "
+            f"and {path} is none. Leave it out, or give the workdir."
+        )
+    if os.path.isfile(path):
+        return _load_file(path)
+    if _versions(path):
+        return load_export(path)
+    if not os.path.isdir(path):
+        raise FileNotFoundError(
+            f"{path} does not exist: a workdir with a best model, a .keras file or an "
+            f"export is wanted."
+        )
+    raise FileNotFoundError(
+        f"{path} holds neither the best model of a run nor an export. Train with "
+        f"python -m kerasseg.train --workdir={path}, at least to its first validation."
+    )
+
+
+def _load_workdir(path, output_stride):
+    spec = checkpoints.read_spec(path)
+    model = checkpoints.load_best(path, output_stride=output_stride)
+    return _segmenter(path, model, spec.class_names, spec.palette)
+
+
+def _load_file(path):
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises what its zip and HDF5 readers raise.
+        raise ValueError(f"{path} is damaged or no .keras file: {error}") from error
+    num_classes = _num_classes(model)
+    names = tuple(str(i) for i in range(num_classes))
+    return _segmenter(path, model, names, voc_palette(num_classes))
+
+
+def load_export(export_dir: str | os.PathLike) -> Segmenter:
+    """Loads what `exporting.export_saved_model` wrote: one version, or the newest.
+
+    Args:
+        export_dir: Folder of the versions, or of one.
+
+    Raises:
+        FileNotFoundError: No version is there.
+        ValueError: It has no signature `tensor` of ours, or no class names.
+    """
+    found = _versions(export_dir)
+    if not found:
+        raise FileNotFoundError(
+            f"{export_dir} holds no exported model: no <version>/{_SAVED_MODEL}. Write "
+            f"one with python -m kerasseg.export --export_dir={export_dir}"
+        )
+    path = found[-1]
+    facts = path / _EXPORTED_CLASSES
+    if not facts.exists():
+        raise ValueError(
+            f"{facts} is missing: {path} was not written by python -m kerasseg.export, "
+            f"or not copied as a whole. Export the model again."
+        )
+    classes = json.loads(facts.read_text("utf-8"))
+    names, palette = tuple(classes["class_names"]), classes["palette"]
+    model = _Exported(tf.saved_model.load(os.fspath(path)))
+    return Segmenter(model, names, np.array(palette, np.uint8))
+
+
+def _versions(export_dir):
+    """Lists the folders of an export's versions, the newest last."""
+    folder = pathlib.Path(export_dir)
+    if (folder / _SAVED_MODEL).exists():
+        return [folder]
+    found = [p.parent for p in folder.glob(f"*/{_SAVED_MODEL}")]
+    return sorted((p for p in found if p.name.isdecimal()), key=lambda p: int(p.name))
+
+
+class _Exported:
+    def __init__(self, loaded):
+        self._loaded = loaded  # Holds the variables, which signatures do not.
+        self._tensor = loaded.signatures["tensor"]
+
+    def __call__(self, images, training=False):  # noqa: ARG002 - as a Keras model.
+        return self._tensor(image=images)["logits"]
+
+
+def _segmenter(path, model, class_names, palette):
+    num_classes = _num_classes(model)
+    if num_classes != len(class_names):
+        raise ValueError(
+            f"{path}: the model has {num_classes} classes, dataset.json "
+            f"{len(class_names)}. Both must be of one run; train again."
+        )
+    return Segmenter(model, tuple(class_names), palette)
+
+
+def _num_classes(model):
+    outputs = model.output
+    outputs = outputs["logits"] if isinstance(outputs, dict) else outputs
+    return outputs.shape[-1]
+
+
+def voc_palette(num_classes: int) -> np.ndarray:
+    """Makes the colours of PASCAL VOC's tools for any number of classes.
+
+    Returns:
+        RGB, uint8 `[num_classes, 3]`: the bits of a class number, from the lowest on,
+        are dealt to red, green and blue, each from the highest bit down.
+    """
+    numbers = np.arange(num_classes)[:, np.newaxis]
+    colors = np.zeros((num_classes, 3), np.int64)
+    for i in range(8):
+        bits = numbers >> (3 * i + np.arange(3)) & 1
+        colors |= bits << (7 - i)
+    return colors.astype(np.uint8)

@@ -1,0 +1,422 @@
+"""Trained networks from everywhere, and pictures of every size."""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from PIL import Image
+
+import kerasseg
+from kerasseg import checkpoints, datasets, exporting, images, inference
+from tests import tiny
+
+PALETTE = tiny.SPEC.palette
+
+
+def levels_model(num_classes=3, **outputs):
+    """Gives each pixel the class red // 64, 2 at most; logits are far apart."""
+    image = keras.Input((None, None, 3), name="image")
+    red = layers.Rescaling(1 / 64, name="scale")(image)
+    logits = layers.Conv2D(num_classes, 1, name="logits", dtype="float32")(red)
+    model = keras.Model(image, {"logits": logits} if outputs.get("named") else logits)
+    # Lines k * x - k * k / 2 cross at k + 1/2: shifted by 1/2 at the whole numbers.
+    k = np.arange(num_classes, dtype=np.float32)
+    kernel = np.zeros((1, 1, 3, num_classes), np.float32)
+    kernel[0, 0, 0] = 20 * k
+    model.get_layer("logits").set_weights(
+        [kernel, -20 * k * k / 2 - 20 * k / 2 + 0.1 * k]
+    )
+    return model
+
+
+def red(values):
+    values = np.array(values, np.uint8)
+    return np.stack([values, 0 * values, 0 * values], axis=-1)
+
+
+IMAGE = red([[0, 63, 64], [127, 128, 255]])
+CLASSES = [[0, 0, 1], [1, 2, 2]]
+
+
+@pytest.fixture
+def segmenter():
+    return inference.Segmenter(levels_model(), tiny.SPEC.class_names, PALETTE)
+
+
+def make_workdir(path, model=None, spec=tiny.SPEC, **options):
+    path.mkdir(exist_ok=True)
+    facts = {"model": "levels", "num_classes": 3, "options": options, "step": 7}
+    checkpoints.save_best(path, model or levels_model(), {**facts, "scores": {}})
+    (path / "dataset.json").write_text(json.dumps(spec.to_json()))
+    return path
+
+
+def test_each_pixel_gets_the_class_of_its_largest_logit(segmenter):
+    found = segmenter.predict(IMAGE)
+    assert found.dtype == np.uint8
+    assert found.tolist() == CLASSES
+
+
+def test_probabilities_are_those_of_the_logits(segmenter):
+    found = segmenter.probabilities(IMAGE)
+    logits = segmenter.model(IMAGE[np.newaxis].astype(np.float32)).numpy()[0]
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    expected = exponentials / exponentials.sum(-1, keepdims=True)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_of_several_outputs_the_logits_count():
+    model = levels_model(named=True)
+    segmenter = inference.Segmenter(model, tiny.SPEC.class_names, PALETTE)
+    assert segmenter.predict(IMAGE).tolist() == CLASSES
+    assert segmenter.probabilities(IMAGE).argmax(-1).tolist() == CLASSES
+
+
+def test_pictures_of_all_sizes_share_one_graph(segmenter):
+    traced = []
+    model = segmenter.model
+
+    def counted(image, training):
+        traced.append(image.shape)
+        return model(image, training=training)
+
+    segmenter = inference.Segmenter(counted, segmenter.class_names, PALETTE)
+    for size in [(1, 1), (33, 47), (224, 160), (1, 500)]:
+        assert segmenter.predict(np.zeros((*size, 3), np.uint8)).shape == size
+        assert segmenter.probabilities(np.zeros((*size, 3), np.uint8)).shape == (
+            *size,
+            3,
+        )
+    assert len(traced) == 2
+
+
+def test_a_picture_of_twelve_million_pixels_is_predicted(segmenter):
+    image = np.zeros((3000, 4000, 3), np.uint8)
+    image[-1, -1, 0] = 200
+    found = segmenter.predict(image)
+    assert found.shape == (3000, 4000)
+    assert (found[0, 0], found[-1, -1]) == (0, 2)
+
+
+def test_a_file_is_read(segmenter, tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(tiny.png(IMAGE))
+    assert segmenter.predict(path).tolist() == CLASSES
+    assert segmenter.predict(str(path)).tolist() == CLASSES
+
+
+def write_rotated(path):
+    """Writes 16x32 pixels, left half 0 and right half 255, to be turned clockwise."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = red(np.repeat([[0] * 16 + [255] * 16], 16, axis=0))
+    Image.fromarray(stored).save(path, "JPEG", exif=exif, quality=95)
+
+
+def test_a_file_is_turned_upright(segmenter, tmp_path):
+    write_rotated(tmp_path / "picture.jpg")
+    found = segmenter.predict(tmp_path / "picture.jpg")
+    assert found.shape == (32, 16)
+    # What was left is up.
+    assert np.unique(found[:14]).tolist() == [0]
+    assert np.unique(found[18:]).tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        (np.zeros((4, 4, 3), np.float32), r"got float32 \[4, 4, 3\]"),
+        (np.zeros((4, 4), np.uint8), r"got uint8 \[4, 4\]"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"got uint8 \[1, 4, 4, 3\]"),
+        (np.zeros((4, 0, 3), np.uint8), r"got uint8 \[4, 0, 3\]"),
+    ],
+)
+def test_an_array_that_is_no_picture_says_what_is_wanted(segmenter, image, text):
+    with pytest.raises(ValueError, match=f"A picture is RGB, uint8 .*; {text}"):
+        segmenter.predict(image)
+
+
+def test_logits_that_are_no_numbers_are_an_error(segmenter):
+    model = segmenter.model
+    model.get_layer("logits").bias.assign([0, np.nan, 0])
+    for ask in (segmenter.predict, segmenter.probabilities):
+        with pytest.raises(ValueError, match=r"are no numbers \(NaN\)"):
+            ask(IMAGE)
+
+
+def test_a_workdir_gives_its_best_model_with_names_and_colours(tmp_path):
+    segmenter = kerasseg.load(make_workdir(tmp_path / "run"))
+    assert segmenter.class_names == ("left", "middle", "right")
+    np.testing.assert_array_equal(segmenter.palette, PALETTE)
+    assert segmenter.predict(IMAGE).tolist() == CLASSES
+
+
+def test_a_workdir_can_be_loaded_at_another_output_stride(tmp_path, monkeypatch):
+    built = []
+
+    def build(name, num_classes, **options):
+        built.append((name, num_classes, options))
+        return levels_model()
+
+    monkeypatch.setattr("kerasseg.models.build_model", build)
+    workdir = make_workdir(tmp_path / "run", output_stride=16)
+    segmenter = inference.load(workdir, output_stride=8)
+    assert built == [("levels", 3, {"output_stride": 8, "backbone_weights": None})]
+    assert segmenter.predict(IMAGE).tolist() == CLASSES
+
+
+def test_a_file_gives_numbers_for_names_and_the_colours_of_pascal_voc(tmp_path):
+    levels_model().save(tmp_path / "model.keras")
+    segmenter = inference.load(tmp_path / "model.keras")
+    assert segmenter.class_names == ("0", "1", "2")
+    assert segmenter.palette.tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
+    assert segmenter.predict(IMAGE).tolist() == CLASSES
+
+
+def test_the_palette_is_that_of_pascal_voc():
+    voc = datasets.get("pascal_voc")
+    np.testing.assert_array_equal(inference.voc_palette(21), voc.palette)
+    # 255 has all bits: 1, 2, 4, ... are red, green, blue, red, ...; 3, 3 and 2 of them.
+    assert inference.voc_palette(256)[255].tolist() == [224, 224, 192]
+
+
+@pytest.fixture(scope="module")
+def export_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    for version in (9, 10):
+        exporting.export_saved_model(
+            levels_model(),
+            folder,
+            class_names=tiny.SPEC.class_names,
+            palette=PALETTE if version == 10 else 1 + PALETTE // 2,
+            version=version,
+        )
+    return folder
+
+
+def test_an_export_gives_the_same_as_the_model(export_dir, segmenter):
+    exported = inference.load(export_dir)
+    assert exported.class_names == ("left", "middle", "right")
+    np.testing.assert_array_equal(exported.palette, PALETTE)  # 10 is newer than 9.
+    assert exported.predict(IMAGE).tolist() == CLASSES
+    np.testing.assert_allclose(
+        exported.probabilities(IMAGE), segmenter.probabilities(IMAGE), atol=1e-5
+    )
+
+
+def test_one_version_of_an_export_can_be_chosen(export_dir):
+    exported = inference.load_export(export_dir / "9")
+    np.testing.assert_array_equal(exported.palette, 1 + PALETTE // 2)
+
+
+def test_an_export_without_its_classes_is_refused(export_dir, tmp_path):
+    path = pathlib.Path(tmp_path, "1")
+    path.mkdir()
+    (path / "saved_model.pb").write_bytes(
+        (export_dir / "9/saved_model.pb").read_bytes()
+    )
+    with pytest.raises(
+        ValueError, match=r"classes\.json is missing: .* not written by"
+    ):
+        inference.load_export(tmp_path)
+
+
+def test_a_folder_that_is_no_export_says_how_to_make_one(tmp_path):
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no exported model.*kerasseg\.export"):
+        inference.load_export(tmp_path)
+
+
+def test_what_is_not_there_says_what_is_wanted(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="does not exist: a workdir with a best"
+    ):
+        inference.load(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match="neither the best model of a run nor"):
+        inference.load(tmp_path)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"no model at all")
+    with pytest.raises(ValueError, match=r"model\.keras is damaged or no \.keras file"):
+        inference.load(path)
+
+
+def test_a_workdir_without_its_data_set_is_an_error(tmp_path):
+    workdir = make_workdir(tmp_path / "run")
+    (workdir / "dataset.json").write_text("{")
+    with pytest.raises(ValueError, match=r"dataset\.json is damaged"):
+        inference.load(workdir)
+    (workdir / "dataset.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"dataset\.json is missing"):
+        inference.load(workdir)
+
+
+def test_classes_of_model_and_data_set_must_agree(tmp_path):
+    workdir = make_workdir(tmp_path / "run", levels_model(num_classes=4))
+    with pytest.raises(ValueError, match=r"has 4 classes, dataset\.json 3"):
+        inference.load(workdir)
+
+
+def test_the_output_stride_of_a_file_cannot_be_chosen(tmp_path):
+    levels_model().save(tmp_path / "model.keras")
+    with pytest.raises(
+        ValueError, match="output_stride=8 can be chosen for the workdir"
+    ):
+        inference.load(tmp_path / "model.keras", output_stride=8)
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def found(folder, given, output_dir="/nowhere"):
+    pictures = inference.find_pictures(str(given), str(output_dir))
+    return {name: str(path.relative_to(folder)) for name, path in pictures.items()}
+
+
+def test_a_folder_is_searched_for_pictures_with_its_sub_folders(tmp_path):
+    touch(tmp_path, "b.PNG", "a.b.jpg", "deep/er/c.jpeg", "notes.txt", "Thumbs.db")
+    touch(tmp_path, ".hidden.jpg", ".cache/d.jpg", "old.bmp")
+    assert found(tmp_path, tmp_path) == {
+        "a.b.png": "a.b.jpg",
+        "b.png": "b.PNG",
+        "deep/er/c.png": "deep/er/c.jpeg",
+        "old.png": "old.bmp",  # Cannot be read, which shall not be hidden.
+    }
+
+
+def test_one_file_keeps_its_name(tmp_path):
+    touch(tmp_path, "deep/picture[1].jpg", "deep/no_ending")
+    path = tmp_path / "deep"
+    assert found(tmp_path, path / "picture[1].jpg") == {
+        "picture[1].png": "deep/picture[1].jpg"
+    }
+    assert found(tmp_path, path / "no_ending") == {"no_ending.png": "deep/no_ending"}
+
+
+def test_a_pattern_keeps_the_folders_below_its_first_wildcard(tmp_path):
+    touch(tmp_path, "x/one/a.jpg", "x/two/a.jpg", "x/two/b.txt", "y/one/a.jpg")
+    assert found(tmp_path, tmp_path / "x/*/a.*") == {
+        "one/a.png": "x/one/a.jpg",
+        "two/a.png": "x/two/a.jpg",
+    }
+    assert list(found(tmp_path, tmp_path / "**/one/*.jpg")) == [
+        "x/one/a.png",
+        "y/one/a.png",
+    ]
+
+
+def test_a_pattern_may_be_relative(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "x/b.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert list(inference.find_pictures("*.jpg", "out")) == ["a.png"]
+    assert list(inference.find_pictures("./x/*.jpg", "out")) == ["b.png"]
+    assert list(inference.find_pictures(".", "out")) == ["a.png", "x/b.png"]
+
+
+def test_results_of_an_earlier_run_are_no_pictures(tmp_path):
+    touch(tmp_path, "a.jpg", "index/a.png", "overlay/a.png", "out/index/a.png")
+    assert found(tmp_path, tmp_path, tmp_path / "out") == {
+        "a.png": "a.jpg",
+        "index/a.png": "index/a.png",
+        "overlay/a.png": "overlay/a.png",
+    }
+    assert list(found(tmp_path, tmp_path / "*.jpg", tmp_path)) == ["a.png"]
+
+
+def test_two_pictures_of_one_result_are_an_error(tmp_path):
+    touch(tmp_path, "a.jpg", "a.png", "b.jpg")
+    with pytest.raises(
+        ValueError, match=r"a\.jpg and .*a\.png would both become a\.png"
+    ):
+        inference.find_pictures(str(tmp_path), "out")
+
+
+@pytest.mark.parametrize("given", ["", "nothing.jpg", "*.jpg", "**/*.png"])
+def test_nothing_to_predict_is_an_error(tmp_path, given):
+    touch(tmp_path, "notes.txt")
+    with pytest.raises(FileNotFoundError, match=r"no picture is there\. Give a JPEG"):
+        inference.find_pictures(str(tmp_path / given), "out")
+
+
+def write_picture(path, image=IMAGE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tiny.png(image))
+
+
+def test_masks_hold_class_numbers_and_overlays_show_them(segmenter, tmp_path):
+    write_picture(tmp_path / "in/deep/a.png")
+    write_picture(tmp_path / "in/b.png", red([[255]]))
+    pictures = inference.find_pictures(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert inference.predict_files(segmenter, pictures, tmp_path / "out") == []
+    assert images.read_label(tmp_path / "out/index/deep/a.png").tolist() == CLASSES
+    assert images.read_label(tmp_path / "out/index/b.png").tolist() == [[2]]
+    shown = images.read_image(tmp_path / "out/index/deep/a.png")
+    np.testing.assert_array_equal(shown, PALETTE[np.array(CLASSES)])
+    overlay = images.read_image(tmp_path / "out/overlay/deep/a.png")
+    assert overlay.shape == IMAGE.shape
+    # Class 2 is blue, the picture red: half of each.
+    np.testing.assert_allclose(overlay[1, 2], [127.5, 0, 127.5], atol=1)
+
+
+def test_results_are_as_large_as_the_upright_picture(segmenter, tmp_path):
+    write_rotated(tmp_path / "a.jpg")
+    pictures = {"a.png": tmp_path / "a.jpg"}
+    assert inference.predict_files(segmenter, pictures, tmp_path / "out") == []
+    for folder in ("index", "overlay"):
+        with Image.open(tmp_path / "out" / folder / "a.png") as picture:
+            assert picture.size == (16, 32)
+
+
+def test_a_refinement_has_the_last_word(segmenter, tmp_path):
+    write_picture(tmp_path / "a.png")
+
+    def other(image, probabilities):
+        np.testing.assert_array_equal(image, IMAGE)
+        assert probabilities.argmax(-1).tolist() == CLASSES
+        return np.uint8(2 - probabilities.argmax(-1))
+
+    pictures = {"a.png": tmp_path / "a.png"}
+    inference.predict_files(segmenter, pictures, tmp_path / "out", refine=other)
+    label = images.read_label(tmp_path / "out/index/a.png")
+    assert label.tolist() == [[2, 2, 1], [1, 0, 0]]
+
+
+def test_bad_pictures_are_told_and_the_others_done(segmenter, tmp_path):
+    write_picture(tmp_path / "good.png")
+    (tmp_path / "cut.png").write_bytes(tiny.png(IMAGE)[:-20])
+    (tmp_path / "page.png").write_bytes(b"<html>")
+    pictures = {p.name: p for p in sorted(tmp_path.glob("*.png"))}
+    pictures["gone.png"] = tmp_path / "gone.png"
+    failures = inference.predict_files(segmenter, pictures, tmp_path / "out")
+    assert len(failures) == 3
+    assert "cut.png: the png file is damaged or cut" in failures[0]
+    assert "page.png is no JPEG or PNG file but text" in failures[1]
+    assert failures[2].endswith("gone.png: No such file or directory")
+    assert [p.name for p in (tmp_path / "out/index").iterdir()] == ["good.png"]
+
+
+def test_a_picture_too_large_for_the_memory_is_told_and_the_others_done(tmp_path):
+    class Small(inference.Segmenter):
+        def predict(self, image):
+            if len(image) > 2:
+                raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+            return super().predict(image)
+
+    segmenter = Small(levels_model(), tiny.SPEC.class_names, PALETTE)
+    write_picture(tmp_path / "large.png", red(np.zeros((5, 4))))
+    write_picture(tmp_path / "small.png")
+    pictures = {p.name: p for p in sorted(tmp_path.glob("*.png"))}
+    failures = inference.predict_files(segmenter, pictures, tmp_path / "out")
+    assert failures == ["large.png: 4 x 5 pixels need too much memory"]
+    assert (tmp_path / "out/index/small.png").exists()
