@@ -1,0 +1,83 @@
+"""Flags that predict and evaluate share: the output stride and the dense CRF."""
+
+import contextlib
+import dataclasses
+import functools
+
+import numpy as np
+
+from kerasseg import common_flags, crf, workers
+
+_DEFAULTS = crf.dense_crf.__kwdefaults__
+
+
+def _flag(default, text, **metadata):
+    return dataclasses.field(default=default, metadata={"help": text, **metadata})
+
+
+def _crf_flag(name, text):
+    return _flag(_DEFAULTS[name], text, flag=f"crf_{name}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InferenceFlags:
+    """How a trained network is run; see `crf.dense_crf`."""
+
+    output_stride: int | None = _flag(
+        None, "Pixels to one of the encoder's last features; none: as it was trained."
+    )
+    crf: bool = _flag(False, "Refine what the network says by a dense CRF.")
+    iterations: int = _crf_flag("iterations", "Mean-field iterations of the CRF.")
+    gaussian_sxy: float = _crf_flag(
+        "gaussian_sxy", "Reach of the CRF's smoothing, in pixels."
+    )
+    gaussian_compat: float = _crf_flag(
+        "gaussian_compat", "Weight of the CRF's smoothing."
+    )
+    bilateral_sxy: float = _crf_flag(
+        "bilateral_sxy", "Reach of the CRF's smoothing among like colours, in pixels."
+    )
+    bilateral_srgb: float = _crf_flag(
+        "bilateral_srgb", "How far like colours may differ, of 255."
+    )
+    bilateral_compat: float = _crf_flag(
+        "bilateral_compat", "Weight of the CRF's smoothing among like colours."
+    )
+
+    def crf_settings(self) -> dict | None:
+        """Returns the arguments of `crf.dense_crf`, None where it is off."""
+        if not self.crf:
+            return None
+        return {name: getattr(self, name) for name in _DEFAULTS}
+
+    def refiner(self) -> contextlib.AbstractContextManager:
+        """Makes `refine` of `evaluation.evaluate` and `inference.predict_files`.
+
+        Returns:
+            Context manager of a function that may be called from several threads: each
+            picture has a processor core to itself. Of None where the CRF is off.
+        """
+        settings = self.crf_settings()
+        if settings is None:
+            return contextlib.nullcontext()
+        # In processes, as pydensecrf holds Python's lock while it works.
+        function = functools.partial(refined, **settings)
+        return workers.Processes(function, workers.num_cores())
+
+
+def refined(image, probabilities, **settings) -> np.ndarray:
+    """Finds the classes that a dense CRF prefers.
+
+    Args:
+        image: RGB, uint8 `[height, width, 3]`.
+        probabilities: float32 `[height, width, num_classes]`.
+        **settings: Of `crf.dense_crf`.
+
+    Returns:
+        Class numbers, uint8 `[height, width]`.
+    """
+    probabilities = crf.dense_crf(image, probabilities, **settings)
+    return np.argmax(probabilities, axis=-1).astype(np.uint8)
+
+
+common_flags.define_fields(InferenceFlags)
