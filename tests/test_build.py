@@ -292,6 +292,7 @@ def test_a_journal_cut_by_a_kill_is_mended(source, tmp_path, undisturbed):
     faults.cut(folder / journal.JOURNAL_FILE, 7)
     assert build(source, folder).num_kept == 6  # The last file is not noted.
     assert contents(folder) == undisturbed
+    assert build(source, folder).num_kept == 8  # Nothing was written after the cut.
 
 
 def test_a_damaged_journal_is_an_error(source, tmp_path):
