@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -105,8 +104,3 @@ def flip_bit(path, position):
 def cut(path, num_bytes):
     """Takes bytes from the end of a file."""
     os.truncate(path, os.path.getsize(path) - num_bytes)
-
-
-def wait(seconds):
-    """Sleeps; tests that poll say so by this name."""
-    time.sleep(seconds)
