@@ -43,8 +43,8 @@ def main(argv):
         records_dir=common_flags.RECORDS_DIR.value,
         dataset=common_flags.DATASET.value,
     )
-    model = checkpoints.load_best(workdir, output_stride=options.output_stride)
     with options.refiner() as refine:
+        model = checkpoints.load_best(workdir, output_stride=options.output_stride)
         scores = evaluation.evaluate(
             model, reader, batch_size=_BATCH_SIZE.value, refine=refine
         )

@@ -56,10 +56,16 @@ class InferenceFlags:
         Returns:
             Context manager of a function that may be called from several threads: each
             picture has a processor core to itself. Of None where the CRF is off.
+
+        Raises:
+            ImportError: pydensecrf is not installed.
+            ValueError: A setting is out of range.
         """
         settings = self.crf_settings()
         if settings is None:
             return contextlib.nullcontext()
+        # One pixel of one class: what is wrong shows before a network is loaded.
+        refined(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1, 1)), **settings)
         # In processes, as pydensecrf holds Python's lock while it works.
         function = functools.partial(refined, **settings)
         return workers.Processes(function, workers.num_cores())

@@ -32,8 +32,8 @@ def main(argv):
     )
     options = common_flags.read_fields(inference_flags.InferenceFlags)
     pictures = inference.find_pictures(given, output_dir)
-    segmenter = _segmenter(options.output_stride)
     with options.refiner() as refine:
+        segmenter = _segmenter(options.output_stride)
         failures = inference.predict_files(
             segmenter, pictures, output_dir, refine=refine
         )

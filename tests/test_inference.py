@@ -1,69 +1,33 @@
 """Trained networks from everywhere, and pictures of every size."""
 
-import json
 import pathlib
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
 from PIL import Image
 
 import kerasseg
-from kerasseg import checkpoints, datasets, exporting, images, inference
-from tests import tiny
+from kerasseg import datasets, exporting, images, inference
+from tests import levels, tiny
 
 PALETTE = tiny.SPEC.palette
 
 
-def levels_model(num_classes=3, **outputs):
-    """Gives each pixel the class red // 64, 2 at most; logits are far apart."""
-    image = keras.Input((None, None, 3), name="image")
-    red = layers.Rescaling(1 / 64, name="scale")(image)
-    logits = layers.Conv2D(num_classes, 1, name="logits", dtype="float32")(red)
-    model = keras.Model(image, {"logits": logits} if outputs.get("named") else logits)
-    # Lines k * x - k * k / 2 cross at k + 1/2: shifted by 1/2 at the whole numbers.
-    k = np.arange(num_classes, dtype=np.float32)
-    kernel = np.zeros((1, 1, 3, num_classes), np.float32)
-    kernel[0, 0, 0] = 20 * k
-    model.get_layer("logits").set_weights(
-        [kernel, -20 * k * k / 2 - 20 * k / 2 + 0.1 * k]
-    )
-    return model
-
-
-def red(values):
-    values = np.array(values, np.uint8)
-    return np.stack([values, 0 * values, 0 * values], axis=-1)
-
-
-IMAGE = red([[0, 63, 64], [127, 128, 255]])
-CLASSES = [[0, 0, 1], [1, 2, 2]]
-
-
 @pytest.fixture
 def segmenter():
-    return inference.Segmenter(levels_model(), tiny.SPEC.class_names, PALETTE)
-
-
-def make_workdir(path, model=None, spec=tiny.SPEC, **options):
-    path.mkdir(exist_ok=True)
-    facts = {"model": "levels", "num_classes": 3, "options": options, "step": 7}
-    checkpoints.save_best(path, model or levels_model(), {**facts, "scores": {}})
-    (path / "dataset.json").write_text(json.dumps(spec.to_json()))
-    return path
+    return inference.Segmenter(levels.build_model(), tiny.SPEC.class_names, PALETTE)
 
 
 def test_each_pixel_gets_the_class_of_its_largest_logit(segmenter):
-    found = segmenter.predict(IMAGE)
+    found = segmenter.predict(levels.IMAGE)
     assert found.dtype == np.uint8
-    assert found.tolist() == CLASSES
+    assert found.tolist() == levels.CLASSES
 
 
 def test_probabilities_are_those_of_the_logits(segmenter):
-    found = segmenter.probabilities(IMAGE)
-    logits = segmenter.model(IMAGE[np.newaxis].astype(np.float32)).numpy()[0]
+    found = segmenter.probabilities(levels.IMAGE)
+    logits = segmenter.model(levels.IMAGE[np.newaxis].astype(np.float32)).numpy()[0]
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     expected = exponentials / exponentials.sum(-1, keepdims=True)
     assert found.dtype == np.float32
@@ -71,10 +35,10 @@ def test_probabilities_are_those_of_the_logits(segmenter):
 
 
 def test_of_several_outputs_the_logits_count():
-    model = levels_model(named=True)
+    model = levels.build_model(named=True)
     segmenter = inference.Segmenter(model, tiny.SPEC.class_names, PALETTE)
-    assert segmenter.predict(IMAGE).tolist() == CLASSES
-    assert segmenter.probabilities(IMAGE).argmax(-1).tolist() == CLASSES
+    assert segmenter.predict(levels.IMAGE).tolist() == levels.CLASSES
+    assert segmenter.probabilities(levels.IMAGE).argmax(-1).tolist() == levels.CLASSES
 
 
 def test_pictures_of_all_sizes_share_one_graph(segmenter):
@@ -105,16 +69,16 @@ def test_a_picture_of_twelve_million_pixels_is_predicted(segmenter):
 
 def test_a_file_is_read(segmenter, tmp_path):
     path = tmp_path / "picture.png"
-    path.write_bytes(tiny.png(IMAGE))
-    assert segmenter.predict(path).tolist() == CLASSES
-    assert segmenter.predict(str(path)).tolist() == CLASSES
+    path.write_bytes(tiny.png(levels.IMAGE))
+    assert segmenter.predict(path).tolist() == levels.CLASSES
+    assert segmenter.predict(str(path)).tolist() == levels.CLASSES
 
 
 def write_rotated(path):
     """Writes 16x32 pixels, left half 0 and right half 255, to be turned clockwise."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    stored = red(np.repeat([[0] * 16 + [255] * 16], 16, axis=0))
+    stored = levels.red(np.repeat([[0] * 16 + [255] * 16], 16, axis=0))
     Image.fromarray(stored).save(path, "JPEG", exif=exif, quality=95)
 
 
@@ -146,14 +110,14 @@ def test_logits_that_are_no_numbers_are_an_error(segmenter):
     model.get_layer("logits").bias.assign([0, np.nan, 0])
     for ask in (segmenter.predict, segmenter.probabilities):
         with pytest.raises(ValueError, match=r"are no numbers \(NaN\)"):
-            ask(IMAGE)
+            ask(levels.IMAGE)
 
 
 def test_a_workdir_gives_its_best_model_with_names_and_colours(tmp_path):
-    segmenter = kerasseg.load(make_workdir(tmp_path / "run"))
+    segmenter = kerasseg.load(levels.make_workdir(tmp_path / "run"))
     assert segmenter.class_names == ("left", "middle", "right")
     np.testing.assert_array_equal(segmenter.palette, PALETTE)
-    assert segmenter.predict(IMAGE).tolist() == CLASSES
+    assert segmenter.predict(levels.IMAGE).tolist() == levels.CLASSES
 
 
 def test_a_workdir_can_be_loaded_at_another_output_stride(tmp_path, monkeypatch):
@@ -161,21 +125,21 @@ def test_a_workdir_can_be_loaded_at_another_output_stride(tmp_path, monkeypatch)
 
     def build(name, num_classes, **options):
         built.append((name, num_classes, options))
-        return levels_model()
+        return levels.build_model()
 
     monkeypatch.setattr("kerasseg.models.build_model", build)
-    workdir = make_workdir(tmp_path / "run", output_stride=16)
+    workdir = levels.make_workdir(tmp_path / "run", output_stride=16)
     segmenter = inference.load(workdir, output_stride=8)
     assert built == [("levels", 3, {"output_stride": 8, "backbone_weights": None})]
-    assert segmenter.predict(IMAGE).tolist() == CLASSES
+    assert segmenter.predict(levels.IMAGE).tolist() == levels.CLASSES
 
 
 def test_a_file_gives_numbers_for_names_and_the_colours_of_pascal_voc(tmp_path):
-    levels_model().save(tmp_path / "model.keras")
+    levels.build_model().save(tmp_path / "model.keras")
     segmenter = inference.load(tmp_path / "model.keras")
     assert segmenter.class_names == ("0", "1", "2")
     assert segmenter.palette.tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
-    assert segmenter.predict(IMAGE).tolist() == CLASSES
+    assert segmenter.predict(levels.IMAGE).tolist() == levels.CLASSES
 
 
 def test_the_palette_is_that_of_pascal_voc():
@@ -190,7 +154,7 @@ def export_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     for version in (9, 10):
         exporting.export_saved_model(
-            levels_model(),
+            levels.build_model(),
             folder,
             class_names=tiny.SPEC.class_names,
             palette=PALETTE if version == 10 else 1 + PALETTE // 2,
@@ -203,9 +167,11 @@ def test_an_export_gives_the_same_as_the_model(export_dir, segmenter):
     exported = inference.load(export_dir)
     assert exported.class_names == ("left", "middle", "right")
     np.testing.assert_array_equal(exported.palette, PALETTE)  # 10 is newer than 9.
-    assert exported.predict(IMAGE).tolist() == CLASSES
+    assert exported.predict(levels.IMAGE).tolist() == levels.CLASSES
     np.testing.assert_allclose(
-        exported.probabilities(IMAGE), segmenter.probabilities(IMAGE), atol=1e-5
+        exported.probabilities(levels.IMAGE),
+        segmenter.probabilities(levels.IMAGE),
+        atol=1e-5,
     )
 
 
@@ -249,7 +215,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 def test_a_workdir_without_its_data_set_is_an_error(tmp_path):
-    workdir = make_workdir(tmp_path / "run")
+    workdir = levels.make_workdir(tmp_path / "run")
     (workdir / "dataset.json").write_text("{")
     with pytest.raises(ValueError, match=r"dataset\.json is damaged"):
         inference.load(workdir)
@@ -259,13 +225,13 @@ def test_a_workdir_without_its_data_set_is_an_error(tmp_path):
 
 
 def test_classes_of_model_and_data_set_must_agree(tmp_path):
-    workdir = make_workdir(tmp_path / "run", levels_model(num_classes=4))
+    workdir = levels.make_workdir(tmp_path / "run", levels.build_model(num_classes=4))
     with pytest.raises(ValueError, match=r"has 4 classes, dataset\.json 3"):
         inference.load(workdir)
 
 
 def test_the_output_stride_of_a_file_cannot_be_chosen(tmp_path):
-    levels_model().save(tmp_path / "model.keras")
+    levels.build_model().save(tmp_path / "model.keras")
     with pytest.raises(
         ValueError, match="output_stride=8 can be chosen for the workdir"
     ):
@@ -349,22 +315,24 @@ def test_nothing_to_predict_is_an_error(tmp_path, given):
         inference.find_pictures(str(tmp_path / given), "out")
 
 
-def write_picture(path, image=IMAGE):
+def write_picture(path, image=levels.IMAGE):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(tiny.png(image))
 
 
 def test_masks_hold_class_numbers_and_overlays_show_them(segmenter, tmp_path):
     write_picture(tmp_path / "in/deep/a.png")
-    write_picture(tmp_path / "in/b.png", red([[255]]))
+    write_picture(tmp_path / "in/b.png", levels.red([[255]]))
     pictures = inference.find_pictures(str(tmp_path / "in"), str(tmp_path / "out"))
     assert inference.predict_files(segmenter, pictures, tmp_path / "out") == []
-    assert images.read_label(tmp_path / "out/index/deep/a.png").tolist() == CLASSES
+    assert (
+        images.read_label(tmp_path / "out/index/deep/a.png").tolist() == levels.CLASSES
+    )
     assert images.read_label(tmp_path / "out/index/b.png").tolist() == [[2]]
     shown = images.read_image(tmp_path / "out/index/deep/a.png")
-    np.testing.assert_array_equal(shown, PALETTE[np.array(CLASSES)])
+    np.testing.assert_array_equal(shown, PALETTE[np.array(levels.CLASSES)])
     overlay = images.read_image(tmp_path / "out/overlay/deep/a.png")
-    assert overlay.shape == IMAGE.shape
+    assert overlay.shape == levels.IMAGE.shape
     # Class 2 is blue, the picture red: half of each.
     np.testing.assert_allclose(overlay[1, 2], [127.5, 0, 127.5], atol=1)
 
@@ -382,8 +350,8 @@ def test_a_refinement_has_the_last_word(segmenter, tmp_path):
     write_picture(tmp_path / "a.png")
 
     def other(image, probabilities):
-        np.testing.assert_array_equal(image, IMAGE)
-        assert probabilities.argmax(-1).tolist() == CLASSES
+        np.testing.assert_array_equal(image, levels.IMAGE)
+        assert probabilities.argmax(-1).tolist() == levels.CLASSES
         return np.uint8(2 - probabilities.argmax(-1))
 
     pictures = {"a.png": tmp_path / "a.png"}
@@ -394,7 +362,7 @@ def test_a_refinement_has_the_last_word(segmenter, tmp_path):
 
 def test_bad_pictures_are_told_and_the_others_done(segmenter, tmp_path):
     write_picture(tmp_path / "good.png")
-    (tmp_path / "cut.png").write_bytes(tiny.png(IMAGE)[:-20])
+    (tmp_path / "cut.png").write_bytes(tiny.png(levels.IMAGE)[:-20])
     (tmp_path / "page.png").write_bytes(b"<html>")
     pictures = {p.name: p for p in sorted(tmp_path.glob("*.png"))}
     pictures["gone.png"] = tmp_path / "gone.png"
@@ -413,8 +381,8 @@ def test_a_picture_too_large_for_the_memory_is_told_and_the_others_done(tmp_path
                 raise tf.errors.ResourceExhaustedError(None, None, "OOM")
             return super().predict(image)
 
-    segmenter = Small(levels_model(), tiny.SPEC.class_names, PALETTE)
-    write_picture(tmp_path / "large.png", red(np.zeros((5, 4))))
+    segmenter = Small(levels.build_model(), tiny.SPEC.class_names, PALETTE)
+    write_picture(tmp_path / "large.png", levels.red(np.zeros((5, 4))))
     write_picture(tmp_path / "small.png")
     pictures = {p.name: p for p in sorted(tmp_path.glob("*.png"))}
     failures = inference.predict_files(segmenter, pictures, tmp_path / "out")

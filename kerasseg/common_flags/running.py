@@ -64,17 +64,18 @@ def _run(main, argv):
 def _status(error):
     """Returns the exit status of an error told in one line, None for any other.
 
-    A mistake that our code found at the door, or a path that is wrong, is the user's;
-    what else the system refuses, such as a full disk, is nobody's.
+    A mistake that our code found at the door, an extra that is not installed, or a
+    path that is wrong, is the user's; what else the system refuses, such as a full
+    disk, is nobody's.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return 2 if isinstance(error, _WRONG_PATH) else 1
-    if isinstance(error, ValueError | OSError) and _is_raised_by_us(error):
+    if isinstance(error, ValueError | OSError | ImportError) and _is_ours(error):
         return 2
     return None
 
 
-def _is_raised_by_us(error):
+def _is_ours(error):
     frame = error.__traceback__
     while frame.tb_next:
         frame = frame.tb_next

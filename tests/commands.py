@@ -1,0 +1,27 @@
+"""Commands run in the process of the tests, which has TensorFlow loaded already."""
+
+import signal
+import sys
+from unittest import mock
+
+from absl.testing import flagsaver
+
+from kerasseg import common_flags
+
+
+def run(main, *arguments) -> int:
+    """Runs the `main` of a command; returns its exit status.
+
+    Flags are afterwards what they were. See `tests/test_common_flags.py` for what
+    differs in a process of its own: signals, and faults that print a traceback.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    argv = ["command", *map(str, arguments)]
+    try:
+        with flagsaver.flagsaver(), mock.patch.object(sys, "argv", argv):
+            common_flags.run(main)
+    except SystemExit as end:
+        return end.code
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    raise RuntimeError("common_flags.run returned.")

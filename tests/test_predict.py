@@ -1,0 +1,191 @@
+"""The command predict."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kerasseg import exporting, images, predict
+from tests import commands, levels, tiny
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return levels.make_workdir(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def export_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    exporting.export_saved_model(
+        levels.build_model(),
+        folder,
+        class_names=tiny.SPEC.class_names,
+        palette=tiny.SPEC.palette,
+    )
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.png").write_bytes(tiny.png(levels.IMAGE))
+    (folder / "deep/b.png").write_bytes(tiny.png(levels.red([[200, 70, 3]])))
+    return folder
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs the command; returns its exit status and what it prints."""
+
+    def call(*arguments):
+        status = commands.run(predict.main, *arguments)
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def process(*arguments):
+    """Runs the command as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "kerasseg.predict", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def files(folder):
+    return sorted(
+        os.path.relpath(os.path.join(parent, name), folder)
+        for parent, _, names in os.walk(folder)
+        for name in names
+    )
+
+
+def test_a_folder_becomes_masks_and_overlays(workdir, pictures, tmp_path):
+    result = process(
+        f"--workdir={workdir}", f"--input={pictures}", f"--output_dir={tmp_path}/out"
+    )
+    assert (result.returncode, result.stdout) == (0, f"2 of 2 are in {tmp_path}/out.\n")
+    assert files(tmp_path / "out") == [
+        "index/a.png",
+        "index/deep/b.png",
+        "overlay/a.png",
+        "overlay/deep/b.png",
+    ]
+    label = images.read_label(tmp_path / "out/index/a.png")
+    assert label.tolist() == levels.CLASSES
+    label = images.read_label(tmp_path / "out/index/deep/b.png")
+    assert label.tolist() == [[2, 1, 0]]
+    assert "predicting: 2/2" in result.stderr
+
+
+def test_an_export_predicts_the_same(run, export_dir, pictures, tmp_path):
+    status, _, errors = run(
+        f"--export_dir={export_dir}",
+        f"--input={pictures}/a.*",
+        f"--output_dir={tmp_path}/out",
+    )
+    assert status == 0, errors
+    label = images.read_label(tmp_path / "out/index/a.png")
+    assert label.tolist() == levels.CLASSES
+
+
+def test_bad_pictures_are_told_at_the_end_and_exit_with_2(
+    run, workdir, pictures, tmp_path
+):
+    (pictures / "page.jpg").write_bytes(b"<html>")
+    status, output, errors = run(
+        f"--workdir={workdir}", f"--input={pictures}", f"--output_dir={tmp_path}/out"
+    )
+    assert status == 2
+    assert output == f"2 of 3 are in {tmp_path}/out.\n"
+    told = errors.splitlines()[-2:]
+    assert told[0] == "Not predicted, 1:"
+    assert told[1].startswith(f"{pictures}/page.jpg is no JPEG or PNG file but text")
+    assert "Traceback" not in errors
+    assert len(files(tmp_path / "out")) == 4
+
+
+def test_the_crf_removes_a_lonely_pixel(run, workdir, tmp_path):
+    pytest.importorskip("pydensecrf.densecrf")
+    values = np.full((24, 32), 40)
+    values[:, 16:] = 180
+    expected = values // 64
+    values[10, 8] = 70  # Nearly as its neighbours, but class 1.
+    (tmp_path / "a.png").write_bytes(tiny.png(levels.red(values)))
+    given = [
+        f"--workdir={workdir}",
+        f"--input={tmp_path}/a.png",
+        "--crf_bilateral_srgb=40",
+    ]
+    for crf in ("--nocrf", "--crf"):
+        assert run(*given, f"--output_dir={tmp_path}/{crf}", crf)[0] == 0
+    plain = images.read_label(tmp_path / "--nocrf/index/a.png")
+    refined = images.read_label(tmp_path / "--crf/index/a.png")
+    assert np.argwhere(plain != expected).tolist() == [[10, 8]]
+    assert (refined == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "Needed and not given: --input, --output_dir. --help lists the flags."),
+        (["--input={here}", "--output_dir=out"], "no picture is there. Give a JPEG"),
+        (["--input={here}/*.gif", "--output_dir=out"], "no picture is there. Give"),
+        (
+            ["--input={pictures}", "--output_dir=out"],
+            "One of --workdir and --export_dir is needed.",
+        ),
+        (
+            ["--input={pictures}", "--output_dir=out", "--workdir=a", "--export_dir=b"],
+            "One of --workdir and --export_dir is needed.",
+        ),
+        (
+            [
+                "--input={pictures}",
+                "--output_dir=out",
+                "--export_dir={here}",
+                "--output_stride=8",
+            ],
+            "--output_stride can be chosen with --workdir only.",
+        ),
+        (
+            ["--input={pictures}", "--output_dir=out", "--workdir=/nowhere"],
+            "/nowhere does not exist: a workdir with a best model",
+        ),
+        (
+            ["--input={pictures}", "--output_dir=/proc/out", "--workdir={workdir}"],
+            "No such file or directory: '/proc/out",
+        ),
+        (
+            ["--input={pictures}", "--output_dir=out", "--crf", "--crf_iterations=0"],
+            "iterations=0: give a whole number, at least 1",
+        ),
+        (["--inputs=a"], "Unknown command line flag 'inputs'. Did you mean: input"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_with_2(
+    run, workdir, pictures, tmp_path, arguments, text
+):
+    here = tmp_path / "here"
+    here.mkdir()
+    known = {"here": here, "pictures": pictures, "workdir": workdir}
+    status, _, errors = run(*[argument.format(**known) for argument in arguments])
+    assert status == 2
+    assert text in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+
+
+def test_help_names_the_flags_of_the_command():
+    result = process("--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith("Predicts the classes of pictures")
+    for flag in ("workdir", "export_dir", "input", "output_dir", "crf_bilateral_sxy"):
+        assert f"--{flag}:" in result.stdout
+    assert "--records_dir" not in result.stdout
