@@ -58,8 +58,7 @@ class InferenceFlags:
             picture has a processor core to itself. Of None where the CRF is off.
 
         Raises:
-            ImportError: pydensecrf is not installed.
-            ValueError: A setting is out of range.
+            ValueError: pydensecrf is not installed, or a setting is out of range.
         """
         settings = self.crf_settings()
         if settings is None:

@@ -1,0 +1,189 @@
+"""The command evaluate."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kerasseg import datasets, evaluate, records
+from tests import commands, levels, tiny
+
+# Red and label; the model takes red // 64. The third class is never labelled.
+PICTURES = [([[0, 0, 70, 70]], [[0, 0, 1, 0]]), ([[0, 70]], [[255, 1]])]
+# left: hits 2, labelled 3, predicted 2; middle: hits 2, labelled 2, predicted 3.
+MEAN_IOU = (2 / 3 + 2 / 3) / 2
+
+
+def write_records(folder, pictures, split="val", spec=tiny.SPEC):
+    folder.mkdir(exist_ok=True)
+    serialized = [
+        tiny.example(levels.red(values), np.array(label, np.uint8), f"p{i}.png")
+        for i, (values, label) in enumerate(pictures)
+    ]
+    shard = records.write_shard(folder / records.shard_name(split, 0, 1), serialized)
+    records.write_info(folder, records.DatasetInfo(spec, {split: [shard]}))
+    return folder
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A finished run on the split of `PICTURES`."""
+    records_dir = write_records(tmp_path / "records", PICTURES)
+    workdir = levels.make_workdir(tmp_path / "run", output_stride=16)
+    (workdir / "flags.txt").write_text(
+        f"--eval_split=val\n--records_dir={records_dir}\n--nomirror\n"
+    )
+    return workdir
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs the command; returns its exit status and what it prints."""
+
+    def call(*arguments):
+        status = commands.run(evaluate.main, *arguments)
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def read_metrics(workdir):
+    return json.loads((workdir / "metrics.json").read_text())
+
+
+def test_a_run_is_scored_on_its_own_records(workdir):
+    result = subprocess.run(
+        [sys.executable, "-m", "kerasseg.evaluate", f"--workdir={workdir}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[1].split() == ["left", "66.67", "66.67", "60.00"]  # 3 of 5 pixels.
+    assert lines[2].split() == ["middle", "66.67", "100.00", "40.00"]
+    assert lines[3].split() == ["right", "-", "-", "0.00"]
+    assert "Never seen, left out of the means: right." in lines
+    found = read_metrics(workdir)
+    assert found["mean_iou"] == pytest.approx(MEAN_IOU)
+    assert found["pixel_accuracy"] == pytest.approx(4 / 5)
+    assert found["mean_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found["frequency_weighted_iou"] == pytest.approx(2 / 3)
+    assert found["iou"]["right"] is None
+    assert (found["split"], found["pictures"], found["step"]) == ("val", 2, 7)
+    assert (found["output_stride"], found["crf"]) == (16, None)
+
+
+def test_other_records_and_splits_can_be_named(run, workdir, tmp_path):
+    other = write_records(tmp_path / "other", [([[200, 0]], [[2, 0]])], split="test")
+    status, _, errors = run(
+        f"--workdir={workdir}",
+        f"--records_dir={other}",
+        "--split=test",
+        "--batch_size=4",
+    )
+    assert status == 0, errors
+    found = read_metrics(workdir)
+    assert (found["split"], found["mean_iou"]) == ("test", 1.0)
+
+
+def test_scores_of_no_labelled_pixel_are_null(run, workdir, tmp_path):
+    other = write_records(tmp_path / "other", [([[0]], [[255]])])
+    assert run(f"--workdir={workdir}", f"--records_dir={other}")[0] == 0
+    assert read_metrics(workdir)["pixel_accuracy"] is None
+
+
+def test_the_output_stride_is_the_one_asked_for(run, workdir, monkeypatch):
+    built = []
+
+    def build(name, num_classes, **options):
+        built.append((name, options["output_stride"]))
+        return levels.build_model(num_classes)
+
+    monkeypatch.setattr("kerasseg.models.build_model", build)
+    assert run(f"--workdir={workdir}", "--output_stride=8")[0] == 0
+    assert built == [("levels", 8)]
+    found = read_metrics(workdir)
+    assert found["output_stride"] == 8
+    assert found["mean_iou"] == pytest.approx(MEAN_IOU)
+
+
+def test_the_crf_is_scored_and_its_settings_are_kept(run, workdir, tmp_path):
+    pytest.importorskip("pydensecrf.densecrf")
+    values = np.full((24, 32), 40)
+    values[:, 16:] = 70
+    label = values // 64
+    values[10, 8] = 70  # A lonely pixel of the wrong class.
+    other = write_records(tmp_path / "other", [(values, label)] * 3)
+    given = [f"--workdir={workdir}", f"--records_dir={other}"]
+    assert run(*given)[0] == 0
+    assert read_metrics(workdir)["pixel_accuracy"] == pytest.approx(1 - 1 / (24 * 32))
+    status, _, errors = run(
+        *given, "--crf", "--crf_iterations=5", "--crf_bilateral_compat=0"
+    )
+    assert status == 0, errors
+    found = read_metrics(workdir)
+    assert found["pixel_accuracy"] == 1
+    assert found["crf"]["iterations"] == 5
+    assert found["crf"]["gaussian_sxy"] == 3
+
+
+def test_a_failed_evaluation_leaves_the_old_metrics(run, workdir, tmp_path):
+    assert run(f"--workdir={workdir}")[0] == 0
+    before = (workdir / "metrics.json").read_bytes()
+    other = write_records(tmp_path / "other", [*PICTURES, ([[0]], [[9]])])
+    status, _, errors = run(f"--workdir={workdir}", f"--records_dir={other}")
+    assert status == 2
+    assert "picture p2.png: labels out of range: 9 (1 pixels)" in errors
+    assert (workdir / "metrics.json").read_bytes() == before
+    assert not list(workdir.glob("*.tmp*"))
+
+
+OTHER_SPEC = datasets.DatasetSpec(
+    name="other",
+    source="tests.test_evaluate",
+    num_images={},
+    classes={"cat": (0, 0, 0), "dog": (1, 1, 1), "horse": (2, 2, 2)},
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "Needed and not given: --workdir. --help lists the flags."),
+        (["--workdir=/nowhere"], "/nowhere holds no trained model yet. Train one"),
+        (["--workdir={workdir}", "--split=test"], "has no split 'test', only val."),
+        (
+            ["--workdir={workdir}", "--records_dir=/nowhere"],
+            "/nowhere has no dataset.json and no val-*.tfrecord. Write the records",
+        ),
+        (
+            ["--workdir={workdir}", "--records_dir={other}"],
+            "holds the classes cat, dog, horse; {workdir} was trained on left, middle, "
+            "right. Give the --records_dir of the same classes in the same order.",
+        ),
+        (["--workdir={workdir}", "--batch_size=0"], "flag --batch_size=0"),
+        (
+            ["--workdir={workdir}", "--crf", "--crf_bilateral_sxy=0"],
+            "bilateral_sxy=0.0: a standard deviation is a finite number above 0.",
+        ),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_with_2(run, workdir, tmp_path, arguments, text):
+    other = write_records(tmp_path / "other", PICTURES, spec=OTHER_SPEC)
+    known = {"workdir": workdir, "other": other}
+    status, _, errors = run(*[argument.format(**known) for argument in arguments])
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert text.format(**known) in errors
+    assert not (workdir / "metrics.json").exists()
+
+
+def test_a_run_without_flags_needs_its_records_named(run, workdir):
+    (workdir / "flags.txt").unlink()
+    status, _, errors = run(f"--workdir={workdir}")
+    assert status == 2
+    assert "does not name the records of the run. Give --records_dir." in errors
