@@ -90,7 +90,8 @@ def contact_sheet(found: list[survey.Pictures], num_pictures: int) -> np.ndarray
     spec = found[0].spec
     return visualize.contact_sheet(
         rows,
-        captions=captions,
+        captions=("picture", "overlay", "label"),
+        row_captions=captions,
         legend=(spec.class_names, spec.palette),
         max_width=_SHEET_WIDTH,
     )
