@@ -6,6 +6,7 @@ import numbers
 import numpy as np
 
 _SMALLEST = 1e-5  # Chance that a probability of 0 is taken for; its log must be finite.
+_MOST_WEIGHT = 1e9  # Keeps the energies finite in float32.
 _SUM_TOLERANCE = 1e-3  # Covers a softmax in float16.
 
 
@@ -65,6 +66,11 @@ def dense_crf(
             f"probabilities are {height} x {width}. Resize the logits to the image "
             "before the softmax."
         )
+    if gaussian_compat:
+        _check_cells(16_000, (height + width) / gaussian_sxy)
+    if bilateral_compat:
+        reaches = (height + width) / bilateral_sxy + 3 * 255 / bilateral_srgb
+        _check_cells(7_000, reaches)
     kept = np.flatnonzero(probabilities.max(axis=(0, 1)) > 0.1 / num_classes)
     field = densecrf.DenseCRF2D(width, height, len(kept))
     field.setUnaryEnergy(_unary(probabilities[..., kept]))
@@ -112,15 +118,30 @@ def _check_settings(iterations, gaussian_sxy, bilateral_sxy, bilateral_srgb):
             )
 
 
+def _check_cells(most, reaches):
+    """Refuses what overflows the 16 bits of pydensecrf's cells and kills the process.
+
+    Args:
+        most: Reaches that fit: 2**15 by 2 (place) or 4.47 (place and colour) cells.
+        reaches: Height, width and range of each colour, in standard deviations.
+    """
+    if reaches > most:
+        raise ValueError(
+            "The standard deviations are too small for this picture: it is "
+            f"{reaches:.3g} of them across, {most} at most. Give larger ones, or the "
+            "weight 0 to leave that smoothing out."
+        )
+
+
 def _check_weights(gaussian_compat, bilateral_compat):
     weights = {
         "gaussian_compat": gaussian_compat,
         "bilateral_compat": bilateral_compat,
     }
     for name, value in weights.items():
-        if not 0 <= value < math.inf:
+        if not 0 <= value <= _MOST_WEIGHT:
             raise ValueError(
-                f"{name}={value}: a weight is a finite number, at least 0; give 0 to "
+                f"{name}={value}: a weight is from 0 to {_MOST_WEIGHT:g}; give 0 to "
                 "leave that smoothing out."
             )
 

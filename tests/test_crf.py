@@ -275,6 +275,43 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
         crf.dense_crf(ROW, CHANCES, **settings)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gaussian_sxy": 1e-9},
+        {"bilateral_sxy": 1e-7},
+        {"bilateral_srgb": 1e-6},
+        {"bilateral_srgb": 0.1, "gaussian_compat": 0},
+        {"bilateral_srgb": 1e-320},
+    ],
+)
+def test_deviations_that_would_kill_the_process_are_refused(settings):
+    with pytest.raises(ValueError, match="too small for this picture: it is"):
+        crf.dense_crf(ROW, CHANCES, **settings)
+
+
+def test_deviations_that_are_just_allowed_are_exact():
+    # 765 / 0.11 = 6955 deviations of colour; equal colours still speak to each other.
+    rng = np.random.default_rng(5)
+    image = 255 * rng.integers(0, 2, (12, 14, 3), np.uint8)
+    chances = rng.dirichlet([1, 1, 1], (12, 14))
+    settings = {"bilateral_srgb": 0.11, "gaussian_compat": 0, "bilateral_compat": 2}
+    refined = crf.dense_crf(image, chances, **settings)
+    exact = mean_field(image, chances, **settings)
+    assert np.abs(exact - chances).mean() > 0.04
+    assert np.abs(refined - exact).mean() < 0.01
+
+
+def test_extreme_settings_give_probabilities():
+    for settings in (
+        {"bilateral_sxy": 1e9, "bilateral_srgb": 1e9},
+        {"gaussian_sxy": 1e300},
+        {"gaussian_compat": 1e9, "bilateral_compat": 1e9},
+    ):
+        refined = crf.dense_crf(ROW, CHANCES, **settings)
+        np.testing.assert_allclose(refined.sum(axis=-1), 1, atol=1e-5)
+
+
 def test_without_pydensecrf_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     with pytest.raises(ImportError, match=r"pip install kerasseg\[crf\]"):
