@@ -8,7 +8,7 @@ import numpy as np
 
 from kerasseg import common_flags, crf, workers
 
-_DEFAULTS = crf.dense_crf.__kwdefaults__
+_DEFAULTS: dict = crf.dense_crf.__kwdefaults__ or {}
 
 
 def _flag(default, text, **metadata):
