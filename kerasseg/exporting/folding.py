@@ -1,0 +1,159 @@
+"""Batch normalisation moved into the convolution before it, on a copy of the model."""
+
+import collections
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from kerasseg import blocks
+
+# Exact classes: one that inherits may do something else with its kernel.
+_FOLDABLE = (
+    layers.Conv2D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv2D,
+    layers.Conv2DTranspose,
+    blocks.Conv2D,
+)
+
+
+def fold_batch_norm(model) -> keras.Model:
+    """Copies a model without the batch norms that directly follow a convolution.
+
+    The copy computes in float32, whatever the policy of `model`. A batch norm stays
+    where its convolution has an activation or is used by another layer too.
+
+    Args:
+        model: A functional model; it stays as it is.
+
+    Returns:
+        A model with the same layer names; biases stand where batch norms were, and
+        nothing stands where they stood.
+    """
+    return _copy(model, _pairs(model))
+
+
+def in_float32(model) -> keras.Model:
+    """Copies a model that computes in half precision; returns any other itself."""
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+    return _copy(model, [])
+
+
+def _pairs(model):
+    """Lists the convolutions and the batch norms that can be folded into them."""
+    config = model.get_config()
+    sources = {entry["name"]: _sources(entry) for entry in config["layers"]}
+    outputs = _names_of_tensors(config["output_layers"])
+    uses = collections.Counter(name for names in sources.values() for name in names)
+    uses.update(outputs)
+    found = []
+    for batch_norm in model.layers:
+        if type(batch_norm) is not layers.BatchNormalization:
+            continue
+        if len(sources[batch_norm.name]) != 1:
+            continue
+        source = sources[batch_norm.name][0]
+        if uses[source] == 1 and len(sources[source]) == 1:
+            convolution = model.get_layer(source)
+            if _fits(convolution, batch_norm):
+                found.append((convolution, batch_norm))
+    return found
+
+
+def _sources(entry):
+    """Names the layers whose results a layer takes, over all of its calls."""
+    return [
+        part["config"]["keras_history"][0]
+        for node in entry["inbound_nodes"]
+        for part in _tensors((node["args"], node["kwargs"]))
+    ]
+
+
+def _tensors(value):
+    if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+        yield value
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors(part)
+
+
+def _names_of_tensors(value):
+    """Takes `[name, node, tensor]`, or any list or dict of such."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if value and isinstance(value[0], str):
+        return [value[0]]
+    return [name for part in value for name in _names_of_tensors(part)]
+
+
+def _fits(convolution, batch_norm):
+    return (
+        type(convolution) in _FOLDABLE
+        and convolution.activation is keras.activations.linear
+        and convolution.data_format == "channels_last"
+        and batch_norm.axis in (-1, 3)
+    )
+
+
+def _copy(model, pairs):
+    batch_norms = {convolution.name: bn for convolution, bn in pairs}
+    folded = {bn.name for _, bn in pairs}
+    copies: list[tuple[Any, Any]] = []
+
+    def clone(layer):
+        if layer.name in folded:
+            return layers.Identity(name=layer.name, dtype="float32")
+        config = layer.get_config()
+        if layer.compute_dtype in ("float16", "bfloat16"):
+            config["dtype"] = "float32"
+        if layer.name in batch_norms:
+            config["use_bias"] = True
+        copies.append((layer, type(layer).from_config(config)))
+        return copies[-1][1]
+
+    def call(layer, *args, **kwargs):
+        # A batch norm may be called with a mask, which nothing takes no argument for.
+        return layer(args[0]) if layer.name in folded else layer(*args, **kwargs)
+
+    result = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer, copy in copies:
+        if layer.name in batch_norms:
+            copy.set_weights(_fold(layer, batch_norms[layer.name]))
+        else:
+            copy.set_weights(layer.get_weights())
+    return result
+
+
+def _fold(convolution, batch_norm):
+    """Returns the weights of a convolution that does what both did."""
+    *kernels, kernel = _kernels(convolution)
+    channels = int(batch_norm.moving_mean.shape[0])
+    gamma = _array(batch_norm.gamma, 1, channels)
+    beta = _array(batch_norm.beta, 0, channels)
+    mean = _array(batch_norm.moving_mean, 0, channels)
+    variance = _array(batch_norm.moving_variance, 1, channels)
+    scale = gamma / np.sqrt(variance + batch_norm.epsilon)
+    bias = (_array(convolution.bias, 0, channels) - mean) * scale + beta
+    if isinstance(convolution, layers.DepthwiseConv2D):
+        factor = scale.reshape(kernel.shape[2:])  # [channels in, channels of each]
+    elif isinstance(convolution, layers.Conv2DTranspose):
+        factor = scale[:, None]  # Its kernel is [height, width, out, in].
+    else:
+        factor = scale
+    return [*kernels, kernel * factor, bias]
+
+
+def _kernels(convolution):
+    num_kernels = 2 if isinstance(convolution, layers.SeparableConv2D) else 1
+    return [k.astype(np.float64) for k in convolution.get_weights()[:num_kernels]]
+
+
+def _array(variable, default, channels):
+    if variable is None:
+        return np.full(channels, default, np.float64)
+    return keras.ops.convert_to_numpy(variable).astype(np.float64)
