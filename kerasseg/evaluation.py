@@ -30,13 +30,18 @@ def evaluate(
         See `metrics.scores`.
 
     Raises:
-        ValueError: A record is damaged, a label out of range, or what the model says
-            of a picture is no number.
+        ValueError: There is no picture, a record is damaged, a label out of range, or
+            what the model says of a picture is no number.
     """
     spec = reader.split.spec
+    count = len(reader.split.sizes[:limit])
+    if not count:
+        raise ValueError(
+            f"Split '{reader.split.name}' holds no record to score (limit: {limit}). "
+            f"Choose another split, or build it again."
+        )
     dataset = pipeline.evaluation_dataset(reader, batch_size=batch_size, limit=limit)
     total = np.zeros((spec.num_classes, spec.num_classes), np.int64)
-    count = len(reader.split.sizes[:limit])
     with (
         reader.errors_named(),
         progress.track(count, unit="picture", text="evaluating") as bar,

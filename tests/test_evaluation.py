@@ -195,3 +195,8 @@ def test_a_compiled_model_is_not_kept_alive():
     del model
     gc.collect()
     assert reference() is None
+
+
+def test_a_split_without_records_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="Split 'val' holds no record"):
+        evaluation.evaluate(levels_model(), write(tmp_path, [], shards=1))

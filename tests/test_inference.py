@@ -214,6 +214,14 @@ def test_a_damaged_file_is_named(tmp_path):
         inference.load(path)
 
 
+def test_a_workdir_with_a_damaged_model_is_an_error(tmp_path):
+    workdir = levels.make_workdir(tmp_path / "run")
+    path = workdir / "best/model.keras"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"best/model\.keras is damaged or no \.keras"):
+        inference.load(workdir)
+
+
 def test_a_workdir_without_its_data_set_is_an_error(tmp_path):
     workdir = levels.make_workdir(tmp_path / "run")
     (workdir / "dataset.json").write_text("{")

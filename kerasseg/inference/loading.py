@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -57,10 +56,7 @@ def _load_workdir(path, output_stride):
 
 
 def _load_file(path):
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises what its zip and HDF5 readers raise.
-        raise ValueError(f"{path} is damaged or no .keras file: {error}") from error
+    model = checkpoints.load_file(path)
     num_classes = _num_classes(model)
     names = tuple(str(i) for i in range(num_classes))
     return _segmenter(path, model, names, voc_palette(num_classes))

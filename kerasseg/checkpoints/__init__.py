@@ -1,0 +1,38 @@
+"""What a workdir holds and how it survives.
+
+flags.txt       a flagfile that repeats the run
+dataset.json    class names, colours and sizes of the data set
+checkpoints/    ckpt-<step>: every variable of the training, the newest few
+best/           model.keras and model.json: the best network so far, its scores
+scores.csv      one line a validation; curves.png shows them
+events/         for TensorBoard
+pictures/       predictions on validation pictures
+metrics.json    what kerasseg.evaluate found
+"""
+
+from kerasseg.checkpoints.best import (
+    BEST_FACTS,
+    BEST_MODEL,
+    copy_weights,
+    load_best,
+    load_file,
+    load_initial,
+    read_best_facts,
+    read_spec,
+    save_best,
+)
+from kerasseg.checkpoints.state import KEPT, Checkpoints
+
+__all__ = [
+    "BEST_FACTS",
+    "BEST_MODEL",
+    "KEPT",
+    "Checkpoints",
+    "copy_weights",
+    "load_best",
+    "load_file",
+    "load_initial",
+    "read_best_facts",
+    "read_spec",
+    "save_best",
+]
