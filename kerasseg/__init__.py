@@ -16,7 +16,7 @@ _PUBLIC = {
     "load": ("kerasseg.inference", "load"),
     "get_dataset": ("kerasseg.datasets", "get"),
 }
-__all__ = list(_PUBLIC)  # noqa: PLE0604 - a list of strings
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name):

@@ -58,7 +58,8 @@ class InferenceFlags:
             picture has a processor core to itself. Of None where the CRF is off.
 
         Raises:
-            ValueError: pydensecrf is not installed, or a setting is out of range.
+            ImportError: pydensecrf is not installed.
+            ValueError: A setting is out of range.
         """
         settings = self.crf_settings()
         if settings is None:

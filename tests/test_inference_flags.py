@@ -38,7 +38,7 @@ def test_wrong_settings_are_errors_before_a_picture_is_refined():
 
 def test_a_missing_extra_is_an_error_before_a_picture_is_refined(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
-    with pytest.raises(ValueError, match=r"pip install kerasseg\[crf\]"):
+    with pytest.raises(ImportError, match=r"pip install kerasseg\[crf\]"):
         InferenceFlags(crf=True).refiner()
 
 
