@@ -96,6 +96,7 @@ def test_help_is_the_docstring_and_the_flags_and_exits_with_0(program, flag):
     assert result.stdout.startswith("Does what --action says.")
     assert "--training_number_of_steps: Updates." in result.stdout
     assert "--workdir" in result.stdout
+    assert "traceback: Show the traceback" in result.stdout
     assert ("--seed" in result.stdout) == (flag == "--helpfull")
 
 

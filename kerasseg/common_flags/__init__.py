@@ -58,7 +58,6 @@ EXPORT_DIR = flags.DEFINE_string(
 OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder that results go to.")
 SPLIT = flags.DEFINE_string("split", "val", "Split of the records.")
 SEED = flags.DEFINE_integer("seed", 1, "Start of every random number.")
-flags.declare_key_flag("traceback")
 
 
 def required(**values) -> list:

@@ -87,4 +87,6 @@ def _help_text(full):
     text = inspect.cleandoc(module.__doc__ or "") + "\n"
     if full:
         return text + flags.FLAGS.get_help()
-    return text + flags.FLAGS.main_module_help()
+    known = flags.FLAGS
+    known.register_key_flag_for_module(sys.argv[0], known[TRACEBACK.name])
+    return text + known.main_module_help()
