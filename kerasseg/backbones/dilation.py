@@ -100,7 +100,8 @@ def replace(layer, args, kwargs, output_stride, name):
             "stands between a padding and its window; use this encoder unchanged."
         )
     if isinstance(layer, layers.GlobalAveragePooling2D):
-        return Map(_copy(layer, name, [m.x[:, :: m.rate, :: m.rate]]), 0)
+        x = m.x if m.rate == 1 else m.x[:, :: m.rate, :: m.rate]
+        return Map(_copy(layer, name, [x]), 0)
     args, kwargs = keras.tree.map_structure(
         lambda part: part.x if isinstance(part, Map) else part, (args, kwargs)
     )
