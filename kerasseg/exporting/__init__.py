@@ -10,6 +10,8 @@ README.md                    how to call it
 
 import json
 import os
+import pathlib
+import shutil
 import tempfile
 
 import keras
@@ -65,6 +67,7 @@ def export_saved_model(
             was written does not do what the model does; then it is removed.
         FileExistsError: There is such a version.
         PermissionError: `export_dir` cannot be written to.
+        OSError: The disk is full; what was written is removed.
     """
     versions.check(export_dir, version)
     model = _with_logits_only(model)
@@ -131,10 +134,18 @@ def _write(functions, folder, class_names, palette):
     }
     module = tf.Module()
     with tempfile.TemporaryDirectory() as aside:
-        path = os.path.join(aside, _CLASSES_FILE)
-        images.write_bytes(path, (json.dumps(classes, indent=2) + "\n").encode())
-        module.classes = tf.saved_model.Asset(path)
-        tf.saved_model.save(module, folder, signatures=functions)
+        path = pathlib.Path(aside, _CLASSES_FILE)
+        path.write_text(json.dumps(classes, indent=2) + "\n", "utf-8")
+        module.classes = tf.saved_model.Asset(os.fspath(path))
+        try:
+            tf.saved_model.save(module, folder, signatures=functions)
+        except (tf.errors.OpError, OSError) as error:
+            free = shutil.disk_usage(folder).free
+            reason = str(error).splitlines()[0]
+            raise OSError(
+                f"The export cannot be written ({reason}); {free:,} bytes are free "
+                f"there. Nothing was exported; free some, or give another folder."
+            ) from error
 
 
 def _write_facts(folder, title, class_names, facts, compared):
@@ -145,6 +156,6 @@ def _write_facts(folder, title, class_names, facts, compared):
         "keras": keras.__version__,
     }
     text = json.dumps(metadata, indent=2) + "\n"
-    images.write_bytes(os.path.join(folder, _METADATA_FILE), text.encode())
+    pathlib.Path(folder, _METADATA_FILE).write_text(text, "utf-8")
     text = card.card(title, class_names, images.DEFAULT_MAX_PIXELS)
-    images.write_bytes(os.path.join(folder, _CARD_FILE), text.encode())
+    pathlib.Path(folder, _CARD_FILE).write_text(text, "utf-8")

@@ -109,6 +109,8 @@ def _copy(model, pairs):
         if layer.name in folded:
             return layers.Identity(name=layer.name, dtype="float32")
         config = layer.get_config()
+        if not isinstance(layer, layers.Layer):
+            return type(layer).from_config(config)  # One of keras.ops.
         if layer.compute_dtype in ("float16", "bfloat16"):
             config["dtype"] = "float32"
         if layer.name in batch_norms:

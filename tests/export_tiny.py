@@ -1,0 +1,17 @@
+"""One small export as a process of its own, for tests that kill it.
+
+python -m tests.export_tiny FOLDER
+"""
+
+import sys
+
+from kerasseg import exporting
+from tests import levels, tiny
+
+if __name__ == "__main__":
+    exporting.export_saved_model(
+        levels.build_model(),
+        sys.argv[1],
+        class_names=tiny.SPEC.class_names,
+        palette=tiny.SPEC.palette,
+    )

@@ -1,0 +1,137 @@
+"""The command export."""
+
+import json
+import os
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from kerasseg import export
+from tests import commands, faults, levels, tiny
+
+
+@pytest.fixture
+def records_dir(tmp_path):
+    return tiny.write_records(tmp_path / "records", train=2, val=5)
+
+
+@pytest.fixture
+def workdir(tmp_path, records_dir):
+    """A finished run that was validated on five pictures."""
+    workdir = levels.make_workdir(tmp_path / "run")
+    lines = ["--eval_split=val", f"--records_dir={records_dir}", "--nomirror"]
+    (workdir / "flags.txt").write_text("\n".join(lines))
+    return workdir
+
+
+@pytest.fixture
+def run(workdir, tmp_path, capsys):
+    """Runs the command; returns its exit status and what it prints."""
+
+    def call(*arguments):
+        given = [f"--workdir={workdir}", f"--export_dir={tmp_path / 'out'}", *arguments]
+        return commands.run(export.main, *given), *capsys.readouterr()
+
+    return call
+
+
+def metadata(folder):
+    return json.loads((folder / "metadata.json").read_text())
+
+
+def test_a_run_is_exported_and_compared_on_its_own_records(run, tmp_path):
+    status, text, errors = run()
+    assert status == 0, errors
+    folder = tmp_path / "out" / "1"
+    assert f"Exported to {folder}" in text
+    assert f'tf.saved_model.load("{folder}")' in text
+    found = metadata(folder)
+    assert (found["model"], found["step"], found["dataset"]) == ("levels", 7, "stripes")
+    assert found["compared_with_the_model"]["pictures"] == 5  # 4 of 5, and the drawn.
+    assert set(tf.saved_model.load(folder).signatures) == {"serving_default", "tensor"}
+
+
+def test_the_next_version_is_taken_or_the_one_that_is_given(run, tmp_path):
+    for version in ([], ["--version=12"], []):
+        assert run("--check_pictures=1", *version)[0] == 0
+    assert sorted(os.listdir(tmp_path / "out")) == ["1", "12", "13"]
+
+
+def test_other_records_and_splits_can_be_named(run, workdir, tmp_path):
+    (workdir / "flags.txt").unlink()
+    other = tiny.write_records(tmp_path / "other", train=1, val=1, shards=1)
+    status, _, errors = run(f"--records_dir={other}", "--split=train")
+    assert status == 0, errors
+    compared = metadata(tmp_path / "out" / "1")["compared_with_the_model"]
+    assert compared["pictures"] == 2
+
+
+def test_records_that_are_gone_are_told(run, records_dir, tmp_path):
+    shutil.rmtree(records_dir)
+    status, _, errors = run()
+    assert status == 2
+    assert "are not in" in errors and "--check_pictures=0 to compare a drawn" in errors
+    assert not (tmp_path / "out").exists()
+    assert run("--check_pictures=0")[0] == 0
+
+
+@pytest.mark.parametrize("version", ["one", "-3", "1.0"])
+def test_a_version_that_is_no_number_is_refused(run, tmp_path, version):
+    status, _, errors = run(f"--version={version}")
+    assert status == 2
+    assert f"version={version} is no whole number" in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_version_that_exists_is_refused(run, tmp_path):
+    (tmp_path / "out" / "3").mkdir(parents=True)
+    status, _, errors = run("--version=3")
+    assert status == 2
+    assert "Version 3 is in" in errors
+    assert os.listdir(tmp_path / "out") == ["3"]
+    assert os.listdir(tmp_path / "out" / "3") == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused(run, tmp_path):
+    (tmp_path / "file").write_text("x")
+    status, _, errors = run(f"--export_dir={tmp_path / 'file'}")
+    assert status == 2
+    assert "cannot be written to" in errors
+
+
+def test_both_folders_are_needed():
+    assert commands.run(export.main, "--workdir=x") == 2
+    assert commands.run(export.main, "--export_dir=x") == 2
+
+
+def test_a_full_disk_leaves_nothing_behind(workdir, tmp_path):
+    with faults.small_disk(tmp_path / "small", size="16k") as folder:
+        done = faults.run(
+            ["-m", "kerasseg.export", f"--workdir={workdir}", f"--export_dir={folder}"]
+        )
+        assert done.returncode == 2, done.stderr
+        assert "No space left on device" in done.stderr
+        assert "bytes are free there. Nothing was exported" in done.stderr
+        assert os.listdir(folder) == []
+
+
+def test_a_killed_export_never_leaves_a_version(tmp_path):
+    arguments = ["-m", "tests.export_tiny", tmp_path]
+    assert faults.run(arguments).returncode == 0
+
+    def numbers():
+        names = os.listdir(tmp_path)
+        assert all(name.isdecimal() or name.startswith(".tmp-") for name in names)
+        return {name for name in names if name.isdecimal()}
+
+    def check(_):
+        assert numbers() == {"1"}
+
+    kills = faults.crashpoints(arguments, check)
+    assert kills >= 3  # The files of TensorFlow, and the version.
+    assert numbers() == {"1", "2"}
+    for number in numbers():
+        found = tf.saved_model.load(tmp_path / number).signatures["tensor"]
+        image = tf.constant(levels.IMAGE[None], tf.float32)
+        assert found(image=image)["classes"][0].numpy().tolist() == levels.CLASSES

@@ -1,0 +1,350 @@
+"""The export: two signatures, held against the model before they appear."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from kerasseg import exporting, images, models
+from kerasseg.exporting import checking, folding
+from tests import levels, tiny
+
+NAMES, PALETTE = tiny.SPEC.class_names, tiny.SPEC.palette
+
+# Kernels of TensorFlow itself; none runs Python, reads files or keeps a state.
+ALLOWED = {
+    *("AddV2", "ArgMax", "Assert", "BatchToSpaceND", "BiasAdd", "Cast", "ConcatV2"),
+    *("Const", "Conv2D", "DecodeJpeg", "DecodeRaw", "DepthwiseConv2dNative"),
+    *(
+        "EncodePng",
+        "EnsureShape",
+        "Equal",
+        "ExpandDims",
+        "ExtractJpegShape",
+        "FloorMod",
+    ),
+    *("GreaterEqual", "Identity", "If", "Less", "LessEqual", "LogicalAnd"),
+    *("LogicalOr", "MaxPool", "Maximum", "Mean", "Minimum", "Mul", "NoOp", "Pack"),
+    *("Pad", "PartitionedCall", "Placeholder", "Prod", "RealDiv", "Relu", "Reshape"),
+    *("ResizeBilinear", "Rsqrt", "Shape", "Softmax", "SpaceToBatchND", "Squeeze"),
+    *("StatefulPartitionedCall", "StatelessIf", "StridedSlice", "StringLength"),
+    *("Sub", "Substr", "TensorListFromTensor", "TensorListGetItem"),
+    *("TensorListReserve", "TensorListSetItem", "TensorListStack", "While"),
+}
+
+
+def export(model, folder, **options):
+    options = {"class_names": NAMES, "palette": PALETTE, **options}
+    return exporting.export_saved_model(model, folder, **options)
+
+
+def randomize(model):
+    """Gives every variable a value that a trained network could have."""
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        if variable.path.endswith(("gamma", "moving_variance")):
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+        elif variable.path.endswith(("beta", "moving_mean", "bias")):
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+    return model
+
+
+def picture(height, width):
+    return np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return pathlib.Path(export(levels.build_model(), tmp_path_factory.mktemp("levels")))
+
+
+@pytest.fixture(scope="module")
+def exported(folder):
+    return tf.saved_model.load(folder)
+
+
+def masks(exported, *files):
+    result = exported.signatures["serving_default"](image_bytes=tf.constant(files))
+    return [images.read_label(mask) for mask in result["mask_png_bytes"].numpy()]
+
+
+# What it is called by.
+
+
+def test_the_signatures_are_what_clients_are_told(exported):
+    serving, tensor = (exported.signatures[x] for x in ("serving_default", "tensor"))
+    files = tf.TensorSpec([None], tf.string, name="image_bytes")
+    assert serving.structured_input_signature == ((), {"image_bytes": files})
+    found = serving.structured_outputs
+    assert {k: (v.shape.rank, v.dtype) for k, v in found.items()} == {
+        "mask_png_bytes": (1, tf.string)
+    }
+    pictures = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
+    assert tensor.structured_input_signature == ((), {"image": pictures})
+    found = tensor.structured_outputs
+    assert {k: (v.shape.rank, v.dtype) for k, v in found.items()} == {
+        "logits": (4, tf.float32),
+        "probabilities": (4, tf.float32),
+        "classes": (3, tf.int32),
+    }
+
+
+def test_pictures_of_different_sizes_go_in_one_request(exported):
+    one, tall = levels.red([[255]]), levels.red([[0, 64, 128]] * 5)
+    found = masks(exported, tiny.png(one), tiny.png(levels.IMAGE), tiny.png(tall))
+    wanted = [[[2]], levels.CLASSES, [[0, 1, 2]] * 5]
+    assert [mask.tolist() for mask in found] == wanted
+
+
+def test_a_request_of_no_picture_gives_no_mask(exported):
+    nothing = tf.constant([], tf.string)
+    found = exported.signatures["serving_default"](image_bytes=nothing)
+    assert found["mask_png_bytes"].shape == (0,)
+
+
+def test_a_mask_is_an_8_bit_grey_png_of_class_numbers(exported):
+    files = tf.constant([tiny.png(levels.IMAGE)])
+    found = exported.signatures["serving_default"](image_bytes=files)
+    mask = found["mask_png_bytes"].numpy()[0]
+    assert images.stores_plain_numbers(mask)
+    header = images.probe(mask)
+    assert (header.mode, header.width, header.height) == ("L", 3, 2)
+
+
+def test_the_tensor_signature_takes_batches(exported):
+    batch = np.stack([levels.IMAGE, levels.IMAGE[:, ::-1]]).astype(np.float32)
+    found = exported.signatures["tensor"](image=tf.constant(batch))
+    first = np.array(levels.CLASSES)
+    np.testing.assert_array_equal(found["classes"], [first, first[:, ::-1]])
+    softmax = tf.nn.softmax(found["logits"])
+    np.testing.assert_allclose(found["probabilities"], softmax, atol=1e-6)
+
+
+def test_of_several_outputs_the_logits_are_exported(tmp_path):
+    path = export(tiny.build_model("tiny", 3, aux=True), tmp_path)
+    found = tf.saved_model.load(path).signatures["tensor"]
+    assert set(found.structured_outputs) == {"logits", "probabilities", "classes"}
+
+
+# What stands beside the graph.
+
+
+def test_assets_hold_class_names_and_palette(folder):
+    found = json.loads((folder / "assets/classes.json").read_text())
+    assert found == {
+        "class_names": ["left", "middle", "right"],
+        "palette": [[0, 0, 0], [255, 0, 0], [0, 0, 255]],
+        "ignore_label": 255,
+    }
+
+
+def test_metadata_tell_where_it_comes_from_and_how_near_it_is(tmp_path):
+    files = [tiny.png(levels.IMAGE), tiny.png(levels.red([[9, 200]]))]
+    path = export(
+        levels.build_model(), tmp_path, check_images=files, facts={"step": 70}
+    )
+    found = json.loads(pathlib.Path(path, "metadata.json").read_text())
+    assert found["step"] == 70
+    compared = found["compared_with_the_model"]
+    assert compared["pictures"] == 3  # And the drawn one, 33 x 47.
+    assert compared["pixels"] == 2 * 3 + 1 * 2 + 33 * 47
+    assert compared["pixels_that_differ"] == 0
+    assert compared["largest_difference"] <= compared["tolerance"] == 1e-4
+
+
+def test_the_card_says_what_the_graph_does_not_do(folder):
+    text = (folder / "README.md").read_text()
+    assert "EXIF is not applied" in text
+    assert "8-bit grey" in text
+    assert "0 left, 1 middle, 2 right" in text
+
+
+def test_the_code_that_is_shown_makes_a_mask(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("picture.jpg").write_bytes(tiny.png(levels.IMAGE))
+    code = "\n".join(x[4:] for x in exporting.how_to_call(folder).splitlines())
+    # Files that the short example leaves to Python to close.
+    with pytest.warns(ResourceWarning):
+        exec(code, {})
+    assert images.read_label(tmp_path / "mask.png").tolist() == levels.CLASSES
+
+
+# Real networks.
+
+
+@pytest.mark.parametrize("name", models.list_models())
+def test_a_network_is_exported_as_plain_tensorflow(name, tmp_path):
+    options = models.facts(name).test_options
+    model = randomize(models.build_model(name, 3, **options))
+    path = export(model, tmp_path, check_images=[tiny.png(picture(65, 97))])
+    batch = picture(33, 47)[np.newaxis].astype(np.float32)
+    function = tf.saved_model.load(path).signatures["tensor"]
+    found = function(image=tf.constant(batch))["logits"]
+    wanted = np.asarray(model(batch, training=False))
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
+    served = tf.saved_model.load(path).signatures["serving_default"]
+    assert exporting.operations(served) | exporting.operations(function) <= ALLOWED
+
+
+def test_tensorflow_loads_it_without_kerasseg_and_keras(folder, tmp_path):
+    (tmp_path / "picture.png").write_bytes(tiny.png(levels.IMAGE))
+    code = f"""
+import sys
+
+sys.modules["keras"] = sys.modules["kerasseg"] = None  # Importing them fails.
+import tensorflow as tf
+
+model = tf.saved_model.load("{folder}")
+file = tf.constant([open("{tmp_path}/picture.png", "rb").read()])
+mask = model.signatures["serving_default"](image_bytes=file)["mask_png_bytes"][0]
+print(tf.io.decode_png(mask)[..., 0].numpy().tolist())
+image = tf.cast(tf.io.decode_png(file[0])[tf.newaxis], tf.float32)
+print(model.signatures["tensor"](image=image)["classes"][0].numpy().tolist())
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(levels.CLASSES)] * 2
+
+
+def test_a_network_of_half_precision_is_exported_in_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = randomize(tiny.build_model("tiny", 3))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    path = export(model, tmp_path)
+    batch = picture(8, 9)[np.newaxis].astype(np.float32)
+    found = tf.saved_model.load(path).signatures["tensor"](image=tf.constant(batch))
+    plain = folding.in_float32(model)(batch)
+    np.testing.assert_allclose(found["logits"], plain, atol=1e-5)
+    assert np.abs(found["logits"] - model(batch)).max() > 1e-4  # 8 bits of mantissa.
+
+
+# What is refused.
+
+
+def remaining(folder):
+    return sorted(os.listdir(folder)) if os.path.exists(folder) else []
+
+
+@pytest.mark.parametrize("change", ["logits", "nan"])
+def test_an_export_that_differs_is_refused_and_removed(change, tmp_path, monkeypatch):
+    fold = folding.fold_batch_norm
+
+    def spoil(model):
+        folded = fold(model)
+        kernel, bias = folded.get_layer("logits").get_weights()
+        bias[1] = np.nan if change == "nan" else bias[1] + 0.5
+        folded.get_layer("logits").set_weights([kernel, bias])
+        return folded
+
+    monkeypatch.setattr(folding, "fold_batch_norm", spoil)
+    with pytest.raises(ValueError, match=r"differ: logits by .* Nothing was exported"):
+        export(levels.build_model(), tmp_path)
+    assert remaining(tmp_path) == []
+
+
+def compare_with(model, **outputs):
+    """Compares a model with an export that gives something else of `IMAGE`."""
+
+    class Loaded:
+        def __init__(self):
+            logits = model(levels.IMAGE[np.newaxis])
+            tensor = {"logits": logits, "classes": np.array([levels.CLASSES])}
+            mask = images.encode_label(np.array(levels.CLASSES, np.uint8))
+            tensor["classes"] = outputs.get("classes", tensor["classes"])
+            given = {"mask_png_bytes": tf.constant([outputs.get("mask", mask)])}
+            self.signatures = {
+                "tensor": lambda image: {  # noqa: ARG005 - as a signature.
+                    "logits": logits,
+                    "classes": tf.constant(tensor["classes"]),
+                },
+                "serving_default": lambda image_bytes: given,  # noqa: ARG005
+            }
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.saved_model, "load", lambda _: Loaded())
+        return checking.compare("folder", model, [tiny.png(levels.IMAGE)])
+
+
+def test_each_output_is_compared():
+    model = levels.build_model()
+    assert compare_with(model)["pixels_that_differ"] == 0
+    wrong = np.array(levels.CLASSES, np.uint8)
+    wrong[1, 2] = 0
+    with pytest.raises(ValueError, match="the classes in 1 of 6 pixels"):
+        compare_with(model, classes=wrong[np.newaxis].astype(int))
+    with pytest.raises(ValueError, match="the mask in 1 of 6 pixels"):
+        compare_with(model, mask=images.encode_label(wrong))
+    with pytest.raises(ValueError, match=r"the mask by size: \(2, 2\), \(2, 3\)"):
+        compare_with(model, mask=images.encode_label(wrong[:, :2].copy()))
+
+
+def test_classes_may_differ_where_rounding_decides():
+    model = levels.build_model()
+    kernel, bias = model.get_layer("logits").get_weights()
+    kernel[..., 2], bias[2] = kernel[..., 1], bias[1] + 1e-7  # Classes 1 and 2 tie.
+    model.get_layer("logits").set_weights([kernel, bias])
+    ones = np.minimum(levels.CLASSES, 1).astype(np.uint8)
+    found = compare_with(model, mask=images.encode_label(ones))
+    assert found["pixels_that_differ"] <= 4  # As many as are no 0.
+
+
+def test_pixels_must_be_those_of_evaluation(monkeypatch):
+    read = images.read_image
+    monkeypatch.setattr(
+        images, "read_image", lambda *args, **options: read(*args, **options)[..., ::-1]
+    )
+    with pytest.raises(ValueError, match="the decoded pictures by 255 of 255"):
+        compare_with(levels.build_model())
+
+
+def test_names_and_colours_must_fit_the_classes(tmp_path):
+    with pytest.raises(ValueError, match="3 classes; 2 names and 3 colours were given"):
+        export(levels.build_model(), tmp_path / "out", class_names=("a", "b"))
+    many = [str(i) for i in range(256)]
+    colors = np.zeros((256, 3), np.uint8)
+    with pytest.raises(ValueError, match="256 classes; a mask of 8 bits holds 255"):
+        export(
+            levels.build_model(256), tmp_path / "out", class_names=many, palette=colors
+        )
+    assert remaining(tmp_path) == []
+
+
+def test_a_model_of_one_size_is_refused(tmp_path):
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, layers.Conv2D(3, 1)(image))
+    with pytest.raises(ValueError, match=r"\(None, 8, 8, 3\).*image_size=\(None, None"):
+        export(model, tmp_path)
+
+
+@keras.saving.register_keras_serializable("tests")
+class CallsPython(layers.Layer):
+    def call(self, x):
+        return tf.ensure_shape(
+            tf.numpy_function(lambda a: a, [x], tf.float32), [None, None, None, 3]
+        )
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_a_model_that_calls_python_is_refused(tmp_path):
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, layers.Conv2D(3, 1)(CallsPython()(image)))
+    with pytest.raises(ValueError, match=r"calls Python while it runs \(\['PyFunc'\]"):
+        export(model, tmp_path)
+    assert remaining(tmp_path) == []

@@ -1,0 +1,106 @@
+"""Versions of an export: numbered folders, whole or not there."""
+
+import os
+import pathlib
+import time
+
+import pytest
+
+from kerasseg.exporting import versions
+
+
+def publish(folder, version=None):
+    versions.check(folder, version)
+    with versions.folder_aside(folder) as aside:
+        pathlib.Path(aside, "file").write_text("x")
+        return versions.publish(aside, folder, version)
+
+
+def test_versions_count_up_from_the_largest(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    assert publish(folder) == str(folder / "1")
+    assert publish(folder, "9") == str(folder / "9")
+    (folder / "100.old").mkdir()
+    (folder / "note 300").touch()
+    assert publish(folder) == str(folder / "10")
+    names = ["1", "10", "100.old", "9", "note 300"]
+    assert sorted(os.listdir(folder)) == names  # Nothing is left aside.
+    assert (folder / "10" / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("name", ["3", "0003"])
+def test_a_version_that_exists_stays_as_it_is(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(
+        FileExistsError, match=r"Version 3 is in .*, such as 4, or none"
+    ):
+        publish(tmp_path, 3)
+    assert os.listdir(tmp_path) == [name]
+    assert os.listdir(tmp_path / name) == []
+
+
+@pytest.mark.parametrize(
+    "version", ["new", "1.5", "-1", "0", "", "01", "1/2", "9" * 19]
+)
+def test_a_version_is_a_whole_number(tmp_path, version):
+    with pytest.raises(ValueError, match="is no whole number from 1; give one such as"):
+        publish(tmp_path / "out", version)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(
+            PermissionError, match=r"cannot be written to .* is no fold"
+        ):
+            publish(folder)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # As root may write anywhere.
+    with pytest.raises(PermissionError, match=r"cannot be written to .* is no fold"):
+        publish(tmp_path / "out")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_disk_that_refuses_is_told(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(PermissionError, match="Read-only file system"):
+        publish(tmp_path)
+
+
+def test_two_exports_at_once_take_two_numbers(tmp_path):
+    with versions.folder_aside(tmp_path) as aside:
+        (tmp_path / "1").mkdir()  # Somebody was faster,
+        (tmp_path / "1" / "file").touch()
+        assert versions.publish(aside, tmp_path) == str(tmp_path / "2")
+    with versions.folder_aside(tmp_path) as aside:
+        (tmp_path / "7").mkdir()
+        (tmp_path / "7" / "file").touch()
+        with pytest.raises(FileExistsError, match="Version 7 is in"):
+            versions.publish(aside, tmp_path, 7)
+    assert sorted(os.listdir(tmp_path)) == ["1", "2", "7"]
+
+
+def test_a_number_taken_at_the_last_moment_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "file").touch()
+    next_numbers = iter([1, 2])
+    monkeypatch.setattr(versions, "_next", lambda _: next(next_numbers))
+    assert publish(tmp_path) == str(tmp_path / "2")
+
+
+def test_what_a_killed_export_left_is_swept_after_an_hour(tmp_path):
+    for name, age in ((".tmp-1", 7200), (".tmp-2", 60), ("kept", 7200)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    publish(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".tmp-2", "1", "kept"]
+
+
+def test_an_error_removes_the_folder_aside(tmp_path):
+    with pytest.raises(KeyboardInterrupt), versions.folder_aside(tmp_path) as aside:
+        assert os.path.isdir(aside)
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == []
