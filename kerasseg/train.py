@@ -82,12 +82,14 @@ def _network(name):
 def keep_flags(workdir) -> None:
     """Writes flags.txt into the workdir, or compares with what is there.
 
+    A run that never came to a checkpoint binds nobody to its flags.
+
     Raises:
         ValueError: The run in the workdir had other flags.
     """
     path = os.path.join(workdir, "flags.txt")
     lines = common_flags.as_flagfile()
-    if os.path.exists(path):
+    if os.path.exists(path) and os.path.exists(os.path.join(workdir, "checkpoints")):
         with open(path, encoding="utf-8") as file:
             before = file.read().splitlines()
         prefixes = tuple(f"--{name}" for name in _MAY_CHANGE)

@@ -1,0 +1,76 @@
+"""The command that trains: its flags, and what it holds a workdir to."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+from absl.testing import flagsaver
+
+from kerasseg import common_flags, train
+from kerasseg.common_flags import running
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    found = ["--model=tiny", "--seed=1", "--records_dir=here"]
+    monkeypatch.setattr(common_flags, "as_flagfile", lambda: list(found))
+    return found
+
+
+def test_a_run_leaves_a_flagfile_that_repeats_it(lines, tmp_path):
+    train.keep_flags(tmp_path / "run")
+    text = (tmp_path / "run" / "flags.txt").read_text()
+    assert text.splitlines() == lines
+
+
+def test_a_run_goes_on_with_its_own_flags_only(lines, tmp_path):
+    train.keep_flags(tmp_path)
+    os.mkdir(tmp_path / "checkpoints")
+    lines[2] = "--records_dir=elsewhere"  # The same records may move.
+    train.keep_flags(tmp_path)
+    lines[1] = "--seed=2"
+    with pytest.raises(ValueError, match=r"--seed=1 there, --seed=2 here.*--workdir"):
+        train.keep_flags(tmp_path)
+
+
+def test_a_run_that_never_began_binds_nobody(lines, tmp_path):
+    train.keep_flags(tmp_path)
+    lines[1] = "--seed=2"
+    train.keep_flags(tmp_path)
+    assert "--seed=2" in (tmp_path / "flags.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--modle=x"], "Did you mean: model"),
+        (["--train_batch_size=many"], "train_batch_size"),
+        (["--optimizer=adam"], "sgd|adamw"),
+        ([], "Needed and not given: --model, --records_dir, --workdir"),
+        (["extra"], r"Only flags are taken, got \['extra'\]"),
+    ],
+)
+def test_wrong_flags_are_told_in_one_line(arguments, message, capsys, monkeypatch):
+    # Row 25: nothing is executed, the nearest name is given.
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    with flagsaver.flagsaver():
+        assert running._run(train.main, sys.argv) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.strip().splitlines()) == 1
+    assert re.search(message, captured.err)
+
+
+def test_unknown_names_in_a_flagfile_are_named(tmp_path):
+    flagfile = tmp_path / "run.flags"
+    flagfile.write_text("--model=deeplab_v3\n--base_lerning_rate=1\n")
+    command = [sys.executable, "-m", "kerasseg.train", f"--flagfile={flagfile}"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "base_lerning_rate" in done.stderr and "base_learning_rate" in done.stderr
