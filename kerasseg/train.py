@@ -25,6 +25,8 @@ _STRATEGY = flags.DEFINE_enum(
     ["auto", "one", "mirrored"],
     "Devices: one, mirrored over all GPUs, or auto: mirrored where there are several.",
 )
+for _name in ("model", "model_option", "dataset", "records_dir", "workdir", "seed"):
+    flags.declare_key_flag(_name)
 common_flags.define_fields(training.Recipe)
 common_flags.define_fields(training.AugmentationFlags)
 

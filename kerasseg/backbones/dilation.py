@@ -176,7 +176,7 @@ def _pad(x, padding, name):
 
 def _copy(layer, name, args, kwargs=None, *, changes=None):
     """Calls a copy of `layer` that has its weights."""
-    kind = _OURS.get(type(layer).__name__, type(layer))
+    kind: Any = _OURS.get(type(layer).__name__, type(layer))
     config = {**layer.get_config(), "name": name, **(changes or {})}
     weights = layer.get_weights() if isinstance(layer, layers.Layer) else []
     if kind is blocks.Conv2D and _is_depthwise(layer):
