@@ -148,10 +148,14 @@ def test_assets_hold_class_names_and_palette(folder):
 def test_metadata_tell_where_it_comes_from_and_how_near_it_is(tmp_path):
     files = [tiny.png(levels.IMAGE), tiny.png(levels.red([[9, 200]]))]
     path = export(
-        levels.build_model(), tmp_path, check_images=files, facts={"step": 70}
+        levels.build_model(),
+        tmp_path,
+        check_images=files,
+        facts={"step": 70, "scores": {"iou": {"right": float("nan")}}},
     )
     found = json.loads(pathlib.Path(path, "metadata.json").read_text())
     assert found["step"] == 70
+    assert found["scores"] == {"iou": {"right": None}}
     compared = found["compared_with_the_model"]
     assert compared["pictures"] == 3  # And the drawn one, 33 x 47.
     assert compared["pixels"] == 2 * 3 + 1 * 2 + 33 * 47

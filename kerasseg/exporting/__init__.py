@@ -9,6 +9,7 @@ README.md                    how to call it
 """
 
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -150,12 +151,21 @@ def _write(functions, folder, class_names, palette):
 
 def _write_facts(folder, title, class_names, facts, compared):
     metadata = {
-        **(facts or {}),
+        **_plain(facts or {}),
         "compared_with_the_model": compared,
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
     }
-    text = json.dumps(metadata, indent=2) + "\n"
+    text = json.dumps(metadata, indent=2, allow_nan=False) + "\n"
     pathlib.Path(folder, _METADATA_FILE).write_text(text, "utf-8")
     text = card.card(title, class_names, images.DEFAULT_MAX_PIXELS)
     pathlib.Path(folder, _CARD_FILE).write_text(text, "utf-8")
+
+
+def _plain(value):
+    """Turns NaN, which is the score of an absent class, into None: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
