@@ -189,12 +189,12 @@ def test_a_network_is_exported_as_plain_tensorflow(name, tmp_path):
     model = randomize(models.build_model(name, 3, **options))
     path = export(model, tmp_path, check_images=[tiny.png(picture(65, 97))])
     batch = picture(33, 47)[np.newaxis].astype(np.float32)
-    function = tf.saved_model.load(path).signatures["tensor"]
-    found = function(image=tf.constant(batch))["logits"]
+    loaded = tf.saved_model.load(path)
+    serving, tensor = (loaded.signatures[x] for x in ("serving_default", "tensor"))
+    found = tensor(image=tf.constant(batch))["logits"]
     wanted = np.asarray(model(batch, training=False))
     np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
-    served = tf.saved_model.load(path).signatures["serving_default"]
-    assert exporting.operations(served) | exporting.operations(function) <= ALLOWED
+    assert exporting.operations(serving) | exporting.operations(tensor) <= ALLOWED
 
 
 def test_tensorflow_loads_it_without_kerasseg_and_keras(folder, tmp_path):
