@@ -19,6 +19,7 @@ ALLOWED = {
     "runtime": set(),
     "datasets": set(),
     "blocks": set(),
+    "complexity": set(),
     "progress": set(),
     "schedules": set(),
     "losses": set(),
@@ -49,7 +50,7 @@ ALLOWED = {
     },
     "common_flags": set(),
 }
-KERAS_ONLY = ("blocks", "backbones", "models", "losses", "metrics")
+KERAS_ONLY = ("blocks", "backbones", "complexity", "models", "losses", "metrics")
 
 
 def part_of(path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import models
+from kerasseg import complexity, models
 from kerasseg.models import __main__ as table
 
 NAMES = models.list_models()
@@ -110,12 +110,19 @@ def test_gradients_reach_every_trainable_variable(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_decorator_states_the_number_of_parameters(name):
+def test_the_decorator_states_parameters_and_multiply_adds(name):
     facts = models.facts(name)
-    model = models.build_model(name, **facts.setting)
+    model = models.build_model(name, image_size=(513, 513), **facts.setting)
     count = sum(np.prod(v.shape) for v in model.trainable_variables)
     assert count == facts.params
+    assert complexity.count_multiply_adds(model) == facts.macs
+    maps = {layer.output.shape[1] for layer in model.layers if convolves(layer)}
+    assert maps & {513 // facts.output_stride, -(-513 // facts.output_stride)}
     assert facts.paper.startswith("https://")
+
+
+def convolves(layer):
+    return isinstance(layer, keras.layers.Conv2D) and len(layer.output.shape) == 4
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -169,7 +176,7 @@ def test_registering_a_name_twice_is_an_error():
         del num_classes, image_size
 
     with pytest.raises(ValueError, match="Two models are called 'deeplab_v3'"):
-        models.register(paper="https://", params=0)(deeplab_v3)
+        models.register(paper="https://", params=0, macs=0, output_stride=1)(deeplab_v3)
 
 
 def test_the_layers_of_the_encoder_are_told_from_those_of_the_head():
@@ -183,6 +190,11 @@ def test_the_layers_of_the_encoder_are_told_from_those_of_the_head():
 
 def test_the_table_has_a_line_for_every_architecture(capsys):
     table.main()
-    lines = capsys.readouterr().out.splitlines()
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split()[:2] == ["model", "parameters"]
     assert [line.split()[0] for line in lines] == NAMES
-    assert "39.0 M   https://arxiv.org/abs/1706.05587" in lines[0]
+    line = lines[NAMES.index("deeplab_v3")].split()
+    assert line == [
+        *("deeplab_v3", "39.05", "M", "49.6", "G", "16"),
+        "https://arxiv.org/abs/1706.05587",
+    ]

@@ -125,11 +125,22 @@ def build(name, image, *, output_stride=32, weights=None, **options):
     named = weights if weights in (None, "imagenet") else None
     c = builder(image, output_stride=output_stride, weights=named, **options)
     if weights != named:
-        _load(weights, keras.Model(image, list(c.values())), name)
+        load_weights(weights, keras.Model(image, list(c.values())), name)
     return c
 
 
-def _load(path, encoder, name):
+def load_weights(path, encoder, name) -> None:
+    """Gives an encoder the weights that a saved model has under the same names.
+
+    Args:
+        path: `.keras` file.
+        encoder: Model whose variables are all wanted.
+        name: Of the backbone, for the errors.
+
+    Raises:
+        ValueError: No `.keras` file, or one of another encoder.
+        FileNotFoundError: No such file.
+    """
     if not str(path).endswith(".keras"):
         raise ValueError(
             f"Weights '{path}' of backbone '{name}' are no 'imagenet' and no .keras "

@@ -10,15 +10,18 @@ from keras import layers
 from kerasseg.blocks.convolution import Conv2D
 from kerasseg.blocks.pictures import NORMALIZATIONS, SMALLEST_SIDE, Normalize, PadSmall
 from kerasseg.blocks.resizing import CropLike, ResizeLike
+from kerasseg.blocks.unpooling import MaxPoolWithIndices, Unpool
 
 __all__ = [
     "NORMALIZATIONS",
     "SMALLEST_SIDE",
     "Conv2D",
     "CropLike",
+    "MaxPoolWithIndices",
     "Normalize",
     "PadSmall",
     "ResizeLike",
+    "Unpool",
     "conv_bn_relu",
     "full_size_logits",
     "picture",

@@ -25,21 +25,31 @@ class Facts:
         builder: What makes the model.
         paper: Address of its paper.
         params: Number of trainable parameters at `setting`.
-        setting: `num_classes` and the options that `params` was counted at.
+        macs: Multiply-adds of a picture of 513x513 at `setting`
+            (`complexity.count_multiply_adds`).
+        output_stride: Pixels to one cell of the deepest map at `setting`.
+        setting: `num_classes` and the options that both were counted at.
+        encoder: Backbone whose layers it holds by name, where it has no option
+            `backbone`; else None.
         test_options: Options of a small model on which the promises are tested.
     """
 
     builder: collections.abc.Callable
     paper: str
     params: int
+    macs: int
+    output_stride: int
     setting: dict
+    encoder: str | None
     test_options: dict
 
 
 _MODELS: dict[str, Facts] = {}
 
 
-def register(*, paper, params, setting=None, test_options=None):
+def register(
+    *, paper, params, macs, output_stride, setting=None, encoder=None, test_options=None
+):
     """Registers a builder under its own name, with its facts (see `Facts`)."""
 
     def add(builder):
@@ -50,7 +60,10 @@ def register(*, paper, params, setting=None, test_options=None):
             builder=builder,
             paper=paper,
             params=params,
+            macs=macs,
+            output_stride=output_stride,
             setting={"num_classes": 21, **(setting or {})},
+            encoder=encoder,
             test_options=test_options or {},
         )
         return builder
@@ -128,9 +141,11 @@ def encoder_layers(name, **options) -> frozenset[str]:
         **options: What the model is built with.
     """
     parameters = inspect.signature(facts(name).builder).parameters
-    if "backbone" not in parameters:
+    backbone = facts(name).encoder
+    if "backbone" in parameters:
+        backbone = options.get("backbone") or parameters["backbone"].default
+    if backbone is None:
         return frozenset()
-    backbone = options.get("backbone") or parameters["backbone"].default
     image = keras.Input((None, None, 3))
     endpoints = backbones.build(backbone, image)
     encoder = keras.Model(image, list(endpoints.values()))

@@ -12,6 +12,8 @@ _RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 @models.register(
     paper=_PAPER,
     params=39_048_533,
+    macs=49_617_942_976,
+    output_stride=16,
     setting={"backbone": "resnet50"},
     test_options={"backbone": "resnet18_quarter", "multi_grid": (1, 2), "filters": 8},
 )
@@ -61,6 +63,8 @@ def deeplab_v3(
 @models.register(
     paper=_PAPER,
     params=63_714_389,
+    macs=76_992_613_568,
+    output_stride=16,
     setting={"backbone": "resnet50"},
     test_options={"backbone": "resnet18_quarter", "multi_grid": (1, 2)},
 )

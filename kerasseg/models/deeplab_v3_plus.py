@@ -11,6 +11,8 @@ _RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 @models.register(
     paper="https://arxiv.org/abs/1802.02611",
     params=26_696_133,
+    macs=38_732_985_712,
+    output_stride=16,
     setting={"backbone": "resnet50", "output_stride": 16},
     test_options={"backbone": "resnet18_quarter", "filters": 8},
 )

@@ -1,0 +1,45 @@
+"""What a network costs: multiply-adds, as papers count them."""
+
+import math
+
+import keras
+from keras import layers
+
+
+def count_multiply_adds(model) -> int:
+    """Counts the multiply-adds of convolutions and dense layers, for one picture.
+
+    Batch norms, activations, resizing and the products inside attention are left out.
+
+    Args:
+        model: Functional, built at a known image size; a layer that is called several
+            times counts each time.
+
+    Raises:
+        ValueError: The image size varies.
+    """
+    if None in model.input_shape[1:3]:
+        raise ValueError(
+            f"Multiply-adds need a picture of known size, got {model.input_shape}: "
+            "build the model with image_size=(height, width)."
+        )
+    return sum(
+        _of_call(node.operation, node.arguments.keras_tensors[0], node.outputs[0])
+        for nodes in model._nodes_by_depth.values()
+        for node in nodes
+        if node.arguments.keras_tensors
+    )
+
+
+def _of_call(layer, source, target):
+    if isinstance(layer, keras.Model):
+        return count_multiply_adds(layer)
+    cells = math.prod(target.shape[1:-1])
+    if isinstance(layer, layers.Conv2DTranspose):
+        return math.prod(source.shape[1:-1]) * math.prod(layer.kernel.shape)
+    if isinstance(layer, layers.SeparableConv2D):
+        kernels = layer.depthwise_kernel, layer.pointwise_kernel
+        return cells * sum(math.prod(kernel.shape) for kernel in kernels)
+    if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense):
+        return cells * math.prod(layer.kernel.shape)
+    return 0

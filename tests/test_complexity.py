@@ -1,0 +1,38 @@
+"""Multiply-adds, counted by hand."""
+
+import keras
+import pytest
+from keras import layers
+
+from kerasseg import complexity
+
+
+def network(size=(8, 6)):
+    image = keras.Input((*size, 3))
+    shared = layers.Conv2D(3, 3, padding="same")
+    x = shared(shared(image))
+    x = layers.Conv2D(4, 3, strides=2, padding="same")(x)
+    x = layers.DepthwiseConv2D(3, padding="same")(x)
+    x = layers.SeparableConv2D(2, 3, padding="same")(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.Conv2DTranspose(5, 2, strides=2)(x)
+    return keras.Model(image, layers.Dense(2)(x))
+
+
+def test_every_kind_of_layer_is_counted_as_often_as_it_is_called():
+    # Twice 8*6 cells of 3*3*3*3; then 4*3 cells: 3*3*3*4, 3*3*4, 3*3*4 + 4*2;
+    # the transposed one has 4*3 cells before it, 2*2*5*2 each; 8*6 cells of 5*2.
+    expected = 2 * 48 * 81 + 12 * (108 + 36 + 36 + 8) + 12 * 40 + 48 * 10
+    assert complexity.count_multiply_adds(network()) == expected
+
+
+def test_a_model_within_a_model_counts():
+    image = keras.Input((8, 6, 3))
+    whole = keras.Model(image, network()(image))
+    expected = complexity.count_multiply_adds(network())
+    assert complexity.count_multiply_adds(whole) == expected
+
+
+def test_a_size_that_varies_is_an_error():
+    with pytest.raises(ValueError, match="build the model with image_size"):
+        complexity.count_multiply_adds(network((None, 6)))
