@@ -12,7 +12,7 @@ from keras import layers
 
 from kerasseg import backbones, blocks
 
-_STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+_STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # Times `filters`, convolutions.
 _FULLY_CONNECTED = {"fc6": "fc1", "fc7": "fc2"}  # Ours, and keras.applications'.
 
 
@@ -27,11 +27,12 @@ def pool(x, stage):
     return layers.MaxPooling2D(2, padding="same", name=f"pool{stage}")(x)
 
 
-def vgg16(x, *, pool=pool, convolve=conv_relu, rates=(1, 1, 1, 1, 1)):
+def vgg16(x, *, filters=64, pool=pool, convolve=conv_relu, rates=(1, 1, 1, 1, 1)):
     """Builds the thirteen convolutions and the five pools.
 
     Args:
         x: The normalised picture ("caffe").
+        filters: Channels of the first stage; 64 in the paper.
         pool: Function `(x, stage) -> x`, stage 1 to 5.
         convolve: Function `(x, filters, *, rate, name) -> x`; the convolution in it is
             called `name`.
@@ -42,12 +43,12 @@ def vgg16(x, *, pool=pool, convolve=conv_relu, rates=(1, 1, 1, 1, 1)):
         "block5_conv3", and after each stage "pool1" to "pool5".
     """
     maps = {}
-    for stage, ((filters, units), rate) in enumerate(
+    for stage, ((factor, units), rate) in enumerate(
         zip(_STAGES, rates, strict=True), start=1
     ):
         for unit in range(1, units + 1):
             name = f"block{stage}_conv{unit}"
-            x = maps[name] = convolve(x, filters, rate=rate, name=name)
+            x = maps[name] = convolve(x, factor * filters, rate=rate, name=name)
         x = maps[f"pool{stage}"] = pool(x, stage)
     return maps
 
