@@ -9,12 +9,14 @@ from keras import layers
 
 from kerasseg.blocks.convolution import Conv2D
 from kerasseg.blocks.pictures import NORMALIZATIONS, SMALLEST_SIDE, Normalize, PadSmall
+from kerasseg.blocks.pooling import AdaptiveAveragePool
 from kerasseg.blocks.resizing import CropLike, ResizeLike
 from kerasseg.blocks.unpooling import MaxPoolWithIndices, Unpool
 
 __all__ = [
     "NORMALIZATIONS",
     "SMALLEST_SIDE",
+    "AdaptiveAveragePool",
     "Conv2D",
     "CropLike",
     "MaxPoolWithIndices",
