@@ -16,8 +16,8 @@ from absl import flags
 from kerasseg import (
     checkpoints,
     common_flags,
+    durable,
     evaluation,
-    images,
     inference_flags,
     metrics,
     pipeline,
@@ -109,7 +109,7 @@ def write_metrics(workdir, found) -> None:
         for key, value in found.items()
     }
     text = json.dumps(plain, indent=2, allow_nan=False) + "\n"
-    images.write_bytes(os.path.join(workdir, "metrics.json"), text.encode())
+    durable.write_bytes(os.path.join(workdir, "metrics.json"), text.encode())
 
 
 if __name__ == "__main__":

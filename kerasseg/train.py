@@ -9,7 +9,7 @@ import sys
 
 from absl import flags
 
-from kerasseg import common_flags, distribution, images, models, training
+from kerasseg import common_flags, distribution, durable, models, training
 
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "Split to train on.")
 _EVAL_SPLIT = flags.DEFINE_string("eval_split", "val", "Split of the validations.")
@@ -109,7 +109,7 @@ def keep_flags(workdir) -> None:
                 f"on, or another --workdir to start anew."
             )
     os.makedirs(workdir, exist_ok=True)
-    images.write_bytes(path, ("\n".join(lines) + "\n").encode())
+    durable.write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
 if __name__ == "__main__":

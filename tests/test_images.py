@@ -1,7 +1,6 @@
 """Pictures from anywhere: every kind that is read, every kind that is refused."""
 
 import io
-import os
 import struct
 import time
 import zlib
@@ -268,17 +267,3 @@ def test_only_plain_grey_counts_as_class_numbers():
     assert images.stores_plain_numbers(saved(RGB.convert("L"), "PNG"))
     assert not images.stores_plain_numbers(KINDS["palette"])
     assert not images.stores_plain_numbers(KINDS["one bit"])
-
-
-def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    images.write_bytes(path, b"old")
-
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
-        images.write_bytes(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]

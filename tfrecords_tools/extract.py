@@ -11,7 +11,7 @@ import os
 
 from absl import flags
 
-from kerasseg import common_flags, images, records
+from kerasseg import common_flags, durable, images, records
 
 _COUNT = flags.DEFINE_integer("count", None, "Pictures; all if none.", lower_bound=1)
 _LABELS = flags.DEFINE_bool("labels", False, "Write the labels too.")
@@ -60,7 +60,7 @@ def extract(split, output_dir, *, count=None, labels=False) -> int:
 
 def _write(path, data):
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    images.write_bytes(path, data)
+    durable.write_bytes(path, data)
 
 
 if __name__ == "__main__":

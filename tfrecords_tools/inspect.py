@@ -13,7 +13,7 @@ import pathlib
 
 from absl import app, flags
 
-from kerasseg import common_flags, images, records
+from kerasseg import common_flags, durable, images, records
 from tfrecords_tools import describing, pairs, survey
 
 _CONTACT_SHEET = flags.DEFINE_string(
@@ -54,7 +54,7 @@ def _write_sheet(found, faults):
     if not path or faults:
         return
     sheet = describing.contact_sheet(found, _SHEET_PICTURES.value)
-    images.write_bytes(pathlib.Path(path), images.encode_picture(sheet))
+    durable.write_bytes(pathlib.Path(path), images.encode_picture(sheet))
     print(f"Pictures with their labels: {os.path.abspath(path)}")
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 
-from kerasseg import datasets, images, progress, records
+from kerasseg import datasets, durable, progress, records
 from tfrecords_tools import encoding, journal, pairs, planning, tasks, workers
 
 REJECTED_FILE = "rejected.jsonl"
@@ -195,7 +195,7 @@ class _Build:
         lines += rejected
         if lines:
             text = "".join(json.dumps(pair) + "\n" for pair in lines)
-            images.write_bytes(path, text.encode())
+            durable.write_bytes(path, text.encode())
         else:
             path.unlink(missing_ok=True)
 

@@ -5,8 +5,7 @@ import os
 
 import keras
 
-from kerasseg import datasets, images, models
-from kerasseg.checkpoints import state
+from kerasseg import datasets, durable, models
 
 BEST_MODEL = os.path.join("best", "model.keras")
 BEST_FACTS = os.path.join("best", "model.json")
@@ -25,10 +24,10 @@ def save_best(workdir, model, facts) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     aside = os.path.join(os.path.dirname(path), "model.tmp.keras")
     model.save(aside)
-    state.sync(aside)
+    durable.sync(aside)
     os.replace(aside, path)
     text = json.dumps(facts, indent=2) + "\n"
-    images.write_bytes(os.path.join(workdir, BEST_FACTS), text.encode())
+    durable.write_bytes(os.path.join(workdir, BEST_FACTS), text.encode())
 
 
 def read_best_facts(workdir) -> dict:

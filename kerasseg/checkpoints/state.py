@@ -9,6 +9,8 @@ import shutil
 import keras
 import tensorflow as tf
 
+from kerasseg import durable
+
 KEPT = 3  # Checkpoints of a run that stay on the disk.
 
 
@@ -38,7 +40,7 @@ class Checkpoints:
         os.makedirs(self.folder, exist_ok=True)
         path = self._checkpoint.write(self._path(step))
         for name in [*glob.glob(f"{glob.escape(path)}.*"), self.folder]:
-            sync(name)
+            durable.sync(name)
         for old in self.steps()[:-KEPT]:
             self._remove(old)
         return path
@@ -94,12 +96,3 @@ class Checkpoints:
 
     def _path(self, step):
         return os.path.join(self.folder, f"ckpt-{step}")
-
-
-def sync(path) -> None:
-    """Waits until a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,8 @@ import re
 import shutil
 import time
 
+from kerasseg import durable
+
 _ASIDE = ".tmp-"  # Not a number: nothing serves it.
 _FORGOTTEN_SECONDS = 3600
 
@@ -114,8 +116,8 @@ def publish(aside, export_dir, version=None) -> str:
     """
     for folder, _, names in os.walk(aside):
         for name in names:
-            _sync(os.path.join(folder, name))
-        _sync(folder)
+            durable.sync(os.path.join(folder, name))
+        durable.sync(folder)
     while True:
         number = _next(export_dir) if version is None else int(version)
         path = os.path.join(export_dir, str(number))
@@ -127,13 +129,5 @@ def publish(aside, export_dir, version=None) -> str:
                 raise
             if version is not None:
                 raise _exists(export_dir, version) from error
-    _sync(export_dir)
+    durable.sync(export_dir)
     return path
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

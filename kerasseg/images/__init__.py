@@ -16,7 +16,6 @@ from kerasseg.images.writing import (
     encode_label,
     encode_palette_png,
     encode_picture,
-    write_bytes,
 )
 
 __all__ = [
@@ -31,5 +30,4 @@ __all__ = [
     "read_image",
     "read_label",
     "stores_plain_numbers",
-    "write_bytes",
 ]

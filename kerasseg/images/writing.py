@@ -1,8 +1,6 @@
 """From pixels or class numbers to files."""
 
 import io
-import os
-import pathlib
 
 import cv2
 import numpy as np
@@ -45,22 +43,3 @@ def encode_palette_png(label: np.ndarray, palette: np.ndarray) -> bytes:
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()
-
-
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file that appears under its name only when it is whole and on disk."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

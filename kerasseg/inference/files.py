@@ -9,7 +9,7 @@ import pathlib
 import cv2
 import tensorflow as tf
 
-from kerasseg import images, progress, visualize, workers
+from kerasseg import durable, images, progress, visualize, workers
 
 # Of a folder these are pictures; the formats that cannot be read are told at the end.
 _SUFFIXES = frozenset(
@@ -144,7 +144,7 @@ def _write(output_dir, name, image, label, palette):
     index, overlay = output_dir / "index" / name, output_dir / "overlay" / name
     for path in (index, overlay):
         path.parent.mkdir(parents=True, exist_ok=True)
-    images.write_bytes(index, images.encode_palette_png(label, palette))
+    durable.write_bytes(index, images.encode_palette_png(label, palette))
     shown = visualize.overlay(image, label, palette)
     shown = cv2.cvtColor(shown, cv2.COLOR_RGB2BGR)
-    images.write_bytes(overlay, cv2.imencode(".png", shown)[1].tobytes())
+    durable.write_bytes(overlay, cv2.imencode(".png", shown)[1].tobytes())

@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 
-from kerasseg import datasets
+from kerasseg import datasets, durable
 from kerasseg.records import shards
 
 SCHEMA_VERSION = 1
@@ -41,7 +41,7 @@ def write_info(records_dir: str | os.PathLike, info: DatasetInfo) -> None:
         "splits": splits,
     }
     text = json.dumps(facts, indent=2) + "\n"
-    with shards.atomic_file(pathlib.Path(records_dir, INFO_FILE)) as file:
+    with durable.open_file(pathlib.Path(records_dir, INFO_FILE)) as file:
         file.write(text.encode())
 
 

@@ -4,7 +4,6 @@ Source: tensorflow/core/lib/io/record_writer.h. Own framing, because TensorFlow'
 takes a file that was cut between records for a whole one, and has no random access.
 """
 
-import contextlib
 import dataclasses
 import os
 import pathlib
@@ -12,6 +11,8 @@ import struct
 
 import google_crc32c
 import numpy as np
+
+from kerasseg import durable
 
 HEADER = struct.Struct("<QI")  # Length of the data, masked CRC of these 8 bytes.
 FOOTER = struct.Struct("<I")  # Masked CRC of the data.
@@ -50,25 +51,6 @@ def masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-@contextlib.contextmanager
-def atomic_file(path: pathlib.Path):
-    """Opens a file for bytes that gets its name only when it is whole and on disk."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def write_shard(path: str | os.PathLike, serialized) -> Shard:
     """Writes one file, which appears under its name only when it is whole.
 
@@ -78,7 +60,7 @@ def write_shard(path: str | os.PathLike, serialized) -> Shard:
     """
     path = pathlib.Path(path)
     num_records = num_bytes = crc = 0
-    with atomic_file(path) as file:
+    with durable.open_file(path) as file:
         for data in serialized:
             length = struct.pack("<Q", len(data))
             header = HEADER.pack(len(data), masked_crc(length))

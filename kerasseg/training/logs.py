@@ -7,7 +7,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import images, visualize
+from kerasseg import durable, visualize
 
 _PICTURES = 4  # Validation pictures that are drawn each time.
 
@@ -70,7 +70,7 @@ class RunLog:
         writer = csv.DictWriter(text, row.keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
-        images.write_bytes(self._path("scores.csv"), text.getvalue().encode())
+        durable.write_bytes(self._path("scores.csv"), text.getvalue().encode())
         self.scalars(step, **{f"val/{k}": float(row[k]) for k in list(row)[3:]})
         self._curves()
         if self._drawn:
@@ -100,7 +100,7 @@ class RunLog:
         )
         os.makedirs(self._path("pictures"), exist_ok=True)
         png = tf.io.encode_png(sheet).numpy()
-        images.write_bytes(self._path("pictures", f"{step:08d}.png"), png)
+        durable.write_bytes(self._path("pictures", f"{step:08d}.png"), png)
         with self._events.as_default(step=step):
             tf.summary.image("val/pictures", sheet[None])
         self._drawn = []

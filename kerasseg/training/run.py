@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerasseg import (
     checkpoints,
-    images,
+    durable,
     models,
     pipeline,
     progress,
@@ -91,7 +91,7 @@ class Run:
             self.log,
             limit=recipe.eval_limit,
         )
-        images.write_bytes(
+        durable.write_bytes(
             os.path.join(self.workdir, "dataset.json"),
             json.dumps(self.spec.to_json(), indent=2).encode(),
         )
