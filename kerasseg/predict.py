@@ -13,12 +13,18 @@ import sys
 
 from absl import app, flags
 
-from kerasseg import common_flags, inference, inference_flags
+from kerasseg import common_flags, images, inference, inference_flags
 
 _INPUT = flags.DEFINE_string(
     "input",
     None,
     "A picture, a folder of pictures with its sub-folders, or a pattern in quotes.",
+)
+_MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels",
+    images.DEFAULT_MAX_PIXELS,
+    "Larger pictures are not predicted.",
+    lower_bound=1,
 )
 for _name in ("workdir", "export_dir", "output_dir"):
     flags.declare_key_flag(_name)
@@ -35,7 +41,11 @@ def main(argv):
     with options.refiner() as refine:
         segmenter = _segmenter(options.output_stride)
         failures = inference.predict_files(
-            segmenter, pictures, output_dir, refine=refine
+            segmenter,
+            pictures,
+            output_dir,
+            refine=refine,
+            max_pixels=_MAX_PIXELS.value,
         )
     print(f"{len(pictures) - len(failures)} of {len(pictures)} are in {output_dir}.")
     if failures:

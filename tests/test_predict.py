@@ -112,6 +112,20 @@ def test_bad_pictures_are_told_at_the_end_and_exit_with_2(
     assert len(files(tmp_path / "out")) == 4
 
 
+def test_a_picture_beyond_max_pixels_is_told(run, workdir, pictures, tmp_path):
+    status, output, errors = run(
+        f"--workdir={workdir}",
+        f"--input={pictures}/a.png",
+        f"--output_dir={tmp_path}/out",
+        "--max_pixels=5",
+    )
+    assert status == 2
+    assert output == f"0 of 1 are in {tmp_path}/out.\n"
+    # levels.IMAGE is 3 wide and 2 high.
+    assert "3 x 2 = 6 pixels, wanted are at most 5" in errors
+    assert "raise max_pixels" in errors
+
+
 def test_the_crf_removes_a_lonely_pixel(run, workdir, tmp_path):
     pytest.importorskip("pydensecrf.densecrf")
     values = np.full((24, 32), 40)

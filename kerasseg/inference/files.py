@@ -1,6 +1,7 @@
 """Folders of pictures to folders of masks."""
 
 import collections
+import functools
 import glob
 import itertools
 import os
@@ -80,7 +81,14 @@ def _walk(folder):
         )
 
 
-def predict_files(segmenter, pictures, output_dir, *, refine=None) -> list[str]:
+def predict_files(
+    segmenter,
+    pictures,
+    output_dir,
+    *,
+    refine=None,
+    max_pixels=images.DEFAULT_MAX_PIXELS,
+) -> list[str]:
     """Writes `index/NAME` and `overlay/NAME` for each picture, at its own size.
 
     `index` holds PNG files with a palette whose values are the class numbers,
@@ -92,6 +100,7 @@ def predict_files(segmenter, pictures, output_dir, *, refine=None) -> list[str]:
         pictures: What `find_pictures` returned.
         output_dir: Folder of both folders.
         refine: See `evaluation.evaluate`; or None.
+        max_pixels: Larger pictures are not decoded.
 
     Returns:
         What could not be predicted, "NAME: reason" each.
@@ -119,7 +128,9 @@ def predict_files(segmenter, pictures, output_dir, *, refine=None) -> list[str]:
             _write(output_dir, name, image, label, segmenter.palette)
         return reason
 
-    read = workers.in_order(_read, pictures.items(), num_threads=2)
+    read = workers.in_order(
+        functools.partial(_read, max_pixels), pictures.items(), num_threads=2
+    )
     with progress.track(len(pictures), unit="picture", text="predicting") as bar:
         for reason in workers.in_order(
             finish, map(segment, read), num_threads=workers.num_cores()
@@ -129,11 +140,12 @@ def predict_files(segmenter, pictures, output_dir, *, refine=None) -> list[str]:
     return failures
 
 
-def _read(item):
+def _read(max_pixels, item):
     """Returns the name, the picture or None, and the reason why there is none."""
     name, path = item
     try:
-        return name, images.read_image(path, name=str(path)), ""
+        image = images.read_image(path, max_pixels=max_pixels, name=str(path))
+        return name, image, ""
     except images.ImageError as error:
         return name, None, str(error)
     except OSError as error:
