@@ -14,21 +14,17 @@ printed as one JSON line.
 import functools
 import json
 import os
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
 import numpy as np
+import sides
 import tensorflow as tf
 from absl import app, flags
 
 from kerasseg import exporting, models
 
-_PEER = flags.DEFINE_string("peer", None, "The peer's script.")
-_PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Runs the peer.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each side.")
+flags.adopt_module_key_flags(sides)
 _SIZE = flags.DEFINE_integer("size", 321, "Pixels of a side.")
 _BATCH = flags.DEFINE_integer("batch", 2, "Pictures at once.")
 _ONLY_OURS = flags.DEFINE_string(
@@ -70,12 +66,6 @@ def seconds(function) -> float:
     return (time.perf_counter() - start) / _RUNS
 
 
-def run(command) -> dict:
-    """Runs one side and reads the JSON line that it prints last."""
-    output = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(output.stdout.strip().splitlines()[-1])
-
-
 def main(argv):
     """Runs both sides in turn."""
     del argv
@@ -85,20 +75,8 @@ def main(argv):
     setting = [f"--size={_SIZE.value}", f"--batch={_BATCH.value}"]
     with tempfile.TemporaryDirectory() as folder:
         path = export(os.path.join(folder, "export"))
-        sides = {"ours": [sys.executable, __file__, f"--only_ours={path}", *setting]}
-        if _PEER.value:
-            sides["peer"] = [_PEER_PYTHON.value, _PEER.value, *setting]
-        results = {side: [] for side in sides}
-        for _ in range(_ROUNDS.value):
-            for side, command in sides.items():
-                results[side].append(run(command))
-    report = {
-        f"{side}_{key}": statistics.median(result[key] for result in found)
-        for side, found in results.items()
-        for key in found[0]
-        if key in ("forward_s", "signature_s")
-    }
-    if _PEER.value:
+        report = sides.measure(__file__, [f"--only_ours={path}", *setting], setting)
+    if "peer_forward_s" in report:
         peer = report["peer_forward_s"]
         report["ratio_to_peer"] = report["ours_forward_s"] / peer
         report["signature_ratio_to_peer"] = report["ours_signature_s"] / peer

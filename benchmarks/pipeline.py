@@ -13,21 +13,17 @@ import glob
 import itertools
 import json
 import os
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
 import cv2
+import sides
 from absl import app, flags
 
 from kerasseg import augment, datasets, pipeline, records
 
+flags.adopt_module_key_flags(sides)
 _PICTURES = flags.DEFINE_string("pictures", None, "Folder; labels in <folder>annot.")
-_PEER = flags.DEFINE_string("peer", None, "The peer's script.")
-_PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Runs the peer.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each side.")
 _ONLY = flags.DEFINE_bool("only_ours", False, "One run of our side, in this process.")
 
 _BATCHES = 40
@@ -86,12 +82,6 @@ def ours(folder) -> dict:
     return {"pictures_per_second": rate, "decoding_alone": decoding}
 
 
-def run(command) -> dict:
-    """Runs one side and reads the JSON line that it prints last."""
-    output = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(output.stdout.strip().splitlines()[-1])
-
-
 def main(argv):
     """Runs both sides in turn."""
     del argv
@@ -100,23 +90,12 @@ def main(argv):
         return
     with tempfile.TemporaryDirectory() as folder:
         write_records(_PICTURES.value, folder)
-        sides = {
-            "ours": [sys.executable, __file__, "--only_ours", f"--pictures={folder}"]
-        }
-        if _PEER.value:
-            sides["peer"] = [_PEER_PYTHON.value, _PEER.value, _PICTURES.value]
-        results = {side: [] for side in sides}
-        for _ in range(_ROUNDS.value):
-            for side, command in sides.items():
-                results[side].append(run(command))
-    report = {
-        f"{side}_{key}": statistics.median(result[key] for result in found)
-        for side, found in results.items()
-        for key in found[0]
-    }
+        report = sides.measure(
+            __file__, ["--only_ours", f"--pictures={folder}"], [_PICTURES.value]
+        )
     mine = report["ours_pictures_per_second"]
     report["of_decoding_alone"] = mine / report["ours_decoding_alone"]
-    if _PEER.value:
+    if "peer_pictures_per_second" in report:
         report["ratio_to_peer"] = mine / report["peer_pictures_per_second"]
     print(json.dumps(report, indent=2))
 

@@ -9,12 +9,10 @@ ratio are printed as one JSON line.
 """
 
 import json
-import statistics
-import subprocess
-import sys
 import time
 
 import numpy as np
+import sides
 import tensorflow as tf
 from absl import app, flags
 
@@ -22,9 +20,7 @@ from kerasseg import models, training
 from kerasseg.training import optimizers
 from kerasseg.training.step import TrainingStep
 
-_PEER = flags.DEFINE_string("peer", None, "The peer's script.")
-_PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Runs the peer.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each side.")
+flags.adopt_module_key_flags(sides)
 _ONLY = flags.DEFINE_bool("only_ours", False, "One run of our side, in this process.")
 
 _SIZE, _BATCH, _STEPS = 321, 2, 5
@@ -50,27 +46,14 @@ def ours() -> dict:
     return {"train_s": (time.perf_counter() - start) / _STEPS / _BATCH}
 
 
-def run(command) -> dict:
-    """Runs one side and reads the JSON line that it prints last."""
-    output = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(output.stdout.strip().splitlines()[-1])
-
-
 def main(argv):
     """Runs both sides in turn."""
     del argv
     if _ONLY.value:
         print(json.dumps(ours()))
         return
-    sides = {"ours": [sys.executable, __file__, "--only_ours"]}
-    if _PEER.value:
-        sides["peer"] = [_PEER_PYTHON.value, _PEER.value, f"--size={_SIZE}"]
-    results = {side: [] for side in sides}
-    for _ in range(_ROUNDS.value):
-        for side, command in sides.items():
-            results[side].append(run(command)["train_s"])
-    report = {f"{side}_train_s": statistics.median(t) for side, t in results.items()}
-    if _PEER.value:
+    report = sides.measure(__file__, ["--only_ours"], [f"--size={_SIZE}"])
+    if "peer_train_s" in report:
         report["ratio_to_peer"] = report["ours_train_s"] / report["peer_train_s"]
     print(json.dumps(report))
 
