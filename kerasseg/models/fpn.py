@@ -1,0 +1,103 @@
+"""Semantic FPN (Kirillov et al., 2019): the stuff branch of Panoptic FPN, alone."""
+
+import keras
+from keras import initializers, layers
+
+from kerasseg import backbones, blocks, models
+
+_GROUP = 4  # Channels that are normalised together: 32 groups of 128 channels.
+
+
+@models.register(
+    paper="https://arxiv.org/abs/1901.02446",
+    params=28_478_933,
+    macs=44_527_103_808,
+    output_stride=32,
+    setting={"backbone": "resnet50"},
+    test_options={"backbone": "resnet18_quarter", "filters": 32},
+)
+def fpn(
+    num_classes,
+    image_size,
+    *,
+    backbone="resnet50",
+    backbone_weights=None,
+    filters=256,
+    smooth=True,
+):
+    """Builds a Semantic FPN ([Kirillov19] sections 3 and 4.1, figure 3).
+
+    The paper does not say how it resizes: as the authors' Detectron2, the pyramid takes
+    the nearest cell, the branches are bilinear with half-pixel centres.
+
+    Args:
+        num_classes: Channels of the logits.
+        image_size: Height and width; None where they vary.
+        backbone: Name of the encoder.
+        backbone_weights: See `backbones.build`.
+        filters: Channels of the pyramid, a multiple of 8; the branches have half.
+        smooth: Whether a 3x3 convolution follows each level of the pyramid, as in the
+            paper that it is from ([Lin17] section 3); some later codes leave it out.
+    """
+    if filters % (2 * _GROUP):
+        raise ValueError(
+            f"filters={filters} of 'fpn' must be a multiple of {2 * _GROUP}, so that "
+            f"groups of {_GROUP} channels can be normalised in the branches."
+        )
+    image, padded = blocks.picture(image_size, backbones.normalization(backbone))
+    c = backbones.build(backbone, padded, weights=backbone_weights)
+    p = pyramid(c, filters, smooth)
+    branches = [_branch(p, level, filters // 2) for level in (2, 3, 4, 5)]
+    x = layers.Add(name="sum")(branches)
+    x = layers.Conv2D(
+        num_classes,
+        1,
+        kernel_initializer=initializers.RandomNormal(stddev=0.01),
+        dtype="float32",
+        name="classify",
+    )(x)
+    logits = blocks.full_size_logits(x, padded, image)
+    return keras.Model(image, logits, name="fpn")
+
+
+def pyramid(c, filters, smooth):
+    """Brings what the deepest maps know up to the others ([Lin17] figure 3).
+
+    Returns:
+        Dict of the levels 2 to 5, each of the size of its "c<level>".
+    """
+    p = {}
+    for level in (5, 4, 3, 2):
+        x = layers.Conv2D(filters, 1, name=f"lateral{level}")(c[f"c{level}"])
+        if level < 5:
+            above = layers.UpSampling2D(2, name=f"above{level}_double")(p[level + 1])
+            above = blocks.CropLike(name=f"above{level}")([above, x])
+            x = layers.Add(name=f"merge{level}")([x, above])
+        p[level] = x
+    if smooth:
+        for level, x in p.items():
+            conv = layers.Conv2D(filters, 3, padding="same", name=f"smooth{level}")
+            p[level] = conv(x)
+    return p
+
+
+def _branch(p, level, filters):
+    """Brings one level to the size of level 2, one doubling at a time."""
+    x = p[level]
+    for step in range(max(level - 2, 1)):
+        name = f"branch{level}_{step + 1}"
+        x = layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer="he_normal",
+            name=f"{name}_conv",
+        )(x)
+        norm = layers.GroupNormalization(
+            filters // _GROUP, epsilon=1e-5, name=f"{name}_gn"
+        )
+        x = layers.ReLU(name=f"{name}_relu")(norm(x))
+        if level > 2:
+            x = blocks.ResizeLike(name=f"{name}_up")([x, p[level - 1 - step]])
+    return x
