@@ -1,0 +1,94 @@
+"""UPerNet: what its paper and its authors' code say of the pyramids."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasseg import models
+
+RNG = np.random.default_rng(0)
+
+
+def small(**options):
+    options = models.facts("upernet").test_options | options
+    return models.build_model("upernet", 3, **options)
+
+
+def count(model):
+    return sum(np.prod(v.shape) for v in model.trainable_variables)
+
+
+def taps(model, *names):
+    return keras.Model(model.input, [model.get_layer(name).output for name in names])
+
+
+def test_resnet101_version_has_the_parameters_of_the_authors():
+    model = models.build_model("upernet", 150, backbone="resnet101")
+    assert count(model) == 83_214_422
+    # 40,590,486 of them are the decoder's; each class more has 512 weights and a bias.
+    assert 83_214_422 - 42_623_936 == 40_590_486
+    classify = model.get_layer("classify")
+    assert sum(np.prod(v.shape) for v in classify.weights) == 150 * 513
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 97), (33, 40)])
+def test_all_levels_are_fused_at_a_quarter_of_the_picture(size):
+    model = small(image_size=size)
+    quarter = tuple(-(-side // 4) for side in size)
+    assert model.get_layer("fuse_concat").output.shape[1:] == (*quarter, 4 * 16)
+    # 2048 of the encoder and 4 x 512 of the means in the paper; 128 and 4 x 16 here.
+    assert model.get_layer("pool_concat").output.shape[-1] == 128 + 4 * 16
+
+
+def test_the_widest_window_of_the_pyramid_is_the_mean_of_all():
+    model = small()
+    image = RNG.uniform(0, 255, (2, 100, 70, 3)).astype("float32")
+    c5, mean = taps(model, "conv5_block2_out", "pool1_spread")(image)
+    expected = np.broadcast_to(np.mean(c5, axis=(1, 2), keepdims=True), c5.shape)
+    np.testing.assert_allclose(mean, expected, atol=1e-4)
+
+
+def test_a_map_without_contrast_keeps_none_in_the_pyramid():
+    model = small()
+    pool = keras.Model(
+        model.get_layer("pool1_mean").input,
+        [model.get_layer(f"pool{bins}_relu").output for bins in (1, 2, 3, 6)],
+    )
+    values = RNG.normal(size=(1, 1, 1, 128)).astype("float32")
+    for branch in pool(np.tile(values, (1, 5, 7, 1))):
+        np.testing.assert_allclose(branch, branch[:, :1, :1] + 0 * branch, atol=1e-5)
+
+
+def test_without_laterals_scores_depend_on_the_pyramid_of_the_deepest_map_alone():
+    model = small()
+    for level in (2, 3, 4):
+        norm = model.get_layer(f"lateral{level}_bn")
+        norm.gamma.assign(0 * norm.gamma)
+    laterals = [model.get_layer(f"lateral{level}_conv").kernel for level in (2, 3, 4)]
+    top = model.get_layer("pool_project_conv").kernel
+    image = RNG.uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(image) ** 2)
+    *cut, kept = tape.gradient(loss, [v.value for v in (*laterals, top)])
+    assert not any(np.any(gradient) for gradient in cut)
+    assert np.any(kept)
+
+
+def test_the_auxiliary_head_reads_stride_16_and_leaves_the_other_names():
+    with_aux, without = small(aux=True), small()
+    paths = {v.path for v in with_aux.weights}
+    assert {v.path for v in without.weights} < paths
+    assert all("aux_c4" in path for path in paths - {v.path for v in without.weights})
+    outputs = with_aux(np.zeros((2, 45, 33, 3)))
+    assert {key: x.shape for key, x in outputs.items()} == {
+        "logits": (2, 45, 33, 3),
+        "aux_c4": (2, 45, 33, 3),
+    }
+
+
+def test_encoders_without_a_choice_of_stems_need_to_be_told_none():
+    with pytest.raises(ValueError, match=r"has no choice of stems.*give stem=None"):
+        small(backbone="efficientnet_lite0")
+    model = small(backbone="efficientnet_lite0", stem=None)
+    assert model(np.zeros((1, 40, 50, 3))).shape == (1, 40, 50, 3)
