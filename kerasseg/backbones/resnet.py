@@ -83,7 +83,7 @@ def resnet(
                 stride=stride if unit == 0 else 1,
                 rates=(before if unit == 0 else rate * factor, rate * factor),
                 project=unit == 0
-                and (stage in (1, 2, 3) or variant.bottleneck)
+                and (stage in (1, 2, 3) or variant.bottleneck or stem == "deep")
                 and stage < 4,
                 name=f"conv{stage + 2}_block{unit + 1}",
             )
