@@ -147,7 +147,12 @@ def encoder_layers(name, **options) -> frozenset[str]:
     if backbone is None:
         return frozenset()
     image = keras.Input((None, None, 3))
-    endpoints = backbones.build(backbone, image)
+    own = {  # A stem, for example: another one has layers of other names.
+        key: options.get(key, parameters[key].default)
+        for key in backbones.list_options(backbone)
+        if key in parameters
+    }
+    endpoints = backbones.build(backbone, image, **own)
     encoder = keras.Model(image, list(endpoints.values()))
     return frozenset(layer.name for layer in encoder.layers if layer.weights)
 
