@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -23,6 +25,20 @@ def gradient(loss, labels, logits, **options):
         tape.watch(logits)
         total, _ = loss(labels, logits, **options)
     return tape.gradient(total, logits).numpy()
+
+
+# Every loss alone and with each of its options.
+OPTIONS = [(name, {}) for name in losses.LOSSES] + [
+    ("crossentropy", {"class_weights": [1, 2, 3]}),
+    ("crossentropy", {"label_smoothing": 0.1}),
+    ("focal", {"class_weights": [1, 2, 3]}),
+    ("focal", {"gamma": 0.5}),
+    ("hard_pixel_crossentropy", {"class_weights": [1, 2, 3]}),
+    ("hard_pixel_crossentropy", {"label_smoothing": 0.1}),
+    ("hard_pixel_crossentropy", {"keep": 0.1, "threshold": 0.7}),
+    ("tversky", {"exponent": 0.75}),
+    ("tversky", {"alpha": 0.9, "beta": 0.1}),
+]
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "xla"])
@@ -71,19 +87,20 @@ def test_smoothing_and_weights_work_together():
 def test_hard_pixels_are_those_with_the_greatest_loss():
     labels, logits = pixels([0, 1, 0, 1, 255], [QUARTER] * 4 + [[0.0, 90.0]])
     total, count = losses.hard_pixel_crossentropy(labels, logits, keep=0.5)
-    # Four are labelled, two are kept: both of class 0, 2 * 1.386294.
-    assert float(total) == pytest.approx(2 * 1.386294, abs=1e-5)
-    assert float(count) == 2
+    # Four are labelled, two are kept, both of class 0: their mean of 1.386294 for four.
+    assert float(total) == pytest.approx(4 * 1.386294, abs=1e-5)
+    assert float(count) == 4
 
 
 def test_equally_hard_pixels_share_what_is_left():
     labels, logits = pixels([0, 0, 0, 1], [QUARTER] * 4)
     total, count = losses.hard_pixel_crossentropy(labels, logits, keep=0.5)
-    assert float(total) == pytest.approx(2 * 1.386294, abs=1e-5)
-    assert float(count) == 2
-    # Each of the three gets 2/3 of softmax - target = [1/4 - 1, 3/4].
+    assert float(total) == pytest.approx(4 * 1.386294, abs=1e-5)
+    assert float(count) == 4
+    # Each of the three gets 2/3 of softmax - target = [1/4 - 1, 3/4]; the mean of two
+    # kept for four labelled doubles it.
     slope = gradient(losses.hard_pixel_crossentropy, labels, logits, keep=0.5)
-    np.testing.assert_allclose(slope[0, 0, :3], [[-0.5, 0.5]] * 3, atol=1e-6)
+    np.testing.assert_allclose(slope[0, 0, :3], [[-1.0, 1.0]] * 3, atol=1e-6)
     np.testing.assert_array_equal(slope[0, 0, 3], 0)
 
 
@@ -91,9 +108,64 @@ def test_hard_pixels_are_rounded_up_and_chosen_in_each_picture():
     labels = np.array([[[0, 255, 255]], [[1, 1, 0]], [[255, 255, 255]]])
     logits = np.broadcast_to(QUARTER, (3, 1, 3, 2))
     total, count = losses.hard_pixel_crossentropy(labels, logits, keep=0.25)
-    # ceil(0.25 * 1) + ceil(0.25 * 3) + 0 = 2 pixels, both of class 0.
+    # ceil(0.25 * 1), ceil(0.25 * 3) and 0 pixels, of class 0, for 1, 3 and 0 labelled.
+    assert float(count) == 4
+    assert float(total) == pytest.approx((1 + 3) * 1.386294, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "wanted"),
+    [
+        (0.7, 1.386294),  # Two have a chance of 1/4: both, and no more.
+        (0.2, 1.386294),  # None is below: the least share of 1/16, one pixel.
+        (0.8, 0.836988),  # All four: (1.386294 + 0.287682) / 2.
+    ],
+)
+def test_every_pixel_below_the_threshold_is_hard(threshold, wanted):
+    labels, logits = pixels([0, 1, 0, 1, 255], [QUARTER] * 4 + [[0.0, 90.0]])
+    total, count = losses.hard_pixel_crossentropy(
+        labels, logits, keep=1 / 16, threshold=threshold
+    )
+    assert float(count) == 4
+    assert float(losses.mean(total, count)) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_focal_loss_turns_from_what_is_almost_right():
+    labels, logits = pixels([0, 1, 255], [QUARTER] * 3)
+    total, count = losses.focal(labels, logits)
+    # (3/4)^2 * 1.386294 + (1/4)^2 * 0.287682 = 0.779790 + 0.017980
+    assert float(total) == pytest.approx(0.797771, abs=1e-5)
     assert float(count) == 2
-    assert float(total) == pytest.approx(2 * 1.386294, abs=1e-5)
+    weighted, _ = losses.focal(labels, logits, class_weights=[0.25, 0.75])
+    assert float(weighted) == pytest.approx(0.25 * 0.779790 + 0.75 * 0.017980, abs=1e-5)
+    plain = losses.crossentropy(labels, logits)[0]
+    assert float(losses.focal(labels, logits, gamma=0)[0]) == float(plain)
+
+
+def test_focal_loss_has_a_slope_where_a_pixel_is_right():
+    labels, logits = pixels([0], [[90.0, 0.0]])
+    for gamma in (0.5, 1.0, 2.0):
+        assert np.all(np.isfinite(gradient(losses.focal, labels, logits, gamma=gamma)))
+
+
+@pytest.mark.parametrize("loss", [losses.crossentropy, losses.focal])
+def test_pixel_weights_scale_the_loss_and_not_the_count(loss):
+    labels, logits = pixels([0, 1, 255], [QUARTER] * 3)
+    first, second = [float(loss(*pixels([label], [QUARTER]))[0]) for label in (0, 1)]
+    weights = np.array([[[3.0, 0.5, 7.0]]])
+    total, count = loss(labels, logits, pixel_weights=weights)
+    assert float(total) == pytest.approx(3 * first + 0.5 * second, abs=1e-5)
+    assert float(count) == 2
+
+
+def test_a_heavy_pixel_is_a_hard_one():
+    labels, logits = pixels([0, 1], [QUARTER] * 2)
+    total, count = losses.hard_pixel_crossentropy(
+        labels, logits, keep=0.5, pixel_weights=np.array([[[1.0, 10.0]]])
+    )
+    # 10 * 0.287682 is more than 1.386294, and stands for both.
+    assert float(total) == pytest.approx(2 * 2.87682, abs=1e-4)
+    assert float(count) == 2
 
 
 @settings(max_examples=30, deadline=None)
@@ -103,22 +175,20 @@ def test_hard_pixels_equal_a_sort_in_numpy(seed, keep):
     labels = random.choice([0, 1, 2, 255], (2, 3, 4))
     logits = np.round(random.normal(size=(2, 3, 4, 3)), 1).astype("float32")
     total, count = losses.hard_pixel_crossentropy(labels, logits, keep=keep)
-    wanted, kept = 0.0, 0
+    wanted, labelled = 0.0, 0
     for label, logit in zip(labels, logits, strict=True):
         chance = np.exp(logit) / np.exp(logit).sum(-1, keepdims=True)
         flat = zip(label.flat, chance.reshape(-1, 3), strict=True)
         each = [-np.log(share[number]) for number, share in flat if number != 255]
         num_kept = int(np.ceil(np.float32(keep) * np.float32(len(each))))
-        wanted += sum(sorted(each, reverse=True)[:num_kept])
-        kept += num_kept
-    assert float(count) == kept
+        hardest = sorted(each, reverse=True)[:num_kept]
+        wanted += sum(hardest) / max(num_kept, 1) * len(each)
+        labelled += len(each)
+    assert float(count) == labelled
     assert float(total) == pytest.approx(wanted, rel=1e-5, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", losses.LOSSES)
-@pytest.mark.parametrize(
-    "options", [{}, {"class_weights": [1, 2, 3]}, {"label_smoothing": 0.1}]
-)
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
 def test_ignored_pixels_have_exactly_no_gradient(name, options):
     random = np.random.default_rng(1)
     labels = random.choice([0, 1, 2, 255], (2, 5, 7))
@@ -138,20 +208,52 @@ def test_a_batch_without_labels_has_loss_0_and_gradient_0(name, compiled):
     np.testing.assert_array_equal(gradient(losses.get(name), labels, logits), 0)
 
 
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
+def test_a_label_that_is_no_class_gives_nan(name, options):
+    for bad in (3, -1, 254, 2**32, 2**32 + 1):
+        labels, logits = pixels([0, 1, bad], np.zeros((3, 3)))
+        total, count = losses.get(name)(labels, logits, **options)
+        assert np.isnan(losses.mean(total, count))
+        assert float(count) == 3
+
+
 @pytest.mark.parametrize("name", losses.LOSSES)
-@pytest.mark.parametrize(
-    "options", [{}, {"class_weights": [1, 2]}, {"ignore_label": 9}]
-)
-@pytest.mark.parametrize("bad", [2, -1, 254, 2**32, 2**32 + 1])
-def test_a_label_that_is_no_class_gives_nan(name, options, bad, compiled):
-    labels, logits = pixels([0, 1, bad], [QUARTER] * 3)
-    total, count = compiled(losses.get(name), **options)(labels, logits)
-    assert np.isnan(losses.mean(total, count))
+def test_a_label_that_is_no_class_gives_nan_compiled_too(name, compiled):
+    loss = compiled(losses.get(name))
+    for bad in (3, -1, 254, 2**32, 2**32 + 1):
+        total, count = loss(*pixels([0, 1, bad], np.zeros((3, 3))))
+        assert np.isnan(losses.mean(total, count))
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_a_picture_with_nothing_but_a_bad_label_gives_nan(name):
+    labels, logits = pixels([255, 7], [QUARTER] * 2)
+    assert np.isnan(losses.get(name)(labels, logits)[0])
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_another_ignore_label_makes_255_a_bad_one(name):
+    labels, logits = pixels([0, 9, 9], [QUARTER] * 3)
+    assert float(losses.get(name)(labels, logits, ignore_label=9)[1]) == 1
+    labels, logits = pixels([0, 9, 255], [QUARTER] * 3)
+    assert np.isnan(losses.get(name)(labels, logits, ignore_label=9)[0])
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_a_nan_among_the_logits_is_never_hidden(name):
-    labels, logits = pixels([0, 1, 255], [QUARTER, QUARTER, [np.nan, 0]])
+    for label in (0, 255):
+        labels, logits = pixels([0, 1, label], [QUARTER, QUARTER, [np.nan, 0]])
+        assert np.isnan(losses.get(name)(labels, logits)[0])
+    labels, logits = pixels([255], [[np.nan, 0]])
+    assert np.isnan(losses.get(name)(labels, logits)[0])
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_many_nans_are_sorted_by_no_one(name):
+    random = np.random.default_rng(6)
+    labels = random.choice([0, 1, 7, 255], (1, 60, 70)).astype("uint8")
+    logits = random.normal(size=(1, 60, 70, 2)).astype("float32")
+    logits[random.uniform(size=(1, 60, 70)) < 0.3] = np.nan
     assert np.isnan(losses.get(name)(labels, logits)[0])
 
 
@@ -160,10 +262,74 @@ def test_narrow_logits_are_summed_in_float32(name, compiled):
     labels = np.zeros((1, 300, 300), "uint8")
     logits = ops.cast(np.zeros((1, 300, 300, 2)), "float16")
     total, count = compiled(losses.get(name))(labels, logits)
-    # 90,000 or a quarter of them; float16 ends at 65,504.
+    # float16 ends at 65,504.
     assert total.dtype == count.dtype == tf.float32
-    assert float(count) == (90_000 if name == "crossentropy" else 22_500)
-    assert float(losses.mean(total, count)) == pytest.approx(np.log(2), rel=1e-5)
+    assert float(count) == 90_000
+    # p = 1/2 everywhere. Dice 1 - 2 * 45 / (45 + 90), Jaccard and Lovasz 1 - 45 / 90,
+    # Tversky 1 - 45 / (45 + 0.7 * 45), focal 1/4 * ln 2.
+    wanted = {
+        **{"dice": 1 / 3, "jaccard": 1 / 2, "lovasz_softmax": 1 / 2},
+        **{"tversky": 1 - 1 / 1.7, "focal": np.log(2) / 4},
+    }.get(name, np.log(2))
+    assert float(losses.mean(total, count)) == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_logits_and_labels_of_any_type_give_the_same(name):
+    random = np.random.default_rng(7)
+    labels = random.choice([0, 1, 2, 100], (2, 5, 7))
+    logits = random.normal(size=(2, 5, 7, 3)).astype("float16")
+    loss = losses.get(name)
+    total, count = loss(labels, logits.astype("float32"), ignore_label=100)
+    for kind in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64"):
+        found = loss(labels.astype(kind), logits, ignore_label=100)
+        np.testing.assert_allclose(found, (total, count), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
+def test_a_perfect_prediction_costs_nothing(name, options):
+    random = np.random.default_rng(8)
+    labels = random.choice([0, 1, 2, 255], (2, 5, 7))
+    logits = 40.0 * (labels[..., None] == np.arange(3))
+    total, count = losses.get(name)(labels, logits.astype("float32"), **options)
+    if "label_smoothing" not in options:
+        assert float(losses.mean(total, count)) == pytest.approx(0, abs=1e-5)
+    wrong, _ = losses.get(name)((labels != 255) * 1, -logits.astype("float32"))
+    assert float(wrong) > 10
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(OPTIONS))
+def test_the_order_of_pixels_does_not_matter(seed, case):
+    name, options = case
+    random = np.random.default_rng(seed)
+    labels = random.choice([0, 1, 2, 255], (2, 4, 6))
+    logits = random.normal(size=(2, 4, 6, 3)).astype("float32") * 3
+    total, count = losses.get(name)(labels, logits, **options)
+    order = random.permutation(24)
+    labels = labels.reshape(2, 24)[:, order].reshape(2, 8, 3)
+    logits = logits.reshape(2, 24, 3)[:, order].reshape(2, 8, 3, 3)
+    again = losses.get(name)(labels, logits, **options)
+    np.testing.assert_allclose(again, (total, count), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_compiled_values_and_gradients_are_those_of_each_operation(name):
+    random = np.random.default_rng(9)
+    labels = random.choice([0, 1, 2, 255], (2, 5, 7))
+    logits = random.normal(size=(2, 5, 7, 3)).astype("float32") * 3
+
+    def slope(labels, logits):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            total, count = losses.get(name)(labels, logits)
+        return total, count, tape.gradient(total, logits)
+
+    pair = tf.constant(labels), tf.constant(logits)
+    compiled = tf.function(slope, jit_compile=True, autograph=False)(*pair)
+    for one, other in zip(compiled, slope(*pair), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+        assert np.any(one)
 
 
 def test_huge_logits_stay_finite():
@@ -173,15 +339,63 @@ def test_huge_logits_stay_finite():
 
 def test_sums_of_parts_are_the_sum_of_the_whole():
     random = np.random.default_rng(3)
-    labels = random.choice([0, 1, 255], (4, 6, 6), p=[0.2, 0.2, 0.6])
-    logits = random.normal(size=(4, 6, 6, 2)).astype("float32")
-    for loss in losses.LOSSES.values():
+    labels = random.choice([0, 1, 2, 255], (4, 6, 6), p=[0.2, 0.1, 0.1, 0.6])
+    labels[3] = 255
+    logits = random.normal(size=(4, 6, 6, 3)).astype("float32")
+    for name, options in OPTIONS:
+        loss = functools.partial(losses.get(name), **options)
         whole = np.array([float(part) for part in loss(labels, logits)])
         parts = [loss(labels[i : i + 1], logits[i : i + 1]) for i in range(4)]
         np.testing.assert_allclose(np.array(parts, "float64").sum(0), whole, rtol=1e-5)
 
 
-def test_sizes_known_only_at_run_time_work():
+def test_a_weighted_sum_is_the_sum_of_its_losses():
+    random = np.random.default_rng(4)
+    labels = random.choice([0, 1, 255], (2, 6, 6))
+    logits = random.normal(size=(2, 6, 6, 2)).astype("float32")
+    both = losses.weighted_sum(
+        {"crossentropy": 1, "dice": 0.5, "focal": 2}, class_weights=[1, 3], gamma=1
+    )
+    total, count = both(labels, logits)
+    first = losses.crossentropy(labels, logits, class_weights=[1, 3])[0]
+    second = losses.dice(labels, logits)[0]
+    third = losses.focal(labels, logits, class_weights=[1, 3], gamma=1)[0]
+    assert float(total) == pytest.approx(float(first + second / 2 + 2 * third))
+    assert float(count) == np.sum(labels != 255)
+
+
+def test_a_weighted_sum_takes_pixel_weights_for_sums_over_pixels():
+    labels, logits = pixels([0, 1], [QUARTER] * 2)
+    weights = np.array([[[1.0, 0.0]]])
+    loss = losses.weighted_sum({"crossentropy": 1, "focal": 2})
+    total, _ = loss(labels, logits, pixel_weights=weights)
+    assert float(total) == pytest.approx(1.386294 + 2 * 0.779790, abs=1e-5)
+    loss = losses.weighted_sum({"crossentropy": 1, "dice": 2})
+    with pytest.raises(ValueError, match="dice is no sum over pixels and takes no"):
+        loss(labels, logits, pixel_weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "message"),
+    [
+        ({}, {}, "of one loss or more, got none"),
+        ({"dice": 0.0}, {}, "factor of dice is above 0 and finite, got 0.0; leave out"),
+        ({"dice": np.inf}, {}, "factor of dice is above 0 and finite, got inf"),
+        ({"dise": 1.0}, {}, "No loss is called 'dise'"),
+        (
+            {"dice": 1, "focal": 1},
+            {"keep": 0.5},
+            "No loss here has the option 'keep'. dice: ignore_label; focal: gamma, cla",
+        ),
+    ],
+)
+def test_wrong_sums_are_named(weights, options, message):
+    with pytest.raises(ValueError, match=message):
+        losses.weighted_sum(weights, **options)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_sizes_known_only_at_run_time_work(name):
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, None, None], tf.uint8),
@@ -189,12 +403,13 @@ def test_sizes_known_only_at_run_time_work():
         ]
     )
     def call(labels, logits):
-        return losses.hard_pixel_crossentropy(labels, logits, keep=0.5)
+        return losses.get(name)(labels, logits)
 
     labels, logits = pixels([0, 1, 0, 1], [QUARTER] * 4)
     total, count = call(labels.astype("uint8"), logits)
-    assert float(count) == 2
-    assert float(total) == pytest.approx(2 * 1.386294, abs=1e-5)
+    wanted = losses.get(name)(labels, logits)[0]
+    assert float(total) == pytest.approx(float(wanted), abs=1e-5)
+    assert float(count) == 4
 
 
 def test_a_model_trains_with_the_mean():
@@ -215,12 +430,21 @@ def test_a_model_trains_with_the_mean():
         ({"label_smoothing": 1.0}, r"label_smoothing is in \[0, 1\), got 1.0"),
         ({"keep": 0.0}, r"keep is a share in \(0, 1\], got 0.0"),
         ({"keep": float("nan")}, r"keep is a share in \(0, 1\], got nan"),
+        ({"threshold": 1.0}, r"threshold is a probability in \(0, 1\), got 1.0"),
+        ({"threshold": 0.0}, r"threshold is a probability in \(0, 1\), got 0.0"),
+        (
+            {"pixel_weights": np.ones((1, 2, 1))},
+            r"one number a pixel, as the labels do: \(1, 1, 1\), got \(1, 2, 1\)",
+        ),
+        ({"pixel_weights": np.ones(1)}, r"one number a pixel.*got \(1,\)"),
     ],
 )
 def test_wrong_options_are_named(options, message):
     labels, logits = pixels([0], [QUARTER])
     with pytest.raises(ValueError, match=message):
         losses.hard_pixel_crossentropy(labels, logits, **options)
+    with pytest.raises(ValueError, match=r"gamma is at least 0 and finite, got -1"):
+        losses.focal(labels, logits, gamma=-1)
 
 
 def test_wrong_shapes_and_types_are_named():
@@ -234,5 +458,5 @@ def test_wrong_shapes_and_types_are_named():
 
 
 def test_an_unknown_loss_lists_the_known():
-    with pytest.raises(ValueError, match=r"'dice'.*crossentropy, hard_pixel_cross"):
-        losses.get("dice")
+    with pytest.raises(ValueError, match=r"'dise'.*crossentropy, dice, focal, hard_p"):
+        losses.get("dise")
