@@ -28,11 +28,13 @@ ALLOWED = {
     "visualize": {"datasets"},
     "images": {"datasets"},
     "crf": set(),
+    "superpixels": set(),
     "distribution": set(),
     "workers": set(),
-    "inference_flags": {"common_flags", "crf", "workers"},
+    "inference_flags": {"common_flags", "crf", "superpixels", "workers"},
     "records": {"datasets", "durable"},
     "augment": {"datasets"},
+    "borders": set(),
     "statistics": {"datasets"},
     "pipeline": {"datasets", "records", "augment"},
     "backbones": {"blocks"},
@@ -42,7 +44,7 @@ ALLOWED = {
     "training": {
         *("augment", "backbones", "checkpoints", "datasets", "durable", "evaluation"),
         *("losses", "models", "pipeline", "progress", "records", "schedules"),
-        *("statistics", "visualize"),
+        *("blocks", "borders", "statistics", "visualize"),
     },
     "inference": {
         "checkpoints",
