@@ -1,0 +1,175 @@
+"""SegNet (Badrinarayanan et al., 2015): decoders that unpool by the encoder's indices.
+
+Two things differ from the authors' Caffe. Their batch norm keeps no moving statistics:
+a pass over the training set after training finds them. Here Keras keeps them; the rest
+is theirs (epsilon 1e-9, shift from 0.001). And pictures come to SegNet with the mean
+subtracted, as VGG16's weights want them; the first batch norm takes it out in any case.
+"""
+
+import keras
+from keras import initializers, layers, ops
+
+from kerasseg import blocks, models
+from kerasseg.backbones import vgg
+
+_PAPER = "https://arxiv.org/abs/1511.00561"
+_STAGES = {5: (8, 3), 4: (8, 3), 3: (4, 3), 2: (2, 2), 1: (1, 2)}  # As vgg's.
+
+
+@models.register(
+    paper=_PAPER,
+    params=29_449_355,
+    macs=165_075_156_864,
+    output_stride=32,
+    setting={"num_classes": 11},
+    encoder="vgg16",
+    test_options={"filters": 8},
+)
+def segnet(num_classes, image_size, *, backbone_weights=None, dropout=0.0, filters=64):
+    """Builds SegNet, on VGG16 without its fully connected layers.
+
+    The layers are those of the authors' segnet_train.prototxt: biases before every
+    batch norm, no batch norm and no ReLU after the last convolution
+    ([Badrinarayanan15] section 3 and figure 2).
+
+    Args:
+        num_classes: Channels of the logits.
+        image_size: Height and width; None where they vary.
+        backbone_weights: See `backbones.build`.
+        dropout: Share of the values dropped after each of the three deepest stages of
+            encoder and decoder; a half in the paper's benchmark (section 4) and in
+            Bayesian SegNet (https://arxiv.org/abs/1511.02680).
+        filters: Channels of the first stage; 64 in the paper.
+    """
+    image, padded = blocks.picture(image_size, "caffe")
+    pooled = {}
+
+    def pool(x, stage):
+        maxima, indices = blocks.MaxPoolWithIndices(name=f"pool{stage}")(x)
+        pooled[stage] = indices, x
+        return _drop(maxima, dropout, stage, name=f"pool{stage}_dropout")
+
+    maps = vgg.vgg16(padded, filters=filters, pool=pool, convolve=_conv_bn_relu)
+    x = maps["pool5"]
+    vgg.load_weights(keras.Model(image, x), backbone_weights)
+    for stage, (factor, units) in _STAGES.items():
+        x = blocks.Unpool(name=f"unpool{stage}")([x, *pooled[stage]])
+        for unit in range(units, 1, -1):
+            name = f"decoder{stage}_conv{unit}"
+            x = _conv_bn_relu(x, factor * filters, name=name)
+        if stage > 1:  # The last convolution of a stage narrows, that of 1 classifies.
+            narrow = _STAGES[stage - 1][0] * filters
+            x = _conv_bn_relu(x, narrow, name=f"decoder{stage}_conv1")
+            x = _drop(x, dropout, stage, name=f"decoder{stage}_dropout")
+    logits = _classify(x, num_classes, 3, image)
+    return keras.Model(image, logits, name="segnet")
+
+
+@models.register(
+    paper=_PAPER,
+    params=1_416_587,
+    macs=90_368_612_224,
+    output_stride=16,
+    setting={"num_classes": 11},
+    test_options={"filters": 8},
+)
+def segnet_basic(num_classes, image_size, *, dropout=0.0, filters=64):
+    """Builds SegNet-Basic: four stages of one 7x7 convolution, in both directions.
+
+    The layers are those of the authors' segnet_basic_train.prototxt: convolutions have
+    biases, which the paper denies ([Badrinarayanan15] section 3.1), and its "local
+    contrast normalization" (section 3.2) is one across channels.
+
+    Args:
+        num_classes: Channels of the logits.
+        image_size: Height and width; None where they vary.
+        dropout: Share of the values dropped after the two deepest stages of encoder
+            and decoder; a half in Bayesian SegNet-Basic.
+        filters: Channels of every stage; 64 in the paper.
+    """
+    image, padded = blocks.picture(image_size, "none")
+    x = LocalResponseNormalization(name="norm")(padded)
+    pooled = {}
+    for stage in range(1, 5):
+        x = _conv_bn(x, filters, 7, name=f"encoder{stage}")
+        x = layers.ReLU(name=f"encoder{stage}_relu")(x)
+        maxima, indices = blocks.MaxPoolWithIndices(name=f"pool{stage}")(x)
+        pooled[stage] = indices, x
+        x = _drop(maxima, dropout, stage, name=f"pool{stage}_dropout")
+    for stage in range(4, 0, -1):
+        x = blocks.Unpool(name=f"unpool{stage}")([x, *pooled[stage]])
+        x = _conv_bn(x, filters, 7, name=f"decoder{stage}")
+        x = _drop(x, dropout, stage, name=f"decoder{stage}_dropout")
+    logits = _classify(x, num_classes, 1, image)
+    return keras.Model(image, logits, name="segnet_basic")
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class LocalResponseNormalization(layers.Layer):
+    """Divides by `(1 + alpha / size * s) ** beta`, `s` the squares of near channels.
+
+    Args:
+        size: Channels that are summed, the middle one its own. Caffe divides `alpha`
+            by it, other frameworks do not.
+        alpha: Weight of the squares.
+        beta: Power.
+    """
+
+    def __init__(self, size=5, alpha=1e-4, beta=0.75, **options):
+        options.setdefault("dtype", "float32")  # 255 squared is nearly float16's end.
+        super().__init__(**options)
+        self.size, self.alpha, self.beta = size, alpha, beta
+
+    def call(self, x):
+        """Takes `[batch, height, width, channels]`."""
+        sides = [(self.size - 1) // 2, self.size // 2]
+        squares = ops.pad(x * x, [[0, 0], [0, 0], [0, 0], sides])
+        total = sum(squares[..., i : i + x.shape[-1]] for i in range(self.size))
+        return x / ops.power(1 + self.alpha / self.size * total, self.beta)
+
+    def compute_output_spec(self, x):
+        """Keeps the shape."""
+        return keras.KerasTensor(x.shape, self.compute_dtype)
+
+    def get_config(self):
+        """Adds size, alpha and beta."""
+        own = {"size": self.size, "alpha": self.alpha, "beta": self.beta}
+        return {**super().get_config(), **own}
+
+
+def _conv_bn(x, filters, kernel_size, *, rate=1, name):
+    x = blocks.Conv2D(
+        filters,
+        kernel_size,
+        dilation_rate=rate,
+        padding="same",
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+    return layers.BatchNormalization(
+        epsilon=1e-9,
+        beta_initializer=initializers.Constant(0.001),
+        name=f"{name}_bn",
+    )(x)
+
+
+def _conv_bn_relu(x, filters, *, rate=1, name):
+    x = _conv_bn(x, filters, 3, rate=rate, name=name)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _drop(x, share, stage, *, name):
+    """Drops at stage 3 and deeper."""
+    return layers.Dropout(share, name=name)(x) if stage >= 3 else x
+
+
+def _classify(x, num_classes, kernel_size, image):
+    x = layers.Conv2D(
+        num_classes,
+        kernel_size,
+        padding="same",
+        kernel_initializer="he_normal",
+        dtype="float32",
+        name="classify",
+    )(x)
+    return blocks.CropLike(dtype="float32", name="logits")([x, image])
