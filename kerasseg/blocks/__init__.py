@@ -12,11 +12,13 @@ from kerasseg.blocks.pictures import NORMALIZATIONS, SMALLEST_SIDE, Normalize, P
 from kerasseg.blocks.pooling import AdaptiveAveragePool
 from kerasseg.blocks.resizing import CropLike, ResizeLike
 from kerasseg.blocks.unpooling import MaxPoolWithIndices, Unpool
+from kerasseg.blocks.upsampling import Bilinear, upscore
 
 __all__ = [
     "NORMALIZATIONS",
     "SMALLEST_SIDE",
     "AdaptiveAveragePool",
+    "Bilinear",
     "Conv2D",
     "CropLike",
     "MaxPoolWithIndices",
@@ -28,6 +30,7 @@ __all__ = [
     "full_size_logits",
     "picture",
     "separable_conv_bn_relu",
+    "upscore",
 ]
 
 
