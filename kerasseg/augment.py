@@ -163,6 +163,15 @@ def warp(image, label, matrix, crop_size):
     return image, label
 
 
+def warp_instances(instances, matrix, crop_size):
+    """Cuts the crop out of uint16 instance numbers, as `warp` does of a label.
+
+    Outside of the source is no instance, 0.
+    """
+    flags = cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST
+    return cv2.warpAffine(instances, matrix, crop_size[::-1], flags=flags)
+
+
 def change_colors(image, augmentation: Augmentation, rng):
     """Changes brightness, contrast and saturation of a uint8 `[..., 3]` RGB image."""
     shift = 255 * augmentation.brightness * (2 * rng.random() - 1)
@@ -177,7 +186,7 @@ def change_colors(image, augmentation: Augmentation, rng):
     return image
 
 
-def augment(image, label, augmentation: Augmentation, rng):
+def augment(image, label, augmentation: Augmentation, rng, instances=None):
     """Draws and applies one augmentation.
 
     Args:
@@ -185,11 +194,16 @@ def augment(image, label, augmentation: Augmentation, rng):
         label: uint8 `[height, width]`, class numbers.
         augmentation: What may happen.
         rng: `numpy.random.Generator`.
+        instances: uint16 `[height, width]`, instance numbers, or None.
 
     Returns:
-        uint8 image and label at `augmentation.crop_size`.
+        uint8 image and label at `augmentation.crop_size`, and the instance numbers
+        where some were given.
     """
     height, width = label.shape
     matrix = sample_matrix(augmentation, height, width, rng)
     image, label = warp(image, label, matrix, augmentation.crop_size)
-    return change_colors(image, augmentation, rng), label
+    image = change_colors(image, augmentation, rng)
+    if instances is None:
+        return image, label
+    return image, label, warp_instances(instances, matrix, augmentation.crop_size)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 
@@ -175,3 +176,57 @@ def test_skipped_records_are_counted_and_give_ignored_pixels_only(tmp_path):
 def test_an_empty_split_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="'train' holds no record"):
         take(pipeline.PictureReader(write_one(tmp_path, [])), 1)
+
+
+def with_instances(number, instances):
+    image, label = tiny.picture(number)
+    data = None
+    if instances is not None:
+        data = cv2.imencode(".png", instances)[1].tobytes()
+    return tiny.example(image, label, f"{number}.png", instance=data)
+
+
+def test_weights_are_made_of_instances_that_went_through_the_same_warp(tmp_path):
+    # An instance to each class, in 16 bits; ignored pixels are of instance 900.
+    numbers = np.array([300, 301, 302] + [900] * 253, np.uint16)
+    serialized = [with_instances(i, numbers[tiny.picture(i)[1]]) for i in range(6)]
+    reader = pipeline.PictureReader(write_one(tmp_path, serialized))
+    turned = augment.Augmentation(crop_size=(33, 37), rotation=20.0)
+    settings = {"batch_size": 3, "seed": 1}
+    dataset = pipeline.training_dataset(
+        reader, turned, **settings, weigh=lambda numbers, label: numbers + label / 1000
+    )
+    plain = pipeline.training_dataset(reader, turned, **settings)
+    outside = 0
+    for batch, without in zip(dataset.take(4), plain.take(4), strict=True):
+        assert set(without) == {"image", "label", "name"}
+        np.testing.assert_array_equal(batch["image"], without["image"])
+        label, weight = batch["label"].numpy(), batch["weight"].numpy()
+        assert weight.dtype == np.float32 and weight.shape == (3, 33, 37)
+        for number in range(3):
+            np.testing.assert_allclose(weight[label == number], number * 1.001 + 300)
+        # Ignored in the picture, or outside of it, where there is no instance.
+        assert set(weight[label == 255].round(3)) <= {
+            np.float32(900.255),
+            np.float32(0.255),
+        }
+        outside += np.sum(weight < 1)
+    assert outside
+
+
+@pytest.mark.parametrize(
+    "instances, message",
+    [
+        (None, "record 0: it holds no instance numbers.*without --border_weights"),
+        (np.zeros((40, 40), np.uint16), "the instance map is 40x40, the picture 48x40"),
+        (np.zeros((40, 48, 3), np.uint8), "record 0: An instance map is uint8.*grey"),
+    ],
+)
+def test_records_without_fitting_instances_are_named(tmp_path, instances, message):
+    split = write_one(tmp_path, [with_instances(0, instances)])
+    reader = pipeline.PictureReader(split)
+    with pytest.raises(records.RecordError, match=message):
+        reader.read(0, instances=True)
+    assert len(reader.read(0)) == 3
+    reader = pipeline.PictureReader(split, skip_bad=1)
+    assert reader.read(0, instances=True)[3].tolist() == [[0]]

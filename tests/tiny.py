@@ -35,7 +35,7 @@ def png(image):
     return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
 
 
-def example(image, label, name):
+def example(image, label, name, **more):
     """Encodes one record."""
     return records.encode_example(
         image=png(image),
@@ -44,6 +44,7 @@ def example(image, label, name):
         image_format="png",
         height=image.shape[0],
         width=image.shape[1],
+        **more,
     )
 
 

@@ -46,6 +46,7 @@ def training_dataset(
     seed,
     start=0,
     order=None,
+    weigh=None,
 ) -> tf.data.Dataset:
     """Reads endlessly, in a new order each epoch.
 
@@ -56,10 +57,13 @@ def training_dataset(
         seed: Start of order and augmentation.
         start: Position of the first picture: how many were read before.
         order: Record numbers of one epoch; None for each record once.
+        weigh: Function of the instance numbers and the label of a crop, to float32
+            weights of its pixels; None for no weights, and no instances wanted.
 
     Returns:
         Dataset of dicts: "image" uint8 `[batch, height, width, 3]`, "label" uint8
-        `[batch, height, width]`, "name" string `[batch]`.
+        `[batch, height, width]`, "name" string `[batch]`, and with `weigh` "weight"
+        float32 `[batch, height, width]`.
     """
     numbers = np.arange(len(reader.split)) if order is None else np.asarray(order)
     count = len(numbers)
@@ -76,16 +80,21 @@ def training_dataset(
 
     def load_batch(first):
         positions = first + tf.range(batch_size, dtype=tf.int64)
-        image, label, name = tf.numpy_function(
-            lambda *args: _read_batch(reader, augmentation, seed, *args),
+        arrays = tf.numpy_function(
+            lambda *args: _read_batch(reader, augmentation, seed, weigh, *args),
             [positions, tf.map_fn(record_at, positions)],
-            [tf.uint8, tf.uint8, tf.string],
+            [tf.uint8, tf.uint8, tf.string, *[tf.float32] * (weigh is not None)],
             stateful=False,
         )
+        shapes = {
+            "image": [batch_size, height, width, 3],
+            "label": [batch_size, height, width],
+            "name": [batch_size],
+            "weight": [batch_size, height, width],
+        }
         return {
-            "image": tf.ensure_shape(image, [batch_size, height, width, 3]),
-            "label": tf.ensure_shape(label, [batch_size, height, width]),
-            "name": tf.ensure_shape(name, [batch_size]),
+            key: tf.ensure_shape(array, shapes[key])
+            for key, array in zip(shapes, arrays, strict=False)
         }
 
     dataset = tf.data.Dataset.range(start, np.iinfo(np.int64).max, batch_size)
@@ -93,17 +102,22 @@ def training_dataset(
     return dataset.prefetch(1)
 
 
-def _read_batch(reader, augmentation, seed, positions, indices):
+def _read_batch(reader, augmentation, seed, weigh, positions, indices):
     """Warps each picture straight into the batch: a copy each costs a third."""
     size = (len(positions), *augmentation.crop_size)
     images, labels = np.empty((*size, 3), np.uint8), np.empty(size, np.uint8)
+    weights = np.empty(size if weigh else 0, np.float32)
     names = []
     for i, (position, index) in enumerate(zip(positions, indices, strict=True)):
-        image, label, name = reader.read(index)
         rng = np.random.default_rng((seed, int(position)))
-        images[i], labels[i] = augment.augment(image, label, augmentation, rng)
+        image, label, name, *rest = reader.read(index, instances=weigh is not None)
+        crop = augment.augment(image, label, augmentation, rng, *rest)
+        images[i], labels[i] = crop[:2]
+        if weigh:
+            weights[i] = weigh(crop[2], crop[1])
         names.append(name.encode())
-    return images, labels, np.array(names)
+    batch = images, labels, np.array(names)
+    return (*batch, weights) if weigh else batch
 
 
 def evaluation_dataset(

@@ -32,8 +32,10 @@ class PictureReader:
         self._lock = threading.Lock()
         cv2.setNumThreads(0)  # One picture a thread: tf.data supplies the threads.
 
-    def read(self, index):
+    def read(self, index, *, instances=False):
         """Returns uint8 image `[height, width, 3]`, uint8 label, and the name.
+
+        With `instances=True` uint16 instance numbers come last.
 
         Raises:
             ValueError: The record is damaged, or a label is out of range. The message
@@ -41,16 +43,16 @@ class PictureReader:
         """
         index = int(index)
         try:
-            return self._read(index)
+            return self._read(index, instances)
         except (ValueError, OSError) as error:
             with self._lock:
                 self.bad[index] = str(error)
                 if len(self.bad) <= self.skip_bad:
-                    return _nothing()
+                    return _nothing(instances)
                 self.error = self.error or error
             raise
 
-    def _read(self, index):
+    def _read(self, index, instances):
         where = self.split.locate(index)
         serialized = self.split.read(index)
         try:
@@ -58,17 +60,21 @@ class PictureReader:
             image = records.decode_image(example["image"])
             if example["label"] is None:
                 raise ValueError("it holds no label")
-            label = records.decode_label(example["label"])
+            maps = {"label": records.decode_label(example["label"])}
+            if instances:
+                maps["instance map"] = _instances(example)
         except ValueError as error:
             raise records.RecordError(f"{where}: {error}") from error
         name = example["name"]
-        if label.shape != image.shape[:2]:
-            raise records.RecordError(
-                f"{where}, picture {name}: the label is {label.shape[1]}x"
-                f"{label.shape[0]}, the picture {image.shape[1]}x{image.shape[0]}."
-            )
+        for kind, pixels in maps.items():
+            if pixels.shape != image.shape[:2]:
+                raise records.RecordError(
+                    f"{where}, picture {name}: the {kind} is {pixels.shape[1]}x"
+                    f"{pixels.shape[0]}, the picture {image.shape[1]}x{image.shape[0]}."
+                )
+        label, *rest = maps.values()
         check_label(label, self.split.spec.num_classes, f"{where}, picture {name}")
-        return image, label, name
+        return image, label, name, *rest
 
     @contextlib.contextmanager
     def errors_named(self):
@@ -81,10 +87,20 @@ class PictureReader:
             raise
 
 
-def _nothing():
+def _instances(example):
+    if example["instance"] is None:
+        raise ValueError(
+            "it holds no instance numbers, which the weights of borders are made of; "
+            "train without --border_weights, or build records that hold them"
+        )
+    return records.decode_instances(example["instance"])
+
+
+def _nothing(instances):
     """A picture of which every pixel is ignored."""
     image = np.full((1, 1, 3), augment.PADDING_COLOR, np.uint8)
-    return image, np.full((1, 1), IGNORE_LABEL, np.uint8), ""
+    picture = image, np.full((1, 1), IGNORE_LABEL, np.uint8), ""
+    return (*picture, np.zeros((1, 1), np.uint16)) if instances else picture
 
 
 def check_label(label, num_classes, where) -> None:

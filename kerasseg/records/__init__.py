@@ -15,6 +15,7 @@ from kerasseg.records.manifest import (
 from kerasseg.records.reading import Split, find_faults, open_split
 from kerasseg.records.schema import (
     decode_image,
+    decode_instances,
     decode_label,
     encode_example,
     parse_example,
@@ -35,6 +36,7 @@ __all__ = [
     "Shard",
     "Split",
     "decode_image",
+    "decode_instances",
     "decode_label",
     "encode_example",
     "file_checksum",

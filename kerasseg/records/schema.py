@@ -138,6 +138,25 @@ def decode_label(data: bytes) -> np.ndarray:
     return label
 
 
+def decode_instances(data: bytes) -> np.ndarray:
+    """Decodes a grey PNG file of instance numbers, 8 or 16 bits deep.
+
+    Returns:
+        Instance numbers, uint16 `[height, width]`; 0 belongs to no instance.
+
+    Raises:
+        ValueError: OpenCV cannot read it, or it is not grey.
+    """
+    instances = _decode(data, cv2.IMREAD_UNCHANGED)
+    if instances.ndim != 2 or instances.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"An instance map is {instances.dtype} {list(instances.shape)}, wanted is "
+            "a grey PNG of instance numbers, 16 bits deep; build the records again "
+            "with python -m tfrecords_tools.build"
+        )
+    return instances.astype(np.uint16)
+
+
 def _decode(data, flags):
     buffer = np.frombuffer(data, np.uint8)
     pixels = cv2.imdecode(buffer, flags) if len(buffer) else None
