@@ -1,0 +1,158 @@
+"""DeepLab v1 (Chen et al., 2014): VGG16 with holes, its classifier made small."""
+
+import keras
+from keras import initializers, layers
+
+from kerasseg import blocks, models
+from kerasseg.backbones import vgg
+
+# Of fc6: rows and columns, rate; channels of fc6 and fc7 for one of `filters`.
+_HEADS = {
+    "large_fov": (3, 12, 16),
+    "4x4": (4, 4, 64),
+    "4x4_rate8": (4, 8, 64),
+    "7x7": (7, 4, 64),
+}
+
+
+@models.register(
+    paper="https://arxiv.org/abs/1412.7062",
+    params=20_505_429,
+    macs=128_584_633_024,
+    output_stride=8,
+    encoder="vgg16",
+    test_options={"filters": 8, "multi_scale": True},
+)
+def deeplab_v1(
+    num_classes,
+    image_size,
+    *,
+    backbone_weights=None,
+    head="large_fov",
+    multi_scale=False,
+    aux=False,
+    filters=64,
+):
+    """Builds DeepLab v1 ([Chen14] section 3 and table 1), as the released nets do it.
+
+    Where the paper is silent or says otherwise, the released prototxts are followed:
+    pools of 3x3, a mean pool before fc6 of LargeFOV, and scores that are added up where
+    section 4.3 of the paper joins the features of several scales. Pools of 2x2 stand
+    where the released 4x4 net has them; its cells lie half a pixel below and to the
+    right of where they are put, half a pixel above and to the left of where the
+    release puts them.
+
+    Args:
+        num_classes: Channels of the logits.
+        image_size: Height and width; None where they vary.
+        backbone_weights: Of VGG16, fc6 and fc7 included, of which a small head takes
+            some cells and filters; see `backbones.build`.
+        head: Row of table 1: "large_fov" (fc6 of 3x3 at rate 12), "4x4" (rate 4),
+            "4x4_rate8" or "7x7" (rate 4).
+        multi_scale: Adds the scores of small networks on the picture and on the first
+            four pools ("MSc"). They work on every cell there, as the release does when
+            it tests; each 8 pixels' score is what it trains.
+        aux: Gives "aux_scores" too, one cell to 8 pixels: what the paper trains.
+        filters: Channels of the first convolutions; the paper has 64.
+    """
+    if head not in _HEADS:
+        raise ValueError(
+            f"head='{head}' of 'deeplab_v1' is not known; choose one of {[*_HEADS]}."
+        )
+    image, padded = blocks.picture(image_size, "caffe")
+    small_pools = head != "large_fov" and not multi_scale
+    pool = _pool_2x2 if small_pools else _pool_3x3
+    maps = vgg.vgg16(padded, filters=filters, pool=pool, rates=(1, 1, 1, 1, 2))
+    x = _mean_pool(maps["pool5"]) if head == "large_fov" else maps["pool5"]
+    side, rate, factor = _HEADS[head]
+    x = vgg.fully_connected(x, factor * filters, side, rate=rate, name="fc6")
+    x = vgg.fully_connected(x, factor * filters, 1, name="fc7")
+    vgg.load_weights(keras.Model(padded, x), backbone_weights)
+    scores = {"fc8": (_score(x, num_classes, "fc8"), 8)}
+    if multi_scale:
+        levels = {"picture": (padded, 1), "pool1": (maps["pool1"], 2)}
+        levels |= {"pool2": (maps["pool2"], 4), "pool3": (maps["pool3"], 8)}
+        levels |= {"pool4": (maps["pool4"], 8)}
+        for level, (x, stride) in levels.items():
+            x = _direct_path(x, 2 * filters, num_classes, name=f"{level}_direct")
+            scores[level] = (x, stride)
+    logits = blocks.CropLike(dtype="float32", name="logits")(
+        [_add(_full_size(scores, padded), "fusion"), image]
+    )
+    outputs = logits
+    if aux:
+        outputs = {"logits": logits, "aux_scores": _add(_every_8(scores), "scores")}
+    return keras.Model(image, outputs, name="deeplab_v1")
+
+
+def _pool_3x3(x, stage):
+    """Takes maxima around every second cell, every cell from stage 4 on.
+
+    Padding by zeros is what Caffe does: nothing after a ReLU is smaller.
+    """
+    x = layers.ZeroPadding2D(1, name=f"pool{stage}_pad")(x)
+    strides = 2 if stage < 4 else 1
+    return layers.MaxPooling2D(3, strides=strides, name=f"pool{stage}")(x)
+
+
+def _pool_2x2(x, stage):
+    """Pools as the released 4x4 net: stage 4 takes off what the padding added."""
+    if stage == 5:
+        return _pool_3x3(x, stage)
+    if stage == 4:
+        return layers.MaxPooling2D(2, strides=1, name=f"pool{stage}")(x)
+    x = layers.ZeroPadding2D(1, name=f"pool{stage}_pad")(x)
+    return layers.MaxPooling2D(2, name=f"pool{stage}")(x)
+
+
+def _mean_pool(x):
+    """Takes the mean of 3x3 cells, those of the padding counted, as Caffe does."""
+    x = layers.ZeroPadding2D(1, name="pool5a_pad")(x)
+    return layers.AveragePooling2D(3, strides=1, name="pool5a")(x)
+
+
+def _direct_path(x, filters, num_classes, *, name):
+    """Scores a map by a network of its own ([Chen14] section 4.3)."""
+    for i, kernel_size in enumerate((3, 1), start=1):
+        x = layers.Conv2D(
+            filters,
+            kernel_size,
+            padding="same",
+            activation="relu",
+            kernel_initializer=initializers.RandomNormal(stddev=0.001),
+            name=f"{name}_conv{i}",
+        )(x)
+        x = layers.Dropout(0.5, name=f"{name}_dropout{i}")(x)
+    return _score(x, num_classes, f"{name}_score")
+
+
+def _score(x, num_classes, name):
+    return layers.Conv2D(
+        num_classes,
+        1,
+        kernel_initializer=initializers.RandomNormal(stddev=0.01),
+        dtype="float32",
+        name=name,
+    )(x)
+
+
+def _full_size(scores, padded):
+    """Brings all scores to the size of the picture."""
+    return [
+        blocks.ResizeLike(stride, dtype="float32", name=f"{level}_resize")([x, padded])
+        for level, (x, stride) in scores.items()
+    ]
+
+
+def _every_8(scores):
+    """Keeps the cells at every 8th pixel: what a convolution of larger stride gives."""
+    return [
+        layers.MaxPooling2D(
+            1, strides=8 // stride, dtype="float32", name=f"{level}_every_8"
+        )(x)
+        for level, (x, stride) in scores.items()
+    ]
+
+
+def _add(maps, name):
+    return layers.Add(dtype="float32", name=name)(maps) if len(maps) > 1 else maps[0]
