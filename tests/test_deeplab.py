@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kerasseg import backbones, blocks, models
+from tests import reference
 
 RNG = np.random.default_rng(0)
 NAMES = ["deeplab_v3", "deeplab_v3_cascade", "deeplab_v3_plus"]
@@ -94,6 +95,32 @@ def test_scores_at_output_stride_8_lie_where_they_lay_at_16(backbone):
         maps[stride] = np.asarray(model(image))[0]
     # Pixels at multiples of 16 hold the same cell in both.
     np.testing.assert_allclose(maps[8][::16, ::16], maps[16][::16, ::16], atol=1e-4)
+
+
+def conv_bn_relu(x, model, name, **options):
+    """Does in NumPy what the layers of that name do."""
+    kernel = np.asarray(model.get_layer(f"{name}_conv").kernel)
+    x = reference.conv(x, kernel, **options)
+    return reference.relu(reference.batch_norm(x, model.get_layer(f"{name}_bn")))
+
+
+def test_the_pyramid_of_v3_is_that_of_the_layer_table():
+    # Image pooling, 1x1, rates 6, 12 and 18, in this order; then 1x1.
+    model = small("deeplab_v3")
+    reference.shake(model)
+    names = ["conv5_block2_out", "aspp_project_relu"]
+    maps = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    c5, result = maps(RNG.uniform(0, 255, (1, 225, 161, 3)).astype("float32"))
+    c5 = np.asarray(c5)
+    assert c5.shape == (1, 15, 11, 128)
+    mean = conv_bn_relu(c5.mean((1, 2), keepdims=True), model, "aspp_image")
+    branches = [np.broadcast_to(mean, (1, 15, 11, 8))]
+    branches.append(conv_bn_relu(c5, model, "aspp_point"))
+    for i, rate in enumerate((6, 12, 18), start=1):
+        branches.append(conv_bn_relu(c5, model, f"aspp_atrous{i}", rate=rate))
+    expected = conv_bn_relu(np.concatenate(branches, -1), model, "aspp_project")
+    assert expected.std() > 1e-2
+    np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
 def test_deeplab_v3_takes_encoders_without_multi_grid_when_told_to():
