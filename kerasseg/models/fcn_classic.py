@@ -1,0 +1,214 @@
+"""FCN-32s on the two other classifiers of its paper: AlexNet and GoogLeNet.
+
+[Long15] is https://arxiv.org/abs/1411.4038, section 4.1 and table 1. Keras has ImageNet
+weights of neither. FCN-AlexNet follows the released net (CaffeNet: pooled before it is
+normalised), GoogLeNet, which was not released, BVLC's replication of
+https://arxiv.org/abs/1409.4842 without its auxiliary heads and its last average pool,
+as the paper says.
+
+The released net pads the picture by 100 pixels and crops the scores. Here every layer
+pads its own map, the picture so far that cell `i` of stride 32 has its middle on pixel
+32 i + 16, where `blocks.upscore` puts it. Both compute the same where no padding comes
+into the field of view.
+"""
+
+import keras
+from keras import layers, ops
+
+from kerasseg import backbones, blocks, models
+
+_PAPER = "https://arxiv.org/abs/1411.4038"
+_INCEPTIONS = {  # By stage: 1x1; before 3x3, 3x3; before 5x5, 5x5; after the pool.
+    3: ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
+    4: (
+        (192, 96, 208, 16, 48, 64),
+        (160, 112, 224, 24, 64, 64),
+        (128, 128, 256, 24, 64, 64),
+        (112, 144, 288, 32, 64, 64),
+        (256, 160, 320, 32, 128, 128),
+    ),
+    5: ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
+}
+
+
+@models.register(
+    paper=_PAPER,
+    params=56_954_261,
+    macs=20_334_353_785,
+    output_stride=32,
+    test_options={
+        "filters": (16, 32, 32, 32, 32),
+        "hidden_units": 32,
+        "score_initializer": "glorot_uniform",
+    },
+)
+def fcn_32s_alexnet(
+    num_classes,
+    image_size,
+    *,
+    backbone_weights=None,
+    score_initializer="zeros",
+    filters=(96, 256, 384, 384, 256),
+    hidden_units=4096,
+):
+    """Builds FCN-AlexNet.
+
+    Args:
+        num_classes: Channels of the logits.
+        image_size: Height and width; None where they vary.
+        backbone_weights: None, or a `.keras` file of a model with the same layers.
+        score_initializer: Of the score layer's kernel; the paper's is zeros.
+        filters: Channels of conv1 to conv5, even.
+        hidden_units: Filters of fc6 and fc7; AlexNet has 4096.
+    """
+    _check_weights(backbone_weights, "AlexNet")
+    image, x = blocks.picture(image_size, "caffe")
+    x = _pad(x, 1, 9, name="conv1_pad")
+    x = _conv_relu(x, filters[0], 11, strides=4, padding="valid", name="conv1")
+    x = LocalResponseNorm(name="norm1")(_pool(x, name="pool1"))
+    x = _conv_relu(x, filters[1], 5, groups=2, name="conv2")
+    x = LocalResponseNorm(name="norm2")(_pool(x, name="pool2"))
+    x = _conv_relu(x, filters[2], 3, name="conv3")
+    x = _conv_relu(x, filters[3], 3, groups=2, name="conv4")
+    x = _conv_relu(x, filters[4], 3, groups=2, name="conv5")
+    x = _pad(_pool(x, name="pool5"), 3, 2, name="fc6_pad")
+    x = _conv_relu(x, hidden_units, 6, padding="valid", name="fc6")
+    x = layers.Dropout(0.5, name="fc6_dropout")(x)
+    x = _conv_relu(x, hidden_units, 1, name="fc7")
+    x = layers.Dropout(0.5, name="fc7_dropout")(x)
+    if backbone_weights is not None:
+        backbones.load_weights(backbone_weights, keras.Model(image, x), "AlexNet")
+    return _finish(image, x, num_classes, score_initializer, "fcn_32s_alexnet")
+
+
+@models.register(
+    paper=_PAPER,
+    params=5_995_077,
+    macs=9_341_516_889,
+    output_stride=32,
+    test_options={"divisor": 4, "score_initializer": "glorot_uniform"},
+)
+def fcn_32s_googlenet(
+    num_classes,
+    image_size,
+    *,
+    backbone_weights=None,
+    score_initializer="zeros",
+    divisor=1,
+):
+    """Builds FCN-GoogLeNet.
+
+    Args:
+        num_classes: Channels of the logits.
+        image_size: Height and width; None where they vary.
+        backbone_weights: None, or a `.keras` file of a model with the same layers.
+        score_initializer: Of the score layer's kernel; the paper's is zeros.
+        divisor: Of all numbers of channels; 1 in the paper.
+    """
+    _check_weights(backbone_weights, "GoogLeNet")
+    image, x = blocks.picture(image_size, "caffe")
+    x = _pad(x, 17, 3, name="conv1_pad")
+    x = _conv_relu(x, 64 // divisor, 7, strides=2, padding="valid", name="conv1")
+    x = LocalResponseNorm(name="norm1")(_pool(x, name="pool1"))
+    x = _conv_relu(x, 64 // divisor, 1, name="conv2_reduce")
+    x = _conv_relu(x, 192 // divisor, 3, name="conv2")
+    x = _pool(LocalResponseNorm(name="norm2")(x), name="pool2")
+    for stage, units in _INCEPTIONS.items():
+        for letter, sizes in zip("abcde", units, strict=False):
+            sizes = [size // divisor for size in sizes]
+            x = _inception(x, sizes, name=f"inception_{stage}{letter}")
+        if stage < 5:
+            x = _pool(x, name=f"pool{stage}")
+    x = layers.Dropout(0.4, name="dropout")(x)
+    if backbone_weights is not None:
+        backbones.load_weights(backbone_weights, keras.Model(image, x), "GoogLeNet")
+    return _finish(image, x, num_classes, score_initializer, "fcn_32s_googlenet")
+
+
+def _conv_relu(x, filters, kernel_size, *, name, **options):
+    layer = GroupedConv2D if "groups" in options else blocks.Conv2D
+    options = {"padding": "same", **options}
+    x = layer(filters, kernel_size, name=name, **options)(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _pad(x, before, after, *, name):
+    return layers.ZeroPadding2D(((before, after), (before, after)), name=name)(x)
+
+
+def _pool(x, *, name):
+    """Halves a map of nothing negative: maxima of 3x3, cell `i` on cell 2 i + 1."""
+    x = _pad(x, 0, 2, name=f"{name}_pad")
+    return layers.MaxPooling2D(3, strides=2, name=name)(x)
+
+
+def _inception(x, sizes, *, name):
+    """Convolves 1x1, 3x3, 5x5 and after a pool, side by side; see `_INCEPTIONS`."""
+    pooled = layers.MaxPooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x)
+    middle = _conv_relu(x, sizes[1], 1, name=f"{name}_3x3_reduce")
+    large = _conv_relu(x, sizes[3], 1, name=f"{name}_5x5_reduce")
+    branches = [
+        _conv_relu(x, sizes[0], 1, name=f"{name}_1x1"),
+        _conv_relu(middle, sizes[2], 3, name=f"{name}_3x3"),
+        _conv_relu(large, sizes[4], 5, name=f"{name}_5x5"),
+        _conv_relu(pooled, sizes[5], 1, name=f"{name}_pool_project"),
+    ]
+    return layers.Concatenate(name=f"{name}_concat")(branches)
+
+
+def _check_weights(weights, title):
+    if weights == "imagenet":
+        raise ValueError(
+            f"Keras has no ImageNet weights of {title}: give backbone_weights None or "
+            "a .keras file of a model with the same layers."
+        )
+
+
+def _finish(image, x, num_classes, initializer, name):
+    """Ends a model: scores, and their enlargement by fixed weights."""
+    x = layers.Conv2D(
+        num_classes,
+        1,
+        kernel_initializer=initializer,
+        dtype="float32",
+        name="score_fr",
+    )(x)
+    x = blocks.upscore(x, 32, kernel_size=63, name="upscore32")
+    logits = blocks.CropLike(dtype="float32", name="logits")([x, image])
+    return keras.Model(image, logits, name=name)
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class GroupedConv2D(layers.Conv2D):
+    """Convolves each group of channels on its own; Keras has XLA compile that."""
+
+    def convolution_op(self, inputs, kernel):
+        """Convolves the groups one after the other."""
+        parts = zip(
+            ops.split(inputs, self.groups, axis=-1),
+            ops.split(kernel, self.groups, axis=-1),
+            strict=True,
+        )
+        convolve = super().convolution_op
+        return ops.concatenate([convolve(x, part) for x, part in parts], axis=-1)
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class LocalResponseNorm(layers.Layer):
+    """Divides each cell by a power of the mean square of five channels around it.
+
+    Constants of https://papers.nips.cc/paper/4824, section 3.3, as in CaffeNet and
+    BVLC's GoogLeNet: alpha 1e-4 over all five, beta 0.75.
+    """
+
+    def call(self, x):
+        """Divides in the dtype of `x`."""
+        squares = ops.square(ops.cast(x, "float32"))  # Too large for float16.
+        squares = ops.pad(squares, [[0, 0], [0, 0], [0, 0], [2, 2]])
+        near = [squares[..., i : i + x.shape[-1]] for i in range(5)]
+        total = near[0] + near[1] + near[2] + near[3] + near[4]
+        return x * ops.cast(ops.power(1 + 1e-4 / 5 * total, -0.75), x.dtype)
+
+    def compute_output_spec(self, x):
+        """Changes no shape."""
+        return keras.KerasTensor(x.shape, x.dtype)
