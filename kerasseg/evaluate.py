@@ -56,6 +56,7 @@ def main(argv):
         "step": facts["step"],
         "output_stride": options.output_stride or facts["options"].get("output_stride"),
         "crf": options.crf_settings(),
+        "superpixels": options.superpixels or None,
     }
     write_metrics(workdir, {**scores, **setting})
 

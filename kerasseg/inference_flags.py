@@ -1,4 +1,4 @@
-"""Flags that predict and evaluate share: the output stride and the dense CRF."""
+"""Flags that predict and evaluate share: output stride, dense CRF, superpixels."""
 
 import contextlib
 import dataclasses
@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from kerasseg import common_flags, crf, workers
+from kerasseg import common_flags, crf, superpixels, workers
 
 _DEFAULTS: dict = crf.dense_crf.__kwdefaults__ or {}
 
@@ -21,10 +21,13 @@ def _crf_flag(name, text):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InferenceFlags:
-    """How a trained network is run; see `crf.dense_crf`."""
+    """How a trained network is run; see `crf.dense_crf` and `superpixels.segment`."""
 
     output_stride: int | None = _flag(
         None, "Pixels to one of the encoder's last features; none: as it was trained."
+    )
+    superpixels: int = _flag(
+        0, "Average what the network says over about so many SLIC superpixels; 0: none."
     )
     crf: bool = _flag(False, "Refine what the network says by a dense CRF.")
     iterations: int = _crf_flag("iterations", "Mean-field iterations of the CRF.")
@@ -55,19 +58,28 @@ class InferenceFlags:
 
         Returns:
             Context manager of a function that may be called from several threads: each
-            picture has a processor core to itself. Of None where the CRF is off.
+            picture has a processor core to itself. Of None where neither the CRF nor
+            superpixels are on.
 
         Raises:
-            ImportError: pydensecrf is not installed.
-            ValueError: A setting is out of range.
+            ImportError: pydensecrf or scikit-image is not installed.
+            ValueError: A setting is out of range, or both are on.
         """
         settings = self.crf_settings()
-        if settings is None:
+        if settings is not None and self.superpixels:
+            raise ValueError(
+                f"--superpixels={self.superpixels} and --crf both let pixels decide "
+                "together: give one of them."
+            )
+        if self.superpixels:
+            function = functools.partial(averaged, count=self.superpixels)
+        elif settings is not None:
+            function = functools.partial(refined, **settings)
+        else:
             return contextlib.nullcontext()
         # One pixel of one class: what is wrong shows before a network is loaded.
-        refined(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1, 1)), **settings)
+        function(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1, 1)))
         # In processes, as pydensecrf holds Python's lock while it works.
-        function = functools.partial(refined, **settings)
         return workers.Processes(function, workers.num_cores())
 
 
@@ -84,6 +96,13 @@ def refined(image, probabilities, **settings) -> np.ndarray:
     """
     probabilities = crf.dense_crf(image, probabilities, **settings)
     return np.argmax(probabilities, axis=-1).astype(np.uint8)
+
+
+def averaged(image, probabilities, *, count) -> np.ndarray:
+    """Finds the classes that superpixels have on average; see `refined`."""
+    segments = superpixels.segment(image, count=count)
+    means = superpixels.pool(probabilities, segments)
+    return np.argmax(means, axis=-1).astype(np.uint8)[segments]
 
 
 common_flags.define_fields(InferenceFlags)

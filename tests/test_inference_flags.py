@@ -60,3 +60,31 @@ def test_processes_refine_as_the_function_does_and_in_order():
         )
     np.testing.assert_array_equal(found, expected)
     assert found[0].dtype == np.uint8
+
+
+def test_superpixels_average_what_the_network_says():
+    pytest.importorskip("skimage")
+    # Two halves of one colour each, two superpixels each: 0.9 in 6 of a half's 8
+    # columns, 0.1 in the others, is 0.7 on average.
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[:, 8:] = 255
+    chance = np.full((16, 16), 0.1, np.float32)
+    chance[:, 2:8] = 0.9
+    probabilities = np.stack([1 - chance, chance], axis=-1)
+    expected = np.zeros((16, 16), np.uint8)
+    expected[:, :8] = 1
+    with InferenceFlags(superpixels=4).refiner() as refine:
+        found = refine(image, probabilities)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.uint8
+
+
+def test_superpixels_and_the_crf_exclude_each_other():
+    with pytest.raises(ValueError, match="--superpixels=9 and --crf .* one of them"):
+        InferenceFlags(superpixels=9, crf=True).refiner()
+
+
+def test_a_wrong_number_of_superpixels_is_an_error_before_a_picture_is_averaged():
+    pytest.importorskip("skimage")
+    with pytest.raises(ValueError, match="count=-1"):
+        InferenceFlags(superpixels=-1).refiner()
