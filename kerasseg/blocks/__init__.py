@@ -11,6 +11,7 @@ from kerasseg.blocks.convolution import Conv2D
 from kerasseg.blocks.pictures import NORMALIZATIONS, SMALLEST_SIDE, Normalize, PadSmall
 from kerasseg.blocks.pooling import AdaptiveAveragePool
 from kerasseg.blocks.resizing import CropLike, ResizeLike
+from kerasseg.blocks.statistics import NormalizeFeatures
 from kerasseg.blocks.unpooling import MaxPoolWithIndices, Unpool
 from kerasseg.blocks.upsampling import Bilinear, upscore
 
@@ -23,6 +24,7 @@ __all__ = [
     "CropLike",
     "MaxPoolWithIndices",
     "Normalize",
+    "NormalizeFeatures",
     "PadSmall",
     "ResizeLike",
     "Unpool",
