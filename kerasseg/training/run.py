@@ -18,7 +18,7 @@ from kerasseg import (
     progress,
     statistics,
 )
-from kerasseg.training import logs, optimizers, validation
+from kerasseg.training import feature_statistics, logs, optimizers, validation
 from kerasseg.training.step import TrainingStep, prepare_batch_norm
 
 _SCALARS_INTERVAL = 10  # Steps between the points of TensorBoard's training curves.
@@ -83,6 +83,7 @@ class Run:
             os.path.join(self.workdir, "checkpoints"), self._variables()
         )
         self.step = self.checkpoints.restore() or 0
+        feature_statistics.fill(self.reader, self.model, self.scored)
         self.log = logs.RunLog(self.workdir, self.spec, self.step)
         self.validation = validation.Validation(
             self.data.reader(self.data.eval_split),
