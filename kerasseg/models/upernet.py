@@ -36,17 +36,16 @@ def upernet(
         image_size: Height and width; None where they vary.
         backbone: Name of the encoder.
         backbone_weights: See `backbones.build`.
-        stem: Of the encoder: "deep" as in the authors' ResNets, or "standard", which
-            ImageNet weights exist for; None for encoders that have but one.
+        stem: Of a ResNet: "deep" as in the authors' networks, "standard" for ImageNet
+            weights of Keras. Other encoders have their own.
         filters: Channels of the decoder; the authors have 512.
         aux: Whether to return "aux_c4" too, scores from the encoder's stage of stride
             16, full size. The authors have none; OpenMMLab trains it at a weight of
             0.4.
     """
     image, padded = blocks.picture(image_size, backbones.normalization(backbone))
-    c = backbones.build(
-        backbone, padded, weights=backbone_weights, **_stem_options(backbone, stem)
-    )
+    options = {"stem": stem} if "stem" in backbones.list_options(backbone) else {}
+    c = backbones.build(backbone, padded, weights=backbone_weights, **options)
     p = {5: pyramid_pooling(c["c5"], filters)}
     for level in (4, 3, 2):
         x = blocks.conv_bn_relu(c[f"c{level}"], filters, 1, name=f"lateral{level}")
@@ -86,17 +85,6 @@ def pyramid_pooling(x, filters):
         maps.append(blocks.conv_bn_relu(mean, filters, 1, name=name))
     x = layers.Concatenate(name="pool_concat")(maps)
     return blocks.conv_bn_relu(x, filters, name="pool_project")
-
-
-def _stem_options(backbone, stem):
-    if stem is None:
-        return {}
-    if "stem" not in backbones.list_options(backbone):
-        raise ValueError(
-            f"Backbone '{backbone}' has no choice of stems, got stem='{stem}': give "
-            "stem=None, or a ResNet, for example resnet50."
-        )
-    return {"stem": stem}
 
 
 def _classifier(num_classes, name):
