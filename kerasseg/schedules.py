@@ -101,6 +101,32 @@ def step(
     return rate
 
 
+def exponential(
+    base_learning_rate: float,
+    num_steps: int,  # noqa: ARG001
+    *,
+    decay_factor: float = 0.1,
+    decay_steps: int | None = None,
+) -> Schedule:
+    """Falls a little at each step, by `decay_factor` in each `decay_steps`.
+
+    `step` with the same numbers falls at once, at the end of each epoch for example.
+
+    Args:
+        base_learning_rate: Rate of step 0.
+        num_steps: Steps of the run.
+        decay_factor: Factor of `decay_steps` steps together, in (0, 1].
+        decay_steps: Steps that it takes; must be given.
+
+    Returns:
+        Function from step to rate.
+    """
+    _check("decay_factor", decay_factor, 0 < decay_factor <= 1, "in (0, 1]")
+    wanted = "given and at least 1"
+    _check("decay_steps", decay_steps, decay_steps and decay_steps >= 1, wanted)
+    return lambda step: base_learning_rate * decay_factor ** (step / decay_steps)
+
+
 def constant(base_learning_rate: float, num_steps: int) -> Schedule:  # noqa: ARG001
     """Stays as it is."""
     return lambda step: base_learning_rate  # noqa: ARG005
@@ -110,6 +136,7 @@ POLICIES: dict[str, Callable[..., Schedule]] = {
     "poly": poly,
     "step": step,
     "cosine": cosine,
+    "exponential": exponential,
     "constant": constant,
 }
 

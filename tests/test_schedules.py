@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from kerasseg import schedules
 
 # Options that each policy cannot do without.
-NEEDED = {"step": {"decay_steps": 10}}
+NEEDED = {"step": {"decay_steps": 10}, "exponential": {"decay_steps": 100}}
 
 
 def schedule(policy, **options):
@@ -57,6 +57,16 @@ def test_step_without_a_boundary_in_reach_is_constant():
     assert schedule("step", decay_steps=500)(99) == 0.007
 
 
+def test_exponential_falls_by_its_factor_in_so_many_steps():
+    rate = schedule(
+        "exponential", base_learning_rate=1.0, decay_steps=40, decay_factor=0.25
+    )
+    # 0.25 ** (20 / 40) = 1/2, and once more in 20 steps.
+    assert [rate(s) for s in (0, 20, 40, 80)] == pytest.approx(
+        [1, 1 / 2, 1 / 4, 1 / 16]
+    )
+
+
 def test_constant_stays():
     assert schedule("constant")(0) == schedule("constant")(10**9) == 0.007
 
@@ -90,7 +100,11 @@ def test_rates_stay_between_0_and_the_base(policy, num_steps, warm, step):
 @pytest.mark.parametrize(
     ("policy", "options", "message"),
     [
-        ("linear", {}, r"'linear'. Choose one of: constant, cosine, poly, step\."),
+        (
+            "linear",
+            {},
+            r"'linear'. Choose one of: constant, cosine, exponential, poly, st",
+        ),
         ("poly", {"decay_steps": 3}, r"poly policy has no option 'decay_steps'.*power"),
         ("constant", {"power": 3}, r"no option 'power'. It takes: none\."),
         ("poly", {"power": 0}, "power must be above 0, got 0"),
@@ -104,6 +118,17 @@ def test_rates_stay_between_0_and_the_base(policy, num_steps, warm, step):
         ("step", {"boundaries": [1]}, r"decay_steps=10 and boundaries=\[1\]"),
         ("step", {"decay_steps": 0}, "decay_steps must be at least 1, got 0"),
         ("step", {"decay_factor": 1.5}, r"decay_factor must be in \(0, 1\], got 1.5"),
+        (
+            "exponential",
+            {"decay_steps": None},
+            "decay_steps must be given and at least",
+        ),
+        ("exponential", {"decay_steps": 0}, "at least 1, got 0"),
+        (
+            "exponential",
+            {"decay_factor": 0},
+            r"decay_factor must be in \(0, 1\], got 0",
+        ),
     ],
 )
 def test_wrong_options_are_named(policy, options, message):
