@@ -1,6 +1,8 @@
 """How often each class occurs in a split, and the class weights made of it."""
 
 import dataclasses
+import json
+import os
 from concurrent import futures
 
 import numpy as np
@@ -87,11 +89,12 @@ def class_weights(text, reader) -> np.ndarray | None:
     """Reads the flag `--class_weights`.
 
     Args:
-        text: "none", "median_frequency", "enet", or a number for each class.
+        text: "none", "median_frequency", "enet", a number for each class, or a file
+            of them: see `read_weights`.
         reader: `pipeline.PictureReader` of the training split.
 
     Raises:
-        ValueError: Neither a known name nor one number for each class.
+        ValueError: Neither a known name nor a file nor one number for each class.
     """
     if text == "none":
         return None
@@ -99,14 +102,58 @@ def class_weights(text, reader) -> np.ndarray | None:
         return median_frequency_weights(count_split(reader))
     if text == "enet":
         return enet_weights(count_split(reader))
-    num_classes = reader.split.spec.num_classes
-    try:
-        numbers = np.array([float(part) for part in text.split(",")])
-    except ValueError:
-        numbers = np.array([])
-    if len(numbers) != num_classes or not np.all(np.isfinite(numbers)):
+    names = reader.split.spec.class_names
+    if os.path.isfile(text):
+        return read_weights(text, names)
+    weights = _numbers(text.split(","), len(names))
+    if weights is None:
         raise ValueError(
-            f"--class_weights is none, median_frequency, enet or {num_classes} numbers "
-            f"with commas between; got '{text}'."
+            f"--class_weights is none, median_frequency, enet, {len(names)} numbers "
+            f"with commas between, each at least 0, or a file; got '{text}'."
         )
-    return numbers
+    return weights
+
+
+def read_weights(path, names) -> np.ndarray:
+    """Reads the weights of the classes from a file.
+
+    It has a line `name weight` for each class, in any order, and may have empty lines
+    and lines that start with `#`; or it is JSON: an object of weights by name, or a
+    list in the order of the classes.
+
+    Args:
+        path: The file.
+        names: Of the classes, in their order.
+
+    Raises:
+        ValueError: The file is anything else.
+    """
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    try:
+        found = json.loads(text)
+    except ValueError:
+        lines = [line.strip() for line in text.splitlines()]
+        pairs = [line.rsplit(None, 1) for line in lines if line and line[0] != "#"]
+        found = {pair[0]: pair[-1] for pair in pairs}
+        if len(found) != len(pairs):
+            found = None
+    if isinstance(found, dict) and set(found) == set(names):
+        found = [found[name] for name in names]
+    weights = _numbers(found, len(names)) if isinstance(found, list) else None
+    if weights is None:
+        raise ValueError(
+            f"{path} holds no class weights: it needs one line `name weight` for each "
+            f"of {', '.join(names)}, the weight at least 0, or the same as JSON."
+        )
+    return weights
+
+
+def _numbers(values, count):
+    """Returns `count` numbers from 0, or None where the values are anything else."""
+    try:
+        numbers = np.array([float(value) for value in values])
+    except (TypeError, ValueError):
+        return None
+    right = len(numbers) == count and np.all((numbers >= 0) & (numbers < np.inf))
+    return numbers if right else None

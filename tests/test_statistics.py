@@ -50,3 +50,37 @@ def test_a_whole_split_is_counted(tmp_path):
     assert statistics.class_weights("1,2,0.5", reader).tolist() == [1, 2, 0.5]
     named = statistics.class_weights("median_frequency", reader)
     np.testing.assert_allclose(named, statistics.median_frequency_weights(wanted))
+    path = tmp_path / "weights.txt"
+    path.write_text("right 3\nleft 0.5\nmiddle 2\n")
+    assert statistics.class_weights(str(path), reader).tolist() == [0.5, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# Of the sky, mostly.\n\nroad  2\n  potted plant 0.5\nsky 1e1\n",
+        '{"road": 2, "sky": 10, "potted plant": 0.5}',
+        "[10, 0.5, 2]",
+    ],
+)
+def test_weights_are_read_from_a_file(tmp_path, text):
+    path = tmp_path / "weights"
+    path.write_text(text)
+    weights = statistics.read_weights(path, ("sky", "potted plant", "road"))
+    assert weights.tolist() == [10, 0.5, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "sky 1", "sky 1\nroad 2\nsea 3", "sky 1\nroad 2\nroad 2", "sky\nroad 2"),
+        *("sky 1\nroad much", "sky 1\nroad -2", "sky 1\nroad nan", "[1, 2, 3]", "[1]"),
+        *('{"sky": 1}', '{"sky": 1, "road": [2]}', '[1, "much"]', "[1, Infinity]", "7"),
+    ],
+)
+def test_files_without_a_weight_for_each_class_are_refused(tmp_path, text):
+    path = tmp_path / "weights"
+    path.write_text(text)
+    wanted = "weights holds no class weights: .*`name weight` for each of sky, road"
+    with pytest.raises(ValueError, match=wanted):
+        statistics.read_weights(path, ("sky", "road"))
