@@ -50,7 +50,7 @@ def test_a_run_that_never_began_binds_nobody(lines, tmp_path):
     [
         (["--modle=x"], "Did you mean: model"),
         (["--train_batch_size=many"], "train_batch_size"),
-        (["--optimizer=adam"], "sgd|adamw"),
+        (["--optimizer=adadelta"], "sgd|adam|adamw|rmsprop"),
         ([], "Needed and not given: --model, --records_dir, --workdir"),
         (["extra"], r"Only flags are taken, got \['extra'\]"),
     ],

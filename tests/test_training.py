@@ -1,6 +1,8 @@
 """One training step by hand, and short runs of a tiny network."""
 
 import csv
+import dataclasses
+import inspect
 import json
 import pathlib
 
@@ -9,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import augment, checkpoints, models, records, training
-from kerasseg.training import optimizers
+from kerasseg import augment, checkpoints, losses, models, records, training
+from kerasseg.training import objective, optimizers
 from kerasseg.training.step import TrainingStep, prepare_batch_norm
 from tests import tiny
 
@@ -56,7 +58,10 @@ class Step:
         self.recipe = recipe(**changes)
         self.model = tiny.build_model("tiny", 3, **(options or {}))
         prepare_batch_norm(self.model, self.recipe, 1)
-        self.optimizer = optimizers.GroupedOptimizer(self.model, self.recipe, encoder)
+        self.objective = objective.Objective(self.model, self.recipe)
+        self.optimizer = optimizers.GroupedOptimizer(
+            self.objective.model, self.recipe, encoder
+        )
         self.average = None
         if self.recipe.ema_decay:
             self.average = tiny.build_model("tiny", 3, **(options or {}))
@@ -64,6 +69,7 @@ class Step:
         self.function = TrainingStep(
             tf.distribute.get_strategy(),
             self.model,
+            self.objective,
             self.optimizer,
             self.recipe,
             ema_model=self.average,
@@ -118,6 +124,47 @@ def test_a_batch_in_parts_gives_the_update_of_the_whole():
         np.testing.assert_allclose(value, parts.weights()[key], atol=1e-6)
 
 
+def test_a_loss_of_regions_in_parts_gives_the_update_of_the_whole():
+    pictures, changes = batch(), {"loss": "crossentropy:1,dice:0.5,lovasz_softmax:2"}
+    label = pictures["label"].numpy()
+    label[0], label[1, :9] = 255, 255
+    pictures["label"] = tf.constant(label)
+    options = {"norm": False, "aux": True}
+    whole = Step(options=options, **changes)
+    parts = Step(options=options, accumulation_steps=4, **changes)
+    assert whole(pictures)[0] == pytest.approx(parts(pictures)[0], rel=1e-5)
+    for key, value in whole.weights().items():
+        np.testing.assert_allclose(value, parts.weights()[key], atol=1e-6)
+
+
+def test_a_weighted_sum_of_losses_is_minimised():
+    pictures = batch()
+    found = {
+        loss: Step(options={"norm": False}, loss=loss)(pictures)[0]
+        for loss in ("crossentropy", "dice", "crossentropy:2,dice:0.5")
+    }
+    wanted = 2 * found["crossentropy"] + 0.5 * found["dice"]
+    assert found["crossentropy:2,dice:0.5"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_options_of_a_loss_are_flags_of_its_own():
+    options = recipe(
+        loss="tversky,focal:2", tversky_beta=0.6, focal_gamma=0
+    ).loss_options()
+    assert options == {"beta": 0.6, "gamma": 0}
+    named = inspect.signature(losses.hard_pixel_crossentropy).parameters
+    for field in dataclasses.fields(training.Recipe):
+        if "loss_option" in field.metadata:
+            option = field.metadata["loss_option"]
+            takes = [
+                inspect.signature(loss).parameters[option].default
+                for loss in losses.LOSSES.values()
+                if option in inspect.signature(loss).parameters
+            ]
+            assert set(takes) == {field.default}, field.name
+    assert "keep" in named
+
+
 def test_a_batch_without_labels_changes_nothing():
     pictures = batch()
     pictures["label"] = tf.fill(tf.shape(pictures["label"]), tf.constant(255, tf.uint8))
@@ -127,7 +174,7 @@ def test_a_batch_without_labels_changes_nothing():
     assert max(difference(before, step.weights()).values()) == 0
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 @pytest.mark.parametrize("wrong", [3, 7])
 def test_a_loss_that_is_no_number_reaches_no_variable(optimizer, wrong):
     # Row 22: a label that is no class makes the loss NaN.
@@ -162,6 +209,26 @@ def test_weight_decay_leaves_biases_and_batch_norm():
         )
         for path in ("encoder/bias", "norm/gamma", "classify/bias"):
             np.testing.assert_array_equal(after[path], before[path])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_l2_goes_through_the_optimizer_with_the_gradient(optimizer):
+    pictures = batch()
+    pictures["label"] = tf.fill(tf.shape(pictures["label"]), tf.constant(255, tf.uint8))
+    # So much that the optimizers' epsilon is nothing to it.
+    step = Step(optimizer=optimizer, weight_decay=500.0, rmsprop_decay=0.75)
+    before = step.weights()
+    step(pictures)
+    after = step.weights()
+    # The gradient is 500 * kernel, and the first update its sign: adam's moments are
+    # set right; rmsprop has a quarter of the square, whose root is half the gradient.
+    size = {"adam": 0.1, "rmsprop": 0.2}[optimizer]
+    moved = before["encoder/kernel"] - after["encoder/kernel"]
+    np.testing.assert_allclose(
+        moved, size * np.sign(before["encoder/kernel"]), rtol=0.01
+    )
+    for path in ("encoder/bias", "norm/gamma", "classify/bias"):
+        np.testing.assert_array_equal(after[path], before[path])
 
 
 def test_new_layers_learn_at_their_own_rate():
@@ -222,6 +289,70 @@ def test_auxiliary_heads_count_with_their_weight():
     ]
     assert losses[1] - losses[0] == pytest.approx(losses[2] - losses[1], rel=1e-4)
     assert losses[1] > losses[0]
+
+
+def test_outputs_weigh_what_the_recipe_says():
+    pictures, options = batch(), {"aux": True, "norm": False}
+    main, aux, both = [
+        Step(options=options, output_weights=text)(pictures)[0]
+        for text in ("aux_half:0", "logits:0,aux_half:1", "aux_half:2")
+    ]
+    assert both == pytest.approx(main + 2 * aux, rel=1e-5)
+
+
+def test_the_loss_of_a_smaller_output_is_the_mean_over_its_labelled_pixels():
+    pictures = batch()
+    step = Step(options={"aux": True, "norm": False}, output_weights="logits:0")
+    logits = step.model(pictures["image"])["aux_half"]
+    # Nearest neighbour at half the size: the second of each two.
+    labels = tf.cast(pictures["label"], tf.int32)[:, 1::2, 1::2]
+    valid = labels != 255
+    wanted = tf.reduce_sum(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels[valid], logits[valid])
+    )
+    # Each stands for four pixels of those labelled.
+    count = np.sum(pictures["label"] != 255)
+    assert step(pictures)[0] == pytest.approx(0.4 * 4 * float(wanted) / count, rel=1e-5)
+
+
+def test_an_output_without_weight_is_neither_computed_nor_trained():
+    step = Step(
+        options={"aux": True},
+        output_weights="logits:0,aux_half:1",
+        weight_decay=0.1,
+        ema_decay=0.9,
+    )
+    names = {layer.name for layer in step.objective.model.layers}
+    assert "aux" in names and "classify" not in names
+    before = step.weights()
+    assert step(batch())[1]
+    changed = difference(before, step.weights())
+    assert changed["classify/kernel"] == changed["classify/bias"] == 0
+    assert changed["aux/kernel"] > 0 and changed["encoder/kernel"] > 0
+
+
+def test_pixel_weights_reach_every_output():
+    pictures = batch()
+    step = Step(options={"aux": True, "norm": False})
+    outputs = step.model(pictures["image"])
+    half = tf.fill(tf.shape(pictures["label"]), 0.5)
+    total, count = step.objective(outputs, pictures["label"])
+    weighted = step.objective(outputs, pictures["label"], half)
+    np.testing.assert_allclose(weighted, (total / 2, count), rtol=1e-5)
+
+
+def test_a_run_without_logits_is_scored_by_its_heaviest_output(folder, tmp_path):
+    facts = run(
+        folder,
+        tmp_path,
+        network=training.Network(name="tiny", options={"aux": True}),
+        num_steps=30,
+        momentum=0.9,
+        output_weights="logits:0,aux_half:1",
+    )
+    assert facts["scores"]["mean_iou"] > 0.5  # Chance is about 1/5.
+    best = checkpoints.load_best(tmp_path)
+    assert set(best.output) == {"logits", "aux_half"}
 
 
 def test_float16_overflow_halves_the_scale_and_skips_the_update():
@@ -401,12 +532,31 @@ def test_a_label_out_of_range_stops_the_run_and_names_the_picture(tmp_path):
         ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
         ({"batch_size": 4, "accumulation_steps": 3}, "4 cannot be cut into 3"),
         ({"save_interval_steps": 0}, "save_interval_steps must be at least 1"),
-        ({"class_weights": "1,2"}, "3 numbers with commas between; got '1,2'"),
-        ({"class_weights": "much"}, "3 numbers with commas between; got 'much'"),
+        ({"class_weights": "1,2"}, "3 numbers with commas between.*got '1,2'"),
+        ({"class_weights": "1,2,-1"}, "each at least 0, or a file; got '1,2,-1'"),
+        ({"class_weights": "much"}, "or a file; got 'much'"),
+        ({"loss": "dise"}, "No loss is called 'dise'. Choose one of: crossentropy"),
+        ({"loss": "dice:1,dice:2"}, "--loss takes names, each once, .*'dice:1,dice:2'"),
+        ({"loss": "dice:much"}, "--loss takes names, .*got 'dice:much'"),
+        ({"loss": ""}, "--loss takes names, each once, with weights from 0"),
+        ({"loss": "dice:0"}, "factor of dice is above 0 and finite, got 0.0"),
+        ({"loss": "dice", "label_smoothing": 0.1}, "has the option 'label_smoothing'"),
+        ({"loss": "dice", "class_weights": "1,2,3"}, "has the option 'class_weights'"),
+        ({"focal_gamma": 1.0}, "No loss here has the option 'gamma'"),
+        ({"output_weights": "logits"}, None),
+        ({"output_weights": "logits:-1"}, "--output_weights takes names, .*logits:-1"),
+        ({"output_weights": "logits:0"}, "leaves nothing to minimise: give one of log"),
+        (
+            {"output_weights": "aux_half:1"},
+            "names aux_half; the model's outputs are logits. .*--model_option=aux=true",
+        ),
         ({"repeat_classes": "left"}, "as in bicycle,chair:3; got 'left'"),
     ],
 )
 def test_impossible_recipes_are_refused(folder, tmp_path, changes, message):
+    if message is None:
+        assert Step(**changes).objective.weights == {"logits": 1}
+        return
     with pytest.raises(ValueError, match=message):
         run(folder, tmp_path, **changes)
 

@@ -12,6 +12,8 @@ class GroupedOptimizer:
         encoder: Names of the encoder's layers; see `models.encoder_layers`.
 
     Attributes:
+        trainable_variables: The model's, in the order of their gradients.
+        decayed: For each of them, what times its value the step adds to its gradient.
         variables: Every variable of the optimizers.
     """
 
@@ -27,9 +29,9 @@ class GroupedOptimizer:
             for i, (factor, variables) in enumerate(groups.items())
         ]
         self.trainable_variables = [v for _, group, _ in self._groups for v in group]
+        decay = 0.0 if recipe.optimizer == "adamw" else recipe.weight_decay
         self.decayed = [
-            recipe.weight_decay if recipe.optimizer == "sgd" and _is_kernel(v) else 0.0
-            for v in self.trainable_variables
+            decay if _is_kernel(v) else 0.0 for v in self.trainable_variables
         ]
 
         self.set_learning_rate(recipe.base_learning_rate)
@@ -58,13 +60,16 @@ class GroupedOptimizer:
 
 
 def _optimizer(recipe, variables, name):
+    rate = recipe.base_learning_rate
     if recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(
-            recipe.base_learning_rate, momentum=recipe.momentum, name=name
-        )
+        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum, name=name)
+    elif recipe.optimizer == "rmsprop":
+        optimizer = keras.optimizers.RMSprop(rate, rho=recipe.rmsprop_decay, name=name)
+    elif recipe.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(rate, name=name)
     else:
         optimizer = keras.optimizers.AdamW(
-            recipe.base_learning_rate, weight_decay=recipe.weight_decay, name=name
+            rate, weight_decay=recipe.weight_decay, name=name
         )
         optimizer.exclude_from_weight_decay(
             var_list=[v for v in variables if not _is_kernel(v)]

@@ -1,8 +1,9 @@
 """What a training run can be told: each field is a flag of `kerasseg.train`."""
 
 import dataclasses
+import math
 
-from kerasseg import augment, schedules
+from kerasseg import augment, losses, schedules
 
 
 def _flag(default, text, **metadata):
@@ -27,37 +28,77 @@ class Recipe:
     )
     loss: str = _flag(
         "crossentropy",
-        "What is minimised.",
-        choices=["crossentropy", "hard_pixel_crossentropy"],
+        f"What is minimised: one of {', '.join(losses.LOSSES)}; or a weighted sum, as "
+        "in crossentropy:1,dice:0.5.",
     )
     hard_pixel_fraction: float = _flag(
-        0.25, "Share of the labelled pixels that hard_pixel_crossentropy keeps."
+        0.25,
+        "Share of the labelled pixels that hard_pixel_crossentropy keeps.",
+        loss_option="keep",
     )
-    label_smoothing: float = _flag(0.0, "Share of the target spread over all classes.")
+    hard_pixel_threshold: float | None = _flag(
+        None,
+        "Probability of the true class below which hard_pixel_crossentropy keeps a "
+        "pixel; hard_pixel_fraction is then the least share. None: the share alone.",
+        loss_option="threshold",
+    )
+    focal_gamma: float = _flag(
+        2.0, "How little focal counts what is almost right.", loss_option="gamma"
+    )
+    tversky_alpha: float = _flag(
+        0.3, "Weight of what is false in tversky.", loss_option="alpha"
+    )
+    tversky_beta: float = _flag(
+        0.7, "Weight of what is missed in tversky.", loss_option="beta"
+    )
+    tversky_exponent: float = _flag(
+        1.0, "Exponent of tversky; focal Tversky: 0.75.", loss_option="exponent"
+    )
+    label_smoothing: float = _flag(
+        0.0,
+        "Share of the target spread over all classes.",
+        loss_option="label_smoothing",
+    )
     class_weights: str = _flag(
         "none",
         "Weight of each class in the loss: none, median_frequency (SegNet), enet "
-        "(1 / ln(1.02 + share)), or one number a class with commas between.",
+        "(1 / ln(1.02 + share)), one number a class with commas between, or a FILE: "
+        "lines of a class's name and its weight, or JSON, an object of these or a "
+        "list in the order of the classes.",
     )
-    aux_loss_weight: float = _flag(0.4, "Weight of each auxiliary head's loss.")
-    optimizer: str = _flag("sgd", "Optimizer.", choices=["sgd", "adamw"])
+    aux_loss_weight: float = _flag(0.4, "Weight of each auxiliary output's loss.")
+    output_weights: str | None = _flag(
+        None,
+        "Weights of outputs by name, as in logits:0,aux_encoder:1; logits not named "
+        "weighs 1, others aux_loss_weight. What weighs 0 is neither computed nor "
+        "trained; validations score the heaviest output where that is logits.",
+    )
+    optimizer: str = _flag(
+        "sgd", "Optimizer.", choices=["sgd", "adam", "adamw", "rmsprop"]
+    )
     momentum: float = _flag(0.9, "Momentum of sgd.")
+    rmsprop_decay: float = _flag(0.9, "Decay of rmsprop's mean of squared gradients.")
     base_learning_rate: float = _flag(0.007, "Learning rate before any decay.")
     learning_policy: str = _flag(
-        "poly", "Schedule.", choices=["poly", "step", "cosine", "constant"]
+        "poly", "Schedule.", choices=sorted(schedules.POLICIES)
     )
     learning_power: float = _flag(0.9, "Power of poly.")
     end_learning_rate: float = _flag(0.0, "Where poly and cosine end.")
-    learning_rate_decay_step: int = _flag(2000, "Steps between the drops of step.")
-    learning_rate_decay_factor: float = _flag(0.1, "Factor of each drop of step.")
+    learning_rate_decay_step: int = _flag(
+        2000,
+        "Steps in which step and exponential fall by learning_rate_decay_factor once.",
+    )
+    learning_rate_decay_factor: float = _flag(
+        0.1, "Factor of each drop of step, and of as many steps of exponential."
+    )
     warmup_steps: int = _flag(0, "Steps of linear rise to the schedule, at the start.")
     head_learning_rate_factor: float = _flag(
         1.0, "Factor on the learning rate of everything but the encoder."
     )
     weight_decay: float = _flag(
         1e-4,
-        "Of kernels, not of biases and batch norm. sgd: added to the gradient (L2 of "
-        "weight_decay / 2); adamw: decoupled.",
+        "Of kernels, not of biases and batch norm. sgd, adam, rmsprop: added to the "
+        "gradient (L2 of weight_decay / 2); adamw: decoupled.",
     )
     gradient_clip_norm: float = _flag(0.0, "Largest norm of all gradients; 0: any.")
     fine_tune_batch_norm: bool = _flag(
@@ -90,12 +131,10 @@ class Recipe:
 
     def __post_init__(self):
         """Refuses numbers that no run can have."""
-        for name in ("num_steps", "batch_size", "accumulation_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 1, got {getattr(self, name)}."
-                )
-        for name in ("save_interval_steps", "eval_interval_steps"):
+        for name in (
+            *("num_steps", "batch_size", "accumulation_steps"),
+            *("save_interval_steps", "eval_interval_steps"),
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"{name} must be at least 1, got {getattr(self, name)}."
@@ -106,6 +145,8 @@ class Recipe:
                 f"{self.accumulation_steps} equal parts: choose "
                 f"--gradient_accumulation_steps among its divisors."
             )
+        losses.weighted_sum(self.loss_weights(), **self.loss_options())
+        self.named_output_weights()
 
     def schedule(self):
         """Returns the learning rate as a function of the step."""
@@ -115,11 +156,12 @@ class Recipe:
                 "end_learning_rate": self.end_learning_rate,
             },
             "cosine": {"end_learning_rate": self.end_learning_rate},
-            "step": {
+        }
+        for policy in ("step", "exponential"):
+            options[policy] = {
                 "decay_steps": self.learning_rate_decay_step,
                 "decay_factor": self.learning_rate_decay_factor,
-            },
-        }
+            }
         return schedules.get(
             self.learning_policy,
             base_learning_rate=self.base_learning_rate,
@@ -127,6 +169,25 @@ class Recipe:
             warmup_steps=self.warmup_steps,
             **options.get(self.learning_policy, {}),
         )
+
+    def loss_weights(self) -> dict[str, float]:
+        """Reads `loss` into the factor of each loss."""
+        return _named_weights("loss", self.loss)
+
+    def loss_options(self) -> dict:
+        """Returns the options of the losses that differ from their defaults."""
+        return {
+            field.metadata["loss_option"]: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if "loss_option" in field.metadata
+            and getattr(self, field.name) != field.default
+        }
+
+    def named_output_weights(self) -> dict[str, float]:
+        """Reads `output_weights` into the weights of the outputs that it names."""
+        if not self.output_weights:
+            return {}
+        return _named_weights("output_weights", self.output_weights)
 
     def repeats(self) -> tuple[list[str], int] | None:
         """Reads `repeat_classes` into class names and a number."""
@@ -139,6 +200,24 @@ class Recipe:
                 f"got '{self.repeat_classes}'."
             )
         return names.split(","), int(times)
+
+
+def _named_weights(flag, text):
+    """Reads `name:weight` pairs with commas between; a name alone weighs 1."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, separator, number = part.strip().partition(":")
+        try:
+            weight = float(number) if separator else 1.0
+        except ValueError:
+            weight = math.nan
+        if not name or name in weights or not 0 <= weight < math.inf:
+            raise ValueError(
+                f"--{flag} takes names, each once, with weights from 0, as in "
+                f"one:1,other:0.5; got '{text}'."
+            )
+        weights[name] = weight
+    return weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,13 @@ from kerasseg import (
     progress,
     statistics,
 )
-from kerasseg.training import feature_statistics, logs, optimizers, validation
+from kerasseg.training import (
+    feature_statistics,
+    logs,
+    objective,
+    optimizers,
+    validation,
+)
 from kerasseg.training.step import TrainingStep, prepare_batch_norm
 
 _SCALARS_INTERVAL = 10  # Steps between the points of TensorBoard's training curves.
@@ -65,8 +71,9 @@ class Run:
             self.model = self._model()
             self._initialise()
             prepare_batch_norm(self.model, recipe, self.strategy.num_replicas_in_sync)
+            self.objective = objective.Objective(self.model, recipe, weights)
             self.optimizer = optimizers.GroupedOptimizer(
-                self.model, recipe, self._encoder_layers()
+                self.objective.model, recipe, self._encoder_layers()
             )
             self.scored = self._model(copy=True) if recipe.ema_decay else self.model
             if recipe.ema_decay:
@@ -74,9 +81,9 @@ class Run:
         self.step_function = TrainingStep(
             self.strategy,
             self.model,
+            self.objective,
             self.optimizer,
             recipe,
-            class_weights=weights,
             ema_model=self.scored if recipe.ema_decay else None,
         )
         self.checkpoints = checkpoints.Checkpoints(
@@ -90,6 +97,7 @@ class Run:
             self.network,
             self.workdir,
             self.log,
+            scored=self.objective.scored(self.scored),
             limit=recipe.eval_limit,
         )
         durable.write_bytes(

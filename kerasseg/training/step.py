@@ -3,8 +3,6 @@
 import keras
 import tensorflow as tf
 
-from kerasseg import losses
-
 _LARGEST_SCALE = 2.0**15  # Of a float16 loss.
 _GROWTH_STEPS = 2000  # Steps without an overflow before the scale doubles.
 
@@ -19,9 +17,10 @@ class TrainingStep:
     Args:
         strategy: A `tf.distribute.Strategy`.
         model: The network, made in the strategy's scope.
-        optimizer: `optimizers.GroupedOptimizer`, made there too.
+        objective: `objective.Objective` of the network.
+        optimizer: `optimizers.GroupedOptimizer` of the objective's model, made there
+            too.
         recipe: See `recipe.Recipe`.
-        class_weights: One number a class, or None.
         ema_model: Copy of the model that holds the moving average, or None.
 
     Attributes:
@@ -29,14 +28,14 @@ class TrainingStep:
     """
 
     def __init__(
-        self, strategy, model, optimizer, recipe, *, class_weights=None, ema_model=None
+        self, strategy, model, objective, optimizer, recipe, *, ema_model=None
     ):
         self._strategy = strategy
         self._model = model
+        self._objective = objective
         self._optimizer = optimizer
         self._recipe = recipe
         self._ema_model = ema_model
-        self._loss = _loss_function(recipe, class_weights)
         scaled = recipe.mixed_precision == "float16"
         with strategy.scope():
             self._scale = tf.Variable(
@@ -83,8 +82,8 @@ class TrainingStep:
             tf.split(images, parts), tf.split(labels, parts), strict=True
         ):
             with tf.GradientTape() as tape:
-                outputs = self._model(image, training=True)
-                part_total, part_count = self._total(outputs, label, replica)
+                outputs = self._objective.model(image, training=True)
+                part_total, part_count = self._objective(outputs, label)
                 scaled = part_total * self._scale
             new = tape.gradient(scaled, variables, unconnected_gradients="zero")
             gradients = [a + b for a, b in zip(gradients, new, strict=True)]
@@ -100,23 +99,8 @@ class TrainingStep:
         loss = total / count
         return loss, tf.math.is_finite(loss) & (wrong == 0), gradients
 
-    def _total(self, outputs, label, replica):
-        """Sums the losses of all heads; auxiliary ones count as pixels of the main."""
-        if not isinstance(outputs, dict):
-            return self._loss(label, outputs)
-        total, count = self._loss(label, outputs["logits"])
-        for name, logits in outputs.items():
-            if name == "logits":
-                continue
-            small = _resize_label(label, tf.shape(logits)[1:3])
-            aux_total, aux_count = self._loss(small, logits)
-            counts = replica.all_reduce("sum", [count, aux_count])
-            share = counts[0] / tf.maximum(counts[1], 1.0)
-            total += self._recipe.aux_loss_weight * aux_total * share
-        return total, count
-
     def _decay_and_clip(self, gradients, variables, replica):
-        """Adds sgd's weight decay and bounds the norm; gradients stay per replica."""
+        """Adds the L2 weight decay and bounds the norm; gradients stay per replica."""
         replicas = self._strategy.num_replicas_in_sync
         gradients = [
             g + (decay / replicas) * v if decay else g
@@ -155,23 +139,6 @@ class TrainingStep:
         scale = tf.where(good, tf.where(grow, 2.0, 1.0), 0.5) * self._scale
         self._scale.assign(tf.clip_by_value(scale, 1.0, _LARGEST_SCALE))
         self._good_steps.assign(tf.where(grow, tf.zeros_like(quiet), quiet))
-
-
-def _loss_function(recipe, class_weights):
-    function = losses.get(recipe.loss)
-    options = {
-        "class_weights": class_weights,
-        "label_smoothing": recipe.label_smoothing,
-    }
-    if recipe.loss == "hard_pixel_crossentropy":
-        options["keep"] = recipe.hard_pixel_fraction
-    return lambda label, logits: function(label, logits, **options)
-
-
-def _resize_label(label, size):
-    """Nearest neighbour, the only way that labels are resized."""
-    resized = tf.image.resize(label[..., None], size, method="nearest")
-    return resized[..., 0]
 
 
 def prepare_batch_norm(model, recipe, replicas) -> None:

@@ -15,24 +15,27 @@ class Validation:
         network: `training.Network`, what is trained.
         workdir: Folder of the run.
         log: `logs.RunLog`.
+        scored: What stands in for the model where it is scored; None for itself.
         limit: Pictures of a validation; None for the whole split.
 
     Attributes:
         losses: Training losses since the last validation.
     """
 
-    def __init__(self, reader, network, workdir, log, *, limit=None):
+    def __init__(self, reader, network, workdir, log, *, scored=None, limit=None):
         self._reader = reader
         self._network = network
         self._workdir = workdir
         self._log = log
+        self._scored = scored
         self._limit = limit
         self.losses: list[float] = []
 
     def run(self, step, model, rate) -> None:
         """Scores `model` after `step` updates, the last one at learning rate `rate`."""
+        scored = self._scored or model
         scores = evaluation.evaluate(
-            model, self._reader, limit=self._limit, on_batch=self._log.draw
+            scored, self._reader, limit=self._limit, on_batch=self._log.draw
         )
         loss = float(np.mean(self.losses)) if self.losses else math.nan
         self.losses.clear()
