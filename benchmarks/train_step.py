@@ -17,7 +17,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from kerasseg import models, training
-from kerasseg.training import optimizers
+from kerasseg.training import objective, optimizers
 from kerasseg.training.step import TrainingStep
 
 flags.adopt_module_key_flags(sides)
@@ -30,8 +30,9 @@ def ours() -> dict:
     """Measures the mean of a few steps after the first."""
     recipe = training.Recipe(batch_size=_BATCH, base_learning_rate=0.01)
     model = models.build_model("deeplab_v3", 21, backbone="resnet50")
-    optimizer = optimizers.GroupedOptimizer(model, recipe)
-    step = TrainingStep(tf.distribute.get_strategy(), model, optimizer, recipe)
+    goal = objective.Objective(model, recipe)
+    optimizer = optimizers.GroupedOptimizer(goal.model, recipe)
+    step = TrainingStep(tf.distribute.get_strategy(), model, goal, optimizer, recipe)
     rng = np.random.default_rng(0)
     shape = (_BATCH, _SIZE, _SIZE)
     batch = {
