@@ -1,0 +1,248 @@
+"""SegFormer (Xie et al., 2021): a hierarchical transformer and a head of linear layers.
+
+Follows the authors' code (NVlabs/SegFormer) where the paper is silent: epsilons,
+starting values, half-pixel centres. Its pictures have sides of a multiple of 32; at
+others, keys and values leave out up to `reduction - 1` rows and columns at the bottom
+and right, as there.
+"""
+
+import dataclasses
+import functools
+
+import keras
+from keras import initializers, layers, ops
+
+from kerasseg import blocks, models
+
+_HEADS = (1, 2, 5, 8)
+_REDUCTIONS = (8, 4, 2, 1)  # Of keys and values, a side.
+_EXPANSION = 4
+# Made anew for each layer: one initializer gives all layers of a shape the same values.
+_start = functools.partial(initializers.VarianceScaling, 2.0, "fan_out", "normal")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Variant:
+    params: int
+    macs: int
+    filters: tuple[int, int, int, int] = (64, 128, 320, 512)
+    depths: tuple[int, int, int, int] = (2, 2, 2, 2)
+    head_filters: int = 768
+
+
+_VARIANTS = {  # [Xie21] table 6, counted at 150 classes.
+    "segformer_b0": _Variant(
+        3_752_694, 7_559_219_296, filters=(32, 64, 160, 256), head_filters=256
+    ),
+    "segformer_b1": _Variant(13_715_798, 14_386_715_328, head_filters=256),
+    "segformer_b2": _Variant(27_461_974, 60_057_669_568, depths=(3, 4, 6, 3)),
+    "segformer_b3": _Variant(47_337_814, 75_477_281_728, depths=(3, 4, 18, 3)),
+    "segformer_b4": _Variant(64_108_374, 90_190_751_936, depths=(3, 8, 27, 3)),
+    "segformer_b5": _Variant(84_708_694, 105_320_951_232, depths=(3, 6, 40, 3)),
+}
+
+
+_TEST_OPTIONS = {
+    "filters": (16, 32, 40, 64),
+    "depths": (1, 1, 2, 1),
+    "head_filters": 32,
+    "stochastic_depth": 0.0,  # What is skipped in all pictures gets no gradient.
+}
+
+
+def _register(name, variant):
+    def builder(
+        num_classes,
+        image_size,
+        *,
+        filters=variant.filters,
+        depths=variant.depths,
+        head_filters=variant.head_filters,
+        stochastic_depth=0.1,
+    ):
+        """Builds a SegFormer ([Xie21] figure 2 and table 6).
+
+        Args:
+            num_classes: Channels of the logits.
+            image_size: Height and width; None where they vary.
+            filters: Channels of the stages, multiples of their 1, 2, 5 and 8 heads.
+            depths: Blocks of the stages.
+            head_filters: Channels of the head. The paper has 256 for B0 and B1, 768
+                for the others; MMSegmentation and KerasHub have 256 for all.
+            stochastic_depth: Share of the pictures in training that skip a branch of
+                the last block; rises from 0 at the first block.
+        """
+        _check(name, filters, depths)
+        image, padded = blocks.picture(image_size, "torch")
+        c = mix_transformer(padded, filters, depths, stochastic_depth)
+        logits = blocks.full_size_logits(
+            head(c, head_filters, num_classes), padded, image
+        )
+        return keras.Model(image, logits, name=name)
+
+    builder.__name__ = name
+    models.register(
+        paper="https://arxiv.org/abs/2105.15203",
+        params=variant.params,
+        macs=variant.macs,
+        output_stride=32,
+        setting={"num_classes": 150},
+        test_options=_TEST_OPTIONS,
+    )(builder)
+
+
+for _name, _variant in _VARIANTS.items():
+    _register(_name, _variant)
+
+
+def mix_transformer(x, filters, depths, stochastic_depth):
+    """Builds the encoder, MiT ([Xie21] section 3.1).
+
+    Returns:
+        Dict of "c2" to "c5", at strides 4 to 32.
+    """
+    c, done = {}, 0
+    for stage, depth in enumerate(depths):
+        name = f"stage{stage + 1}"
+        x = _embed_patches(x, filters[stage], first=stage == 0, name=f"{name}_embed")
+        for block in range(depth):
+            rate = stochastic_depth * done / max(sum(depths) - 1, 1)
+            block_name, done = f"{name}_block{block + 1}", done + 1
+            branch = _norm(x, name=f"{block_name}_attend_norm")
+            branch = efficient_attention(
+                branch, _HEADS[stage], _REDUCTIONS[stage], name=f"{block_name}_attend"
+            )
+            x = _add(x, branch, rate, name=f"{block_name}_attend")
+            branch = _norm(x, name=f"{block_name}_mix_norm")
+            branch = mix(branch, name=f"{block_name}_mix")
+            x = _add(x, branch, rate, name=f"{block_name}_mix")
+        x = c[f"c{stage + 2}"] = _norm(x, name=f"{name}_norm")
+    return c
+
+
+def efficient_attention(x, heads, reduction, *, name):
+    """Lets every cell look at the whole map, coarsened ([Xie21] equation 2)."""
+    filters = x.shape[-1]
+    query = _linear(x, filters, name=f"{name}_query")
+    if reduction > 1:
+        x = layers.Conv2D(
+            filters,
+            reduction,
+            strides=reduction,
+            kernel_initializer=_start(),
+            name=f"{name}_reduce",
+        )(x)
+        x = _norm(x, epsilon=1e-5, name=f"{name}_reduce_norm")
+    key_value = _linear(x, 2 * filters, name=f"{name}_key_value")
+    x = Attention(heads, name=name)([query, key_value])
+    return _linear(x, filters, name=f"{name}_project")
+
+
+def mix(x, *, name):
+    """Widens, mixes neighbours, narrows; zeros at the border tell where a cell lies.
+
+    [Xie21] equation 3; GELU is the exact one.
+    """
+    filters = x.shape[-1]
+    x = _linear(x, _EXPANSION * filters, name=f"{name}_widen")
+    x = layers.DepthwiseConv2D(
+        3, padding="same", depthwise_initializer=_start(), name=f"{name}_depthwise"
+    )(x)
+    x = layers.Activation("gelu", name=f"{name}_gelu")(x)
+    return _linear(x, filters, name=f"{name}_narrow")
+
+
+def head(c, filters, num_classes):
+    """Brings all stages to the size of the first, and mixes ([Xie21] section 3.2)."""
+    maps = []
+    for level in (5, 4, 3, 2):
+        x = layers.Dense(filters, name=f"head_c{level}")(c[f"c{level}"])
+        if level > 2:
+            x = blocks.ResizeLike(name=f"head_c{level}_up")([x, c["c2"]])
+        maps.append(x)
+    x = layers.Concatenate(name="head_concat")(maps)
+    x = blocks.conv_bn_relu(x, filters, 1, name="head_fuse")
+    x = layers.Dropout(0.1, name="head_dropout")(x)
+    start = initializers.RandomNormal(stddev=0.01)
+    return layers.Conv2D(
+        num_classes, 1, kernel_initializer=start, dtype="float32", name="classify"
+    )(x)
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class Attention(layers.Layer):
+    """Weighs values by how well their keys fit a query, for several heads at once.
+
+    Takes `[query, key_value]`: `[batch, height, width, channels]`, and a map of any
+    size with keys and then values, `2 * channels` together. The softmax is float32.
+
+    Args:
+        heads: Parts of the channels, each with weights of its own.
+    """
+
+    def __init__(self, heads, **options):
+        super().__init__(**options)
+        self.heads = heads
+
+    def call(self, inputs):
+        """Returns the means of the values, a map of the size of the query."""
+        query, key_value = inputs
+        height, width = ops.shape(query)[1:3]
+        channels = query.shape[3]
+        # Scaled before the product, which float16 may not hold otherwise.
+        query = self._part(query * (channels // self.heads) ** -0.5)
+        key, value = [self._part(x) for x in ops.split(key_value, 2, axis=-1)]
+        fit = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        # Not ops.softmax, which warns where a small map has a single key.
+        weights = ops.exp(ops.log_softmax(ops.cast(fit, "float32"), axis=-1))
+        x = ops.matmul(ops.cast(weights, value.dtype), value)
+        x = ops.transpose(x, (0, 2, 1, 3))
+        return ops.reshape(x, (-1, height, width, channels))
+
+    def _part(self, x):
+        """Makes `[batch, heads, cells, channels of a head]` of a map."""
+        height, width = ops.shape(x)[1:3]
+        x = ops.reshape(x, (-1, height * width, self.heads, x.shape[3] // self.heads))
+        return ops.transpose(x, (0, 2, 1, 3))
+
+    def compute_output_spec(self, inputs):
+        """Is a map like the query."""
+        return keras.KerasTensor(inputs[0].shape, self.compute_dtype)
+
+    def get_config(self):
+        """Adds the number of heads."""
+        return {**super().get_config(), "heads": self.heads}
+
+
+def _embed_patches(x, filters, *, first, name):
+    """Shrinks by overlapping windows ([Xie21] section 3.1)."""
+    size, stride = (7, 4) if first else (3, 2)
+    x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
+    x = layers.Conv2D(
+        filters, size, strides=stride, kernel_initializer=_start(), name=name
+    )(x)
+    return _norm(x, epsilon=1e-5, name=f"{name}_norm")
+
+
+def _add(x, branch, rate, *, name):
+    """Adds a branch, or in training, at `rate` of the pictures, leaves it out."""
+    branch = layers.Dropout(rate, (None, 1, 1, 1), name=f"{name}_skip")(branch)
+    return layers.Add(name=f"{name}_add")([x, branch])
+
+
+def _linear(x, filters, *, name):
+    start = initializers.TruncatedNormal(stddev=0.02)
+    return layers.Dense(filters, kernel_initializer=start, name=name)(x)
+
+
+def _norm(x, *, epsilon=1e-6, name):
+    return layers.LayerNormalization(epsilon=epsilon, name=name)(x)
+
+
+def _check(name, filters, depths):
+    whole = [part % heads == 0 for part, heads in zip(filters, _HEADS, strict=False)]
+    if len(filters) != len(_HEADS) or len(depths) != len(_HEADS) or not all(whole):
+        raise ValueError(
+            f"filters={filters} and depths={depths} of '{name}' must be four numbers "
+            f"each, the filters multiples of the attention heads {_HEADS}."
+        )
