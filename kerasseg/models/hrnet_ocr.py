@@ -1,0 +1,233 @@
+"""HRNetV2 (Wang et al., 2019) with OCR, object-contextual representations (Yuan, 2019).
+
+Follows the authors' code (HRNet/HRNet-Semantic-Segmentation). Its resizing has aligned
+corners; here cell `i` of a coarse map stays at cell `i * stride`, which is the same at
+sides of `32 * n + 1` pixels and does not stretch at others.
+"""
+
+import keras
+from keras import layers, ops
+
+from kerasseg import blocks, models
+
+_EPSILON = 1e-5
+_CONTEXT = 512  # Channels of the pixels and of the regions that they are compared with.
+
+
+@models.register(
+    paper="https://arxiv.org/abs/1909.11065",
+    params=70_372_678,
+    macs=166_937_695_280,
+    output_stride=32,
+    setting={"num_classes": 19},
+    test_options={"width": 8, "units": 1, "modules": (1, 1, 1)},
+)
+def hrnet_ocr(
+    num_classes,
+    image_size,
+    *,
+    width=48,
+    units=4,
+    modules=(1, 4, 3),
+    ocr=True,
+    aux=False,
+):
+    """Builds HRNetV2 + OCR ([Yuan19] section 3.3; HRNet: arXiv 1908.07919).
+
+    Args:
+        num_classes: Channels of the logits.
+        image_size: Height and width; None where they vary.
+        width: Channels of the finest branch: 48, 32 or 18 in the papers. Those of the
+            others are twice, four and eight times as many.
+        units: Residual units of the first stage, and of each branch of a module.
+        modules: Exchanges between branches in the stages of two, three and four.
+        ocr: Whether regions give pixels context; else HRNetV2 alone, whose scores come
+            from the layers that score the regions here.
+        aux: Whether to return "aux_regions" too: the scores of the soft regions, full
+            size. The paper trains them at a weight of 0.4.
+    """
+    if aux and not ocr:
+        raise ValueError(
+            "aux=True of 'hrnet_ocr' needs regions: give ocr=True as well."
+        )
+    image, padded = blocks.picture(image_size, "torch")
+    x = high_resolution_net(padded, width, units, modules)
+    regions = _conv_bn(x, x.shape[-1], 1, bias=True, name="regions")
+    regions = layers.Conv2D(num_classes, 1, dtype="float32", name="regions_classify")(
+        regions
+    )
+    if not ocr:
+        logits = blocks.full_size_logits(regions, padded, image, stride=4)
+        return keras.Model(image, logits, name="hrnet_ocr")
+    x = object_context(x, regions, name="context")
+    x = layers.Conv2D(num_classes, 1, dtype="float32", name="classify")(x)
+    logits = blocks.full_size_logits(x, padded, image, stride=4)
+    if not aux:
+        return keras.Model(image, logits, name="hrnet_ocr")
+    regions = blocks.full_size_logits(
+        regions, padded, image, stride=4, name="aux_regions"
+    )
+    outputs = {"logits": logits, "aux_regions": regions}
+    return keras.Model(image, outputs, name="hrnet_ocr")
+
+
+def high_resolution_net(x, width, units, modules):
+    """Builds the encoder: a quarter of the size, `15 * width` channels."""
+    x = _conv_bn(x, 64, stride=2, name="stem1")
+    x = _conv_bn(x, 64, stride=2, name="stem2")
+    for unit in range(1, units + 1):
+        x = _bottleneck(x, name=f"stage1_{unit}")
+    branches = [x]
+    for stage, repeats in enumerate(modules, start=2):
+        branches = _transition(branches, width, name=f"transition{stage - 1}")
+        for module in range(1, repeats + 1):
+            name = f"stage{stage}_module{module}"
+            for i, x in enumerate(branches):
+                for unit in range(1, units + 1):
+                    x = _basic(x, name=f"{name}_branch{i + 1}_{unit}")
+                branches[i] = x
+            branches = _exchange(branches, name=name)
+    for i, x in enumerate(branches[1:], start=1):
+        up = blocks.ResizeLike(2**i, name=f"merge_up{i + 1}")
+        branches[i] = up([x, branches[0]])
+    return layers.Concatenate(name="merge")(branches)
+
+
+def object_context(x, regions, *, name):
+    """Describes every pixel by the regions that it resembles ([Yuan19] figure 3)."""
+    pixels = _conv_bn(x, _CONTEXT, bias=True, name=f"{name}_pixels")
+    objects = GatherRegions(name=f"{name}_gather")([regions, pixels])
+    keys = _CONTEXT // 2
+    query, key = pixels, objects
+    for i in (1, 2):
+        query = _conv_bn(query, keys, 1, name=f"{name}_query{i}")
+        key = _conv_bn(key, keys, 1, name=f"{name}_key{i}")
+    value = _conv_bn(objects, keys, 1, name=f"{name}_value")
+    context = RegionAttention(name=f"{name}_attend")([query, key, value])
+    context = _conv_bn(context, _CONTEXT, 1, name=f"{name}_widen")
+    x = layers.Concatenate(name=f"{name}_concat")([context, pixels])
+    x = _conv_bn(x, _CONTEXT, 1, name=f"{name}_fuse")
+    return layers.SpatialDropout2D(0.05, name=f"{name}_dropout")(x)
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class GatherRegions(layers.Layer):
+    """Averages pixels over each region ([Yuan19] equation 2).
+
+    Takes `[regions, pixels]`: scores of the regions, and a map of the same size. The
+    scores of a region become weights of the cells by a softmax over the whole map.
+    Float32, where a weight may be too small for float16.
+    """
+
+    def __init__(self, **options):
+        super().__init__(autocast=False, **options)
+
+    def call(self, inputs):
+        """Returns `[batch, regions, 1, channels]`."""
+        regions, pixels = [ops.cast(_cells(x), "float32") for x in inputs]
+        weights = ops.softmax(regions, axis=1)
+        means = ops.matmul(ops.transpose(weights, (0, 2, 1)), pixels)
+        return ops.cast(ops.expand_dims(means, 2), inputs[1].dtype)
+
+    def compute_output_spec(self, inputs):
+        """Has a row for each region and the channels of the pixels."""
+        regions, pixels = inputs
+        shape = (pixels.shape[0], regions.shape[3], 1, pixels.shape[3])
+        return keras.KerasTensor(shape, pixels.dtype)
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class RegionAttention(layers.Layer):
+    """Gives each pixel the regions, as much of each as it resembles it.
+
+    Takes `[query, key, value]`: a map, and `[batch, regions, 1, channels]` twice. The
+    shares of the regions are a softmax over them, in float32 ([Yuan19] equation 3).
+    """
+
+    def call(self, inputs):
+        """Returns a map of the size of the query."""
+        query, key, value = inputs
+        height, width = ops.shape(query)[1:3]
+        key = ops.transpose(_cells(key), (0, 2, 1))
+        fit = ops.matmul(_cells(query) * query.shape[3] ** -0.5, key)
+        # Not ops.softmax, which warns of a single class.
+        shares = ops.exp(ops.log_softmax(ops.cast(fit, "float32"), axis=-1))
+        x = ops.matmul(ops.cast(shares, value.dtype), _cells(value))
+        return ops.reshape(x, (-1, height, width, value.shape[3]))
+
+    def compute_output_spec(self, inputs):
+        """Has the sides of the query and the channels of the value."""
+        shape = (*inputs[0].shape[:3], inputs[2].shape[3])
+        return keras.KerasTensor(shape, self.compute_dtype)
+
+
+def _cells(x):
+    height, width = ops.shape(x)[1:3]
+    return ops.reshape(x, (-1, height * width, x.shape[3]))
+
+
+def _transition(branches, width, *, name):
+    """Gives branches their channels and adds one of half the size of the last."""
+    filters = [width * 2**i for i in range(max(len(branches) + 1, 2))]
+    new = _conv_bn(branches[-1], filters[-1], stride=2, name=f"{name}_new")
+    if len(branches) == 1:  # The first stage has 256 channels whatever the width.
+        branches = [_conv_bn(branches[0], width, name=f"{name}_keep")]
+    return [*branches, new]
+
+
+def _exchange(branches, *, name):
+    """Adds to every branch all the others, brought to its size and channels."""
+    exchanged = []
+    for i, target in enumerate(branches):
+        parts = []
+        for j, x in enumerate(branches):
+            part = f"{name}_from{j + 1}_to{i + 1}"
+            if j > i:
+                x = _conv_bn(x, target.shape[-1], 1, relu=False, name=part)
+                x = blocks.ResizeLike(2 ** (j - i), name=f"{part}_up")([x, target])
+            for step in range(j, i):
+                last = step == i - 1
+                filters = target.shape[-1] if last else x.shape[-1]
+                step_name = f"{part}_{step - j + 1}"
+                x = _conv_bn(x, filters, stride=2, relu=not last, name=step_name)
+            parts.append(x)
+        x = layers.Add(name=f"{name}_sum{i + 1}")(parts)
+        exchanged.append(layers.ReLU(name=f"{name}_out{i + 1}")(x))
+    return exchanged
+
+
+def _bottleneck(x, *, name):
+    """Narrows to 64 channels, convolves, widens to 256; adds the input."""
+    start = x
+    if x.shape[-1] != 256:
+        start = _conv_bn(x, 256, 1, relu=False, name=f"{name}_short")
+    x = _conv_bn(x, 64, 1, name=f"{name}_narrow")
+    x = _conv_bn(x, 64, name=f"{name}_middle")
+    x = _conv_bn(x, 256, 1, relu=False, name=f"{name}_widen")
+    x = layers.Add(name=f"{name}_add")([start, x])
+    return layers.ReLU(name=f"{name}_out")(x)
+
+
+def _basic(x, *, name):
+    """Convolves twice; adds the input."""
+    start, filters = x, x.shape[-1]
+    x = _conv_bn(x, filters, name=f"{name}_first")
+    x = _conv_bn(x, filters, relu=False, name=f"{name}_second")
+    x = layers.Add(name=f"{name}_add")([start, x])
+    return layers.ReLU(name=f"{name}_out")(x)
+
+
+def _conv_bn(x, filters, kernel_size=3, *, stride=1, bias=False, relu=True, name):
+    """Pads the same on all sides, whatever the stride."""
+    if stride > 1:
+        x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+    x = layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=stride,
+        padding="same" if stride == 1 else "valid",
+        use_bias=bias,
+        name=f"{name}_conv",
+    )(x)
+    x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
