@@ -1,6 +1,8 @@
 """FCN: what paper and released code say of sizes, scales, alignment and stages."""
 
 import functools
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -260,6 +262,14 @@ def test_other_classifiers_take_the_layers_of_a_file(tmp_path):
             strict=True,
         ):
             np.testing.assert_array_equal(theirs, ours)
+
+
+def test_a_process_that_never_built_one_loads_its_layers(tmp_path):
+    path = tmp_path / "model.keras"
+    name = "fcn_32s_alexnet"
+    models.build_model(name, 2, **TINY[name]).save(path)
+    code = f"import kerasseg; kerasseg.load({str(path)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_responses_are_divided_by_those_of_near_channels():

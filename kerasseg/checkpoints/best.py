@@ -141,6 +141,7 @@ def load_file(path) -> keras.Model:
     Raises:
         ValueError: The file is damaged, missing or no Keras model.
     """
+    models.list_models()  # Registers the layers that a file may hold.
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises what its zip and HDF5 readers raise.

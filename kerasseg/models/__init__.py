@@ -178,6 +178,7 @@ def _options(builder) -> list[str]:
 
 @functools.cache
 def _import_all():
+    backbones.list_backbones()  # Their layers are in the files of models.
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
