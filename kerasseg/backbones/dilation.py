@@ -25,7 +25,11 @@ from kerasseg.backbones import layer_scale, pooling
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 # By the name of the class, because Keras does not make the last one public.
-_OURS = {"Conv2D": blocks.Conv2D, "LayerScale": layer_scale.LayerScale}
+_OURS = {
+    "BatchNormalization": blocks.BatchNormalization,
+    "Conv2D": blocks.Conv2D,
+    "LayerScale": layer_scale.LayerScale,
+}
 _POOLS = {layers.MaxPooling2D: "max", layers.AveragePooling2D: "average"}
 
 

@@ -79,14 +79,14 @@ def _unit(x, filters, kernel_size, *, growth, strides, rate, name):
     )(x)
     x = _bn_relu6(x, name=f"{name}_depthwise")
     x = blocks.Conv2D(filters, 1, use_bias=False, name=f"{name}_project_conv")(x)
-    x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_project_bn")(x)
+    x = blocks.BatchNormalization(epsilon=_EPSILON, name=f"{name}_project_bn")(x)
     if planned == 1 and start.shape[-1] == filters:
         x = layers.Add(name=f"{name}_add")([start, x])
     return x
 
 
 def _bn_relu6(x, *, name):
-    x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
+    x = blocks.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
     return layers.ReLU(max_value=6, name=f"{name}_relu6")(x)
 
 

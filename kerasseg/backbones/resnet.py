@@ -183,5 +183,5 @@ def _conv_bn(x, filters, kernel_size, *, stride=1, rate=1, relu=True, name):
         use_bias=False,
         name=f"{name}_conv",
     )(x)
-    x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
+    x = blocks.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x

@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from kerasseg.blocks.convolution import Conv2D
+from kerasseg.blocks.normalization import BatchNormalization
 from kerasseg.blocks.pictures import NORMALIZATIONS, SMALLEST_SIDE, Normalize, PadSmall
 from kerasseg.blocks.pooling import AdaptiveAveragePool
 from kerasseg.blocks.resizing import CropLike, ResizeLike
@@ -19,6 +20,7 @@ __all__ = [
     "NORMALIZATIONS",
     "SMALLEST_SIDE",
     "AdaptiveAveragePool",
+    "BatchNormalization",
     "Bilinear",
     "Conv2D",
     "CropLike",
@@ -77,7 +79,7 @@ def conv_bn_relu(x, filters, kernel_size=3, *, stride=1, rate=1, name):
         use_bias=False,
         name=f"{name}_conv",
     )(x)
-    x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn")(x)
+    x = BatchNormalization(epsilon=1e-5, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -94,6 +96,6 @@ def separable_conv_bn_relu(x, filters, kernel_size=3, *, rate=1, name):
         use_bias=False,
         name=f"{name}_depthwise",
     )(x)
-    x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_depthwise_bn")(x)
+    x = BatchNormalization(epsilon=1e-5, name=f"{name}_depthwise_bn")(x)
     x = layers.ReLU(name=f"{name}_depthwise_relu")(x)
     return conv_bn_relu(x, filters, 1, name=name)

@@ -17,6 +17,7 @@ _FOLDABLE = (
     layers.Conv2DTranspose,
     blocks.Conv2D,
 )
+_BATCH_NORMS = layers.BatchNormalization, blocks.BatchNormalization
 
 
 def fold_batch_norm(model) -> keras.Model:
@@ -51,7 +52,7 @@ def _pairs(model):
     uses.update(outputs)
     found = []
     for batch_norm in model.layers:
-        if type(batch_norm) is not layers.BatchNormalization:
+        if type(batch_norm) not in _BATCH_NORMS:
             continue
         if len(sources[batch_norm.name]) != 1:
             continue
