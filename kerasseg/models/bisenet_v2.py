@@ -131,7 +131,7 @@ def context_embedding(x, *, name):
     """Adds the mean of the whole map to every cell ([Yu20] figure 4b)."""
     filters = x.shape[-1]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
-    mean = layers.BatchNormalization(
+    mean = blocks.BatchNormalization(
         momentum=0.9, epsilon=_EPSILON, name=f"{name}_mean_bn"
     )(mean)
     mean = _conv_bn(mean, filters, 1, name=f"{name}_embed")
@@ -186,7 +186,7 @@ def _conv_bn(x, filters, kernel_size=3, *, stride=1, relu=True, name):
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
-    x = layers.BatchNormalization(momentum=0.9, epsilon=_EPSILON, name=f"{name}_bn")(x)
+    x = blocks.BatchNormalization(momentum=0.9, epsilon=_EPSILON, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
@@ -201,6 +201,6 @@ def _depthwise_bn(x, *, multiplier=1, stride=1, name):
         use_bias=False,
         name=f"{name}_depthwise",
     )(x)
-    return layers.BatchNormalization(momentum=0.9, epsilon=_EPSILON, name=f"{name}_bn")(
+    return blocks.BatchNormalization(momentum=0.9, epsilon=_EPSILON, name=f"{name}_bn")(
         x
     )

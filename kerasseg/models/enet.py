@@ -182,7 +182,7 @@ def _conv(x, filters, size, *, stride=1, rate=1, use_bias=False, name):
 
 def _batch_norm(x, name):
     """Normalises with Torch's momentum of 0.1."""
-    return layers.BatchNormalization(epsilon=1e-3, momentum=0.9, name=name)(x)
+    return blocks.BatchNormalization(epsilon=1e-3, momentum=0.9, name=name)(x)
 
 
 def _prelu(x, name):

@@ -150,7 +150,7 @@ def transition_up(new, skip, *, name):
 
 
 def _bn_relu_conv(x, filters, kernel_size, *, name):
-    x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
+    x = blocks.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
     x = layers.ReLU(name=f"{name}_relu")(x)
     x = _conv(x, filters, kernel_size, name=f"{name}_conv")
     return layers.Dropout(_DROPOUT, name=f"{name}_dropout")(x)

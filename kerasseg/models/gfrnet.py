@@ -164,7 +164,7 @@ def _convolve(x, filters, *, rate=1, dtype=None, name):
 
 
 def _batch_norm(x, *, dtype=None, name, beta):
-    return layers.BatchNormalization(
+    return blocks.BatchNormalization(
         epsilon=1e-9,  # Of the authors' Caffe, as its beta from 0.001.
         beta_initializer=keras.initializers.Constant(beta),
         dtype=dtype,

@@ -229,5 +229,5 @@ def _conv_bn(x, filters, kernel_size=3, *, stride=1, bias=False, relu=True, name
         use_bias=bias,
         name=f"{name}_conv",
     )(x)
-    x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
+    x = blocks.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x

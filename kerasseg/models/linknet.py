@@ -123,7 +123,7 @@ def _conv(x, filters, kernel_size, *, name):
 
 
 def _bn_relu(x, *, name):
-    x = layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
+    x = blocks.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 

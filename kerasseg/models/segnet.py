@@ -146,7 +146,7 @@ def _conv_bn(x, filters, kernel_size, *, rate=1, name):
         kernel_initializer="he_normal",
         name=name,
     )(x)
-    return layers.BatchNormalization(
+    return blocks.BatchNormalization(
         epsilon=1e-9,
         beta_initializer=initializers.Constant(0.001),
         name=f"{name}_bn",

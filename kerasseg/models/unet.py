@@ -121,7 +121,7 @@ def conv_twice(x, filters, *, padding, batch_norm, name):
             name=f"{name}_conv{i}",
         )(x)
         if batch_norm:
-            x = layers.BatchNormalization(epsilon=1e-5, name=f"{name}_bn{i}")(x)
+            x = blocks.BatchNormalization(epsilon=1e-5, name=f"{name}_bn{i}")(x)
         x = layers.ReLU(name=f"{name}_relu{i}")(x)
     return x
 
