@@ -115,8 +115,8 @@ def fcn_32s_googlenet(
     x = _pool(LocalResponseNorm(name="norm2")(x), name="pool2")
     for stage, units in _INCEPTIONS.items():
         for letter, sizes in zip("abcde", units, strict=False):
-            sizes = [size // divisor for size in sizes]
-            x = _inception(x, sizes, name=f"inception_{stage}{letter}")
+            filters = [size // divisor for size in sizes]
+            x = _inception(x, filters, name=f"inception_{stage}{letter}")
         if stage < 5:
             x = _pool(x, name=f"pool{stage}")
     x = layers.Dropout(0.4, name="dropout")(x)
