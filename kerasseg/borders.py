@@ -1,5 +1,6 @@
 """Weights that make a network keep objects apart that nearly touch (U-Net)."""
 
+import functools
 import math
 
 import cv2
@@ -35,15 +36,32 @@ def border_weights(
     Source: https://arxiv.org/abs/1505.04597, equation 2. The paper first draws a gap of
     background between objects that touch; labels are left as they are here.
     """
-    if not (0 <= w0 < math.inf and 0 < sigma < math.inf):
-        raise ValueError(
-            f"w0 is at least 0 and sigma above 0, both finite; got {w0} and {sigma}."
-        )
+    _check(w0, sigma)
     weights = _class_map(instances, labels, class_weights)
     reach = sigma * math.sqrt(2 * math.log(max(w0, 1.0) / _NEGLIGIBLE))
     nearest, second = _two_distances(instances, math.ceil(reach))
     near = np.exp(-((nearest + second) ** 2) / (2 * sigma**2))
     return (weights + w0 * near).astype(np.float32)
+
+
+def weigher(class_weights, *, w0: float, sigma: float):
+    """Returns a function of instances and labels to weights, None where `w0` is 0.
+
+    See `border_weights`, also for what is raised, here already.
+    """
+    if not w0:
+        return None
+    _check(w0, sigma)
+    return functools.partial(
+        border_weights, class_weights=class_weights, w0=w0, sigma=sigma
+    )
+
+
+def _check(w0, sigma):
+    if not (0 <= w0 < math.inf and 0 < sigma < math.inf):
+        raise ValueError(
+            f"w0 is at least 0 and sigma above 0, both finite; got {w0} and {sigma}."
+        )
 
 
 def _class_map(instances, labels, class_weights):

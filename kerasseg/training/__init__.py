@@ -5,7 +5,8 @@ import dataclasses
 import keras
 
 from kerasseg import pipeline, records
-from kerasseg.training.recipe import AugmentationFlags, Recipe
+from kerasseg.training.augmentation_flags import AugmentationFlags
+from kerasseg.training.recipe import Recipe
 from kerasseg.training.run import Interrupted, Run
 
 __all__ = ["AugmentationFlags", "Data", "Interrupted", "Network", "Recipe", "train"]

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from kerasseg import blocks, datasets, losses
+from kerasseg import blocks, borders, datasets, losses
 
 
 class Objective:
@@ -13,9 +13,12 @@ class Objective:
         model: The network: logits, or a dict of them with "logits" at the picture's
             size.
         recipe: See `recipe.Recipe`.
-        class_weights: One number a class, or None.
+        class_weights: One number a class, or None. Where the recipe weighs borders,
+            its map of weights holds them, and the losses do not.
 
     Attributes:
+        weigh: Function of a crop's instances and label to the weights of its pixels,
+            or None.
         model: The network without the outputs that weigh nothing and what only they
             need; the same layers.
         weights: Of the outputs that count, by name.
@@ -26,8 +29,11 @@ class Objective:
     """
 
     def __init__(self, model, recipe, class_weights=None):
+        self.weigh = borders.weigher(
+            class_weights, w0=recipe.border_weights, sigma=recipe.border_sigma
+        )
         options = recipe.loss_options()
-        if class_weights is not None:
+        if class_weights is not None and self.weigh is None:
             options["class_weights"] = class_weights
         self._loss = losses.weighted_sum(recipe.loss_weights(), **options)
         self.weights = _output_weights(model, recipe)

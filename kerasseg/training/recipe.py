@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from kerasseg import augment, losses, schedules
+from kerasseg import losses, schedules
 
 
 def _flag(default, text, **metadata):
@@ -66,6 +66,12 @@ class Recipe:
         "lines of a class's name and its weight, or JSON, an object of these or a "
         "list in the order of the classes.",
     )
+    border_weights: float = _flag(
+        0.0,
+        "Weight between two objects that touch, added to that of the class: U-Net's "
+        "w0, 10 there. Records must hold instance numbers. 0: none.",
+    )
+    border_sigma: float = _flag(5.0, "How far border_weights reach, in pixels.")
     aux_loss_weight: float = _flag(0.4, "Weight of each auxiliary output's loss.")
     output_weights: str | None = _flag(
         None,
@@ -147,6 +153,18 @@ class Recipe:
             )
         losses.weighted_sum(self.loss_weights(), **self.loss_options())
         self.named_output_weights()
+        if self.border_weights:
+            self._check_border_weights()
+
+    def _check_border_weights(self):
+        for name in self.loss_weights():
+            try:
+                losses.weighted_sum({name: 1.0}, pixel_weights=None)
+            except ValueError:
+                raise ValueError(
+                    f"--border_weights={self.border_weights} weighs pixels, and {name} "
+                    "is no sum over pixels: choose --loss=crossentropy, or 0."
+                ) from None
 
     def schedule(self):
         """Returns the learning rate as a function of the step."""
@@ -218,32 +236,3 @@ def _named_weights(flag, text):
             )
         weights[name] = weight
     return weights
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AugmentationFlags:
-    """The flags of `augment.Augmentation`, under TF DeepLab's names."""
-
-    train_crop_size: str = _flag(
-        "513", "Side of the training crop in pixels, or height,width."
-    )
-    min_scale_factor: float = _flag(0.5, "Smallest random scale.")
-    max_scale_factor: float = _flag(2.0, "Largest random scale.")
-    add_flipped_images: bool = _flag(True, "Mirror half of the pictures left-right.")
-    rotation: float = _flag(0.0, "Largest random rotation, in degrees.")
-    min_resize_value: int | None = _flag(
-        None, "Length of the shorter side before the random scale."
-    )
-    max_resize_value: int | None = _flag(
-        None, "Bound of the longer side before the random scale."
-    )
-    brightness: float = _flag(0.0, "Largest random shift, as a share of 255.")
-    contrast: float = _flag(0.0, "Largest random change of the contrast's factor.")
-    saturation: float = _flag(0.0, "Largest random change of the saturation's factor.")
-
-    def augmentation(self, crop_size) -> augment.Augmentation:
-        """Returns what the pipeline takes, with the crop's height and width."""
-        values = dataclasses.asdict(self)
-        del values["train_crop_size"]
-        flip = values.pop("add_flipped_images")
-        return augment.Augmentation(crop_size=crop_size, flip=flip, **values)

@@ -199,6 +199,7 @@ class Run:
                 seed=self.seed,
                 start=self.step * recipe.batch_size,
                 order=order,
+                weigh=self.objective.weigh,
             )
 
         distributed = self.strategy.distribute_datasets_from_function(per_worker)

@@ -50,16 +50,15 @@ class TrainingStep:
         """Runs one step.
 
         Args:
-            batch: Dict of "image" and "label", per replica.
+            batch: Dict of "image" and "label", and "weight" where pixels weigh
+                differently; per replica.
             step: int64 scalar, the number of updates before this one.
 
         Returns:
             The loss before the update, and whether the update was made. A finite loss
             without an update is an overflow of float16 gradients.
         """
-        loss, good, gradients = self._strategy.run(
-            self._gradients, (batch["image"], batch["label"])
-        )
+        loss, good, gradients = self._strategy.run(self._gradients, (batch,))
         local = self._strategy.experimental_local_results
         loss, good = local(loss)[0], local(good)[0]
         tf.cond(
@@ -71,19 +70,21 @@ class TrainingStep:
             self._adapt_scale(good)
         return loss, good
 
-    def _gradients(self, images, labels):
+    def _gradients(self, batch):
         """Returns loss, whether all is finite, and this replica's gradients."""
         replica = tf.distribute.get_replica_context()
         variables = [v.value for v in self._optimizer.trainable_variables]
         parts = self._recipe.accumulation_steps
         total, count = 0.0, 0.0
         gradients = [0.0] * len(variables)
-        for image, label in zip(
-            tf.split(images, parts), tf.split(labels, parts), strict=True
-        ):
+        split = {key: tf.split(whole, parts) for key, whole in batch.items()}
+        for i in range(parts):
+            part = {key: pieces[i] for key, pieces in split.items()}
             with tf.GradientTape() as tape:
-                outputs = self._objective.model(image, training=True)
-                part_total, part_count = self._objective(outputs, label)
+                outputs = self._objective.model(part["image"], training=True)
+                part_total, part_count = self._objective(
+                    outputs, part["label"], part.get("weight")
+                )
                 scaled = part_total * self._scale
             new = tape.gradient(scaled, variables, unconnected_gradients="zero")
             gradients = [a + b for a, b in zip(gradients, new, strict=True)]

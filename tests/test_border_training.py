@@ -1,0 +1,123 @@
+"""Training with U-Net's weights of borders: from the records to the loss."""
+
+import csv
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasseg import borders, images, models, records, training
+from tests import test_training, tiny
+
+tiny_models = test_training.tiny_models
+
+
+def write(folder, **more):
+    """Writes records whose instances are the stripes, the third one cut in two."""
+    serialized = []
+    for seed in range(4):
+        image, label = tiny.picture(seed)
+        instances = np.where(label == 255, 0, label + 1).astype(np.uint16)
+        instances[20:][label[20:] == 2] = 1000
+        more = more or {"instance": images.encode_label(instances)}
+        name = f"{seed}.png"
+        serialized.append(tiny.example(image, label, name, **more))
+    shards = {
+        split: [
+            records.write_shard(folder / records.shard_name(split, 0, 1), serialized)
+        ]
+        for split in ("train", "val")
+    }
+    records.write_info(folder, records.DatasetInfo(tiny.SPEC, shards))
+    return folder
+
+
+def train(folder, workdir, **changes):
+    test_training.run(folder, workdir, num_steps=1, **changes)
+    (row,) = csv.DictReader((workdir / "scores.csv").read_text().splitlines())
+    return float(row["loss"])
+
+
+def test_the_loss_of_each_pixel_is_multiplied_by_its_weight():
+    step, pictures = test_training.Step(options={"norm": False}), test_training.batch()
+    logits = step.model(pictures["image"], training=True)
+    labels = pictures["label"].numpy().astype("int32")
+    valid = labels != 255
+    values = tf.nn.sparse_softmax_cross_entropy_with_logits(labels % 255, logits)
+    weights = np.random.default_rng(0).uniform(0, 3, labels.shape).astype("float32")
+    pictures["weight"] = tf.constant(weights)
+    found, good = step(pictures)
+    expected = (values * weights).numpy()[valid].mean()
+    assert good and found == pytest.approx(expected, rel=1e-5)
+
+
+def test_weighted_batches_in_parts_give_the_update_of_the_whole():
+    pictures = test_training.batch()
+    shape = tuple(pictures["label"].shape)
+    pictures["weight"] = tf.reshape(tf.range(np.prod(shape), dtype=tf.float32), shape)
+    pictures["weight"] /= np.prod(shape)
+    whole = test_training.Step(options={"norm": False})
+    parts = test_training.Step(options={"norm": False}, accumulation_steps=4)
+    assert whole(pictures)[0] == pytest.approx(parts(pictures)[0], rel=1e-5)
+    for key, value in whole.weights().items():
+        np.testing.assert_allclose(value, parts.weights()[key], atol=1e-6)
+
+
+def test_a_run_weighs_its_pixels_by_the_instances_of_the_records(tmp_path, monkeypatch):
+    folder = write(tmp_path)
+    plain = train(folder, tmp_path / "plain")
+    weighed = train(folder, tmp_path / "weighed", border_weights=10.0, border_sigma=4.0)
+    # Every crop shows stripes that touch: their pixels weigh up to 11.
+    assert plain < weighed < 11 * plain
+    # Weights of classes are added to those of borders, not multiplied with them.
+    seen = []
+    weigh = borders.border_weights
+
+    def spy(instances, labels, **options):
+        seen.append((instances, labels, options))
+        return weigh(instances, labels, **options)
+
+    monkeypatch.setattr(borders, "border_weights", spy)
+    train(
+        folder,
+        tmp_path / "classes",
+        border_weights=10.0,
+        class_weights="0.5,1,2",
+    )
+    instances, labels, options = seen[0]
+    assert set(np.unique(instances)) <= {0, 1, 2, 3, 1000}
+    assert labels.shape == instances.shape == (24, 24)
+    assert options["class_weights"].tolist() == [0.5, 1, 2]
+    assert (options["w0"], options["sigma"]) == (10.0, 5.0)
+
+
+def test_no_border_weights_leave_the_loss_as_it_was(tmp_path):
+    folder = write(tmp_path)
+    assert borders.weigher(None, w0=0.0, sigma=5.0) is None
+    one = train(folder, tmp_path / "one", border_weights=1e-6)
+    assert train(folder, tmp_path / "none") == pytest.approx(one, rel=1e-4)
+
+
+def test_records_without_instances_stop_the_run(tmp_path):
+    folder = write(tmp_path, instance=None)
+    with pytest.raises(records.RecordError, match="holds no instance numbers"):
+        train(folder, tmp_path / "run", border_weights=10.0)
+
+
+@pytest.mark.parametrize("loss", ["dice", "crossentropy:1,lovasz_softmax:1"])
+def test_border_weights_want_losses_that_are_sums_over_pixels(loss):
+    name = loss.split(",")[-1].split(":")[0]
+    with pytest.raises(
+        ValueError, match=f"border_weights=10.0 weighs pixels, and {name}"
+    ):
+        training.Recipe(loss=loss, border_weights=10.0)
+    training.Recipe(loss="focal:1,crossentropy:1", border_weights=10.0)
+
+
+def test_a_reach_of_nothing_stops_the_run_at_its_start(tmp_path):
+    folder = write(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"sigma above 0, both finite; got 10\.0 and 0\.0"
+    ):
+        train(folder, tmp_path / "run", border_weights=10.0, border_sigma=0.0)
+    assert models.build_model is tiny.build_model
