@@ -9,10 +9,15 @@ import pytest
 from absl import flags
 
 from kerasseg import common_flags, models
+from kerasseg.models import __main__ as table
 from kerasseg.training import AugmentationFlags, Recipe
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
+# The line of a flagfile's header that README's table of results repeats.
+MEASURED = re.compile(
+    r"^# Measured: val mIoU (0\.\d{3}) after (\d+) minutes on 2 cores", re.M
+)
 FLAGFILES = sorted(ROOT.glob("experiments/*/*.flags"))
 ENTRY_POINTS = [
     *("kerasseg.train", "kerasseg.evaluate", "kerasseg.predict", "kerasseg.export"),
@@ -79,9 +84,11 @@ def test_a_flagfile_is_a_whole_run(path):
     assert set(options) <= known
     assert "training_number_of_steps" in values and "base_learning_rate" in values
     common_flags.crop_size(values["train_crop_size"])
+    keys = ("loss", "output_weights")
+    Recipe(**{key: values[key] for key in keys if key in values})
     text = path.read_text()
     assert f"--flagfile=experiments/{path.parent.name}/{path.name}" in text
-    assert "Measured" in text or "Not measured" in text
+    assert re.search(r"^# (Measured|Not (measured|trained))", text, re.M)
 
 
 @pytest.mark.parametrize("cls", [Recipe, AugmentationFlags])
@@ -89,6 +96,22 @@ def test_flags_and_fields_have_one_default(cls):
     fresh = cls()
     read = common_flags.read_fields(cls)
     assert read == fresh
+
+
+def test_readme_shows_the_table_of_architectures():
+    text = (ROOT / "README.md").read_text()
+    assert table.markdown() in text, "paste: python -m kerasseg.models --markdown"
+
+
+def test_readme_and_flagfiles_agree_on_what_was_measured():
+    text = (ROOT / "README.md").read_text()
+    found = re.findall(r"^\| \[`(\w+)`\]\((\S+)\) \| (\S+) \| (\d+) \|$", text, re.M)
+    measured = [
+        (path.stem, str(path.relative_to(ROOT)), *match.groups())
+        for path in FLAGFILES
+        if (match := MEASURED.search(path.read_text()))
+    ]
+    assert sorted(found) == sorted(measured)
 
 
 def test_readme_claims_no_number_without_its_command():

@@ -1,19 +1,24 @@
-"""Prints the table of architectures: python -m kerasseg.models."""
+r"""Prints the table of architectures, each at its paper's setting.
 
-from kerasseg import models
+python -m kerasseg.models [--markdown]
+
+Trainable parameters, multiply-adds of a picture of 513x513 (convolutions and dense
+layers), pixels to one cell of the deepest map.
+"""
+
+from absl import flags
+
+from kerasseg import common_flags, models
+
+_MARKDOWN = flags.DEFINE_bool("markdown", False, "Print the table of README.md.")
 
 _HEADINGS = "model", "parameters", "multiply-adds", "output stride", "paper"
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Lists what is known of each architecture, at its paper's setting.
-
-    Returns:
-        Name, trainable parameters, multiply-adds of a picture of 513x513, output
-        stride and address of the paper, as texts.
-    """
+    """Lists the headings, then what is known of each architecture, as texts."""
     known = {name: models.facts(name) for name in models.list_models()}
-    return [
+    return [_HEADINGS] + [
         (
             name,
             f"{facts.params / 1e6:.2f} M",
@@ -25,11 +30,29 @@ def rows() -> list[tuple[str, ...]]:
     ]
 
 
-def main():
+def plain() -> str:
+    """Sets the table out for a terminal."""
+    return "\n".join(
+        f"{name:<24}{params:>11}{macs:>15}{stride:>15}   {paper}"
+        for name, params, macs, stride, paper in rows()
+    )
+
+
+def markdown() -> str:
+    """Sets the table out for README.md; names and links in their short form."""
+    heading, *others = rows()
+    lines = [heading, ("---", "---:", "---:", "---:", "---")]
+    for name, *numbers, paper in others:
+        short = paper.removeprefix("https://").removeprefix("arxiv.org/abs/")
+        lines.append((f"`{name}`", *numbers, f"[{short}]({paper})"))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main(argv):
     """Prints a line for each architecture."""
-    for name, params, macs, stride, paper in (_HEADINGS, *rows()):
-        print(f"{name:<24}{params:>11}{macs:>15}{stride:>15}   {paper}")
+    del argv
+    print(markdown() if _MARKDOWN.value else plain())
 
 
 if __name__ == "__main__":
-    main()
+    common_flags.run(main)
