@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from kerasseg import augment, blocks, checkpoints, models, pipeline, records, training
@@ -108,6 +109,17 @@ def test_few_of_many_pictures_are_spread_evenly(folder, monkeypatch):
     for each in (model, copy):
         mean = np.asarray(each.get_layer("features").mean)
         np.testing.assert_allclose(mean[:3], expected, rtol=1e-5)
+
+
+def test_a_model_on_mirrored_devices_is_filled(folder):
+    reader = pipeline.PictureReader(records.open_split(str(folder), "train"))
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = build_model("tiny", 3)
+    feature_statistics.fill(reader, model)
+    layer = model.get_layer("features")
+    assert layer.is_filled
+    mean = np.asarray(layer.mean + 0.0)[:3]
+    np.testing.assert_allclose(mean, pixels(range(6)).mean(axis=0), rtol=1e-5)
 
 
 def test_statistics_of_a_checkpoint_stay(folder, tmp_path, monkeypatch):

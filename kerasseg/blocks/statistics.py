@@ -34,7 +34,7 @@ class NormalizeFeatures(layers.Layer):
     @property
     def is_filled(self) -> bool:
         """Whether the statistics are those of pictures."""
-        return float(self.pictures) > 0
+        return float(ops.max(self.pictures)) > 0  # float() has no mirrored variables.
 
     def fill(self, mean, variance, pictures) -> None:
         """Sets the statistics.
