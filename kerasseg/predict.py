@@ -13,20 +13,14 @@ import sys
 
 from absl import app, flags
 
-from kerasseg import common_flags, images, inference, inference_flags
+from kerasseg import common_flags, inference, inference_flags
 
 _INPUT = flags.DEFINE_string(
     "input",
     None,
     "A picture, a folder of pictures with its sub-folders, or a pattern in quotes.",
 )
-_MAX_PIXELS = flags.DEFINE_integer(
-    "max_pixels",
-    images.DEFAULT_MAX_PIXELS,
-    "Larger pictures are not predicted.",
-    lower_bound=1,
-)
-for _name in ("workdir", "export_dir", "output_dir"):
+for _name in ("workdir", "export_dir", "output_dir", "max_pixels"):
     flags.declare_key_flag(_name)
 
 
@@ -45,7 +39,7 @@ def main(argv):
             pictures,
             output_dir,
             refine=refine,
-            max_pixels=_MAX_PIXELS.value,
+            max_pixels=common_flags.MAX_PIXELS.value,
         )
     print(f"{len(pictures) - len(failures)} of {len(pictures)} are in {output_dir}.")
     if failures:

@@ -58,7 +58,7 @@ ALLOWED = {
         *("blocks", "checkpoints", "datasets", "durable", "images", "inference"),
         *("pipeline", "progress", "records"),
     },
-    "common_flags": set(),
+    "common_flags": {"images"},
 }
 KERAS_ONLY = ("blocks", "backbones", "complexity", "models", "losses", "metrics")
 

@@ -30,9 +30,6 @@ _ON_ERROR = flags.DEFINE_enum(
 _APPLY_EXIF = flags.DEFINE_bool(
     "apply_exif", False, "Store pictures upright that EXIF says are rotated."
 )
-_MAX_PIXELS = flags.DEFINE_integer(
-    "max_pixels", encoding.Rules.max_pixels, "Larger pictures are bad.", lower_bound=1
-)
 
 
 def main(argv):
@@ -52,7 +49,7 @@ def main(argv):
         source,
         str(folder),
         splits=_SPLITS.value or _splits_there(dataset, source),
-        rules=encoding.Rules(_MAX_PIXELS.value, _APPLY_EXIF.value),
+        rules=encoding.Rules(common_flags.MAX_PIXELS.value, _APPLY_EXIF.value),
         skip_bad=_ON_ERROR.value == "skip",
         num_workers=_WORKERS.value,
     )

@@ -2,6 +2,7 @@
 
 from absl import app, flags
 
+from kerasseg import images
 from kerasseg.common_flags.fields import define_fields, read_fields
 from kerasseg.common_flags.flagfiles import as_flagfile, read_flagfile
 from kerasseg.common_flags.running import run
@@ -10,6 +11,7 @@ from kerasseg.common_flags.values import crop_size, model_options
 __all__ = [
     "DATASET",
     "EXPORT_DIR",
+    "MAX_PIXELS",
     "MODEL",
     "MODEL_OPTION",
     "OUTPUT_DIR",
@@ -56,6 +58,12 @@ EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder of an exported model; its versions are sub-folders."
 )
 OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder that results go to.")
+MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels",
+    images.DEFAULT_MAX_PIXELS,
+    "Larger pictures are refused, before they are decoded.",
+    lower_bound=1,
+)
 SPLIT = flags.DEFINE_string("split", "val", "Split of the records.")
 SEED = flags.DEFINE_integer("seed", 1, "Start of every random number.")
 
