@@ -11,9 +11,11 @@ EXTRAS = {
     "superpixels": ["scikit-image>=0.22"],
     "dev": [
         "hypothesis>=6.100",
+        "jax>=0.5",
         "mypy>=1.10",
         "pytest>=8",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.5",
         "ruff>=0.6",
         "scikit-image>=0.22",
         "scipy>=1.11",
