@@ -11,9 +11,8 @@ from keras import layers, ops
 
 from kerasseg import blocks, models
 
-_KINDS: tuple[
-    dict[str, int], ...
-] = (  # Of bottlenecks 2.1 to 2.8, and again of 3.1 to 3.8.
+# Of bottlenecks 2.1 to 2.8, and again of 3.1 to 3.8.
+_KINDS: tuple[dict[str, int], ...] = (
     *({}, {"rate": 2}, {"asymmetric": 5}, {"rate": 4}),
     *({}, {"rate": 8}, {"asymmetric": 5}, {"rate": 16}),
 )
