@@ -39,7 +39,7 @@ UNPADDED = ("inception_resnet_v2", "inception_v3", "xception")
 
 
 def original(name, side):
-    """Builds an encoder with random weights that keep its maps from fading."""
+    """Builds an encoder with random weights whose maps neither fade nor explode."""
     side = side + 1 if name in STATIC else None
     source = ROWS[name].constructor(
         include_top=False, weights=None, input_shape=(side, side, 3)
@@ -50,7 +50,7 @@ def original(name, side):
         if len(shape) == 4:
             alone = kind == "depthwise_kernel" or shape[3] == 1
             inputs = np.prod(shape[:2] if alone else shape[:3])
-            variable.assign(random.normal(0, np.sqrt(1.5 / inputs), shape))
+            variable.assign(random.normal(0, np.sqrt(1 / inputs), shape))
         elif kind in ("beta", "bias", "mean", "moving_mean"):
             variable.assign(random.normal(0, 0.2, shape))
         elif len(shape) == 1:  # Deviations, and the scales of ConvNeXt's layers.
@@ -87,14 +87,14 @@ def before_normalization(source, x):
 
 def picture(side):
     pixels = np.random.default_rng(1).normal(size=(1, side, side, 3))
-    return pixels.astype(keras.config.floatx())
+    return pixels.astype("float32")
 
 
 def assert_equal(maps, expected):
     """Differs by less than 1e-4 of the largest value, in maps that are not flat."""
     assert maps.shape == expected.shape
     largest = np.abs(expected).max()
-    assert (expected - expected.mean((1, 2), keepdims=True)).std() > 20 * 1e-4 * largest
+    assert (expected - expected.mean((1, 2), keepdims=True)).std() > 50 * 1e-4 * largest
     assert np.abs(maps - expected).max() < 1e-4 * largest
 
 
@@ -141,18 +141,7 @@ def test_every_rate_th_cell_is_the_original_one(name):
     check_against_original(name, 64, (8,))
 
 
-@pytest.fixture
-def double_precision():
-    """Keeps rounding small, which deep networks with random weights blow up."""
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("name", ROWS)
 def test_every_rate_th_cell_is_the_original_one_at_the_size_of_a_photograph(name):
     check_against_original(name, 224, (16, 8))
