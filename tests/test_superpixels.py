@@ -12,6 +12,7 @@ from kerasseg.models import zoomout
 pytest.importorskip("skimage")
 HALVES = np.zeros((16, 16, 3), np.uint8)
 HALVES[:, 8:] = 255
+LAYERS = ("block1_conv1", "block2_conv2", "block3_conv3")
 
 
 def test_superpixels_follow_the_colours_and_are_numbered_from_zero():
@@ -85,7 +86,7 @@ def test_a_missing_extra_is_named(monkeypatch, missing):
 def test_a_classifier_of_zoom_out_features_learns_superpixels():
     # The steps of the module's docstring: six columns of colours, three classes.
     keras.utils.set_random_seed(0)
-    options = {"filters": 8, "hidden_units": (16,)}
+    options = {"filters": 8, "hidden_units": (16,), "zoom_layers": LAYERS}
     model = models.build_model("zoomout", 3, **options)
     features, classifier = zoomout.split(model)
     label = np.repeat(np.arange(48) // 8 % 3, 32).reshape(48, 32).T.astype(np.uint8)
@@ -98,6 +99,7 @@ def test_a_classifier_of_zoom_out_features_learns_superpixels():
     classifier.compile(
         keras.optimizers.Adam(0.01),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
     )
     classifier.fit(
         described[:, None, None], wanted[:, None, None], epochs=40, verbose=0
