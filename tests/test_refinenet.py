@@ -80,7 +80,12 @@ def test_every_encoder_of_the_paper_has_its_parameters(backbone, params):
         )
         assert count(model.trainable_variables) == wanted
         if (backbone, pools) == ("resnet101", 2):
-            assert round(complexity.count_multiply_adds(model) / 1e9, 1) == 144.9
+            # Published ones stride on the 3x3 convolution, these on the 1x1 before it:
+            # (100^2 - 50^2) 256 128 + (50^2 - 25^2) 512 256 + (25^2 - 13^2) 1024 512
+            # = 0.73 G fewer.
+            fewer = 7_500 * 256 * 128 + 1_875 * 512 * 256 + 456 * 1024 * 512
+            macs = complexity.count_multiply_adds(model) + fewer
+            assert round(macs / 1e9, 1) == 144.9
 
 
 def test_without_its_convolutions_a_unit_passes_and_a_chain_cuts_off():
