@@ -122,9 +122,9 @@ def exponential(
         Function from step to rate.
     """
     _check("decay_factor", decay_factor, 0 < decay_factor <= 1, "in (0, 1]")
-    wanted = "given and at least 1"
-    _check("decay_steps", decay_steps, decay_steps and decay_steps >= 1, wanted)
-    return lambda step: base_learning_rate * decay_factor ** (step / decay_steps)
+    steps = decay_steps or 0
+    _check("decay_steps", decay_steps, steps >= 1, "given and at least 1")
+    return lambda step: base_learning_rate * decay_factor ** (step / steps)
 
 
 def constant(base_learning_rate: float, num_steps: int) -> Schedule:  # noqa: ARG001

@@ -17,17 +17,12 @@ _HEADINGS = "model", "parameters", "multiply-adds", "output stride", "paper"
 
 def rows() -> list[tuple[str, ...]]:
     """Lists the headings, then what is known of each architecture, as texts."""
-    known = {name: models.facts(name) for name in models.list_models()}
-    return [_HEADINGS] + [
-        (
-            name,
-            f"{facts.params / 1e6:.2f} M",
-            f"{facts.macs / 1e9:.1f} G",
-            str(facts.output_stride),
-            facts.paper,
-        )
-        for name, facts in known.items()
-    ]
+    lines: list[tuple[str, ...]] = [_HEADINGS]
+    for name in models.list_models():
+        facts = models.facts(name)
+        params, macs = f"{facts.params / 1e6:.2f} M", f"{facts.macs / 1e9:.1f} G"
+        lines.append((name, params, macs, str(facts.output_stride), facts.paper))
+    return lines
 
 
 def plain() -> str:
@@ -41,7 +36,7 @@ def plain() -> str:
 def markdown() -> str:
     """Sets the table out for README.md; names and links in their short form."""
     heading, *others = rows()
-    lines = [heading, ("---", "---:", "---:", "---:", "---")]
+    lines: list[tuple[str, ...]] = [heading, ("---", "---:", "---:", "---:", "---")]
     for name, *numbers, paper in others:
         short = paper.removeprefix("https://").removeprefix("arxiv.org/abs/")
         lines.append((f"`{name}`", *numbers, f"[{short}]({paper})"))

@@ -66,7 +66,7 @@ def pyramid(c, filters, smooth):
     Returns:
         Dict of the levels 2 to 5, each of the size of its "c<level>".
     """
-    p = {}
+    p: dict = {}
     for level in (5, 4, 3, 2):
         x = layers.Conv2D(filters, 1, name=f"lateral{level}")(c[f"c{level}"])
         if level < 5:

@@ -68,7 +68,7 @@ def refinenet(
 
 def decode(c, cascades, crp_pools, filters):
     """Refines the maps of an encoder to one of the size of c2 ([Lin17] figure 2)."""
-    earlier = []
+    earlier: list = []
     for i, keys in enumerate(_CASCADES[cascades]):
         name = f"refine{cascades - i}"
         paths = [
