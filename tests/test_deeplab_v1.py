@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasseg import complexity, models
 from kerasseg.backbones import vgg
@@ -81,9 +82,7 @@ def test_heads_have_the_kernels_and_rates_of_table_1(head, kernel, rate):
 
 def extent(model, image, cell):
     """Finds the first and last row that the score of a cell depends on."""
-    image = keras.ops.convert_to_tensor(image)
-    import tensorflow as tf
-
+    image = tf.constant(image)
     with tf.GradientTape() as tape:
         tape.watch(image)
         score = model(image)["aux_scores"][0, cell, cell, 0]
