@@ -12,6 +12,11 @@ from kerasseg import complexity, models
 from kerasseg.models import __main__ as table
 
 NAMES = models.list_models()
+WITH_AUXILIARY = [
+    name
+    for name in NAMES
+    if "aux" in inspect.signature(models.facts(name).builder).parameters
+]
 NUM_CLASSES = 5
 RNG = np.random.default_rng(0)
 
@@ -20,6 +25,13 @@ RNG = np.random.default_rng(0)
 def small(name):
     """Builds an architecture at its test options, once."""
     return models.build_model(name, NUM_CLASSES, **models.facts(name).test_options)
+
+
+@functools.cache
+def with_auxiliary(name):
+    """Builds it with its auxiliary heads, once."""
+    options = models.facts(name).test_options
+    return models.build_model(name, NUM_CLASSES, aux=True, **options)
 
 
 def pictures(batch, height, width):
@@ -109,6 +121,53 @@ def test_gradients_reach_every_trainable_variable(name):
         assert np.any(gradient), variable.path
 
 
+@pytest.mark.parametrize("name", WITH_AUXILIARY)
+def test_auxiliary_outputs_are_named_and_float32(name):
+    outputs = with_auxiliary(name)(pictures(2, 65, 97))
+    assert outputs["logits"].shape == (2, 65, 97, NUM_CLASSES)
+    assert len(outputs) > 1
+    for key, logits in outputs.items():
+        assert key == "logits" or key.startswith("aux_")
+        assert logits.shape[0] == 2 and logits.shape[3] == NUM_CLASSES
+        assert logits.shape[1] <= 65 and logits.shape[2] <= 97
+        assert logits.dtype == "float32"
+        assert np.isfinite(logits).all()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        options = models.facts(name).test_options
+        half = models.build_model(name, NUM_CLASSES, aux=True, **options)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {tensor.dtype for tensor in half.output.values()} == {"float32"}
+
+
+@pytest.mark.parametrize("name", WITH_AUXILIARY)
+def test_a_model_with_auxiliary_outputs_holds_the_plain_one(name):
+    plain, more = small(name), with_auxiliary(name)
+    weights = {v.path: v for v in more.weights}
+    for variable in plain.weights:
+        assert weights[variable.path].shape == variable.shape, variable.path
+        weights[variable.path].assign(variable)
+    assert len(weights) == len(more.weights) >= len(plain.weights)
+    image = pictures(1, 33, 47)
+    np.testing.assert_allclose(more(image)["logits"], plain(image), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", WITH_AUXILIARY)
+def test_gradients_reach_every_variable_of_auxiliary_outputs(name):
+    model = with_auxiliary(name)
+    image = pictures(3, 64, 64)
+    with tf.GradientTape() as tape:
+        outputs = model(image, training=True).values()
+        loss = sum(tf.reduce_sum(x * RNG.normal(size=x.shape)) for x in outputs)
+    variables = model.trainable_variables
+    gradients = tape.gradient(loss, [v.value for v in variables])
+    for variable, gradient in zip(variables, gradients, strict=True):
+        assert gradient is not None, variable.path
+        assert np.isfinite(gradient).all(), variable.path
+        assert np.any(gradient), variable.path
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_decorator_states_parameters_and_multiply_adds(name):
     facts = models.facts(name)
@@ -116,13 +175,15 @@ def test_the_decorator_states_parameters_and_multiply_adds(name):
     count = sum(np.prod(v.shape) for v in model.trainable_variables)
     assert count == facts.params
     assert complexity.count_multiply_adds(model) == facts.macs
-    maps = {layer.output.shape[1] for layer in model.layers if convolves(layer)}
+    maps = {side for layer in model.layers for side in sides(layer)}
     assert maps & {513 // facts.output_stride, -(-513 // facts.output_stride)}
     assert facts.paper.startswith("https://")
 
 
-def convolves(layer):
-    return isinstance(layer, keras.layers.Conv2D) and len(layer.output.shape) == 4
+def sides(layer):
+    """Lists the heights of the maps that a layer makes: a convolution, or a pool."""
+    outputs = keras.tree.flatten(layer.output)
+    return [tensor.shape[1] for tensor in outputs if len(tensor.shape) == 4]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -188,9 +249,8 @@ def test_the_layers_of_the_encoder_are_told_from_those_of_the_head():
     assert {name.split("_")[0] for name in head} == {"aspp", "classify"}
 
 
-def test_the_table_has_a_line_for_every_architecture(capsys):
-    table.main()
-    heading, *lines = capsys.readouterr().out.splitlines()
+def test_the_table_has_a_line_for_every_architecture():
+    heading, *lines = table.plain().splitlines()
     assert heading.split()[:2] == ["model", "parameters"]
     assert [line.split()[0] for line in lines] == NAMES
     line = lines[NAMES.index("deeplab_v3")].split()
