@@ -355,6 +355,16 @@ def test_a_run_without_logits_is_scored_by_its_heaviest_output(folder, tmp_path)
     assert set(best.output) == {"logits", "aux_half"}
 
 
+def test_logits_that_other_outputs_train_are_scored():
+    image = keras.Input((None, None, 3))
+    small = keras.layers.Conv2D(3, 2, strides=2, name="aux_scores")(image)
+    logits = keras.layers.UpSampling2D(2)(small)
+    model = keras.Model(image, {"logits": logits, "aux_scores": small})
+    goal = objective.Objective(model, recipe(output_weights="logits:0"))
+    assert goal.weights == {"aux_scores": 0.4}
+    assert goal.scored(model) is model
+
+
 def test_float16_overflow_halves_the_scale_and_skips_the_update():
     keras.config.set_dtype_policy("mixed_float16")
     try:

@@ -73,19 +73,24 @@ class Objective:
     def scored(self, model):
         """Returns what validations score: `model`, or what stands in for it.
 
-        Where "logits" weighs nothing, it is not trained; the output that weighs most
-        is scored in its place, at the size of the picture.
+        Where "logits" weighs nothing and needs weights that no other output trains,
+        the output that weighs most is scored in its place, at the size of the picture.
 
         Args:
             model: The network, or its moving average.
         """
-        if "logits" in self.weights:
+        if "logits" in self.weights or self._trains_logits(model):
             return model
         heaviest = max(self.weights, key=lambda name: self.weights[name])
         resize = blocks.ResizeLike(dtype="float32", name="scored")
         return keras.Model(
             model.input, resize([model.output[heaviest], model.input]), name=model.name
         )
+
+    def _trains_logits(self, model):
+        logits = keras.Model(model.input, model.output["logits"])
+        trained = {v.path for v in self.model.trainable_variables}
+        return trained.issuperset(v.path for v in logits.trainable_variables)
 
 
 def _output_weights(model, recipe):

@@ -76,8 +76,9 @@ class Recipe:
     output_weights: str | None = _flag(
         None,
         "Weights of outputs by name, as in logits:0,aux_encoder:1; logits not named "
-        "weighs 1, others aux_loss_weight. What weighs 0 is neither computed nor "
-        "trained; validations score the heaviest output where that is logits.",
+        "weighs 1, others aux_loss_weight. What weighs 0 is not computed, and layers "
+        "that only it needs are not trained; where logits has such layers, validations "
+        "score the heaviest output.",
     )
     optimizer: str = _flag(
         "sgd", "Optimizer.", choices=["sgd", "adam", "adamw", "rmsprop"]
