@@ -78,7 +78,7 @@ def test_the_stack_grows_as_in_table_2(name):
         new = [
             x for x in model.layers if re.fullmatch(f"{block}_layer\\d+_conv", x.name)
         ]
-        seen = model.get_layer(f"{block}_layer1_norm").gamma.shape[0]
+        seen = model.get_layer(f"{block}_layer1_bn").gamma.shape[0]
         ends.append(seen + sum(layer.filters for layer in new))
     assert ends == MAPS[name]
 
@@ -154,11 +154,7 @@ def test_a_block_with_its_transitions_equals_one_in_numpy(depth):
     x = RNG.normal(size=(2, 9, 12, 5)).astype("float32")
 
     def layer(x, name):
-        norm = model.get_layer(f"{name}_norm")
-        x = (x - x.mean((1, 2), keepdims=True)) / np.sqrt(
-            x.var((1, 2), keepdims=True) + 1e-4
-        )
-        x = reference.relu(x * np.asarray(norm.gamma) + np.asarray(norm.beta))
+        x = reference.relu(reference.batch_norm(x, model.get_layer(f"{name}_bn")))
         kernel, bias = model.get_layer(f"{name}_conv").get_weights()
         return reference.conv(x, kernel, bias)
 
@@ -180,22 +176,3 @@ def test_a_block_with_its_transitions_equals_one_in_numpy(depth):
     want_up = np.concatenate([large[:, :, :12], want_stack], -1)
     for got, want in zip(model(x), (want_stack, want_down, want_up), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-4)
-
-
-def test_statistics_are_those_of_the_batch_in_training_and_of_a_picture_otherwise():
-    x = np.array([[0, 2], [4, 6]], "float32").reshape(2, 1, 2, 1)
-    layer = fc_densenet.CurrentNormalization()
-    # All four cells: mean 3, variance 5. Each pair: a distance of 1 from its mean.
-    together = np.ravel(layer(x, training=True))
-    np.testing.assert_allclose(together, (x.ravel() - 3) / 5**0.5, atol=1e-4)
-    np.testing.assert_allclose(np.ravel(layer(x)), [-1, 1, -1, 1], atol=1e-4)
-
-
-def test_a_picture_is_normalised_alike_with_and_without_dropout():
-    # Why there are no moving statistics: under dropout a map of ones has a variance
-    # of 0.25, in prediction of none; a constant map must come out as zeros in both.
-    layer = fc_densenet.CurrentNormalization()
-    ones = np.ones((2, 8, 8, 3), "float32")
-    dropped = layers.Dropout(0.2)(ones, training=True)
-    assert abs(np.asarray(layer(dropped, training=True)).mean()) < 1e-5
-    np.testing.assert_allclose(layer(ones), np.zeros_like(ones), atol=1e-4)

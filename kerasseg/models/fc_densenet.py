@@ -1,7 +1,7 @@
 """FC-DenseNet, the "Tiramisu" (Jegou et al., 2016): dense blocks down and up again."""
 
 import keras
-from keras import initializers, layers, ops
+from keras import initializers, layers
 
 from kerasseg import blocks, models
 
@@ -84,8 +84,9 @@ def _build(name, num_classes, image_size, filters, growth, depths):
     """Builds any of them.
 
     As the released code (https://github.com/SimJeg/FC-DenseNet) has it: convolutions
-    keep their biases, four of the channel numbers in [Jegou17] table 2 are 16 more,
-    and predictions are normalised by what they are made of (`CurrentNormalization`).
+    keep their biases, and four of the channel numbers in [Jegou17] table 2 are 16
+    more. It normalises by the statistics of the batch even when it predicts; here a
+    prediction takes the moving ones, so that it depends on its own picture only.
     """
     image, padded = blocks.picture(image_size, "tf")
     x = _conv(padded, filters, 3, name="first_conv")
@@ -118,7 +119,7 @@ def dense_block(x, depth, growth, *, name):
     """
     new = []
     for i in range(1, depth + 1):
-        new.append(_norm_relu_conv(x, growth, 3, name=f"{name}_layer{i}"))
+        new.append(_bn_relu_conv(x, growth, 3, name=f"{name}_layer{i}"))
         x = layers.Concatenate(name=f"{name}_concat{i}")([x, new[-1]])
     if depth == 1:
         return x, new[0]
@@ -127,7 +128,7 @@ def dense_block(x, depth, growth, *, name):
 
 def transition_down(x, *, name):
     """Mixes the channels and halves the map, an odd last row or column dropped."""
-    x = _norm_relu_conv(x, x.shape[-1], 1, name=name)
+    x = _bn_relu_conv(x, x.shape[-1], 1, name=name)
     return layers.MaxPooling2D(2, name=f"{name}_pool")(x)
 
 
@@ -148,8 +149,8 @@ def transition_up(new, skip, *, name):
     return layers.Concatenate(name=f"{name}_merge")([x, skip])
 
 
-def _norm_relu_conv(x, filters, kernel_size, *, name):
-    x = CurrentNormalization(name=f"{name}_norm")(x)
+def _bn_relu_conv(x, filters, kernel_size, *, name):
+    x = blocks.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
     x = layers.ReLU(name=f"{name}_relu")(x)
     x = _conv(x, filters, kernel_size, name=f"{name}_conv")
     return layers.Dropout(_DROPOUT, name=f"{name}_dropout")(x)
@@ -163,32 +164,3 @@ def _conv(x, filters, kernel_size, *, name):
         kernel_initializer=initializers.HeUniform(),
         name=name,
     )(x)
-
-
-@keras.saving.register_keras_serializable("kerasseg")
-class CurrentNormalization(layers.Layer):
-    """Normalises each channel by the mean and variance that it has at the moment.
-
-    Those of the batch in training, and of each picture alone in prediction, which is
-    the released code at a batch of one. It has no moving statistics: they would be
-    those of maps with dropout, whose variance in prediction is another one.
-    """
-
-    def build(self, shape):
-        """Makes a factor and a summand for each channel."""
-        self.gamma = self.add_weight(shape=shape[-1:], initializer="ones", name="gamma")
-        self.beta = self.add_weight(shape=shape[-1:], initializer="zeros", name="beta")
-
-    def call(self, x, training=False):
-        """Takes the statistics in float32; keeps the dtype."""
-        x = ops.cast(x, "float32")
-        axes = (0, 1, 2) if training else (1, 2)
-        mean, variance = ops.moments(x, axes, keepdims=True)
-        scale = ops.cast(self.gamma, "float32") * ops.rsqrt(variance + _EPSILON)
-        x = x * scale + (ops.cast(self.beta, "float32") - mean * scale)
-        return ops.cast(x, self.compute_dtype)
-
-    def compute_output_spec(self, x, training=False):
-        """Is of the shape of `x`."""
-        del training
-        return keras.KerasTensor(x.shape, self.compute_dtype)
