@@ -39,8 +39,10 @@ def main(records_dir, workdir, steps, devices, dropout):
         save_interval_steps=5,
         eval_interval_steps=10,
         ema_decay=0.9,
+        loss="crossentropy:1,dice:0.5,lovasz_softmax:0.5",
     )
-    network = training.Network(name="tiny", options={"dropout": dropout})
+    options = {"dropout": dropout, "aux": True}
+    network = training.Network(name="tiny", options=options)
     try:
         training.train(
             network,
