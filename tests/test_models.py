@@ -23,13 +23,15 @@ RNG = np.random.default_rng(0)
 
 @functools.cache
 def small(name):
-    """Builds an architecture at its test options, once."""
+    """Builds an architecture at its test options, once, and always the same."""
+    keras.utils.set_random_seed(0)
     return models.build_model(name, NUM_CLASSES, **models.facts(name).test_options)
 
 
 @functools.cache
 def with_auxiliary(name):
     """Builds it with its auxiliary heads, once."""
+    keras.utils.set_random_seed(0)
     options = models.facts(name).test_options
     return models.build_model(name, NUM_CLASSES, aux=True, **options)
 
