@@ -18,8 +18,15 @@ from tests import on_jax, reference
 ROOT = pathlib.Path(__file__).parent.parent
 MODELS = models.list_models()
 LOSSES = sorted(losses.LOSSES)
+# To compile a training step takes seconds; of the others with -m slow.
+QUICK = ("deeplab_v3_plus", "fcn_8s", "segformer_b0", "unet")
+LEARNERS = [
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+    for name in MODELS
+]
 
 pytestmark = [
+    pytest.mark.xdist_group("jax"),  # One process of JAX, not one a worker.
     pytest.mark.skipif(
         importlib.util.find_spec("jax") is None,
         reason="JAX is not installed: pip install jax",
@@ -44,10 +51,10 @@ def liven(model):
     model(on_jax.pictures(64, 64)[0], training=True)
 
 
-def write_model(path, name):
-    """Writes weights, pictures and the logits of TensorFlow."""
+def write_model(path, name, learns):
+    """Writes weights, pictures, TensorFlow's logits, and whether it is to learn."""
     keras.utils.set_random_seed(0)
-    values, weights = {}, None
+    values, weights = {"learns": np.array(learns)}, None
     for kind, size in on_jax.SIZES.items():
         model = on_jax.build(name, kind)
         if weights is None:
@@ -61,7 +68,7 @@ def write_model(path, name):
     np.savez(path, **values, **{f"weights/{k}": v for k, v in weights.items()})
 
 
-def write_loss(path, name):
+def write_loss(path, name, _):
     """Writes labels and logits, and what TensorFlow makes of them."""
     random = np.random.default_rng(0)
     labels = random.choice([0, 1, 2, 255], (2, 9, 7)).astype("uint8")
@@ -79,14 +86,15 @@ def write_loss(path, name):
 def folder(request, tmp_path_factory):
     """Runs all that the chosen tests name in one process, which is slow to start."""
     folder = tmp_path_factory.mktemp("jax")
-    chosen = {
-        (item.callspec.params["kind"], item.callspec.params["name"])
-        for item in request.session.items
-        if item.path == request.path
-    }
-    for kind, name in sorted(chosen):
+    chosen: dict = {}
+    for item in request.session.items:
+        if item.path == request.path:
+            key = item.callspec.params["kind"], item.callspec.params["name"]
+            chosen.setdefault(key, set()).add(item.originalname)
+    for (kind, name), tests in chosen.items():
         write = {"model": write_model, "loss": write_loss}[kind]
-        write(folder / f"{kind}.{name}.npz", name)
+        learns = test_a_model_learns_on_jax.__name__ in tests
+        write(folder / f"{kind}.{name}.npz", name, learns)
     for flags in (XLA_FLAGS, ""):
         (folder / "output").write_text(run_jax(folder, flags))
         if "Unknown flag" not in (folder / "output").read_text():
@@ -126,7 +134,7 @@ def test_logits_on_jax_are_those_on_tensorflow(report):
     assert report["known"] < 1e-4
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", LEARNERS)
 @pytest.mark.parametrize("kind", ["model"])
 def test_a_model_learns_on_jax(report):
     start, end = report["fit"]
