@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import complexity, models
+from kerasseg import blocks, complexity, models
 from kerasseg.models import __main__ as table
 
 NAMES = models.list_models()
@@ -141,6 +141,16 @@ def test_auxiliary_outputs_are_named_and_float32(name):
     finally:
         keras.config.set_dtype_policy("float32")
     assert {tensor.dtype for tensor in half.output.values()} == {"float32"}
+
+
+@pytest.mark.parametrize("name", WITH_AUXILIARY)
+def test_auxiliary_outputs_have_the_cells_that_their_strides_say(name):
+    model = with_auxiliary(name)
+    outputs = model(pictures(1, 65, 97))
+    for layer in model.layers:
+        if isinstance(layer, blocks.AtStride):
+            cells = -(-65 // layer.stride), -(-97 // layer.stride)
+            assert outputs[layer.name].shape[1:3] == cells
 
 
 @pytest.mark.parametrize("name", WITH_AUXILIARY)

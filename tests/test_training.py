@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import augment, checkpoints, losses, models, records, training
+from kerasseg import augment, blocks, checkpoints, losses, models, records, training
 from kerasseg.training import objective, optimizers
 from kerasseg.training.step import TrainingStep, prepare_batch_norm
 from tests import tiny
@@ -313,6 +313,36 @@ def test_the_loss_of_a_smaller_output_is_the_mean_over_its_labelled_pixels():
     # Each stands for four pixels of those labelled.
     count = np.sum(pictures["label"] != 255)
     assert step(pictures)[0] == pytest.approx(0.4 * 4 * float(wanted) / count, rel=1e-5)
+
+
+def every_8():
+    """Returns an objective whose scores are the picture's own at each 8th pixel."""
+    image = keras.Input((None, None, 3))
+    small = keras.layers.MaxPooling2D(1, strides=8)(image)
+    small = blocks.AtStride(8, name="aux_scores")(small)
+    model = keras.Model(image, {"logits": image, "aux_scores": small})
+    return objective.Objective(model, recipe(output_weights="logits:0"))
+
+
+def test_cells_at_multiples_of_their_stride_have_the_labels_of_those_pixels():
+    goal = every_8()
+    label = np.random.default_rng(0).integers(0, 3, (2, 33, 17)).astype("uint8")
+    outputs = goal.model((np.eye(3)[label] * 40).astype("float32"))
+    assert outputs["aux_scores"].shape == (2, 5, 3, 3)
+    assert float(goal(outputs, label)[0]) == pytest.approx(0, abs=1e-6)
+    wrong = (label + 1) % 3
+    assert float(goal(outputs, wrong)[0]) > 1
+    weights = np.ones(label.shape, "float32")
+    weights[:, ::8, ::8] = 0
+    assert float(goal(outputs, wrong, weights)[0]) == 0
+
+
+def test_cells_beyond_the_picture_have_the_labels_of_its_edge():
+    label = np.arange(20)[None, None].repeat(20, axis=1).astype("uint8") // 10
+    # Of 4 cells, 24 is beyond the 20 pixels: columns 0, 8, 16 and 19.
+    scores = np.eye(3)[[0, 0, 1, 1]][None, None].repeat(4, axis=1) * 40.0
+    outputs = {"aux_scores": tf.constant(scores, tf.float32)}
+    assert float(every_8()(outputs, label)[0]) == pytest.approx(0, abs=1e-6)
 
 
 def test_an_output_without_weight_is_neither_computed_nor_trained():

@@ -11,7 +11,7 @@ from kerasseg.blocks.convolution import Conv2D
 from kerasseg.blocks.normalization import BatchNormalization
 from kerasseg.blocks.pictures import NORMALIZATIONS, SMALLEST_SIDE, Normalize, PadSmall
 from kerasseg.blocks.pooling import AdaptiveAveragePool
-from kerasseg.blocks.resizing import CropLike, ResizeLike
+from kerasseg.blocks.resizing import AtStride, CropLike, ResizeLike
 from kerasseg.blocks.statistics import NormalizeFeatures
 from kerasseg.blocks.unpooling import MaxPoolWithIndices, Unpool
 from kerasseg.blocks.upsampling import Bilinear, upscore
@@ -20,6 +20,7 @@ __all__ = [
     "NORMALIZATIONS",
     "SMALLEST_SIDE",
     "AdaptiveAveragePool",
+    "AtStride",
     "BatchNormalization",
     "Bilinear",
     "Conv2D",

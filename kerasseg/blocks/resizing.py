@@ -11,6 +11,24 @@ tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
 
 
 @keras.saving.register_keras_serializable("kerasseg")
+class AtStride(layers.Identity):
+    """Passes scores on, and says where their cells stand: `i` at pixel `i * stride`.
+
+    An auxiliary output that such a layer of its name gives is trained on the labels of
+    those pixels; another one takes the picture for cut evenly into cells, and is
+    trained on the labels in their middles.
+    """
+
+    def __init__(self, stride, **options):
+        super().__init__(autocast=False, **options)
+        self.stride = stride
+
+    def get_config(self):
+        """Adds the stride."""
+        return {**super().get_config(), "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable("kerasseg")
 class CropLike(layers.Layer):
     """Cuts `x` at the bottom and right to the height and width of `like`."""
 

@@ -81,7 +81,8 @@ def deeplab_v1(
     )
     outputs = logits
     if aux:
-        outputs = {"logits": logits, "aux_scores": _add(_every_8(scores), "scores")}
+        small = blocks.AtStride(8, name="aux_scores")(_add(_every_8(scores), "scores"))
+        outputs = {"logits": logits, "aux_scores": small}
     return keras.Model(image, outputs, name="deeplab_v1")
 
 

@@ -73,7 +73,10 @@ def deeplab_v2(
     logits = blocks.full_size_logits(scores, padded, image, stride=8)
     outputs = logits
     if aux:
-        outputs = {"logits": logits, "aux_scores": scores, **aux_outputs}
+        outputs = {"logits": logits}
+        for name, x in {"aux_scores": scores, **aux_outputs}.items():
+            stride = 16 if name == "aux_half" else 8
+            outputs[name] = blocks.AtStride(stride, name=name)(x)
     return keras.Model(image, outputs, name="deeplab_v2")
 
 

@@ -63,7 +63,7 @@ def pspnet(
     outputs = logits
     if aux:
         x = _classify(c["c4"], filters // 2, num_classes, name="aux")
-        small = layers.Identity(dtype="float32", name="aux_conv4")(x)
+        small = blocks.AtStride(min(16, output_stride), name="aux_conv4")(x)
         outputs = {"logits": logits, "aux_conv4": small}
     return keras.Model(image, outputs, name="pspnet")
 

@@ -62,7 +62,10 @@ def refinenet(
     x = layers.Dropout(0.5, name="classify_dropout")(x)
     scores = _conv(x, num_classes, use_bias=True, dtype="float32", name="classify")
     logits = blocks.full_size_logits(scores, padded, image, stride=_STRIDES["c2"])
-    outputs = {"logits": logits, "aux_quarter": scores} if aux else logits
+    outputs = logits
+    if aux:
+        quarter = blocks.AtStride(_STRIDES["c2"], name="aux_quarter")(scores)
+        outputs = {"logits": logits, "aux_quarter": quarter}
     return keras.Model(image, outputs, name="refinenet")
 
 

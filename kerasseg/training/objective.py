@@ -38,6 +38,11 @@ class Objective:
         self._loss = losses.weighted_sum(recipe.loss_weights(), **options)
         self.weights = _output_weights(model, recipe)
         self.model = model
+        self._strides = {
+            layer.name: layer.stride
+            for layer in model.layers
+            if isinstance(layer, blocks.AtStride)
+        }
         if isinstance(model.output, dict) and set(self.weights) != set(model.output):
             outputs = {name: model.output[name] for name in self.weights}
             self.model = keras.Model(model.input, outputs, name=model.name)
@@ -50,8 +55,8 @@ class Objective:
 
         Args:
             outputs: Of `self.model`.
-            label: uint8 `[batch, height, width]`; shrunk by nearest neighbour to the
-                size of an output.
+            label: uint8 `[batch, height, width]`; a smaller output is held to those
+                of the pixels that its cells stand at (see `blocks.AtStride`).
             pixel_weights: One factor a pixel, as `label`, or None.
 
         Returns:
@@ -62,9 +67,10 @@ class Objective:
         total, area = 0.0, _area(label)
         for name, weight in self.weights.items():
             logits = outputs[name]
-            small, options = _resize(label, logits), {}
+            stride = self._strides.get(name)
+            small, options = _at_cells(label, logits, stride), {}
             if pixel_weights is not None:
-                options["pixel_weights"] = _resize(pixel_weights, logits)
+                options["pixel_weights"] = _at_cells(pixel_weights, logits, stride)
             part, _ = self._loss(small, logits, **options)
             total += weight * part * area / _area(small)
         labelled = tf.not_equal(label, datasets.IGNORE_LABEL)
@@ -117,10 +123,16 @@ def _output_weights(model, recipe):
     return counting
 
 
-def _resize(label, logits):
-    """Nearest neighbour, the only way that labels are resized."""
+def _at_cells(label, logits, stride):
+    """Takes the pixel that each cell stands at: labels are never mixed."""
     size = tf.shape(logits)[1:3]
-    return tf.image.resize(label[..., None], size, method="nearest")[..., 0]
+    if stride is None:
+        return tf.image.resize(label[..., None], size, method="nearest")[..., 0]
+    for axis, cells in ((1, size[0]), (2, size[1])):
+        last = tf.shape(label)[axis] - 1  # Cells beyond it saw the padding alone.
+        pixels = tf.minimum(stride * tf.range(cells), last)
+        label = tf.gather(label, pixels, axis=axis)
+    return label
 
 
 def _area(label):
