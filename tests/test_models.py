@@ -261,6 +261,27 @@ def test_the_layers_of_the_encoder_are_told_from_those_of_the_head():
     assert {name.split("_")[0] for name in head} == {"aspp", "classify"}
 
 
+@pytest.mark.parametrize(
+    "name, head",
+    [
+        ("deeplab_v1", {"fc8", "picture", "pool1", "pool2", "pool3", "pool4"}),
+        ("fcn_8s", {"score", "upscore2", "upscore", "upscore8"}),
+        ("zoomout", {"normalize", "hidden1", "hidden2", "classify", "upsample"}),
+    ],
+)
+def test_the_fully_connected_layers_of_vgg16_belong_to_the_encoder(name, head):
+    weighted = {layer.name for layer in small(name).layers if layer.weights}
+    encoder = models.encoder_layers(name)
+    assert {name.split("_")[0] for name in weighted - encoder} == head
+
+
+def test_every_branch_of_deeplab_v2_on_vgg16_starts_with_layers_of_the_encoder():
+    model = models.build_model("deeplab_v2", 2, backbone="vgg16", head="aspp_l")
+    weighted = {layer.name for layer in model.layers if layer.weights}
+    head = weighted - models.encoder_layers("deeplab_v2", backbone="vgg16")
+    assert head == {"fc8", "fc8_2", "fc8_3", "fc8_4"}
+
+
 def test_the_table_has_a_line_for_every_architecture():
     heading, *lines = table.plain().splitlines()
     assert heading.split()[:2] == ["model", "parameters"]

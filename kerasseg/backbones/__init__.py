@@ -27,18 +27,21 @@ class Backbone:
         builder: What makes its endpoints.
         normalization: Of `blocks.NORMALIZATIONS`: the range it was trained on.
         params: Number of its trainable parameters up to c5; None where not stated.
+        classifier: Names of layers after "c5" that come pretrained too, in the
+            architectures that keep them.
     """
 
     builder: collections.abc.Callable
     normalization: str
     params: int | None = None
+    classifier: tuple[str, ...] = ()
 
 
 _BACKBONES: dict[str, Backbone] = {}
 
 
-def register(*, normalization, params=None, name=None):
-    """Registers a builder under its own name, or under `name`.
+def register(*, normalization, params=None, classifier=(), name=None):
+    """Registers a builder under its own name, or under `name`; see `Backbone`.
 
     A table of encoders is registered in a loop:
     `register(normalization=..., name=row)(functools.partial(builder, row))`.
@@ -53,7 +56,7 @@ def register(*, normalization, params=None, name=None):
         key = name or builder.__name__
         if key in _BACKBONES:
             raise ValueError(f"Two encoders are called '{key}'; rename one.")
-        _BACKBONES[key] = Backbone(builder, normalization, params)
+        _BACKBONES[key] = Backbone(builder, normalization, params, tuple(classifier))
         return builder
 
     return add

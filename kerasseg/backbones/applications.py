@@ -10,7 +10,7 @@ from typing import NamedTuple
 from keras import applications
 
 from kerasseg import backbones
-from kerasseg.backbones import rewrite
+from kerasseg.backbones import rewrite, vgg
 
 
 class _Row(NamedTuple):
@@ -24,12 +24,14 @@ class _Row(NamedTuple):
         widest: How its endpoints are found (`rewrite.encoder`).
         side: Of the picture its paddings were made for, which is what it was trained
             on: those of NASNet and its ImageNet weights depend on it.
+        classifier: See `backbones.Backbone`.
     """
 
     constructor: collections.abc.Callable
     normalization: str
     widest: bool = False
     side: int = 224
+    classifier: tuple[str, ...] = ()
 
 
 _ROWS = {
@@ -67,7 +69,7 @@ _ROWS = {
     "resnet50_v2": _Row(applications.ResNet50V2, "tf", widest=True),
     "resnet101_v2": _Row(applications.ResNet101V2, "tf", widest=True),
     "resnet152_v2": _Row(applications.ResNet152V2, "tf", widest=True),
-    "vgg16": _Row(applications.VGG16, "caffe"),
+    "vgg16": _Row(applications.VGG16, "caffe", classifier=vgg.CLASSIFIER),
     "vgg19": _Row(applications.VGG19, "caffe"),
     "xception": _Row(applications.Xception, "tf", widest=True),
 }
@@ -95,6 +97,6 @@ def encoder(name, image, *, output_stride=32, weights=None):
 
 
 for _name, _row in _ROWS.items():
-    backbones.register(name=_name, normalization=_row.normalization)(
-        functools.partial(encoder, _name)
-    )
+    backbones.register(
+        name=_name, normalization=_row.normalization, classifier=_row.classifier
+    )(functools.partial(encoder, _name))

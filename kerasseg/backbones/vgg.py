@@ -13,7 +13,10 @@ from keras import layers
 from kerasseg import backbones, blocks
 
 _STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # Times `filters`, convolutions.
+_BRANCHES = "", "_2", "_3", "_4"
 _FULLY_CONNECTED = {"fc6": "fc1", "fc7": "fc2"}  # Ours, and keras.applications'.
+# Their names, and those of up to four branches that start from the same weights.
+CLASSIFIER = tuple(f"{fc}{end}" for fc in _FULLY_CONNECTED for end in _BRANCHES)
 
 
 def conv_relu(x, filters, *, rate=1, name):

@@ -136,6 +136,10 @@ def build_model(
 def encoder_layers(name, **options) -> frozenset[str]:
     """Names the layers of a model's encoder; the rest are its head's.
 
+    The classifier that an encoder was pretrained with belongs to it: VGG16's fc6 and
+    fc7 learn at its rate where DeepLab's released networks give fc8 ten times as much.
+    There may be names that the model has no layer for.
+
     Args:
         name: One of `list_models()`.
         **options: What the model is built with.
@@ -154,7 +158,8 @@ def encoder_layers(name, **options) -> frozenset[str]:
     }
     endpoints = backbones.build(backbone, image, **own)
     encoder = keras.Model(image, list(endpoints.values()))
-    return frozenset(layer.name for layer in encoder.layers if layer.weights)
+    names = {layer.name for layer in encoder.layers if layer.weights}
+    return frozenset(names).union(backbones.facts(backbone).classifier)
 
 
 def _check_image_size(image_size):
