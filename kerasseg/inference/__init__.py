@@ -2,9 +2,11 @@
 
 from kerasseg.inference.files import find_pictures, predict_files
 from kerasseg.inference.loading import load, load_export, voc_palette
+from kerasseg.inference.predictor import Predictor
 from kerasseg.inference.segmenter import Segmenter
 
 __all__ = [
+    "Predictor",
     "Segmenter",
     "find_pictures",
     "load",

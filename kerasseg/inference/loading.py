@@ -14,30 +14,34 @@ _SAVED_MODEL = "saved_model.pb"
 _EXPORTED_CLASSES = os.path.join("assets", "classes.json")
 
 
-def load(path: str | os.PathLike, *, output_stride: int | None = None) -> Segmenter:
+def load(
+    path: str | os.PathLike, *, output_stride: int | None = None, **options
+) -> Segmenter:
     """Loads a trained network.
 
     Args:
         path: The workdir of a run, whose best model is taken; a `.keras` file, whose
             classes have numbers for names; or an export.
         output_stride: Of a run only: see `checkpoints.load_best`.
+        **options: Of `Predictor`: scales, flip, fusion, tile_size.
 
     Raises:
         FileNotFoundError: There is no trained network.
-        ValueError: The file is damaged, or `output_stride` cannot be chosen.
+        ValueError: The file is damaged, `output_stride` cannot be chosen, or an option
+            is out of range.
     """
     path = os.fspath(path)
     if os.path.exists(os.path.join(path, checkpoints.BEST_FACTS)):
-        return _load_workdir(path, output_stride)
+        return _load_workdir(path, output_stride, options)
     if output_stride is not None:
         raise ValueError(
             f"output_stride={output_stride} can be chosen for the workdir of a run, "
             f"and {path} is none. Leave it out, or give the workdir."
         )
     if os.path.isfile(path):
-        return _load_file(path)
+        return _load_file(path, options)
     if _versions(path):
-        return load_export(path)
+        return load_export(path, **options)
     if not os.path.isdir(path):
         raise FileNotFoundError(
             f"{path} does not exist: a workdir with a best model, a .keras file or an "
@@ -49,24 +53,25 @@ def load(path: str | os.PathLike, *, output_stride: int | None = None) -> Segmen
     )
 
 
-def _load_workdir(path, output_stride):
+def _load_workdir(path, output_stride, options):
     spec = checkpoints.read_spec(path)
     model = checkpoints.load_best(path, output_stride=output_stride)
-    return _segmenter(path, model, spec.class_names, spec.palette)
+    return _segmenter(path, model, spec.class_names, spec.palette, options)
 
 
-def _load_file(path):
+def _load_file(path, options):
     model = checkpoints.load_file(path)
     num_classes = _num_classes(model)
     names = tuple(str(i) for i in range(num_classes))
-    return _segmenter(path, model, names, voc_palette(num_classes))
+    return _segmenter(path, model, names, voc_palette(num_classes), options)
 
 
-def load_export(export_dir: str | os.PathLike) -> Segmenter:
+def load_export(export_dir: str | os.PathLike, **options) -> Segmenter:
     """Loads what `exporting.export_saved_model` wrote: one version, or the newest.
 
     Args:
         export_dir: Folder of the versions, or of one.
+        **options: Of `Predictor`: scales, flip, fusion, tile_size.
 
     Raises:
         FileNotFoundError: No version is there.
@@ -88,7 +93,7 @@ def load_export(export_dir: str | os.PathLike) -> Segmenter:
     classes = json.loads(facts.read_text("utf-8"))
     names, palette = tuple(classes["class_names"]), classes["palette"]
     model = _Exported(tf.saved_model.load(os.fspath(path)))
-    return Segmenter(model, names, np.array(palette, np.uint8))
+    return Segmenter(model, names, np.array(palette, np.uint8), **options)
 
 
 def _versions(export_dir):
@@ -109,14 +114,14 @@ class _Exported:
         return self._tensor(image=images)["logits"]
 
 
-def _segmenter(path, model, class_names, palette):
+def _segmenter(path, model, class_names, palette, options):
     num_classes = _num_classes(model)
     if num_classes != len(class_names):
         raise ValueError(
             f"{path}: the model has {num_classes} classes, dataset.json "
             f"{len(class_names)}. Both must be of one run; train again."
         )
-    return Segmenter(model, tuple(class_names), palette)
+    return Segmenter(model, tuple(class_names), palette, **options)
 
 
 def _num_classes(model):

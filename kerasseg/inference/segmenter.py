@@ -1,31 +1,41 @@
-"""A trained network that takes pictures of any size."""
+"""A trained network, with the names and colours of its classes."""
 
-import collections.abc
-import dataclasses
-import functools
 import os
+from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from kerasseg import images
+from kerasseg.inference.predictor import Predictor
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Segmenter:
     """A trained network that takes pictures of any size.
 
-    Attributes:
-        model: The Keras model, or what an exported one is called by: float32 pictures
-            `[batch, height, width, 3]`, RGB, 0..255, to logits of that size; of a
-            dict "logits" are taken.
+    Args:
+        model: See `Predictor`.
         class_names: In the order of the class numbers.
         palette: RGB of each class, uint8 `[num_classes, 3]`.
+        **options: Of `Predictor`: scales, flip, fusion, tile_size.
+
+    Attributes:
+        model: The Keras model, or what an exported one is called by.
+        class_names: In the order of the class numbers.
+        palette: RGB of each class, uint8 `[num_classes, 3]`.
+        predictor: `Predictor` of the model, for batches.
     """
 
-    model: collections.abc.Callable
-    class_names: tuple[str, ...]
-    palette: np.ndarray
+    def __init__(
+        self,
+        model: Callable,
+        class_names: tuple[str, ...],
+        palette: np.ndarray,
+        **options,
+    ):
+        self.model = model
+        self.class_names = class_names
+        self.palette = palette
+        self.predictor = Predictor(model, **options)
 
     def predict(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
         """Finds the class of each pixel.
@@ -40,10 +50,7 @@ class Segmenter:
         Raises:
             ValueError: No such array or file, or the network's logits are NaN.
         """
-        classes, total = self._classes(_picture(image))
-        if np.isnan(total):
-            raise ValueError(_NOT_A_NUMBER)
-        return classes.numpy()
+        return self.predictor.classes(_picture(image)[np.newaxis])[0]
 
     def probabilities(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
         """Finds the probability of each class at each pixel; see `predict`.
@@ -51,38 +58,7 @@ class Segmenter:
         Returns:
             float32 `[height, width, num_classes]`; they sum to 1.
         """
-        probabilities, total = self._probabilities(_picture(image))
-        if np.isnan(total):
-            raise ValueError(_NOT_A_NUMBER)
-        return probabilities.numpy()
-
-    # One graph for every size: pictures of a folder rarely are of one.
-    @functools.cached_property
-    def _classes(self):
-        return self._compile(
-            lambda logits: tf.cast(tf.argmax(logits, -1, tf.int32), tf.uint8)
-        )
-
-    @functools.cached_property
-    def _probabilities(self):
-        return self._compile(tf.nn.softmax)
-
-    def _compile(self, finish):
-        @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
-        def run(image):
-            batch = tf.cast(image[tf.newaxis], tf.float32)
-            outputs = self.model(batch, training=False)
-            logits = outputs["logits"] if isinstance(outputs, dict) else outputs
-            # A sum is NaN where any part is, and needs no copy of the logits.
-            return finish(logits[0]), tf.reduce_sum(logits)
-
-        return run
-
-
-_NOT_A_NUMBER = (
-    "The network's logits of this picture are no numbers (NaN). Its weights are "
-    "damaged, or its training diverged; train it again with a lower learning rate."
-)
+        return self.predictor.probabilities(_picture(image)[np.newaxis])[0]
 
 
 def _picture(image):

@@ -1,0 +1,108 @@
+"""What fits into memory: an estimate before a picture is tried as a whole."""
+
+import os
+import pathlib
+import re
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+
+# Bytes a pixel that no network of the garden needs at any of its layers together, and
+# what is taken for a network whose layers cannot be seen, as in an export.
+MOST_BYTES = 16_000
+_UNSEEN_BYTES = 8_000
+_IN_MEMORY = 2**28  # Bytes; larger arrays are files.
+_PROBE_SIDE = 256
+_CGROUP_LIMITS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+
+
+def bytes_per_pixel(call) -> float:
+    """Estimates what a network needs at its widest place, from its graph.
+
+    Args:
+        call: Function of float32 pictures `[batch, height, width, 3]`.
+
+    Returns:
+        Bytes for each pixel of the picture: the maps that are alive at once, in the
+        order in which the network was built, and as much again for scratch and for
+        layers that work side by side.
+    """
+    shape = [1, _PROBE_SIDE, _PROBE_SIDE, 3]
+    traced = tf.function(call).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    operations = traced.graph.get_operations()
+    if any("Call" in operation.type for operation in operations):
+        return _UNSEEN_BYTES
+    last_use = {}
+    for i, operation in enumerate(operations):
+        for tensor in operation.inputs:
+            last_use[tensor.name] = i
+    ends: dict[int, int] = {}
+    alive = most = 0
+    for i, operation in enumerate(operations):
+        for tensor in operation.outputs:
+            size = _map_bytes(tensor)
+            alive += size
+            end = last_use.get(tensor.name, i)
+            ends[end] = ends.get(end, 0) + size
+        most = max(most, alive)
+        alive -= ends.get(i, 0)
+    return 2 * most / _PROBE_SIDE**2
+
+
+def _map_bytes(tensor):
+    """Counts a map's bytes; of weights, which do not grow with the picture, none."""
+    shape = tensor.shape
+    if tensor.op.type in ("Placeholder", "ReadVariableOp", "Const", "Identity"):
+        return 0
+    if not shape.is_fully_defined() or shape.rank < 2 or shape[0] != 1:
+        return 0
+    return shape.num_elements() * tensor.dtype.size
+
+
+def available() -> int:
+    """Tells how many bytes of memory this process may still take, at least 0."""
+    text = _read("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s+(\d+) kB", text)
+    free = int(found.group(1)) * 1024 if found else 4 * 2**30
+    for limit_path, usage_path in _CGROUP_LIMITS:
+        limit, usage = _read(limit_path).strip(), _read(usage_path).strip()
+        if limit.isdecimal() and usage.isdecimal():
+            free = min(free, int(limit) - int(usage))
+    return max(free, 0)
+
+
+def _read(path):
+    try:
+        return pathlib.Path(path).read_text("ascii")
+    except OSError:
+        return ""
+
+
+def allocate(shape, dtype=np.float32) -> np.ndarray:
+    """Makes an array of zeros: in memory, or in a file that nobody else sees.
+
+    Raises:
+        OSError: The folder of temporary files (TMPDIR) is too full for it.
+    """
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if size <= _IN_MEMORY:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        try:
+            # A full disk is an error here; in a mapped file it kills the process.
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{size / 2**30:.1f} GiB for an array of {list(shape)} do not fit into "
+                f"{tempfile.gettempdir()}: {error.strerror}. Free some, or let TMPDIR "
+                f"name a larger folder",
+            ) from error
+        return np.memmap(file, dtype, "r+", shape=tuple(shape))
