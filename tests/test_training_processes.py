@@ -85,15 +85,23 @@ def test_a_signal_saves_and_nothing_is_lost(
 def test_two_devices_equal_one(folder, tmp_path):
     """Row 47: loss, weights and scores to 1e-5, batch norm synchronised."""
     values, losses, scores = [], [], []
+    pictures = [tiny.picture(seed)[0] for seed in range(12)]
+    colors = np.mean(pictures, axis=(0, 1, 2)) / 127.5 - 1
     for devices in (1, 2):
         workdir = tmp_path / str(devices)
         output = finish(start(folder, workdir, 10, devices, dropout=0))
         losses.append([float(x) for x in re.findall(r"loss ([\d.]+)$", output, re.M)])
         reader = tf.train.load_checkpoint(str(workdir / "checkpoints" / "ckpt-10"))
         names = sorted(
-            name for name in reader.get_variable_to_shape_map() if "model" in name
+            name
+            for name in reader.get_variable_to_shape_map()
+            if re.search("model|average", name)
         )
         values.append([np.asarray(reader.get_tensor(name)) for name in names])
+        means = [name for name in names if re.search("features.*mean", name)]
+        assert len(means) == 2  # Of the model and of its moving average.
+        for name in means:
+            np.testing.assert_allclose(reader.get_tensor(name), colors, rtol=1e-4)
         scores.append((workdir / "scores.csv").read_text().splitlines()[-1].split(","))
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
     assert len(losses[0]) == 10

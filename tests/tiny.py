@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kerasseg import datasets, images, records
+from kerasseg import blocks, datasets, images, records
 
 SPEC = datasets.DatasetSpec(
     name="stripes",
@@ -71,10 +71,13 @@ def write_records(folder, *, train=12, val=5, shards=2, spec=SPEC, size=(40, 48)
 def build_model(name, num_classes, **options):
     """Stands in for `models.build_model`: one convolution, batch norm, a classifier.
 
-    The option `norm=False` leaves batch norm out; `aux=True` adds a head at half size.
+    The option `norm=False` leaves batch norm out; `aux=True` adds a head at half size;
+    `features=True` normalises the picture by what is counted before training.
     """
     image = keras.Input((None, None, 3), name="image")
     x = layers.Rescaling(1 / 127.5, -1.0, name="scale")(image)
+    if options.get("features"):
+        x = blocks.NormalizeFeatures(name="features")(x)
     x = layers.Conv2D(6, 3, padding="same", name="encoder")(x)
     if options.get("norm", True):
         x = layers.BatchNormalization(name="norm")(x)

@@ -41,7 +41,7 @@ def main(records_dir, workdir, steps, devices, dropout):
         ema_decay=0.9,
         loss="crossentropy:1,dice:0.5,lovasz_softmax:0.5",
     )
-    options = {"dropout": dropout, "aux": True}
+    options = {"dropout": dropout, "aux": True, "features": True}
     network = training.Network(name="tiny", options=options)
     try:
         training.train(
