@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kerasseg import blocks
+from kerasseg import blocks, models
 from kerasseg.exporting import folding
 from tests.test_exporting import picture, randomize
 
@@ -72,6 +72,42 @@ def test_batch_norms_stay_where_they_cannot_be_folded():
     x = layers.BatchNormalization()(twice(twice(x)))
     model = keras.Model(image, x)
     check(model, left=4)
+
+
+def test_layers_that_are_called_several_times_are_folded_once():
+    image = keras.Input((None, None, 3))
+    convolution = layers.Conv2D(4, 3, strides=2)
+    batch_norm = layers.BatchNormalization()
+    calls = [batch_norm(convolution(x)) for x in (image, 2 * image, image[:, ::-1])]
+    check(keras.Model(image, layers.Add()(calls)), left=0)
+
+
+def test_a_call_that_goes_elsewhere_too_keeps_the_batch_norm():
+    image = keras.Input((None, None, 3))
+    convolution, batch_norm = layers.Conv2D(4, 3), layers.BatchNormalization()
+    first, second = convolution(image), convolution(2 * image)
+    x = layers.Add()([batch_norm(first), batch_norm(second), second])
+    check(keras.Model(image, x), left=1)
+
+
+def test_a_batch_norm_of_two_convolutions_stays():
+    image = keras.Input((None, None, 3))
+    batch_norm = layers.BatchNormalization()
+    calls = [batch_norm(layers.Conv2D(4, 3)(image)) for _ in range(2)]
+    check(keras.Model(image, layers.Add()(calls)), left=1)
+
+
+def test_all_scales_of_deeplab_v2_are_folded():
+    options = models.facts("deeplab_v2").test_options
+    assert options["multi_scale"]
+    keras.utils.set_random_seed(0)
+    model = models.build_model("deeplab_v2", 3, **options)
+    randomize(model)
+    folded = folding.fold_batch_norm(model)
+    assert num_batch_norms(model) > 0 and num_batch_norms(folded) == 0
+    image = picture(65, 49)[np.newaxis].astype(np.float32)
+    wanted = np.asarray(model(image, training=False))
+    np.testing.assert_allclose(folded(image), wanted, atol=1e-4 * np.abs(wanted).max())
 
 
 def test_a_convolution_that_is_an_output_keeps_its_batch_norm():

@@ -24,7 +24,8 @@ def fold_batch_norm(model) -> keras.Model:
     """Copies a model without the batch norms that directly follow a convolution.
 
     The copy computes in float32, whatever the policy of `model`. A batch norm stays
-    where its convolution has an activation or is used by another layer too.
+    where its convolution has an activation or is used by another layer too. Both may
+    be called several times, as on a picture at several scales, if always both.
 
     Args:
         model: A functional model; it stays as it is.
@@ -54,13 +55,12 @@ def _pairs(model):
     for batch_norm in model.layers:
         if type(batch_norm) not in _BATCH_NORMS:
             continue
-        if len(sources[batch_norm.name]) != 1:
+        source, *others = sources[batch_norm.name]  # Of each of its calls.
+        if any(other != source for other in others) or uses[source] != len(others) + 1:
             continue
-        source = sources[batch_norm.name][0]
-        if uses[source] == 1 and len(sources[source]) == 1:
-            convolution = model.get_layer(source)
-            if _fits(convolution, batch_norm):
-                found.append((convolution, batch_norm))
+        convolution = model.get_layer(source)
+        if _fits(convolution, batch_norm):
+            found.append((convolution, batch_norm))
     return found
 
 
