@@ -1,12 +1,10 @@
-"""Scores of a whole split, all from one confusion matrix of integers.
-
-They are never means over batches or pictures, so that batch size, order and number of
-replicas change nothing.
-"""
+"""Scores that all come from one confusion matrix of integers."""
 
 import keras
 import numpy as np
 from keras import ops
+
+from kerasseg.metrics import ratios
 
 # JAX has no 64-bit integers unless it is told to.
 _COUNT = "int32" if keras.backend.backend() == "jax" else "int64"
@@ -97,11 +95,13 @@ def scores(confusion, class_names) -> dict:
 
     Returns:
         Dict of "mean_iou", "pixel_accuracy", "mean_accuracy" and
-        "frequency_weighted_iou", from 0 to 1, NaN where no pixel is labelled; "iou" and
-        "accuracy", dicts by class name, None where there is nothing to divide by; and
-        "pixels", labelled pixels by class name. A class that is neither labelled nor
-        predicted is left out of the mean IoU; one that is not labelled, of the mean
-        accuracy. One that is predicted and never labelled has IoU 0.
+        "frequency_weighted_iou", from 0 to 1, NaN where no pixel is labelled;
+        "mean_iou_without_background", None where class 0 is not called "background" or
+        no other occurs; "iou" and "accuracy", dicts by class name, None where there is
+        nothing to divide by; and "pixels", labelled pixels by class name. A class that
+        is neither labelled nor predicted is left out of the mean IoU; one that is not
+        labelled, of the mean accuracy. One that is predicted and never labelled has
+        IoU 0.
 
     Raises:
         ValueError: Not a matrix of counts for these classes, or one that was spoilt
@@ -114,6 +114,7 @@ def scores(confusion, class_names) -> dict:
         means, iou, accuracy = _scores(confusion.astype("float64"), np)
     labelled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     return {name: float(value) for name, value in means.items()} | {
+        "mean_iou_without_background": _without_background(confusion, class_names),
         "iou": _by_name(class_names, iou, labelled + predicted),
         "accuracy": _by_name(class_names, accuracy, labelled),
         "pixels": {n: int(p) for n, p in zip(class_names, labelled, strict=True)},
@@ -213,6 +214,12 @@ def _scores(counts, xp):
         "frequency_weighted_iou": xp.sum(labelled * iou) / total,
     }
     return means, iou, accuracy
+
+
+def _without_background(confusion, class_names):
+    if class_names[0] != "background":
+        return None
+    return ratios.plain(ratios.mean_iou(ratios.iou_counts(confusion)[:, 1:]))
 
 
 def _by_name(class_names, values, divisors):
