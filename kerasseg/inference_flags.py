@@ -9,14 +9,15 @@ import numpy as np
 from kerasseg import common_flags, crf, superpixels, workers
 
 _DEFAULTS: dict = crf.dense_crf.__kwdefaults__ or {}
+_ENGINES = crf.ENGINES
 
 
 def _flag(default, text, **metadata):
     return dataclasses.field(default=default, metadata={"help": text, **metadata})
 
 
-def _crf_flag(name, text):
-    return _flag(_DEFAULTS[name], text, flag=f"crf_{name}")
+def _crf_flag(name, text, **metadata):
+    return _flag(_DEFAULTS[name], text, flag=f"crf_{name}", **metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,11 @@ class InferenceFlags:
     )
     bilateral_compat: float = _crf_flag(
         "bilateral_compat", "Weight of the CRF's smoothing among like colours."
+    )
+    engine: str | None = _crf_flag(
+        "engine",
+        "What computes the CRF; none: pydensecrf where it imports, else keras.",
+        choices=_ENGINES,
     )
 
     def crf_settings(self) -> dict | None:

@@ -314,5 +314,11 @@ def test_extreme_settings_give_probabilities():
 
 def test_without_pydensecrf_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    monkeypatch.delitem(sys.modules, "kerasseg.crf.pydensecrf_engine", raising=False)
     with pytest.raises(ImportError, match=r"pip install kerasseg\[crf\]"):
-        crf.dense_crf(ROW, CHANCES)
+        crf.dense_crf(ROW, CHANCES, engine="pydensecrf")
+
+
+def test_an_unknown_engine_is_refused_with_those_that_there_are():
+    with pytest.raises(ValueError, match=r"'lattice' is not known.*pydensecrf, keras"):
+        crf.dense_crf(ROW, CHANCES, engine="lattice")

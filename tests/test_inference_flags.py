@@ -38,8 +38,9 @@ def test_wrong_settings_are_errors_before_a_picture_is_refined():
 
 def test_a_missing_extra_is_an_error_before_a_picture_is_refined(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    monkeypatch.delitem(sys.modules, "kerasseg.crf.pydensecrf_engine", raising=False)
     with pytest.raises(ImportError, match=r"pip install kerasseg\[crf\]"):
-        InferenceFlags(crf=True).refiner()
+        InferenceFlags(crf=True, engine="pydensecrf").refiner()
 
 
 def test_processes_refine_as_the_function_does_and_in_order():

@@ -1,0 +1,89 @@
+"""Refuses pictures, probabilities and settings that the dense CRF cannot work with."""
+
+import math
+import numbers
+
+import numpy as np
+
+_MOST_WEIGHT = 1e9  # Keeps the energies finite in float32.
+_SUM_TOLERANCE = 1e-3  # Covers a softmax in float16.
+
+
+def check_settings(iterations, gaussian_sxy, bilateral_sxy, bilateral_srgb) -> None:
+    """Raises `ValueError` for iterations and standard deviations out of range."""
+    if not isinstance(iterations, numbers.Integral) or iterations < 1:
+        raise ValueError(
+            f"iterations={iterations}: give a whole number, at least 1 (10 is usual)."
+        )
+    reaches = {
+        "gaussian_sxy": gaussian_sxy,
+        "bilateral_sxy": bilateral_sxy,
+        "bilateral_srgb": bilateral_srgb,
+    }
+    for name, value in reaches.items():
+        if not 0 < value < math.inf:
+            raise ValueError(
+                f"{name}={value}: a standard deviation is a finite number above 0. "
+                "To leave that smoothing out, give its weight as 0."
+            )
+
+
+def check_weights(gaussian_compat, bilateral_compat) -> None:
+    """Raises `ValueError` for weights out of range."""
+    weights = {
+        "gaussian_compat": gaussian_compat,
+        "bilateral_compat": bilateral_compat,
+    }
+    for name, value in weights.items():
+        if not 0 <= value <= _MOST_WEIGHT:
+            raise ValueError(
+                f"{name}={value}: a weight is from 0 to {_MOST_WEIGHT:g}; give 0 to "
+                "leave that smoothing out."
+            )
+
+
+def checked_image(image) -> np.ndarray:
+    """Returns a copy of an RGB picture in rows; raises `ValueError` for others."""
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
+        raise ValueError(
+            f"The image has the shape {image.shape}, wanted is RGB [height, width, 3] "
+            "of at least one pixel. Repeat a grey picture's channel three times, and "
+            "give the pictures of a batch one by one."
+        )
+    if image.dtype != np.uint8:
+        raise ValueError(
+            f"The image is {image.dtype}, wanted is uint8, 0 to 255. Give the picture "
+            "as it was before it was normalised."
+        )
+    return np.array(image, order="C")
+
+
+def checked_probabilities(probabilities) -> np.ndarray:
+    """Returns probabilities as float32; raises `ValueError` for what is none."""
+    probabilities = np.asarray(probabilities)
+    if probabilities.ndim != 3 or not probabilities.size:
+        raise ValueError(
+            f"The probabilities have the shape {probabilities.shape}, wanted is "
+            "[height, width, num_classes]. Give those of a batch one by one."
+        )
+    if not np.issubdtype(probabilities.dtype, np.floating):
+        raise ValueError(
+            f"The probabilities are {probabilities.dtype}, wanted is float16 to "
+            "float64. Give the softmax of the logits, not class numbers."
+        )
+    if not np.isfinite(probabilities).all():
+        count = np.count_nonzero(~np.isfinite(probabilities).all(axis=-1))
+        raise ValueError(
+            f"The probabilities of {count} pixels are NaN or infinite. Look for the "
+            "layer of the network that makes them."
+        )
+    sums = probabilities.sum(axis=-1, dtype=np.float64)
+    worst = sums.flat[np.argmax(np.abs(sums - 1))]
+    if probabilities.min() < 0 or abs(worst - 1) > _SUM_TOLERANCE:
+        raise ValueError(
+            f"Probabilities are at least 0 and sum to 1 over the classes; the least is "
+            f"{probabilities.min():g}, and a pixel has the sum {worst:g}. Give the "
+            "softmax of the logits, not the logits."
+        )
+    return probabilities.astype(np.float32)
