@@ -30,6 +30,25 @@ def pool(x, stage):
     return layers.MaxPooling2D(2, padding="same", name=f"pool{stage}")(x)
 
 
+def deeplab_pool(x, stage):
+    """Takes maxima around every second cell, every cell from stage 4 on (DeepLab).
+
+    Padding by zeros is what Caffe does: nothing after a ReLU is smaller.
+    """
+    x = layers.ZeroPadding2D(1, name=f"pool{stage}_pad")(x)
+    strides = 2 if stage < 4 else 1
+    return layers.MaxPooling2D(3, strides=strides, name=f"pool{stage}")(x)
+
+
+def deeplab_mean_pool(x):
+    """Takes the mean of 3x3 cells, those of the padding counted, as Caffe does.
+
+    The released LargeFOV networks have it before fc6.
+    """
+    x = layers.ZeroPadding2D(1, name="pool5a_pad")(x)
+    return layers.AveragePooling2D(3, strides=1, name="pool5a")(x)
+
+
 def vgg16(x, *, filters=64, pool=pool, convolve=conv_relu, rates=(1, 1, 1, 1, 1)):
     """Builds the thirteen convolutions and the five pools.
 

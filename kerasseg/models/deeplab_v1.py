@@ -61,9 +61,11 @@ def deeplab_v1(
         )
     image, padded = blocks.picture(image_size, "caffe")
     small_pools = head != "large_fov" and not multi_scale
-    pool = _pool_2x2 if small_pools else _pool_3x3
+    pool = _pool_2x2 if small_pools else vgg.deeplab_pool
     maps = vgg.vgg16(padded, filters=filters, pool=pool, rates=(1, 1, 1, 1, 2))
-    x = _mean_pool(maps["pool5"]) if head == "large_fov" else maps["pool5"]
+    x = maps["pool5"]
+    if head == "large_fov":
+        x = vgg.deeplab_mean_pool(x)
     side, rate, factor = _HEADS[head]
     x = vgg.fully_connected(x, factor * filters, side, rate=rate, name="fc6")
     x = vgg.fully_connected(x, factor * filters, 1, name="fc7")
@@ -86,30 +88,14 @@ def deeplab_v1(
     return keras.Model(image, outputs, name="deeplab_v1")
 
 
-def _pool_3x3(x, stage):
-    """Takes maxima around every second cell, every cell from stage 4 on.
-
-    Padding by zeros is what Caffe does: nothing after a ReLU is smaller.
-    """
-    x = layers.ZeroPadding2D(1, name=f"pool{stage}_pad")(x)
-    strides = 2 if stage < 4 else 1
-    return layers.MaxPooling2D(3, strides=strides, name=f"pool{stage}")(x)
-
-
 def _pool_2x2(x, stage):
     """Pools as the released 4x4 net: stage 4 takes off what the padding added."""
     if stage == 5:
-        return _pool_3x3(x, stage)
+        return vgg.deeplab_pool(x, stage)
     if stage == 4:
         return layers.MaxPooling2D(2, strides=1, name=f"pool{stage}")(x)
     x = layers.ZeroPadding2D(1, name=f"pool{stage}_pad")(x)
     return layers.MaxPooling2D(2, name=f"pool{stage}")(x)
-
-
-def _mean_pool(x):
-    """Takes the mean of 3x3 cells, those of the padding counted, as Caffe does."""
-    x = layers.ZeroPadding2D(1, name="pool5a_pad")(x)
-    return layers.AveragePooling2D(3, strides=1, name="pool5a")(x)
 
 
 def _direct_path(x, filters, num_classes, *, name):

@@ -133,11 +133,10 @@ class Resample(layers.Layer):
 
 def _vgg16_branches(image, rates, weights):
     """Builds VGG16 and, for each rate, fc6 and fc7; the first are called so."""
-    maps = vgg.vgg16(image, pool=_pool, rates=(1, 1, 1, 1, 2))
+    maps = vgg.vgg16(image, pool=vgg.deeplab_pool, rates=(1, 1, 1, 1, 2))
     x = maps["pool5"]
     if len(rates) == 1:  # LargeFOV has it, the released pyramid does not.
-        x = layers.ZeroPadding2D(1, name="pool5a_pad")(x)
-        x = layers.AveragePooling2D(3, strides=1, name="pool5a")(x)
+        x = vgg.deeplab_mean_pool(x)
     branches = {}
     for i, rate in enumerate(rates, start=1):
         end = "" if i == 1 else f"_{i}"
@@ -151,16 +150,6 @@ def _vgg16_branches(image, rates, weights):
                 first = encoder.get_layer(name).get_weights()
                 encoder.get_layer(f"{name}{end}").set_weights(first)
     return branches.items()
-
-
-def _pool(x, stage):
-    """Takes maxima around every second cell, every cell from stage 4 on.
-
-    Padding by zeros is what Caffe does: nothing after a ReLU is smaller.
-    """
-    x = layers.ZeroPadding2D(1, name=f"pool{stage}_pad")(x)
-    strides = 2 if stage < 4 else 1
-    return layers.MaxPooling2D(3, strides=strides, name=f"pool{stage}")(x)
 
 
 def _classify(x, num_classes, kernel_size=1, *, rate=1, name):
