@@ -1,4 +1,4 @@
-"""Batch norm in one kernel, against Keras' own."""
+"""Batch norm in one kernel, against Keras' own; what came before batch norm."""
 
 import keras
 import numpy as np
@@ -76,3 +76,28 @@ def test_a_saved_layer_is_loaded_as_itself(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert type(loaded.layers[-1]) is blocks.BatchNormalization
+
+
+def test_responses_are_divided_by_those_of_near_channels():
+    x = np.array([100, 200, 300, 400, 500, 600], "float32").reshape(1, 1, 1, 6)
+    # Around the third: 1 + 4 + 9 + 16 + 25 = 55 times 100 squared; the first has two
+    # neighbours, 1 + 4 + 9 = 14. Each times 1e-4 / 5.
+    y = np.asarray(blocks.LocalResponseNormalization()(x))[0, 0, 0]
+    assert y[2] == pytest.approx(300 / (1 + 55e4 * 2e-5) ** 0.75)
+    assert y[0] == pytest.approx(100 / (1 + 14e4 * 2e-5) ** 0.75)
+
+
+def test_responses_are_normalised_by_other_constants_as_tensorflow_does():
+    x = RNG.normal(0, 50, (2, 3, 4, 7)).astype("float32")
+    layer = blocks.LocalResponseNormalization(size=3, alpha=0.3, beta=0.5)
+    expected = tf.nn.local_response_normalization(x, 1, 1.0, 0.3 / 3, 0.5)
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-5)
+    assert type(layer).from_config(layer.get_config()).get_config()["size"] == 3
+
+
+def test_responses_too_large_for_half_precision_to_square_are_normalised():
+    layer = blocks.LocalResponseNormalization(dtype="float16")
+    y = layer(np.full((1, 1, 1, 5), 1000, "float16"))
+    assert y.dtype == "float16"
+    # In the middle five squares of a million: 1 + 1e-4 / 5 * 5e6 = 101.
+    assert float(y[0, 0, 0, 2]) == pytest.approx(1000 / 101**0.75, rel=1e-2)

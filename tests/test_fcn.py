@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from kerasseg import checkpoints, models
-from kerasseg.models import fcn_classic
 from tests import reference
 
 RNG = np.random.default_rng(0)
@@ -270,20 +269,3 @@ def test_a_process_that_never_built_one_loads_its_layers(tmp_path):
     models.build_model(name, 2, **TINY[name]).save(path)
     code = f"import kerasseg; kerasseg.load({str(path)!r})"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_responses_are_divided_by_those_of_near_channels():
-    x = np.array([100, 200, 300, 400, 500, 600], "float32").reshape(1, 1, 1, 6)
-    # Around the third: 1 + 4 + 9 + 16 + 25 = 55 times 100 squared; the first has two
-    # neighbours, 1 + 4 + 9 = 14. Each times 1e-4 / 5.
-    y = np.asarray(fcn_classic.LocalResponseNorm()(x))[0, 0, 0]
-    assert y[2] == pytest.approx(300 / (1 + 55e4 * 2e-5) ** 0.75)
-    assert y[0] == pytest.approx(100 / (1 + 14e4 * 2e-5) ** 0.75)
-
-
-def test_responses_too_large_for_half_precision_to_square_are_normalised():
-    layer = fcn_classic.LocalResponseNorm(dtype="float16")
-    y = layer(np.full((1, 1, 1, 5), 1000, "float16"))
-    assert y.dtype == "float16"
-    # In the middle five squares of a million: 1 + 1e-4 / 5 * 5e6 = 101.
-    assert float(y[0, 0, 0, 2]) == pytest.approx(1000 / 101**0.75, rel=1e-2)

@@ -9,7 +9,6 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import complexity, models
-from kerasseg.models import segnet
 from tests import reference
 
 RNG = np.random.default_rng(0)
@@ -209,18 +208,6 @@ def test_a_decoder_stage_is_what_numpy_computes():
         x = reference.relu(x)
     assert x.max() > 0.1
     np.testing.assert_allclose(result, x, atol=1e-4 * x.max())
-
-
-def test_response_normalisation_by_hand():
-    x = np.array([10.0, 20.0, 30.0], "float32").reshape(1, 1, 1, 3)
-    # 100 + 400 + 900 = 1400; 1 + 1e-4 / 5 * 1400 = 1.028.
-    result = segnet.LocalResponseNormalization()(x)
-    np.testing.assert_allclose(result, x / 1.028**0.75, rtol=1e-6)
-    x = RNG.normal(0, 50, (2, 3, 4, 7)).astype("float32")
-    layer = segnet.LocalResponseNormalization(size=3, alpha=0.3, beta=0.5)
-    expected = tf.nn.local_response_normalization(x, 1, 1.0, 0.3 / 3, 0.5)
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-5)
-    assert type(layer).from_config(layer.get_config()).get_config()["size"] == 3
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,10 @@ import keras
 from keras import layers
 
 from kerasseg.blocks.convolution import Conv2D
-from kerasseg.blocks.normalization import BatchNormalization
+from kerasseg.blocks.normalization import (
+    BatchNormalization,
+    LocalResponseNormalization,
+)
 from kerasseg.blocks.pictures import NORMALIZATIONS, SMALLEST_SIDE, Normalize, PadSmall
 from kerasseg.blocks.pooling import AdaptiveAveragePool
 from kerasseg.blocks.resizing import AtStride, CropLike, ResizeLike
@@ -25,6 +28,7 @@ __all__ = [
     "Bilinear",
     "Conv2D",
     "CropLike",
+    "LocalResponseNormalization",
     "MaxPoolWithIndices",
     "Normalize",
     "NormalizeFeatures",

@@ -1,10 +1,10 @@
-"""The batch norm of every architecture."""
+"""The batch norm of every architecture, and what came before batch norm."""
 
 import importlib
 from typing import Any
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
@@ -58,3 +58,39 @@ class BatchNormalization(layers.BatchNormalization):
 
     def _move(self, average, value):
         average.assign(average * self.momentum + value * (1.0 - self.momentum))
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class LocalResponseNormalization(layers.Layer):
+    """Divides by `(1 + alpha / size * s) ** beta`, `s` the squares of near channels.
+
+    The constants are AlexNet's (https://papers.nips.cc/paper/4824, section 3.3), as
+    Caffe reads them: other frameworks do not divide `alpha` by `size`.
+
+    Args:
+        size: Channels that are summed, the middle one its own.
+        alpha: Weight of the squares.
+        beta: Power.
+    """
+
+    def __init__(self, size=5, alpha=1e-4, beta=0.75, **options):
+        super().__init__(**options)
+        self.size, self.alpha, self.beta = size, alpha, beta
+
+    def call(self, x):
+        """Takes `[batch, height, width, channels]`; returns the dtype of `x`."""
+        squares = ops.square(ops.cast(x, "float32"))  # Too large for float16.
+        sides = [(self.size - 1) // 2, self.size // 2]
+        squares = ops.pad(squares, [[0, 0], [0, 0], [0, 0], sides])
+        total = sum(squares[..., i : i + x.shape[-1]] for i in range(self.size))
+        scale = ops.power(1 + self.alpha / self.size * total, -self.beta)
+        return x * ops.cast(scale, x.dtype)
+
+    def compute_output_shape(self, shape):
+        """Keeps the shape."""
+        return shape
+
+    def get_config(self):
+        """Adds size, alpha and beta."""
+        own = {"size": self.size, "alpha": self.alpha, "beta": self.beta}
+        return {**super().get_config(), **own}

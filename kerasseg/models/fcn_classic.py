@@ -65,9 +65,9 @@ def fcn_32s_alexnet(
     image, x = blocks.picture(image_size, "caffe")
     x = _pad(x, 1, 9, name="conv1_pad")
     x = _conv_relu(x, filters[0], 11, strides=4, padding="valid", name="conv1")
-    x = LocalResponseNorm(name="norm1")(_pool(x, name="pool1"))
+    x = blocks.LocalResponseNormalization(name="norm1")(_pool(x, name="pool1"))
     x = _conv_relu(x, filters[1], 5, groups=2, name="conv2")
-    x = LocalResponseNorm(name="norm2")(_pool(x, name="pool2"))
+    x = blocks.LocalResponseNormalization(name="norm2")(_pool(x, name="pool2"))
     x = _conv_relu(x, filters[2], 3, name="conv3")
     x = _conv_relu(x, filters[3], 3, groups=2, name="conv4")
     x = _conv_relu(x, filters[4], 3, groups=2, name="conv5")
@@ -109,10 +109,10 @@ def fcn_32s_googlenet(
     image, x = blocks.picture(image_size, "caffe")
     x = _pad(x, 17, 3, name="conv1_pad")
     x = _conv_relu(x, 64 // divisor, 7, strides=2, padding="valid", name="conv1")
-    x = LocalResponseNorm(name="norm1")(_pool(x, name="pool1"))
+    x = blocks.LocalResponseNormalization(name="norm1")(_pool(x, name="pool1"))
     x = _conv_relu(x, 64 // divisor, 1, name="conv2_reduce")
     x = _conv_relu(x, 192 // divisor, 3, name="conv2")
-    x = _pool(LocalResponseNorm(name="norm2")(x), name="pool2")
+    x = _pool(blocks.LocalResponseNormalization(name="norm2")(x), name="pool2")
     for stage, units in _INCEPTIONS.items():
         for letter, sizes in zip("abcde", units, strict=False):
             filters = [size // divisor for size in sizes]
@@ -191,24 +191,3 @@ class GroupedConv2D(layers.Conv2D):
         )
         convolve = super().convolution_op
         return ops.concatenate([convolve(x, part) for x, part in parts], axis=-1)
-
-
-@keras.saving.register_keras_serializable("kerasseg")
-class LocalResponseNorm(layers.Layer):
-    """Divides each cell by a power of the mean square of five channels around it.
-
-    Constants of https://papers.nips.cc/paper/4824, section 3.3, as in CaffeNet and
-    BVLC's GoogLeNet: alpha 1e-4 over all five, beta 0.75.
-    """
-
-    def call(self, x):
-        """Divides in the dtype of `x`."""
-        squares = ops.square(ops.cast(x, "float32"))  # Too large for float16.
-        squares = ops.pad(squares, [[0, 0], [0, 0], [0, 0], [2, 2]])
-        near = [squares[..., i : i + x.shape[-1]] for i in range(5)]
-        total = near[0] + near[1] + near[2] + near[3] + near[4]
-        return x * ops.cast(ops.power(1 + 1e-4 / 5 * total, -0.75), x.dtype)
-
-    def compute_output_spec(self, x):
-        """Changes no shape."""
-        return keras.KerasTensor(x.shape, x.dtype)

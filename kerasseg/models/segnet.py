@@ -7,7 +7,7 @@ subtracted, as VGG16's weights want them; the first batch norm takes it out in a
 """
 
 import keras
-from keras import initializers, layers, ops
+from keras import initializers, layers
 
 from kerasseg import blocks, models
 from kerasseg.backbones import vgg
@@ -88,7 +88,7 @@ def segnet_basic(num_classes, image_size, *, dropout=0.0, filters=64):
         filters: Channels of every stage; 64 in the paper.
     """
     image, padded = blocks.picture(image_size, "none")
-    x = LocalResponseNormalization(name="norm")(padded)
+    x = blocks.LocalResponseNormalization(dtype="float32", name="norm")(padded)
     pooled = {}
     for stage in range(1, 5):
         x = _conv_bn(x, filters, 7, name=f"encoder{stage}")
@@ -102,39 +102,6 @@ def segnet_basic(num_classes, image_size, *, dropout=0.0, filters=64):
         x = _drop(x, dropout, stage, name=f"decoder{stage}_dropout")
     logits = _classify(x, num_classes, 1, image)
     return keras.Model(image, logits, name="segnet_basic")
-
-
-@keras.saving.register_keras_serializable("kerasseg")
-class LocalResponseNormalization(layers.Layer):
-    """Divides by `(1 + alpha / size * s) ** beta`, `s` the squares of near channels.
-
-    Args:
-        size: Channels that are summed, the middle one its own. Caffe divides `alpha`
-            by it, other frameworks do not.
-        alpha: Weight of the squares.
-        beta: Power.
-    """
-
-    def __init__(self, size=5, alpha=1e-4, beta=0.75, **options):
-        options.setdefault("dtype", "float32")  # 255 squared is nearly float16's end.
-        super().__init__(**options)
-        self.size, self.alpha, self.beta = size, alpha, beta
-
-    def call(self, x):
-        """Takes `[batch, height, width, channels]`."""
-        sides = [(self.size - 1) // 2, self.size // 2]
-        squares = ops.pad(x * x, [[0, 0], [0, 0], [0, 0], sides])
-        total = sum(squares[..., i : i + x.shape[-1]] for i in range(self.size))
-        return x / ops.power(1 + self.alpha / self.size * total, self.beta)
-
-    def compute_output_spec(self, x):
-        """Keeps the shape."""
-        return keras.KerasTensor(x.shape, self.compute_dtype)
-
-    def get_config(self):
-        """Adds size, alpha and beta."""
-        own = {"size": self.size, "alpha": self.alpha, "beta": self.beta}
-        return {**super().get_config(), **own}
 
 
 def _conv_bn(x, filters, kernel_size, *, rate=1, name):
