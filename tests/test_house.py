@@ -27,7 +27,7 @@ ALLOWED = {
     "metrics": set(),
     "visualize": {"datasets"},
     "images": {"datasets"},
-    "crf": set(),
+    "crf": {"blocks"},
     "superpixels": set(),
     "distribution": set(),
     "workers": set(),

@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from kerasseg.blocks.convolution import Conv2D
+from kerasseg.blocks.crf_rnn import CrfRnn
 from kerasseg.blocks.normalization import (
     BatchNormalization,
     LocalResponseNormalization,
@@ -27,6 +28,7 @@ __all__ = [
     "BatchNormalization",
     "Bilinear",
     "Conv2D",
+    "CrfRnn",
     "CropLike",
     "LocalResponseNormalization",
     "MaxPoolWithIndices",

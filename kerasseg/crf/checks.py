@@ -42,6 +42,21 @@ def check_weights(gaussian_compat, bilateral_compat) -> None:
             )
 
 
+def check_reaches(most, reaches) -> None:
+    """Raises `ValueError` for deviations whose lattice has too many cells across.
+
+    Args:
+        most: Reaches that the engine can count; more kill the process, or do harm.
+        reaches: Height, width and range of each colour, in standard deviations.
+    """
+    if reaches > most:
+        raise ValueError(
+            "The standard deviations are too small for this picture: it is "
+            f"{reaches:.3g} of them across, {most} at most. Give larger ones, or the "
+            "weight 0 to leave that smoothing out."
+        )
+
+
 def checked_image(image) -> np.ndarray:
     """Returns a copy of an RGB picture in rows; raises `ValueError` for others."""
     image = np.asarray(image)

@@ -3,6 +3,8 @@
 import numpy as np
 from pydensecrf import densecrf
 
+from kerasseg.crf import checks
+
 
 def mean_field(
     image,
@@ -37,11 +39,12 @@ def mean_field(
         ValueError: A standard deviation is too small for the cells of the lattice.
     """
     height, width, num_classes = probabilities.shape
+    # Cells have 16 bits: 2**15 by 2 (place) or 4.47 (place and colour) cells a reach.
     if gaussian_compat:
-        _check_cells(16_000, (height + width) / gaussian_sxy)
+        checks.check_reaches(16_000, (height + width) / gaussian_sxy)
     if bilateral_compat:
         reaches = (height + width) / bilateral_sxy + 3 * 255 / bilateral_srgb
-        _check_cells(7_000, reaches)
+        checks.check_reaches(7_000, reaches)
     field = densecrf.DenseCRF2D(width, height, num_classes)
     energy = -np.log(probabilities).reshape(-1, num_classes).T
     field.setUnaryEnergy(np.ascontiguousarray(energy, dtype=np.float32))
@@ -55,18 +58,3 @@ def mean_field(
             compat=bilateral_compat,
         )
     return np.asarray(field.inference(iterations)).T.reshape(probabilities.shape)
-
-
-def _check_cells(most, reaches):
-    """Refuses what overflows the 16 bits of pydensecrf's cells and kills the process.
-
-    Args:
-        most: Reaches that fit: 2**15 by 2 (place) or 4.47 (place and colour) cells.
-        reaches: Height, width and range of each colour, in standard deviations.
-    """
-    if reaches > most:
-        raise ValueError(
-            "The standard deviations are too small for this picture: it is "
-            f"{reaches:.3g} of them across, {most} at most. Give larger ones, or the "
-            "weight 0 to leave that smoothing out."
-        )

@@ -1,0 +1,120 @@
+"""The dense CRF written with Keras: no compiled dependency, any device, exportable."""
+
+import functools
+import importlib
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasseg.blocks import gaussians
+from kerasseg.crf import checks
+
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
+
+
+def mean_field(
+    image,
+    probabilities,
+    *,
+    iterations,
+    gaussian_sxy,
+    gaussian_compat,
+    bilateral_sxy,
+    bilateral_srgb,
+    bilateral_compat,
+) -> np.ndarray:
+    """Runs the mean field on what `dense_crf` has checked; see there.
+
+    Args:
+        image: RGB, uint8 `[height, width, 3]`.
+        probabilities: float32 `[height, width, classes]`, of the likely classes only,
+            each at least 1e-5.
+        iterations: See `dense_crf`, as the others.
+        gaussian_sxy: In pixels.
+        gaussian_compat: Weight.
+        bilateral_sxy: In pixels.
+        bilateral_srgb: Of 255.
+        bilateral_compat: Weight.
+
+    Returns:
+        Probabilities of the same shape, float32.
+
+    Raises:
+        ValueError: A standard deviation is too small for the picture.
+    """
+    sides = image.shape[0] + image.shape[1]
+    # Beyond, the coordinates of the lattice lose digits in float32.
+    if gaussian_compat:
+        checks.check_reaches(16_000, sides / gaussian_sxy)
+    if bilateral_compat:
+        reaches = sides / bilateral_sxy + 3 * 255 / bilateral_srgb
+        checks.check_reaches(7_000, reaches)
+    run = _compiled(
+        probabilities.shape[-1],
+        iterations=iterations,
+        gaussian_sxy=gaussian_sxy,
+        gaussian_compat=gaussian_compat,
+        bilateral_sxy=bilateral_sxy,
+        bilateral_srgb=bilateral_srgb,
+        bilateral_compat=bilateral_compat,
+    )
+    refined = run(ops.array(image[None], "float32"), ops.array(probabilities[None]))
+    return ops.convert_to_numpy(refined)[0]
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(num_classes, **settings):
+    """Makes one graph for pictures of every size, where the backend has such."""
+    run = functools.partial(refine, **settings)
+    if tf is None:
+        return run
+    picture = tf.TensorSpec([None, None, None, 3], tf.float32)
+    chances = tf.TensorSpec([None, None, None, num_classes], tf.float32)
+    return tf.function(run, autograph=False, input_signature=[picture, chances])
+
+
+def refine(
+    image,
+    probabilities,
+    *,
+    iterations,
+    gaussian_sxy,
+    gaussian_compat,
+    bilateral_sxy,
+    bilateral_srgb,
+    bilateral_compat,
+):
+    """Runs the mean field on tensors, of pictures of any size, in a graph too.
+
+    Args:
+        image: RGB from 0 to 255, float32 `[batch, height, width, 3]`.
+        probabilities: float32 `[batch, height, width, classes]`, each above 0.
+        iterations: See `dense_crf`, as the others.
+        gaussian_sxy: In pixels.
+        gaussian_compat: Weight.
+        bilateral_sxy: In pixels.
+        bilateral_srgb: Of 255.
+        bilateral_compat: Weight.
+
+    Returns:
+        Probabilities of the same shape.
+    """
+    kernels = []
+    if gaussian_compat:
+        smooth = functools.partial(gaussians.smooth, sxy=gaussian_sxy)
+        kernels.append((gaussian_compat, smooth))
+    if bilateral_compat:
+        lattice = gaussians.by_place_and_color(image, bilateral_sxy, bilateral_srgb)
+        kernels.append((bilateral_compat, lattice.filter))
+    ones = ops.ones_like(image[..., :1])
+    kernels = [(w, ops.rsqrt(kernel(ones)), kernel) for w, kernel in kernels]
+    unary = ops.log(probabilities)
+
+    def update(_, chances):
+        messages = [w * norm * kernel(norm * chances) for w, norm, kernel in kernels]
+        return ops.softmax(sum(messages, start=unary))
+
+    return ops.fori_loop(0, iterations, update, ops.softmax(unary))
