@@ -1,43 +1,91 @@
-r"""Scores the best model of a run on a split; prints a table, writes metrics.json.
+r"""Scores the best model of a run, or masks on disk, on a split.
 
 python -m kerasseg.evaluate --workdir=DIR --split=val
-python -m kerasseg.evaluate --workdir=DIR --split=val --output_stride=8 --crf
+python -m kerasseg.evaluate --workdir=DIR --split=val --output_stride=8 \
+    --eval_scales=0.5,0.75,1,1.25,1.5,1.75 --flip --crf --compare_workdir=OTHER
+python -m kerasseg.evaluate --predictions_dir=DIR --records_dir=DIR --output_dir=DIR
+python -m kerasseg.evaluate --predictions_dir=DIR --labels_dir=DIR --dataset=camvid \
+    --output_dir=DIR
 
-The records are those that the run was trained on, unless --records_dir names others of
-the same classes. Every picture counts at its own size.
+Prints a table; writes metrics.json, and pictures.csv with the counts of each picture,
+which another evaluation can be compared with. They go into the workdir, or where
+--output_dir says. The records are those that the run was trained on, unless
+--records_dir names others of the same classes. Every picture counts at its own size.
 """
 
 import json
 import math
 import os
 
-from absl import flags
+from absl import app, flags
 
 from kerasseg import (
     checkpoints,
     common_flags,
+    datasets,
     durable,
     evaluation,
+    inference,
     inference_flags,
     metrics,
     pipeline,
+    predictor_flags,
     records,
+    run_records,
 )
 
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 1, "Pictures of equal size at once.", lower_bound=1
 )
-for _name in ("workdir", "records_dir", "dataset", "split"):
+_MEASURES = flags.DEFINE_list(
+    "measures",
+    list(evaluation.MEASURES),
+    f"What is scored beside the confusion matrix, of {','.join(evaluation.MEASURES)}. "
+    f"Calibration is left out where the network does not speak last.",
+)
+_PREDICTIONS_DIR = flags.DEFINE_string(
+    "predictions_dir", None, "Score the masks of this folder instead of a network."
+)
+_LABELS_DIR = flags.DEFINE_string(
+    "labels_dir", None, "Labels for the masks, PNGs of class numbers; needs --dataset."
+)
+_COMPARE_WORKDIR = flags.DEFINE_string(
+    "compare_workdir", None, "Folder with the pictures.csv of a run to compare with."
+)
+for _name in ("workdir", "records_dir", "dataset", "split", "output_dir"):
     flags.declare_key_flag(_name)
 
 
 def main(argv):
     """Turns flags into plain arguments, and nothing more."""
     del argv
-    (workdir,) = common_flags.required(workdir=common_flags.WORKDIR.value)
+    if _PREDICTIONS_DIR.value is None:
+        (folder,) = common_flags.required(workdir=common_flags.WORKDIR.value)
+        found, spec, setting = _score_network(folder)
+    else:
+        folder = common_flags.OUTPUT_DIR.value or common_flags.WORKDIR.value
+        common_flags.required(output_dir=folder)
+        found, spec, setting = _score_masks()
+    folder = common_flags.OUTPUT_DIR.value or folder
+    scores = dict(found.scores)
+    scores["interval"] = metrics.interval(found.counts, spec.class_names)
+    if _COMPARE_WORKDIR.value is not None:
+        path = os.path.join(_COMPARE_WORKDIR.value, evaluation.COUNTS)
+        scores["difference"] = evaluation.compare(found, path, spec.class_names)
+        setting["compared_with"] = _COMPARE_WORKDIR.value
+    print(metrics.table(scores))
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, evaluation.COUNTS)
+    evaluation.write_counts(path, found, spec.class_names)
+    write_metrics(folder, {**scores, **setting, "pictures": len(found.names)})
+
+
+def _score_network(workdir):
+    """Returns what was found, the data set's facts, and how it was found."""
     options = common_flags.read_fields(inference_flags.InferenceFlags)
+    views = common_flags.read_fields(predictor_flags.PredictorFlags).options()
     facts = checkpoints.read_best_facts(workdir)
-    reader = open_records(
+    reader = run_records.open_records(
         workdir,
         common_flags.SPLIT.value,
         records_dir=common_flags.RECORDS_DIR.value,
@@ -45,72 +93,75 @@ def main(argv):
     )
     with options.refiner() as refine:
         model = checkpoints.load_best(workdir, output_stride=options.output_stride)
-        scores = evaluation.evaluate(
-            model, reader, batch_size=_BATCH_SIZE.value, refine=refine
+        found = evaluation.evaluate(
+            inference.Predictor(model, **views),
+            reader,
+            measures=_measures(without=["calibration"] if refine else []),
+            batch_size=_BATCH_SIZE.value,
+            refine=refine,
         )
-    print(metrics.table(scores))
     setting = {
-        "split": common_flags.SPLIT.value,
-        "pictures": len(reader.split),
+        "split": reader.split.name,
         "model": facts["model"],
         "step": facts["step"],
         "output_stride": options.output_stride or facts["options"].get("output_stride"),
+        **views,
         "crf": options.crf_settings(),
         "superpixels": options.superpixels or None,
     }
-    write_metrics(workdir, {**scores, **setting})
+    return found, reader.split.spec, setting
 
 
-def open_records(workdir, split, *, records_dir=None, dataset=None):
-    """Opens what a run is scored on.
+def _score_masks():
+    """See `_score_network`."""
+    labels = _labels()
+    measures = _measures(without=["calibration"])
+    found = evaluation.score_masks(_PREDICTIONS_DIR.value, labels, measures)
+    setting = {"split": labels.name, "predictions_dir": _PREDICTIONS_DIR.value}
+    return found, labels.spec, setting
 
-    Args:
-        workdir: Of the run.
-        split: Name of the split.
-        records_dir: Folder of the records; None for that of the run.
-        dataset: Name of the data set; None for that of the run.
 
-    Returns:
-        `pipeline.PictureReader`.
-
-    Raises:
-        FileNotFoundError: The records, or the run's own files, are not there.
-        ValueError: Nothing names the records, or their classes are not those of the
-            run.
-    """
-    path = os.path.join(workdir, "flags.txt")
-    used = common_flags.read_flagfile(path) if os.path.exists(path) else {}
-    records_dir = records_dir or used.get("records_dir")
-    if records_dir is None:
-        raise ValueError(
-            f"{path} does not name the records of the run. Give --records_dir."
+def _labels():
+    dataset, workdir = common_flags.DATASET.value, common_flags.WORKDIR.value
+    if _LABELS_DIR.value is not None:
+        if dataset is None:
+            raise app.UsageError("--labels_dir needs --dataset, for the classes.")
+        return evaluation.LabelFolder(_LABELS_DIR.value, datasets.get(dataset))
+    records_dir, split = common_flags.RECORDS_DIR.value, common_flags.SPLIT.value
+    if workdir is not None:
+        reader = run_records.open_records(
+            workdir, split, records_dir=records_dir, dataset=dataset
         )
-    opened = records.open_split(
-        records_dir, split, dataset=dataset or used.get("dataset")
-    )
-    trained = checkpoints.read_spec(workdir)
-    if opened.spec.class_names != trained.class_names:
-        raise ValueError(
-            f"{records_dir} holds the classes {', '.join(opened.spec.class_names)}; "
-            f"{workdir} was trained on {', '.join(trained.class_names)}. Give the "
-            f"--records_dir of the same classes in the same order."
+    elif records_dir is not None:
+        opened = records.open_split(records_dir, split, dataset=dataset)
+        reader = pipeline.PictureReader(opened)
+    else:
+        raise app.UsageError(
+            "--predictions_dir needs --records_dir or --labels_dir, to score against."
         )
-    return pipeline.PictureReader(opened)
+    return evaluation.RecordLabels(reader)
 
 
-def write_metrics(workdir, found) -> None:
+def _measures(without):
+    """Leaves out what cannot be measured, where it was not asked for by name."""
+    if flags.FLAGS["measures"].present:
+        return [name for name in _MEASURES.value if name]
+    return [name for name in _MEASURES.value if name not in without]
+
+
+def write_metrics(folder, found) -> None:
     """Writes metrics.json, whole or not at all; a score that is NaN becomes null.
 
     Args:
-        workdir: Of the run.
-        found: Scores of `metrics.scores`, and how they were found.
+        folder: The file's.
+        found: Scores, and how they were found.
     """
     plain = {
         key: None if isinstance(value, float) and math.isnan(value) else value
         for key, value in found.items()
     }
     text = json.dumps(plain, indent=2, allow_nan=False) + "\n"
-    durable.write_bytes(os.path.join(workdir, "metrics.json"), text.encode())
+    durable.write_bytes(os.path.join(folder, "metrics.json"), text.encode())
 
 
 if __name__ == "__main__":

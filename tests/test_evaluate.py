@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from kerasseg import datasets, evaluate, records
+from kerasseg import datasets, evaluate, images, records
 from tests import commands, levels, tiny
 
 # Red and label; the model takes red // 64. The third class is never labelled.
@@ -63,9 +63,11 @@ def test_a_run_is_scored_on_its_own_records(workdir):
     )
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[1].split() == ["left", "66.67", "66.67", "60.00"]  # 3 of 5 pixels.
-    assert lines[2].split() == ["middle", "66.67", "100.00", "40.00"]
-    assert lines[3].split() == ["right", "-", "-", "0.00"]
+    # Each picture is a line of pixels, and so border all over: a class's boundary is
+    # all of it.
+    assert lines[1].split() == ["left", "66.67", "66.67", "66.67", "60.00"]
+    assert lines[2].split() == ["middle", "66.67", "66.67", "100.00", "40.00"]
+    assert lines[3].split() == ["right", "-", "-", "-", "0.00"]
     assert "Never seen, left out of the means: right." in lines
     found = read_metrics(workdir)
     assert found["mean_iou"] == pytest.approx(MEAN_IOU)
@@ -187,3 +189,164 @@ def test_a_run_without_flags_needs_its_records_named(run, workdir):
     status, _, errors = run(f"--workdir={workdir}")
     assert status == 2
     assert "does not name the records of the run. Give --records_dir." in errors
+
+
+def test_measures_are_chosen(run, workdir):
+    assert run(f"--workdir={workdir}")[0] == 0
+    found = read_metrics(workdir)
+    assert found["expected_calibration_error"] >= 0
+    assert found["interval"]["pictures"] == 2
+    for given, present in (("", False), ("trimap", True)):
+        assert run(f"--workdir={workdir}", f"--measures={given}")[0] == 0
+        found = read_metrics(workdir)
+        assert ("trimap" in found) is present
+        assert "bf_score" not in found
+    status, _, errors = run(f"--workdir={workdir}", "--measures=size")
+    assert status == 2
+    assert "No such measure: size. Known: boundary_iou, bf_score" in errors
+
+
+def test_calibration_is_left_out_where_something_else_has_the_last_word(run, workdir):
+    pytest.importorskip("skimage")
+    assert run(f"--workdir={workdir}", "--superpixels=2")[0] == 0
+    found = read_metrics(workdir)
+    assert "trimap" in found
+    assert "reliability" not in found
+    status, _, errors = run(
+        f"--workdir={workdir}", "--superpixels=2", "--measures=calibration"
+    )
+    assert (status, "says only classes" in errors) == (2, True)
+
+
+def test_scales_and_the_mirror_are_taken_and_kept(run, workdir):
+    flags = ["--eval_scales=1,2", "--flip", "--eval_fusion=max", "--tile_size=128"]
+    status, _, errors = run(f"--workdir={workdir}", *flags)
+    assert status == 0, errors
+    found = read_metrics(workdir)
+    assert (found["scales"], found["flip"]) == ([1, 2], True)
+    assert (found["fusion"], found["tile_size"]) == ("max", 128)
+    for flag, text in [
+        ("--eval_scales=1,big", "--eval_scales=1,big: numbers with commas between"),
+        ("--eval_scales=0", "give one or more numbers above 0"),
+        ("--tile_size=100", "tile_size=100: the side of a tile is a multiple of 128"),
+    ]:
+        status, _, errors = run(f"--workdir={workdir}", flag)
+        assert (status, text in errors) == (2, True), errors
+
+
+def test_two_runs_are_compared_on_the_same_pictures(run, workdir, tmp_path):
+    other = tmp_path / "other"
+    assert run(f"--workdir={workdir}", f"--output_dir={other}")[0] == 0
+    assert not (workdir / "metrics.json").exists()
+    status, output, errors = run(f"--workdir={workdir}", f"--compare_workdir={other}")
+    assert status == 0, errors
+    assert "difference          0.0000 [0.0000, 0.0000], above 0 in 0.0%" in output
+    assert read_metrics(workdir)["difference"]["mean_iou"]["above_zero"] == 0
+    status, _, errors = run(f"--workdir={workdir}", "--compare_workdir=/nowhere")
+    assert status == 2
+    assert "/nowhere/pictures.csv is missing: score that run first" in errors
+
+
+def write_masks(folder, masks):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, mask in masks.items():
+        (folder / name).write_bytes(images.encode_label(np.array(mask, np.uint8)))
+    return folder
+
+
+# What the model says of `PICTURES`.
+MASKS = {"p0.png": [[0, 0, 1, 1]], "p1.png": [[0, 1]]}
+
+
+def test_masks_of_any_tool_have_the_scores_of_the_network(run, workdir, tmp_path):
+    assert run(f"--workdir={workdir}")[0] == 0
+    masks = write_masks(tmp_path / "masks", MASKS)
+    given = [f"--predictions_dir={masks}", f"--output_dir={tmp_path / 'out'}"]
+    status, _, errors = run(*given, f"--records_dir={tmp_path / 'records'}")
+    assert status == 0, errors
+    network, found = read_metrics(workdir), read_metrics(tmp_path / "out")
+    for key in ("iou", "mean_iou", "trimap", "bf_score", "boundary_iou", "interval"):
+        assert found[key] == network[key]
+    assert found["predictions_dir"] == str(masks)
+    # A run of the same classes names the records as well.
+    assert run(*given, f"--workdir={workdir}")[0] == 0
+
+
+def test_masks_are_scored_against_a_folder_of_labels(run, tmp_path):
+    # CamVid's 11 is void.
+    labels = write_masks(tmp_path / "labels/deep", {"a.png": [[0, 1, 11]]})
+    masks = write_masks(tmp_path / "masks/deep", {"a.png": [[0, 0, 5]]})
+    status, _, errors = run(
+        f"--predictions_dir={masks.parent}",
+        f"--labels_dir={labels.parent}",
+        "--dataset=camvid",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert status == 0, errors
+    found = read_metrics(tmp_path / "out")
+    assert found["pixel_accuracy"] == 0.5
+    assert found["iou"]["sky"] == 0.5
+    assert found["iou"]["tree"] is None
+
+
+@pytest.mark.parametrize(
+    ("masks", "text"),
+    [
+        ({"p0.png": [[0, 0, 1, 1]]}, "1 missing: p1.png"),
+        ({**MASKS, "p2.png": [[0]]}, "1 too many: {masks}/p2.png"),
+        (
+            {**MASKS, "p1.png": [[0, 1], [0, 1]]},
+            "1 of another size than the label: {masks}/p1.png (2 x 2, the label 2 x 1)",
+        ),
+        ({**MASKS, "p1.PNG": [[0, 1]]}, "1 found twice: {masks}/p1.PNG and {masks}/p1"),
+        (
+            {**MASKS, "p1.png": [[0, 7]]},
+            "p1.png: Predicted class numbers out of range: 1 pixels, the first 7.",
+        ),
+    ],
+)
+def test_masks_that_do_not_fit_are_listed_and_refused(
+    run, workdir, tmp_path, masks, text
+):
+    folder = write_masks(tmp_path / "masks", masks)
+    status, _, errors = run(
+        f"--predictions_dir={folder}",
+        f"--workdir={workdir}",
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert status == 2
+    assert text.format(masks=folder) in errors
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--predictions_dir={masks}"], "Needed and not given: --output_dir."),
+        (
+            ["--predictions_dir={masks}", "--output_dir=out"],
+            "--predictions_dir needs --records_dir or --labels_dir",
+        ),
+        (
+            ["--predictions_dir={masks}", "--output_dir=out", "--labels_dir={masks}"],
+            "--labels_dir needs --dataset, for the classes.",
+        ),
+        (
+            ["--predictions_dir=/nowhere", "--workdir={workdir}"],
+            "/nowhere is no folder: one of PNG masks is wanted.",
+        ),
+        (
+            [
+                "--predictions_dir={masks}",
+                "--workdir={workdir}",
+                "--measures=calibration",
+            ],
+            "Masks hold no probabilities, which calibration looks at.",
+        ),
+    ],
+)
+def test_wrong_words_about_masks_exit_with_2(run, workdir, tmp_path, arguments, text):
+    known = {"workdir": workdir, "masks": write_masks(tmp_path / "masks", MASKS)}
+    status, _, errors = run(*[argument.format(**known) for argument in arguments])
+    assert status == 2
+    assert text in errors

@@ -40,11 +40,16 @@ ALLOWED = {
     "backbones": {"blocks"},
     "models": {"blocks", "backbones"},
     "checkpoints": {"datasets", "durable", "models"},
-    "evaluation": {"metrics", "pipeline", "progress", "workers"},
+    "evaluation": {
+        *("datasets", "durable", "images", "metrics", "pipeline", "progress"),
+        *("records", "workers"),
+    },
+    "predictor_flags": {"common_flags"},
+    "run_records": {"checkpoints", "common_flags", "pipeline", "records"},
     "training": {
         *("augment", "backbones", "checkpoints", "datasets", "durable", "evaluation"),
         *("losses", "models", "pipeline", "progress", "records", "schedules"),
-        *("blocks", "borders", "statistics", "visualize"),
+        *("blocks", "borders", "inference", "statistics", "visualize"),
     },
     "inference": {
         "checkpoints",

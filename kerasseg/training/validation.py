@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from kerasseg import checkpoints, evaluation, progress
+from kerasseg import checkpoints, evaluation, inference, progress
 
 
 class Validation:
@@ -29,14 +29,15 @@ class Validation:
         self._log = log
         self._scored = scored
         self._limit = limit
+        self._last: tuple | None = None
         self.losses: list[float] = []
 
     def run(self, step, model, rate) -> None:
         """Scores `model` after `step` updates, the last one at learning rate `rate`."""
-        scored = self._scored or model
+        predictor = self._predictor(self._scored or model)
         scores = evaluation.evaluate(
-            scored, self._reader, limit=self._limit, on_batch=self._log.draw
-        )
+            predictor, self._reader, limit=self._limit, on_batch=self._log.draw
+        ).scores
         loss = float(np.mean(self.losses)) if self.losses else math.nan
         self.losses.clear()
         progress.say(
@@ -53,6 +54,12 @@ class Validation:
             }
             checkpoints.save_best(self._workdir, model, facts)
         self._log.validation(step, loss, rate, scores)
+
+    def _predictor(self, model):
+        """Keeps the last one: a model is compiled once, not at every validation."""
+        if self._last is None or self._last[0] is not model:
+            self._last = model, inference.Predictor(model)
+        return self._last[1]
 
     def _score_to_beat(self, step):
         """What a part of the run that is now repeated had found is no bar."""
