@@ -104,8 +104,8 @@ class PictureMeasure(abc.ABC):
         wrong = ((prediction < 0) | (prediction >= self.num_classes)) & labelled
         if wrong.any():
             raise ValueError(
-                f"Predicted class numbers out of range: {prediction[wrong][0]} and "
-                f"others, {np.count_nonzero(wrong):,} pixels. Classes are 0 to "
+                f"Predicted class numbers out of range: {np.count_nonzero(wrong):,} "
+                f"pixels, the first {prediction[wrong][0]}. Classes are 0 to "
                 f"{self.num_classes - 1}; choose the data set of the predictions."
             )
         kind = np.uint8 if self.num_classes < 255 else np.uint16
