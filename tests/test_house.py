@@ -138,6 +138,17 @@ def test_files_functions_and_nesting_stay_small(path):
         assert not isinstance(node, ast.Assert), "no assert in library code"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_more_than_seven_arguments_are_given_by_name(path):
+    """Papers have many parameters; nobody should have to count them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            named = [argument.arg for argument in node.args.args]
+            positional = len(set(named) - {"self", "cls"})
+            total = positional + len(node.args.kwonlyargs)
+            assert total <= 7 or positional <= 2, f"{node.name}: {total} arguments"
+
+
 def test_no_file_has_a_name_that_says_nothing():
     names = {path.name for path in SOURCES}
     assert not names & {"utils.py", "misc.py", "helpers.py", "common.py"}
