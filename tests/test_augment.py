@@ -1,4 +1,4 @@
-"""The fused warp: alignment of image and label, scales, flips, borders."""
+"""The fused warp: alignment of image and label, scales, flips, bends, borders."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasseg import augment
+from kerasseg.augment import drawing
 
 SIDES = st.integers(1, 90)
 SCALES = st.floats(0.5, 2.0)
@@ -68,13 +69,13 @@ def test_padding_is_the_mean_colour_and_the_ignore_label():
     width=SIDES,
     crop=st.tuples(SIDES, SIDES),
     seed=st.integers(0, 10**6),
-    rotation=st.sampled_from([0.0, 10.0]),
+    wild=st.sampled_from([{}, {"rotation": 10.0}, {"elastic_deformation": 10.0}]),
 )
-def test_no_label_appears_that_was_not_there(height, width, crop, seed, rotation):
+def test_no_label_appears_that_was_not_there(height, width, crop, seed, wild):
     rng = np.random.default_rng(seed)
     label = rng.choice([1, 5, 200], (height, width)).astype(np.uint8)
     image = np.zeros((height, width, 3), np.uint8)
-    wild = augment.Augmentation(crop_size=crop, rotation=rotation)
+    wild = augment.Augmentation(crop_size=crop, **wild)
     warped, warped_label = augment.augment(image, label, wild, rng)
     assert warped.shape == (*crop, 3) and warped_label.shape == crop
     assert set(np.unique(warped_label)) <= set(np.unique(label)) | {255}
@@ -85,14 +86,15 @@ def test_no_label_appears_that_was_not_there(height, width, crop, seed, rotation
     height=st.integers(20, 200),
     width=st.integers(20, 200),
     seed=st.integers(0, 10**6),
-    rotation=st.sampled_from([0.0, 15.0]),
+    wild=st.sampled_from([{}, {"rotation": 15.0}, {"elastic_deformation": 10.0}]),
 )
-def test_image_and_label_stay_aligned_to_half_a_pixel(height, width, seed, rotation):
+def test_image_and_label_stay_aligned_to_half_a_pixel(height, width, seed, wild):
     image, label = coordinates(height, width)
-    wild = augment.Augmentation(crop_size=(65, 70), rotation=rotation)
-    warped, warped_label = augment.augment(
-        image, label, wild, np.random.default_rng(seed)
+    wild = augment.Augmentation(crop_size=(65, 70), **wild)
+    warped, warped_label, instances = augment.augment(
+        image, label, wild, np.random.default_rng(seed), label.astype(np.uint16) + 1
     )
+    np.testing.assert_array_equal(instances, (warped_label + np.uint8(1)))
     # Inside, red is x interpolated and the label is the x of the nearest pixel; one
     # more for the rounding of both. Where the border's colour (blue) came in: no.
     inside = (warped[..., 2] == 7) & (warped_label != 255)
@@ -115,6 +117,59 @@ def test_scale_and_mirror_are_what_was_asked(scale, mirrored, seed):
         np.testing.assert_allclose(source, wanted, atol=1e-9)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    size=st.tuples(st.integers(20, 200), st.integers(20, 200)),
+    crop=st.tuples(SIDES, SIDES),
+    seed=st.integers(0, 10**6),
+)
+def test_points_that_do_not_move_bend_nothing(size, crop, seed):
+    image, label = coordinates(*size)
+    wild = augment.Augmentation(crop_size=crop, rotation=10.0)
+    matrix = augment.sample_matrix(wild, *size, np.random.default_rng(seed))
+    straight, straight_label = augment.warp(image, label, matrix, crop)
+    still = np.zeros((3, 3, 2), np.float32)
+    bent, bent_label = augment.warp(
+        image, label, augment.bend(matrix, still, crop), crop
+    )
+    # Neither reads between more than 32 places of a pixel: a unit for the rounding, and
+    # at the border 1/32 of its colour.
+    assert np.abs(bent.astype(int) - straight).max() <= 4
+    both = (bent_label != 255) & (straight_label != 255)
+    assert np.abs(bent_label.astype(int) - straight_label)[both].max(initial=0) <= 1
+
+
+def test_points_that_move_alike_shift_the_crop():
+    image, label = coordinates(20, 30)
+    matrix = augment.crop_matrix((9, 9), 1.0, (4, 6))
+    places = augment.bend(matrix, np.full((3, 3, 2), [5, -3], np.float32), (9, 9))
+    bent, bent_label = augment.warp(image, label, places, (9, 9))
+    np.testing.assert_array_equal(bent, image[4 - 3 : 13 - 3, 6 + 5 : 15 + 5])
+    np.testing.assert_array_equal(bent_label, label[1:10, 11:20])
+
+
+def test_points_lie_in_the_middles_of_ninths_and_move_what_is_between():
+    displacements = np.zeros((3, 3, 2), np.float32)
+    displacements[1, 1] = 4, 2
+    matrix = augment.crop_matrix((9, 9), 1.0, (0, 0))
+    x, y = augment.bend(matrix, displacements, (9, 9))
+    # The centres of 3x3 parts of 3x3 pixels are pixels 1, 4 and 7.
+    assert (x[4, 4], y[4, 4]) == (4 + 4, 4 + 2)
+    assert (x[4, 1], y[4, 1]) == (1, 4) and (x[1, 4], y[1, 4]) == (4, 1)
+    # OpenCV's cubic, 1 - 2.25 d**2 + 1.25 d**3 at the distance d, here 1/3 and 2/3.
+    assert x[4, 5] - 5 == pytest.approx(4 * (1 - 2.25 / 9 + 1.25 / 27), rel=1e-5)
+    assert x[4, 6] - 6 == pytest.approx(4 * (1 - 2.25 * 4 / 9 + 10 / 27), rel=1e-5)
+
+
+def test_bends_have_the_deviation_that_was_asked():
+    rng = np.random.default_rng(0)
+    wild = whole(9, 9, elastic_deformation=10.0)
+    drawn = np.stack([drawing.sample_displacements(wild, rng) for _ in range(500)])
+    assert drawn.shape == (500, 3, 3, 2) and drawn.dtype == np.float32
+    # 9000 numbers: the error of the mean is 10 / 95, that of the deviation less.
+    assert abs(drawn.mean()) < 0.4 and drawn.std() == pytest.approx(10, abs=0.3)
+
+
 def test_scales_cover_what_was_asked():
     rng = np.random.default_rng(0)
     wild = augment.Augmentation(crop_size=(10, 10), flip=False)
@@ -123,8 +178,8 @@ def test_scales_cover_what_was_asked():
 
 
 def test_offsets_cover_the_whole_slack():
-    assert {augment._offset(2, c / 10) for c in range(10)} == {0, 1, 2}
-    assert {augment._offset(-2, c / 10) for c in range(10)} == {-2, -1, 0}
+    assert {drawing._offset(2, c / 10) for c in range(10)} == {0, 1, 2}
+    assert {drawing._offset(-2, c / 10) for c in range(10)} == {-2, -1, 0}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +213,9 @@ def test_colours_change_within_their_bounds():
 
 def test_one_picture_gives_one_picture_for_one_seed():
     image, label = coordinates(40, 40)
-    wild = augment.Augmentation(crop_size=(30, 30), brightness=0.2, saturation=0.2)
+    wild = augment.Augmentation(
+        crop_size=(30, 30), brightness=0.2, saturation=0.2, elastic_deformation=5.0
+    )
     first, again, other = (
         augment.augment(image, label, wild, np.random.default_rng(seed))
         for seed in (1, 1, 2)
@@ -172,6 +229,7 @@ def test_one_picture_gives_one_picture_for_one_seed():
     [
         ({"crop_size": (0, 5)}, r"crop_size .* got \(0, 5\)"),
         ({"min_scale_factor": 3.0}, "min_scale_factor <= max_scale_factor.* 3.0"),
+        ({"elastic_deformation": -1.0}, "number of pixels from 0, got -1.0"),
         ({"contrast": 2.0}, r"contrast must lie in \[0, 1\], got 2.0"),
     ],
 )

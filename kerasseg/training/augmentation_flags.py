@@ -20,6 +20,11 @@ class AugmentationFlags:
     max_scale_factor: float = _flag(2.0, "Largest random scale.")
     add_flipped_images: bool = _flag(True, "Mirror half of the pictures left-right.")
     rotation: float = _flag(0.0, "Largest random rotation, in degrees.")
+    elastic_deformation: float = _flag(
+        0.0,
+        "Bends pictures: standard deviation, in pixels of the crop, of how far 3x3 "
+        "points move, 10 in U-Net. 0: none.",
+    )
     min_resize_value: int | None = _flag(
         None, "Length of the shorter side before the random scale."
     )

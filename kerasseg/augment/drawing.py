@@ -1,4 +1,4 @@
-"""Image and label together through one fused affine warp, then the image's colours.
+"""What may happen to a training picture, and the draw of what does.
 
 Coordinates are continuous: pixel `i` covers `[i, i + 1)` and its centre is `i + 0.5`,
 so that scaling by `s` and a shift by whole pixels keep image and label aligned.
@@ -7,12 +7,9 @@ so that scaling by `s` and a shift by whole pixels keep image and label aligned.
 import dataclasses
 import math
 
-import cv2
 import numpy as np
 
-from kerasseg.datasets import IGNORE_LABEL
-
-PADDING_COLOR = (124, 116, 104)  # The rounded mean colour of ImageNet, RGB.
+_GRID = 3, 3  # Points that move in an elastic deformation.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +22,8 @@ class Augmentation:
         max_scale_factor: Largest scale.
         flip: Whether half of the pictures are mirrored left-right.
         rotation: Largest angle in degrees, to either side, about the crop's centre.
+        elastic_deformation: Standard deviation, in pixels of the crop, of how far 3x3
+            points move; what is between moves along (U-Net has 10). 0 bends nothing.
         min_resize_value: Before the random scale the shorter side becomes this many
             pixels; None leaves the size.
         max_resize_value: The longer side becomes at most this many pixels, even
@@ -39,6 +38,7 @@ class Augmentation:
     max_scale_factor: float = 2.0
     flip: bool = True
     rotation: float = 0.0
+    elastic_deformation: float = 0.0
     min_resize_value: int | None = None
     max_resize_value: int | None = None
     brightness: float = 0.0
@@ -55,6 +55,11 @@ class Augmentation:
             raise ValueError(
                 "Scale factors must fulfil 0 < min_scale_factor <= max_scale_factor, "
                 f"got {self.min_scale_factor} and {self.max_scale_factor}."
+            )
+        if not 0 <= self.elastic_deformation < math.inf:
+            raise ValueError(
+                "elastic_deformation is a number of pixels from 0, got "
+                f"{self.elastic_deformation}."
             )
         for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) <= 1:
@@ -111,6 +116,17 @@ def _offset(slack, chance):
     return min(slack, 0) + int(chance * (abs(slack) + 1))
 
 
+def sample_displacements(augmentation: Augmentation, rng) -> np.ndarray:
+    """Draws how far the points of an elastic deformation move.
+
+    Returns:
+        float32 `[rows, columns, 2]`: x and y, in pixels of the crop; see
+        `warping.bend`.
+    """
+    drawn = rng.normal(0, augmentation.elastic_deformation, (*_GRID, 2))
+    return drawn.astype(np.float32)
+
+
 def crop_matrix(crop_size, scale, offset, *, mirrored=False, angle=0.0) -> np.ndarray:
     """Composes scale, crop, rotation and mirror into one map from crop to source.
 
@@ -137,73 +153,3 @@ def crop_matrix(crop_size, scale, offset, *, mirrored=False, angle=0.0) -> np.nd
     matrix = matrix @ np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1.0]])
     to_centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
     return (np.linalg.inv(to_centre) @ matrix @ to_centre)[:2]
-
-
-def warp(image, label, matrix, crop_size):
-    """Cuts the crop out of image and label, one warp each.
-
-    Args:
-        image: uint8 `[height, width, 3]`, RGB.
-        label: uint8 `[height, width]`, class numbers.
-        matrix: From crop to source, see `sample_matrix`.
-        crop_size: Height and width of the crop.
-
-    Returns:
-        uint8 image, bilinear, `PADDING_COLOR` outside of the source; and uint8 label,
-        nearest neighbour, `IGNORE_LABEL` outside.
-    """
-    size = crop_size[::-1]
-    flags = cv2.WARP_INVERSE_MAP
-    image = cv2.warpAffine(
-        image, matrix, size, flags=flags | cv2.INTER_LINEAR, borderValue=PADDING_COLOR
-    )
-    label = cv2.warpAffine(
-        label, matrix, size, flags=flags | cv2.INTER_NEAREST, borderValue=IGNORE_LABEL
-    )
-    return image, label
-
-
-def warp_instances(instances, matrix, crop_size):
-    """Cuts the crop out of uint16 instance numbers, as `warp` does of a label.
-
-    Outside of the source is no instance, 0.
-    """
-    flags = cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST
-    return cv2.warpAffine(instances, matrix, crop_size[::-1], flags=flags)
-
-
-def change_colors(image, augmentation: Augmentation, rng):
-    """Changes brightness, contrast and saturation of a uint8 `[..., 3]` RGB image."""
-    shift = 255 * augmentation.brightness * (2 * rng.random() - 1)
-    contrast = 1 + augmentation.contrast * (2 * rng.random() - 1)
-    saturation = 1 + augmentation.saturation * (2 * rng.random() - 1)
-    if augmentation.brightness or augmentation.contrast:
-        table = (np.arange(256) - 127.5) * contrast + 127.5 + shift
-        image = cv2.LUT(image, np.clip(np.rint(table), 0, 255).astype(np.uint8))
-    if augmentation.saturation:
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, axis=-1)
-        image = cv2.addWeighted(image, saturation, grey, 1 - saturation, 0)
-    return image
-
-
-def augment(image, label, augmentation: Augmentation, rng, instances=None):
-    """Draws and applies one augmentation.
-
-    Args:
-        image: uint8 `[height, width, 3]`, RGB.
-        label: uint8 `[height, width]`, class numbers.
-        augmentation: What may happen.
-        rng: `numpy.random.Generator`.
-        instances: uint16 `[height, width]`, instance numbers, or None.
-
-    Returns:
-        uint8 image and label at `augmentation.crop_size`, and the instance numbers
-        where some were given.
-    """
-    height, width = label.shape
-    matrix = sample_matrix(augmentation, height, width, rng)
-    image, label = warp(image, label, matrix, augmentation.crop_size)
-    image = change_colors(image, augmentation, rng)
-    if instances is None:
-        return image, label
-    return image, label, warp_instances(instances, matrix, augmentation.crop_size)
