@@ -53,6 +53,7 @@ ALLOWED = {
     },
     "inference": {
         "checkpoints",
+        "datasets",
         "durable",
         "images",
         "progress",

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -77,6 +78,7 @@ def test_a_folder_becomes_masks_and_overlays(workdir, pictures, tmp_path):
         "index/deep/b.png",
         "overlay/a.png",
         "overlay/deep/b.png",
+        "predict.json",
     ]
     label = images.read_label(tmp_path / "out/index/a.png")
     assert label.tolist() == levels.CLASSES
@@ -109,7 +111,16 @@ def test_bad_pictures_are_told_at_the_end_and_exit_with_2(
     assert told[0] == "Not predicted, 1:"
     assert told[1].startswith(f"{pictures}/page.jpg is no JPEG or PNG file but text")
     assert "Traceback" not in errors
-    assert len(files(tmp_path / "out")) == 4
+    assert len(files(tmp_path / "out")) == 6  # Two pictures twice, and two notes.
+    assert (tmp_path / "out/failed.txt").read_text() == f"{told[1]}\n"
+    (pictures / "page.jpg").unlink()
+    arguments = [f"--workdir={workdir}", f"--input={pictures}"]
+    status, output, _ = run(*arguments, f"--output_dir={tmp_path}/out")
+    assert (status, output) == (
+        0,
+        f"2 of 2 are in {tmp_path}/out, 2 of an earlier run.\n",
+    )
+    assert (tmp_path / "out/failed.txt").read_text() == ""
 
 
 def test_a_picture_beyond_max_pixels_is_told(run, workdir, pictures, tmp_path):
@@ -203,3 +214,58 @@ def test_help_names_the_flags_of_the_command():
     for flag in ("workdir", "export_dir", "input", "output_dir", "crf_bilateral_sxy"):
         assert f"--{flag}:" in result.stdout
     assert "--records_dir" not in result.stdout
+
+
+def test_a_run_that_was_killed_is_gone_on_with(workdir, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(60):
+        picture = levels.red(np.full((300, 400), 70 * (i % 3)))
+        (folder / f"{i:03d}.png").write_bytes(tiny.png(picture))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "kerasseg.predict", f"--workdir={workdir}"]
+    command += [f"--input={folder}", f"--output_dir={out}"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while running.poll() is None and len(files(out)) < 20:
+        time.sleep(0.01)
+    running.kill()
+    running.communicate()
+    done = {name: os.stat(out / name).st_mtime_ns for name in files(out)}
+    masks = [name for name in done if name.startswith("index/") and "tmp" not in name]
+    assert 0 < len(masks) < 60
+    for name in masks:  # What stands under its name is whole.
+        value = int(name[6:9]) % 3
+        assert np.unique(images.read_label(out / name)).tolist() == [value]
+    result = process(*command[3:])
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"60 of 60 are in {out}, ")
+    overlays = {name for name in done if name.startswith("overlay/")}
+    for name in masks:
+        if name.replace("index", "overlay") in overlays:
+            assert os.stat(out / name).st_mtime_ns == done[name]
+    assert len([n for n in files(out) if n.startswith("overlay/0")]) == 60
+
+
+def test_results_of_other_settings_are_not_mixed(run, workdir, pictures, tmp_path):
+    given = [f"--workdir={workdir}", f"--input={pictures}"]
+    given += [f"--output_dir={tmp_path}/out"]
+    assert run(*given)[0] == 0
+    status, _, errors = run(*given, "--flip")
+    assert status == 2
+    assert "holds results of another network or other settings" in errors
+    status, output, errors = run(*given, "--flip", "--overwrite")
+    assert (status, output) == (0, f"2 of 2 are in {tmp_path}/out.\n"), errors
+
+
+def test_kinds_of_results_are_chosen(run, workdir, pictures, tmp_path):
+    given = [f"--workdir={workdir}", f"--input={pictures}/a.png"]
+    given += [f"--output_dir={tmp_path}/out", "--predict_batch_size=3"]
+    assert run(*given, "--output=contours,probabilities")[0] == 0
+    found = ["contours/a.json", "predict.json", "probabilities/a.npy"]
+    assert files(tmp_path / "out") == found
+    # Other kinds of the same network are added.
+    assert run(*given, "--output=index")[0] == 0
+    assert files(tmp_path / "out") == [*found[:1], "index/a.png", *found[1:]]
+    status, _, errors = run(*given, "--output=mask,index")
+    assert status == 2
+    assert "No such output: mask. Known: index, color, overlay, prob" in errors

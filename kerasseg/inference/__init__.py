@@ -1,6 +1,8 @@
 """Pictures to masks with a trained network: of a run, of a file, or exported."""
 
-from kerasseg.inference.files import find_pictures, predict_files
+from kerasseg.inference import outputs, resuming
+from kerasseg.inference.files import predict_files
+from kerasseg.inference.inputs import find_pictures
 from kerasseg.inference.loading import load, load_export, voc_palette
 from kerasseg.inference.predictor import Predictor
 from kerasseg.inference.segmenter import Segmenter
@@ -11,6 +13,8 @@ __all__ = [
     "find_pictures",
     "load",
     "load_export",
+    "outputs",
     "predict_files",
+    "resuming",
     "voc_palette",
 ]

@@ -1,162 +1,226 @@
-"""Folders of pictures to folders of masks."""
+"""Folders of pictures to folders of results."""
 
-import collections
+import dataclasses
 import functools
-import glob
-import itertools
-import os
 import pathlib
+from collections.abc import Iterable, Iterator
 
-import cv2
+import numpy as np
 import tensorflow as tf
 
-from kerasseg import durable, images, progress, visualize, workers
+from kerasseg import images, progress, workers
+from kerasseg.inference import outputs, videos
+from kerasseg.inference.inputs import is_video
 
-# Of a folder these are pictures; the formats that cannot be read are told at the end.
-_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-)
-
-
-def find_pictures(given: str, output_dir: str) -> dict[str, pathlib.Path]:
-    """Lists what shall be predicted.
-
-    Args:
-        given: A file, a folder (searched with its sub-folders for pictures, by their
-            endings), or a pattern such as `DIR/**/*.jpg`.
-        output_dir: Where results go; those of an earlier run are left out.
-
-    Returns:
-        Paths by the name of their result, sorted: the path below the folder or below
-        the part of the pattern without wildcards, the ending replaced by `.png`.
-
-    Raises:
-        FileNotFoundError: There is nothing to predict.
-        ValueError: Results of two pictures would have one name.
-    """
-    root, found = _find(given, _result_folders(output_dir))
-    if not found:
-        raise FileNotFoundError(
-            f"--input={given}: no picture is there. Give a JPEG or PNG file, a folder "
-            f"of them, or a pattern in quotes such as 'DIR/*.jpg'."
-        )
-    groups = collections.defaultdict(list)
-    for path in sorted(found):
-        groups[os.fspath(path.relative_to(root).with_suffix(".png"))].append(path)
-    for name, paths in groups.items():
-        if len(paths) > 1:
-            raise ValueError(
-                f"{' and '.join(map(str, paths))} would both become {name}. Rename "
-                f"one, or predict them into different folders."
-            )
-    return {name: paths[0] for name, paths in groups.items()}
+_READ = images.read_image  # In a process of its own: a picture may kill its reader.
+_TRIES = 2
+_ROWS = 256  # Of probabilities, at a time.
+_WRONG = (ValueError, MemoryError, ChildProcessError, tf.errors.ResourceExhaustedError)
 
 
-def _result_folders(output_dir):
-    return [pathlib.Path(output_dir, name).resolve() for name in ("index", "overlay")]
+@dataclasses.dataclass
+class _Item:
+    """A picture on its way: either `reason` says why it failed, or it is there."""
 
-
-def _find(given, left_out):
-    """Returns the folder that names are relative to, and the files."""
-    path = pathlib.Path(given)
-    if path.is_file():
-        return path.parent, [path]
-    if path.is_dir():
-        root, found = path, (p for p in _walk(path) if p.suffix.lower() in _SUFFIXES)
-    else:
-        plain = itertools.takewhile(lambda part: glob.escape(part) == part, path.parts)
-        matches = map(pathlib.Path, glob.glob(given, recursive=True))
-        root, found = pathlib.Path(*plain), (p for p in matches if p.is_file())
-    resolved = ((p, p.resolve()) for p in found)
-    return root, [
-        p for p, full in resolved if not any(map(full.is_relative_to, left_out))
-    ]
-
-
-def _walk(folder):
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (
-            pathlib.Path(parent, name) for name in names if not name.startswith(".")
-        )
+    name: str
+    path: pathlib.Path
+    image: np.ndarray | None = None
+    label: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+    reason: str = ""
 
 
 def predict_files(
     segmenter,
-    pictures,
+    pictures: dict[str, pathlib.Path],
     output_dir,
     *,
+    kinds=("index", "overlay"),
     refine=None,
     max_pixels=images.DEFAULT_MAX_PIXELS,
+    batch_size=1,
 ) -> list[str]:
-    """Writes `index/NAME` and `overlay/NAME` for each picture, at its own size.
+    """Writes results of pictures, each at its own size, and of videos.
 
-    `index` holds PNG files with a palette whose values are the class numbers,
-    `overlay` the picture under these colours. Each file is there as a whole or not
-    at all.
+    Reading, the network, and what comes after it work side by side. A picture that
+    kills its reader is tried twice. What stood there of a picture that fails now is
+    removed.
 
     Args:
         segmenter: `Segmenter`.
         pictures: What `find_pictures` returned.
-        output_dir: Folder of both folders.
+        output_dir: Folder; `outputs.KINDS` are its sub-folders.
+        kinds: Of `outputs.KINDS`.
         refine: See `evaluation.evaluate`; or None.
         max_pixels: Larger pictures are not decoded.
+        batch_size: Pictures of equal size, one after the other, that go through the
+            network at once.
 
     Returns:
         What could not be predicted, "NAME: reason" each.
-    """
-    failures = []
-    output_dir = pathlib.Path(output_dir)
 
-    def segment(item):
-        """Adds what the network says to a name and its picture."""
-        name, image, reason = item
-        if reason:
-            return name, image, None, reason
-        ask = segmenter.probabilities if refine else segmenter.predict
-        try:
-            return name, image, ask(image), ""
-        except tf.errors.ResourceExhaustedError:
-            height, width, _ = image.shape
-            reason = f"{name}: {width} x {height} pixels need too much memory"
-            return name, image, None, reason
+    Raises:
+        ValueError: There is no such kind.
+        OSError: A result cannot be written.
+    """
+    outputs.check(kinds)
+    say = _Network(segmenter, kinds, refine)
+    failures = []
 
     def finish(item):
-        name, image, found, reason = item
-        if not reason:
-            label = refine(image, found) if refine else found
-            _write(output_dir, name, image, label, segmenter.palette)
-        return reason
+        if not item.reason:
+            item = say.last_word(item)
+        if item.reason:
+            outputs.remove(output_dir, item.name)
+        else:
+            outputs.write(output_dir, item.name, kinds, say.seen(item))
+        return item.reason
 
-    read = workers.in_order(
-        functools.partial(_read, max_pixels), pictures.items(), num_threads=2
-    )
-    with progress.track(len(pictures), unit="picture", text="predicting") as bar:
+    still = {name: path for name, path in pictures.items() if not is_video(path)}
+    with progress.track(len(still), unit="picture", text="predicting") as bar:
+        read = _read(still, max_pixels)
+        answered = (item for batch in _batches(read, batch_size) for item in say(batch))
         for reason in workers.in_order(
-            finish, map(segment, read), num_threads=workers.num_cores()
+            finish, answered, num_threads=workers.num_cores()
         ):
             failures += [reason] if reason else []
             bar.update()
+    for name, path in pictures.items():
+        if is_video(path):
+            failures += _video(say, name, path, output_dir, max_pixels, batch_size)
     return failures
 
 
-def _read(max_pixels, item):
-    """Returns the name, the picture or None, and the reason why there is none."""
-    name, path = item
+class _Network:
+    """What the network says, in the form that the wanted results need."""
+
+    def __init__(self, segmenter, kinds, refine):
+        self._segmenter, self._refine = segmenter, refine
+        self.kinds = kinds
+        self._kept = refine is not None or "probabilities" in kinds
+
+    def __call__(self, batch) -> list[_Item]:
+        """Answers pictures of one size; one that fails does not fail the others."""
+        if batch[0].reason:
+            return batch
+        stacked = np.stack([item.image for item in batch])
+        names = [str(item.path) for item in batch]
+        try:
+            if self._kept:
+                found = self._segmenter.predictor.probabilities(stacked, names=names)
+                for item, part in zip(batch, found, strict=True):
+                    item.probabilities = part
+            else:
+                found = self._segmenter.predictor.classes(stacked, names=names)
+                for item, part in zip(batch, found, strict=True):
+                    item.label = part
+        except _WRONG as error:
+            if len(batch) > 1:
+                return [answer for item in batch for answer in self([item])]
+            batch[0].reason = _reason(batch[0], error)
+        return batch
+
+    def last_word(self, item) -> _Item:
+        """Adds the label, where probabilities are still to be turned into one."""
+        if item.label is not None:
+            return item
+        try:
+            if self._refine is not None:
+                item.label = self._refine(item.image, item.probabilities)
+            else:
+                item.label = _best(item.probabilities)
+        except _WRONG as error:
+            item.reason = _reason(item, error)
+        return item
+
+    def seen(self, item) -> outputs.Seen:
+        """Returns what results are made of."""
+        return outputs.Seen(
+            item.path.name,
+            item.image,
+            item.label,
+            item.probabilities,
+            self._segmenter.class_names,
+            self._segmenter.palette,
+        )
+
+
+def _best(probabilities):
+    """Finds the largest, some rows at a time: their numbers are of 8 bytes each."""
+    starts = range(0, len(probabilities), _ROWS)
+    parts = [probabilities[i : i + _ROWS].argmax(-1).astype(np.uint8) for i in starts]
+    return np.concatenate(parts)
+
+
+def _reason(item, error):
+    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+        height, width, _ = item.image.shape
+        return f"{item.path}: {width} x {height} pixels need too much memory"
+    return f"{item.path}: {error}"
+
+
+def _read(pictures, max_pixels) -> Iterator[_Item]:
+    function = functools.partial(_READ, max_pixels=max_pixels)
+    with workers.Processes(function, workers.num_cores()) as read:
+
+        def load(entry):
+            item = _Item(*entry)
+            for _ in range(_TRIES):
+                try:
+                    item.image, item.reason = read(item.path), ""
+                    break
+                except images.ImageError as error:
+                    item.reason = str(error)
+                    break
+                except ChildProcessError:
+                    item.reason = f"{item.path}: it kills what reads it; tried twice"
+                except OSError as error:
+                    item.reason = f"{item.path}: {error.strerror or error}"
+            return item
+
+        yield from workers.in_order(
+            load, pictures.items(), num_threads=workers.num_cores()
+        )
+
+
+def _batches(items: Iterable[_Item], batch_size) -> Iterator[list[_Item]]:
+    """Yields pictures of one size together, and each failure alone."""
+    batch: list[_Item] = []
+    for item in items:
+        if item.reason:
+            yield [item]
+            continue
+        if batch and batch[0].image.shape != item.image.shape:
+            yield batch
+            batch = []
+        batch.append(item)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _video(say, name, path, output_dir, max_pixels, batch_size):
+    """Returns the reason why a video failed, or nothing."""
     try:
-        image = images.read_image(path, max_pixels=max_pixels, name=str(path))
-        return name, image, ""
+        with (
+            videos.Frames(path, max_pixels=max_pixels) as frames,
+            videos.Results(output_dir, name, say.kinds, frames) as results,
+            progress.track(frames.count, unit="frame", text=path.name) as bar,
+        ):
+            items = (_Item(name, path, frame) for frame in frames)
+            answered = (item for b in _batches(items, batch_size) for item in say(b))
+            for item in workers.in_order(
+                lambda item: item if item.reason else say.last_word(item),
+                answered,
+                num_threads=workers.num_cores(),
+            ):
+                if item.reason:
+                    raise images.ImageError(item.reason)
+                results.add(say.seen(item))
+                bar.update()
     except images.ImageError as error:
-        return name, None, str(error)
-    except OSError as error:
-        return name, None, f"{path}: {error.strerror}"
-
-
-def _write(output_dir, name, image, label, palette):
-    index, overlay = output_dir / "index" / name, output_dir / "overlay" / name
-    for path in (index, overlay):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    durable.write_bytes(index, images.encode_palette_png(label, palette))
-    shown = visualize.overlay(image, label, palette)
-    shown = cv2.cvtColor(shown, cv2.COLOR_RGB2BGR)
-    durable.write_bytes(overlay, cv2.imencode(".png", shown)[1].tobytes())
+        outputs.remove(output_dir, name)
+        return [str(error)]
+    return []

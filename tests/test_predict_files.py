@@ -1,0 +1,379 @@
+"""Pictures and videos to files: every kind, and one that fails fails alone."""
+
+import itertools
+import json
+import os
+import pathlib
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from kerasseg import images, inference, visualize
+from kerasseg.inference import contours, files, outputs, resuming, videos
+from tests import levels, tiny
+from tests.test_inference import write_rotated
+
+PALETTE = tiny.SPEC.palette
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return inference.Segmenter(levels.build_model(), tiny.SPEC.class_names, PALETTE)
+
+
+def write_picture(path, image=levels.IMAGE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tiny.png(image))
+
+
+def test_masks_hold_class_numbers_and_overlays_show_them(segmenter, tmp_path):
+    write_picture(tmp_path / "in/deep/a.png")
+    write_picture(tmp_path / "in/b.png", levels.red([[255]]))
+    pictures = inference.find_pictures(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert inference.predict_files(segmenter, pictures, tmp_path / "out") == []
+    assert (
+        images.read_label(tmp_path / "out/index/deep/a.png").tolist() == levels.CLASSES
+    )
+    assert images.read_label(tmp_path / "out/index/b.png").tolist() == [[2]]
+    shown = images.read_image(tmp_path / "out/index/deep/a.png")
+    np.testing.assert_array_equal(shown, PALETTE[np.array(levels.CLASSES)])
+    overlay = images.read_image(tmp_path / "out/overlay/deep/a.png")
+    expected = visualize.overlay(levels.IMAGE, np.array(levels.CLASSES), PALETTE)
+    np.testing.assert_array_equal(overlay, expected)
+
+
+def test_results_are_as_large_as_the_upright_picture(segmenter, tmp_path):
+    write_rotated(tmp_path / "a.jpg")
+    pictures = {"a": tmp_path / "a.jpg"}
+    assert inference.predict_files(segmenter, pictures, tmp_path / "out") == []
+    for folder in ("index", "overlay"):
+        with Image.open(tmp_path / "out" / folder / "a.png") as picture:
+            assert picture.size == (16, 32)
+
+
+def test_a_refinement_has_the_last_word(segmenter, tmp_path):
+    write_picture(tmp_path / "a.png")
+
+    def other(image, probabilities):
+        np.testing.assert_array_equal(image, levels.IMAGE)
+        assert probabilities.argmax(-1).tolist() == levels.CLASSES
+        return np.uint8(2 - probabilities.argmax(-1))
+
+    pictures = {"a": tmp_path / "a.png"}
+    inference.predict_files(segmenter, pictures, tmp_path / "out", refine=other)
+    label = images.read_label(tmp_path / "out/index/a.png")
+    assert label.tolist() == [[2, 2, 1], [1, 0, 0]]
+
+
+def test_bad_pictures_are_told_and_the_others_done(segmenter, tmp_path):
+    write_picture(tmp_path / "good.png")
+    (tmp_path / "cut.png").write_bytes(tiny.png(levels.IMAGE)[:-20])
+    (tmp_path / "page.png").write_bytes(b"<html>")
+    pictures = {p.stem: p for p in sorted(tmp_path.glob("*.png"))}
+    pictures["gone"] = tmp_path / "gone.png"
+    failures = inference.predict_files(segmenter, pictures, tmp_path / "out")
+    assert len(failures) == 3
+    assert "cut.png: the png file is damaged or cut" in failures[0]
+    assert "page.png is no JPEG or PNG file but text" in failures[1]
+    assert failures[2].endswith("gone.png: No such file or directory")
+    assert [p.name for p in (tmp_path / "out/index").iterdir()] == ["good.png"]
+
+
+class Small:
+    """A predictor for which only pictures of two rows fit into memory."""
+
+    def __init__(self, error):
+        self.error = error
+        self.sizes = []
+
+    def classes(self, pictures, names=()):
+        del names
+        self.sizes.append(pictures.shape)
+        if pictures.shape[1] > 2:
+            raise self.error
+        return inference.Predictor(levels.build_model()).classes(pictures)
+
+
+def small_segmenter(error):
+    found = inference.Segmenter(levels.build_model(), tiny.SPEC.class_names, PALETTE)
+    found.predictor = Small(error)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "4 x 5 pixels need too much memory"),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM"),
+            "4 x 5 pixels need too much memory",
+        ),
+        (ValueError("The logits are NaN."), "The logits are NaN."),
+    ],
+)
+def test_a_picture_that_the_network_cannot_take_is_told(tmp_path, error, reason):
+    write_picture(tmp_path / "large.png", levels.red(np.zeros((5, 4))))
+    write_picture(tmp_path / "small.png")
+    pictures = {p.stem: p for p in sorted(tmp_path.glob("*.png"))}
+    write_picture(tmp_path / "out/index/large.png")  # Of an earlier run.
+    failures = inference.predict_files(
+        small_segmenter(error), pictures, tmp_path / "out"
+    )
+    assert failures == [f"{tmp_path}/large.png: {reason}"]
+    assert (tmp_path / "out/index/small.png").exists()
+    assert not (tmp_path / "out/index/large.png").exists()
+
+
+def test_neighbours_of_equal_size_go_through_the_network_together(tmp_path):
+    sizes = [(2, 3), (2, 3), (2, 3), (1, 3), (2, 3), (5, 4), (5, 4)]
+    for i, size in enumerate(sizes):
+        write_picture(tmp_path / f"{i}.png", levels.red(np.full(size, 70)))
+    pictures = {p.stem: p for p in sorted(tmp_path.glob("*.png"))}
+    segmenter = small_segmenter(MemoryError())
+    failures = inference.predict_files(
+        segmenter, pictures, tmp_path / "out", kinds=("index",), batch_size=2
+    )
+    seen = [shape[:2] for shape in segmenter.predictor.sizes]
+    # The last two are tried together, then each alone.
+    assert seen == [(2, 2), (1, 2), (1, 1), (1, 2), (2, 5), (1, 5), (1, 5)]
+    assert len(failures) == 2
+    assert len(list((tmp_path / "out/index").iterdir())) == 5
+
+
+def deadly(path, max_pixels):
+    """Reads a picture, unless its name says that it kills what reads it."""
+    if "deadly" in str(path):
+        with open(pathlib.Path(path).with_suffix(".tries"), "a") as file:
+            file.write("x")
+        os._exit(9)
+    return images.read_image(path, max_pixels=max_pixels)
+
+
+def test_a_picture_that_kills_its_reader_is_tried_twice_and_told(
+    segmenter, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(files, "_READ", deadly)
+    for name in ("a", "deadly", "z1", "z2", "z3"):
+        write_picture(tmp_path / f"{name}.png")
+    pictures = {p.stem: p for p in sorted(tmp_path.glob("*.png"))}
+    failures = inference.predict_files(segmenter, pictures, tmp_path / "out")
+    assert failures == [f"{tmp_path}/deadly.png: it kills what reads it; tried twice"]
+    assert (tmp_path / "deadly.tries").read_text() == "xx"
+    assert len(list((tmp_path / "out/index").iterdir())) == 4
+
+
+def test_a_full_disk_ends_the_run(segmenter, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    write_picture(tmp_path / "a.png")
+    monkeypatch.setattr(outputs, "write", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        inference.predict_files(segmenter, {"a": tmp_path / "a.png"}, tmp_path / "out")
+
+
+def test_every_kind_of_result_is_written(segmenter, tmp_path):
+    write_picture(tmp_path / "deep/a.png")
+    pictures = {"deep/a": tmp_path / "deep/a.png"}
+    kinds = tuple(outputs.KINDS)
+    assert not inference.predict_files(
+        segmenter, pictures, tmp_path / "out", kinds=kinds
+    )
+    out = tmp_path / "out"
+    label = np.array(levels.CLASSES)
+    assert images.read_label(out / "index/deep/a.png").tolist() == levels.CLASSES
+    np.testing.assert_array_equal(
+        images.read_image(out / "color/deep/a.png"), PALETTE[label]
+    )
+    probabilities = np.load(out / "probabilities/deep/a.npy")
+    expected = segmenter.probabilities(levels.IMAGE)
+    assert (probabilities.dtype, probabilities.shape) == (np.float16, expected.shape)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-3)
+    found = json.loads((out / "contours/deep/a.json").read_text())
+    assert found["images"] == [{"id": 1, "file_name": "a.png", "width": 3, "height": 2}]
+    assert [c["name"] for c in found["categories"]] == ["left", "middle", "right"]
+    # 0 0 1 over 1 2 2: the two pixels of class 1 do not touch, not even at a corner.
+    areas = [(a["category_id"], a["area"]) for a in found["annotations"]]
+    assert areas == [(0, 2), (1, 1), (1, 1), (2, 2)]
+    assert {a["image_id"] for a in found["annotations"]} == {1}
+
+
+def test_an_unknown_kind_is_refused(segmenter, tmp_path):
+    for kinds, text in [(("mask",), "No such output: mask"), ((), "none was given")]:
+        with pytest.raises(ValueError, match=text):
+            inference.predict_files(segmenter, {}, tmp_path, kinds=kinds)
+
+
+def test_the_outline_of_a_square_with_a_hole_goes_along_its_pixels():
+    label = np.full((5, 5), 255, np.uint8)
+    label[1:4, 1:4] = 2
+    label[2, 2] = 255
+    (found,) = contours.annotations(label, tolerance=0)
+    assert found["bbox"] == [1, 1, 3, 3]
+    assert (found["area"], found["category_id"], found["iscrowd"]) == (8, 2, 0)
+    points = np.reshape(found["segmentation"][0], (-1, 2)).tolist()
+    # Four corners outside, four inside, and each end of the line between twice.
+    assert sorted(map(tuple, points)) == sorted(
+        [(1, 1), (1, 1), (4, 1), (4, 4), (1, 4), (2, 2), (2, 2), (3, 2), (3, 3), (2, 3)]
+    )
+
+
+def inside(polygon, height, width):
+    """Tells for each pixel whether its middle lies inside, by counting crossings."""
+    found = np.zeros((height, width), bool)
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    points = np.reshape(polygon, (-1, 2))
+    for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
+        if y0 == y1:
+            continue
+        crosses = (y0 <= rows) != (y1 <= rows)
+        found ^= crosses & (columns < x0 + (rows - y0) / (y1 - y0) * (x1 - x0))
+    return found
+
+
+@settings(deadline=None)
+@given(
+    arrays.arrays(
+        np.uint8,
+        st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        elements=st.sampled_from([0, 1, 255]),
+    )
+)
+def test_outlines_hold_the_pixels_of_their_class_and_no_others(label):
+    found = np.full(label.shape, 255)
+    for annotation in contours.annotations(label, tolerance=0):
+        (polygon,) = annotation["segmentation"]
+        region = inside(polygon, *label.shape)
+        assert region.sum() == annotation["area"]
+        assert (found[region] == 255).all()
+        found[region] = annotation["category_id"]
+    np.testing.assert_array_equal(found, label)
+
+
+def test_an_outline_has_fewer_points_where_it_may_be_off():
+    rows, columns = np.mgrid[:100, :100]
+    label = np.where((rows - 50) ** 2 + (columns - 50) ** 2 < 1600, 1, 255)
+    label = label.astype(np.uint8)
+    (exact,) = contours.annotations(label, tolerance=0)
+    (near,) = contours.annotations(label)
+    assert len(near["segmentation"][0]) < len(exact["segmentation"][0]) / 3
+    off = inside(near["segmentation"][0], 100, 100) != (label == 1)
+    # A circle of radius 40 is 251 pixels long.
+    assert off.sum() < 251
+
+
+def write_video(path, reds, size=(32, 48), rate=10.0):
+    """Writes a frame of one red a value; returns the path."""
+    code = cv2.VideoWriter.fourcc(*"mp4v")
+    writer = cv2.VideoWriter(str(path), code, rate, size[::-1])
+    for value in reds:
+        writer.write(levels.red(np.full(size, value))[..., ::-1].copy())
+    writer.release()
+    return path
+
+
+def read_video(path):
+    capture = cv2.VideoCapture(str(path))
+    frames = [
+        frame[..., ::-1] for good, frame in iter(capture.read, (False, None)) if good
+    ]
+    return np.array(frames), capture.get(cv2.CAP_PROP_FPS)
+
+
+def test_a_video_becomes_videos_and_files_of_frames(segmenter, tmp_path):
+    path = write_video(tmp_path / "clip.mp4", [10, 100, 200])
+    failures = inference.predict_files(
+        segmenter,
+        inference.find_pictures(str(path), str(tmp_path / "out")),
+        tmp_path / "out",
+        kinds=("index", "color", "overlay", "contours"),
+        batch_size=2,
+    )
+    assert failures == []
+    for i in range(3):
+        label = images.read_label(tmp_path / f"out/index/clip/{i:06d}.png")
+        assert np.unique(label).tolist() == [i]
+        assert (tmp_path / f"out/contours/clip/{i:06d}.json").exists()
+    shown, rate = read_video(tmp_path / "out/color/clip.mp4")
+    assert (shown.shape, rate) == ((3, 32, 48, 3), 10)
+    # Compressed colours are a little off.
+    assert np.abs(shown.mean(axis=(1, 2)) - PALETTE).max() < 12
+    shown, _ = read_video(tmp_path / "out/overlay/clip.mp4")
+    half = [(10 / 2, 0, 0), ((100 + 255) / 2, 0, 0), (200 / 2, 0, 255 / 2)]
+    assert np.abs(shown.mean(axis=(1, 2)) - half).max() < 12
+    assert not [p for p in (tmp_path / "out").rglob("*") if "part" in p.name]
+
+
+@pytest.mark.parametrize("text", ["no video at all", ""])
+def test_a_damaged_video_is_told_and_the_pictures_done(segmenter, tmp_path, text):
+    (tmp_path / "bad.mp4").write_text(text)
+    write_picture(tmp_path / "a.png")
+    failures = inference.predict_files(
+        segmenter,
+        inference.find_pictures(str(tmp_path), str(tmp_path / "out")),
+        tmp_path / "out",
+    )
+    assert len(failures) == 1
+    assert "bad.mp4 is no video that OpenCV can read, or it is damaged" in failures[0]
+    assert (tmp_path / "out/index/a.png").exists()
+
+
+def test_frames_beyond_max_pixels_are_refused(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", [10])
+    with pytest.raises(images.ImageError, match=r"48 x 32 = 1,536 pixels, wanted are"):
+        videos.Frames(path, max_pixels=1000)
+
+
+def test_a_failed_video_leaves_nothing(segmenter, tmp_path):
+    path = write_video(tmp_path / "clip.mp4", [10, 100, 200, 200])
+    numbers = itertools.count()
+
+    def refine(image, probabilities):
+        del probabilities
+        if next(numbers) == 2:
+            raise ValueError("cannot")
+        return np.zeros(image.shape[:2], np.uint8)
+
+    failures = inference.predict_files(
+        segmenter, {"clip": path}, tmp_path / "out", refine=refine
+    )
+    assert failures == [f"{path}: cannot"]
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+
+
+def test_what_is_newer_than_its_source_is_done(tmp_path):
+    source = tmp_path / "a.png"
+    write_picture(source)
+    kinds = ("index", "overlay")
+    assert not resuming.is_done(tmp_path / "out", "a", source, kinds)
+    write_picture(tmp_path / "out/index/a.png")
+    assert not resuming.is_done(tmp_path / "out", "a", source, kinds)
+    write_picture(tmp_path / "out/overlay/a.png")
+    assert resuming.is_done(tmp_path / "out", "a", source, kinds)
+    later = source.stat().st_mtime + 10
+    os.utime(source, (later, later))
+    assert not resuming.is_done(tmp_path / "out", "a", source, kinds)
+
+
+def test_a_folder_belongs_to_one_network_and_its_settings(tmp_path):
+    out = tmp_path / "out"
+    assert not resuming.claim(out, {"scales": (1.0,)}, overwrite=False)
+    assert resuming.claim(out, {"scales": (1.0,)}, overwrite=False)
+    assert not resuming.claim(out, {"scales": (1.0,)}, overwrite=True)
+    with pytest.raises(ValueError, match="holds results of another network or other"):
+        resuming.claim(out, {"scales": (0.5,)}, overwrite=False)
+    assert not resuming.claim(out, {"scales": (0.5,)}, overwrite=True)
+    assert resuming.claim(out, {"scales": (0.5,)}, overwrite=False)
+
+
+def test_networks_are_told_apart_by_their_files(tmp_path):
+    first = levels.make_workdir(tmp_path / "a")
+    other = levels.make_workdir(tmp_path / "b", levels.build_model(num_classes=4))
+    assert resuming.fingerprint(first) == resuming.fingerprint(first)
+    assert resuming.fingerprint(first) != resuming.fingerprint(other)
