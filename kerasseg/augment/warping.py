@@ -60,7 +60,8 @@ def warp_instances(instances, source, crop_size):
 
 def _cut(pixels, source, crop_size, interpolation, outside):
     if isinstance(source, tuple):
-        return cv2.remap(pixels, *source, interpolation, borderValue=outside)
+        x, y = source
+        return cv2.remap(pixels, x, y, interpolation, borderValue=outside)
     flags = cv2.WARP_INVERSE_MAP | interpolation
     return cv2.warpAffine(
         pixels, source, crop_size[::-1], flags=flags, borderValue=outside
