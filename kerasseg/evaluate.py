@@ -65,7 +65,7 @@ def main(argv):
     else:
         folder = common_flags.OUTPUT_DIR.value or common_flags.WORKDIR.value
         common_flags.required(output_dir=folder)
-        found, spec, setting = _score_masks()
+        found, spec, setting = _score_masks(_PREDICTIONS_DIR.value)
     folder = common_flags.OUTPUT_DIR.value or folder
     scores = dict(found.scores)
     scores["interval"] = metrics.interval(found.counts, spec.class_names)
@@ -112,12 +112,12 @@ def _score_network(workdir):
     return found, reader.split.spec, setting
 
 
-def _score_masks():
+def _score_masks(predictions_dir):
     """See `_score_network`."""
     labels = _labels()
     measures = _measures(without=["calibration"])
-    found = evaluation.score_masks(_PREDICTIONS_DIR.value, labels, measures)
-    setting = {"split": labels.name, "predictions_dir": _PREDICTIONS_DIR.value}
+    found = evaluation.score_masks(predictions_dir, labels, measures)
+    setting = {"split": labels.name, "predictions_dir": predictions_dir}
     return found, labels.spec, setting
 
 

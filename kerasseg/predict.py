@@ -82,15 +82,16 @@ def main(argv):
 def _segmenter(output_stride, views):
     """Returns the segmenter, and what tells its network from others."""
     workdir, export_dir = common_flags.WORKDIR.value, common_flags.EXPORT_DIR.value
-    if bool(workdir) == bool(export_dir):
+    path = workdir or export_dir
+    if path is None or (workdir and export_dir):
         raise app.UsageError("One of --workdir and --export_dir is needed.")
     if workdir:
         segmenter = inference.load(workdir, output_stride=output_stride, **views)
     elif output_stride is not None:
         raise app.UsageError("--output_stride can be chosen with --workdir only.")
     else:
-        segmenter = inference.load_export(export_dir, **views)
-    return segmenter, inference.resuming.fingerprint(workdir or export_dir)
+        segmenter = inference.load_export(path, **views)
+    return segmenter, inference.resuming.fingerprint(path)
 
 
 def _left(pictures, output_dir, kinds, settings):

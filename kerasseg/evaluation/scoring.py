@@ -142,7 +142,7 @@ def score(
             names[picture.index] = picture.name
             counts[picture.index] = metrics.iou_counts(found[0])
             bar.update()
-    scores = {}
+    scores: dict = {}
     for measure, total in zip(counted, totals, strict=True):
         scores |= measure.scores(total, spec.class_names)
     return Evaluation(scores, totals[0], names, counts)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,9 +25,9 @@ class _Item:
 
     name: str
     path: pathlib.Path
-    image: np.ndarray | None = None
-    label: np.ndarray | None = None
-    probabilities: np.ndarray | None = None
+    image: Any = None
+    label: Any = None
+    probabilities: Any = None
     reason: str = ""
 
 

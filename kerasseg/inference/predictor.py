@@ -14,7 +14,7 @@ _LARGEST_TILE = 2048
 # Maps of 64 channels, or a map of all classes, stay below the 2**31 values of an array
 # that TensorFlow's kernels count.
 _MOST_PIXELS, _MOST_VALUES = 2**24, 2**30
-_KINDS = {
+_KINDS: dict[str, list] = {
     "classes": [np.uint8],
     "confident_classes": [np.uint8, np.float32],
     "probabilities": [np.float32],
