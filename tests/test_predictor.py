@@ -187,9 +187,9 @@ def test_what_does_not_fit_into_memory_goes_in_tiles(network, monkeypatch):
     expected = inference.Predictor(network).classes(images)
     counted = watched(network)
     predictor = inference.Predictor(counted)
-    # Half of it is for the network: enough for 128 x 200 pixels of 1000 bytes.
-    monkeypatch.setattr(memory, "bytes_per_pixel", lambda _: 1000)
-    monkeypatch.setattr(memory, "available", lambda: 2 * 128 * 200 * 1000)
+    # Half of it is for the network: not enough for a tile of 256 x 256 pixels.
+    monkeypatch.setattr(memory, "needed", lambda _, height, width: height * width)
+    monkeypatch.setattr(memory, "available", lambda: 2 * 128 * 200)
     np.testing.assert_array_equal(predictor.classes(images), expected)
     assert max(counted.seen) == 128
 
@@ -219,8 +219,9 @@ def test_after_an_out_of_memory_smaller_tiles_are_tried(network):
     narrow = watched(network, limit=128)
     found = inference.Predictor(narrow).classes(images)
     np.testing.assert_array_equal(found, inference.Predictor(network).classes(images))
-    # The whole, then tiles of 250 and so 128 pixels; the last of them has 300 - 192.
-    assert sorted(set(narrow.seen)) == [108, 128, 300]
+    # One pixel tells the number of classes. Then the whole, and tiles of 250 and so 128
+    # pixels; the last of them has 300 - 192.
+    assert sorted(set(narrow.seen)) == [1, 108, 128, 300]
 
 
 def test_a_network_for_which_nothing_fits_says_so():
@@ -237,7 +238,7 @@ def test_the_estimate_counts_the_maps_that_are_alive_together():
     def call(x):
         return tf.raw_ops.ConcatV2(values=[x * 2.0, x], axis=3)
 
-    assert memory.bytes_per_pixel(call) == 2 * 4 * (3 + 6)
+    assert memory.needed(call, 5, 7) == 35 * 2 * 4 * (3 + 6)
 
 
 def test_the_estimate_forgets_maps_after_their_last_use():
@@ -246,7 +247,7 @@ def test_the_estimate_forgets_maps_after_their_last_use():
             x = tf.nn.relu(x + 1.0)
         return x
 
-    assert memory.bytes_per_pixel(chain) == 2 * 4 * (3 + 3)
+    assert memory.needed(chain, 5, 7) == 35 * 2 * 4 * (3 + 3)
 
 
 def test_large_arrays_are_files_and_a_full_disk_is_an_error(monkeypatch, tmp_path):
@@ -265,6 +266,31 @@ def test_large_arrays_are_files_and_a_full_disk_is_an_error(monkeypatch, tmp_pat
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OSError, match=r"GiB for an array of \[10, 26\] do not fit"):
         memory.allocate((10, 26))
+
+
+PEAK = """
+import resource, sys
+import numpy as np
+from kerasseg import inference, models
+from kerasseg.inference import memory
+
+options = {"backbone": "efficientnet_lite0"} if "plus" in sys.argv[1] else {}
+network = models.build_model(sys.argv[1], 21, **options)
+predictor = inference.Predictor(network)
+predictor.classes(np.zeros((1, 256, 256, 3), np.uint8))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+predictor.classes(np.zeros((1, 1024, 1024, 3), np.uint8))
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(1024 * (after - before) / memory.needed(network, 1024, 1024))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["deeplab_v3_plus", "segformer_b0", "fc_densenet56"])
+def test_the_estimate_is_no_less_than_what_a_network_takes(name):
+    command = [sys.executable, "-c", PEAK, name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 0.2 < float(done.stdout.split()[-1]) < 1.0
 
 
 HUGE = """

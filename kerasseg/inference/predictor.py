@@ -10,7 +10,8 @@ import tensorflow as tf
 from kerasseg.inference import memory, tiles
 from kerasseg.inference.views import Views, finish
 
-_LARGEST_TILE = 2048
+_TILE_SIZES = (2048, 1024, 512, 256)
+_STEP = 256  # Pixels, of the sizes that an estimate is made for.
 # Maps of 64 channels, or a map of all classes, stay below the 2**31 values of an array
 # that TensorFlow's kernels count.
 _MOST_PIXELS, _MOST_VALUES = 2**24, 2**30
@@ -132,22 +133,33 @@ class Predictor:
         """Returns the longest side that goes through as a whole, or as a tile."""
         if self._tile_size:
             return self._tile_size
-        enlarged = self._views.largest_scale**2
-        pixels = math.prod(shape[:3]) * enlarged
+        batch, *size = shape[:3]
         # On a GPU it is tried: how much room it has is not known beforehand.
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        room = math.inf if on_gpu else memory.available() / 2
-        if pixels <= min(_MOST_PIXELS, room / memory.MOST_BYTES):
-            return max(shape[1:3])
-        most = min(_MOST_PIXELS, _MOST_VALUES / self._num_classes)
-        most = min(most, room / self._bytes_per_pixel)
-        if pixels <= most:
-            return max(shape[1:3])
-        return tiles.fitting(min(math.sqrt(most / enlarged), _LARGEST_TILE))
+        room = math.inf if on_gpu else memory.available() / 2 / batch
+        if self._fits(size, room):
+            return max(size)
+        sides = (side for side in _TILE_SIZES if self._fits((side, side), room))
+        return next(sides, tiles.SMALLEST)
 
-    @functools.cached_property
-    def _bytes_per_pixel(self):
-        return memory.bytes_per_pixel(lambda x: tf.nn.softmax(self._views.logits(x)))
+    def _fits(self, size, room):
+        """Tells whether a picture needs no more bytes than there are."""
+        scale = self._views.largest_scale
+        pixels = math.prod(size) * scale**2
+        if pixels > _MOST_PIXELS or pixels > _MOST_VALUES / self._num_classes:
+            return False
+        return pixels * memory.MOST_BYTES <= room or self._needed(size, scale) <= room
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 - few live, and as long as a program.
+    def _needed_of(self, height, width):
+        return memory.needed(
+            lambda x: tf.nn.softmax(self._views.logits(x)), height, width
+        )
+
+    def _needed(self, size, scale):
+        """Rounds sizes up, as each one takes seconds to look at."""
+        sides = [-(-math.ceil(side * scale) // _STEP) * _STEP for side in size]
+        return self._needed_of(*sides)
 
     @functools.cached_property
     def _num_classes(self):
