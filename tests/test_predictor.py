@@ -219,9 +219,8 @@ def test_after_an_out_of_memory_smaller_tiles_are_tried(network):
     narrow = watched(network, limit=128)
     found = inference.Predictor(narrow).classes(images)
     np.testing.assert_array_equal(found, inference.Predictor(network).classes(images))
-    # One pixel tells the number of classes. Then the whole, and tiles of 250 and so 128
-    # pixels; the last of them has 300 - 192.
-    assert sorted(set(narrow.seen)) == [1, 108, 128, 300]
+    # The whole, then tiles of 250 and so 128 pixels; the last of them has 300 - 192.
+    assert sorted(set(narrow.seen)) == [108, 128, 300]
 
 
 def test_a_network_for_which_nothing_fits_says_so():

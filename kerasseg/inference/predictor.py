@@ -15,6 +15,7 @@ _STEP = 256  # Pixels, of the sizes that an estimate is made for.
 # Maps of 64 channels, or a map of all classes, stay below the 2**31 values of an array
 # that TensorFlow's kernels count.
 _MOST_PIXELS, _MOST_VALUES = 2**24, 2**30
+_FEW_PIXELS = 2**20  # For which no estimate is made where there is plenty of room.
 _KINDS: dict[str, list] = {
     "classes": [np.uint8],
     "confident_classes": [np.uint8, np.float32],
@@ -146,9 +147,11 @@ class Predictor:
         """Tells whether a picture needs no more bytes than there are."""
         scale = self._views.largest_scale
         pixels = math.prod(size) * scale**2
-        if pixels > _MOST_PIXELS or pixels > _MOST_VALUES / self._num_classes:
+        if pixels <= min(_FEW_PIXELS, room / memory.MOST_BYTES):
+            return True
+        if pixels > min(_MOST_PIXELS, _MOST_VALUES / self._num_classes):
             return False
-        return pixels * memory.MOST_BYTES <= room or self._needed(size, scale) <= room
+        return self._needed(size, scale) <= room
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - few live, and as long as a program.
     def _needed_of(self, height, width):
