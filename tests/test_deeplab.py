@@ -114,7 +114,7 @@ def test_the_pyramid_of_v3_is_that_of_the_layer_table():
     c5 = np.asarray(c5)
     assert c5.shape == (1, 15, 11, 128)
     mean = conv_bn_relu(c5.mean((1, 2), keepdims=True), model, "aspp_image")
-    branches = [np.broadcast_to(mean, (1, 15, 11, 8))]
+    branches = [np.broadcast_to(mean, (1, 15, 11, 32))]
     branches.append(conv_bn_relu(c5, model, "aspp_point"))
     for i, rate in enumerate((6, 12, 18), start=1):
         branches.append(conv_bn_relu(c5, model, f"aspp_atrous{i}", rate=rate))

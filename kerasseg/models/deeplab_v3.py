@@ -15,7 +15,7 @@ _RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
     macs=49_617_942_976,
     output_stride=16,
     setting={"backbone": "resnet50"},
-    test_options={"backbone": "resnet18_quarter", "multi_grid": (1, 2), "filters": 8},
+    test_options={"backbone": "resnet18_quarter", "multi_grid": (1, 2), "filters": 32},
 )
 def deeplab_v3(
     num_classes,
