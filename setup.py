@@ -32,6 +32,7 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["kerasseg*", "tfrecords_tools*"]),
+    package_data={"kerasseg.report": ["page.css", "page.js"]},
     install_requires=[
         "absl-py>=2.0",
         "google-crc32c>=1.5",

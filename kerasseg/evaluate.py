@@ -7,15 +7,20 @@ python -m kerasseg.evaluate --predictions_dir=DIR --records_dir=DIR --output_dir
 python -m kerasseg.evaluate --predictions_dir=DIR --labels_dir=DIR --dataset=camvid \
     --output_dir=DIR
 
-Prints a table; writes metrics.json, and pictures.csv with the counts of each picture,
-which another evaluation can be compared with. They go into the workdir, or where
---output_dir says. The records are those that the run was trained on, unless
+Prints a table; writes metrics.json, pictures.csv with the counts of each picture, which
+another evaluation can be compared with, and report.html, a page that shows where the
+errors are (--noreport leaves it out). They go into the workdir, or where --output_dir
+says. The records are those that the run was trained on, unless
 --records_dir names others of the same classes. Every picture counts at its own size.
 """
 
+import contextlib
+import dataclasses
 import json
 import math
 import os
+import shlex
+import sys
 
 from absl import app, flags
 
@@ -31,6 +36,7 @@ from kerasseg import (
     pipeline,
     predictor_flags,
     records,
+    report,
     run_records,
 )
 
@@ -52,6 +58,9 @@ _LABELS_DIR = flags.DEFINE_string(
 _COMPARE_WORKDIR = flags.DEFINE_string(
     "compare_workdir", None, "Folder with the pictures.csv of a run to compare with."
 )
+_REPORT = flags.DEFINE_boolean(
+    "report", True, "Write report.html; some pictures are predicted again for it."
+)
 for _name in ("workdir", "records_dir", "dataset", "split", "output_dir"):
     flags.declare_key_flag(_name)
 
@@ -59,29 +68,52 @@ for _name in ("workdir", "records_dir", "dataset", "split", "output_dir"):
 def main(argv):
     """Turns flags into plain arguments, and nothing more."""
     del argv
-    if _PREDICTIONS_DIR.value is None:
-        (folder,) = common_flags.required(workdir=common_flags.WORKDIR.value)
-        found, spec, setting = _score_network(folder)
-    else:
-        folder = common_flags.OUTPUT_DIR.value or common_flags.WORKDIR.value
-        common_flags.required(output_dir=folder)
-        found, spec, setting = _score_masks(_PREDICTIONS_DIR.value)
-    folder = common_flags.OUTPUT_DIR.value or folder
+    workdir, folder = common_flags.WORKDIR.value, common_flags.OUTPUT_DIR.value
+    with contextlib.ExitStack() as stack:
+        if _PREDICTIONS_DIR.value is None:
+            (workdir,) = common_flags.required(workdir=workdir)
+            found, spec, setting, look = _score_network(workdir, stack)
+        else:
+            common_flags.required(output_dir=folder or workdir)
+            found, spec, setting, look = _score_masks()
+        folder = folder or workdir
+        found = _described(found, spec, setting)
+        print(metrics.table(found.scores))
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, evaluation.COUNTS)
+        evaluation.write_counts(path, found, spec.class_names)
+        write_metrics(folder, {**found.scores, **setting, "pictures": len(found.names)})
+        if _REPORT.value:
+            setting["command"] = shlex.join(
+                ["python", "-m", "kerasseg.evaluate", *sys.argv[1:]]
+            )
+            path = os.path.join(folder, "report.html")
+            report.write(path, found, spec, setting, look)
+            print(f"Pictures and curves: {path}")
+
+
+def _described(found, spec, setting):
+    """Adds the interval, and the difference to another run where there is one."""
     scores = dict(found.scores)
     scores["interval"] = metrics.interval(found.counts, spec.class_names)
     if _COMPARE_WORKDIR.value is not None:
         path = os.path.join(_COMPARE_WORKDIR.value, evaluation.COUNTS)
         scores["difference"] = evaluation.compare(found, path, spec.class_names)
         setting["compared_with"] = _COMPARE_WORKDIR.value
-    print(metrics.table(scores))
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, evaluation.COUNTS)
-    evaluation.write_counts(path, found, spec.class_names)
-    write_metrics(folder, {**scores, **setting, "pictures": len(found.names)})
+    return dataclasses.replace(found, scores=scores)
 
 
-def _score_network(workdir):
-    """Returns what was found, the data set's facts, and how it was found."""
+def _score_network(workdir, stack):
+    """Scores a run's network.
+
+    Args:
+        workdir: Of the run.
+        stack: `contextlib.ExitStack` that what the network needs lives in.
+
+    Returns:
+        What was found, the data set's facts, how it was found, and a function that
+        looks at one picture.
+    """
     options = common_flags.read_fields(inference_flags.InferenceFlags)
     views = common_flags.read_fields(predictor_flags.PredictorFlags).options()
     facts = checkpoints.read_best_facts(workdir)
@@ -91,15 +123,16 @@ def _score_network(workdir):
         records_dir=common_flags.RECORDS_DIR.value,
         dataset=common_flags.DATASET.value,
     )
-    with options.refiner() as refine:
-        model = checkpoints.load_best(workdir, output_stride=options.output_stride)
-        found = evaluation.evaluate(
-            inference.Predictor(model, **views),
-            reader,
-            measures=_measures(without=["calibration"] if refine else []),
-            batch_size=_BATCH_SIZE.value,
-            refine=refine,
-        )
+    refine = stack.enter_context(options.refiner())
+    model = checkpoints.load_best(workdir, output_stride=options.output_stride)
+    predictor = inference.Predictor(model, **views)
+    found = evaluation.evaluate(
+        predictor,
+        reader,
+        measures=_measures(without=["calibration"] if refine else []),
+        batch_size=_BATCH_SIZE.value,
+        refine=refine,
+    )
     setting = {
         "split": reader.split.name,
         "model": facts["model"],
@@ -109,16 +142,18 @@ def _score_network(workdir):
         "crf": options.crf_settings(),
         "superpixels": options.superpixels or None,
     }
-    return found, reader.split.spec, setting
+    look = evaluation.network_look(predictor, reader, refine)
+    return found, reader.split.spec, setting, look
 
 
-def _score_masks(predictions_dir):
+def _score_masks():
     """See `_score_network`."""
     labels = _labels()
     measures = _measures(without=["calibration"])
-    found = evaluation.score_masks(predictions_dir, labels, measures)
-    setting = {"split": labels.name, "predictions_dir": predictions_dir}
-    return found, labels.spec, setting
+    found = evaluation.score_masks(_PREDICTIONS_DIR.value, labels, measures)
+    setting = {"split": labels.name, "predictions_dir": _PREDICTIONS_DIR.value}
+    look = evaluation.masks_look(_PREDICTIONS_DIR.value, labels)
+    return found, labels.spec, setting, look
 
 
 def _labels():

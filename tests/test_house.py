@@ -44,6 +44,7 @@ ALLOWED = {
         *("datasets", "durable", "images", "metrics", "pipeline", "progress"),
         *("records", "workers"),
     },
+    "report": {"datasets", "durable", "images", "metrics", "progress"},
     "predictor_flags": {"common_flags"},
     "run_records": {"checkpoints", "common_flags", "pipeline", "records"},
     "training": {

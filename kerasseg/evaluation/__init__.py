@@ -1,5 +1,6 @@
 """Scores of a network or of masks on disk: each picture at its own size."""
 
+from kerasseg.evaluation.looking import Look, masks_look, network_look
 from kerasseg.evaluation.masks import LabelFolder, RecordLabels, score_masks
 from kerasseg.evaluation.pictures import COUNTS, compare, read_counts, write_counts
 from kerasseg.evaluation.scoring import MEASURES, Evaluation, evaluate
@@ -9,9 +10,12 @@ __all__ = [
     "MEASURES",
     "Evaluation",
     "LabelFolder",
+    "Look",
     "RecordLabels",
     "compare",
     "evaluate",
+    "masks_look",
+    "network_look",
     "read_counts",
     "score_masks",
     "write_counts",

@@ -56,6 +56,11 @@ class LabelFolder:
             for key, (path, *_) in self._paths
         ]
 
+    def picture(self, i: int) -> tuple[None, np.ndarray]:
+        """Returns no image, of which a folder of labels has none, and label `i`."""
+        _, (path, *_) = self._paths[i]
+        return None, self._read(path)
+
     def _read(self, path):
         label = images.read_label(path)
         label[np.isin(label, self.spec.source_ignore)] = IGNORE_LABEL
@@ -80,6 +85,10 @@ class RecordLabels:
     def truths(self) -> list[_Truth]:
         """Lists the pictures; see `score_masks`."""
         return [self._truth(i) for i in range(len(self))]
+
+    def picture(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns image and label `i`."""
+        return self._reader.read(i)[:2]
 
     def _truth(self, i):
         example = records.parse_example(self._reader.split.read(i))
@@ -109,7 +118,7 @@ def score_masks(predictions_dir: str | os.PathLike, labels, measures=()) -> Eval
             "the measures."
         )
     truths = labels.truths()
-    paths = _matched(predictions_dir, truths)
+    paths = matched(predictions_dir, truths)
 
     def pictures():
         for i, (truth, path) in enumerate(zip(truths, paths, strict=True)):
@@ -119,8 +128,11 @@ def score_masks(predictions_dir: str | os.PathLike, labels, measures=()) -> Eval
     return dataclasses.replace(found, names=[truth.name for truth in truths])
 
 
-def _matched(predictions_dir, truths):
-    """Returns the path of each mask, after looking at all names and sizes."""
+def matched(predictions_dir, truths) -> list[pathlib.Path]:
+    """Returns the path of each mask, after looking at all names and sizes.
+
+    See `score_masks`, also for what is raised.
+    """
     found = _pngs(predictions_dir)
     wanted = collections.Counter(_key(truth.name) for truth in truths)
     both = [truth for truth in truths if _key(truth.name) in found]

@@ -16,6 +16,9 @@ MEASURES: dict[str, type[metrics.PictureMeasure]] = {
 }
 
 
+_MOST_MISTAKES = 100  # Pairs of classes kept of each picture.
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """What was found on a split.
@@ -26,12 +29,15 @@ class Evaluation:
         confusion: int64 `[num_classes, num_classes]`: row true, column predicted.
         names: Of the pictures, in the order of the split.
         counts: int64 `[pictures, 3, num_classes]`, see `metrics.iou_counts`.
+        mistakes: Of each picture, int64 `[pairs, 3]`: a true class, what it was taken
+            for, and the pixels; most pixels first, at most a hundred pairs.
     """
 
     scores: dict
     confusion: np.ndarray
     names: list[str]
     counts: np.ndarray
+    mistakes: list[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +131,7 @@ def score(
     totals = [np.zeros(measure.shape, np.int64) for measure in counted]
     names = [""] * count
     counts = np.zeros((count, 3, spec.num_classes), np.int64)
+    mistakes = [np.zeros((0, 3), np.int64)] * count
 
     def count_picture(picture):
         seen = picture.label, picture.prediction, picture.confidence
@@ -134,18 +141,26 @@ def score(
             raise ValueError(f"Picture {picture.name}: {error}") from error
 
     with progress.track(count, unit="picture", text="evaluating") as bar:
-        for picture, found in workers.in_order(
-            count_picture, pictures, num_threads=workers.num_cores()
-        ):
+        # One thread behind the network: more of them keep it from its cores.
+        for picture, found in workers.in_order(count_picture, pictures, num_threads=1):
             for total, part in zip(totals, found, strict=True):
                 total += part
             names[picture.index] = picture.name
             counts[picture.index] = metrics.iou_counts(found[0])
+            mistakes[picture.index] = _mistakes(found[0])
             bar.update()
     scores: dict = {}
     for measure, total in zip(counted, totals, strict=True):
         scores |= measure.scores(total, spec.class_names)
-    return Evaluation(scores, totals[0], names, counts)
+    return Evaluation(scores, totals[0], names, counts, mistakes)
+
+
+def _mistakes(confusion):
+    """Lists the pairs of classes that were confused; see `Evaluation`."""
+    truth, taken = np.nonzero(confusion)
+    pixels = confusion[truth, taken]
+    pairs = np.stack([truth, taken, pixels], axis=-1)[truth != taken]
+    return pairs[np.argsort(-pairs[:, 2], kind="stable")][:_MOST_MISTAKES]
 
 
 def _measures(names, spec):
