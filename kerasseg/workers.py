@@ -52,10 +52,11 @@ class Processes:
     Args:
         function: A function of a module, or a `functools.partial` of one.
         num_processes: At most.
+        seconds: A call that takes longer is ended, with its process; None for never.
     """
 
-    def __init__(self, function, num_processes: int):
-        self._function = function
+    def __init__(self, function, num_processes: int, *, seconds: float | None = None):
+        self._function, self._seconds = function, seconds
         # The last one in is the first one out: started ones before new ones.
         self._free: queue.LifoQueue = queue.LifoQueue()
         for _ in range(num_processes):
@@ -66,11 +67,16 @@ class Processes:
 
         Raises:
             ChildProcessError: The process died.
+            TimeoutError: It took too long.
         """
         worker = self._free.get()
         try:
             worker = worker or _Worker()
-            good, result = worker.call(self._function, arguments)
+            good, result = worker.call(self._function, arguments, self._seconds)
+        except TimeoutError:
+            worker.stop()
+            worker = None
+            raise
         except (EOFError, ConnectionError) as error:
             status, worker = worker.stop(), None
             raise ChildProcessError(
@@ -107,8 +113,10 @@ class _Worker:
                 },
             )
 
-    def call(self, function, arguments):
+    def call(self, function, arguments, seconds):
         self._line.send((function, arguments))
+        if not self._line.poll(seconds):
+            raise TimeoutError(f"A worker process took more than {seconds} seconds.")
         return self._line.recv()
 
     def stop(self):

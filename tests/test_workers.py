@@ -123,6 +123,13 @@ def test_a_process_that_dies_is_an_error_and_is_replaced():
                 call(None)
 
 
+def test_a_process_that_takes_too_long_is_an_error_and_is_replaced():
+    with workers.Processes(time.sleep, 1, seconds=3) as call:
+        with pytest.raises(TimeoutError, match="more than 3 seconds"):
+            call(100)
+        assert call(0) is None
+
+
 def test_processes_end_with_the_program_that_started_them():
     code = (
         "from tests import test_workers as t; from kerasseg import workers; import os;"
