@@ -72,11 +72,11 @@ def main(argv):
     with contextlib.ExitStack() as stack:
         if _PREDICTIONS_DIR.value is None:
             (workdir,) = common_flags.required(workdir=workdir)
+            folder = folder or workdir
             found, spec, setting, look = _score_network(workdir, stack)
         else:
-            common_flags.required(output_dir=folder or workdir)
-            found, spec, setting, look = _score_masks()
-        folder = folder or workdir
+            (folder,) = common_flags.required(output_dir=folder or workdir)
+            found, spec, setting, look = _score_masks(_PREDICTIONS_DIR.value)
         found = _described(found, spec, setting)
         print(metrics.table(found.scores))
         os.makedirs(folder, exist_ok=True)
@@ -146,13 +146,13 @@ def _score_network(workdir, stack):
     return found, reader.split.spec, setting, look
 
 
-def _score_masks():
+def _score_masks(predictions_dir):
     """See `_score_network`."""
     labels = _labels()
     measures = _measures(without=["calibration"])
-    found = evaluation.score_masks(_PREDICTIONS_DIR.value, labels, measures)
-    setting = {"split": labels.name, "predictions_dir": _PREDICTIONS_DIR.value}
-    look = evaluation.masks_look(_PREDICTIONS_DIR.value, labels)
+    found = evaluation.score_masks(predictions_dir, labels, measures)
+    setting = {"split": labels.name, "predictions_dir": predictions_dir}
+    look = evaluation.masks_look(predictions_dir, labels)
     return found, labels.spec, setting, look
 
 

@@ -151,7 +151,11 @@ def evaluation_dataset(
 
     ragged = tf.ragged.constant(batches, tf.int64, ragged_rank=1)
     dataset = tf.data.Dataset.from_tensor_slices(ragged)
-    return dataset.map(load_batch, num_parallel_calls=2).prefetch(2)
+    dataset = dataset.map(load_batch, num_parallel_calls=2).prefetch(2)
+    # There is nothing to tune, and the tuner sleeps for seconds before it lets go.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def equal_size_batches(sizes, batch_size) -> list[list[int]]:

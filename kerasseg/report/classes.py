@@ -76,9 +76,9 @@ def _columns(scores):
         whole = wording.ends(scores["interval"]["mean_iou"])
         columns.append(("interval", lambda x: _interval(intervals[x]), whole))
     if differences:
-        whole = (scores["difference"]["mean_iou"] or {}).get("value")
+        change = (scores["difference"]["mean_iou"] or {}).get("value")
         write = lambda label: _changed(differences[label])  # noqa: E731
-        columns.append(("change", write, wording.points(whole)))
+        columns.append(("change", write, wording.points(change)))
     for title, key, mean in (
         ("boundary IoU", "boundary_iou", "mean_boundary_iou"),
         ("BF", "bf_score_by_class", "bf_score"),

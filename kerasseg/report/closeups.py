@@ -144,7 +144,7 @@ def _sentence(number, confusion, spec):
 
 def _shares(counts, whole, spec):
     largest = np.argsort(-counts, kind="stable")[:_SPOKEN]
-    parts = []
+    parts: list = []
     for i in (i for i in largest.tolist() if counts[i]):
         parts += [", " if parts else None, name(spec.class_names[i])]
         parts.append(f" ({wording.share(int(counts[i]), whole)})")

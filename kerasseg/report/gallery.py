@@ -10,6 +10,7 @@ from kerasseg.report.markup import joined, name, section, tag
 
 _SIDE = 640  # Pixels; the longer side of a picture.
 _THUMB = 144
+_COUNTED = 2**22  # Pixels at a time.
 _NAMED = 4  # Classes in the description of a mask.
 
 
@@ -70,7 +71,7 @@ def _photo(look, size):
 
 def _mask(label, size, spec):
     shrunk = encoding.resized(label, size, numbers=True)
-    counts = np.bincount(label[label != IGNORE_LABEL], minlength=spec.num_classes)
+    counts = _counts(label)[:IGNORE_LABEL]
     largest = [i for i in np.argsort(-counts, kind="stable")[:_NAMED] if counts[i]]
     parts = [
         f"{spec.class_names[i]} {wording.share(int(counts[i]), label.size)}"
@@ -81,10 +82,16 @@ def _mask(label, size, spec):
     return encoding.mask(shrunk, spec.palette), ", ".join(parts) or "nothing"
 
 
+def _counts(numbers):
+    """Counts the pixels of each of 256 numbers, in parts, as it takes much memory."""
+    parts = np.array_split(numbers, 1 + numbers.size // _COUNTED)
+    return sum(np.bincount(part.ravel(), minlength=256) for part in parts)
+
+
 def _errors(look, size):
     labelled = look.label != IGNORE_LABEL
-    wrong = np.count_nonzero((look.label != look.prediction) & labelled)
-    said = wording.share(wrong, np.count_nonzero(labelled))
+    wrong = int(np.count_nonzero((look.label != look.prediction) & labelled))
+    said = wording.share(wrong, int(np.count_nonzero(labelled)))
     address = encoding.photo(views.errors(look, size))
     return address, f"{said} of the labelled pixels are wrong"
 
@@ -107,8 +114,7 @@ def thumb(look, title: str, album):
 
 def legend(look, spec):
     """Names the colours of the classes in truth and prediction, the largest first."""
-    both = np.concatenate([look.label.ravel(), look.prediction.ravel()])
-    counts = np.bincount(both, minlength=IGNORE_LABEL + 1)
+    counts = _counts(look.label) + _counts(look.prediction)
     seen = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
     items = [
         tag("li", swatch(spec.palette[i]), name(spec.class_names[i]))

@@ -3,7 +3,9 @@
 import html
 import re
 
-_VOID = frozenset({"col", "img", "input", "link", "meta"})
+_VOID = frozenset({"img", "meta"})
+# Begin a line of the file, which somebody may want to read.
+_BLOCKS = frozenset({"article", "figure", "img", "li", "p", "section", "tr", "ul"})
 # What HTML cannot hold, and halves of characters, which names of files may have.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
@@ -37,15 +39,15 @@ def tag(name: str, /, *parts, **attributes) -> Markup:
         **attributes: `class_` is "class", and `aria_label` is "aria-label". One that
             is True has no value, one that is None or False is left out.
     """
-    opened = [name]
+    opened = ["\n<" + name if name in _BLOCKS else "<" + name]
     for key, value in attributes.items():
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
         opened.append(key if value is True else f'{key}="{text(value)}"')
     if name in _VOID:
-        return Markup(f"<{' '.join(opened)}>")
-    return Markup(f"<{' '.join(opened)}>{joined(parts)}</{name}>")
+        return Markup(f"{' '.join(opened)}>")
+    return Markup(f"{' '.join(opened)}>{joined(parts)}</{name}>")
 
 
 def name(value) -> Markup:

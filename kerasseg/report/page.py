@@ -33,13 +33,13 @@ def document(
     """
     known = {key: markup for key, markup in sections.items() if markup is not None}
     left_out = "More pictures were left out, to keep this page small."
+    warning = tag("p", left_out, class_="full") if full else None
     body = tag(
         "body",
         tag("a", "To the scores", href="#classes", class_="skip"),
         head,
         tag("nav", tag("ul", *map(_link, known)), aria_label="Sections"),
-        tag("p", left_out, class_="full") if full else None,
-        tag("main", *known.values()),
+        tag("main", warning, *known.values()),
         tag("footer", tag("p", "Written by kerasseg.evaluate.")),
         tag("script", Markup(_file("page.js"))),
     )

@@ -102,9 +102,10 @@ def _remarks(found, spec):
     ]
     empty = int((found.counts[:, 1].sum(axis=-1) == 0).sum())
     if empty:
-        remarks.append(f"Without a labelled pixel: {wording.plural(empty, 'picture')}.")
+        said = wording.plural(empty, "picture")
+        remarks.append(joined([f"Without a labelled pixel: {said}."]))
     if len(found.names) == 1:
-        remarks.append("Of one picture the interval says nothing.")
+        remarks.append(joined(["Of one picture the interval says nothing."]))
     if not remarks:
         return None
     return tag("ul", *(tag("li", remark) for remark in remarks), class_="remarks")
