@@ -52,6 +52,12 @@ class InferenceFlags:
         "What computes the CRF; none: pydensecrf where it imports, else keras.",
         choices=_ENGINES,
     )
+    max_gigabytes: float | None = _crf_flag(
+        "max_gigabytes", "What the CRF of a picture may take; none: what is free."
+    )
+    max_iterations: int = _crf_flag(
+        "max_iterations", "More iterations of the CRF are refused."
+    )
 
     def crf_settings(self) -> dict | None:
         """Returns the arguments of `crf.dense_crf`, None where it is off."""
@@ -77,35 +83,40 @@ class InferenceFlags:
                 f"--superpixels={self.superpixels} and --crf both let pixels decide "
                 "together: give one of them."
             )
+        # One pixel of one class: what is wrong shows before a network is loaded.
+        one = np.zeros((1, 1, 3), np.uint8), np.ones((1, 1, 1))
+        if settings is not None:
+            crf.dense_crf(*one, **settings)
+            return _crf_refiner(settings)
         if self.superpixels:
             function = functools.partial(averaged, count=self.superpixels)
-        elif settings is not None:
-            function = functools.partial(refined, **settings)
-        else:
-            return contextlib.nullcontext()
-        # One pixel of one class: what is wrong shows before a network is loaded.
-        function(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1, 1)))
-        # In processes, as pydensecrf holds Python's lock while it works.
-        return workers.Processes(function, workers.num_cores())
+            function(*one)
+            return workers.Processes(function, workers.num_cores())
+        return contextlib.nullcontext()
 
 
-def refined(image, probabilities, **settings) -> np.ndarray:
-    """Finds the classes that a dense CRF prefers.
+@contextlib.contextmanager
+def _crf_refiner(settings):
+    if crf.engine_name(settings["engine"]) == "keras":  # It uses all cores by itself.
+        yield lambda *picture: crf.refined_classes(crf.likely(*picture), **settings)
+        return
+    # In processes, as pydensecrf holds Python's lock while it works.
+    function = functools.partial(crf.refined_classes, **settings)
+    with workers.Processes(function, workers.num_cores()) as refine:
+        yield lambda *picture: refine(crf.likely(*picture))
+
+
+def averaged(image, probabilities, *, count) -> np.ndarray:
+    """Finds the classes that superpixels have on average.
 
     Args:
         image: RGB, uint8 `[height, width, 3]`.
         probabilities: float32 `[height, width, num_classes]`.
-        **settings: Of `crf.dense_crf`.
+        count: About how many superpixels.
 
     Returns:
         Class numbers, uint8 `[height, width]`.
     """
-    probabilities = crf.dense_crf(image, probabilities, **settings)
-    return np.argmax(probabilities, axis=-1).astype(np.uint8)
-
-
-def averaged(image, probabilities, *, count) -> np.ndarray:
-    """Finds the classes that superpixels have on average; see `refined`."""
     segments = superpixels.segment(image, count=count)
     means = superpixels.pool(probabilities, segments)
     return np.argmax(means, axis=-1).astype(np.uint8)[segments]

@@ -1,67 +1,22 @@
 """The dense CRF against an exact mean field and against its authors' results."""
 
+import functools
+import os
+import signal
 import sys
+from concurrent import futures
 
 import cv2
 import numpy as np
 import pytest
 
-from kerasseg import crf
+from kerasseg import crf, workers
+from kerasseg.crf import limits, pydensecrf_engine
+from kerasseg.inference_flags import InferenceFlags
 from tests import trees
+from tests.exact_crf import CHANCES, ROW, drawn, mean_field
 
-# One row of three pixels, two classes.
-ROW = np.array([[[10] * 3, [12] * 3, [200] * 3]], np.uint8)
-CHANCES = np.array([[[0.6, 0.4], [0.45, 0.55], [0.1, 0.9]]], np.float32)
 SETTINGS = {"bilateral_sxy": 50.0, "bilateral_srgb": 5.0, "bilateral_compat": 4.0}
-
-
-def mean_field(
-    image,
-    probabilities,
-    *,
-    iterations=10,
-    gaussian_sxy=3,
-    gaussian_compat=3,
-    bilateral_sxy=60,
-    bilateral_srgb=20,
-    bilateral_compat=10,
-):
-    """The same CRF with every pair of pixels summed up, pixels x pixels in memory."""
-    shape = probabilities.shape
-    places = np.indices(shape[:2]).reshape(2, -1).T.astype(float)
-    colors = image.reshape(-1, 3).astype(float)
-    unary = np.log(np.clip(probabilities, 1e-5, 1)).reshape(-1, shape[-1])
-    messages = gaussian_compat * kernel(places / gaussian_sxy)
-    like = np.concatenate([places / bilateral_sxy, colors / bilateral_srgb], axis=1)
-    messages += bilateral_compat * kernel(like)
-    chances = softmax(unary)
-    for _ in range(iterations):
-        chances = softmax(unary + messages @ chances)
-    return chances.reshape(shape)
-
-
-def kernel(features):
-    """exp(-d^2 / 2) of each pair, a pixel with itself too, normalised symmetrically."""
-    squares = np.square(features[:, None] - features[None]).sum(axis=-1)
-    values = np.exp(-squares / 2)
-    norm = 1 / np.sqrt(values.sum(axis=1))
-    return norm[:, None] * values * norm
-
-
-def softmax(logits):
-    values = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return values / values.sum(axis=-1, keepdims=True)
-
-
-def smooth(seed, height, width, num_classes, scale=6.0):
-    """A picture with soft borders and probabilities that follow it, roughly."""
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(size=(height, width, num_classes))
-    noise = cv2.GaussianBlur(noise, (0, 0), 3).reshape(noise.shape)
-    logits = scale * noise / noise.std()
-    colors = rng.integers(0, 256, (num_classes, 3))
-    image = softmax(logits) @ colors
-    return image.astype(np.uint8), softmax(logits + rng.normal(size=noise.shape))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +35,7 @@ def test_three_pixels_come_out_as_worked_by_hand(iterations, wanted):
 
 @pytest.mark.parametrize(("height", "width"), [(9, 31), (31, 9), (24, 24)])
 def test_small_pictures_come_out_as_of_the_exact_mean_field(height, width):
-    image, probabilities = smooth(height, height, width, num_classes=3)
+    image, probabilities = drawn(height, height, width, num_classes=3)
     settings = {"gaussian_compat": 1.0, "bilateral_sxy": 10.0, "bilateral_compat": 2.0}
     exact = mean_field(image, probabilities, **settings)
     refined = crf.dense_crf(image, probabilities, **settings)
@@ -110,7 +65,7 @@ def test_real_pictures_come_out_as_of_the_authors_code(number):
 
 
 def test_result_is_float32_and_sums_to_one():
-    image, probabilities = smooth(0, 20, 30, num_classes=4)
+    image, probabilities = drawn(0, 20, 30, num_classes=4)
     refined = crf.dense_crf(image, probabilities.astype(np.float16))
     assert refined.dtype == np.float32
     assert refined.shape == (20, 30, 4)
@@ -119,13 +74,13 @@ def test_result_is_float32_and_sums_to_one():
 
 
 def test_without_weights_the_probabilities_stay():
-    image, probabilities = smooth(0, 20, 30, num_classes=4)
+    image, probabilities = drawn(0, 20, 30, num_classes=4)
     same = crf.dense_crf(image, probabilities, gaussian_compat=0, bilateral_compat=0)
     np.testing.assert_allclose(same, probabilities, atol=1e-4)  # 1e-5 for a 0.
 
 
 def test_order_of_the_classes_does_not_matter():
-    image, probabilities = smooth(0, 20, 30, num_classes=4)
+    image, probabilities = drawn(0, 20, 30, num_classes=4)
     order = [2, 0, 3, 1]
     np.testing.assert_allclose(
         crf.dense_crf(image, probabilities[..., order]),
@@ -149,7 +104,7 @@ def test_a_class_of_chance_0_can_still_be_found():
 
 
 def test_leaving_out_unlikely_classes_changes_no_pixel():
-    image, few = smooth(3, 24, 30, num_classes=3)
+    image, few = drawn(3, 24, 30, num_classes=3)
     # Ten classes; each of the last seven has 0.009 < 0.1 / 10 in a patch of its own.
     patches = np.arange(24 * 30).reshape(24, 30) * 7 // (24 * 30)
     probabilities = np.zeros((24, 30, 10))
@@ -160,8 +115,20 @@ def test_leaving_out_unlikely_classes_changes_no_pixel():
     np.testing.assert_allclose(refined.sum(axis=-1), 1, atol=1e-5)
     whole = unpruned(image, probabilities)
     assert np.array_equal(refined.argmax(-1), whole.argmax(-1))
-    np.testing.assert_allclose(refined, whole, atol=0.01)
+    assert np.abs(refined - whole).mean() < 1e-3
     assert len(np.unique(whole.argmax(-1))) == 3  # There were borders to move.
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4, 5, 9, 10])
+def test_few_classes_come_out_as_of_pydensecrf_alone(num_classes):
+    # Up to nine, a class less is filtered and places are blurred without a lattice.
+    image, probabilities = drawn(num_classes, 60, 80, num_classes)
+    refined = crf.dense_crf(image, probabilities)
+    alone = unpruned(image, probabilities)
+    assert (alone.argmax(-1) != probabilities.argmax(-1)).mean() > 0.02
+    assert (refined.argmax(-1) != alone.argmax(-1)).mean() < 0.003
+    assert np.abs(refined - alone).mean() < 2e-3
+    np.testing.assert_allclose(refined.sum(axis=-1), 1, atol=1e-5)
 
 
 def unpruned(image, probabilities):
@@ -184,7 +151,7 @@ def test_many_classes_with_little_chance_each_are_kept():
 
 
 def test_arrays_may_lie_in_memory_in_any_way():
-    image, probabilities = smooth(0, 20, 30, num_classes=4)
+    image, probabilities = drawn(0, 20, 30, num_classes=4)
     wanted = crf.dense_crf(image, probabilities)
     backwards = image[::-1].copy()[::-1]
     backwards.flags.writeable = False
@@ -196,7 +163,7 @@ def test_arrays_may_lie_in_memory_in_any_way():
 
 
 def test_arguments_are_left_as_they_were():
-    image, probabilities = smooth(0, 20, 30, num_classes=4)
+    image, probabilities = drawn(0, 20, 30, num_classes=4)
     before = image.copy(), probabilities.copy()
     crf.dense_crf(image, probabilities)
     assert np.array_equal(image, before[0])
@@ -268,6 +235,9 @@ def test_images_that_do_not_fit_are_refused(image, message):
         ({"bilateral_srgb": np.nan}, "bilateral_srgb=nan: a standard deviation"),
         ({"gaussian_compat": -3}, "gaussian_compat=-3: a weight is"),
         ({"bilateral_compat": np.inf}, "bilateral_compat=inf: a weight is"),
+        ({"iterations": 1001}, "iterations=1001: 1000 at most .* max_iterations to"),
+        ({"iterations": 6, "max_iterations": 5}, "iterations=6: 5 at most"),
+        ({"max_gigabytes": 1e-6}, r"1 x 3 pixels and 2 likely .* 1e-06 are allowed"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):
@@ -310,6 +280,71 @@ def test_extreme_settings_give_probabilities():
     ):
         refined = crf.dense_crf(ROW, CHANCES, **settings)
         np.testing.assert_allclose(refined.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_a_picture_larger_than_the_free_memory_is_refused(monkeypatch):
+    # 100 x 100 pixels of 2 classes: 500 + 2 * 82 bytes each are 6.6 MB.
+    image, probabilities = drawn(0, 100, 100, num_classes=2)
+    monkeypatch.setattr(limits, "available", lambda: 6_000_000)
+    with pytest.raises(ValueError, match=r"take 0.00664 GB .*0.006 GB are free.*parts"):
+        crf.dense_crf(image, probabilities, iterations=1)
+    refined = crf.dense_crf(image, probabilities, iterations=1, max_gigabytes=0.01)
+    assert np.isfinite(refined).all()
+
+
+def test_the_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch):
+    assert 2**20 < limits.available() < 2**50
+    texts = {
+        "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:   5000 kB\n",
+        "/sys/fs/cgroup/memory.max": "3000000\n",
+        "/sys/fs/cgroup/memory.current": "1000000\n",
+    }
+    monkeypatch.setattr(limits, "_read", lambda path: texts.get(path, ""))
+    assert limits.available() == 2_000_000
+    texts["/sys/fs/cgroup/memory.max"] = "max\n"
+    assert limits.available() == 5000 * 1024
+    texts["/sys/fs/cgroup/memory.max"] = "900000\n"
+    assert limits.available() == 0
+
+
+def test_a_picture_that_pydensecrf_cannot_count_is_refused():
+    # 5 classes take two vectors of four: 2**31 / (6 * 2) = 178,956,970.7.
+    with pytest.raises(ValueError, match=r"178956971 pixels .* 178956970 at most"):
+        pydensecrf_engine._check_counters(178_956_971, 5)
+    pydensecrf_engine._check_counters(178_956_970, 5)
+
+
+def test_eight_threads_at_once_give_the_same_bytes_as_one():
+    pictures = [drawn(seed, 40, 50, num_classes=3 + seed) for seed in range(8)]
+    serial = [crf.dense_crf(*picture) for picture in pictures]
+    with futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda picture: crf.dense_crf(*picture), pictures))
+    for one, other in zip(serial, found, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_a_killed_worker_loses_its_own_picture_only():
+    pictures = [drawn(seed, 30, 40, num_classes=3) for seed in range(4)]
+    settings = InferenceFlags(crf=True).crf_settings()
+    serial = [
+        crf.refined_classes(crf.likely(*picture), **settings) for picture in pictures
+    ]
+    function = functools.partial(refined_or_dead, **settings)
+    with workers.Processes(function, 2) as refine:
+        with futures.ThreadPoolExecutor(4) as pool:
+            lost = pool.submit(refine, None)
+            found = list(
+                pool.map(lambda picture: refine(crf.likely(*picture)), pictures)
+            )
+        with pytest.raises(ChildProcessError, match="died with status -9"):
+            lost.result()
+    np.testing.assert_array_equal(found, serial)
+
+
+def refined_or_dead(picture, **settings):
+    if picture is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return crf.refined_classes(picture, **settings)
 
 
 def test_without_pydensecrf_the_extra_is_named(monkeypatch):

@@ -1,5 +1,14 @@
 """Fully connected CRF: moves the borders of classes to the edges of the picture."""
 
-from kerasseg.crf.dense import ENGINES, dense_crf
+from kerasseg.crf.dense import ENGINES, dense_crf, engine_name, refine, refined_classes
+from kerasseg.crf.likely import Likely, likely
 
-__all__ = ["ENGINES", "dense_crf"]
+__all__ = [
+    "ENGINES",
+    "Likely",
+    "dense_crf",
+    "engine_name",
+    "likely",
+    "refine",
+    "refined_classes",
+]

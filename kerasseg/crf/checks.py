@@ -9,37 +9,47 @@ _MOST_WEIGHT = 1e9  # Keeps the energies finite in float32.
 _SUM_TOLERANCE = 1e-3  # Covers a softmax in float16.
 
 
-def check_settings(iterations, gaussian_sxy, bilateral_sxy, bilateral_srgb) -> None:
-    """Raises `ValueError` for iterations and standard deviations out of range."""
+def check_settings(
+    *,
+    iterations,
+    max_iterations,
+    gaussian_sxy,
+    gaussian_compat,
+    bilateral_sxy,
+    bilateral_srgb,
+    bilateral_compat,
+) -> None:
+    """Raises `ValueError` for settings of `dense_crf` that are out of range."""
     if not isinstance(iterations, numbers.Integral) or iterations < 1:
         raise ValueError(
             f"iterations={iterations}: give a whole number, at least 1 (10 is usual)."
         )
-    reaches = {
-        "gaussian_sxy": gaussian_sxy,
-        "bilateral_sxy": bilateral_sxy,
-        "bilateral_srgb": bilateral_srgb,
-    }
-    for name, value in reaches.items():
-        if not 0 < value < math.inf:
-            raise ValueError(
-                f"{name}={value}: a standard deviation is a finite number above 0. "
-                "To leave that smoothing out, give its weight as 0."
-            )
+    if iterations > max_iterations:
+        raise ValueError(
+            f"iterations={iterations}: {max_iterations} at most (10 is usual). Give "
+            "max_iterations to allow more."
+        )
+    _check_deviation("gaussian_sxy", gaussian_sxy)
+    _check_deviation("bilateral_sxy", bilateral_sxy)
+    _check_deviation("bilateral_srgb", bilateral_srgb)
+    _check_weight("gaussian_compat", gaussian_compat)
+    _check_weight("bilateral_compat", bilateral_compat)
 
 
-def check_weights(gaussian_compat, bilateral_compat) -> None:
-    """Raises `ValueError` for weights out of range."""
-    weights = {
-        "gaussian_compat": gaussian_compat,
-        "bilateral_compat": bilateral_compat,
-    }
-    for name, value in weights.items():
-        if not 0 <= value <= _MOST_WEIGHT:
-            raise ValueError(
-                f"{name}={value}: a weight is from 0 to {_MOST_WEIGHT:g}; give 0 to "
-                "leave that smoothing out."
-            )
+def _check_deviation(name, value):
+    if not 0 < value < math.inf:
+        raise ValueError(
+            f"{name}={value}: a standard deviation is a finite number above 0. To "
+            "leave that smoothing out, give its weight as 0."
+        )
+
+
+def _check_weight(name, value):
+    if not 0 <= value <= _MOST_WEIGHT:
+        raise ValueError(
+            f"{name}={value}: a weight is from 0 to {_MOST_WEIGHT:g}; give 0 to leave "
+            "that smoothing out."
+        )
 
 
 def check_reaches(most, reaches) -> None:
@@ -87,13 +97,14 @@ def checked_probabilities(probabilities) -> np.ndarray:
             f"The probabilities are {probabilities.dtype}, wanted is float16 to "
             "float64. Give the softmax of the logits, not class numbers."
         )
+    probabilities = np.asarray(probabilities, np.float32)
     if not np.isfinite(probabilities).all():
         count = np.count_nonzero(~np.isfinite(probabilities).all(axis=-1))
         raise ValueError(
             f"The probabilities of {count} pixels are NaN or infinite. Look for the "
             "layer of the network that makes them."
         )
-    sums = probabilities.sum(axis=-1, dtype=np.float64)
+    sums = np.einsum("ijk->ij", probabilities)  # Several times as fast as `sum`.
     worst = sums.flat[np.argmax(np.abs(sums - 1))]
     if probabilities.min() < 0 or abs(worst - 1) > _SUM_TOLERANCE:
         raise ValueError(
@@ -101,4 +112,4 @@ def checked_probabilities(probabilities) -> np.ndarray:
             f"{probabilities.min():g}, and a pixel has the sum {worst:g}. Give the "
             "softmax of the logits, not the logits."
         )
-    return probabilities.astype(np.float32)
+    return probabilities

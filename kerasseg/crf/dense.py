@@ -4,10 +4,10 @@ import importlib
 
 import numpy as np
 
-from kerasseg.crf import checks
+from kerasseg.crf import checks, limits
+from kerasseg.crf.likely import likely
 
 ENGINES = ("pydensecrf", "keras")  # Each is a module `<name>_engine`.
-_SMALLEST = 1e-5  # Chance that a probability of 0 is taken for; its log must be finite.
 
 
 def dense_crf(
@@ -21,6 +21,8 @@ def dense_crf(
     bilateral_srgb: float = 20.0,
     bilateral_compat: float = 10.0,
     engine: str | None = None,
+    max_gigabytes: float | None = None,
+    max_iterations: int = 1000,
 ) -> np.ndarray:
     """Makes pixels that are near, and more so those of like colour, agree on a class.
 
@@ -43,6 +45,8 @@ def dense_crf(
         engine: "pydensecrf", which holds Python's lock while it works, so that several
             pictures at a time take processes; "keras", which needs nothing but Keras;
             None for the first of them that imports.
+        max_gigabytes: Of memory, for a picture whose estimate is above what is free.
+        max_iterations: More of them are refused.
 
     Returns:
         Probabilities, float32 `[height, width, num_classes]`. The time taken grows
@@ -52,50 +56,87 @@ def dense_crf(
 
     Raises:
         ImportError: The engine asked for is not installed.
-        ValueError: Arrays or settings that do not fit.
+        ValueError: Arrays or settings that do not fit, or a picture that can take more
+            memory than there is.
 
     Source: https://arxiv.org/abs/1210.5644; DeepLab uses it as in
         https://arxiv.org/abs/1606.00915, section 3.3.
     """
-    checks.check_settings(iterations, gaussian_sxy, bilateral_sxy, bilateral_srgb)
-    checks.check_weights(gaussian_compat, bilateral_compat)
-    image = checks.checked_image(image)
-    probabilities = checks.checked_probabilities(probabilities)
-    height, width, num_classes = probabilities.shape
-    if image.shape[:2] != (height, width):
-        raise ValueError(
-            f"The image is {image.shape[0]} x {image.shape[1]} (height x width), the "
-            f"probabilities are {height} x {width}. Resize the logits to the image "
-            "before the softmax."
-        )
-    kept = np.flatnonzero(probabilities.max(axis=(0, 1)) > 0.1 / num_classes)
-    refined = _engine(engine).mean_field(
-        image,
-        np.clip(probabilities[..., kept], _SMALLEST, 1.0),
+    picture = likely(image, probabilities)
+    refined = refine(
+        picture,
         iterations=iterations,
         gaussian_sxy=gaussian_sxy,
         gaussian_compat=gaussian_compat,
         bilateral_sxy=bilateral_sxy,
         bilateral_srgb=bilateral_srgb,
         bilateral_compat=bilateral_compat,
+        engine=engine,
+        max_gigabytes=max_gigabytes,
+        max_iterations=max_iterations,
     )
-    result = np.zeros(probabilities.shape, np.float32)
-    result[..., kept] = refined
+    if len(picture.numbers) == picture.num_classes:
+        return refined
+    result = np.zeros((*refined.shape[:2], picture.num_classes), np.float32)
+    result[..., picture.numbers] = refined
     return result
+
+
+def refine(picture, *, engine, max_gigabytes, max_iterations, **settings) -> np.ndarray:
+    """Refines the likely classes of a picture.
+
+    Args:
+        picture: What `likely` returned.
+        engine: See `dense_crf`.
+        max_gigabytes: See `dense_crf`.
+        max_iterations: See `dense_crf`.
+        **settings: All the others of `dense_crf`.
+
+    Returns:
+        Probabilities of the likely classes, float32 `[height, width, classes]`.
+
+    Raises:
+        ImportError: See `dense_crf`.
+        ValueError: See `dense_crf`.
+    """
+    checks.check_settings(max_iterations=max_iterations, **settings)
+    height, width, num_classes = picture.probabilities.shape
+    limits.check_memory(height, width, num_classes, max_gigabytes)
+    return _engine(engine).mean_field(picture.image, picture.probabilities, **settings)
+
+
+def refined_classes(picture, **settings) -> np.ndarray:
+    """Finds the classes that a dense CRF prefers; see `refine`.
+
+    Returns:
+        Class numbers, uint8 `[height, width]`.
+    """
+    best = np.argmax(refine(picture, **settings), axis=-1)
+    return picture.numbers.astype(np.uint8)[best]
+
+
+def engine_name(engine: str | None) -> str:
+    """Names the engine that `dense_crf` takes; see there, also for what is raised."""
+    if engine is not None:
+        if engine not in ENGINES:
+            raise ValueError(
+                f"engine={engine!r} is not known; these are: {', '.join(ENGINES)}. "
+                "None is the first of them that imports."
+            )
+        return engine
+    try:
+        importlib.import_module("pydensecrf.densecrf")
+    except ImportError:
+        return "keras"
+    return "pydensecrf"
 
 
 def _engine(name):
     """Imports the module that holds an engine's `mean_field`."""
-    if name not in (None, *ENGINES):
-        raise ValueError(
-            f"engine={name!r} is not known; these are: {', '.join(ENGINES)}. None is "
-            "the first of them that imports."
-        )
+    name = engine_name(name)
     try:
-        return importlib.import_module(f"kerasseg.crf.{name or ENGINES[0]}_engine")
+        return importlib.import_module(f"kerasseg.crf.{name}_engine")
     except ImportError as error:
-        if name is None:
-            return importlib.import_module(f"kerasseg.crf.{ENGINES[1]}_engine")
         if name != "pydensecrf":
             raise
         raise ImportError(
