@@ -94,11 +94,11 @@ def keep_flags(workdir) -> None:
     if os.path.exists(path) and os.path.exists(os.path.join(workdir, "checkpoints")):
         with open(path, encoding="utf-8") as file:
             before = file.read().splitlines()
-        prefixes = tuple(f"--{name}" for name in _MAY_CHANGE)
+        known = set(lines).difference(common_flags.missing_defaults(before))
         changed = [
             line
-            for line in sorted(set(lines) ^ set(before))
-            if not line.startswith(prefixes)
+            for line in sorted(known.symmetric_difference(before))
+            if line.partition("=")[0].removeprefix("--") not in _MAY_CHANGE
         ]
         if changed:
             was = [line for line in changed if line in before]

@@ -38,6 +38,22 @@ def test_a_run_goes_on_with_its_own_flags_only(lines, tmp_path):
         train.keep_flags(tmp_path)
 
 
+def test_a_run_goes_on_where_a_flag_is_newer_than_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["kerasseg.train"])
+    lines = common_flags.as_flagfile()
+    older = [line for line in lines if not line.startswith("--max_pixels=")]
+    assert len(older) == len(lines) - 1
+    (tmp_path / "flags.txt").write_text("\n".join(older))
+    os.mkdir(tmp_path / "checkpoints")
+    with (
+        flagsaver.flagsaver(max_pixels=5),
+        pytest.raises(ValueError, match=r"flags: none there, --max_pixels=5 here"),
+    ):
+        train.keep_flags(tmp_path)
+    train.keep_flags(tmp_path)
+    assert (tmp_path / "flags.txt").read_text().splitlines() == lines
+
+
 def test_a_run_that_never_began_binds_nobody(lines, tmp_path):
     train.keep_flags(tmp_path)
     lines[1] = "--seed=2"

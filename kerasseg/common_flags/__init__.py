@@ -4,7 +4,11 @@ from absl import app, flags
 
 from kerasseg import images
 from kerasseg.common_flags.fields import define_fields, read_fields
-from kerasseg.common_flags.flagfiles import as_flagfile, read_flagfile
+from kerasseg.common_flags.flagfiles import (
+    as_flagfile,
+    missing_defaults,
+    read_flagfile,
+)
 from kerasseg.common_flags.running import run
 from kerasseg.common_flags.values import crop_size, model_options
 
@@ -24,6 +28,7 @@ __all__ = [
     "as_flagfile",
     "crop_size",
     "define_fields",
+    "missing_defaults",
     "model_options",
     "read_fields",
     "read_flagfile",
@@ -37,7 +42,8 @@ MODEL = flags.DEFINE_string(
 MODEL_OPTION = flags.DEFINE_multi_string(
     "model_option",
     [],
-    "Option of the architecture's builder as key=value; may be repeated.",
+    "Option of the architecture's builder as key=value; may be repeated. "
+    "crf_iterations=5 ends any architecture with a CRF that is trained with it.",
 )
 DATASET = flags.DEFINE_string(
     "dataset", None, "Data set; not needed where the records hold a dataset.json."

@@ -12,14 +12,35 @@ def as_flagfile() -> list[str]:
 
     The lines of a flag that is repeated keep their order: the last one counts.
     """
-    modules = flags.FLAGS.flags_by_module_dict()
-    own = {
-        flag.name: flag for m in (_SHARED, sys.argv[0]) for flag in modules.get(m, [])
-    }
-    texts = [
-        own[name].serialize() for name in sorted(own) if own[name].value is not None
+    return [line for flag in _own_flags() for line in _lines(flag)]
+
+
+def missing_defaults(lines) -> list[str]:
+    """Lists the lines of flags that `lines` lack and that have their defaults.
+
+    What was listed before a flag existed lacks it, and did as its default does.
+
+    Args:
+        lines: What `as_flagfile` listed.
+    """
+    there = {line.partition("=")[0] for line in lines}
+    missing = [
+        flag
+        for flag in _own_flags()
+        if flag.value == flag.default
+        and there.isdisjoint({f"--{flag.name}", f"--no{flag.name}"})
     ]
-    return [line for text in texts for line in text.splitlines() if line]
+    return [line for flag in missing for line in _lines(flag)]
+
+
+def _own_flags():
+    modules = flags.FLAGS.flags_by_module_dict()
+    own = [flag for m in (_SHARED, sys.argv[0]) for flag in modules.get(m, [])]
+    return sorted(own, key=lambda flag: flag.name)
+
+
+def _lines(flag):
+    return [] if flag.value is None else flag.serialize().splitlines()
 
 
 def read_flagfile(path) -> dict[str, str]:
