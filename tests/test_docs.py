@@ -22,13 +22,15 @@ FLAGFILES = sorted(ROOT.glob("experiments/*/*.flags"))
 ENTRY_POINTS = [
     *("kerasseg.train", "kerasseg.evaluate", "kerasseg.predict", "kerasseg.export"),
     *("tfrecords_tools.build", "tfrecords_tools.inspect", "tfrecords_tools.extract"),
+    "kerasseg.serve",
 ]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def every_flag():
     for name in ENTRY_POINTS:
-        importlib.import_module(name)
+        if hasattr(importlib.import_module(name), "__path__"):
+            importlib.import_module(f"{name}.__main__")
 
 
 def commands(text):

@@ -65,6 +65,8 @@ ALLOWED = {
         *("blocks", "checkpoints", "datasets", "durable", "images", "inference"),
         *("pipeline", "progress", "records"),
     },
+    # A server knows no architecture: it runs what was exported.
+    "serve": {"durable", "images", "visualize", "workers"},
     "common_flags": {"images"},
 }
 KERAS_ONLY = ("blocks", "backbones", "complexity", "models", "losses", "metrics")

@@ -1,0 +1,141 @@
+"""Puts the parts together and runs them until somebody stops them.
+
+The HTTP is uvicorn's with h11: kept well, written in Python, strict about what a
+request is, and its connections can be extended, which `protocol` does. Waitress has
+deadlines of its own but only between bytes, and a thread for each request at work;
+aiohttp and hypercorn leave slow clients waiting as uvicorn does, and are larger.
+"""
+
+import asyncio
+import functools
+import signal
+import socket
+import typing
+
+import uvicorn
+
+from kerasseg.serve import admission, batching, decoding, metrics, model_api, protocol
+from kerasseg.serve import app as application
+from kerasseg.serve import segmenting as segmentation
+from kerasseg.serve import versions as watching
+
+_MAX_HEAD_BYTES = 16 * 1024
+_KEEP_ALIVE_SECONDS = 5
+_BACKLOG = 128
+
+
+def serve(settings, load, announce=print) -> None:
+    """Serves until SIGTERM or Ctrl-C; what is here then is still answered.
+
+    Args:
+        settings: A `settings.Settings`.
+        load: Takes the path of a version to an engine.
+        announce: Is told where the server listens.
+
+    Raises:
+        ValueError, FileNotFoundError: See `settings.Settings.check`.
+        OSError: The port cannot be had.
+        KeyboardInterrupt: It was Ctrl-C.
+    """
+    settings.check()
+    if asyncio.run(_serve(settings, load, announce)):
+        raise KeyboardInterrupt
+
+
+async def _serve(settings, load, announce):
+    """Returns whether it was Ctrl-C that ended it."""
+    gate = admission.Admission(settings.max_requests, settings.max_held_bytes)
+    counted = metrics.Metrics(gate)
+    versions = watching.Versions(
+        settings.export_dir,
+        settings.model_name,
+        load,
+        poll_seconds=settings.poll_seconds,
+    )
+    decoder = decoding.Decoder(settings.decoders, settings.max_pixels)
+    batcher = batching.Batcher(
+        settings.max_batch_size,
+        int(settings.max_batch_megapixels * 1e6),
+        settings.max_batch_wait,
+        on_batch=counted.count_batch,
+    )
+    segmenting = segmentation.Segmenting(decoder, batcher, settings.max_pixels)
+    api = model_api.ModelApi(versions, segmenting)
+    app = application.App(
+        settings, versions, segmenting, api, admission=gate, metrics=counted
+    )
+    server = _Server(_config(app, settings), app)
+    with _listen(settings) as listening:
+        host, port = listening.getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
+        announce(
+            f"Serving {settings.model_name} of {settings.export_dir} at "
+            f"http://{host}:{port}/",
+            flush=True,
+        )
+        await _run(server, [listening], versions, decoder, batcher)
+    return server.interrupted
+
+
+def _listen(settings):
+    address = settings.host, settings.port
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"--host={settings.host} --port={settings.port} cannot be listened on "
+            f"({error.strerror}); give another, or stop what listens there.",
+        ) from error
+
+
+async def _run(server, sockets, versions, decoder, batcher):
+    versions.start()
+    warming = asyncio.ensure_future(decoder.warm_up())
+    try:
+        await server.serve(sockets)
+    finally:
+        warming.cancel()
+        versions.stop()
+        decoder.close()
+        await batcher.close()
+
+
+def _config(app, settings):
+    limits = protocol.Limits(
+        max_connections=settings.max_connections,
+        max_connections_per_client=settings.max_connections_per_client,
+        header_seconds=settings.header_seconds,
+        write_seconds=settings.request_seconds,
+    )
+    # Of uvicorn a class is wanted, and anything that makes a connection will do.
+    guarded: typing.Any = functools.partial(protocol.GuardedProtocol, limits=limits)
+    return uvicorn.Config(
+        app,
+        http=guarded,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=settings.grace_seconds,
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Stops gracefully at the first signal, and at once at the second."""
+
+    def __init__(self, config, app):
+        super().__init__(config)
+        self._app = app
+        self.interrupted = False
+
+    def handle_exit(self, sig, frame):
+        del frame
+        self.force_exit = self.should_exit
+        self.should_exit = self._app.stopping = True
+        self.interrupted = self.interrupted or sig == signal.SIGINT

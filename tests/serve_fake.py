@@ -1,0 +1,86 @@
+"""The server with a network of plain Python, for tests: it starts in a second.
+
+python -m tests.serve_fake FOLDER SETTINGS_AS_JSON
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+
+import numpy as np
+
+from kerasseg.serve import decoding, refusals, server, settings
+
+SLOW, BROKEN = (
+    250,
+    251,
+)  # Red of the first pixel; that of the next is tenths of a second.
+
+
+class Engine:
+    """Does what the network of `tests.levels` does: the class is red // 64, at most 2.
+
+    A version that holds a file "broken" cannot be loaded.
+    """
+
+    class_names = ("left", "<b>middle</b>", "right")
+    palette = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+
+    def __init__(self, path):
+        self.number = int(path.name)
+        if (path / "broken").exists():
+            raise ValueError("it is broken\nin many lines")
+        self.warm = False
+        self.inputs = {
+            "serving_default": {"image_bytes": (object, (None,))},
+            "tensor": {"image": (np.float32, (None, None, None, 3))},
+        }
+        self.metadata = {"tensor": {"method_name": "tensorflow/serving/predict"}}
+
+    def warm_up(self):
+        self.warm = True
+
+    def masks(self, pictures):
+        for picture in pictures:
+            if picture[0, 0, 0] == SLOW:
+                time.sleep(picture[0, 1, 0] / 10)
+            if picture[0, 0, 0] == BROKEN:
+                raise refusals.Refusal(400, "the network refuses this")
+        return [np.minimum(picture[..., 0] // 64, 2) for picture in pictures]
+
+    def call(self, signature, inputs):
+        del signature
+        classes = np.minimum(inputs["image"][..., 0] // 64, 2).astype(np.int32)
+        logits = np.full((*classes.shape, 3), np.nan, np.float32)
+        return {"classes": classes, "logits": logits}
+
+
+def die(data, upright, *, max_pixels):
+    """Stands in for a decoder that a picture kills."""
+    del data, upright, max_pixels
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(data, upright, *, max_pixels):
+    """Stands in for a decoder that never ends."""
+    del data, upright, max_pixels
+    time.sleep(1000)
+
+
+def tell_limit(data, upright, *, max_pixels):
+    """Decodes; returns how many bytes the process may map."""
+    decoding.read(data, upright, max_pixels=max_pixels)
+    return resource.getrlimit(resource.RLIMIT_AS)[0]
+
+
+if __name__ == "__main__":
+    chosen = settings.Settings(
+        export_dir=sys.argv[1], model_name="levels", port=0, **json.loads(sys.argv[2])
+    )
+    try:
+        server.serve(chosen, Engine)
+    except KeyboardInterrupt:
+        sys.exit(130)
