@@ -11,10 +11,13 @@ DenseCRF code, whose results it repeats.
 
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
 from kerasseg.blocks import lattice_cells
+
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 
 class Lattice:
@@ -50,17 +53,17 @@ class Lattice:
         Returns:
             Sums of that shape and type.
         """
+        if not _ON_TENSORFLOW:
+            return self._filter(values)
 
+        # TensorFlow's own gradient scatters values one by one, several times as slow.
         @ops.custom_gradient
         def filtered(values):
-            def gradient(*args, upstream=None):
-                return self._filter(args[0] if upstream is None else upstream, -1)
-
-            return self._filter(values, 1), gradient
+            return self._filter(values), lambda slope: self._filter(slope, way=-1)
 
         return filtered(values)
 
-    def _filter(self, values, way):
+    def _filter(self, values, way=1):
         """Filters; with `way` -1 by the transposed matrix, which is the gradient."""
         flat = ops.reshape(values, (-1, values.shape[-1]))
         sent = ops.cast(self._sent, values.dtype)[:, None]

@@ -49,17 +49,8 @@ def number(base, rank, pictures) -> Cells:
     corners, pixels = ops.shape(base)
     base = base[:-1]  # The last coordinate follows from the others.
     low = ops.min(base, axis=1, keepdims=True) - 2
-    high = ops.max(base, axis=1) + 1
-    sizes = ops.cast(high - low[:, 0] + 1, _KEY_TYPE)
-    sizes = [0, corners, *(sizes[i] for i in range(corners - 1))]
-    places = ops.cast(base - low, _KEY_TYPE)
-    pictures = ops.cast(pictures, _KEY_TYPE)
-    keys = []
-    for remainder in range(corners):
-        turned = ops.cast(rank[:-1] + remainder >= corners, _KEY_TYPE)
-        digits = [places[i] - turned[i] for i in range(corners - 1)]
-        keys.append(_pack([pictures, remainder, *digits], sizes))
-    keys = [ops.concatenate(parts) for parts in zip(*keys, strict=True)]
+    strides = _strides(ops.max(base - low, axis=1) + 2, corners)
+    keys = [_keys(base - low, rank[:-1], pictures, each) for each in strides]
     order = _order(keys)
     keys = [ops.take(part, order) for part in keys]
     new = ops.any(ops.stack([part[1:] != part[:-1] for part in keys]), axis=0)
@@ -68,26 +59,43 @@ def number(base, rank, pictures) -> Cells:
     count = _count(ids, corners * pixels)
     first = ops.searchsorted(ids, ops.arange(1, count))
     first = ops.minimum(ops.cast(first, "int32"), corners * pixels - 1)
-    neighbors = _neighbors(
-        [ops.take(part, first) for part in keys],
-        ops.take(order, first) // pixels,
-        sizes,
-    )
+    keys = [ops.take(part, first) for part in keys]
+    neighbors = _neighbors(keys, ops.take(order, first) // pixels, strides)
     count = None if _BACKEND == "tensorflow" else count
     return Cells(
         ops.reshape(of_pixels, (corners, pixels)), order, ids, count, neighbors
     )
 
 
-def _pack(digits, sizes):
-    """Writes digits as one number in mixed radix, or as several of some digits each."""
-    parts = []
-    for part in np.array_split(np.arange(len(digits)), _PARTS):
-        key = 0
-        for i in part:
-            key = key * sizes[i] + digits[i]
-        parts.append(key)
-    return parts
+def _strides(sizes, corners):
+    """Says what a digit counts in each part of a key: picture, remainder, coordinates.
+
+    Args:
+        sizes: Of the coordinates, `[corners - 1]`.
+        corners: Size of the remainder.
+    """
+    sizes = [1, corners, *(ops.cast(sizes[i], _KEY_TYPE) for i in range(corners - 1))]
+    result = []
+    for part in np.array_split(np.arange(len(sizes)), _PARTS):
+        strides, stride = [], ops.ones((), _KEY_TYPE)
+        for i in range(len(sizes))[::-1]:
+            strides.append(stride if i in part else ops.zeros_like(stride))
+            stride = stride * sizes[i] if i in part else stride
+        result.append(ops.stack(strides[::-1]))
+    return result
+
+
+def _keys(places, rank, pictures, strides):
+    """Packs one part of the keys of each remainder and pixel, flat."""
+    corners = places.shape[0] + 1
+    units = strides[2:, None]
+    fixed = ops.sum(ops.cast(places, _KEY_TYPE) * units, axis=0)
+    fixed = fixed + ops.cast(pictures, _KEY_TYPE) * strides[0]
+    keys = []
+    for remainder in range(corners):
+        turned = ops.cast(rank + remainder >= corners, _KEY_TYPE)
+        keys.append(fixed + remainder * strides[1] - ops.sum(turned * units, axis=0))
+    return ops.concatenate(keys)
 
 
 def _order(keys):
@@ -108,56 +116,55 @@ def _count(ids, most):
         return most + 1
 
 
-def _neighbors(keys, remainders, sizes):
+def _neighbors(keys, remainders, strides):
     """Lists, for each axis, the cells before and behind each cell from 0 on."""
-    corners = sizes[1]
-    result = []
-    for axis in range(corners):
-        # One step along an axis adds 1 to each coordinate, but takes corners - 1 of
-        # its own; digits are coordinates divided by corners, after the remainder.
-        own = np.arange(corners - 1) == axis
-        inside = _pack([0, 1, *(-1 * own)], sizes)
-        turning = _pack([0, 1 - corners, *(1 - own)], sizes)
-        pair = []
-        for sign, last in ((-1, 0), (1, corners - 1)):
-            turns = ops.equal(remainders, last)
-            wanted = [
-                part + sign * ops.where(turns, b, a)
-                for part, a, b in zip(keys, inside, turning, strict=True)
-            ]
-            pair.append(ops.pad(_find(keys, wanted), [[1, 0]]))
-        result.append(pair)
-    return result
+    corners = strides[0].shape[0] - 1
+    # One step along an axis adds 1 to each coordinate, but takes corners - 1 of its
+    # own; digits are coordinates divided by corners, after the remainder.
+    own = np.eye(corners, corners - 1, dtype="int64")
+    digits = [np.pad(-own, [[0, 0], [2, 0]]), np.pad(1 - own, [[0, 0], [2, 0]])]
+    digits[0][:, 1], digits[1][:, 1] = 1, 1 - corners
+    steps = [
+        [ops.sum(ops.array(step, _KEY_TYPE) * part, axis=1) for step in digits]
+        for part in strides
+    ]
+    found = []
+    for sign, last in ((-1, 0), (1, corners - 1)):
+        turns = ops.equal(remainders, last)
+        wanted = [
+            part + sign * ops.where(turns, turning[:, None], inside[:, None])
+            for part, (inside, turning) in zip(keys, steps, strict=True)
+        ]
+        found.append(ops.pad(_find(keys, wanted), [[0, 0], [1, 0]]))
+    return [[cells[axis] for cells in found] for axis in range(corners)]
 
 
 def _find(keys, wanted):
     """Finds the places of keys among sorted ones, from 1 on; 0 where there is none."""
     places = _lower_bound(keys, wanted)
-    found = ops.all(
-        ops.stack(
-            [ops.take(a, places) == b for a, b in zip(keys, wanted, strict=True)]
-        ),
-        axis=0,
-    )
-    return ops.where(found, places + 1, 0)
+    equal = [
+        ops.equal(ops.take(key, places), value)
+        for key, value in zip(keys, wanted, strict=True)
+    ]
+    return ops.where(ops.all(ops.stack(equal), axis=0), places + 1, 0)
 
 
 def _lower_bound(keys, wanted):
     """Finds the first sorted key that is not smaller; the last where all are."""
     last = ops.shape(keys[0])[0] - 1
     if len(keys) == 1:
-        return ops.minimum(
-            ops.cast(ops.searchsorted(keys[0], wanted[0]), "int32"), last
-        )
+        places = ops.searchsorted(keys[0], ops.reshape(wanted[0], (-1,)))
+        places = ops.minimum(ops.cast(places, "int32"), last)
+        return ops.reshape(places, ops.shape(wanted[0]))
     low = ops.zeros_like(wanted[0])
     high = low + last
     for _ in range(int(last).bit_length() + 1):
         middle = (low + high) // 2
         smaller, equal = False, True
         for key, value in zip(keys, wanted, strict=True):
-            key = ops.take(key, middle)
-            smaller = ops.logical_or(smaller, ops.logical_and(equal, key < value))
-            equal = ops.logical_and(equal, ops.equal(key, value))
+            found = ops.take(key, middle)
+            smaller = ops.logical_or(smaller, ops.logical_and(equal, found < value))
+            equal = ops.logical_and(equal, ops.equal(found, value))
         low = ops.where(smaller, ops.minimum(middle + 1, last), low)
         high = ops.where(smaller, high, middle)
     return low
