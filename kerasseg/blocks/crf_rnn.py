@@ -105,7 +105,7 @@ class CrfRnn(layers.Layer):
         ]
         result = logits
         for _ in range(settings["iterations"] * (1 if training else 2)):
-            chances = ops.softmax(result)
+            chances = ops.exp(ops.log_softmax(result))  # Of one class too.
             result = logits - sum(
                 ops.matmul(kernel(chances) * share, costs)
                 for kernel, share, costs in means

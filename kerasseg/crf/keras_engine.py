@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -102,19 +103,23 @@ def refine(
     Returns:
         Probabilities of the same shape.
     """
-    kernels = []
+    filters: list[Callable] = []
     if gaussian_compat:
         smooth = functools.partial(gaussians.smooth, sxy=gaussian_sxy)
-        kernels.append((gaussian_compat, smooth))
+        filters.append(_normalized(smooth, gaussian_compat, image))
     if bilateral_compat:
         lattice = gaussians.by_place_and_color(image, bilateral_sxy, bilateral_srgb)
-        kernels.append((bilateral_compat, lattice.filter))
-    ones = ops.ones_like(image[..., :1])
-    kernels = [(w, ops.rsqrt(kernel(ones)), kernel) for w, kernel in kernels]
+        filters.append(_normalized(lattice.filter, bilateral_compat, image))
     unary = ops.log(probabilities)
 
     def update(_, chances):
-        messages = [w * norm * kernel(norm * chances) for w, norm, kernel in kernels]
-        return ops.softmax(sum(messages, start=unary))
+        messages = [kernel(chances) for kernel in filters]
+        return ops.exp(ops.log_softmax(sum(messages, start=unary)))
 
-    return ops.fori_loop(0, iterations, update, ops.softmax(unary))
+    return ops.fori_loop(0, iterations, update, ops.exp(ops.log_softmax(unary)))
+
+
+def _normalized(kernel, weight, image):
+    """Weighs a kernel, and divides it by the roots of both pixels' sums."""
+    norm = ops.rsqrt(kernel(ops.ones_like(image[..., :1])))
+    return lambda values: weight * norm * kernel(norm * values)

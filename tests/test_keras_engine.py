@@ -1,0 +1,167 @@
+"""The Keras engine of the dense CRF against an exact mean field and pydensecrf."""
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasseg import crf
+from kerasseg.crf import keras_engine
+from tests import exact_crf, trees
+from tests.exact_crf import CHANCES, ROW
+
+SETTINGS = {"bilateral_sxy": 50.0, "bilateral_srgb": 5.0, "bilateral_compat": 4.0}
+
+
+def refine(image, probabilities, **settings):
+    return crf.dense_crf(image, probabilities, engine="keras", **settings)
+
+
+@pytest.mark.parametrize(
+    ("iterations", "wanted"),
+    [(1, [0.523799, 0.314260, 0.002032]), (10, [0.001421, 0.000717, 0.000105])],
+)
+def test_three_pixels_come_out_as_worked_by_hand(iterations, wanted):
+    # Kernel entries: like colours 0.786471 between the first two and 0 to the third,
+    # near 0.945959 and 0.800737; each is divided by the roots of both rows' sums.
+    exact = exact_crf.mean_field(ROW, CHANCES, iterations=iterations, **SETTINGS)
+    np.testing.assert_allclose(exact[0, :, 0], wanted, atol=1e-6)
+    refined = refine(ROW, CHANCES, iterations=iterations, **SETTINGS)
+    # Of 0.523799 the lattice of colours makes 0.5259.
+    np.testing.assert_allclose(refined[0, :, 0], wanted, atol=0.01)
+
+
+def test_without_colours_the_mean_field_is_exact():
+    image, probabilities = exact_crf.drawn(1, 12, 17, num_classes=2)
+    settings = {"bilateral_compat": 0, "gaussian_compat": 2.0, "gaussian_sxy": 2.0}
+    exact = exact_crf.mean_field(image, probabilities, **settings)
+    np.testing.assert_allclose(
+        refine(image, probabilities, **settings), exact, atol=1e-3
+    )
+
+
+def test_small_pictures_come_out_as_of_the_exact_mean_field():
+    image, probabilities = exact_crf.drawn(9, 9, 31, num_classes=3)
+    settings = {"gaussian_compat": 1.0, "bilateral_sxy": 10.0, "bilateral_compat": 2.0}
+    exact = exact_crf.mean_field(image, probabilities, **settings)
+    refined = refine(image, probabilities, **settings)
+    assert np.abs(exact - probabilities).mean() > 0.02  # There is something to find.
+    assert np.abs(refined - exact).mean() < 0.01
+    sure = np.abs(np.diff(np.sort(exact), axis=-1)[..., -1]) > 0.2
+    assert np.array_equal(refined.argmax(-1)[sure], exact.argmax(-1)[sure])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 47), (90, 120)], ids=str)
+def test_drawn_pictures_come_out_as_of_pydensecrf(size):
+    pytest.importorskip("pydensecrf")
+    image, probabilities = exact_crf.drawn(2, *size, num_classes=5)
+    wanted = crf.dense_crf(image, probabilities, engine="pydensecrf")
+    refined = refine(image, probabilities)
+    assert (refined.argmax(-1) == wanted.argmax(-1)).mean() >= 0.995
+    assert np.abs(refined - wanted).mean() < 0.005
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_real_pictures_come_out_as_of_the_authors_code(number):
+    folder = trees.real("crf")
+    image, strokes, wanted = (
+        cv2.cvtColor(cv2.imread(str(folder / f"{name}{number}.png")), cv2.COLOR_BGR2RGB)
+        for name in ("im", "anno", "out")
+    )
+    colors = np.unique(wanted.reshape(-1, 3), axis=0)
+    # As pydensecrf's example does: strokes are sure to 0.7, black is not known.
+    hits = (strokes[:, :, None] == colors).all(axis=-1)
+    probabilities = np.where(hits, 0.7, 0.3 / (len(colors) - 1))
+    probabilities[~hits.any(axis=-1)] = 1 / len(colors)
+    settings = {"iterations": 5, "bilateral_sxy": 80.0, "bilateral_srgb": 13.0}
+    classes = refine(image, probabilities, **settings).argmax(-1)
+    assert (colors[classes] == wanted).all(axis=-1).mean() > 0.998
+    pytest.importorskip("pydensecrf")
+    peer = crf.dense_crf(image, probabilities, engine="pydensecrf", **settings)
+    assert (classes == peer.argmax(-1)).mean() > 0.9995
+
+
+def test_a_plain_picture_is_smoothed_by_place_alone():
+    image = np.full((12, 14, 3), 99, np.uint8)
+    _, probabilities = exact_crf.drawn(4, 12, 14, num_classes=3)
+    settings = {"bilateral_sxy": 5.0, "bilateral_compat": 2.0, "gaussian_compat": 1.0}
+    exact = exact_crf.mean_field(image, probabilities, **settings)
+    refined = refine(image, probabilities, **settings)
+    assert np.abs(refined - exact).mean() < 0.01
+
+
+def test_what_is_equally_likely_everywhere_stays_so():
+    image, _ = exact_crf.drawn(5, 20, 30, num_classes=3)
+    even = np.full((20, 30, 4), 0.25, np.float32)
+    np.testing.assert_allclose(refine(image, even), even, atol=1e-6)
+    np.testing.assert_array_equal(refine(image, np.ones((20, 30, 1), np.float32)), 1)
+
+
+def test_result_is_float32_and_sums_to_one():
+    image, probabilities = exact_crf.drawn(0, 20, 30, num_classes=4)
+    refined = refine(image, probabilities.astype(np.float64))
+    assert refined.dtype == np.float32
+    np.testing.assert_allclose(refined.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_without_weights_the_probabilities_stay():
+    image, probabilities = exact_crf.drawn(0, 20, 30, num_classes=4)
+    same = refine(image, probabilities, gaussian_compat=0, bilateral_compat=0)
+    np.testing.assert_allclose(same, probabilities, atol=1e-4)  # 1e-5 for a 0.
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gaussian_sxy": 1e-9},
+        {"bilateral_sxy": 1e-7},
+        {"bilateral_srgb": 1e-6},
+        {"bilateral_srgb": 1e-320},
+    ],
+)
+def test_deviations_that_float32_cannot_hold_are_refused(settings):
+    with pytest.raises(ValueError, match="too small for this picture: it is"):
+        refine(ROW, CHANCES, **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"bilateral_sxy": 1e9, "bilateral_srgb": 1e9, "gaussian_sxy": 1e300},
+        {"bilateral_srgb": 0.11, "gaussian_compat": 1e9, "bilateral_compat": 1e9},
+    ],
+)
+def test_extreme_settings_give_probabilities(settings):
+    refined = refine(ROW, CHANCES, **settings)
+    np.testing.assert_allclose(refined.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_it_works_in_a_saved_model(tmp_path):
+    def run(image, probabilities):
+        settings = {"gaussian_sxy": 3.0, "gaussian_compat": 3.0, "bilateral_sxy": 60.0}
+        settings |= {"bilateral_srgb": 20.0, "bilateral_compat": 10.0}
+        return {
+            "refined": keras_engine.refine(
+                image, probabilities, iterations=10, **settings
+            )
+        }
+
+    unknown = [tf.TensorSpec([None] * 3 + [n], name=f"x{n}") for n in (3, 4)]
+    function = tf.function(run, autograph=False).get_concrete_function(*unknown)
+    graph = function.graph.as_graph_def()
+    used = {n.op for f in [graph, *graph.library.function] for n in nodes(f)}
+    assert not any("PyFunc" in name for name in used)
+    tf.saved_model.save(tf.Module(), tmp_path, signatures=function)
+    loaded = tf.saved_model.load(tmp_path).signatures["serving_default"]
+    for size in ((1, 1), (20, 31)):
+        image, probabilities = exact_crf.drawn(0, *size, num_classes=4)
+        got = loaded(
+            x3=tf.constant(image[None], tf.float32), x4=tf.constant(probabilities[None])
+        )
+        np.testing.assert_allclose(
+            got["refined"][0], refine(image, probabilities), atol=1e-4
+        )
+
+
+def nodes(graph):
+    return graph.node if hasattr(graph, "node") else graph.node_def
