@@ -14,7 +14,7 @@ import pkgutil
 
 import keras
 
-from kerasseg import backbones
+from kerasseg import backbones, blocks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,7 @@ def build_model(
     backbone=None,
     backbone_weights=None,
     image_size=(None, None),
+    crf_iterations=None,
     **options,
 ) -> keras.Model:
     """Builds a model: pictures in, logits out.
@@ -107,6 +108,9 @@ def build_model(
         backbone_weights: None draws them at random, "imagenet" takes pretrained
             ones, a `.keras` file those of a model saved with the same encoder.
         image_size: Height and width in pixels; None where they vary.
+        crf_iterations: Ends the network with a dense CRF that is learned with it, of
+            so many updates in training and twice as many at test; see
+            `blocks.CrfRnn`. None for no CRF.
         **options: Of the architecture's builder.
 
     Returns:
@@ -129,8 +133,22 @@ def build_model(
     known = _options(builder)
     unknown = sorted(set(options) - set(known))
     if unknown:
+        known = sorted([*known, "crf_iterations"])
         raise ValueError(f"Model '{name}' has no option {unknown}; it has {known}.")
-    return builder(num_classes, tuple(image_size), **options)
+    if crf_iterations is None:
+        return builder(num_classes, tuple(image_size), **options)
+    crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
+    return _refined(builder(num_classes, tuple(image_size), **options), crf)
+
+
+def _refined(model, crf):
+    """Puts a CRF behind the logits; layers and other outputs stay as they are."""
+    outputs = model.output
+    if isinstance(outputs, dict):
+        outputs = {**outputs, "logits": crf([model.input, outputs["logits"]])}
+    else:
+        outputs = crf([model.input, outputs])
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 def encoder_layers(name, **options) -> frozenset[str]:

@@ -1,0 +1,153 @@
+"""A CRF behind every architecture: `build_model(..., crf_iterations=5)`."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from kerasseg import blocks, checkpoints, common_flags, exporting, losses, models
+
+RNG = np.random.default_rng(0)
+NUM_CLASSES = 5
+QUICK = "unet"  # Every architecture is wrapped in the same way; the others slowly.
+NAMES = [
+    pytest.param(name, marks=[] if name == QUICK else pytest.mark.slow)
+    for name in models.list_models()
+]
+
+
+def pictures(batch, height, width):
+    return RNG.integers(0, 256, (batch, height, width, 3)).astype("float32")
+
+
+def with_crf(name, iterations=1, **options):
+    keras.utils.set_random_seed(0)
+    options = {**models.facts(name).test_options, **options}
+    return models.build_model(name, NUM_CLASSES, crf_iterations=iterations, **options)
+
+
+@pytest.mark.parametrize("name", models.list_models())
+def test_every_architecture_can_end_with_a_crf(name):
+    model = with_crf(name)
+    crf = model.get_layer("crf")
+    image, logits = crf.input
+    assert isinstance(crf, blocks.CrfRnn)
+    assert image is model.input and model.output is crf.output
+    assert logits.shape == model.output_shape == (None, None, None, NUM_CLASSES)
+    assert model.name == name
+    assert {v.path for v in crf.weights} < {v.path for v in model.trainable_variables}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_of_all_sizes_get_logits_and_saved_models_the_same(name, tmp_path):
+    model = with_crf(name)
+    for size in ((1, 1), (33, 47)):
+        logits = model(pictures(2, *size))
+        assert logits.shape == (2, *size, NUM_CLASSES)
+        assert logits.dtype == "float32"
+        assert np.isfinite(logits).all()
+    model.save(tmp_path / "model.keras")
+    image = pictures(1, 33, 47)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(image), model(image))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_of_training_lowers_the_loss(name):
+    model = with_crf(name)
+    image = pictures(2, 33, 47)
+    label = np.repeat(np.arange(33)[:, None] // 7, 47, axis=1)[None].repeat(2, axis=0)
+
+    def loss():
+        return losses.mean(*losses.crossentropy(label, model(image, training=True)))
+
+    learned = {v.path for v in model.get_layer("crf").trainable_variables}
+    with tf.GradientTape() as tape:
+        before = loss()
+    gradients = tape.gradient(before, [v.value for v in model.trainable_variables])
+    norm = tf.linalg.global_norm(gradients)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert np.isfinite(gradient).all(), variable.path
+        assert np.any(gradient) or variable.path not in learned, variable.path
+        variable.assign(variable - 0.01 / norm * gradient)
+    assert loss() < before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_float32_in_mixed_precision(name):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = with_crf(name)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {v.dtype for v in model.weights} == {"float32"}
+    logits = model(pictures(1, 33, 47))
+    assert logits.dtype == "float32"
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_of_the_plain_network_carry_over(name):
+    plain = models.build_model(name, NUM_CLASSES, **models.facts(name).test_options)
+    model = with_crf(name)
+    left = checkpoints.copy_weights(plain, model)
+    assert left == ["crf/gaussian", "crf/bilateral", "crf/compatibility"]
+    for variable in model.get_layer("crf").weights:
+        variable.assign(0 * variable)
+    image = pictures(1, 33, 47)
+    np.testing.assert_allclose(model(image), plain(image), atol=1e-5)
+
+
+def test_auxiliary_outputs_stay():
+    name = next(
+        name
+        for name in models.list_models()
+        if "aux" in inspect.signature(models.facts(name).builder).parameters
+    )
+    options = {**models.facts(name).test_options, "aux": True}
+    plain = models.build_model(name, NUM_CLASSES, **options)
+    model = with_crf(name, aux=True)
+    checkpoints.copy_weights(plain, model)
+    image = pictures(1, 33, 47)
+    got, wanted = model(image), plain(image)
+    assert set(got) == set(wanted)
+    for key in set(got) - {"logits"}:
+        np.testing.assert_allclose(got[key], wanted[key], atol=1e-5)
+    assert not np.allclose(got["logits"], wanted["logits"])
+
+
+def test_the_option_is_read_from_the_command_line():
+    builder = models.facts("unet").builder
+    given = common_flags.model_options(builder, ["crf_iterations=5"])
+    assert given == {"crf_iterations": 5}
+    assert "crf_iterations=5" in flags.FLAGS[common_flags.MODEL_OPTION.name].help
+
+
+def test_wrong_numbers_of_updates_are_refused_before_anything_is_built():
+    with pytest.raises(ValueError, match="iterations='five' cannot be built"):
+        models.build_model("unet", 2, crf_iterations="five")
+    with pytest.raises(ValueError, match=r"has no option .*'crf_iterations'"):
+        models.build_model("unet", 2, crf_iteration=5)
+
+
+def test_an_export_does_what_the_model_does(tmp_path):
+    model = with_crf("unet", iterations=2)
+    colors = np.zeros((NUM_CLASSES, 3), np.uint8)
+    path = exporting.export_saved_model(
+        model, tmp_path, class_names=list("abcde"), palette=colors
+    )
+    exported = tf.saved_model.load(path).signatures["tensor"]
+    for size in ((1, 1), (33, 47)):
+        image = pictures(2, *size)
+        wanted = model(image)
+        got = exported(image=tf.constant(image))["logits"]
+        np.testing.assert_allclose(got, wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_fitting_does_not_compile_what_xla_cannot():
+    model = with_crf("unet")
+    model.compile("sgd", "mse")
+    assert not model.jit_compile
