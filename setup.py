@@ -20,6 +20,7 @@ EXTRAS = {
         "ruff>=0.6",
         "scikit-image>=0.22",
         "scipy>=1.11",
+        "selenium>=4.20",
         "types-tqdm",
     ],
 }
