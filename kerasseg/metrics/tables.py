@@ -61,13 +61,13 @@ def _others(scores):
         drawn = scores["interval"]
         yield _line(
             "mean IoU",
-            f"{_interval(drawn, '.2f')} in {drawn['level']:.0%} of "
+            f"{_interval(drawn)} in {drawn['level']:.0%} of "
             f"{drawn['resamples']:,} draws of {drawn['pictures']:,} pictures",
         )
     if "difference" in scores:
         found = scores["difference"]["mean_iou"]
         share = f", above 0 in {found['above_zero']:.1%} of them" if found else ""
-        yield _line("difference", _interval(scores["difference"], ".4f") + share)
+        yield _line("difference", _interval(scores["difference"]) + share)
     if "bf_score" in scores:
         yield _line("BF score", _number(scores["bf_score"]))
     if "trimap" in scores:
@@ -80,12 +80,11 @@ def _others(scores):
         yield _line("calibration error", _number(error))
 
 
-def _interval(drawn, ends):
+def _interval(drawn):
     found = drawn["mean_iou"]
     if found is None:
         return "-"
-    low, high = format(found["low"], ends), format(found["high"], ends)
-    return f"{found['value']:.4f} [{low}, {high}]"
+    return f"{found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
 
 
 def _line(title, text):
