@@ -54,7 +54,8 @@ def test_the_table_with_every_score_lines_up():
         "without background           42.50",
         "frequency-weighted IoU       59.00",
         "pixel accuracy                                       70.00",
-        "mean IoU            0.7537 [0.7410, 0.7652] in 95% of 1,000 draws of 101 pictures",
+        "mean IoU            0.7537 [0.7410, 0.7652] in 95% of 1,000 draws of 101 "
+        "pictures",
         "difference          0.0123 [-0.0010, 0.0200], above 0 in 98.7% of them",
         "BF score            0.6500",
         "trimap mean IoU     0.0100 (1 px), 0.0500 (5 px), 0.1000 (10 px), "
