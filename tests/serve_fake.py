@@ -3,6 +3,7 @@
 python -m tests.serve_fake FOLDER SETTINGS_AS_JSON
 """
 
+import importlib
 import json
 import os
 import resource
@@ -14,10 +15,10 @@ import numpy as np
 
 from kerasseg.serve import decoding, refusals, server, settings
 
-SLOW, BROKEN = (
-    250,
-    251,
-)  # Red of the first pixel; that of the next is tenths of a second.
+# Red of the first pixel, which tells what happens to a picture.
+SLOW = 250  # Its network takes as many tenths of a second as the next pixel says.
+BROKEN = 251  # Its network refuses.
+DEADLY, ENDLESS = 252, 253  # Its decoder is killed; never ends.
 
 
 class Engine:
@@ -70,6 +71,16 @@ def hang(data, upright, *, max_pixels):
     time.sleep(1000)
 
 
+def fragile(data, upright, *, max_pixels):
+    """Decodes, with the ends that a picture asks for."""
+    picture = decoding.read(data, upright, max_pixels=max_pixels)
+    if picture[0, 0, 0] in (DEADLY, ENDLESS):
+        (die if picture[0, 0, 0] == DEADLY else hang)(
+            data, upright, max_pixels=max_pixels
+        )
+    return picture
+
+
 def tell_limit(data, upright, *, max_pixels):
     """Decodes; returns how many bytes the process may map."""
     decoding.read(data, upright, max_pixels=max_pixels)
@@ -80,6 +91,9 @@ if __name__ == "__main__":
     chosen = settings.Settings(
         export_dir=sys.argv[1], model_name="levels", port=0, **json.loads(sys.argv[2])
     )
+    defaults = decoding.Decoder.__init__.__kwdefaults__
+    defaults.update(function=importlib.import_module("tests.serve_fake").fragile)
+    defaults.update(seconds=2.0)
     try:
         server.serve(chosen, Engine)
     except KeyboardInterrupt:

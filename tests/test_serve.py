@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from kerasseg import images
-from tests import levels, served, test_serve_http
+from tests import levels, served, server_process
 
 
 def command(*arguments):
@@ -22,18 +22,9 @@ def command(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-class Served(test_serve_http.Server):
-    """The command, with the methods that ask a server."""
-
-    def command(self, folder, settings):
-        flags = [f"--{name}={value}" for name, value in settings.items()]
-        given = [f"--export_dir={folder}", "--model_name=levels", "--port=0", *flags]
-        return [sys.executable, "-m", "kerasseg.serve", *given]
-
-
 def test_an_export_is_served_until_sigterm(tmp_path):
     served.export(tmp_path)
-    server = Served(tmp_path)
+    server = server_process.Server(tmp_path)
     try:
         server.wait_until_ready()
         status, _, mask = server.ask("POST", "/segment", served.FILE)
@@ -44,7 +35,7 @@ def test_an_export_is_served_until_sigterm(tmp_path):
         assert answer["predictions"][0]["classes"] == levels.CLASSES
         _, facts = server.json("GET", "/v1/models/levels/metadata")
         signatures = facts["metadata"]["signature_def"]["signature_def"]
-        assert sorted(signatures) == ["serving_default", "tensor"]
+        assert set(signatures) >= {"serving_default", "tensor"}
         assert server.json("GET", "/model")[1]["classes"][2]["name"] == "right"
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
@@ -83,7 +74,7 @@ def test_wrong_flags_are_told_in_a_line(arguments, text):
 
 
 def test_a_port_that_is_taken_is_told_in_a_line(tmp_path):
-    with test_serve_http.serving(tmp_path) as other:
+    with server_process.serving(tmp_path) as other:
         status, _, errors = command(
             f"--export_dir={tmp_path}", "--model_name=m", f"--port={other.port}"
         )

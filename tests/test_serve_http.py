@@ -1,20 +1,9 @@
 """The server over HTTP: a process of its own, with a network of plain Python."""
 
 import base64
-import concurrent.futures
-import contextlib
 import gzip
-import http.client
 import io
-import json
-import pathlib
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 
 import cv2
 import numpy as np
@@ -22,86 +11,9 @@ import pytest
 from PIL import Image
 
 from kerasseg import images
+from tests.server_process import CLASSES, LEVELS, PICTURE, png, serving
 
-QUICK = {"poll_seconds": 0.05, "header_seconds": 1.0, "body_seconds": 1.5}
-LEVELS = np.array([[0, 63, 64], [127, 128, 255]], np.uint8)
-CLASSES = [[0, 0, 1], [1, 2, 2]]
-JSON = {"Content-Type": "application/json"}
-
-
-def png(red):
-    red = np.array(red, np.uint8)
-    return images.encode_picture(np.stack([red, 0 * red, 0 * red], -1))
-
-
-PICTURE, BROKEN = png(LEVELS), png([[251]])
-SLOW, SLOWER = png([[250, 10]]), png([[250, 30]])  # Tenths of a second.
-
-
-class Server:
-    """A server that runs; asks it and stops it."""
-
-    def __init__(self, folder, **settings):
-        self.process = subprocess.Popen(
-            self.command(folder, {**QUICK, **settings}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        line = self.process.stdout.readline()
-        match = re.search(r"http://127.0.0.1:(\d+)/", line)
-        assert match, line + self.process.stderr.read()
-        self.port = int(match[1])
-
-    def command(self, folder, settings):
-        given = [str(folder), json.dumps(settings)]
-        return [sys.executable, "-m", "tests.serve_fake", *given]
-
-    def ask(self, method, path, body=None, headers=None):
-        """Returns status, headers and body of an answer."""
-        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        with contextlib.closing(line):
-            line.request(method, path, body, headers or {})
-            answer = line.getresponse()
-            return answer.status, answer.headers, answer.read()
-
-    def json(self, method, path, body=None, headers=None):
-        """Returns status and value of an answer in JSON."""
-        if isinstance(body, dict):
-            body = json.dumps(body).encode()
-        status, _, text = self.ask(method, path, body, headers)
-        return status, json.loads(text)
-
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
-
-    def wait_until_ready(self):
-        deadline = time.monotonic() + 30
-        while self.ask("GET", "/readyz")[0] != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    def stop(self):
-        self.process.kill()
-        self.process.communicate()
-
-
-def put(folder, number, *names):
-    path = pathlib.Path(folder) / str(number)
-    path.mkdir()
-    for name in (*names, "saved_model.pb"):
-        (path / name).write_text("x")
-
-
-@contextlib.contextmanager
-def serving(folder, **settings):
-    put(folder, 1)
-    server = Server(folder, **settings)
-    try:
-        server.wait_until_ready()
-        yield server
-    finally:
-        server.stop()
+BROKEN = png([[251]])
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +28,7 @@ def stays_alive(request):
     """After whatever was asked, the next good request succeeds."""
     yield
     if "server" in request.fixturenames:
-        server = request.getfixturevalue("server")
-        assert server.ask("GET", "/healthz")[0] == 200
-        status, _, mask = server.ask("POST", "/segment", PICTURE)
-        assert (status, images.read_label(mask).tolist()) == (200, CLASSES)
+        request.getfixturevalue("server").check_alive()
 
 
 def test_a_picture_becomes_a_mask(server):
@@ -196,6 +105,9 @@ def test_gzip_is_unpacked_up_to_the_limit(server):
     cut = gzip.compress(PICTURE)[:-9]
     status, error = server.json("POST", "/segment", cut, packed)
     assert (status, "is cut" in error["error"]) == (400, True)
+    more = gzip.compress(PICTURE) + b"more"
+    status, error = server.json("POST", "/segment", more, packed)
+    assert (status, "More follows" in error["error"]) == (400, True)
     packed = {"Content-Encoding": "br"}
     assert server.json("POST", "/segment", PICTURE, packed)[0] == 415
 
@@ -378,153 +290,6 @@ def test_prometheus_reads_what_happened(server):
         assert b"kerasseg_version 1.0" in text
 
 
-def rest(line):
-    """Reads what comes until the other side closes."""
-    parts = []
-    with contextlib.suppress(ConnectionError):
-        while part := line.recv(65536):
-            parts.append(part)
-    return b"".join(parts)
-
-
-POST = b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: "
-
-
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"", b"408"),
-        (b"GET /healthz HTTP/1.1\r\nHost", b"408"),
-        (POST + b"10\r\n\r\nabc", b"408"),
-        (POST + b"nan\r\n\r\n", b"400"),
-        (POST + b"-1\r\n\r\n", b"400"),
-        (b"\x16\x03\x01\x02\x00 this is TLS", b"400"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 5000, b"400"),
-    ],
-)
-def test_stalled_and_broken_connections_are_told_and_closed(server, sent, status):
-    with server.connect() as line:
-        line.sendall(sent)
-        answer = rest(line)
-    assert answer.split()[1] == status
-    assert "error" in json.loads(answer.split(b"\r\n\r\n")[1])
-
-
-def test_a_body_that_is_longer_than_it_says_is_no_request(server):
-    with server.connect() as line:
-        line.sendall(POST + b"%d\r\n\r\n" % len(PICTURE) + PICTURE + b"more\r\n\r\n")
-        answer = rest(line)
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert b"HTTP/1.1 400" in answer
-
-
-def test_an_endless_body_is_refused_while_it_comes(server):
-    with server.connect() as line:
-        line.sendall(
-            b"POST /segment HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
-        with contextlib.suppress(ConnectionError):
-            for _ in range(200):  # 50 times what is allowed, then it stalls.
-                line.sendall(b"4000\r\n" + bytes(0x4000) + b"\r\n")
-        answer = rest(line)
-    assert answer.startswith(b"HTTP/1.1 413")
-
-
-def at_once(*calls):
-    """Calls functions in threads; returns what they return, in order."""
-    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
-        return [future.result() for future in [pool.submit(call) for call in calls]]
-
-
-def test_more_than_the_limit_are_told_to_come_back(tmp_path):
-    with serving(tmp_path, max_requests=2) as server:
-        answers = at_once(
-            *[lambda: server.ask("POST", "/segment", SLOW) for _ in range(5)]
-        )
-        assert sorted(status for status, *_ in answers) == [200, 200, 503, 503, 503]
-        waits = {
-            headers["retry-after"] for status, headers, _ in answers if status == 503
-        }
-        assert waits <= {"1", "2"}
-        assert server.ask("POST", "/segment", PICTURE)[0] == 200
-
-
-def test_deadlines_in_the_queue_and_at_work_differ(tmp_path):
-    with serving(tmp_path, request_seconds=1.5, max_batch_size=1) as server:
-        server.ask("POST", "/segment", PICTURE)  # The decoders are awake now.
-        answers = at_once(
-            *[lambda: server.ask("POST", "/segment", SLOWER) for _ in range(3)]
-        )
-        assert sorted(status for status, *_ in answers) == [429, 429, 504]
-        time.sleep(2)  # What was given up in the queue is not computed any more.
-        assert server.ask("POST", "/segment", PICTURE)[0] == 200
-
-
-def test_connections_are_capped(tmp_path):
-    with serving(tmp_path, max_connections_per_client=3) as server:
-        time.sleep(0.2)
-        lines = [server.connect() for _ in range(4)]
-        answer = rest(lines[3])
-        assert answer.startswith(b"HTTP/1.1 503")
-        assert b"Your address has too many connections" in answer
-        for line in lines:
-            line.close()
-
-
-def test_a_new_version_takes_over_and_a_broken_one_does_not(tmp_path):
-    with serving(tmp_path) as server:
-        put(tmp_path, 2)
-        deadline = time.monotonic() + 10
-        while server.json("GET", "/readyz")[1]["version"] != "2":
-            assert time.monotonic() < deadline
-        put(tmp_path, 3, "broken")
-        while (
-            len(server.json("GET", "/v1/models/levels")[1]["model_version_status"]) < 3
-        ):
-            assert time.monotonic() < deadline
-        time.sleep(0.3)
-        _, facts = server.json("GET", "/v1/models/levels")
-        found = [(f["version"], f["state"]) for f in facts["model_version_status"]]
-        assert found == [("3", "END"), ("2", "AVAILABLE"), ("1", "END")]
-        assert server.ask("POST", "/segment", PICTURE)[1]["x-model-version"] == "2"
-
-
-def test_sigterm_lets_what_is_here_be_answered(tmp_path):
-    with serving(tmp_path) as server:
-        server.ask("POST", "/segment", PICTURE)  # The decoders are awake now.
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(server.ask, "POST", "/segment", SLOW)
-            time.sleep(0.5)
-            server.process.send_signal(signal.SIGTERM)
-            assert answer.result()[0] == 200
-        assert server.process.wait(10) == 0
-        with pytest.raises(ConnectionRefusedError):
-            server.ask("GET", "/healthz")
-
-
-def test_ctrl_c_ends_with_its_own_status(tmp_path):
-    with serving(tmp_path) as server:
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(10) == 130
-
-
-def test_before_there_is_a_version_it_is_alive_and_not_ready(tmp_path):
-    server = Server(tmp_path)
-    try:
-        assert server.ask("GET", "/healthz")[0] == 200
-        for method, path in (
-            ("GET", "/readyz"),
-            ("GET", "/model"),
-            ("POST", "/segment"),
-            ("POST", "/v1/models/levels:predict"),
-        ):
-            status, headers, _ = server.ask(method, path, b"")
-            assert (status, headers["retry-after"]) == (503, "1")
-        assert server.json("GET", "/v1/models/levels")[0] == 404
-    finally:
-        server.stop()
-
-
 def test_the_page_may_do_only_what_it_needs(server):
     for path, kind in {
         "/": "text/html",
@@ -539,21 +304,6 @@ def test_the_page_may_do_only_what_it_needs(server):
     facts = server.json("GET", "/model")[1]
     assert facts["classes"][1] == {"name": "<b>middle</b>", "color": [255, 0, 0]}
     assert (facts["name"], facts["max_pixels"]) == ("levels", 10)
-
-
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs Debian's chromium")
-def test_a_browser_runs_the_page(server):
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    page = subprocess.run(
-        [*command, "--virtual-time-budget=5000", f"http://127.0.0.1:{server.port}/"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert "levels, version 1, 3 classes" in page.stdout, page.stderr
-    assert '<output id="percent" for="opacity">60 %</output>' in page.stdout
-    assert "Content Security Policy" not in page.stderr
 
 
 def test_a_grey_jpeg_is_a_picture_too(server):

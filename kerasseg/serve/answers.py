@@ -14,7 +14,7 @@ from kerasseg.serve.refusals import Refusal
 MAX_VALUES = 20_000_000  # Numbers of an answer: a picture's masks, not its scores.
 
 
-def write(outputs: dict[str, np.ndarray], *, row: bool) -> bytes:
+def write(outputs: dict[str, np.ndarray], row: bool) -> bytes:
     """Makes the JSON of an answer.
 
     Args:

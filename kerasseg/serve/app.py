@@ -67,6 +67,8 @@ class App:
             reply = replies.as_error(refusal)
         except bodies.ClientGoneError:
             reply = None
+        except asyncio.CancelledError:  # The time to stop gracefully is over.
+            reply = replies.as_error(_stopping())
         except Exception:
             _LOG.exception("A request failed.")
             error = Refusal(500, "The server failed at this; its log says why.")
@@ -103,7 +105,7 @@ class App:
 
     def _ready(self):
         if self.stopping:
-            raise Refusal(503, "The server is stopping.", retry_after=1)
+            raise _stopping()
         return replies.as_json({"status": "ready", "version": self._number()})
 
     def _number(self):
@@ -172,6 +174,10 @@ class App:
             deadline = asyncio.get_running_loop().time() + settings.request_seconds
             with self._admission.enter():
                 return await _unless_gone(work(body, deadline), receive)
+
+
+def _stopping():
+    return Refusal(503, "The server is stopping; ask another.", retry_after=1)
 
 
 async def _given(make):

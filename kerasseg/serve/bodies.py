@@ -37,7 +37,10 @@ async def read(scope, receive, *, max_bytes: int, seconds: float, hold) -> bytes
         raise Refusal(
             408, f"The body was not here after {seconds:g} seconds; send it faster."
         ) from None
-    return _unpack(body, max_bytes, hold) if encoding == b"gzip" else body
+    if encoding == b"gzip":
+        body = await asyncio.to_thread(_unpack, body, max_bytes)
+        hold(len(body))
+    return body
 
 
 async def _collect(receive, max_bytes, hold):
@@ -54,7 +57,7 @@ async def _collect(receive, max_bytes, hold):
             return bytes(body)
 
 
-def _unpack(body, max_bytes, hold):
+def _unpack(body, max_bytes):
     packed = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         unpacked = packed.decompress(body, max_bytes + 1)
@@ -64,7 +67,8 @@ def _unpack(body, max_bytes, hold):
         raise _too_large(max_bytes)
     if not packed.eof:
         raise Refusal(400, "The gzip data of the body is cut; send it whole.")
-    hold(len(unpacked))
+    if packed.unused_data:
+        raise Refusal(400, "More follows the gzip data of the body; send that alone.")
     return unpacked
 
 

@@ -144,5 +144,4 @@ def _signature_defs(path):
             always_print_fields_with_no_presence=True,
         )
         for name, signature in saved.meta_graphs[0].signature_def.items()
-        if not name.startswith("__")
     }

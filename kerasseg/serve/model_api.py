@@ -7,6 +7,7 @@ tensorflow_serving/model_servers/http_rest_api_util.cc.
 import asyncio
 import re
 import urllib.parse
+from concurrent import futures
 
 from kerasseg.serve import answers, replies, tensors
 from kerasseg.serve.refusals import Refusal
@@ -36,6 +37,9 @@ class ModelApi:
 
     def __init__(self, versions, segmenting):
         self._versions, self._segmenting = versions, segmenting
+        # One at a time: values take many times the room of their text, and Python's
+        # lock would let no second one work anyway.
+        self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix="json")
 
     def match(self, method: str, path: str) -> re.Match:
         """Finds out what is wanted.
@@ -92,17 +96,9 @@ class ModelApi:
             body: The text.
             deadline: Time of the loop.
         """
-        document = await asyncio.to_thread(tensors.parse, body)
-        name = tensors.signature_name(document, _DEFAULT_SIGNATURE)
-        if name not in engine.inputs:
-            raise Refusal(
-                400,
-                f'Serving signature name: "{name[:_SHOWN]}" not found in signature def',
-            )
-        inputs = engine.inputs[name]
-        row, arrays = await asyncio.to_thread(tensors.read, document, inputs)
-        del document
-        if set(inputs) == {_FILES}:
+        run = asyncio.get_running_loop().run_in_executor
+        name, row, arrays = await run(self._thread, _read, engine, body)
+        if set(arrays) == {_FILES}:
             files = arrays[_FILES]
             if files.ndim != 1 or not files.size:
                 raise Refusal(
@@ -118,7 +114,7 @@ class ModelApi:
             outputs = await self._segmenting.call(
                 engine, name, arrays, deadline=deadline
             )
-        return replies.Reply(await asyncio.to_thread(answers.write, outputs, row=row))
+        return replies.Reply(await run(self._thread, answers.write, outputs, row))
 
     @property
     def _name(self):
@@ -132,6 +128,18 @@ class ModelApi:
                 wanted = f"Specific({name[:_SHOWN]}, {number})"
             raise Refusal(404, f"Servable not found for request: {wanted}")
         return self._versions.get(number)
+
+
+def _read(engine, body):
+    """Returns the name of a signature, whether it is of the row form, and arrays."""
+    document = tensors.parse(body)
+    name = tensors.signature_name(document, _DEFAULT_SIGNATURE)
+    if name not in engine.inputs:
+        raise Refusal(
+            400,
+            f'Serving signature name: "{name[:_SHOWN]}" not found in signature def',
+        )
+    return name, *tensors.read(document, engine.inputs[name])
 
 
 def _number(match):

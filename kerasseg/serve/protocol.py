@@ -88,6 +88,13 @@ class GuardedProtocol(h11_impl.H11Protocol):
         super().timeout_keep_alive_handler()
         self.loop.call_later(_LAST_WORDS_SECONDS, self.transport.abort)
 
+    def shutdown(self):
+        """Closes the connection when its answer is sent; one given up, at once."""
+        if self._refused:
+            self.transport.close()
+        else:
+            super().shutdown()
+
     def send_400_response(self, msg):
         """Answers what is no HTTP."""
         del msg
@@ -130,7 +137,14 @@ class GuardedProtocol(h11_impl.H11Protocol):
                 f"{retry}connection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
-        self.transport.close()
+        self._unset_keepalive_if_required()
+        self._head_timer = _cancelled(self._head_timer)
+        # Closed with bytes unread it would be reset, and the client never hear why: so
+        # what still comes is thrown away for a moment, unless there is a flood.
+        if len(self.connections) > 2 * self._limits.max_connections:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.transport.write_eof()
         self.loop.call_later(_LAST_WORDS_SECONDS, self.transport.abort)
 
 
