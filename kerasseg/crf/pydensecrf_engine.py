@@ -67,8 +67,8 @@ def mean_field(
         return _FewClasses(field, spatial, probabilities).run(iterations)
     if gaussian_compat:
         field.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
-    energy = -np.log(probabilities).reshape(-1, num_classes).T
-    field.setUnaryEnergy(np.ascontiguousarray(energy))
+    chances = cv2.transpose(probabilities.reshape(-1, num_classes))
+    field.setUnaryEnergy(-np.log(chances))
     return np.asarray(field.inference(iterations)).T.reshape(probabilities.shape)
 
 
@@ -126,51 +126,50 @@ class _FewClasses:
 
     def __init__(self, field, spatial, probabilities):
         self._field, self._spatial = field, spatial
-        height, width, num_classes = probabilities.shape
-        count = num_classes - 1
-        # One or two go one by one, three take as long as four.
-        columns = count if count < 3 else 4 * math.ceil(count / 4)
-        self._matrix, self._planes = _matrix(height, width, columns)
-        self._sums, self._messages = _matrix(height, width, columns)
-        self._scratch = eigen.MatrixXf()
-        self._empty = np.zeros((height, width), np.float32)
+        self._shape = probabilities.shape[:2]
         *logs, last = cv2.split(np.log(probabilities))
         self._logits = [log - last for log in logs]
 
     def run(self, iterations):
         """Returns the probabilities after so many updates."""
-        chances = _softmax([logit.copy() for logit in self._logits])
-        whole = self._whole()
-        for logit in self._logits:
-            logit -= whole
-        for _ in range(iterations):
-            messages = self._filtered(chances[:-1])
-            total = _sum(messages)
-            for message, logit in zip(messages, self._logits, strict=True):
+        logits = self._logits
+        chances = _softmax([logit.copy() for logit in logits])
+        messages = self._filter(len(chances))(chances)
+        whole = _sum(messages)  # Stays the same.
+        filtered = self._filter(len(logits))
+        for iteration in range(iterations):
+            messages = filtered(chances[:-1]) if iteration else messages[:-1]
+            rest = _sum(messages) - whole  # Less what the last class gets.
+            for message, logit in zip(messages, logits, strict=True):
                 message += logit
-                message += total
+                message += rest
             chances = _softmax(messages)
         return cv2.merge(chances)
 
-    def _whole(self):
-        ones = self._empty + 1
-        height, width = ones.shape
-        matrix, planes = _matrix(height, width, 1)
-        sums, messages = _matrix(height, width, 1)
-        planes[:] = 1
-        self._field.stepInference(matrix, sums, self._scratch)
-        return messages[..., 0] + self._spatial(ones)
+    def _filter(self, count):
+        """Makes a function from chances of classes to what each class gets.
 
-    def _filtered(self, chances):
-        """Returns what each class gets, both kernels in one sum."""
-        spare = self._planes.shape[-1] - len(chances)
-        cv2.merge([*chances, *spare * [self._empty]], self._planes)
-        # Without a unary energy, what is left here is the sum of the messages.
-        self._field.stepInference(self._matrix, self._sums, self._scratch)
-        messages = cv2.split(self._messages)[: len(chances)]
-        for message, chance in zip(messages, chances, strict=True):
-            message += self._spatial(chance)
-        return list(messages)
+        Args:
+            count: Of these classes.
+        """
+        height, width = self._shape
+        # One or two go one by one, three take as long as four.
+        columns = count if count < 3 else 4 * math.ceil(count / 4)
+        matrix, planes = _matrix(height, width, columns)
+        sums, messages = _matrix(height, width, columns)
+        scratch = eigen.MatrixXf()
+        spare = (columns - count) * [np.zeros((height, width), np.float32)]
+
+        def filtered(chances):
+            cv2.merge([*chances, *spare], planes)
+            # Without a unary energy, what is left here is the sum of the messages.
+            self._field.stepInference(matrix, sums, scratch)
+            found = list(cv2.split(messages)[:count])
+            for message, chance in zip(found, chances, strict=True):
+                message += self._spatial(chance)
+            return found
+
+        return filtered
 
 
 def _matrix(height, width, columns):
