@@ -5,6 +5,8 @@ import zlib
 
 from kerasseg.serve.refusals import Refusal
 
+_STEP_BYTES = 64 * 1024  # Unpacked at a time.
+
 
 class ClientGoneError(Exception):
     """The client hung up; nobody waits for an answer."""
@@ -59,17 +61,20 @@ async def _collect(receive, max_bytes, hold):
 
 def _unpack(body, max_bytes):
     packed = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    unpacked = bytearray()
     try:
-        unpacked = packed.decompress(body, max_bytes + 1)
+        while body and not packed.eof:
+            unpacked += packed.decompress(body, _STEP_BYTES)
+            body = packed.unconsumed_tail
+            if len(unpacked) > max_bytes:
+                raise _too_large(max_bytes)
     except zlib.error as error:
         raise Refusal(400, f"The body is no gzip data ({error}).") from error
-    if len(unpacked) > max_bytes:
-        raise _too_large(max_bytes)
     if not packed.eof:
         raise Refusal(400, "The gzip data of the body is cut; send it whole.")
     if packed.unused_data:
         raise Refusal(400, "More follows the gzip data of the body; send that alone.")
-    return unpacked
+    return bytes(unpacked)
 
 
 def _too_large(max_bytes):

@@ -8,10 +8,12 @@ HTTP is told 400. All errors are JSON, as those of the rest of the server.
 import asyncio
 import dataclasses
 import json
+import typing
 
 from uvicorn.protocols.http import h11_impl
 
-_LAST_WORDS_SECONDS = 1.0
+from kerasseg.serve.lingering import LingeringTransport
+
 _PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
 
 
@@ -46,11 +48,11 @@ class GuardedProtocol(h11_impl.H11Protocol):
         self._limits = limits
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        self._refused = False
 
     def connection_made(self, transport):
         """Counts the connection; one too many is told so and closed."""
-        super().connection_made(transport)
+        lingering = LingeringTransport(transport, self._limits.write_seconds)
+        super().connection_made(typing.cast(asyncio.Transport, lingering))
         same = sum(_host(other) == _host(self) for other in self.connections)
         if len(self.connections) > self._limits.max_connections:
             self._refuse(503, "The server has too many connections; try again later.")
@@ -61,7 +63,7 @@ class GuardedProtocol(h11_impl.H11Protocol):
 
     def data_received(self, data):
         """Reads on, unless the connection was given up."""
-        if not self._refused:
+        if not self.transport.is_closing():
             super().data_received(data)
             self._watch_head()
 
@@ -83,16 +85,9 @@ class GuardedProtocol(h11_impl.H11Protocol):
         super().resume_writing()
         self._write_timer = _cancelled(self._write_timer)
 
-    def timeout_keep_alive_handler(self):
-        """Closes an idle connection, in the end even where an answer is unread."""
-        super().timeout_keep_alive_handler()
-        self.loop.call_later(_LAST_WORDS_SECONDS, self.transport.abort)
-
     def shutdown(self):
-        """Closes the connection when its answer is sent; one given up, at once."""
-        if self._refused:
-            self.transport.close()
-        else:
+        """Closes the connection when its answer is sent."""
+        if not self.transport.is_closing():
             super().shutdown()
 
     def send_400_response(self, msg):
@@ -123,7 +118,8 @@ class GuardedProtocol(h11_impl.H11Protocol):
 
     def _refuse(self, status, message):
         """Says why and closes, past h11, which may be in any state."""
-        self._refused = True
+        if self.transport.is_closing():
+            return
         answering = self.cycle is not None and self.cycle.response_started
         if self.cycle is not None:
             self.cycle.disconnected = True
@@ -137,15 +133,10 @@ class GuardedProtocol(h11_impl.H11Protocol):
                 f"{retry}connection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
-        self._unset_keepalive_if_required()
         self._head_timer = _cancelled(self._head_timer)
-        # Closed with bytes unread it would be reset, and the client never hear why: so
-        # what still comes is thrown away for a moment, unless there is a flood.
         if len(self.connections) > 2 * self._limits.max_connections:
-            self.transport.close()
-        elif not self.transport.is_closing():
-            self.transport.write_eof()
-        self.loop.call_later(_LAST_WORDS_SECONDS, self.transport.abort)
+            self.transport.abort()  # A flood: no time for last words.
+        self.transport.close()
 
 
 def _host(connection):

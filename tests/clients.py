@@ -1,0 +1,106 @@
+"""Many clients at once, in one thread: each asks on a connection of its own."""
+
+import asyncio
+import collections
+import dataclasses
+import threading
+import time
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What came back: status 0 where the answer was lost or cut."""
+
+    status: int
+    seconds: float
+    headers: dict
+    body: bytes
+
+
+async def ask(port, body, path="/segment") -> Answer:
+    """Posts one body."""
+    began = time.monotonic()
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    data = b""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+            data = await reader.read(-1)
+        finally:
+            writer.close()
+    except ConnectionError:
+        pass
+    seconds = time.monotonic() - began
+    head, _, content = data.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines[1:])
+    if not data or len(content) != int(headers.get("content-length", -1)):
+        return Answer(0, seconds, headers, content)
+    return Answer(int(lines[0].split()[1]), seconds, headers, content)
+
+
+async def _closed(port, bodies, num_clients, stop):
+    """So many clients, each asking again when it has an answer."""
+    answers = []
+
+    async def client(first):
+        i = first
+        while not stop():
+            answers.append((i, await ask(port, bodies[i % len(bodies)])))
+            i += num_clients
+
+    await asyncio.gather(*[client(i) for i in range(num_clients)])
+    return answers
+
+
+async def _open(port, bodies, rate, stop):
+    """So many new requests a second, whatever became of those before."""
+    tasks = []
+    began = time.monotonic()
+    while not stop():
+        while len(tasks) < (time.monotonic() - began) * rate:
+            body = bodies[len(tasks) % len(bodies)]
+            tasks.append(asyncio.ensure_future(ask(port, body)))
+        await asyncio.sleep(0.005)
+    return list(enumerate(await asyncio.gather(*tasks)))
+
+
+def _for(seconds):
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
+def closed_loop(port, bodies, *, num_clients, seconds):
+    """Returns (number of the request, answer) of clients that wait for each answer."""
+    return asyncio.run(_closed(port, bodies, num_clients, _for(seconds)))
+
+
+def open_loop(port, bodies, *, rate, seconds):
+    """Returns the same of `rate` new requests a second."""
+    return asyncio.run(_open(port, bodies, rate, _for(seconds)))
+
+
+class Load:
+    """Clients that ask while a block runs; then `answers` holds what they got."""
+
+    def __init__(self, port, bodies, num_clients=8):
+        self._stop = threading.Event()
+        self._arguments = port, bodies, num_clients, self._stop.is_set
+        self._thread = threading.Thread(target=self._run)
+        self.answers = []
+
+    def _run(self):
+        self.answers = asyncio.run(_closed(*self._arguments))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def statuses(self):
+        """Counts the statuses."""
+        return collections.Counter(answer.status for _, answer in self.answers)
