@@ -131,6 +131,19 @@ def test_few_classes_come_out_as_of_pydensecrf_alone(num_classes):
     np.testing.assert_allclose(refined.sum(axis=-1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("num_classes", [5, 10])
+def test_several_weights_at_once_come_out_as_one_by_one(num_classes):
+    picture = crf.likely(*drawn(1, 30, 40, num_classes))
+    settings = InferenceFlags(crf=True).crf_settings()
+    del settings["bilateral_compat"]
+    weights = [3.0, 0.0, 10.0]
+    each = crf.refined_classes_each(picture, weights, **settings)
+    for weight, found in zip(weights, each, strict=True):
+        alone = crf.refined_classes(picture, bilateral_compat=weight, **settings)
+        np.testing.assert_array_equal(found, alone)
+    assert (each[0] != each[2]).any()
+
+
 def unpruned(image, probabilities):
     from pydensecrf import densecrf, utils
 

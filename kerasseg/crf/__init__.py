@@ -1,6 +1,13 @@
 """Fully connected CRF: moves the borders of classes to the edges of the picture."""
 
-from kerasseg.crf.dense import ENGINES, dense_crf, engine_name, refine, refined_classes
+from kerasseg.crf.dense import (
+    ENGINES,
+    dense_crf,
+    engine_name,
+    refine,
+    refined_classes,
+    refined_classes_each,
+)
 from kerasseg.crf.likely import Likely, likely
 
 __all__ = [
@@ -11,4 +18,5 @@ __all__ = [
     "likely",
     "refine",
     "refined_classes",
+    "refined_classes_each",
 ]

@@ -82,14 +82,12 @@ def dense_crf(
     return result
 
 
-def refine(picture, *, engine, max_gigabytes, max_iterations, **settings) -> np.ndarray:
+def refine(picture, *, bilateral_compat, **settings) -> np.ndarray:
     """Refines the likely classes of a picture.
 
     Args:
         picture: What `likely` returned.
-        engine: See `dense_crf`.
-        max_gigabytes: See `dense_crf`.
-        max_iterations: See `dense_crf`.
+        bilateral_compat: See `dense_crf`.
         **settings: All the others of `dense_crf`.
 
     Returns:
@@ -99,20 +97,41 @@ def refine(picture, *, engine, max_gigabytes, max_iterations, **settings) -> np.
         ImportError: See `dense_crf`.
         ValueError: See `dense_crf`.
     """
-    checks.check_settings(max_iterations=max_iterations, **settings)
-    height, width, num_classes = picture.probabilities.shape
-    limits.check_memory(height, width, num_classes, max_gigabytes)
-    return _engine(engine).mean_field(picture.image, picture.probabilities, **settings)
+    return next(_refine_each(picture, [bilateral_compat], **settings))
 
 
-def refined_classes(picture, **settings) -> np.ndarray:
+def refined_classes(picture, *, bilateral_compat, **settings) -> np.ndarray:
     """Finds the classes that a dense CRF prefers; see `refine`.
 
     Returns:
         Class numbers, uint8 `[height, width]`.
     """
-    best = np.argmax(refine(picture, **settings), axis=-1)
-    return picture.numbers.astype(np.uint8)[best]
+    (classes,) = refined_classes_each(picture, [bilateral_compat], **settings)
+    return classes
+
+
+def refined_classes_each(picture, bilateral_compats, **settings) -> list[np.ndarray]:
+    """Does as `refined_classes` for each of several weights, and much of it once."""
+    numbers = picture.numbers.astype(np.uint8)
+    return [
+        numbers[np.argmax(refined, axis=-1)]
+        for refined in _refine_each(picture, bilateral_compats, **settings)
+    ]
+
+
+def _refine_each(picture, weights, *, engine, max_gigabytes, max_iterations, **others):
+    for weight in weights:
+        checks.check_settings(
+            max_iterations=max_iterations, bilateral_compat=weight, **others
+        )
+    height, width, num_classes = picture.probabilities.shape
+    limits.check_memory(height, width, num_classes, max_gigabytes)
+    module, arrays = _engine(engine), (picture.image, picture.probabilities)
+    if hasattr(module, "mean_fields"):
+        yield from module.mean_fields(*arrays, weights, **others)
+        return
+    for weight in weights:
+        yield module.mean_field(*arrays, bilateral_compat=weight, **others)
 
 
 def engine_name(engine: str | None) -> str:

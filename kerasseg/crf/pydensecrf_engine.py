@@ -1,5 +1,6 @@
 """The dense CRF by pydensecrf, the authors' own filter on a permutohedral lattice."""
 
+import collections.abc
 import math
 
 import cv2
@@ -13,31 +14,15 @@ _FEW_CLASSES = 9
 _WIDEST_BLUR = 10.0  # In pixels; a kernel of 69.
 
 
-def mean_field(
-    image,
-    probabilities,
-    *,
-    iterations,
-    gaussian_sxy,
-    gaussian_compat,
-    bilateral_sxy,
-    bilateral_srgb,
-    bilateral_compat,
-) -> np.ndarray:
+def mean_field(image, probabilities, *, bilateral_compat, **settings) -> np.ndarray:
     """Runs the mean field on what `dense_crf` has checked; see there.
-
-    It holds Python's lock while it works: several pictures at a time take processes.
 
     Args:
         image: RGB, uint8 `[height, width, 3]`, in rows and writeable.
         probabilities: float32 `[height, width, classes]`, of the likely classes only,
             each at least 1e-5.
-        iterations: See `dense_crf`, as the others.
-        gaussian_sxy: In pixels.
-        gaussian_compat: Weight.
-        bilateral_sxy: In pixels.
-        bilateral_srgb: Of 255.
         bilateral_compat: Weight.
+        **settings: See `mean_fields`.
 
     Returns:
         Probabilities of the same shape, float32.
@@ -45,31 +30,67 @@ def mean_field(
     Raises:
         ValueError: The lattice would have more cells than pydensecrf can count.
     """
+    return next(mean_fields(image, probabilities, [bilateral_compat], **settings))
+
+
+def mean_fields(
+    image,
+    probabilities,
+    bilateral_compats,
+    *,
+    iterations,
+    gaussian_sxy,
+    gaussian_compat,
+    bilateral_sxy,
+    bilateral_srgb,
+) -> collections.abc.Iterator[np.ndarray]:
+    """Runs a mean field for each of several weights; of few classes they share much.
+
+    Args:
+        image: See `mean_field`.
+        probabilities: See `mean_field`.
+        bilateral_compats: Weights.
+        iterations: See `dense_crf`, as the others.
+        gaussian_sxy: In pixels.
+        gaussian_compat: Weight.
+        bilateral_sxy: In pixels.
+        bilateral_srgb: Of 255.
+
+    Yields:
+        What `mean_field` returns.
+
+    Raises:
+        ValueError: See `mean_field`.
+    """
     height, width, num_classes = probabilities.shape
     _check_counters(height * width, num_classes)
     # Cells have 16 bits: 2**15 by 2 (place) or 4.47 (place and colour) cells a reach.
     if gaussian_compat:
         checks.check_reaches(16_000, (height + width) / gaussian_sxy)
-    if bilateral_compat:
+    if any(bilateral_compats):
         reaches = (height + width) / bilateral_sxy + 3 * 255 / bilateral_srgb
         checks.check_reaches(7_000, reaches)
-    field = densecrf.DenseCRF2D(width, height, num_classes)
-    if bilateral_compat:
-        field.addPairwiseBilateral(
-            sxy=bilateral_sxy,
-            srgb=bilateral_srgb,
-            rgbim=image,
-            compat=bilateral_compat,
-        )
     few = 1 < num_classes <= _FEW_CLASSES and gaussian_sxy <= _WIDEST_BLUR
-    if few and gaussian_compat and bilateral_compat:
-        spatial = _Spatial(height, width, gaussian_sxy, gaussian_compat)
-        return _FewClasses(field, spatial, probabilities).run(iterations)
-    if gaussian_compat:
-        field.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
-    chances = cv2.transpose(probabilities.reshape(-1, num_classes))
-    field.setUnaryEnergy(-np.log(chances))
-    return np.asarray(field.inference(iterations)).T.reshape(probabilities.shape)
+    alike = {"sxy": bilateral_sxy, "srgb": bilateral_srgb, "rgbim": image}
+    near = {"sxy": gaussian_sxy, "compat": gaussian_compat}
+    shared = None
+    for weight in bilateral_compats:
+        field = densecrf.DenseCRF2D(width, height, num_classes)
+        if few and weight and gaussian_compat:
+            if shared is None:
+                field.addPairwiseBilateral(**alike, compat=1.0)
+                spatial = _Spatial(height, width, gaussian_sxy, gaussian_compat)
+                shared = _FewClasses(field, spatial, probabilities)
+            yield shared.run(iterations, weight)
+            continue
+        if weight:
+            field.addPairwiseBilateral(**alike, compat=weight)
+        if gaussian_compat:
+            field.addPairwiseGaussian(**near)
+        chances = cv2.transpose(probabilities.reshape(-1, num_classes))
+        field.setUnaryEnergy(-np.log(chances))
+        refined = np.asarray(field.inference(iterations))
+        yield refined.T.reshape(probabilities.shape)
 
 
 def _check_counters(pixels, num_classes):
@@ -129,25 +150,35 @@ class _FewClasses:
         self._shape = probabilities.shape[:2]
         *logs, last = cv2.split(np.log(probabilities))
         self._logits = [log - last for log in logs]
+        chances = _softmax([logit.copy() for logit in self._logits])
+        self._first = self._filter(len(chances))(chances)
+        self._filtered = self._filter(len(self._logits))
 
-    def run(self, iterations):
-        """Returns the probabilities after so many updates."""
-        logits = self._logits
-        chances = _softmax([logit.copy() for logit in logits])
-        messages = self._filter(len(chances))(chances)
+    def run(self, iterations, weight):
+        """Returns the probabilities after so many updates.
+
+        Args:
+            iterations: Updates.
+            weight: Of the smoothing among like colours.
+        """
+        messages = _mixed(self._first, weight)
         whole = _sum(messages)  # Stays the same.
-        filtered = self._filter(len(logits))
-        for iteration in range(iterations):
-            messages = filtered(chances[:-1]) if iteration else messages[:-1]
-            rest = _sum(messages) - whole  # Less what the last class gets.
-            for message, logit in zip(messages, logits, strict=True):
-                message += logit
-                message += rest
-            chances = _softmax(messages)
+        chances = self._chances(messages[:-1], whole)
+        for _ in range(iterations - 1):
+            messages = _mixed(self._filtered(chances[:-1]), weight)
+            chances = self._chances(messages, whole)
         return cv2.merge(chances)
 
+    def _chances(self, messages, whole):
+        """Returns the chances of all classes, in the memory of the messages."""
+        rest = _sum(messages) - whole  # Less what the last class gets.
+        for message, logit in zip(messages, self._logits, strict=True):
+            message += logit
+            message += rest
+        return _softmax(messages)
+
     def _filter(self, count):
-        """Makes a function from chances of classes to what each class gets.
+        """Makes a function from chances to what their classes get of each kernel.
 
         Args:
             count: Of these classes.
@@ -164,12 +195,15 @@ class _FewClasses:
             cv2.merge([*chances, *spare], planes)
             # Without a unary energy, what is left here is the sum of the messages.
             self._field.stepInference(matrix, sums, scratch)
-            found = list(cv2.split(messages)[:count])
-            for message, chance in zip(found, chances, strict=True):
-                message += self._spatial(chance)
-            return found
+            alike = cv2.split(messages)[:count]
+            return list(zip(alike, map(self._spatial, chances), strict=True))
 
         return filtered
+
+
+def _mixed(kernels, weight):
+    """Adds up what classes get among like colours, so often, and of near places."""
+    return [cv2.scaleAdd(alike, weight, near) for alike, near in kernels]
 
 
 def _matrix(height, width, columns):
