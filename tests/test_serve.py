@@ -62,7 +62,10 @@ def test_help_starts_no_tensorflow():
     [
         ([], "Needed and not given: --export_dir, --model_name."),
         (["--export_dir=x", "--model_name=a/b"], "name without / and :"),
-        (["--export_dir=x", "--model_name=m", "--decoders=0"], "--decoders=0 is no"),
+        (
+            ["--export_dir=x", "--model_name=m", "--decoders=0"],
+            "--decoders=0 is too little",
+        ),
         (["--export_dir=/no/such", "--model_name=m"], "/no/such is no folder; write"),
     ],
 )

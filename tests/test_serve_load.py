@@ -16,6 +16,7 @@ RED = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
 BUSY = png(RED)
 SEEN = np.minimum(RED // 64, 2)  # 2 - SEEN by the network that is backwards.
 MIB = 2**20
+PATIENT = {"header_seconds": 5.0, "body_seconds": 15.0}  # The clients are slow, too.
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +71,13 @@ def alone(exported, folder, **settings):
 
 
 def test_ten_times_its_capacity_leaves_it_well(exported, tmp_path):
-    with alone(exported, tmp_path, max_requests=8) as server:
+    with alone(exported, tmp_path, **PATIENT, max_requests=8) as server:
         check_overload(server, 3)
 
 
 @pytest.mark.slow
 def test_a_minute_of_ten_times_its_capacity_leaves_it_well(exported, tmp_path):
-    with alone(exported, tmp_path) as server:
+    with alone(exported, tmp_path, **PATIENT) as server:
         check_overload(server, 60)
 
 
@@ -146,7 +147,8 @@ def test_thirty_new_versions_under_load_give_their_memory_back(exported, tmp_pat
                 measured.append(server.memory())
         check_versions(load.answers)
         print([round(each / MIB) for each in measured])
-        assert measured[-1] - measured[9] < 40 * MIB
+        a_version = np.polyfit(range(15), measured[-15:], 1)[0]
+        assert a_version < 2 * MIB
 
 
 def test_sigterm_under_load_answers_what_has_arrived(exported, tmp_path):

@@ -69,11 +69,8 @@ class ModelApi:
         number = _number(match)
         if match["metadata"]:
             return replies.as_json(_metadata(self._engine(match), self._name))
-        if urllib.parse.unquote(match["name"]) != self._name:
-            what = "any versions" if number is None else f"version {number}"
-            name = urllib.parse.unquote(match["name"])[:_SHOWN]
-            raise Refusal(404, f"Could not find {what} of model {name}")
-        return replies.as_json({"model_version_status": self._versions.status(number)})
+        name = urllib.parse.unquote(match["name"])
+        return replies.as_json(self.status(name, number))
 
     def find(self, match: re.Match):
         """Returns the engine that a request with tensors is for.
@@ -98,36 +95,66 @@ class ModelApi:
         """
         run = asyncio.get_running_loop().run_in_executor
         name, row, arrays = await run(self._thread, _read, engine, body)
-        if set(arrays) == {_FILES}:
-            files = arrays[_FILES]
-            if files.ndim != 1 or not files.size:
-                raise Refusal(
-                    400,
-                    f"input {_FILES} has shape {list(files.shape)}, "
-                    f"wanted is [-1], where -1 is any number above 0",
-                )
-            masks = await self._segmenting.masks(
-                engine, files.tolist(), deadline=deadline
-            )
-            outputs = {_MASKS: masks}
-        else:
-            outputs = await self._segmenting.call(
-                engine, name, arrays, deadline=deadline
-            )
+        outputs = await self.compute(engine, name, arrays, deadline=deadline)
         return replies.Reply(await run(self._thread, answers.write, outputs, row))
 
-    @property
-    def _name(self):
-        return self._versions.model_name
+    async def compute(self, engine, signature: str, arrays: dict, *, deadline: float):
+        """Calls a signature; that of picture files as `/segment` does.
 
-    def _engine(self, match):
-        number, name = _number(match), urllib.parse.unquote(match["name"])
+        Args:
+            engine: An `engine.Engine`.
+            signature: One of `engine.inputs`.
+            arrays: Its inputs by name, all of them.
+            deadline: Time of the loop.
+
+        Returns:
+            Arrays by name.
+        """
+        if set(arrays) != {_FILES}:
+            return await self._segmenting.call(
+                engine, signature, arrays, deadline=deadline
+            )
+        files = arrays[_FILES]
+        if files.ndim != 1 or not files.size:
+            raise Refusal(
+                400,
+                f"input {_FILES} has shape {list(files.shape)}, wanted is [-1], where "
+                f"-1 is any number above 0",
+            )
+        files = files.tolist()
+        return {_MASKS: await self._segmenting.masks(engine, files, deadline=deadline)}
+
+    def loaded(self, name: str, number: int | None):
+        """Returns the engine of a version, of the newest one for None.
+
+        Raises:
+            Refusal: 404, no such model or version; 503, none is loaded yet.
+        """
         if name != self._name:
             wanted = f"Latest({name[:_SHOWN]})"
             if number is not None:
                 wanted = f"Specific({name[:_SHOWN]}, {number})"
             raise Refusal(404, f"Servable not found for request: {wanted}")
         return self._versions.get(number)
+
+    def status(self, name: str, number: int | None) -> dict:
+        """Tells the states of the versions as GetModelStatusResponse, in JSON.
+
+        Raises:
+            Refusal: 404, no such model or version.
+        """
+        if name != self._name:
+            what = "any versions" if number is None else f"version {number}"
+            raise Refusal(404, f"Could not find {what} of model {name[:_SHOWN]}")
+        return {"model_version_status": self._versions.status(number)}
+
+    @property
+    def _name(self):
+        return self._versions.model_name
+
+    def _engine(self, match):
+        number = _number(match)
+        return self.loaded(urllib.parse.unquote(match["name"]), number)
 
 
 def _read(engine, body):

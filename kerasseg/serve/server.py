@@ -7,6 +7,7 @@ aiohttp and hypercorn leave slow clients waiting as uvicorn does, and are larger
 """
 
 import asyncio
+import contextlib
 import functools
 import signal
 import socket
@@ -66,15 +67,35 @@ async def _serve(settings, load, announce):
     )
     server = _Server(_config(app, settings), app)
     with _listen(settings) as listening:
-        host, port = listening.getsockname()[:2]
-        host = f"[{host}]" if ":" in host else host
-        announce(
-            f"Serving {settings.model_name} of {settings.export_dir} at "
-            f"http://{host}:{port}/",
-            flush=True,
-        )
-        await _run(server, [listening], versions, decoder, batcher)
+        async with _grpc(settings, api, gate, counted.count) as grpc_place:
+            host, port = listening.getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            announce(
+                f"Serving {settings.model_name} of {settings.export_dir} at "
+                f"http://{host}:{port}/{grpc_place}",
+                flush=True,
+            )
+            await _run(server, [listening], versions, decoder, batcher)
     return server.interrupted
+
+
+@contextlib.asynccontextmanager
+async def _grpc(settings, *parts):
+    """Answers gRPC while the block runs; yields where, for the announcement."""
+    if settings.grpc_port < 0:
+        yield ""
+        return
+    try:
+        from kerasseg.serve import grpc_api  # An extra; starts TensorFlow.
+    except ImportError as error:
+        raise ImportError(
+            f"--grpc_port needs {error.name}: pip install 'kerasseg[grpc]'"
+        ) from error
+    server, port = await grpc_api.start(settings, *parts)
+    try:
+        yield f" and gRPC at port {port}"
+    finally:
+        await server.stop(settings.grace_seconds)
 
 
 def _listen(settings):

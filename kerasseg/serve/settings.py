@@ -8,6 +8,9 @@ def _flag(default, text):
     return dataclasses.field(default=default, metadata={"help": text})
 
 
+_LEAST = {"port": 0, "grpc_port": -1, "max_batch_wait": 0}  # Others: above 0.
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """What can be chosen; each field is a flag of `python -m kerasseg.serve`.
@@ -25,6 +28,9 @@ class Settings:
         "are: put something that does in front of it.",
     )
     port: int = _flag(8501, "Port to listen on; 0 for any free one.")
+    grpc_port: int = _flag(
+        -1, "Port of gRPC, such as 8500; 0 for any free one, -1 for no gRPC."
+    )
     max_megapixels: float = _flag(16.0, "Larger pictures are refused.")
     max_request_mib: float = _flag(16.0, "Larger requests are refused.")
     max_requests: int = _flag(32, "Requests worked on at once; more are told to wait.")
@@ -72,10 +78,10 @@ class Settings:
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("port", "max_batch_wait") else 1e-9
+            least = _LEAST.get(field.name, 1e-9)
             if not isinstance(value, str) and value < least:
                 raise ValueError(
-                    f"--{field.name}={value} is no number above 0; give one, such as "
+                    f"--{field.name}={value} is too little; give more, such as "
                     f"{field.default}."
                 )
         if "/" in self.model_name or ":" in self.model_name or not self.model_name:

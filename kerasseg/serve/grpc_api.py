@@ -1,0 +1,218 @@
+"""TensorFlow Serving's gRPC API of one model, with its own stubs.
+
+Predict and GetModelMetadata of PredictionService, GetModelStatus of ModelService; what
+else they have is UNIMPLEMENTED. Arrays travel as bytes, not as text: a picture as
+float32 is a quarter of its JSON.
+"""
+
+import asyncio
+import math
+import time
+
+import grpc
+import tensorflow as tf
+from google.protobuf import json_format
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from kerasseg.serve.refusals import Refusal
+
+_DEFAULT_SIGNATURE = "serving_default"
+_FIELD = "signature_def"  # The only metadata there is.
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.ABORTED,
+    413: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    499: grpc.StatusCode.CANCELLED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Predict and GetModelMetadata.
+
+    Args:
+        settings: A `settings.Settings`.
+        model_api: A `model_api.ModelApi`.
+        admission: An `admission.Admission`.
+        count: Is told route, status and seconds of each call.
+    """
+
+    def __init__(self, settings, model_api, admission, count):
+        self._settings, self._api = settings, model_api
+        self._admission, self._count = admission, count
+
+    async def Predict(self, request, context):  # noqa: N802 - its name in the stubs.
+        """Calls a signature with tensors."""
+        began = time.monotonic()
+        status = 499  # Cancelled, if nothing else happens.
+        try:
+            response = await self._predict(request, context)
+            status = 200
+            return response
+        except Refusal as refusal:
+            status = refusal.status
+            return await _abort(context, refusal)
+        finally:
+            self._count("grpc", status, time.monotonic() - began)
+
+    async def GetModelMetadata(self, request, context):  # noqa: N802
+        """Tells the signatures."""
+        try:
+            return self._metadata(request)
+        except Refusal as refusal:
+            return await _abort(context, refusal)
+
+    async def _predict(self, request, context):
+        engine = self._api.loaded(*_model(request.model_spec))
+        name = request.model_spec.signature_name or _DEFAULT_SIGNATURE
+        if name not in engine.inputs:
+            reason = f'Serving signature name: "{name}" not found in signature def'
+            raise Refusal(400, reason)
+        wanted = engine.inputs[name]
+        if set(request.inputs) != set(wanted):
+            raise Refusal(
+                400,
+                f"inputs are {sorted(request.inputs)}, wanted are {sorted(wanted)}",
+            )
+        limit = 3 * self._settings.max_pixels
+        arrays = {
+            key: await asyncio.to_thread(_array, key, request.inputs[key], kind, limit)
+            for key, (kind, _) in wanted.items()
+        }
+        left = min(self._settings.request_seconds, context.time_remaining() or math.inf)
+        deadline = asyncio.get_running_loop().time() + left
+        with self._admission.enter():
+            outputs = await self._api.compute(engine, name, arrays, deadline=deadline)
+        return await asyncio.to_thread(_response, request, engine, name, outputs)
+
+    def _metadata(self, request):
+        engine = self._api.loaded(*_model(request.model_spec))
+        if set(request.metadata_field) != {_FIELD}:
+            raise Refusal(400, f"metadata_field must be {_FIELD}, and nothing else")
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = engine.number
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        json_format.ParseDict({_FIELD: engine.metadata}, signatures)
+        response.metadata[_FIELD].Pack(signatures)
+        return response
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """GetModelStatus.
+
+    Args:
+        model_api: A `model_api.ModelApi`.
+    """
+
+    def __init__(self, model_api):
+        self._api = model_api
+
+    async def GetModelStatus(self, request, context):  # noqa: N802
+        """Tells the states of the versions."""
+        try:
+            status = self._api.status(*_model(request.model_spec))
+        except Refusal as refusal:
+            return await _abort(context, refusal)
+        response = get_model_status_pb2.GetModelStatusResponse()
+        return json_format.ParseDict(status, response)
+
+
+async def _abort(context, refusal):
+    """Ends a call with the status that gRPC has for a refusal."""
+    code = _CODES.get(refusal.status, grpc.StatusCode.INTERNAL)
+    await context.abort(code, str(refusal))
+
+
+def _model(spec):
+    """Returns name and version, None for the newest."""
+    if spec.HasField("version_label"):
+        label = spec.version_label
+        raise Refusal(400, f"Unrecognized servable version label: {label}")
+    return spec.name, spec.version.value if spec.HasField("version") else None
+
+
+def _array(name, tensor, kind, limit):
+    """Makes an array of a tensor, whose shape may promise anything."""
+    wanted = tf.dtypes.as_dtype(kind)
+    if tensor.dtype != wanted.as_datatype_enum:
+        raise Refusal(
+            400,
+            f"input {name} has dtype {tensor.dtype}, wanted is "
+            f"{wanted.as_datatype_enum}, {wanted.name}",
+        )
+    sides = [side.size for side in tensor.tensor_shape.dim]
+    if min(sides, default=0) < 0 or math.prod(sides) > limit:
+        raise Refusal(
+            413,
+            f"input {name} has shape {sides}, wanted are at most {limit:,} numbers; "
+            f"send a smaller picture",
+        )
+    try:
+        return tf.make_ndarray(tensor)
+    except (ValueError, TypeError) as error:
+        reason = f"input {name} does not hold what its shape says ({error})"
+        raise Refusal(400, reason) from error
+
+
+def _response(request, engine, signature, outputs):
+    wanted = list(request.output_filter) or list(outputs)
+    unknown = sorted(set(wanted) - set(outputs))
+    if unknown:
+        raise Refusal(400, f"output_filter names {unknown}, there are {list(outputs)}")
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.version.value = engine.number
+    response.model_spec.signature_name = signature
+    for key in wanted:
+        response.outputs[key].CopyFrom(tf.make_tensor_proto(outputs[key]))
+    return response
+
+
+async def start(settings, model_api, admission, count):
+    """Starts to listen at `--grpc_port`; the arguments are `PredictionService`'s.
+
+    Returns:
+        The server, whose `stop(seconds)` ends it, and its port.
+
+    Raises:
+        OSError: The port cannot be had.
+    """
+    server = grpc.aio.server(
+        maximum_concurrent_rpcs=settings.max_connections,
+        options=[
+            ("grpc.max_receive_message_length", settings.max_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    prediction = PredictionService(settings, model_api, admission, count)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        prediction, server
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+        ModelService(model_api), server
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    try:
+        port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    except RuntimeError as error:
+        raise OSError(
+            0,
+            f"--host={settings.host} --grpc_port={settings.grpc_port} cannot be "
+            f"listened on; give another, or stop what listens there.",
+        ) from error
+    await server.start()
+    return server, port

@@ -1,0 +1,156 @@
+"""gRPC with TensorFlow Serving's own stubs, against the command."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasseg import images
+from tests import levels, served
+from tests.server_process import PICTURE, Server
+
+grpc = pytest.importorskip("grpc")
+apis = "tensorflow_serving.apis"
+pytest.importorskip(apis, reason="needs kerasseg[grpc]")
+
+from tensorflow_serving.apis import (  # noqa: E402
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+
+class GrpcServer(Server):
+    """The command with gRPC."""
+
+    def __init__(self, folder):
+        super().__init__(folder, grpc_port=0, max_megapixels=1.0)
+        self.grpc_port = int(re.search(r"gRPC at port (\d+)", self.line)[1])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    served.export(folder)
+    made = GrpcServer(folder)
+    try:
+        made.wait_until_ready()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def channel(server):
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as made:
+        yield made
+
+
+@pytest.fixture
+def predict(channel, server):
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    yield lambda request: stub.Predict(request, timeout=20)
+    server.check_alive()
+
+
+def request(signature="", name="levels", **inputs):
+    made = predict_pb2.PredictRequest()
+    made.model_spec.name = name
+    made.model_spec.signature_name = signature
+    for key, value in inputs.items():
+        made.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+    return made
+
+
+def test_picture_files_are_predicted(predict):
+    response = predict(request(image_bytes=[PICTURE, PICTURE]))
+    masks = tf.make_ndarray(response.outputs["mask_png_bytes"])
+    assert [images.read_label(m).tolist() for m in masks] == 2 * [levels.CLASSES]
+    assert response.model_spec.version.value == 1
+    assert response.model_spec.signature_name == "serving_default"
+
+
+def test_tensors_are_predicted_and_outputs_chosen(predict):
+    given = request("tensor", image=levels.IMAGE[None].astype(np.float32))
+    given.model_spec.version.value = 1
+    assert sorted(predict(given).outputs) == ["classes", "logits", "probabilities"]
+    given.output_filter.append("classes")
+    outputs = predict(given).outputs
+    assert list(outputs) == ["classes"]
+    assert tf.make_ndarray(outputs["classes"])[0].tolist() == levels.CLASSES
+
+
+IMAGE = np.zeros((1, 2, 2, 3), np.float32)
+
+
+def changed(**fields):
+    """A good request with a tensor that promises something else."""
+    made = request("tensor", image=IMAGE)
+    for name, value in fields.items():
+        if name == "sides":
+            for side, size in zip(
+                made.inputs["image"].tensor_shape.dim, value, strict=True
+            ):
+                side.size = size
+        else:
+            setattr(made.inputs["image"], name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "text"),
+    [
+        (request(name="x", image_bytes=[b""]), "NOT_FOUND", r"Latest\(x\)"),
+        (request("x", image_bytes=[b""]), "INVALID_ARGUMENT", '"x" not found'),
+        (request(image=IMAGE), "INVALID_ARGUMENT", "wanted are .'image_bytes'"),
+        (request(image_bytes=[b"?"]), "INVALID_ARGUMENT", "no JPEG or PNG"),
+        (request(image_bytes=b"?"), "INVALID_ARGUMENT", "wanted is .-1"),
+        (request(image_bytes=1.0), "INVALID_ARGUMENT", "wanted is 7, string"),
+        (
+            request("tensor", image=1),
+            "INVALID_ARGUMENT",
+            "dtype 3, wanted is 1, float32",
+        ),
+        (request("tensor", image=[1.0]), "INVALID_ARGUMENT", r"wanted is \[-1, -1"),
+        (changed(sides=(2**40, 2**40, 9, 3)), "INVALID_ARGUMENT", "at most 3,000,000"),
+        (changed(sides=(-1, 2, 2, 3)), "INVALID_ARGUMENT", "at most"),
+        (changed(tensor_content=b"abc"), "INVALID_ARGUMENT", "what its shape says"),
+        (changed(dtype=999), "INVALID_ARGUMENT", "dtype 999, wanted"),
+    ],
+)
+def test_wrong_calls_have_the_status_of_tensorflow_serving(predict, given, code, text):
+    with pytest.raises(grpc.RpcError) as caught:
+        predict(given)
+    assert caught.value.code().name == code
+    assert re.search(text, caught.value.details()), caught.value.details()
+
+
+def test_a_message_above_the_limit_is_refused(predict):
+    with pytest.raises(grpc.RpcError) as caught:
+        predict(request(image_bytes=[bytes(17 * 2**20)]))
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_the_status_and_the_metadata_are_those_of_rest(channel, server):
+    status = get_model_status_pb2.GetModelStatusRequest()
+    status.model_spec.name = "levels"
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    (state,) = stub.GetModelStatus(status, timeout=20).model_version_status
+    assert (state.version, state.state) == (1, type(state).AVAILABLE)
+    status.model_spec.name = "x"
+    with pytest.raises(grpc.RpcError, match="Could not find any versions of model x"):
+        stub.GetModelStatus(status, timeout=20)
+    metadata = get_model_metadata_pb2.GetModelMetadataRequest()
+    metadata.model_spec.name = "levels"
+    metadata.metadata_field.append("signature_def")
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    answer = stub.GetModelMetadata(metadata, timeout=20)
+    found = get_model_metadata_pb2.SignatureDefMap()
+    answer.metadata["signature_def"].Unpack(found)
+    tensor = found.signature_def["tensor"].inputs["image"].tensor_shape
+    assert [side.size for side in tensor.dim] == [-1, -1, -1, 3]
+    rest = server.json("GET", "/v1/models/levels/metadata")[1]["metadata"]
+    assert set(rest["signature_def"]["signature_def"]) == set(found.signature_def)
