@@ -14,7 +14,7 @@ def smooth(values, sxy):
 
     Args:
         values: Floats `[batch, height, width, channels]`.
-        sxy: Standard deviation in pixels, a number above 0.
+        sxy: Standard deviation in pixels, a number above 0, or a tensor of one.
 
     Returns:
         Sums of that shape and type. What is farther than 4 deviations up, down, left
@@ -22,7 +22,7 @@ def smooth(values, sxy):
     """
     channels = values.shape[-1]
     for axis in (1, 2):
-        reach = _smaller(math.ceil(min(_REACH * sxy, 1e9)), ops.shape(values)[axis] - 1)
+        reach = _reach(sxy, ops.shape(values)[axis] - 1)
         distance = ops.cast(ops.arange(-reach, reach + 1), values.dtype)
         kernel = ops.exp(-0.5 * ops.square(distance * (1 / sxy)))
         sides = (-1, 1) if axis == 1 else (1, -1)
@@ -31,9 +31,12 @@ def smooth(values, sxy):
     return values
 
 
-def _smaller(number, side):
-    """Keeps numbers that are known: JAX needs them."""
-    return min(number, side) if isinstance(side, int) else ops.minimum(number, side)
+def _reach(sxy, most):
+    """Keeps a number that is known: JAX needs them."""
+    if isinstance(sxy, int | float) and isinstance(most, int):
+        return min(math.ceil(min(_REACH * sxy, 1e9)), most)
+    reach = ops.ceil(ops.minimum(_REACH * ops.cast(sxy, "float32"), 1e9))
+    return ops.minimum(ops.cast(reach, "int32"), most)
 
 
 def by_place_and_color(image, sxy, srgb) -> Lattice:
@@ -41,8 +44,8 @@ def by_place_and_color(image, sxy, srgb) -> Lattice:
 
     Args:
         image: RGB `[batch, height, width, 3]`, floats.
-        sxy: Standard deviation of places, in pixels, a number above 0.
-        srgb: Standard deviation of each colour, in its units.
+        sxy: Standard deviation of places, in pixels, a number above 0 or a tensor.
+        srgb: Standard deviation of each colour, in its units; likewise.
     """
     height, width = ops.shape(image)[1:3]
     none = ops.zeros_like(image[..., :1])

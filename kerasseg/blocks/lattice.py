@@ -42,7 +42,7 @@ class Lattice:
         # What goes to one cell lies side by side: sums are far faster so.
         self._ids, self._count = cells.ids, cells.count
         self._senders = cells.order % pixels
-        self._sent = ops.take(ops.reshape(self._shares, (-1,)), cells.order)
+        self._sent = lattice_cells.take(ops.reshape(self._shares, (-1,)), cells.order)
 
     def filter(self, values):
         """Adds up the values of all pixels, each times exp(-distance**2 / 2), about.
@@ -67,15 +67,16 @@ class Lattice:
         """Filters; with `way` -1 by the transposed matrix, which is the gradient."""
         flat = ops.reshape(values, (-1, values.shape[-1]))
         sent = ops.cast(self._sent, values.dtype)[:, None]
-        sent = sent * ops.take(flat, self._senders, axis=0)
+        sent = sent * lattice_cells.take(flat, self._senders)
         cells = ops.segment_sum(sent, self._ids, num_segments=self._count, sorted=True)
         for before, after in self._neighbors[::way]:
-            beside = ops.take(cells, before, axis=0) + ops.take(cells, after, axis=0)
+            beside = lattice_cells.take(cells, before)
+            beside = beside + lattice_cells.take(cells, after)
             cells = cells + 0.5 * beside
         shares = ops.cast(self._shares, values.dtype)
         corners = shares.shape[0]
         result = sum(
-            ops.take(cells, self._cells[i], axis=0) * shares[i][:, None]
+            lattice_cells.take(cells, self._cells[i]) * shares[i][:, None]
             for i in range(corners)
         )
         return ops.reshape(result / (1 + 2.0 ** (1 - corners)), ops.shape(values))

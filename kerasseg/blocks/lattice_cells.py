@@ -1,6 +1,7 @@
 """The lattice points that some pixel has part in: numbered, with their neighbours."""
 
 import dataclasses
+import importlib
 from typing import Any
 
 import keras
@@ -8,6 +9,8 @@ import numpy as np
 from keras import ops
 
 _BACKEND = keras.backend.backend()
+_ON_TENSORFLOW = _BACKEND == "tensorflow"
+tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
 # A cell's key is one number; JAX, which has none of 64 bits, takes two.
 _KEY_TYPE, _PARTS = ("int32", 2) if _BACKEND == "jax" else ("int64", 1)
 
@@ -33,6 +36,14 @@ class Cells:
     neighbors: list
 
 
+def take(values, indices):
+    """Takes rows, by their numbers from 0 on.
+
+    Keras' own, on TensorFlow, looks for negative numbers first: it copies them all.
+    """
+    return tf.gather(values, indices) if tf else ops.take(values, indices, axis=0)
+
+
 def number(base, rank, pictures) -> Cells:
     """Numbers the cells.
 
@@ -52,16 +63,16 @@ def number(base, rank, pictures) -> Cells:
     strides = _strides(ops.max(base - low, axis=1) + 2, corners)
     keys = [_keys(base - low, rank[:-1], pictures, each) for each in strides]
     order = _order(keys)
-    keys = [ops.take(part, order) for part in keys]
+    keys = [take(part, order) for part in keys]
     new = ops.any(ops.stack([part[1:] != part[:-1] for part in keys]), axis=0)
     ids = 1 + ops.pad(ops.cumsum(ops.cast(new, "int32")), [[1, 0]])
     of_pixels = ops.scatter(order[:, None], ids, (corners * pixels,))
     count = _count(ids, corners * pixels)
     first = ops.searchsorted(ids, ops.arange(1, count))
     first = ops.minimum(ops.cast(first, "int32"), corners * pixels - 1)
-    keys = [ops.take(part, first) for part in keys]
-    neighbors = _neighbors(keys, ops.take(order, first) // pixels, strides)
-    count = None if _BACKEND == "tensorflow" else count
+    keys = [take(part, first) for part in keys]
+    neighbors = _neighbors(keys, take(order, first) // pixels, strides)
+    count = None if _ON_TENSORFLOW else count
     return Cells(
         ops.reshape(of_pixels, (corners, pixels)), order, ids, count, neighbors
     )
@@ -102,13 +113,13 @@ def _order(keys):
     """Sorts by the first part, then by the next."""
     order = ops.argsort(keys[-1])
     for part in keys[-2::-1]:
-        order = ops.take(order, ops.argsort(ops.take(part, order)))  # It is stable.
+        order = take(order, ops.argsort(take(part, order)))  # It is stable.
     return order
 
 
 def _count(ids, most):
     """Counts the cells, and 0, which is none; where shapes must be known, the most."""
-    if _BACKEND == "tensorflow":
+    if _ON_TENSORFLOW:
         return ids[-1] + 1
     try:
         return int(ids[-1]) + 1
@@ -119,31 +130,38 @@ def _count(ids, most):
 def _neighbors(keys, remainders, strides):
     """Lists, for each axis, the cells before and behind each cell from 0 on."""
     corners = strides[0].shape[0] - 1
-    # One step along an axis adds 1 to each coordinate, but takes corners - 1 of its
-    # own; digits are coordinates divided by corners, after the remainder.
-    own = np.eye(corners, corners - 1, dtype="int64")
-    digits = [np.pad(-own, [[0, 0], [2, 0]]), np.pad(1 - own, [[0, 0], [2, 0]])]
-    digits[0][:, 1], digits[1][:, 1] = 1, 1 - corners
-    steps = [
-        [ops.sum(ops.array(step, _KEY_TYPE) * part, axis=1) for step in digits]
-        for part in strides
-    ]
-    found = []
-    for sign, last in ((-1, 0), (1, corners - 1)):
-        turns = ops.equal(remainders, last)
-        wanted = [
-            part + sign * ops.where(turns, turning[:, None], inside[:, None])
-            for part, (inside, turning) in zip(keys, steps, strict=True)
-        ]
-        found.append(ops.pad(_find(keys, wanted), [[0, 0], [1, 0]]))
-    return [[cells[axis] for cells in found] for axis in range(corners)]
+    result, found = [], ops.zeros_like(remainders)
+    for axis in range(corners):
+        # One step along an axis adds 1 to each coordinate, but takes corners - 1 of
+        # its own; digits are coordinates divided by corners, after the remainder.
+        own = np.arange(corners - 1) == axis
+        inside = _sums([0, 1, *(-1 * own)], strides)
+        turning = _sums([0, 1 - corners, *(1 - own)], strides)
+        pair = []
+        for sign, last in ((-1, 0), (1, corners - 1)):
+            # It is 0, but makes searches wait for each other: they take much memory.
+            done = ops.cast(ops.minimum(found[0], 0), _KEY_TYPE)
+            turns = ops.equal(remainders, last)
+            wanted = [
+                part + (done + sign * ops.where(turns, b, a))
+                for part, a, b in zip(keys, inside, turning, strict=True)
+            ]
+            found = _find(keys, wanted)
+            pair.append(ops.pad(found, [[1, 0]]))
+        result.append(pair)
+    return result
+
+
+def _sums(digits, strides):
+    """Packs digits, a part of a key after the other."""
+    return [ops.sum(ops.array(digits, _KEY_TYPE) * part) for part in strides]
 
 
 def _find(keys, wanted):
     """Finds the places of keys among sorted ones, from 1 on; 0 where there is none."""
     places = _lower_bound(keys, wanted)
     equal = [
-        ops.equal(ops.take(key, places), value)
+        ops.equal(take(key, places), value)
         for key, value in zip(keys, wanted, strict=True)
     ]
     return ops.where(ops.all(ops.stack(equal), axis=0), places + 1, 0)
@@ -153,16 +171,15 @@ def _lower_bound(keys, wanted):
     """Finds the first sorted key that is not smaller; the last where all are."""
     last = ops.shape(keys[0])[0] - 1
     if len(keys) == 1:
-        places = ops.searchsorted(keys[0], ops.reshape(wanted[0], (-1,)))
-        places = ops.minimum(ops.cast(places, "int32"), last)
-        return ops.reshape(places, ops.shape(wanted[0]))
+        places = ops.cast(ops.searchsorted(keys[0], wanted[0]), "int32")
+        return ops.minimum(places, last)
     low = ops.zeros_like(wanted[0])
     high = low + last
     for _ in range(int(last).bit_length() + 1):
         middle = (low + high) // 2
         smaller, equal = False, True
         for key, value in zip(keys, wanted, strict=True):
-            found = ops.take(key, middle)
+            found = take(key, middle)
             smaller = ops.logical_or(smaller, ops.logical_and(equal, found < value))
             equal = ops.logical_and(equal, ops.equal(found, value))
         low = ops.where(smaller, ops.minimum(middle + 1, last), low)

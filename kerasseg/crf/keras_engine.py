@@ -53,28 +53,45 @@ def mean_field(
     if bilateral_compat:
         reaches = sides / bilateral_sxy + 3 * 255 / bilateral_srgb
         checks.check_reaches(7_000, reaches)
-    run = _compiled(
-        probabilities.shape[-1],
-        iterations=iterations,
-        gaussian_sxy=gaussian_sxy,
-        gaussian_compat=gaussian_compat,
-        bilateral_sxy=bilateral_sxy,
-        bilateral_srgb=bilateral_srgb,
-        bilateral_compat=bilateral_compat,
-    )
-    refined = run(ops.array(image[None], "float32"), ops.array(probabilities[None]))
+    settings = {
+        "iterations": iterations,
+        "gaussian_sxy": gaussian_sxy,
+        "gaussian_compat": gaussian_compat or None,
+        "bilateral_sxy": bilateral_sxy,
+        "bilateral_srgb": bilateral_srgb,
+        "bilateral_compat": bilateral_compat or None,
+    }
+    refined = _run(image[None].astype(np.float32), probabilities[None], settings)
     return ops.convert_to_numpy(refined)[0]
 
 
-@functools.lru_cache(maxsize=64)
-def _compiled(num_classes, **settings):
-    """Makes one graph for pictures of every size, where the backend has such."""
-    run = functools.partial(refine, **settings)
+def _run(image, probabilities, settings):
     if tf is None:
-        return run
+        return refine(ops.array(image), ops.array(probabilities), **settings)
+    given = {
+        key: tf.constant(value, tf.int32 if key == "iterations" else tf.float32)
+        for key, value in settings.items()
+        if value is not None
+    }
+    left_out = tuple(key for key in settings if key not in given)
+    run = _graph(probabilities.shape[-1], tuple(given), left_out)
+    return run(image, probabilities, given)
+
+
+@functools.lru_cache(maxsize=128)
+def _graph(num_classes, given, left_out):
+    """Makes one graph for pictures of every size and settings of every value."""
+
+    def run(image, probabilities, settings):
+        return refine(image, probabilities, **settings, **dict.fromkeys(left_out))
+
     picture = tf.TensorSpec([None, None, None, 3], tf.float32)
     chances = tf.TensorSpec([None, None, None, num_classes], tf.float32)
-    return tf.function(run, autograph=False, input_signature=[picture, chances])
+    numbers = {key: tf.TensorSpec([], tf.float32) for key in given}
+    numbers["iterations"] = tf.TensorSpec([], tf.int32)
+    return tf.function(
+        run, autograph=False, input_signature=[picture, chances, numbers]
+    )
 
 
 def refine(
@@ -93,21 +110,21 @@ def refine(
     Args:
         image: RGB from 0 to 255, float32 `[batch, height, width, 3]`.
         probabilities: float32 `[batch, height, width, classes]`, each above 0.
-        iterations: See `dense_crf`, as the others.
+        iterations: See `dense_crf`, as the others: numbers, or scalar tensors.
         gaussian_sxy: In pixels.
         gaussian_compat: Weight.
         bilateral_sxy: In pixels.
         bilateral_srgb: Of 255.
-        bilateral_compat: Weight.
+        bilateral_compat: Weight; None, here too, leaves that smoothing out.
 
     Returns:
         Probabilities of the same shape.
     """
     filters: list[Callable] = []
-    if gaussian_compat:
+    if gaussian_compat is not None:
         smooth = functools.partial(gaussians.smooth, sxy=gaussian_sxy)
         filters.append(_normalized(smooth, gaussian_compat, image))
-    if bilateral_compat:
+    if bilateral_compat is not None:
         lattice = gaussians.by_place_and_color(image, bilateral_sxy, bilateral_srgb)
         filters.append(_normalized(lattice.filter, bilateral_compat, image))
     unary = ops.log(probabilities)
