@@ -113,6 +113,7 @@ async function show(picture, facts, seconds, name) {
   $("picture").src = urlOf(picture);
   $("picture").width = width;
   $("picture").height = height;
+  $("stage").style.setProperty("--ratio", width / height);
   $("mask").width = width;
   $("mask").height = height;
   $("marker").hidden = true;
@@ -125,6 +126,7 @@ async function show(picture, facts, seconds, name) {
   paint();
   explain();
   $("result").hidden = false;
+  document.body.classList.add("done");
   const found = classes.filter((each) => each.share > 0).length;
   tell(`Done at ${new Date().toLocaleTimeString([], TIMES)}: ${found} classes found.`);
 }
