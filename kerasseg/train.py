@@ -25,13 +25,18 @@ _STRATEGY = flags.DEFINE_enum(
     ["auto", "one", "mirrored"],
     "Devices: one, mirrored over all GPUs, or auto: mirrored where there are several.",
 )
+_CHANGE_FLAGS = flags.DEFINE_list(
+    "change_flags",
+    [],
+    "Flags of which a run may go on with other values; records_dir: other records.",
+)
 for _name in ("model", "model_option", "dataset", "records_dir", "workdir", "seed"):
     flags.declare_key_flag(_name)
 common_flags.define_fields(training.Recipe)
 common_flags.define_fields(training.AugmentationFlags)
 
 # A run may go on with other values of these.
-_MAY_CHANGE = ("records_dir", "workdir", "strategy", "traceback")
+_MAY_CHANGE = ("records_dir", "workdir", "strategy", "change_flags")
 
 
 def main(argv):
@@ -50,8 +55,9 @@ def main(argv):
         train_split=_TRAIN_SPLIT.value,
         eval_split=_EVAL_SPLIT.value,
         dataset=common_flags.DATASET.value,
+        allow_others="records_dir" in _CHANGE_FLAGS.value,
     )
-    keep_flags(workdir)
+    keep_flags(workdir, _CHANGE_FLAGS.value)
     try:
         facts = training.train(
             _network(name),
@@ -81,16 +87,30 @@ def _network(name):
     )
 
 
-def keep_flags(workdir) -> None:
+def keep_flags(workdir, allowed=()) -> None:
     """Writes flags.txt into the workdir, or compares with what is there.
 
     A run that never came to a checkpoint binds nobody to its flags.
 
+    Args:
+        workdir: Folder of the run.
+        allowed: Names of flags that may differ.
+
     Raises:
-        ValueError: The run in the workdir had other flags.
+        ValueError: The run in the workdir had other flags, or there is no such flag.
     """
+    unknown = [name for name in allowed if name not in flags.FLAGS]
+    if unknown:
+        raise ValueError(
+            f"--change_flags={','.join(allowed)}: no flag is called "
+            f"{', '.join(unknown)}. Names of flags are wanted, without -- and values."
+        )
     path = os.path.join(workdir, "flags.txt")
-    lines = common_flags.as_flagfile()
+    lines = [
+        line
+        for line in common_flags.as_flagfile()
+        if not line.startswith(f"--{_CHANGE_FLAGS.name}=")
+    ]
     if os.path.exists(path) and os.path.exists(os.path.join(workdir, "checkpoints")):
         with open(path, encoding="utf-8") as file:
             before = file.read().splitlines()
@@ -98,7 +118,7 @@ def keep_flags(workdir) -> None:
         changed = [
             line
             for line in sorted(known.symmetric_difference(before))
-            if line.partition("=")[0].removeprefix("--") not in _MAY_CHANGE
+            if not _named(line).intersection({*_MAY_CHANGE, *allowed})
         ]
         if changed:
             was = [line for line in changed if line in before]
@@ -106,10 +126,17 @@ def keep_flags(workdir) -> None:
             raise ValueError(
                 f"{workdir} holds a run with other flags: {' '.join(was) or 'none'} "
                 f"there, {' '.join(now) or 'none'} here. Give the same flags to go "
-                f"on, or another --workdir to start anew."
+                f"on, or another --workdir to start anew, or --change_flags=NAME,NAME "
+                f"to go on with these."
             )
     os.makedirs(workdir, exist_ok=True)
     durable.write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def _named(line):
+    """Returns what flag a line may be of: --noise may be noise, or ise switched off."""
+    name = line.partition("=")[0].removeprefix("--")
+    return {name, name.removeprefix("no")}
 
 
 if __name__ == "__main__":

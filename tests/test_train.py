@@ -41,6 +41,7 @@ def test_a_run_goes_on_with_its_own_flags_only(lines, tmp_path):
 def test_a_run_goes_on_where_a_flag_is_newer_than_it(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["kerasseg.train"])
     lines = common_flags.as_flagfile()
+    lines.remove("--change_flags=")  # Of one start of the program alone.
     older = [line for line in lines if not line.startswith("--max_pixels=")]
     assert len(older) == len(lines) - 1
     (tmp_path / "flags.txt").write_text("\n".join(older))
@@ -52,6 +53,19 @@ def test_a_run_goes_on_where_a_flag_is_newer_than_it(tmp_path, monkeypatch):
         train.keep_flags(tmp_path)
     train.keep_flags(tmp_path)
     assert (tmp_path / "flags.txt").read_text().splitlines() == lines
+
+
+def test_flags_that_are_named_may_change(lines, tmp_path):
+    train.keep_flags(tmp_path)
+    os.mkdir(tmp_path / "checkpoints")
+    lines[1] = "--seed=2"
+    with pytest.raises(ValueError, match=r"no flag is called sede\. Names of flags"):
+        train.keep_flags(tmp_path, ["sede"])
+    with pytest.raises(ValueError, match=r"--change_flags=NAME,NAME"):
+        train.keep_flags(tmp_path, ["model"])
+    train.keep_flags(tmp_path, ["seed"])
+    assert "--seed=2" in (tmp_path / "flags.txt").read_text()
+    train.keep_flags(tmp_path)
 
 
 def test_a_run_that_never_began_binds_nobody(lines, tmp_path):

@@ -43,13 +43,20 @@ def digest(output):
     return re.search("digest (.*)", output)[1]
 
 
+def written(workdir):
+    """Returns what people read of a run: its scores, and the facts of its best."""
+    names = "scores.csv", "best/model.json"
+    return [(workdir / name).read_text() for name in names]
+
+
 @pytest.fixture(scope="module")
 def undisturbed(folder, tmp_path_factory):
-    return digest(finish(start(folder, tmp_path_factory.mktemp("whole"))))
+    workdir = tmp_path_factory.mktemp("whole")
+    return digest(finish(start(folder, workdir))), written(workdir)
 
 
-def interrupt(folder, workdir, number, step):
-    process = start(folder, workdir)
+def interrupt(folder, workdir, number, step, **options):
+    process = start(folder, workdir, **options)
     for line in process.stdout:
         if line.startswith(f"step {step} "):
             os.kill(process.pid, number)
@@ -64,7 +71,8 @@ def test_a_killed_run_goes_on_and_ends_bit_equal(folder, tmp_path, undisturbed):
     assert interrupt(folder, tmp_path, signal.SIGKILL, 13) == -signal.SIGKILL
     output = finish(start(folder, tmp_path))
     assert re.findall(r"step (\d+) loss", output) == [str(s) for s in range(11, 21)]
-    assert digest(output) == undisturbed
+    # The mean losses of validations too, though the run was killed between two.
+    assert (digest(output), written(tmp_path)) == undisturbed
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,7 @@ def test_a_signal_saves_and_nothing_is_lost(
     )[-1:]
     output = finish(start(folder, tmp_path))
     assert re.findall(r"step (\d+) loss", output)[0] == str(int(newest) + 1)
-    assert digest(output) == undisturbed
+    assert (digest(output), written(tmp_path)) == undisturbed
 
 
 def test_two_devices_equal_one(folder, tmp_path):
@@ -111,3 +119,17 @@ def test_two_devices_equal_one(folder, tmp_path):
     np.testing.assert_allclose(
         [float(x) for x in scores[0]], [float(x) for x in scores[1]], atol=1e-5
     )
+
+
+def test_a_run_of_two_devices_goes_on_with_one(folder, tmp_path):
+    """Row 35: the batch of all devices stays, and so does what is learnt."""
+    losses = []
+    for devices in (1, 2):
+        workdir = tmp_path / str(devices)
+        options = {"devices": devices, "dropout": 0}
+        assert interrupt(folder, workdir, signal.SIGKILL, 8, **options) < 0
+        output = finish(start(folder, workdir, 10, dropout=0))
+        found = re.findall(r"step (\d+) loss ([\d.]+)", output)
+        assert [step for step, _ in found] == ["6", "7", "8", "9", "10"]
+        losses.append([float(loss) for _, loss in found])
+    np.testing.assert_allclose(*losses, atol=1e-5)

@@ -50,14 +50,20 @@ def example(image, label, name, **more):
 
 def write_records(folder, *, train=12, val=5, shards=2, spec=SPEC, size=(40, 48)):
     """Writes a folder of records; returns it."""
+    pictures = {
+        split: [picture(1000 * start + i, *size) for i in range(count)]
+        for start, (split, count) in enumerate({"train": train, "val": val}.items())
+    }
+    return write_pictures(folder, pictures, shards=shards, spec=spec)
+
+
+def write_pictures(folder, pictures, *, shards=1, spec=SPEC):
+    """Writes records of pairs of image and label by split; returns the folder."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     splits = {}
-    for start, (split, count) in enumerate({"train": train, "val": val}.items()):
-        serialized = [
-            example(*picture(1000 * start + i, *size), f"{split}{i}.png")
-            for i in range(count)
-        ]
+    for split, pairs in pictures.items():
+        serialized = [example(*pair, f"{split}{i}.png") for i, pair in enumerate(pairs)]
         splits[split] = [
             records.write_shard(
                 folder / records.shard_name(split, i, shards), serialized[i::shards]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 
 import keras
 
@@ -15,6 +16,9 @@ DATASET_FACTS = "dataset.json"
 def save_best(workdir, model, facts) -> None:
     """Replaces the best model of a run by a whole one, its facts last.
 
+    Model and facts say the same step where the process ends between the two, since the
+    validation is then run again.
+
     Args:
         workdir: Folder of the run.
         model: The Keras model, with the weights that were scored.
@@ -23,9 +27,12 @@ def save_best(workdir, model, facts) -> None:
     path = os.path.join(workdir, BEST_MODEL)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     aside = os.path.join(os.path.dirname(path), "model.tmp.keras")
-    model.save(aside)
-    durable.sync(aside)
-    os.replace(aside, path)
+    try:
+        model.save(aside)
+        durable.sync(aside)
+        os.replace(aside, path)
+    finally:
+        pathlib.Path(aside).unlink(missing_ok=True)
     text = json.dumps(facts, indent=2) + "\n"
     durable.write_bytes(os.path.join(workdir, BEST_FACTS), text.encode())
 

@@ -1,5 +1,7 @@
 """Every variable of a training run, written and restored."""
 
+import contextlib
+import errno
 import glob
 import logging
 import os
@@ -24,10 +26,14 @@ class Checkpoints:
     Args:
         folder: Where `ckpt-<step>` files are.
         variables: Dict of names to Keras or TensorFlow variables.
+
+    Attributes:
+        num_damaged: Checkpoints that `restore` passed over.
     """
 
     def __init__(self, folder, variables):
         self.folder = folder
+        self.num_damaged = 0
         self._checkpoint = tf.train.Checkpoint(
             variables={
                 name: v.value if isinstance(v, keras.Variable) else v
@@ -36,17 +42,27 @@ class Checkpoints:
         )
 
     def save(self, step) -> str:
-        """Writes `ckpt-<step>`, sees it to the disk and removes the oldest ones."""
-        os.makedirs(self.folder, exist_ok=True)
-        path = self._checkpoint.write(self._path(step))
-        for name in [*glob.glob(f"{glob.escape(path)}.*"), self.folder]:
-            durable.sync(name)
+        """Writes `ckpt-<step>`, sees it to the disk and removes the oldest ones.
+
+        Raises:
+            OSError: It could not be written; those before are whole.
+        """
+        path = self._path(step)
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+            self._checkpoint.write(path)
+            for name in [*glob.glob(f"{glob.escape(path)}.*"), self.folder]:
+                durable.sync(name)
+        except (OSError, tf.errors.OpError) as error:
+            raise self._not_written(step, error) from error
         for old in self.steps()[:-KEPT]:
             self._remove(old)
         return path
 
     def restore(self) -> int | None:
         """Restores the newest checkpoint that is whole.
+
+        Those after it, which cannot be read, are renamed to `damaged.ckpt-<step>`.
 
         Returns:
             Its step; None where there is no checkpoint at all.
@@ -55,19 +71,21 @@ class Checkpoints:
             ValueError: Checkpoints are there and none can be read: a run never
                 starts from scratch over them.
         """
+        self._sweep()
         reasons = []
         for step in reversed(self.steps()):
             try:
                 status = self._checkpoint.read(self._path(step))
                 status.assert_existing_objects_matched()
-            except (tf.errors.OpError, AssertionError, ValueError) as error:
-                reasons.append(f"ckpt-{step}: {str(error).strip().splitlines()[0]}")
+            except Exception as error:  # TensorFlow raises what its readers raise.
+                reason = str(error).strip().partition("\n")[0] or repr(error)
+                reasons.append(f"ckpt-{step}: {reason}")
                 logging.warning("A checkpoint cannot be read, %s", reasons[-1])
                 continue
             for newer in self.steps():
                 if newer > step:
-                    self._remove(newer)
-            self._sweep()
+                    self._set_aside(newer)
+            self.num_damaged = len(reasons)
             return step
         if reasons:
             raise ValueError(
@@ -82,6 +100,20 @@ class Checkpoints:
         matches = (re.search(r"ckpt-(\d+)\.index$", name) for name in found)
         return sorted(int(match[1]) for match in matches if match)
 
+    def _not_written(self, step, error):
+        """Describes a checkpoint that could not be written, and removes its parts."""
+        with contextlib.suppress(OSError):
+            if step not in self.steps():
+                self._sweep()
+        before = self.steps()
+        whole = f"ckpt-{before[-1]} is whole" if before else "there is none before it"
+        reason = str(error).strip().partition("\n")[0]
+        return OSError(
+            getattr(error, "errno", None) or errno.EIO,
+            f"The checkpoint of step {step} could not be written to {self.folder}: "
+            f"{reason}; {whole}. Make room there, and give the same flags to go on",
+        )
+
     def _sweep(self):
         """Removes what a killed save left: parts without an index."""
         known = {f"ckpt-{step}" for step in self.steps()}
@@ -93,6 +125,12 @@ class Checkpoints:
         # The index first: data without an index is no checkpoint.
         for path in sorted(glob.glob(f"{glob.escape(self._path(step))}.*"))[::-1]:
             os.remove(path)
+
+    def _set_aside(self, step):
+        for path in glob.glob(f"{glob.escape(self._path(step))}.*"):
+            os.replace(
+                path, os.path.join(self.folder, f"damaged.{os.path.basename(path)}")
+            )
 
     def _path(self, step):
         return os.path.join(self.folder, f"ckpt-{step}")

@@ -1,5 +1,6 @@
 """Random access to the records of a split, with every checksum looked at."""
 
+import hashlib
 import os
 import pathlib
 import re
@@ -38,6 +39,13 @@ class Split:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of class names and the lengths of all records, in order."""
+        digest = hashlib.sha256("\n".join(self.spec.class_names).encode())
+        digest.update(self._records[:, 1].astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def locate(self, i: int) -> str:
         """Says where record `i` lies, "<shard>, record <number in it>", for errors."""

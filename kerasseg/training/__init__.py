@@ -7,7 +7,8 @@ import keras
 from kerasseg import pipeline, records
 from kerasseg.training.augmentation_flags import AugmentationFlags
 from kerasseg.training.recipe import Recipe
-from kerasseg.training.run import Interrupted, Run
+from kerasseg.training.run import Run
+from kerasseg.training.signals import Interrupted
 
 __all__ = ["AugmentationFlags", "Data", "Interrupted", "Network", "Recipe", "train"]
 
@@ -36,12 +37,14 @@ class Data:
         train_split: Split to train on.
         eval_split: Split of the validations.
         dataset: Name of the data set, where the records hold no dataset.json.
+        allow_others: Go on although the run began with other records.
     """
 
     records_dir: str
     train_split: str = "train"
     eval_split: str = "val"
     dataset: str | None = None
+    allow_others: bool = False
 
     def reader(self, split, skip_bad=0) -> pipeline.PictureReader:
         """Opens a split; see `records.open_split` for what it raises."""
@@ -74,12 +77,15 @@ def train(
         Facts of the best model; see `checkpoints.read_best_facts`.
 
     Raises:
-        ValueError: The data are damaged, the options do not fit, or the loss is no
-            finite number; no checkpoint holds what such a loss would make of the
-            weights.
+        ValueError: The data are damaged or others than before, the options do not
+            fit, or the loss is no finite number; no checkpoint holds what such a loss
+            would make of the weights.
+        OSError: A checkpoint or the best model could not be written; the one before is
+            whole.
         Interrupted: SIGINT or SIGTERM came; the run can be resumed.
     """
     run = Run(network, data, recipe, augmentation, workdir, seed, strategy)
+    run.check_records()
     previous = keras.config.dtype_policy()
     if recipe.mixed_precision != "none":
         keras.config.set_dtype_policy(f"mixed_{recipe.mixed_precision}")

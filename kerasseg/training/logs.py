@@ -1,7 +1,9 @@
 """What a run writes for people: scores.csv, curves, TensorBoard, pictures."""
 
+import contextlib
 import csv
 import io
+import logging
 import os
 
 import numpy as np
@@ -16,7 +18,7 @@ class RunLog:
     """Writes the scores and pictures of one run into its workdir.
 
     Rows of `scores.csv` after `start_step` are dropped: a resumed run makes them
-    again. A folder that cannot be written to costs the pictures, not the run.
+    again. What cannot be written costs a warning, not the run.
 
     Args:
         workdir: Folder of the run.
@@ -27,17 +29,48 @@ class RunLog:
     def __init__(self, workdir, spec, start_step=0):
         self._workdir = workdir
         self._spec = spec
-        self._events = tf.summary.create_file_writer(os.path.join(workdir, "events"))
-        self._rows: list[dict] = []
+        self._warned: set[str] = set()
+        self._events = tf.summary.create_noop_writer()
+        with self._forgiven("events"):
+            self._events = tf.summary.create_file_writer(self._path("events"))
         self._drawn: list[list[np.ndarray]] = []
-        if os.path.exists(self._path("scores.csv")):
-            with open(self._path("scores.csv"), newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            self._rows = [row for row in rows if int(row["step"]) <= start_step]
+        self._rows = self._read(start_step)
+
+    def _read(self, start_step):
+        """Reads the rows up to a step; sets a damaged file aside."""
+        path = self._path("scores.csv")
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file, strict=True)
+                rows = list(reader)
+            if "step" not in (reader.fieldnames or ["step"]):
+                raise KeyError("step")
+            return [_checked(row) for row in rows if int(row["step"]) <= start_step]
+        except FileNotFoundError:
+            return []
+        except (KeyError, TypeError, ValueError, csv.Error, OSError) as error:
+            logging.warning("%s is damaged and begins anew: %r", path, error)
+            with self._forgiven("scores.csv"):
+                os.replace(path, f"{path}.damaged")
+            return []
+
+    @contextlib.contextmanager
+    def _forgiven(self, name):
+        """Turns what the system refuses into one warning a file."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            if name not in self._warned:
+                self._warned.add(name)
+                logging.warning(
+                    "%s cannot be written, training goes on: %s",
+                    self._path(name),
+                    str(error).strip().partition("\n")[0],
+                )
 
     def scalars(self, step, **values) -> None:
         """Writes numbers for TensorBoard."""
-        with self._events.as_default(step=step):
+        with self._forgiven("events"), self._events.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
@@ -70,11 +103,19 @@ class RunLog:
         writer = csv.DictWriter(text, row.keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
-        durable.write_bytes(self._path("scores.csv"), text.getvalue().encode())
+        with self._forgiven("scores.csv"):
+            durable.write_bytes(self._path("scores.csv"), text.getvalue().encode())
         self.scalars(step, **{f"val/{k}": float(row[k]) for k in list(row)[3:]})
-        self._curves()
+        with self._forgiven("curves.png"):
+            self._curves()
         if self._drawn:
-            self._pictures(step)
+            with self._forgiven("pictures"):
+                self._pictures(step)
+        self.forget_drawn()
+
+    def forget_drawn(self) -> None:
+        """Drops the pictures of a validation that came to no end."""
+        self._drawn = []
 
     def _curves(self):
         def column(name):
@@ -103,11 +144,18 @@ class RunLog:
         durable.write_bytes(self._path("pictures", f"{step:08d}.png"), png)
         with self._events.as_default(step=step):
             tf.summary.image("val/pictures", sheet[None])
-        self._drawn = []
 
     def close(self) -> None:
         """Sees everything to the disk."""
-        self._events.close()
+        with self._forgiven("events"):
+            self._events.close()
 
     def _path(self, *names):
         return os.path.join(self._workdir, *names)
+
+
+def _checked(row):
+    """Raises where a row lacks a number that the curves show."""
+    for name in ("step", "loss", "mean_iou", "pixel_accuracy"):
+        float(row[name])
+    return row

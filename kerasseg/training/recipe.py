@@ -127,6 +127,9 @@ class Recipe:
     eval_limit: int | None = _flag(
         None, "Pictures of a validation; none: the whole split."
     )
+    early_stopping_validations: int = _flag(
+        0, "Validations without a better mean IoU after which training ends; 0: never."
+    )
     repeat_classes: str | None = _flag(
         None,
         "Hard classes and how often an epoch shows the pictures with one of them, as "
@@ -146,6 +149,11 @@ class Recipe:
                 raise ValueError(
                     f"{name} must be at least 1, got {getattr(self, name)}."
                 )
+        if self.early_stopping_validations < 0:
+            raise ValueError(
+                f"early_stopping_validations is a number from 0, got "
+                f"{self.early_stopping_validations}."
+            )
         if self.batch_size % self.accumulation_steps:
             raise ValueError(
                 f"A batch of {self.batch_size} cannot be cut into "

@@ -4,8 +4,6 @@ import collections
 import json
 import math
 import os
-import signal
-import threading
 
 import keras
 import tensorflow as tf
@@ -20,26 +18,19 @@ from kerasseg import (
 )
 from kerasseg.training import (
     feature_statistics,
+    history,
     logs,
     objective,
     optimizers,
+    provenance,
+    signals,
+    starting,
     validation,
 )
+from kerasseg.training.pace import Pace
 from kerasseg.training.step import TrainingStep, prepare_batch_norm
 
 _SCALARS_INTERVAL = 10  # Steps between the points of TensorBoard's training curves.
-
-
-class Interrupted(Exception):  # noqa: N818 - not an error.
-    """A signal ended the run; a checkpoint of its last step was written.
-
-    Attributes:
-        status: Exit status, 128 and the signal's number.
-    """
-
-    def __init__(self, number, step):
-        super().__init__(f"Stopped by a signal after step {step}; its state is saved.")
-        self.status = 128 + number
 
 
 class Run:
@@ -58,9 +49,16 @@ class Run:
             )
         self.reader = data.reader(data.train_split, recipe.skip_bad_records)
         self.spec = self.reader.split.spec
+        self.scoring_reader = data.reader(data.eval_split)
         self.rate_at = recipe.schedule()
-        self.signal: int | None = None
+        self.signals = signals.Signals()
+        self.history = history.History()
         self.loss = math.nan
+
+    def check_records(self):
+        """See `provenance.check`."""
+        readers, allowed = (self.reader, self.scoring_reader), self.data.allow_others
+        provenance.check(self.workdir, readers, allow_others=allowed)
 
     def build(self):
         """Makes everything that has variables, and restores it."""
@@ -69,7 +67,8 @@ class Run:
         weights = statistics.class_weights(recipe.class_weights, self.reader)
         with self.strategy.scope():
             self.model = self._model()
-            self._initialise()
+            if self.network.initial_checkpoint:
+                starting.start_from(self.network.initial_checkpoint, self.model)
             prepare_batch_norm(self.model, recipe, self.strategy.num_replicas_in_sync)
             self.objective = objective.Objective(self.model, recipe, weights)
             self.optimizer = optimizers.GroupedOptimizer(
@@ -91,18 +90,24 @@ class Run:
         )
         self.step = self.checkpoints.restore() or 0
         feature_statistics.fill(self.reader, self.model, self.scored)
+        self._open_logs()
+        durable.write_bytes(
+            os.path.join(self.workdir, "dataset.json"),
+            json.dumps(self.spec.to_json(), indent=2).encode(),
+        )
+
+    def _open_logs(self):
         self.log = logs.RunLog(self.workdir, self.spec, self.step)
+        if damaged := self.checkpoints.num_damaged:
+            self.log.scalars(self.step, **{"train/damaged_checkpoints": damaged})
         self.validation = validation.Validation(
-            self.data.reader(self.data.eval_split),
+            self.scoring_reader,
             self.network,
             self.workdir,
             self.log,
             scored=self.objective.scored(self.scored),
-            limit=recipe.eval_limit,
-        )
-        durable.write_bytes(
-            os.path.join(self.workdir, "dataset.json"),
-            json.dumps(self.spec.to_json(), indent=2).encode(),
+            limit=self.recipe.eval_limit,
+            history=self.history,
         )
 
     def _model(self, copy=False):
@@ -110,19 +115,6 @@ class Run:
         if copy or self.network.initial_checkpoint:
             options["backbone_weights"] = None
         return models.build_model(self.network.name, self.spec.num_classes, **options)
-
-    def _initialise(self):
-        if not self.network.initial_checkpoint:
-            return
-        source = checkpoints.load_initial(self.network.initial_checkpoint)
-        left = checkpoints.copy_weights(source, self.model)
-        if len(left) == len(self.model.weights):
-            raise ValueError(
-                f"--initial_checkpoint={self.network.initial_checkpoint} has no "
-                f"variable in common with {self.network.name}."
-            )
-        if left:
-            print(f"Not in the initial checkpoint, or of another shape: {left}")
 
     def _encoder_layers(self):
         if self.recipe.head_learning_rate_factor == 1:
@@ -140,30 +132,32 @@ class Run:
             for group, variables in groups.items()
             for i, v in enumerate(variables)
         }
-        return {**named, **self.step_function.variables}
+        return {**named, **self.step_function.variables, **self.history.variables}
 
     def loop(self) -> dict:
         """Trains, validates and saves until the last step; see `train`."""
-        handlers = {n: signal.signal(n, self._stop) for n in self._signals()}
         bar = progress.track(
             self.recipe.num_steps, unit="step", text="training", initial=self.step
         )
         try:
-            self._loop(bar)
+            with self.signals:
+                self._loop(bar)
+                self._leave()
         finally:
             bar.close()
             self.log.close()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
         return checkpoints.read_best_facts(self.workdir)
 
     def _loop(self, bar):
+        if self._due()[1] and self.history.validated < self.step:
+            self._validate()  # A signal had cut it short.
         batches, epoch = self._batches()
         pending: collections.deque = collections.deque()
         # A GPU runs ahead of the host: its losses are looked at a few steps later.
         delay = 10 if tf.config.list_physical_devices("GPU") else 0
-        while self.step < self.recipe.num_steps and self.signal is None:
-            with self.reader.errors_named():
+        pace = Pace()
+        while self._goes_on():
+            with self.reader.errors_named(), pace.waiting():
                 batch = next(batches)
             names = batch.pop("name")
             self.optimizer.set_learning_rate(self.rate_at(self.step))
@@ -171,19 +165,44 @@ class Run:
             self.step += 1
             pending.append((self.step, result, names))
             save, validate = self._due()
-            while len(pending) > (0 if save or validate else delay):
+            stopped = self.signals.received is not None
+            while len(pending) > (0 if save or validate or stopped else delay):
                 self._check(*pending.popleft())
-            bar.set_postfix_str(
-                f"loss {self.loss:.3f}, epoch {self.step / epoch:.1f}", refresh=False
-            )
+            said = f"loss {self.loss:.3f}, epoch {self.step / epoch:.1f}, {pace.step()}"
+            bar.set_postfix_str(said, refresh=False)
             bar.update()
             if validate:
-                self.validation.run(self.step, self.scored, self.rate_at(self.step - 1))
-            if save:
+                self._validate()
+            elif save:
                 self.checkpoints.save(self.step)
-        if self.signal is not None:
+        while pending:
+            self._check(*pending.popleft())
+
+    def _leave(self):
+        if self.signals.received is None:
+            return
+        if self.step not in self.checkpoints.steps():
             self.checkpoints.save(self.step)
-            raise Interrupted(self.signal, self.step)
+        raise signals.Interrupted(self.signals.received, self.step)
+
+    def _goes_on(self):
+        patience = self.recipe.early_stopping_validations
+        if patience and self.history.waited >= patience:
+            progress.say(
+                f"No better mean IoU in {patience} validations: training ends early."
+            )
+            return False
+        return self.step < self.recipe.num_steps and self.signals.received is None
+
+    def _validate(self):
+        done = self.validation.run(
+            self.step,
+            self.scored,
+            self.rate_at(self.step - 1),
+            stopped=lambda: self.signals.received is not None,
+        )
+        if done:
+            self.checkpoints.save(self.step)
 
     def _batches(self):
         """Returns an endless iterator of batches, and the steps of an epoch."""
@@ -213,7 +232,7 @@ class Run:
 
     def _check(self, step, result, names):
         """Looks at the loss of a step; raises where it is no number."""
-        loss, good = float(result[0]), bool(result[1])
+        loss, good, labelled = (value.numpy().item() for value in result)
         overflow = self.recipe.mixed_precision == "float16" and math.isfinite(loss)
         if not good and not overflow:
             local = self.strategy.experimental_local_results(names)
@@ -225,18 +244,7 @@ class Run:
                 f"--gradient_clip_norm=1, or look at those pictures."
             )
         self.loss = loss
-        self.validation.losses.append(loss)
+        self.history.add_loss(loss, labelled > 0)
         if step % _SCALARS_INTERVAL == 0:
             rate = self.rate_at(step - 1)
             self.log.scalars(step, **{"train/loss": loss, "train/learning_rate": rate})
-
-    def _stop(self, number, _):
-        if self.signal is not None:
-            os._exit(128 + number)  # The second signal leaves at once.
-        self.signal = number
-
-    @staticmethod
-    def _signals():
-        if threading.current_thread() is not threading.main_thread():
-            return ()
-        return signal.SIGINT, signal.SIGTERM

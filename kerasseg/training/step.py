@@ -55,12 +55,13 @@ class TrainingStep:
             step: int64 scalar, the number of updates before this one.
 
         Returns:
-            The loss before the update, and whether the update was made. A finite loss
-            without an update is an overflow of float16 gradients.
+            The loss before the update, whether the update was made, and the number of
+            labelled pixels. A finite loss without an update is an overflow of float16
+            gradients.
         """
-        loss, good, gradients = self._strategy.run(self._gradients, (batch,))
+        loss, good, count, gradients = self._strategy.run(self._gradients, (batch,))
         local = self._strategy.experimental_local_results
-        loss, good = local(loss)[0], local(good)[0]
+        loss, good, count = local(loss)[0], local(good)[0], local(count)[0]
         tf.cond(
             good,
             lambda: self._strategy.run(self._update, (gradients, step)),
@@ -68,10 +69,10 @@ class TrainingStep:
         )
         if self._scaled:
             self._adapt_scale(good)
-        return loss, good
+        return loss, good, count
 
     def _gradients(self, batch):
-        """Returns loss, whether all is finite, and this replica's gradients."""
+        """Returns loss, whether all is finite, pixels, and this replica's gradients."""
         replica = tf.distribute.get_replica_context()
         variables = [v.value for v in self._optimizer.trainable_variables]
         parts = self._recipe.accumulation_steps
@@ -89,8 +90,8 @@ class TrainingStep:
             new = tape.gradient(scaled, variables, unconnected_gradients="zero")
             gradients = [a + b for a, b in zip(gradients, new, strict=True)]
             total, count = total + part_total, count + part_count
-        total, count = replica.all_reduce("sum", [total, count])
-        count = tf.maximum(count, 1.0)
+        total, labelled = replica.all_reduce("sum", [total, count])
+        count = tf.maximum(labelled, 1.0)
         gradients = [g / (count * self._scale) for g in gradients]
         gradients = self._decay_and_clip(gradients, variables, replica)
         wrong = tf.add_n(
@@ -98,7 +99,7 @@ class TrainingStep:
         )
         wrong = replica.all_reduce("sum", wrong)
         loss = total / count
-        return loss, tf.math.is_finite(loss) & (wrong == 0), gradients
+        return loss, tf.math.is_finite(loss) & (wrong == 0), labelled, gradients
 
     def _decay_and_clip(self, gradients, variables, replica):
         """Adds the L2 weight decay and bounds the norm; gradients stay per replica."""

@@ -1,0 +1,72 @@
+"""Which records a run is trained on: it does not go on with others unasked."""
+
+import json
+import os
+
+from kerasseg import durable
+
+FILE = "records.json"
+
+
+def check(workdir, readers, *, allow_others=False) -> None:
+    """Compares the records with those that the run began with, or notes them.
+
+    Records are the same where their classes and the lengths of all of them are, in
+    order; where they lie does not count.
+
+    Args:
+        workdir: Folder of the run.
+        readers: `pipeline.PictureReader` of each split.
+        allow_others: Notes the records whatever was noted before.
+
+    Raises:
+        ValueError: They are others, or the note is damaged.
+    """
+    path = os.path.join(workdir, FILE)
+    found = {reader.split.name: _facts(reader.split) for reader in readers}
+    if os.path.exists(path) and not allow_others:
+        before = _read(path)
+        changed = [name for name in found if before.get(name) != found[name]]
+        if changed:
+            said = "; ".join(
+                f"{name}: {_said(before.get(name))} there, {_said(found[name])} here"
+                for name in changed
+            )
+            raise ValueError(
+                f"{workdir} was trained on other records ({said}). Give the "
+                f"--records_dir of the run, or --change_flags=records_dir to go on "
+                f"with these."
+            )
+        found = {**before, **found}
+    os.makedirs(workdir, exist_ok=True)
+    durable.write_bytes(path, (json.dumps(found, indent=2) + "\n").encode())
+
+
+def _facts(split):
+    return {
+        "records": len(split),
+        "classes": split.spec.num_classes,
+        "fingerprint": split.fingerprint,
+    }
+
+
+def _said(facts):
+    if facts is None:
+        return "none"
+    return (
+        f"{facts['records']} of {facts['classes']} classes, {facts['fingerprint'][:8]}"
+    )
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+        for facts in found.values():
+            _said(facts)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error!r}). Remove it to go on: the records are then "
+            f"taken for those of the run."
+        ) from error
+    return found

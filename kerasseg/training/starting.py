@@ -1,0 +1,23 @@
+"""The weights that a run starts from."""
+
+from kerasseg import checkpoints
+
+
+def start_from(path, model) -> None:
+    """Copies what a model has in common with another, and says what it has not.
+
+    Args:
+        path: See `checkpoints.load_initial`, also for what is raised.
+        model: The network that is trained.
+
+    Raises:
+        ValueError: They have nothing in common.
+    """
+    source = checkpoints.load_initial(path)
+    left = checkpoints.copy_weights(source, model)
+    if len(left) == len(model.weights):
+        raise ValueError(
+            f"--initial_checkpoint={path} has no variable in common with {model.name}."
+        )
+    if left:
+        print(f"Not in the initial checkpoint, or of another shape: {left}")

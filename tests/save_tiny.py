@@ -1,0 +1,51 @@
+"""Saves of a tiny run as a process of its own, for tests that kill it.
+
+python -m tests.save_tiny checkpoint|best FOLDER
+
+Writes what comes after the newest there: all of it says the same step.
+"""
+
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasseg import checkpoints
+
+
+def variables():
+    """Makes what a checkpoint holds here; each is the step when it is saved."""
+    return {name: tf.Variable(np.zeros(3000, np.float32)) for name in ("one", "two")}
+
+
+def model():
+    """Makes a model whose only weight is the step when it is saved."""
+    image = keras.Input((None, None, 3))
+    kernel = keras.layers.Conv2D(1, 1, use_bias=False, name="step")
+    return keras.Model(image, kernel(image))
+
+
+def main(kind, folder):
+    """Saves three checkpoints, or one best model."""
+    if kind == "checkpoint":
+        state = variables()
+        saver = checkpoints.Checkpoints(folder, state)
+        newest = saver.restore() or 0
+        for step in range(newest + 1, newest + 4):
+            for variable in state.values():
+                variable.assign(tf.fill([3000], float(step)))
+            saver.save(step)
+        return
+    step = 1
+    if (pathlib.Path(folder) / checkpoints.BEST_FACTS).exists():
+        step = checkpoints.read_best_facts(folder)["step"] + 1
+    best = model()
+    best.get_layer("step").kernel.assign(np.full((1, 1, 3, 1), step))
+    facts = {"model": "tiny", "num_classes": 1, "options": {}, "step": step}
+    checkpoints.save_best(folder, best, facts)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,384 @@
+"""Faults put into training: what was saved survives, and what is wrong is told."""
+
+import csv
+import logging
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasseg import augment, checkpoints, models, training
+from kerasseg.training import history, logs
+from tests import faults, save_tiny, tiny
+
+CROP = augment.Augmentation(crop_size=(24, 24))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write_records(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(autouse=True)
+def tiny_models(monkeypatch):
+    monkeypatch.setattr(models, "build_model", tiny.build_model)
+
+
+def run(folder, workdir, *, allow_others=False, **changes):
+    settings = {
+        "num_steps": 4,
+        "batch_size": 4,
+        "base_learning_rate": 0.1,
+        "save_interval_steps": 1,
+        **changes,
+    }
+    return training.train(
+        training.Network(name="tiny"),
+        training.Data(records_dir=str(folder), allow_others=allow_others),
+        training.Recipe(**settings),
+        CROP,
+        workdir=str(workdir),
+    )
+
+
+def newest(workdir):
+    folder = pathlib.Path(workdir) / "checkpoints"
+    return max(int(p.stem.split("-")[1]) for p in folder.glob("*.index"))
+
+
+def scores(workdir):
+    with open(workdir / "scores.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# Rows 30 and 36: killed while it saves.
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_rename_of_a_save_leaves_a_whole_checkpoint(tmp_path):
+    before = [0]
+
+    def check(_):
+        state = save_tiny.variables()
+        step = checkpoints.Checkpoints(str(tmp_path), state).restore() or 0
+        assert step >= before[0]
+        before[0] = step
+        for variable in state.values():
+            np.testing.assert_array_equal(variable.numpy(), step)
+
+    kills = faults.crashpoints(["-m", "tests.save_tiny", "checkpoint", tmp_path], check)
+    assert kills >= 3
+    check(None)
+    assert before[0] >= 3
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_rename_leaves_a_whole_best_model(tmp_path):
+    first = ["-m", "tests.save_tiny", "best", tmp_path]
+    assert faults.run(first).returncode == 0
+
+    def check(_):
+        step = checkpoints.load_best(tmp_path).get_layer("step").kernel
+        said = checkpoints.read_best_facts(tmp_path)["step"]
+        # The facts come last; the validation is then run again.
+        assert said <= np.array(step).flat[0] <= said + 1
+
+    assert faults.crashpoints(first, check) >= 2
+
+
+# Row 31: a full disk.
+
+
+def test_a_full_disk_stops_a_run_and_loses_nothing(folder, tmp_path):
+    workdir = tmp_path / "run"
+    with faults.small_disk(workdir / "checkpoints"):
+        run(folder, workdir, num_steps=2)
+        filler = workdir / "checkpoints" / "filler"
+        fill(filler)
+        message = r"step 3 could not be written to .*ckpt-2 is whole.*Make room"
+        with pytest.raises(OSError, match=message):
+            run(folder, workdir, num_steps=3)
+        assert newest(workdir) == 2
+        filler.unlink()
+        run(folder, workdir, num_steps=3)
+        assert newest(workdir) == 3
+        parts = {p.name.split(".")[0] for p in (workdir / "checkpoints").iterdir()}
+        assert parts == {"ckpt-1", "ckpt-2", "ckpt-3"}
+
+
+def fill(path):
+    """Writes until the disk is full."""
+    with open(path, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1024))
+        except OSError:
+            pass
+
+
+def test_a_best_model_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    workdir = tmp_path / "run"
+    facts = {"model": "tiny", "num_classes": 3, "options": {}, "step": 1}
+    with faults.small_disk(workdir / "best"):
+        checkpoints.save_best(workdir, tiny.build_model("tiny", 3), facts)
+        fill(workdir / "best" / "filler")
+        with pytest.raises(OSError, match=r"No space left|write"):
+            checkpoints.save_best(
+                workdir, tiny.build_model("tiny", 3), {**facts, "step": 2}
+            )
+        assert checkpoints.read_best_facts(workdir)["step"] == 1
+        checkpoints.load_best(workdir)
+        names = {path.name for path in (workdir / "best").iterdir()}
+        assert names == {"model.keras", "model.json", "filler"}
+
+
+# Rows 32, 33 and 38: what a run goes on from.
+
+
+def damage(kind, path):
+    if kind == "flip":
+        faults.flip_bit(path, path.stat().st_size // 2)
+    elif kind == "truncate":
+        faults.cut(path, path.stat().st_size // 2)
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("kind", ["flip", "truncate", "delete"])
+@pytest.mark.parametrize("part", ["data-00000-of-00001", "index"])
+def test_a_run_goes_on_from_the_newest_whole_checkpoint(
+    folder, tmp_path, caplog, part, kind
+):
+    run(folder, tmp_path, num_steps=3)
+    damage(kind, tmp_path / "checkpoints" / f"ckpt-3.{part}")
+    state = {"history/validated": history.History().variables["history/validated"]}
+    found = checkpoints.Checkpoints(str(tmp_path / "checkpoints"), state)
+    with caplog.at_level(logging.WARNING):
+        run(folder, tmp_path, num_steps=3)
+    if (part, kind) != ("index", "delete"):  # That is no checkpoint at all.
+        assert "ckpt-3" in caplog.text
+    assert found.steps() == [1, 2, 3]  # The last one anew.
+    assert found.restore() == 3
+    assert [row["step"] for row in scores(tmp_path)] == ["3"]
+
+
+def test_damaged_checkpoints_are_counted_for_tensorboard(folder, tmp_path):
+    run(folder, tmp_path, num_steps=3)
+    damage("flip", tmp_path / "checkpoints" / "ckpt-3.data-00000-of-00001")
+    damage("truncate", tmp_path / "checkpoints" / "ckpt-2.data-00000-of-00001")
+    run(folder, tmp_path, num_steps=3)
+    found = [
+        (event.step, tf.make_ndarray(value.tensor).item())
+        for path in (tmp_path / "events").iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.tag == "train/damaged_checkpoints"
+    ]
+    assert found == [(1, 2)]
+
+
+def test_there_is_no_state_file_to_damage(folder, tmp_path):
+    run(folder, tmp_path, num_steps=2)
+    (tmp_path / "checkpoints" / "checkpoint").write_bytes(b"\0rubbish")
+    run(folder, tmp_path, num_steps=3)
+    assert newest(tmp_path) == 3
+
+
+def test_the_newest_checkpoint_is_that_of_the_last_step(folder, tmp_path):
+    run(folder, tmp_path / "old", num_steps=3)
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    for path in (tmp_path / "new" / "checkpoints").iterdir():
+        step = int(re.search(r"ckpt-(\d+)", path.name)[1])
+        os.utime(path, (10**9 - step, 10**9 - step))  # The clock went back.
+    saver = checkpoints.Checkpoints(str(tmp_path / "new" / "checkpoints"), {})
+    assert saver.steps()[-1] == 3
+    before = (tmp_path / "new" / "scores.csv").read_text()
+    run(folder, tmp_path / "new", num_steps=3)
+    assert (tmp_path / "new" / "scores.csv").read_text() == before
+
+
+# Row 26: signals.
+
+
+def test_a_signal_in_a_validation_leaves_and_the_validation_is_made_up_for(
+    folder, tmp_path, monkeypatch
+):
+    changes = {
+        "num_steps": 4,
+        "eval_interval_steps": 2,
+        "early_stopping_validations": 9,
+    }
+    run(folder, tmp_path / "whole", **changes)
+    drawn = []
+
+    def draw(self, *_):
+        drawn.append(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logs.RunLog, "draw", draw)
+        with pytest.raises(training.Interrupted, match="after step 2; its state"):
+            run(folder, tmp_path / "cut", **changes)
+    assert len(drawn) == 1
+    assert not (tmp_path / "cut" / "scores.csv").exists()
+    run(folder, tmp_path / "cut", **changes)
+    whole, cut = scores(tmp_path / "whole"), scores(tmp_path / "cut")
+    assert [row["step"] for row in cut] == ["2", "4"]
+    for one, two in zip(whole, cut, strict=True):
+        for name in one:
+            assert float(one[name]) == pytest.approx(float(two[name]), abs=1e-4)
+
+
+def test_a_second_signal_leaves_at_once():
+    program = (
+        "import os, signal, sys\n"
+        "from kerasseg.training import signals\n"
+        "with signals.Signals() as heard:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print(heard.received, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still here', flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, "15\n")
+
+
+# Row 27: logs that cannot be written.
+
+
+def test_logs_that_cannot_be_written_cost_a_warning(folder, tmp_path, caplog):
+    for name in ("events", "pictures"):
+        (tmp_path / name).write_text("in the way")
+    (tmp_path / "curves.png").mkdir()
+    (tmp_path / "curves.png" / "in the way").touch()
+    run(folder, tmp_path, num_steps=2, eval_interval_steps=1)
+    for name in ("events", "pictures", "curves.png"):
+        said = re.findall(rf"{name} cannot be written, training goes on", caplog.text)
+        assert len(said) == 1, (name, caplog.text)
+    assert newest(tmp_path) == 2
+
+
+def test_a_full_disk_of_tensorboard_costs_a_warning(folder, tmp_path):
+    with faults.small_disk(tmp_path / "events", "64k"):
+        fill(tmp_path / "events" / "filler")
+        run(folder, tmp_path, num_steps=2, eval_interval_steps=1)
+    assert newest(tmp_path) == 2
+    assert len(scores(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["step,loss\nx,1\n", 'step,"loss\n', "", "\0\0", "step\n1\n"]
+)
+def test_a_damaged_list_of_scores_is_set_aside(tmp_path, caplog, text):
+    (tmp_path / "scores.csv").write_text(text)
+    log = logs.RunLog(tmp_path, tiny.SPEC, 5)
+    log.validation(
+        6, 0.5, 0.1, {"mean_iou": 0.5, "pixel_accuracy": 0.6, "mean_accuracy": 0.7}
+    )
+    log.close()
+    assert [row["step"] for row in scores(tmp_path)] == ["6"]
+    if text:
+        assert "scores.csv is damaged and begins anew" in caplog.text
+        assert (tmp_path / "scores.csv.damaged").read_text() == text
+
+
+# Rows 34 and 35: another run in the same folder.
+
+
+def test_a_run_does_not_go_on_with_other_records(folder, tmp_path):
+    run(folder, tmp_path / "run", num_steps=1)
+    shutil.copytree(folder, tmp_path / "moved")
+    run(tmp_path / "moved", tmp_path / "run", num_steps=2)  # The same, elsewhere.
+    others = tiny.write_records(tmp_path / "others", train=13)
+    message = r"other records \(train: 12 of 3 .* there, 13 of 3 .* here\)"
+    with pytest.raises(ValueError, match=message + ".*--change_flags=records_dir"):
+        run(others, tmp_path / "run", num_steps=3)
+    run(others, tmp_path / "run", num_steps=3, allow_others=True)
+    with pytest.raises(ValueError, match=r"13 of 3 .* there, 12 of 3 .* here"):
+        run(folder, tmp_path / "run", num_steps=4)
+
+
+def test_a_run_does_not_go_on_with_other_classes(folder, tmp_path):
+    run(folder, tmp_path / "run", num_steps=1)
+    facts = tiny.SPEC.to_json()
+    facts["classes"].append({"name": "fourth", "color": [9, 9, 9]})
+    spec = type(tiny.SPEC).from_json(facts)
+    others = tiny.write_records(tmp_path / "others", spec=spec)
+    with pytest.raises(ValueError, match=r"12 of 3 classes.* there, 12 of 4 classes"):
+        run(others, tmp_path / "run", num_steps=2)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"train": 7}', '{"train": {}}'])
+def test_a_damaged_note_of_the_records_is_named(folder, tmp_path, text):
+    tmp_path.joinpath("records.json").write_text(text)
+    with pytest.raises(ValueError, match=r"records\.json is damaged .*Remove it"):
+        run(folder, tmp_path)
+
+
+# Rows 23 and 37: what a run remembers.
+
+
+def test_losses_are_those_since_the_last_validation():
+    past = history.History()
+    past.add_loss(1.0, labelled=True)
+    past.add_loss(0.0, labelled=False)
+    past.add_loss(2.0, labelled=True)
+    assert past.take_losses() == (1.5, 1)
+    loss, unlabelled = past.take_losses()
+    assert np.isnan(loss)
+    assert unlabelled == 0
+
+
+def test_the_best_score_and_how_long_ago_it_was_are_remembered():
+    past = history.History()
+    seen = []
+    for step, score in enumerate([0.5, 0.5, float("nan"), 0.6, 0.55], 1):
+        past.add_score(10 * step, score)
+        seen.append((past.best, past.waited))
+    assert seen == [(0.5, 0), (0.5, 1), (0.5, 2), (0.6, 0), (0.6, 1)]
+    assert past.validated == 50
+
+
+def test_batches_without_a_label_are_counted(tmp_path, capsys):
+    image, label = tiny.picture(0)
+    void = np.full_like(label, 255)
+    pictures = {"train": [(image, void)] * 4, "val": [(image, label)]}
+    records = tiny.write_pictures(tmp_path / "records", pictures)
+    run(records, tmp_path / "run", num_steps=2, eval_interval_steps=2)
+    assert "loss nan" in (said := capsys.readouterr().out)
+    assert ", 2 batches without a label" in said
+
+
+def test_training_ends_early_once_and_for_all(folder, tmp_path, capsys):
+    changes = {
+        "num_steps": 9,
+        "base_learning_rate": 1e-12,  # No score is better than the first.
+        "fine_tune_batch_norm": False,
+        "eval_interval_steps": 1,
+        "early_stopping_validations": 2,
+    }
+    run(folder, tmp_path, **changes)
+    assert "No better mean IoU in 2 validations" in capsys.readouterr().out
+    assert newest(tmp_path) == 3
+    run(folder, tmp_path, **changes)
+    assert newest(tmp_path) == 3
+    assert [row["step"] for row in scores(tmp_path)] == ["1", "2", "3"]
+    run(folder, tmp_path, **{**changes, "early_stopping_validations": 4})
+    assert newest(tmp_path) == 5
+
+
+def test_a_damaged_note_of_the_best_model_is_replaced(folder, tmp_path):
+    run(folder, tmp_path, num_steps=1)
+    (tmp_path / "best" / "model.json").write_text("{")
+    assert run(folder, tmp_path, num_steps=2)["step"] == 2
+    keras.models.load_model(tmp_path / "best" / "model.keras", compile=False)
