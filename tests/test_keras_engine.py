@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import crf
-from kerasseg.crf import keras_engine
+from kerasseg.crf import keras_engine, limits
 from tests import exact_crf, trees
 from tests.exact_crf import CHANCES, ROW
 
@@ -134,6 +134,14 @@ def test_deviations_that_float32_cannot_hold_are_refused(settings):
 def test_extreme_settings_give_probabilities(settings):
     refined = refine(ROW, CHANCES, **settings)
     np.testing.assert_allclose(refined.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_a_picture_larger_than_the_free_memory_is_refused(monkeypatch):
+    # 100 x 100 pixels of 2 classes: 1000 + 2 * 110 bytes each are 12.2 MB.
+    image, probabilities = exact_crf.drawn(0, 100, 100, num_classes=2)
+    monkeypatch.setattr(limits, "available", lambda: 12_000_000)
+    with pytest.raises(ValueError, match=r"take 0.0122 GB .*0.012 GB are free"):
+        refine(image, probabilities, iterations=1)
 
 
 def test_it_works_in_a_saved_model(tmp_path):

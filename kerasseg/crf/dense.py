@@ -125,10 +125,11 @@ def _refine_each(picture, weights, *, engine, max_gigabytes, max_iterations, **o
             max_iterations=max_iterations, bilateral_compat=weight, **others
         )
     height, width, num_classes = picture.probabilities.shape
-    limits.check_memory(height, width, num_classes, max_gigabytes)
-    module, arrays = _engine(engine), (picture.image, picture.probabilities)
+    name = engine_name(engine)
+    limits.check_memory(height, width, num_classes, max_gigabytes, engine=name)
+    module, arrays = _engine(name), (picture.image, picture.probabilities)
     if hasattr(module, "mean_fields"):
-        yield from module.mean_fields(*arrays, weights, **others)
+        yield from module.mean_fields(*arrays, bilateral_compats=weights, **others)
         return
     for weight in weights:
         yield module.mean_field(*arrays, bilateral_compat=weight, **others)
@@ -152,7 +153,6 @@ def engine_name(engine: str | None) -> str:
 
 def _engine(name):
     """Imports the module that holds an engine's `mean_field`."""
-    name = engine_name(name)
     try:
         return importlib.import_module(f"kerasseg.crf.{name}_engine")
     except ImportError as error:

@@ -10,13 +10,14 @@ _LIMITS = (  # Of the group of processes that this one belongs to, and what it u
         "/sys/fs/cgroup/memory/memory.usage_in_bytes",
     ),
 )
-# Of pydensecrf on noise, where each pixel has corners of the lattice of its own:
-# measured were 559, 743, 1309, 2198 and 3755 bytes a pixel of 2, 5, 10, 21 and 42
-# classes. Of real pictures it is less.
-_BYTES_PER_PIXEL, _BYTES_PER_CHANCE = 500, 82
+# A pixel's bytes, and those of each of its chances, on noise, where each pixel has
+# corners of the lattice of its own; of real pictures it is less. Measured were, of 2,
+# 5, 10, 21 and 42 classes, 559, 743, 1309, 2198 and 3755 by pydensecrf, and of 1, 2, 5,
+# 11, 21 and 42 classes 1049, 1141, 1430, 2031, 2975 and 5442 by Keras on TensorFlow.
+_BYTES = {"pydensecrf": (500, 82), "keras": (1000, 110)}
 
 
-def check_memory(height, width, num_classes, max_gigabytes) -> None:
+def check_memory(height, width, num_classes, max_gigabytes, *, engine) -> None:
     """Raises `ValueError` where a picture needs more memory than there is.
 
     Args:
@@ -24,9 +25,10 @@ def check_memory(height, width, num_classes, max_gigabytes) -> None:
         width: In pixels.
         num_classes: How many are likely.
         max_gigabytes: What may be taken; None for what is free.
+        engine: Its name.
     """
-    each = _BYTES_PER_PIXEL + num_classes * _BYTES_PER_CHANCE
-    needed = height * width * each / 1e9
+    of_pixel, of_chance = _BYTES[engine]
+    needed = height * width * (of_pixel + num_classes * of_chance) / 1e9
     room, given = available() / 1e9, max_gigabytes
     if needed <= (room if given is None else given):
         return
