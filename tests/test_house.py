@@ -44,6 +44,7 @@ ALLOWED = {
         *("datasets", "durable", "images", "metrics", "pipeline", "progress"),
         *("records", "workers"),
     },
+    "crf_tuning": {"crf", "durable", "metrics", "progress", "workers"},
     "report": {"datasets", "durable", "images", "metrics", "progress"},
     "predictor_flags": {"common_flags"},
     "run_records": {"checkpoints", "common_flags", "pipeline", "records"},

@@ -31,14 +31,15 @@ def mean_field(image, probabilities, *, bilateral_compat, **settings) -> np.ndar
     Raises:
         ValueError: The lattice would have more cells than pydensecrf can count.
     """
-    return next(mean_fields(image, probabilities, [bilateral_compat], **settings))
+    settings |= {"bilateral_compats": [bilateral_compat]}
+    return next(mean_fields(image, probabilities, **settings))
 
 
 def mean_fields(
     image,
     probabilities,
-    bilateral_compats,
     *,
+    bilateral_compats,
     iterations,
     gaussian_sxy,
     gaussian_compat,
