@@ -145,6 +145,10 @@ def test_the_best_setting_scores_the_same_in_evaluate(run, workdir, engine):
     assert max(means.values()) > means["", "", ""] + 0.01
     assert f"Without a CRF: mean IoU {means['', '', '']:.4f}." in output
     assert "Difference +" in output
+    end = re.search("is the (smallest|largest) bilateral_compat tried: see --", output)
+    best = max(tried, key=lambda weight: means[f"{weight:.1f}", "20.0", "30.0"])
+    assert (best in (tried[0], tried[-1])) == (end is not None)
+    assert "bilateral_sxy tried" not in output  # There was but one.
     flagfile = workdir / "crf" / "crf.flags"
     assert not list((workdir / "crf").glob("work-*/pictures"))
     given = [f"--workdir={workdir}", "--noreport"]
