@@ -29,20 +29,24 @@ def test_three_pixels_come_out_as_worked_by_hand(iterations, wanted):
     exact = mean_field(ROW, CHANCES, iterations=iterations, **SETTINGS)
     np.testing.assert_allclose(exact[0, :, 0], wanted, atol=1e-6)
     refined = crf.dense_crf(ROW, CHANCES, iterations=iterations, **SETTINGS)
-    # pydensecrf's lattice approximates the kernels.
-    np.testing.assert_allclose(refined[0, :, 0], wanted, atol=0.02)
+    # The lattice approximates the kernels: off by 0.0067 and 0.000003.
+    np.testing.assert_allclose(refined[0, :, 0], wanted, atol=0.008)
 
 
-@pytest.mark.parametrize(("height", "width"), [(9, 31), (31, 9), (24, 24)])
-def test_small_pictures_come_out_as_of_the_exact_mean_field(height, width):
-    image, probabilities = drawn(height, height, width, num_classes=3)
-    settings = {"gaussian_compat": 1.0, "bilateral_sxy": 10.0, "bilateral_compat": 2.0}
+@pytest.mark.parametrize("size", [(9, 31), (31, 9), (16, 16), (24, 24), (50, 50)])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"gaussian_compat": 1.0, "bilateral_sxy": 10.0, "bilateral_compat": 2.0}],
+)
+def test_the_lattice_differs_from_the_exact_mean_field_by_so_much(size, settings):
+    image, probabilities = drawn(size[0], *size, num_classes=3)
     exact = mean_field(image, probabilities, **settings)
     refined = crf.dense_crf(image, probabilities, **settings)
-    assert np.abs(exact - probabilities).mean() > 0.02  # There is something to find.
+    assert (exact.argmax(-1) != probabilities.argmax(-1)).mean() > 0.02
+    # Measured: 0.0002 to 0.007 in the mean, 0.59 at the worst pixel, as strong smoothing
+    # can tip over either way, and 99.28 % equal classes at worst.
     assert np.abs(refined - exact).mean() < 0.01
-    sure = np.abs(np.diff(np.sort(exact), axis=-1)[..., -1]) > 0.2
-    assert np.array_equal(refined.argmax(-1)[sure], exact.argmax(-1)[sure])
+    assert (refined.argmax(-1) == exact.argmax(-1)).mean() > 0.99
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

@@ -128,7 +128,7 @@ def _refine_each(picture, weights, *, engine, max_gigabytes, max_iterations, **o
     name = engine_name(engine)
     limits.check_memory(height, width, num_classes, max_gigabytes, engine=name)
     module, arrays = _engine(name), (picture.image, picture.probabilities)
-    if hasattr(module, "mean_fields"):
+    if name == "pydensecrf":
         yield from module.mean_fields(*arrays, bilateral_compats=weights, **others)
         return
     for weight in weights:
