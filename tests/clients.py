@@ -41,13 +41,16 @@ async def ask(port, body, path="/segment") -> Answer:
 
 
 async def _closed(port, bodies, num_clients, stop):
-    """So many clients, each asking again when it has an answer."""
+    """So many clients, each asking again when it has an answer, until one is lost."""
     answers = []
 
     async def client(first):
         i = first
         while not stop():
-            answers.append((i, await ask(port, bodies[i % len(bodies)])))
+            answer = await ask(port, bodies[i % len(bodies)])
+            answers.append((i, answer))
+            if not answer.status:
+                return
             i += num_clients
 
     await asyncio.gather(*[client(i) for i in range(num_clients)])

@@ -79,7 +79,7 @@ class Server:
             return rest(line)
 
     def wait_until_ready(self):
-        until(lambda: self.ask("GET", "/readyz")[0] == 200)
+        until(lambda: self.ask("GET", "/readyz")[0] == 200, 120)
 
     def check_alive(self):
         """After whatever was asked: it says it is well, and the next one succeeds."""
@@ -139,7 +139,7 @@ def serving(folder, **settings):
     return running(Fake(folder, **settings))
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=60):
     """Waits until a function returns what is true."""
     deadline = time.monotonic() + seconds
     while not condition():

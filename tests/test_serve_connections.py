@@ -21,7 +21,7 @@ from tests.server_process import (
     until,
 )
 
-SLOW, SLOWER = png([[250, 10]]), png([[250, 30]])  # Tenths of a second.
+SLOW, SLOWER = png([[250, 7]]), png([[250, 20]])  # Tenths of a second.
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +93,13 @@ def test_more_than_the_limit_are_told_to_come_back(tmp_path):
 
 
 def test_deadlines_in_the_queue_and_at_work_differ(tmp_path):
-    with serving(tmp_path, request_seconds=1.5, max_batch_size=1) as server:
+    with serving(tmp_path, request_seconds=1.0, max_batch_size=1) as server:
         server.ask("POST", "/segment", PICTURE)  # The decoders are awake now.
         answers = at_once(
             *[lambda: server.ask("POST", "/segment", SLOWER) for _ in range(3)]
         )
         assert sorted(status for status, *_ in answers) == [429, 429, 504]
-        time.sleep(2)  # What was given up in the queue is not computed any more.
+        time.sleep(1.5)  # What was given up in the queue is not computed any more.
         assert server.ask("POST", "/segment", PICTURE)[0] == 200
 
 
@@ -130,8 +130,8 @@ def test_a_picture_that_ends_its_decoder_costs_no_other(tmp_path):
             *[lambda body=body: server.ask("POST", "/segment", body) for body in bodies]
         )
         assert [status for status, *_ in answers] == [500, 200, 504, 200, 500, 200]
-        for body in [*(3 * [deadly]), endless]:  # More than there are processes.
-            assert server.ask("POST", "/segment", body)[0] in (500, 504)
+        for _ in range(3):  # More than there are processes.
+            assert server.ask("POST", "/segment", deadly)[0] == 500
             server.check_alive()
 
 
@@ -192,7 +192,7 @@ def test_sigterm_lets_what_is_here_be_answered(tmp_path):
         server.ask("POST", "/segment", PICTURE)  # The decoders are awake now.
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             answer = pool.submit(server.ask, "POST", "/segment", SLOW)
-            time.sleep(0.5)
+            time.sleep(0.3)
             server.process.send_signal(signal.SIGTERM)
             assert answer.result()[0] == 200
         assert server.process.wait(10) == 0
