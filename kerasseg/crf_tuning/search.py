@@ -88,18 +88,23 @@ def _score(pictures, scores, tried, refine, text):
             for weight, classes in zip(weights, found, strict=True)
         }
 
-    total = len(tried) * len(pictures.indices)
-    done = total - sum(len(weights) for _, _, weights in tasks)
+    pairs = [(index, setting) for index in pictures.indices for setting in tried]
+    total, done = len(pairs), sum(scores.has(*pair) for pair in pairs)
     with progress.track(total, unit="picture", text=text, initial=done) as bar:
         for index, counts in workers.in_order(
             count, tasks, num_threads=workers.num_cores()
         ):
-            scores.add(index, counts)
-            bar.update(len(counts))
+            new = {s: found for s, found in counts.items() if not scores.has(index, s)}
+            scores.add(index, new)
+            bar.update(len(new))
 
 
 def _tasks(indices, scores, tried):
-    """Yields a picture, the reaches of a CRF, and weights, which share its lattice."""
+    """Yields a picture, the reaches of a CRF, and weights, which share its lattice.
+
+    Where one of the weights is missing, all are counted: alone, a weight could come out
+    a little differently, and the result would depend on where a run was stopped.
+    """
     by_reach = sorted(tried, key=lambda setting: setting[1:])
     groups = [
         (reaches, [setting.bilateral_compat for setting in same])
@@ -107,9 +112,8 @@ def _tasks(indices, scores, tried):
     ]
     for index in indices:
         for reaches, weights in groups:
-            missing = [w for w in weights if not scores.has(index, (w, *reaches))]
-            if missing:
-                yield index, reaches, missing
+            if not all(scores.has(index, (weight, *reaches)) for weight in weights):
+                yield index, reaches, weights
 
 
 def _best(pictures, scores, tried):
