@@ -12,11 +12,19 @@ from kerasseg import blocks, checkpoints, common_flags, exporting, losses, model
 
 RNG = np.random.default_rng(0)
 NUM_CLASSES = 5
-QUICK = "unet"  # Every architecture is wrapped in the same way; the others slowly.
-NAMES = [
-    pytest.param(name, marks=[] if name == QUICK else pytest.mark.slow)
-    for name in models.list_models()
-]
+
+
+def slow_but_for(quick):
+    return [
+        pytest.param(name, marks=[] if name in quick else pytest.mark.slow)
+        for name in models.list_models()
+    ]
+
+
+# All are wrapped in the same way: one of each file is, and one is run, always.
+FILES = {models.facts(n).builder.__module__: n for n in models.list_models()[::-1]}
+FAMILIES = slow_but_for(FILES.values())
+NAMES = slow_but_for(["unet"])
 
 
 def pictures(batch, height, width):
@@ -29,7 +37,7 @@ def with_crf(name, iterations=1, **options):
     return models.build_model(name, NUM_CLASSES, crf_iterations=iterations, **options)
 
 
-@pytest.mark.parametrize("name", models.list_models())
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_architecture_can_end_with_a_crf(name):
     model = with_crf(name)
     crf = model.get_layer("crf")
@@ -133,6 +141,7 @@ def test_wrong_numbers_of_updates_are_refused_before_anything_is_built():
         models.build_model("unet", 2, crf_iteration=5)
 
 
+@pytest.mark.slow
 def test_an_export_does_what_the_model_does(tmp_path):
     model = with_crf("unet", iterations=2)
     colors = np.zeros((NUM_CLASSES, 3), np.uint8)

@@ -16,6 +16,7 @@ from tests import exact_crf
 ROOT = pathlib.Path(__file__).parent.parent
 
 pytestmark = [
+    pytest.mark.slow,  # JAX compiles a minute.
     pytest.mark.xdist_group("jax"),  # One process of JAX, not one a worker.
     pytest.mark.skipif(
         importlib.util.find_spec("jax") is None,
