@@ -1,10 +1,12 @@
 """The command serve as a process of its own, with a network of TensorFlow."""
 
+import base64
 import signal
 import subprocess
 import sys
 
 import pytest
+import requests
 
 from kerasseg import images
 from tests import levels, served, server_process
@@ -34,6 +36,16 @@ def test_an_export_is_served_until_sigterm(tmp_path):
         status, answer = server.json("POST", "/v1/models/levels:predict", body)
         assert answer["predictions"][0]["classes"] == levels.CLASSES
         _, facts = server.json("GET", "/v1/models/levels/metadata")
+        file = {"b64": base64.b64encode(served.FILE).decode()}
+        answer = requests.post(
+            f"http://127.0.0.1:{server.port}/v1/models/levels:predict",
+            json={"instances": [file]},
+            timeout=30,
+        )
+        (mask,) = answer.json()["predictions"]
+        assert images.read_label(base64.b64decode(mask["b64"])).tolist() == (
+            levels.CLASSES
+        )
         signatures = facts["metadata"]["signature_def"]["signature_def"]
         assert set(signatures) >= {"serving_default", "tensor"}
         assert server.json("GET", "/model")[1]["classes"][2]["name"] == "right"
