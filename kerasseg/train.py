@@ -22,13 +22,18 @@ _INITIAL_CHECKPOINT = flags.DEFINE_string(
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
     "auto",
-    ["auto", "one", "mirrored"],
-    "Devices: one, mirrored over all GPUs, or auto: mirrored where there are several.",
+    distribution.STRATEGIES,
+    "Devices: one; mirrored over all GPUs; multi_worker over the machines of "
+    "TF_CONFIG; auto: the last where TF_CONFIG names several, mirrored where there are "
+    "several GPUs.",
 )
 _CHANGE_FLAGS = flags.DEFINE_list(
     "change_flags",
     [],
     "Flags of which a run may go on with other values; records_dir: other records.",
+)
+_CLUSTER_TIMEOUT = flags.DEFINE_float(
+    "cluster_timeout", 300.0, "Seconds to wait for other machines at the start."
 )
 for _name in ("model", "model_option", "dataset", "records_dir", "workdir", "seed"):
     flags.declare_key_flag(_name)
@@ -36,7 +41,7 @@ common_flags.define_fields(training.Recipe)
 common_flags.define_fields(training.AugmentationFlags)
 
 # A run may go on with other values of these.
-_MAY_CHANGE = ("records_dir", "workdir", "strategy", "change_flags")
+_MAY_CHANGE = ("records_dir", "workdir", "strategy", "cluster_timeout", "change_flags")
 
 
 def main(argv):
@@ -57,7 +62,6 @@ def main(argv):
         dataset=common_flags.DATASET.value,
         allow_others="records_dir" in _CHANGE_FLAGS.value,
     )
-    keep_flags(workdir, _CHANGE_FLAGS.value)
     try:
         facts = training.train(
             _network(name),
@@ -66,15 +70,29 @@ def main(argv):
             pictures.augmentation(crop_size),
             workdir=workdir,
             seed=common_flags.SEED.value,
-            strategy=distribution.strategy(_STRATEGY.value),
+            strategy=_strategy(workdir),
         )
     except training.Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         sys.exit(interrupted.status)
-    print(
-        f"Best model: mean IoU {facts['scores']['mean_iou']:.4f} at step "
-        f"{facts['step']}, in {os.path.join(workdir, 'best')}."
+    except distribution.WorkerLostError as lost:
+        print(f"Error: {lost}", file=sys.stderr)
+        sys.exit(1)
+    if facts:
+        print(
+            f"Best model: mean IoU {facts['scores']['mean_iou']:.4f} at step "
+            f"{facts['step']}, in {os.path.join(workdir, 'best')}."
+        )
+
+
+def _strategy(workdir):
+    """Waits for other machines, and keeps the flags where this is the one to write."""
+    found = distribution.strategy(
+        _STRATEGY.value, cluster_timeout=_CLUSTER_TIMEOUT.value
     )
+    writes = distribution.Team(found).is_chief
+    keep_flags(workdir, _CHANGE_FLAGS.value, writes=writes)
+    return found
 
 
 def _network(name):
@@ -87,7 +105,7 @@ def _network(name):
     )
 
 
-def keep_flags(workdir, allowed=()) -> None:
+def keep_flags(workdir, allowed=(), *, writes=True) -> None:
     """Writes flags.txt into the workdir, or compares with what is there.
 
     A run that never came to a checkpoint binds nobody to its flags.
@@ -95,6 +113,7 @@ def keep_flags(workdir, allowed=()) -> None:
     Args:
         workdir: Folder of the run.
         allowed: Names of flags that may differ.
+        writes: Whether to write, which one of several workers does.
 
     Raises:
         ValueError: The run in the workdir had other flags, or there is no such flag.
@@ -129,6 +148,8 @@ def keep_flags(workdir, allowed=()) -> None:
                 f"on, or another --workdir to start anew, or --change_flags=NAME,NAME "
                 f"to go on with these."
             )
+    if not writes:
+        return
     os.makedirs(workdir, exist_ok=True)
     durable.write_bytes(path, ("\n".join(lines) + "\n").encode())
 

@@ -22,7 +22,7 @@ FLAGFILES = sorted(ROOT.glob("experiments/*/*.flags"))
 ENTRY_POINTS = [
     *("kerasseg.train", "kerasseg.evaluate", "kerasseg.predict", "kerasseg.export"),
     *("tfrecords_tools.build", "tfrecords_tools.inspect", "tfrecords_tools.extract"),
-    *("kerasseg.serve", "kerasseg.tune_crf"),
+    *("kerasseg.serve", "kerasseg.tune_crf", "kerasseg.launch"),
 ]
 
 
@@ -65,7 +65,8 @@ def test_every_command_exists_and_its_flags_parse(page):
             assert re.search(f"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M)
         elif words[1] == "-m":
             assert words[2] in (*ENTRY_POINTS, "kerasseg.models"), words[2]
-            check_flags(words[3:])
+            own = words[3 : words.index("--")] if "--" in words else words[3:]
+            check_flags(own)
         else:
             assert (ROOT / words[1]).exists()
 

@@ -51,7 +51,8 @@ ALLOWED = {
     "training": {
         *("augment", "backbones", "checkpoints", "datasets", "durable", "evaluation"),
         *("losses", "models", "pipeline", "progress", "records", "schedules"),
-        *("blocks", "borders", "inference", "statistics", "visualize"),
+        *("blocks", "borders", "distribution", "inference", "statistics"),
+        "visualize",
     },
     "inference": {
         "checkpoints",

@@ -230,3 +230,19 @@ def test_records_without_fitting_instances_are_named(tmp_path, instances, messag
     assert len(reader.read(0)) == 3
     reader = pipeline.PictureReader(split, skip_bad=1)
     assert reader.read(0, instances=True)[3].tolist() == [[0]]
+
+
+def test_workers_share_the_pictures_of_each_update(reader):
+    whole = take(reader, 3, batch_size=8)
+    # Two workers of two devices each: 8 pictures in parts of 2, two parts a worker.
+    parts = [
+        take(reader, 6, batch_size=2, share=pipeline.Share(8, worker, 2))
+        for worker in (0, 1)
+    ]
+    for i, update in enumerate(whole):
+        dealt = [part for worker in parts for part in worker[2 * i : 2 * i + 2]]
+        for key, value in update.items():
+            read = np.concatenate([part[key] for part in dealt])
+            np.testing.assert_array_equal(read, value)
+    later = take(reader, 4, batch_size=2, start=8, share=pipeline.Share(8, 1, 2))
+    assert names(later) == names(parts[1][2:])

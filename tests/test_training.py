@@ -76,7 +76,7 @@ class Step:
         )
 
     def __call__(self, batch, step=0):
-        loss, good, _ = self.function(batch, tf.constant(step, tf.int64))
+        loss, good, *_ = self.function(batch, tf.constant(step, tf.int64))
         return float(loss), bool(good)
 
     def weights(self):

@@ -17,13 +17,19 @@ from tests import tiny
 
 
 def main(records_dir, workdir, steps, devices, dropout):
-    """Trains; the model and what is printed stand in for the real ones."""
+    """Trains on so many devices of one process."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * devices,
     )
+    strategy = distribution.strategy("mirrored" if devices > 1 else "one")
+    train(records_dir, workdir, steps, strategy, dropout)
+
+
+def train(records_dir, workdir, steps, strategy, dropout):
+    """Trains; the model and what is printed stand in for the real ones."""
     models.build_model = tiny.build_model
     check = run.Run._check
 
@@ -44,16 +50,22 @@ def main(records_dir, workdir, steps, devices, dropout):
     options = {"dropout": dropout, "aux": True, "features": True}
     network = training.Network(name="tiny", options=options)
     try:
-        training.train(
+        facts = training.train(
             network,
             training.Data(records_dir=records_dir),
             recipe,
             augment.Augmentation(crop_size=(24, 24)),
             workdir=workdir,
-            strategy=distribution.strategy("mirrored" if devices > 1 else "one"),
+            strategy=strategy,
         )
     except training.Interrupted as interrupted:
+        print(interrupted, flush=True)
         sys.exit(interrupted.status)
+    except distribution.WorkerLostError as lost:
+        print(lost, flush=True)
+        sys.exit(1)
+    if facts is None:  # A worker that does not write.
+        return
     reader = tf.train.load_checkpoint(f"{workdir}/checkpoints/ckpt-{steps}")
     names = sorted(reader.get_variable_to_shape_map())
     values = [reader.get_tensor(name) for name in names if "OBJECT" not in name]

@@ -18,9 +18,6 @@ from kerasseg import common_flags
 from tfrecords_tools import encoding, pairs, writer
 
 _SPLITS = flags.DEFINE_list("splits", None, "Splits; all that the source has if none.")
-_WORKERS = flags.DEFINE_integer(
-    "workers", len(os.sched_getaffinity(0)), "Processes.", lower_bound=1
-)
 _ON_ERROR = flags.DEFINE_enum(
     "on_error",
     "stop",
@@ -51,7 +48,7 @@ def main(argv):
         splits=_SPLITS.value or _splits_there(dataset, source),
         rules=encoding.Rules(common_flags.MAX_PIXELS.value, _APPLY_EXIF.value),
         skip_bad=_ON_ERROR.value == "skip",
-        num_workers=_WORKERS.value,
+        num_workers=common_flags.WORKERS.value or len(os.sched_getaffinity(0)),
     )
     _report(result, str(folder))
 

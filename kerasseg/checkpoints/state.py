@@ -26,13 +26,15 @@ class Checkpoints:
     Args:
         folder: Where `ckpt-<step>` files are.
         variables: Dict of names to Keras or TensorFlow variables.
+        writes: Whether this process may change the folder: one of several may.
 
     Attributes:
         num_damaged: Checkpoints that `restore` passed over.
     """
 
-    def __init__(self, folder, variables):
+    def __init__(self, folder, variables, *, writes=True):
         self.folder = folder
+        self._writes = writes
         self.num_damaged = 0
         self._checkpoint = tf.train.Checkpoint(
             variables={
@@ -41,12 +43,14 @@ class Checkpoints:
             }
         )
 
-    def save(self, step) -> str:
+    def save(self, step) -> None:
         """Writes `ckpt-<step>`, sees it to the disk and removes the oldest ones.
 
         Raises:
             OSError: It could not be written; those before are whole.
         """
+        if not self._writes:
+            return
         path = self._path(step)
         try:
             os.makedirs(self.folder, exist_ok=True)
@@ -57,7 +61,6 @@ class Checkpoints:
             raise self._not_written(step, error) from error
         for old in self.steps()[:-KEPT]:
             self._remove(old)
-        return path
 
     def restore(self) -> int | None:
         """Restores the newest checkpoint that is whole.
@@ -71,7 +74,8 @@ class Checkpoints:
             ValueError: Checkpoints are there and none can be read: a run never
                 starts from scratch over them.
         """
-        self._sweep()
+        if self._writes:
+            self._sweep()
         reasons = []
         for step in reversed(self.steps()):
             try:
@@ -82,7 +86,7 @@ class Checkpoints:
                 reasons.append(f"ckpt-{step}: {reason}")
                 logging.warning("A checkpoint cannot be read, %s", reasons[-1])
                 continue
-            for newer in self.steps():
+            for newer in self.steps() if self._writes else ():
                 if newer > step:
                     self._set_aside(newer)
             self.num_damaged = len(reasons)

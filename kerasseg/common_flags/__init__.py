@@ -25,6 +25,7 @@ __all__ = [
     "SOURCE_DIR",
     "SPLIT",
     "WORKDIR",
+    "WORKERS",
     "as_flagfile",
     "crop_size",
     "define_fields",
@@ -68,6 +69,12 @@ MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels",
     images.DEFAULT_MAX_PIXELS,
     "Larger pictures are refused, before they are decoded.",
+    lower_bound=1,
+)
+WORKERS = flags.DEFINE_integer(
+    "workers",
+    None,
+    "Processes. None: as many as cores to build records, two to train.",
     lower_bound=1,
 )
 SPLIT = flags.DEFINE_string("split", "val", "Split of the records.")

@@ -20,7 +20,7 @@ _WRONG_PATH = (
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull", "-?")
 
 
-def run(main) -> None:
+def run(main, *, takes_words=False) -> None:
     """Parses the flags, calls `main(argv)` and leaves with the promised exit status.
 
     0: done, or `--help`. 2: wrong flags or input, told in one line. 130 and 143:
@@ -28,24 +28,26 @@ def run(main) -> None:
 
     Args:
         main: Takes what is left of the command line, the program's name first.
+        takes_words: Whether something may be left, such as what stands after "--".
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        status = _run(main, sys.argv)
+        status = _run(main, sys.argv, takes_words)
     except KeyboardInterrupt:
         status = 130
     sys.stdout.flush()
     sys.exit(status)
 
 
-def _run(main, argv):
-    if any(argument in _HELP for argument in argv[1:]):
+def _run(main, argv, takes_words=False):
+    own = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
+    if any(argument in _HELP for argument in own):
         print(_help_text(full="--helpfull" in argv))
         return 0
     try:
         rest = flags.FLAGS(argv)
         logging.use_absl_handler()
-        if len(rest) > 1:
+        if len(rest) > 1 and not takes_words:
             raise app.UsageError(f"Only flags are taken, got {rest[1:]}.")
         main(rest)
     except (flags.Error, app.UsageError) as error:

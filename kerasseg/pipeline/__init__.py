@@ -6,6 +6,7 @@ before anything is read.
 """
 
 from kerasseg.pipeline.batches import (
+    Share,
     equal_size_batches,
     evaluation_dataset,
     repeated,
@@ -15,6 +16,7 @@ from kerasseg.pipeline.reading import PictureReader, check_label
 
 __all__ = [
     "PictureReader",
+    "Share",
     "check_label",
     "equal_size_batches",
     "evaluation_dataset",

@@ -1,5 +1,6 @@
 """Batches for training, in a seeded order, and for evaluation, of equal sizes."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -38,6 +39,21 @@ def repeated(split, class_names, times) -> np.ndarray:
     return np.repeat(np.arange(len(split)), np.where(hard, times, 1))
 
 
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which pictures of each update a worker reads: a part, in one piece.
+
+    Attributes:
+        size: Pictures of an update, over all workers.
+        worker: Number of this one.
+        workers: How many they are.
+    """
+
+    size: int
+    worker: int = 0
+    workers: int = 1
+
+
 def training_dataset(
     reader: PictureReader,
     augmentation: augment.Augmentation,
@@ -47,6 +63,7 @@ def training_dataset(
     start=0,
     order=None,
     weigh=None,
+    share=None,
 ) -> tf.data.Dataset:
     """Reads endlessly, in a new order each epoch.
 
@@ -59,6 +76,7 @@ def training_dataset(
         order: Record numbers of one epoch; None for each record once.
         weigh: Function of the instance numbers and the label of a crop, to float32
             weights of its pixels; None for no weights, and no instances wanted.
+        share: Where several workers read, `Share` of this one; None for all pictures.
 
     Returns:
         Dataset of dicts: "image" uint8 `[batch, height, width, 3]`, "label" uint8
@@ -97,9 +115,21 @@ def training_dataset(
             for key, array in zip(shapes, arrays, strict=False)
         }
 
-    dataset = tf.data.Dataset.range(start, np.iinfo(np.int64).max, batch_size)
+    dataset = _firsts(start, batch_size, share or Share(batch_size))
     dataset = dataset.map(load_batch, num_parallel_calls=os.cpu_count())
     return dataset.prefetch(1)
+
+
+def _firsts(start, batch_size, share):
+    """Lists the position of the first picture of each batch, endlessly."""
+    parts = share.size // (share.workers * batch_size)
+    first = start + share.worker * parts * batch_size
+
+    def place(number):
+        return first + number // parts * share.size + number % parts * batch_size
+
+    numbers = tf.data.Dataset.range(np.iinfo(np.int64).max // share.size - start)
+    return numbers.map(place)
 
 
 def _read_batch(reader, augmentation, seed, weigh, positions, indices):

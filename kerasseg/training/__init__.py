@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import tensorflow as tf
 
 from kerasseg import pipeline, records
 from kerasseg.training.augmentation_flags import AugmentationFlags
@@ -61,7 +62,7 @@ def train(
     workdir,
     seed=1,
     strategy=None,
-) -> dict:
+) -> dict | None:
     """Trains until the recipe's last step, or goes on where the workdir ends.
 
     Args:
@@ -74,7 +75,8 @@ def train(
         strategy: `tf.distribute.Strategy`; None for one device.
 
     Returns:
-        Facts of the best model; see `checkpoints.read_best_facts`.
+        Facts of the best model, see `checkpoints.read_best_facts`; None on a worker
+        that does not write.
 
     Raises:
         ValueError: The data are damaged or others than before, the options do not
@@ -82,7 +84,8 @@ def train(
             would make of the weights.
         OSError: A checkpoint or the best model could not be written; the one before is
             whole.
-        Interrupted: SIGINT or SIGTERM came; the run can be resumed.
+        Interrupted: SIGINT or SIGTERM came, to any worker; the run can be resumed.
+        distribution.WorkerLostError: Another worker ended or failed; likewise.
     """
     run = Run(network, data, recipe, augmentation, workdir, seed, strategy)
     run.check_records()
@@ -92,5 +95,13 @@ def train(
     try:
         run.build()
         return run.loop()
+    except tf.errors.OpError as error:
+        if run.team.size == 1:
+            raise
+        raise run.team.lost(error) from error
+    except Exception as error:
+        if not isinstance(error, Interrupted):
+            run.team.report(error)
+        raise
     finally:
         keras.config.set_dtype_policy(previous)

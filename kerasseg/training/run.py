@@ -4,20 +4,22 @@ import collections
 import json
 import math
 import os
+import tempfile
 
 import keras
 import tensorflow as tf
 
 from kerasseg import (
     checkpoints,
+    distribution,
     durable,
     models,
-    pipeline,
     progress,
     statistics,
 )
 from kerasseg.training import (
     feature_statistics,
+    feeding,
     history,
     logs,
     objective,
@@ -51,14 +53,20 @@ class Run:
         self.spec = self.reader.split.spec
         self.scoring_reader = data.reader(data.eval_split)
         self.rate_at = recipe.schedule()
-        self.signals = signals.Signals()
+        self.team = distribution.Team(self.strategy)
+        self.signals = signals.Signals(alone=self.team.size == 1)
+        self.folder = workdir  # What people read; those who do not write throw it away.
+        if not self.team.is_chief:
+            self._spare = tempfile.TemporaryDirectory()
+            self.folder = self._spare.name
         self.history = history.History()
         self.loss = math.nan
 
     def check_records(self):
         """See `provenance.check`."""
         readers, allowed = (self.reader, self.scoring_reader), self.data.allow_others
-        provenance.check(self.workdir, readers, allow_others=allowed)
+        if self.team.is_chief:
+            provenance.check(self.workdir, readers, allow_others=allowed)
 
     def build(self):
         """Makes everything that has variables, and restores it."""
@@ -86,24 +94,27 @@ class Run:
             ema_model=self.scored if recipe.ema_decay else None,
         )
         self.checkpoints = checkpoints.Checkpoints(
-            os.path.join(self.workdir, "checkpoints"), self._variables()
+            os.path.join(self.workdir, "checkpoints"),
+            self._variables(),
+            writes=self.team.is_chief,
         )
         self.step = self.checkpoints.restore() or 0
+        self.team.check_agreed(self.step, "step at which the run goes on")
         feature_statistics.fill(self.reader, self.model, self.scored)
         self._open_logs()
         durable.write_bytes(
-            os.path.join(self.workdir, "dataset.json"),
+            os.path.join(self.folder, "dataset.json"),
             json.dumps(self.spec.to_json(), indent=2).encode(),
         )
 
     def _open_logs(self):
-        self.log = logs.RunLog(self.workdir, self.spec, self.step)
+        self.log = logs.RunLog(self.folder, self.spec, self.step)
         if damaged := self.checkpoints.num_damaged:
             self.log.scalars(self.step, **{"train/damaged_checkpoints": damaged})
         self.validation = validation.Validation(
             self.scoring_reader,
             self.network,
-            self.workdir,
+            self.folder,
             self.log,
             scored=self.objective.scored(self.scored),
             limit=self.recipe.eval_limit,
@@ -134,7 +145,7 @@ class Run:
         }
         return {**named, **self.step_function.variables, **self.history.variables}
 
-    def loop(self) -> dict:
+    def loop(self) -> dict | None:
         """Trains, validates and saves until the last step; see `train`."""
         bar = progress.track(
             self.recipe.num_steps, unit="step", text="training", initial=self.step
@@ -146,12 +157,12 @@ class Run:
         finally:
             bar.close()
             self.log.close()
-        return checkpoints.read_best_facts(self.workdir)
+        return checkpoints.read_best_facts(self.folder) if self.team.is_chief else None
 
     def _loop(self, bar):
         if self._due()[1] and self.history.validated < self.step:
             self._validate()  # A signal had cut it short.
-        batches, epoch = self._batches()
+        batches, epoch = feeding.batches(self)
         pending: collections.deque = collections.deque()
         # A GPU runs ahead of the host: its losses are looked at a few steps later.
         delay = 10 if tf.config.list_physical_devices("GPU") else 0
@@ -161,12 +172,13 @@ class Run:
                 batch = next(batches)
             names = batch.pop("name")
             self.optimizer.set_learning_rate(self.rate_at(self.step))
-            result = self.step_function(batch, tf.constant(self.step, tf.int64))
+            step = tf.constant(self.step, tf.int64)
+            result = self.step_function(batch, step, self.signals.sent())
             self.step += 1
             pending.append((self.step, result, names))
             save, validate = self._due()
-            stopped = self.signals.received is not None
-            while len(pending) > (0 if save or validate or stopped else delay):
+            settled = save or validate or self.signals.stop
+            while len(pending) > (0 if settled else delay):
                 self._check(*pending.popleft())
             said = f"loss {self.loss:.3f}, epoch {self.step / epoch:.1f}, {pace.step()}"
             bar.set_postfix_str(said, refresh=False)
@@ -179,11 +191,11 @@ class Run:
             self._check(*pending.popleft())
 
     def _leave(self):
-        if self.signals.received is None:
+        if not self.signals.stop:
             return
         if self.step not in self.checkpoints.steps():
             self.checkpoints.save(self.step)
-        raise signals.Interrupted(self.signals.received, self.step)
+        raise signals.Interrupted(self.signals.number, self.step)
 
     def _goes_on(self):
         patience = self.recipe.early_stopping_validations
@@ -192,37 +204,17 @@ class Run:
                 f"No better mean IoU in {patience} validations: training ends early."
             )
             return False
-        return self.step < self.recipe.num_steps and self.signals.received is None
+        return self.step < self.recipe.num_steps and not self.signals.stop
 
     def _validate(self):
         done = self.validation.run(
             self.step,
             self.scored,
             self.rate_at(self.step - 1),
-            stopped=lambda: self.signals.received is not None,
+            stopped=lambda: self.signals.stop,
         )
         if done:
             self.checkpoints.save(self.step)
-
-    def _batches(self):
-        """Returns an endless iterator of batches, and the steps of an epoch."""
-        recipe, repeats = self.recipe, self.recipe.repeats()
-        order = pipeline.repeated(self.reader, *repeats) if repeats else None
-        pictures = len(self.reader.split) if order is None else len(order)
-
-        def per_worker(context):
-            return pipeline.training_dataset(
-                self.reader,
-                self.augmentation,
-                batch_size=context.get_per_replica_batch_size(recipe.batch_size),
-                seed=self.seed,
-                start=self.step * recipe.batch_size,
-                order=order,
-                weigh=self.objective.weigh,
-            )
-
-        distributed = self.strategy.distribute_datasets_from_function(per_worker)
-        return iter(distributed), pictures / recipe.batch_size
 
     def _due(self):
         """Tells whether this step ends with a checkpoint, and with a validation."""
@@ -232,7 +224,8 @@ class Run:
 
     def _check(self, step, result, names):
         """Looks at the loss of a step; raises where it is no number."""
-        loss, good, labelled = (value.numpy().item() for value in result)
+        loss, good, labelled, sent = (value.numpy().item() for value in result)
+        self.signals.hear(sent)
         overflow = self.recipe.mixed_precision == "float16" and math.isfinite(loss)
         if not good and not overflow:
             local = self.strategy.experimental_local_results(names)

@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 
+import tensorflow as tf
+
 
 class Interrupted(Exception):  # noqa: N818 - not an error.
     """A signal ended the run; a checkpoint of its last step was written.
@@ -20,13 +22,36 @@ class Interrupted(Exception):  # noqa: N818 - not an error.
 class Signals:
     """Listens between `with` and its end, in the main thread only.
 
-    Attributes:
-        received: Number of the signal that came, or None.
+    Where several workers train, all of them stop after the same step: each sends what
+    it received along with a step, and hears what all of them sent.
+
+    Args:
+        alone: Whether there is one worker.
     """
 
-    def __init__(self):
-        self.received: int | None = None
-        self._handlers = {}
+    def __init__(self, *, alone: bool):
+        self.alone = alone
+        self._received: int | None = None
+        self._heard = False
+        self._handlers: dict = {}
+
+    @property
+    def stop(self) -> bool:
+        """Whether to stop now."""
+        return self._heard or (self.alone and self._received is not None)
+
+    @property
+    def number(self) -> int:
+        """Number of the signal; SIGTERM where another worker received it."""
+        return self._received or signal.SIGTERM
+
+    def sent(self) -> tf.Tensor:
+        """Returns what a step is to carry to the other workers."""
+        return tf.constant(0.0 if self._received is None else 1.0)
+
+    def hear(self, total: float) -> None:
+        """Takes the sum of what all workers sent with a step."""
+        self._heard = self._heard or (total > 0 and not self.alone)
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
@@ -39,6 +64,6 @@ class Signals:
             signal.signal(number, handler)
 
     def _receive(self, number, _):
-        if self.received is not None:
+        if self._received is not None:
             os._exit(128 + number)
-        self.received = number
+        self._received = number

@@ -46,22 +46,23 @@ class TrainingStep:
         self.variables = {"loss_scale": self._scale, "good_steps": self._good_steps}
 
     @tf.function(reduce_retracing=True)
-    def __call__(self, batch, step):
+    def __call__(self, batch, step, signal=0.0):
         """Runs one step.
 
         Args:
             batch: Dict of "image" and "label", and "weight" where pixels weigh
                 differently; per replica.
             step: int64 scalar, the number of updates before this one.
+            signal: float32 scalar of this worker, that all of them get the sum of.
 
         Returns:
-            The loss before the update, whether the update was made, and the number of
-            labelled pixels. A finite loss without an update is an overflow of float16
-            gradients.
+            The loss before the update, whether the update was made, the number of
+            labelled pixels, and the signals. A finite loss without an update is an
+            overflow of float16 gradients.
         """
-        loss, good, count, gradients = self._strategy.run(self._gradients, (batch,))
+        found, gradients = self._strategy.run(self._gradients, (batch, signal))
         local = self._strategy.experimental_local_results
-        loss, good, count = local(loss)[0], local(good)[0], local(count)[0]
+        loss, good, count, signals = (local(value)[0] for value in found)
         tf.cond(
             good,
             lambda: self._strategy.run(self._update, (gradients, step)),
@@ -69,10 +70,10 @@ class TrainingStep:
         )
         if self._scaled:
             self._adapt_scale(good)
-        return loss, good, count
+        return loss, good, count, signals
 
-    def _gradients(self, batch):
-        """Returns loss, whether all is finite, pixels, and this replica's gradients."""
+    def _gradients(self, batch, signal):
+        """Returns what `__call__` does, and this replica's gradients."""
         replica = tf.distribute.get_replica_context()
         variables = [v.value for v in self._optimizer.trainable_variables]
         parts = self._recipe.accumulation_steps
@@ -90,7 +91,8 @@ class TrainingStep:
             new = tape.gradient(scaled, variables, unconnected_gradients="zero")
             gradients = [a + b for a, b in zip(gradients, new, strict=True)]
             total, count = total + part_total, count + part_count
-        total, labelled = replica.all_reduce("sum", [total, count])
+        sums = [total, count, tf.identity(signal)]  # On the replica's device.
+        total, labelled, signals = replica.all_reduce("sum", sums)
         count = tf.maximum(labelled, 1.0)
         gradients = [g / (count * self._scale) for g in gradients]
         gradients = self._decay_and_clip(gradients, variables, replica)
@@ -99,7 +101,8 @@ class TrainingStep:
         )
         wrong = replica.all_reduce("sum", wrong)
         loss = total / count
-        return loss, tf.math.is_finite(loss) & (wrong == 0), labelled, gradients
+        good = tf.math.is_finite(loss) & (wrong == 0)
+        return (loss, good, labelled, signals), gradients
 
     def _decay_and_clip(self, gradients, variables, replica):
         """Adds the L2 weight decay and bounds the norm; gradients stay per replica."""

@@ -1,0 +1,46 @@
+r"""Starts a training as several workers on this machine, and again where one is lost.
+
+python -m kerasseg.launch --workers=2 -- \
+    python -m kerasseg.train --flagfile=FILE --records_dir=DIR --workdir=DIR
+
+Each restart goes on at the last checkpoint.
+"""
+
+import sys
+
+from absl import app, flags
+
+from kerasseg import common_flags
+from kerasseg.distribution import supervisor
+
+_MAX_RESTARTS = flags.DEFINE_integer(
+    "max_restarts", 10, "Times that all workers are started again.", lower_bound=0
+)
+_KILL_AFTER_SECONDS = flags.DEFINE_float(
+    "kill_after_seconds",
+    60.0,
+    "From SIGTERM to SIGKILL, when one worker was lost and the others have to end.",
+    lower_bound=0.0,
+)
+flags.declare_key_flag("workers")
+
+
+def main(argv):
+    """Turns flags into plain arguments, and nothing more."""
+    command = argv[1:]
+    if not command:
+        raise app.UsageError(
+            "Nothing to start: give the command after --, as in python -m "
+            "kerasseg.launch --workers=2 -- python -m kerasseg.train --flagfile=FILE."
+        )
+    started = supervisor.Supervisor(
+        command,
+        common_flags.WORKERS.value or 2,
+        _MAX_RESTARTS.value,
+        _KILL_AFTER_SECONDS.value,
+    )
+    sys.exit(started.run())
+
+
+if __name__ == "__main__":
+    common_flags.run(main, takes_words=True)

@@ -1,0 +1,36 @@
+"""The pictures of a run, dealt to its workers and devices."""
+
+from kerasseg import pipeline
+
+
+def batches(run):
+    """Reads on where a run stands.
+
+    Args:
+        run: `run.Run`.
+
+    Returns:
+        An endless iterator of batches, and the steps of an epoch.
+    """
+    recipe, repeats = run.recipe, run.recipe.repeats()
+    order = pipeline.repeated(run.reader, *repeats) if repeats else None
+    pictures = len(run.reader.split) if order is None else len(order)
+
+    def per_worker(context):
+        return pipeline.training_dataset(
+            run.reader,
+            run.augmentation,
+            batch_size=context.get_per_replica_batch_size(recipe.batch_size),
+            seed=run.seed,
+            start=run.step * recipe.batch_size,
+            order=order,
+            weigh=run.objective.weigh,
+            share=pipeline.Share(
+                recipe.batch_size,
+                context.input_pipeline_id,
+                context.num_input_pipelines,
+            ),
+        )
+
+    distributed = run.strategy.distribute_datasets_from_function(per_worker)
+    return iter(distributed), pictures / recipe.batch_size

@@ -1,0 +1,228 @@
+"""What TF_CONFIG may say, and what starts several workers does."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent import futures
+
+import pytest
+import tensorflow as tf
+
+from kerasseg import distribution
+from kerasseg.distribution import cluster
+from tests import faults
+
+TWO = {"worker": ["one:2222", "two:2222"]}
+
+
+def config(jobs, job="worker", index=0):
+    return json.dumps({"cluster": jobs, "task": {"type": job, "index": index}})
+
+
+def test_a_cluster_is_read():
+    jobs = {"chief": ["zero:1"], **TWO, "ps": ["three:3"]}
+    found = distribution.read_cluster(config(jobs, "worker", 1))
+    assert found.workers == ("zero:1", "one:2222", "two:2222")
+    assert found.address == "two:2222"
+    assert distribution.read_cluster(None) is None
+    assert distribution.read_cluster("") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        ('{"cluster": {}}', r"cannot be read \(KeyError\('task'\)\)"),
+        ('{"cluster": {"worker": 3}, "task": 1}', "cannot be read"),
+        (config({"wrker": ["one:1"]}), r"names the jobs \['wrker'\]; known are chief"),
+        (config(TWO, index=2), "says task 2 of job 'worker', which its cluster lacks"),
+        (config(TWO, index="0"), "says task '0'"),
+        (config(TWO, job="chief"), "of job 'chief', which its cluster lacks"),
+        (config({"worker": ["one"]}), "holds 'one'; host:port is wanted"),
+        (config({"worker": ["one:70000"]}), "holds 'one:70000'"),
+        (config({"worker": ["one:1", "one:1"]}), "names an address twice"),
+    ],
+)
+def test_a_wrong_cluster_is_told(text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        distribution.read_cluster(text)
+    assert '"task": {"type": "worker", "index": 0}' in str(caught.value)
+
+
+def test_several_machines_need_a_cluster(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ValueError, match=r"needs the environment variable TF_CONFIG"):
+        distribution.strategy("multi_worker")
+    with pytest.raises(ValueError, match=r"No strategy is called 'many': auto, one"):
+        distribution.strategy("many")
+
+
+def test_a_port_that_is_taken_is_told(monkeypatch):
+    with socket.socket() as other:
+        other.bind(("localhost", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        jobs = {"worker": [f"localhost:{port}", "two:2222"]}
+        monkeypatch.setenv("TF_CONFIG", config(jobs))
+        with pytest.raises(ValueError, match=rf"localhost:{port}, and port {port} can"):
+            distribution.strategy("auto")
+
+
+def gathered(addresses, indices, seconds):
+    """Gathers some of the workers at once; returns what each raised, or None."""
+
+    def gather(index):
+        here = cluster.Cluster({"worker": tuple(addresses)}, "worker", index)
+        try:
+            time.sleep(0.1 * index)
+            cluster.gather(here, seconds)
+        except Exception as error:
+            return error
+
+    with futures.ThreadPoolExecutor() as pool:
+        return list(pool.map(gather, indices))
+
+
+def free_addresses(count):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [f"localhost:{each.getsockname()[1]}" for each in sockets]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_workers_wait_for_each_other(count):
+    assert gathered(free_addresses(count), range(count), 30) == [None] * count
+
+
+def test_those_who_do_not_come_are_named():
+    addresses = free_addresses(4)
+    for error in gathered(addresses, [0, 2], 1):
+        assert isinstance(error, distribution.WorkerLostError)
+        assert re.search(
+            rf"do not answer: {addresses[1]}, {addresses[3]}\. Start them", str(error)
+        )
+
+
+def test_one_worker_is_its_own_team():
+    team = distribution.Team(tf.distribute.get_strategy())
+    assert (team.size, team.index, team.is_chief) == (1, 0, True)
+    team.check_agreed(7, "step")
+    team.report(ValueError("nobody hears it"))
+
+
+# The supervisor, with programs that are no trainings.
+
+
+def launch(program, *flags, **options):
+    """Starts `python -c program` as workers; see `subprocess.Popen`."""
+    command = [sys.executable, "-m", "kerasseg.launch", *flags, "--"]
+    command += [sys.executable, "-c", program]
+    return subprocess.Popen(
+        command,
+        cwd=faults.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def finished(process):
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output, errors
+
+
+WORKER = (
+    "import json, os, pathlib, signal, sys, time\n"
+    "task = json.loads(os.environ['TF_CONFIG'])['task']['index']\n"
+)
+
+
+def test_workers_are_started_and_their_lines_passed_on():
+    status, output, _ = finished(launch(WORKER + "print('task', task)", "--workers=3"))
+    assert status == 0
+    assert sorted(output.splitlines()) == [f"[{i}] task {i}" for i in range(3)]
+
+
+def test_all_workers_are_started_again_where_one_is_lost(tmp_path):
+    program = WORKER + (
+        f"mark = pathlib.Path({str(tmp_path)!r}) / 'mark'\n"
+        "if task == 1 and not mark.exists():\n"
+        "    mark.touch()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if task == 0 and not (mark.parent / 'second').exists():\n"
+        "    (mark.parent / 'second').touch()\n"
+        "    time.sleep(60)\n"
+        "print('done', task)\n"
+    )
+    status, output, errors = finished(launch(program, "--max_restarts=2"))
+    assert status == 0
+    assert sorted(output.splitlines()) == ["[0] done 0", "[1] done 1"]
+    assert "Worker 1 ended with status -9; 2 of 2 restarts are left." in errors
+
+
+def test_restarts_come_to_an_end():
+    program = WORKER + "sys.exit(7 if task else 0)"
+    status, _, errors = finished(launch(program, "--max_restarts=1"))
+    assert status == 7
+    assert errors.count("Worker 1 ended with status 7") == 2
+    assert "0 of 1 restarts are left" in errors
+
+
+def test_what_would_come_again_is_not_started_again():
+    # The worker that knows why it ends comes last.
+    program = WORKER + "time.sleep(2 * task); sys.exit(1 + task)"
+    status, _, errors = finished(launch(program))
+    assert status == 2
+    assert "Worker 1 ended with status 2: flags or data are wrong" in errors
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_is_passed_on_and_ends_all(number, status):
+    program = WORKER + (
+        "def leave(number, _):\n"
+        "    print('left by', number, flush=True)\n"
+        "    sys.exit(128 + number)\n"
+        f"signal.signal({int(number)}, leave)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    process = launch(program)
+    ready = [process.stdout.readline() for _ in range(2)]
+    assert sorted(ready) == ["[0] ready\n", "[1] ready\n"]
+    os.kill(process.pid, number)
+    found, output, _ = finished(process)
+    assert found == status
+    assert output.count(f"left by {int(number)}") == 2
+
+
+def test_workers_that_do_not_end_are_killed():
+    program = WORKER + (
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    process = launch(program, "--kill_after_seconds=0.5")
+    for _ in range(2):
+        process.stdout.readline()
+    began = time.monotonic()
+    os.kill(process.pid, signal.SIGTERM)
+    assert finished(process)[0] == 143
+    assert time.monotonic() - began < 30
+
+
+def test_a_launch_of_nothing_is_refused():
+    done = faults.run(["-m", "kerasseg.launch", "--workers=2"])
+    assert done.returncode == 2
+    assert "give the command after --" in done.stderr
