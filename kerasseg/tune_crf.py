@@ -176,9 +176,9 @@ def _tell(folder, tuned):
         "the pictures that chose it."
     )
     tried = list(zip(*filter(None, tuned.means), strict=True))
-    for name, value, values in zip(best._fields, best, tried, strict=True):
-        if min(values) < max(values) and value in (min(values), max(values)):
-            end = "smallest" if value == min(values) else "largest"
+    for name, value, column in zip(best._fields, best, tried, strict=True):
+        if min(column) < max(column) and value in (min(column), max(column)):
+            end = "smallest" if value == min(column) else "largest"
             print(f"{value:g} is the {end} {name} tried: see --try_{name} for others.")
     path = os.path.join(folder, "crf.flags")
     print(f"python -m kerasseg.evaluate takes it as --flagfile={path}")
