@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import augment, checkpoints, models, training
-from kerasseg.training import history, logs
+from kerasseg.training import history, logs, memory, step
 from tests import faults, save_tiny, tiny
 
 CROP = augment.Augmentation(crop_size=(24, 24))
@@ -325,6 +325,64 @@ def test_a_damaged_note_of_the_records_is_named(folder, tmp_path, text):
         run(folder, tmp_path)
 
 
+# Row 24: memory.
+
+
+STARVED = """
+import resource, sys
+from kerasseg import augment, models, training
+from tests import tiny
+models.build_model = tiny.build_model
+pages = int(open("/proc/self/statm").read().split()[0])
+most = pages * resource.getpagesize() + 3 * 2**30
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+training.train(
+    training.Network(name="tiny"),
+    training.Data(records_dir=sys.argv[1]),
+    training.Recipe(num_steps=2, batch_size=4, save_interval_steps=1),
+    augment.Augmentation(crop_size=(20_000, 20_000)),
+    workdir=sys.argv[2],
+)
+"""
+
+
+def test_a_crop_beyond_all_memory_is_refused(folder, tmp_path):
+    run(folder, tmp_path, num_steps=1)
+    done = faults.run(["-c", STARVED, folder, tmp_path])
+    assert done.returncode == 1
+    assert re.search(
+        r"Out of memory: 4 crops of 20000x20000 at once need about \d+\.\d GiB, and "
+        r"[0-3]\.\d GiB of the machine's are free; the checkpoint of step 1 is whole\. "
+        r"Give --gradient_accumulation_steps=2, for the same updates in less memory",
+        done.stderr,
+    )
+    run(folder, tmp_path, num_steps=2)
+    assert newest(tmp_path) == 2
+
+
+def test_a_device_that_runs_out_of_memory_is_told(folder, tmp_path, monkeypatch):
+    def exhaust(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+
+    run(folder, tmp_path, num_steps=1)
+    monkeypatch.setattr(step.TrainingStep, "__call__", exhaust)
+    with pytest.raises(
+        ValueError, match=r"Out of memory: 1 crops of 24x24 .* whole\. G"
+    ):
+        run(folder, tmp_path, num_steps=2, batch_size=1)
+
+
+def test_the_estimate_of_memory_counts_maps_and_weights():
+    # One picture of 8x8: 3 channels scaled, 6 of the convolution, 6 of batch norm, 6
+    # rectified, 3 logits, in float32; what else the layers make is more than nothing.
+    model = tiny.build_model("tiny", 3, dropout=0.0)
+    least = 1.25 * 4 * 8 * 8 * (3 + 6 + 6 + 6 + 3)
+    weights = 4 * 4 * (3 * 3 * 3 * 6 + 6 + 4 * 6 + 6 * 3 + 3)
+    found = memory.needed(model, 1, (8, 8))
+    assert least + weights < found < 3 * least + weights
+    assert memory.needed(model, 3, (8, 8)) - weights == 3 * (found - weights)
+
+
 # Rows 23 and 37: what a run remembers.
 
 
@@ -342,8 +400,8 @@ def test_losses_are_those_since_the_last_validation():
 def test_the_best_score_and_how_long_ago_it_was_are_remembered():
     past = history.History()
     seen = []
-    for step, score in enumerate([0.5, 0.5, float("nan"), 0.6, 0.55], 1):
-        past.add_score(10 * step, score)
+    for number, score in enumerate([0.5, 0.5, float("nan"), 0.6, 0.55], 1):
+        past.add_score(10 * number, score)
         seen.append((past.best, past.waited))
     assert seen == [(0.5, 0), (0.5, 1), (0.5, 2), (0.6, 0), (0.6, 1)]
     assert past.validated == 50

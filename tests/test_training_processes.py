@@ -121,6 +121,7 @@ def test_two_devices_equal_one(folder, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_of_two_devices_goes_on_with_one(folder, tmp_path):
     """Row 35: the batch of all devices stays, and so does what is learnt."""
     losses = []

@@ -21,7 +21,7 @@ from kerasseg.checkpoints.best import (
     read_spec,
     save_best,
 )
-from kerasseg.checkpoints.state import KEPT, Checkpoints
+from kerasseg.checkpoints.state import KEPT, Checkpoints, named
 
 __all__ = [
     "BEST_FACTS",
@@ -32,6 +32,7 @@ __all__ = [
     "load_best",
     "load_file",
     "load_initial",
+    "named",
     "read_best_facts",
     "read_spec",
     "save_best",

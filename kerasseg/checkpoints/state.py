@@ -16,6 +16,19 @@ from kerasseg import durable
 KEPT = 3  # Checkpoints of a run that stay on the disk.
 
 
+def named(groups) -> dict:
+    """Names the variables of each group by their order and path.
+
+    Args:
+        groups: Dict of names to Keras variables.
+    """
+    return {
+        f"{group}/{i:05d}/{variable.path}": variable
+        for group, variables in groups.items()
+        for i, variable in enumerate(variables)
+    }
+
+
 class Checkpoints:
     """Writes and restores every variable of a training run.
 

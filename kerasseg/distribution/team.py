@@ -22,6 +22,7 @@ class Team:
         size: How many they are.
         index: Number of this one.
         is_chief: Whether this is the one that writes.
+        local_replicas: Devices of this one.
     """
 
     def __init__(self, strategy):
@@ -36,6 +37,7 @@ class Team:
             if resolver.task_type == "worker":
                 self.index += chiefs
         self.is_chief = self.index == 0
+        self.local_replicas = strategy.num_replicas_in_sync // self.size
 
     def check_agreed(self, number: int, name: str) -> None:
         """Raises `ValueError` where workers hold different numbers of something."""

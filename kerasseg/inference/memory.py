@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import resource
 import tempfile
 
 import numpy as np
@@ -35,9 +36,7 @@ def needed(call, height: int, width: int) -> int:
         the network was built, and as much again for scratch and for layers that work
         side by side. Measured were 0.46 to 0.89 of it.
     """
-    shape = [1, height, width, 3]
-    traced = tf.function(call).get_concrete_function(tf.TensorSpec(shape, tf.float32))
-    operations = traced.graph.get_operations()
+    operations = _operations(call, height, width)
     if any("Call" in operation.type for operation in operations):
         return _UNSEEN_BYTES * height * width
     last_use = {}
@@ -55,6 +54,23 @@ def needed(call, height: int, width: int) -> int:
         most = max(most, alive)
         alive -= ends.get(i, 0)
     return 2 * most
+
+
+def kept(call, height: int, width: int) -> int:
+    """Counts the bytes of all maps of one picture, which a backward pass wants.
+
+    Args:
+        call: See `needed`, as for the others.
+        height: Of the picture.
+        width: Likewise.
+    """
+    operations = _operations(call, height, width)
+    return sum(_map_bytes(t) for operation in operations for t in operation.outputs)
+
+
+def _operations(call, height, width):
+    picture = tf.TensorSpec([1, height, width, 3], tf.float32)
+    return tf.function(call).get_concrete_function(picture).graph.get_operations()
 
 
 def _map_bytes(tensor):
@@ -76,6 +92,10 @@ def available() -> int:
         limit, usage = _read(limit_path).strip(), _read(usage_path).strip()
         if limit.isdecimal() and usage.isdecimal():
             free = min(free, int(limit) - int(usage))
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+        pages = int(_read("/proc/self/statm").partition(" ")[0] or 0)
+        free = min(free, most - pages * resource.getpagesize())
     return max(free, 0)
 
 

@@ -22,6 +22,7 @@ from kerasseg.training import (
     feeding,
     history,
     logs,
+    memory,
     objective,
     optimizers,
     provenance,
@@ -100,12 +101,20 @@ class Run:
         )
         self.step = self.checkpoints.restore() or 0
         self.team.check_agreed(self.step, "step at which the run goes on")
+        if not tf.config.list_physical_devices("GPU"):
+            memory.check(*self._memory())
         feature_statistics.fill(self.reader, self.model, self.scored)
         self._open_logs()
         durable.write_bytes(
             os.path.join(self.folder, "dataset.json"),
             json.dumps(self.spec.to_json(), indent=2).encode(),
         )
+
+    def _memory(self):
+        """Returns what `memory.check` and `memory.too_little` are told."""
+        size = self.augmentation.crop_size
+        saved = max(self.checkpoints.steps(), default=None)
+        return self.objective.model, self.recipe, size, self.team, saved
 
     def _open_logs(self):
         self.log = logs.RunLog(self.folder, self.spec, self.step)
@@ -138,11 +147,7 @@ class Run:
             "optimizer": self.optimizer.variables,
             "average": self.scored.variables if self.recipe.ema_decay else [],
         }
-        named = {
-            f"{group}/{i:05d}/{v.path}": v
-            for group, variables in groups.items()
-            for i, v in enumerate(variables)
-        }
+        named = checkpoints.named(groups)
         return {**named, **self.step_function.variables, **self.history.variables}
 
     def loop(self) -> dict | None:
@@ -154,6 +159,8 @@ class Run:
             with self.signals:
                 self._loop(bar)
                 self._leave()
+        except tf.errors.ResourceExhaustedError as error:
+            raise memory.too_little(*self._memory()) from error
         finally:
             bar.close()
             self.log.close()
