@@ -18,7 +18,7 @@ from kerasseg import datasets, losses, metrics, models
 from tfrecords_tools import shapes
 
 HEIGHT, WIDTH, COUNT = 120, 160, 4
-SECONDS = 600
+SECONDS = 2 * 600  # Of one core: ten minutes of two, whatever else they do.
 
 # These repeat layers that a smaller one of their family has all of. What is joined or
 # built in another way is no repetition: FCN's strides, SegNet-Basic, the cascade.
@@ -44,7 +44,7 @@ REACHABLE = {1: 1.0, 4: 0.918, 8: 0.862, 16: 0.780, 32: 0.599}
 
 assert not {*REPEATING, *SCORE_STRIDES} - {*models.list_models()}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SECONDS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * SECONDS)]
 
 
 def camvid(folder):
@@ -112,8 +112,8 @@ def test_it_learns_four_pictures_by_heart(name, pictures):
         return loss
 
     wanted = 0.95 * REACHABLE[SCORE_STRIDES.get(name, 1)]
-    best, end = 0.0, time.monotonic() + SECONDS
-    while best < wanted and time.monotonic() < end:
+    best, end = 0.0, time.process_time() + SECONDS
+    while best < wanted and time.process_time() < end:
         for _ in range(50):
             loss = step()
         best = max(best, score(model, images, labels, num_classes))
