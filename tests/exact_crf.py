@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from tests import trees
+
 # Worked by hand: one row of three grey pixels, two classes. Of bilateral deviations 50
 # and 5 the first two pixels are alike to 0.786471, the third to none.
 ROW = np.array([[[10] * 3, [12] * 3, [200] * 3]], np.uint8)
@@ -70,3 +72,23 @@ def drawn(seed, height, width, num_classes, scale=6.0):
     image = softmax(logits) @ colors
     probabilities = softmax(logits + rng.normal(size=noise.shape))
     return image.astype(np.uint8), probabilities.astype(np.float32)
+
+
+def published(number):
+    """Returns image, probabilities and masks of pydensecrf's example, or skips.
+
+    Returns:
+        RGB of uint8; float64 probabilities; class numbers that its authors' code found.
+    """
+    folder = trees.real("crf")
+    image, strokes, mask = (
+        cv2.cvtColor(cv2.imread(str(folder / f"{name}{number}.png")), cv2.COLOR_BGR2RGB)
+        for name in ("im", "anno", "out")
+    )
+    colors = np.unique(mask.reshape(-1, 3), axis=0)
+    # As the example does: strokes are sure to 0.7, black is not known.
+    hits = (strokes[:, :, None] == colors).all(axis=-1)
+    probabilities = np.where(hits, 0.7, 0.3 / (len(colors) - 1))
+    probabilities[~hits.any(axis=-1)] = 1 / len(colors)
+    classes = (mask[:, :, None] == colors).all(axis=-1).argmax(axis=-1)
+    return image, probabilities, classes
