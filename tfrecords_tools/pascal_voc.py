@@ -1,14 +1,11 @@
 """Lists the pairs of PASCAL VOC 2012, and of SBD for its split "trainaug"."""
 
-import importlib.util
-import io
 import pathlib
-import zlib
 
 import numpy as np
 
 from kerasseg import images
-from tfrecords_tools import pairs
+from tfrecords_tools import mat_files, pairs
 
 _LISTS = "ImageSets/Segmentation"
 
@@ -20,7 +17,6 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
 
     Raises:
         FileNotFoundError: A folder or a list is missing.
-        ValueError: scipy, which reads SBD's labels, is missing.
     """
     voc = pairs.needed(
         source.source_dir, "--source_dir", "PASCAL VOC's folder, VOCdevkit/VOC2012,"
@@ -31,11 +27,6 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
     sbd = pairs.needed(
         source.sbd_dir, "--sbd_dir", "SBD's folder, benchmark_RELEASE/dataset,"
     )
-    if importlib.util.find_spec("scipy") is None:
-        raise ValueError(
-            "SBD's labels are MATLAB files, which need scipy and it is not installed: "
-            "pip install kerasseg[datasets]"
-        )
     train = set(pairs.read_list(voc / _LISTS / "train.txt"))
     val = set(pairs.read_list(voc / _LISTS / "val.txt"))
     more = {*pairs.read_list(sbd / "train.txt"), *pairs.read_list(sbd / "val.txt")}
@@ -69,16 +60,13 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
 
 
 def _read_mat(data, name):
-    from scipy import io as scipy_io
-
-    broken = (*_BROKEN, scipy_io.matlab.MatReadError)
+    groundtruth = mat_files.read_variable(data, "GTcls", name)
     try:
-        groundtruth = scipy_io.loadmat(io.BytesIO(data))["GTcls"][0]
-        label = np.asarray(groundtruth["Segmentation"][0])
-    except broken as error:
+        label = np.asarray(groundtruth[0]["Segmentation"])
+    except (TypeError, LookupError) as error:
         raise images.ImageError(
-            f"{name} is no label of SBD, a .mat file with GTcls.Segmentation "
-            f"({error!r}). Get the file again"
+            f"{name} is no label of SBD, a .mat file with GTcls.Segmentation. "
+            "Get the file again"
         ) from error
     if label.ndim != 2 or label.dtype != np.uint8:
         raise images.ImageError(
@@ -86,6 +74,3 @@ def _read_mat(data, name):
             "is uint8 [height, width]. Get the file again"
         )
     return np.ascontiguousarray(label)
-
-
-_BROKEN = (ValueError, TypeError, LookupError, OSError, NotImplementedError, zlib.error)
