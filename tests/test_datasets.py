@@ -1,11 +1,13 @@
 """The facts of the data sets."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
 import pytest
 
 from kerasseg import datasets
+from tfrecords_tools import pairs
 
 
 @pytest.mark.parametrize("name", datasets.list_datasets())
@@ -25,12 +27,21 @@ def test_facts_survive_json(name):
     assert datasets.DatasetSpec.from_json(spec.to_json()) == spec
 
 
+@pytest.mark.parametrize("name", datasets.list_datasets())
+def test_every_data_set_has_a_converter_that_knows_its_splits(name):
+    converter = pairs.converter(name)
+    # What is asked for first is the source, not whether there is such a split.
+    for split in datasets.get(name).num_images:
+        with contextlib.suppress(FileNotFoundError):
+            converter.list_pairs(split, pairs.Source())
+
+
 def test_the_folder_is_the_list():
     assert {"camvid", "pascal_voc", "shapes"} <= set(datasets.list_datasets())
 
 
 def test_unknown_data_sets_are_named_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"Unknown data set 'camvit'; .*camvid, pas"):
+    with pytest.raises(ValueError, match=r"Unknown data set 'camvit'; .*camvid, cit"):
         datasets.get("camvit")
 
 
