@@ -5,6 +5,11 @@ r"""Builds TFRecords of a data set.
       --source_dir=VOCdevkit/VOC2012 --sbd_dir=benchmark_RELEASE/dataset \
       --records_dir=DIR
   python -m tfrecords_tools.build --dataset=shapes --records_dir=DIR
+  python -m tfrecords_tools.build --dataset=folder --images='photos/*.jpg' \
+      --masks='masks/*.png' --classes=background,road,car --records_dir=DIR
+
+The last is for own pictures; python -m tfrecords_tools.inspect with the same --images,
+--masks and --classes says which of the other flags it needs.
 
 Checks every picture and its label, writes files of records and, last of all,
 dataset.json. A build that was interrupted goes on when it is started again.
@@ -15,7 +20,7 @@ import os
 from absl import flags
 
 from kerasseg import common_flags
-from tfrecords_tools import encoding, pairs, writer
+from tfrecords_tools import own_flags, pairs, writer
 
 _SPLITS = flags.DEFINE_list("splits", None, "Splits; all that the source has if none.")
 _ON_ERROR = flags.DEFINE_enum(
@@ -23,9 +28,6 @@ _ON_ERROR = flags.DEFINE_enum(
     "stop",
     ["stop", "skip"],
     "What a bad pair does: stop the build, or be listed in rejected.jsonl.",
-)
-_APPLY_EXIF = flags.DEFINE_bool(
-    "apply_exif", False, "Store pictures upright that EXIF says are rotated."
 )
 
 
@@ -36,17 +38,13 @@ def main(argv):
         dataset=common_flags.DATASET.value, records_dir=common_flags.RECORDS_DIR.value
     )
     dataset, folder = str(common_flags.DATASET.value), common_flags.RECORDS_DIR.value
-    source = pairs.make_source(
-        common_flags.SOURCE_DIR.value,
-        common_flags.SBD_DIR.value,
-        common_flags.SEED.value,
-    )
+    source, reading = own_flags.read(dataset)
     result = writer.build_records(
         dataset,
         source,
         str(folder),
         splits=_SPLITS.value or _splits_there(dataset, source),
-        rules=encoding.Rules(common_flags.MAX_PIXELS.value, _APPLY_EXIF.value),
+        rules=reading.read(common_flags.MAX_PIXELS.value).rules,
         skip_bad=_ON_ERROR.value == "skip",
         num_workers=common_flags.WORKERS.value or len(os.sched_getaffinity(0)),
     )

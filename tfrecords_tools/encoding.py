@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from kerasseg import datasets, images, records
-from tfrecords_tools import pairs
+from tfrecords_tools import label_rules, pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,10 +17,14 @@ class Rules:
         max_pixels: Larger pictures are refused.
         apply_exif: Store pictures that EXIF says are rotated upright, as PNG, instead
             of refusing them.
+        ignore_exif: Store such pictures as they are, as their labels fit them so.
+        labels: What the numbers and colours of labels mean.
     """
 
     max_pixels: int = images.DEFAULT_MAX_PIXELS
     apply_exif: bool = False
+    ignore_exif: bool = False
+    labels: label_rules.LabelRules = label_rules.AS_THEY_ARE
 
 
 def encode_pair(
@@ -36,6 +40,8 @@ def encode_pair(
     """
     image, image_format, size = _checked_image(pair, contents.image, rules)
     source = _source_numbers(pair, contents.label, rules)
+    if source.shape != size and rules.labels.resize:
+        source = label_rules.resize(source, size, pair.label or pair.name)
     if source.shape != size:
         raise images.ImageError(
             f"{pair.image or pair.name} is {size[1]} x {size[0]} pixels, its label "
@@ -59,23 +65,30 @@ def _checked_image(pair, data, rules):
     """Returns the file to store, its format and the size that it shows."""
     name = pair.image or pair.name
     header = images.probe(data, name=name)
-    if header.orientation != 1 and not rules.apply_exif:
+    if header.orientation != 1 and rules.apply_exif == rules.ignore_exif:
         raise images.ImageError(
             f"{name}: EXIF says that the picture is rotated (orientation "
             f"{header.orientation}), so that its label may not fit. Store it upright "
-            "with --apply_exif, if the label is upright"
+            "with --apply_exif if the label is upright, or as it is with --ignore_exif"
         )
-    pixels = images.read_image(data, max_pixels=rules.max_pixels, name=name)
-    if header.orientation == 1:
+    pixels = images.read_image(
+        data,
+        max_pixels=rules.max_pixels,
+        apply_exif=not rules.ignore_exif,
+        name=name,
+    )
+    if header.orientation == 1 or rules.ignore_exif:
         return data, header.format, pixels.shape[:2]
     return images.encode_picture(pixels), "png", pixels.shape[:2]
 
 
 def _source_numbers(pair, label, rules):
-    if isinstance(label, np.ndarray):
-        return label
     name = pair.label or pair.name
-    return images.read_label(label, max_pixels=rules.max_pixels, name=name)
+    if isinstance(label, np.ndarray):
+        return label_rules.map_numbers(label, rules.labels, name)
+    return label_rules.read_mask(
+        label, rules.labels, max_pixels=rules.max_pixels, name=name
+    )
 
 
 def _class_numbers(pair, source, spec):

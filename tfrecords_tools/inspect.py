@@ -3,21 +3,34 @@ r"""Checks a folder of records, or a data set before it is built, and describes 
 python -m tfrecords_tools.inspect --records_dir=DIR
 python -m tfrecords_tools.inspect --records_dir=DIR --dataset=pascal_voc
 python -m tfrecords_tools.inspect --dataset=camvid --source_dir=DIR
+python -m tfrecords_tools.inspect --images='photos/*.jpg' --masks='masks/*.png' \
+    --classes=background,road,car
+
+The last is the data doctor, for own pictures: it says what is wrong with them and
+prints the flags that the build then takes. It changes nothing.
 
 Records that TF DeepLab's scripts wrote need --dataset, which names their classes.
 Prints sizes, class frequencies and class weights, and writes a contact sheet.
 """
 
+import dataclasses
 import os
 import pathlib
 
 from absl import app, flags
 
 from kerasseg import common_flags, durable, images, records
-from tfrecords_tools import describing, pairs, survey
+from tfrecords_tools import describing, doctor, own_flags, pairs, survey
+from tfrecords_tools.doctor import describing as diagnosis
+from tfrecords_tools.doctor import sheet
 
 _CONTACT_SHEET = flags.DEFINE_string(
     "contact_sheet", "contact_sheet.png", "Picture to write; none if empty."
+)
+_LEAVE_OUT_FILE = flags.DEFINE_string(
+    "leave_out_file",
+    "leave_out.txt",
+    "File to write for --leave_out, if own pictures can only be left out.",
 )
 _SHEET_PICTURES = flags.DEFINE_integer(
     "sheet_pictures", 4, "Pictures of each split on it.", lower_bound=1
@@ -28,18 +41,22 @@ def main(argv):
     """Turns flags into plain arguments, and prints what was found."""
     del argv
     records_dir, dataset = common_flags.RECORDS_DIR.value, common_flags.DATASET.value
+    faults: list[str] = []
     if records_dir:
         found = survey.find_records(records_dir, dataset)
-    elif dataset:
-        source = pairs.make_source(
-            common_flags.SOURCE_DIR.value,
-            common_flags.SBD_DIR.value,
-            common_flags.SEED.value,
-        )
-        found = survey.find_source(dataset, source)
     else:
-        raise app.UsageError("Needed: --records_dir, or --dataset and --source_dir.")
-    faults: list[str] = []
+        source, reading = own_flags.read(dataset)
+        own = source.own
+        if dataset == pairs.OWN or (own and own.images):
+            _examine(source, reading)
+            return
+        if not dataset:
+            raise app.UsageError(
+                "Needed: --records_dir, or --dataset and --source_dir. For own "
+                "pictures: --images and --masks."
+            )
+        rules = reading.read(common_flags.MAX_PIXELS.value).rules
+        found = survey.find_source(dataset, source, rules)
     for pictures in found:
         result = survey.survey(pictures)
         print(describing.describe(pictures, result))
@@ -47,6 +64,54 @@ def main(argv):
     _write_sheet(found, faults)
     if faults:
         raise records.RecordError(describing.list_faults(faults))
+
+
+def _examine(source, reading):
+    """Looks at own pictures, and tries the flags that it prints."""
+    examined = doctor.examine(source, reading, common_flags.MAX_PIXELS.value)
+    print(diagnosis.describe(examined))
+    own, path = examined.own, _LEAVE_OUT_FILE.value
+    if examined.leave_out:
+        earlier = (
+            pathlib.Path(own.leave_out).read_text("utf-8") if own.leave_out else ""
+        )
+        text = diagnosis.leave_out_file(examined, earlier)
+        durable.write_bytes(pathlib.Path(path), text.encode())
+        own = dataclasses.replace(own, leave_out=path)
+    examined = dataclasses.replace(examined, own=own)
+    print(f"\nBuild with\n\n{diagnosis.command(examined, source.seed)}\n")
+    faults = []
+    if own.classes:
+        rules = examined.reading.read(common_flags.MAX_PIXELS.value).rules
+        source = dataclasses.replace(source, own=own)
+        _write_examples(examined, pairs.facts(pairs.OWN, source), rules)
+        faults = _try(source, rules, examined)
+    else:
+        print("The classes are not named yet: give --classes, and look again.")
+    if examined.to_settle:
+        raise records.RecordError(diagnosis.summary(examined.to_settle))
+    if faults:
+        raise records.RecordError(describing.list_faults(faults))
+
+
+def _try(source, rules, examined):
+    """Reads every pair as the build will, and describes the splits."""
+    if not all(finding.is_settled for finding in examined.findings):
+        return []
+    faults: list[str] = []
+    for pictures in survey.find_source(pairs.OWN, source, rules):
+        result = survey.survey(pictures)
+        print(describing.describe(pictures, result))
+        faults += result.faults
+    return faults
+
+
+def _write_examples(examined, spec, rules):
+    path = _CONTACT_SHEET.value
+    picture = sheet.draw(examined, spec, rules) if path else None
+    if picture is not None:
+        durable.write_bytes(pathlib.Path(path), images.encode_picture(picture))
+        print(f"What was found, in pictures: {os.path.abspath(path)}")
 
 
 def _write_sheet(found, faults):

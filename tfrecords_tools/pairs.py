@@ -9,6 +9,9 @@ import types
 import numpy as np
 
 from kerasseg import datasets
+from tfrecords_tools import own_data
+
+OWN = "folder"  # The data set of own pictures: its facts come from the source.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,20 +22,28 @@ class Source:
         source_dir: Folder of the data set as its authors publish it; None where
             pictures are drawn.
         sbd_dir: Folder "dataset" of the Semantic Boundaries Dataset, if wanted.
-        seed: Start of the random numbers where pictures are drawn.
+        seed: Start of the random numbers where pictures are drawn, or dealt to splits.
+        own: Own pictures, of the data set "folder".
     """
 
     source_dir: pathlib.Path | None = None
     sbd_dir: pathlib.Path | None = None
     seed: int = 1
+    own: own_data.OwnData | None = None
 
 
-def make_source(source_dir: str | None, sbd_dir: str | None, seed: int) -> Source:
+def make_source(
+    source_dir: str | None,
+    sbd_dir: str | None,
+    seed: int,
+    own: own_data.OwnData | None = None,
+) -> Source:
     """Makes a `Source` of flags."""
     return Source(
         source_dir=pathlib.Path(source_dir) if source_dir else None,
         sbd_dir=pathlib.Path(sbd_dir) if sbd_dir else None,
         seed=seed,
+        own=own,
     )
 
 
@@ -45,12 +56,14 @@ class Pair:
         image: Path of the picture; "" where it is drawn.
         label: Path of the label; "" where it is drawn.
         seed: Start of the random numbers where both are drawn.
+        shapes: What the label is drawn of, as `annotations.draw` reads it, or "".
     """
 
     name: str
     image: str = ""
     label: str = ""
     seed: tuple[int, ...] = ()
+    shapes: str = ""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -77,12 +90,13 @@ def converter(dataset: str) -> types.ModuleType:
     """Finds the converter of a data set.
 
     It has `list_pairs(split, source)` and may have `read_pair(pair)` where `read_files`
-    will not do.
+    will not do; that of own pictures has `make_spec(source)` and `list_splits(source)`.
 
     Raises:
         ValueError: There is no such data set, or no converter of it.
     """
-    datasets.get(dataset)
+    if dataset != OWN:
+        datasets.get(dataset)
     name = f"tfrecords_tools.{dataset}"
     try:
         return importlib.import_module(name)
@@ -93,6 +107,24 @@ def converter(dataset: str) -> types.ModuleType:
             f"No converter lists the pairs of '{dataset}'. Write "
             f"tfrecords_tools/{dataset}.py with a list_pairs(split, source)"
         ) from error
+
+
+def facts(dataset: str, source: Source) -> datasets.DatasetSpec:
+    """Finds the facts of a data set; those of own pictures are made of the source.
+
+    Raises:
+        ValueError: Unknown data set, or flags that do not fit.
+        FileNotFoundError: Own pictures are not where the flags say.
+    """
+    if dataset == OWN:
+        return converter(dataset).make_spec(source)
+    return datasets.get(dataset)
+
+
+def _splits(dataset, source):
+    if dataset == OWN:
+        return converter(dataset).list_splits(source)
+    return datasets.get(dataset).num_images
 
 
 def read_files(pair: Pair) -> Contents:
@@ -135,7 +167,7 @@ def find_splits(dataset: str, source: Source) -> dict[str, str]:
         FileNotFoundError: It lacks all of them.
     """
     found = {}
-    for split in datasets.get(dataset).num_images:
+    for split in _splits(dataset, source):
         try:
             converter(dataset).list_pairs(split, source)
             found[split] = ""

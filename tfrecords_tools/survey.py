@@ -93,8 +93,15 @@ def find_records(
     ]
 
 
-def find_source(dataset: str, source: pairs.Source) -> list[Pictures]:
+def find_source(
+    dataset: str, source: pairs.Source, rules: encoding.Rules | None = None
+) -> list[Pictures]:
     """Takes every split that a source has, each pair as the record it would become.
+
+    Args:
+        dataset: Name of the data set.
+        source: Where its pictures are.
+        rules: What a pair must fulfil; the defaults if None.
 
     Raises:
         FileNotFoundError: The source has no split.
@@ -102,14 +109,14 @@ def find_source(dataset: str, source: pairs.Source) -> list[Pictures]:
     """
     found = pairs.find_splits(dataset, source)
     there = [split for split, reason in found.items() if not reason]
-    return [_of_source(dataset, split, source) for split in there]
+    rules = rules or encoding.Rules()
+    return [_of_source(dataset, split, source, rules) for split in there]
 
 
-def _of_source(dataset, split, source):
-    spec, converter = datasets.get(dataset), pairs.converter(dataset)
+def _of_source(dataset, split, source, rules):
+    spec, converter = pairs.facts(dataset, source), pairs.converter(dataset)
     listed = sorted(converter.list_pairs(split, source))
     read_pair = getattr(converter, "read_pair", pairs.read_files)
-    rules = encoding.Rules()
 
     def read(i):
         return encoding.encode_pair(listed[i], read_pair(listed[i]), spec, rules)

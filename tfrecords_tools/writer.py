@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 
-from kerasseg import datasets, durable, progress, records
+from kerasseg import durable, progress, records
 from tfrecords_tools import encoding, journal, pairs, planning, tasks, workers
 
 REJECTED_FILE = "rejected.jsonl"
@@ -61,7 +61,7 @@ def build_records(
         ValueError: Unknown data set.
     """
     folder = pathlib.Path(records_dir)
-    spec = datasets.get(dataset)
+    spec = pairs.facts(dataset, source)
     rules = rules or encoding.Rules()
     plans = [planning.make_plan(spec, split, source, rules) for split in splits]
     if not skip_bad:

@@ -1,0 +1,95 @@
+"""CVAT XML for images, version 1.1: any number of pictures.
+
+Source: https://docs.cvat.ai/docs/manual/advanced/xml_format/, "Annotation".
+"""
+
+import math
+
+from tfrecords_tools.annotations.shapes import Annotated, AnnotationError, Shape
+
+_CORNERS_OF_AN_ELLIPSE = 72
+
+
+def read(root, path: str) -> tuple[Annotated, ...]:
+    """Reads the shapes of all pictures; those of a higher z_order lie on others.
+
+    Args:
+        root: The root element.
+        path: What errors call the file.
+
+    Raises:
+        AnnotationError: It is something else than CVAT's annotations of pictures.
+        KeyError: An attribute is missing.
+    """
+    images = root.findall("image")
+    if root.tag != "annotations" or not images:
+        what = "tracks of a video" if root.findall("track") else "no pictures"
+        raise AnnotationError(
+            f"{path} holds {what}. Export it from CVAT as 'CVAT for images 1.1'"
+        )
+    known = tuple(
+        element.text.strip() for element in root.findall("meta//labels/label/name")
+    )
+    return tuple(
+        Annotated(
+            file_name=image.attrib["name"],
+            origin=path,
+            height=int(image.attrib["height"]),
+            width=int(image.attrib["width"]),
+            shapes=tuple(_shape(element) for element in _in_order(image)),
+            known=known,
+        )
+        for image in images
+    )
+
+
+def _in_order(image):
+    shapes = [element for element in image if "label" in element.attrib]
+    shapes = [element for element in shapes if element.tag != "tag"]
+    return sorted(shapes, key=lambda element: int(element.get("z_order", 0)))
+
+
+def _shape(element):
+    kind, values = element.tag, element.attrib
+    name = values["label"]
+    if kind == "polygon":
+        points = [point.split(",") for point in values["points"].split(";")]
+        return Shape(name, kind, [[float(x), float(y)] for x, y in points])
+    if kind == "box":
+        left, top, right, bottom = (
+            float(values[key]) for key in ("xtl", "ytl", "xbr", "ybr")
+        )
+        corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
+        center = (left + right) / 2, (top + bottom) / 2
+        return Shape(name, "polygon", _turned(corners, center, values))
+    if kind == "ellipse":
+        x, y, x_radius, y_radius = (
+            float(values[key]) for key in ("cx", "cy", "rx", "ry")
+        )
+        angles = [
+            2 * math.pi * i / _CORNERS_OF_AN_ELLIPSE
+            for i in range(_CORNERS_OF_AN_ELLIPSE)
+        ]
+        corners = [
+            [x + x_radius * math.cos(a), y + y_radius * math.sin(a)] for a in angles
+        ]
+        return Shape(name, "polygon", _turned(corners, (x, y), values))
+    if kind == "mask":
+        box = [int(values[key]) for key in ("left", "top", "width", "height")]
+        return Shape(
+            name, "runs", [box, [int(run) for run in values["rle"].split(",")]]
+        )
+    return Shape(name, kind, None)
+
+
+def _turned(corners, center, values):
+    """Turns corners by the degrees of `rotation`, clockwise as pictures are seen."""
+    angle = math.radians(float(values.get("rotation", 0)))
+    if not angle:
+        return corners
+    cosine, sine = math.cos(angle), math.sin(angle)
+    moved = [(x - center[0], y - center[1]) for x, y in corners]
+    return [
+        [center[0] + x * cosine - y * sine, center[1] + x * sine + y * cosine]
+        for x, y in moved
+    ]

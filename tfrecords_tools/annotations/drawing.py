@@ -1,0 +1,129 @@
+"""From shapes to class numbers."""
+
+import base64
+import io
+import json
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from tfrecords_tools.annotations.shapes import AnnotationError
+
+
+def draw(text: str) -> np.ndarray:
+    """Draws what `annotations.encode` packed.
+
+    Returns:
+        Class numbers, uint8 `[height, width]`.
+
+    Raises:
+        AnnotationError: A shape does not fit into the picture.
+    """
+    facts = json.loads(text)
+    size = facts["size"]
+    label = np.full(size, facts["ground"], np.uint8)
+    drawn = (
+        (number, _DRAWERS[kind](data, size)) for number, kind, data in facts["shapes"]
+    )
+    if facts["largest_first"]:
+        drawn = iter(sorted(drawn, key=lambda pair: -np.count_nonzero(pair[1])))
+    for number, mask in drawn:
+        label[mask] = number
+    return label
+
+
+def _pillow(size, paint):
+    canvas = Image.new("1", (size[1], size[0]))
+    paint(ImageDraw.Draw(canvas))
+    return np.asarray(canvas)
+
+
+def _polygon(points, size):
+    """A polygon with its outline, as labelme draws it."""
+    corners = [tuple(point) for point in points]
+    if len(corners) < 3:
+        raise AnnotationError(
+            f"A polygon has {len(corners)} corners, at least three are wanted. Correct "
+            "it in the editor"
+        )
+    return _pillow(size, lambda pen: pen.polygon(corners, fill=1, outline=1))
+
+
+def _rectangle(points, size):
+    (x0, y0), (x1, y1) = points
+    box = [min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)]
+    return _pillow(size, lambda pen: pen.rectangle(box, fill=1, outline=1))
+
+
+def _circle(points, size):
+    """A circle of its centre and a point of it."""
+    (x, y), point = points
+    radius = math.dist((x, y), point)
+    box = [x - radius, y - radius, x + radius, y + radius]
+    return _pillow(size, lambda pen: pen.ellipse(box, fill=1, outline=1))
+
+
+def _picture(data, size):
+    """A PNG, as base64, with its upper left corner."""
+    (left, top), encoded = data
+    part = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))) > 0
+    return _placed(part, round(left), round(top), size)
+
+
+def _runs(data, size):
+    """CVAT's runs, row by row, of 0 and 1 in turn, within a box."""
+    (left, top, width, height), runs = data
+    values = np.repeat(np.arange(len(runs)) % 2, runs).astype(bool)
+    if values.size != width * height:
+        raise AnnotationError(
+            f"A mask of {width} x {height} pixels has {values.size} in its runs. "
+            "Export the annotations again"
+        )
+    return _placed(values.reshape(height, width), left, top, size)
+
+
+def _placed(part, left, top, size):
+    mask = np.zeros(size, bool)
+    target = mask[top : top + part.shape[0], left : left + part.shape[1]]
+    if min(left, top) < 0 or target.shape != part.shape[:2]:
+        raise AnnotationError(
+            f"A mask of {part.shape[1]} x {part.shape[0]} pixels at ({left}, {top}) "
+            f"leaves the picture of {size[1]} x {size[0]}. Export the annotations again"
+        )
+    target[:] = part
+    return mask
+
+
+def _polygons(polygons, size):
+    """Polygons that are one shape together, as pycocotools draws them."""
+    from pycocotools import mask as mask_api
+
+    codes = mask_api.frPyObjects(polygons, *size)
+    return mask_api.decode(mask_api.merge(codes)).astype(bool)
+
+
+def _rle(code, size):
+    """COCO's run-length code, column by column, compressed or not."""
+    from pycocotools import mask as mask_api
+
+    if list(code["size"]) != list(size):
+        raise AnnotationError(
+            f"A run-length code is of {code['size']} (height, width), its picture of "
+            f"{list(size)}. Export the annotations again"
+        )
+    if isinstance(code["counts"], list):
+        code = mask_api.frPyObjects(code, *size)
+    return mask_api.decode(code).astype(bool)
+
+
+_DRAWERS = {
+    "polygon": _polygon,
+    "rectangle": _rectangle,
+    "circle": _circle,
+    "picture": _picture,
+    "runs": _runs,
+    "polygons": _polygons,
+    "rle": _rle,
+}
+KINDS = frozenset(_DRAWERS)

@@ -1,0 +1,76 @@
+"""Files that pair with nothing, or with several."""
+
+from tfrecords_tools import folder, matching, own_data
+from tfrecords_tools.doctor import findings
+
+
+def examine(found: folder.Found, own: own_data.OwnData):
+    """Yields what is alone, double or in no split."""
+    guess = matching.suggest(found.match)
+    if guess and own.masks:
+        start, end = guess
+        yield findings.Finding(
+            "names that pair with nothing",
+            f"The names of most masks are those of pictures between '{start}' and "
+            f"'{end}'. The flag finds them.",
+            files=tuple(found.match.masks[key] for key in found.match.without_picture),
+            flags={"masks": _around(own.masks, start, end)},
+        )
+        return
+    pictures, masks = folder.alone_pictures(found), folder.alone_masks(found)
+    if pictures or masks:
+        names = [
+            *((split, key) for split, keys in found.splits.items() for key in keys),
+            *((key[0], key) for key in masks),
+        ]
+        alone = {*pictures, *(found.match.masks[key] for key in masks)}
+        yield findings.Finding(
+            "names that pair with nothing",
+            f"{len(pictures)} pictures have no label of their name, and {len(masks)} "
+            "labels have no picture.",
+            files=(*pictures, *(found.match.masks[key] for key in masks)),
+            leave_out=tuple(
+                dict.fromkeys(
+                    f"{split}:{key[1]}" if split else key[1]
+                    for split, key in names
+                    if _path(found, key) in alone
+                )
+            ),
+        )
+    if found.match.doubles:
+        yield findings.Finding(
+            "two files of one name",
+            f"{len(found.match.doubles)} files have the name of another, but for their "
+            "ending. Rename or remove them.",
+            files=found.match.doubles,
+        )
+    listed = {key for keys in found.splits.values() for key in keys}
+    others = sorted(found.match.pictures.keys() - listed)
+    if others:
+        yield findings.Finding(
+            "pictures in no list",
+            f"{len(others)} pictures are in no file of --lists.",
+            files=tuple(found.match.pictures[key] for key in others),
+            is_note=True,
+        )
+    for split in found.splits:
+        if found.is_unlabelled(split):
+            yield findings.Finding(
+                "splits without labels",
+                f"No picture of split '{split}' has a label: the build leaves it out.",
+                is_note=True,
+            )
+
+
+def _path(found, key):
+    if key in found.match.masks and key not in found.match.pictures:
+        return found.match.masks[key]
+    return found.match.pictures[key]
+
+
+def _around(masks, start, end):
+    """Puts texts before and after the last star of a pattern."""
+    if "*" not in masks:
+        masks = f"{masks.rstrip('/')}/*"
+    before, star, after = masks.rpartition("*")
+    return f"{before}{start}{star}{end}{after or '.*'}"
