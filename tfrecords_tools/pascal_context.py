@@ -1,0 +1,58 @@
+"""Lists the pairs of PASCAL-Context: pictures and lists of VOC 2010, labels as .mat."""
+
+import numpy as np
+
+from tfrecords_tools import mat_files, pairs, renumbering
+
+# Numbers in the authors' labels.txt, which has 459, of the 59 classes.
+NUMBERS = (
+    *(2, 23, 25, 31, 34, 45, 59, 65, 72, 98, 397, 113, 207, 258, 284, 308, 347, 368),
+    *(416, 427, 9, 18, 22, 33, 44, 46, 68, 80, 85, 104, 115, 144, 158, 159, 162, 187),
+    *(189, 220, 232, 259, 260, 105, 296, 355, 295, 324, 326, 349, 354, 360, 366, 19),
+    *(415, 420, 424, 440, 445, 454, 458),
+)
+NUM_SOURCE_CLASSES = 459
+_TABLE = renumbering.make_table(NUMBERS, NUM_SOURCE_CLASSES + 1)
+
+
+def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
+    """Reads VOC 2010's list `ImageSets/Main/<split>.txt`; all of it is labelled.
+
+    Raises:
+        FileNotFoundError: A folder or a list is missing.
+    """
+    what = "PASCAL VOC's folder, VOCdevkit/VOC2010,"
+    voc = pairs.needed(source.source_dir, "--source_dir", what)
+    names = pairs.read_list(voc / "ImageSets" / "Main" / f"{split}.txt")
+    labels = pairs.needed(
+        voc / "trainval",
+        "--source_dir",
+        "PASCAL-Context's folder trainval, unpacked in PASCAL VOC's,",
+    )
+    return [
+        pairs.Pair(
+            name, str(voc / "JPEGImages" / f"{name}.jpg"), str(labels / f"{name}.mat")
+        )
+        for name in names
+    ]
+
+
+def read_pair(pair: pairs.Pair) -> pairs.Contents:
+    """Reads a pair; what is none of the 59 classes is ignored.
+
+    Raises:
+        ImageError: The label cannot be read or holds other numbers.
+    """
+    return read_as(pair, _TABLE)
+
+
+def read_as(pair: pairs.Pair, table: np.ndarray) -> pairs.Contents:
+    """Reads a pair; its label becomes what `renumbering.make_table` made.
+
+    Raises:
+        ImageError: The label cannot be read or holds other numbers.
+    """
+    contents = pairs.read_files(pair)
+    numbers = mat_files.read_variable(contents.label, "LabelMap", pair.label)
+    label = renumbering.renumber(np.asarray(numbers), table, pair.label)
+    return pairs.Contents(contents.image, label)

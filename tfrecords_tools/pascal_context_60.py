@@ -1,0 +1,18 @@
+"""Lists the pairs of PASCAL-Context; what is none of the 59 classes is background."""
+
+from tfrecords_tools import pairs, pascal_context, renumbering
+
+_TABLE = renumbering.make_table(
+    (0, *pascal_context.NUMBERS), pascal_context.NUM_SOURCE_CLASSES + 1, others=0
+)
+
+list_pairs = pascal_context.list_pairs
+
+
+def read_pair(pair: pairs.Pair) -> pairs.Contents:
+    """Reads a pair; what is none of the 59 classes is background.
+
+    Raises:
+        ImageError: The label cannot be read or holds other numbers.
+    """
+    return pascal_context.read_as(pair, _TABLE)
