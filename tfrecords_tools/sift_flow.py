@@ -1,0 +1,43 @@
+"""Lists the pairs of SIFT Flow's SiftFlowDataset.zip, with its semantic labels."""
+
+import pathlib
+
+import numpy as np
+
+from tfrecords_tools import listing, mat_files, pairs, renumbering
+
+_FOLDER = "spatial_envelope_256x256_static_8outdoorcategories"
+_IS_TEST = {"train": False, "test": True}
+_TABLE = renumbering.make_table(range(1, 34), 34)  # 0 is no class.
+
+
+def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
+    """Reads TestSet1.txt; "train" is everything that it does not list.
+
+    Raises:
+        FileNotFoundError: A folder or the list is missing.
+        ValueError: There is no such split.
+    """
+    what = "SIFT Flow's folder, SiftFlowDataset,"
+    folder = pairs.needed(source.source_dir, "--source_dir", what)
+    is_test = listing.part_of("sift_flow", split, _IS_TEST)
+    lines = pairs.read_list(folder / "TestSet1.txt")
+    listed = {pathlib.PureWindowsPath(line).stem for line in lines}
+    image_dir, label_dir = (
+        pairs.needed(folder / name / _FOLDER, "--source_dir", what)
+        for name in ("Images", "SemanticLabels")
+    )
+    found = listing.pair_folders((image_dir, ".jpg"), (label_dir, ".mat"))
+    return [pair for pair in found if (pair.name in listed) == is_test]
+
+
+def read_pair(pair: pairs.Pair) -> pairs.Contents:
+    """Reads a pair; 1 to 33 become class numbers, 0 is ignored.
+
+    Raises:
+        ImageError: The label cannot be read or holds other numbers.
+    """
+    contents = pairs.read_files(pair)
+    numbers = mat_files.read_variable(contents.label, "S", pair.label)
+    label = renumbering.renumber(np.asarray(numbers), _TABLE, pair.label)
+    return pairs.Contents(contents.image, label)
