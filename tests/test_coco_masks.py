@@ -15,21 +15,21 @@ from tfrecords_tools import coco_masks
 coco_mask = pytest.importorskip("pycocotools.mask")
 
 
-def picture(*annotations, height=4, width=6):
-    return coco_masks.Picture("a.jpg", height, width, annotations)
+def decode(segmentation, size=(4, 6)):
+    return coco_masks.decode(segmentation, size, "a.jpg")
 
 
 def box(left, top, right, bottom):
     return [[left, top, right, top, right, bottom, left, bottom]]
 
 
-def drawn(*annotations, **size):
-    classes = {1: 1, 2: 2}
-    return coco_masks.draw(picture(*annotations, **size), classes, background=0)
+def drawn(*annotations):
+    picture = coco_masks.Picture("a.jpg", 4, 6, annotations)
+    return coco_masks.draw(picture, {1: 1, 2: 2}, background=0)
 
 
 def test_polygons_are_filled():
-    mask = coco_masks.decode(box(1, 1, 3, 3), picture())
+    mask = decode(box(1, 1, 3, 3))
     # Columns 1 and 2 of rows 1 and 2: 3 is where the polygon ends.
     assert mask.astype(int).tolist() == [
         [0, 0, 0, 0, 0, 0],
@@ -40,14 +40,14 @@ def test_polygons_are_filled():
 
 
 def test_the_parts_of_a_thing_are_one_mask():
-    mask = coco_masks.decode(box(0, 0, 1, 1) + box(4, 2, 6, 4), picture())
+    mask = decode(box(0, 0, 1, 1) + box(4, 2, 6, 4))
     assert mask.sum() == 1 + 4
 
 
 def test_runs_go_down_the_columns():
     # One pixel off, two on, one off: column 0 has rows 1 and 2.
     runs = {"size": [4, 6], "counts": [1, 2, 21]}
-    mask = coco_masks.decode(runs, picture())
+    mask = decode(runs)
     assert np.argwhere(mask).tolist() == [[1, 0], [2, 0]]
 
 
@@ -56,10 +56,8 @@ def test_runs_go_down_the_columns():
 )
 def test_the_text_of_runs_is_read(mask):
     encoded = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    height, width = mask.shape
     runs = {"size": encoded["size"], "counts": encoded["counts"].decode()}
-    shape = picture(height=height, width=width)
-    np.testing.assert_array_equal(coco_masks.decode(runs, shape), mask)
+    np.testing.assert_array_equal(decode(runs, mask.shape), mask)
 
 
 def test_the_smaller_thing_lies_over_the_larger():
@@ -108,7 +106,7 @@ def test_what_cannot_be_drawn_is_named(reason):
 def test_any_text_of_runs_is_drawn_or_refused(text):
     runs = {"size": [4, 6], "counts": text}
     try:
-        assert coco_masks.decode(runs, picture()).shape == (4, 6)
+        assert decode(runs).shape == (4, 6)
     except images.ImageError:
         return
 

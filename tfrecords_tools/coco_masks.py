@@ -89,7 +89,7 @@ def draw(picture: Picture, classes: dict[int, int], *, background: int) -> np.nd
             continue
         number = classes[annotation["category_id"]]
         is_crowd = bool(annotation.get("iscrowd"))
-        mask = decode(annotation.get("segmentation"), picture)
+        mask = decode(annotation.get("segmentation"), label.shape, picture.file_name)
         number = datasets.IGNORE_LABEL if is_crowd else number
         drawn.append((not is_crowd, -int(mask.sum()), len(drawn), number, mask))
     for *_, number, mask in sorted(drawn, key=lambda thing: thing[:3]):
@@ -97,13 +97,14 @@ def draw(picture: Picture, classes: dict[int, int], *, background: int) -> np.nd
     return label
 
 
-def decode(segmentation, picture: Picture) -> np.ndarray:
+def decode(segmentation, size: tuple[int, int], name: str) -> np.ndarray:
     """Makes a mask, bool `[height, width]`, of polygons or run lengths.
 
     Args:
         segmentation: Lists of x, y, x, y, ... in pixels; or a dict of "size", height
             and width, and "counts", a list or COCO's compressed text.
-        picture: Whose annotation it is.
+        size: Height and width of the picture.
+        name: What errors call the picture.
 
     Raises:
         ImageError: It is damaged, or of another size than the picture.
@@ -116,32 +117,32 @@ def decode(segmentation, picture: Picture) -> np.ndarray:
             "COCO's annotations need pycocotools and it is not installed: "
             "pip install kerasseg[datasets]"
         ) from error
-    height, width = picture.height, picture.width
     try:
         if isinstance(segmentation, dict):
-            runs = {"size": [height, width], "counts": _runs(segmentation, picture)}
-            found = coco_mask.frPyObjects(runs, height, width)
+            runs = {"size": list(size), "counts": _runs(segmentation, size)}
+            found = coco_mask.frPyObjects(runs, *size)
         else:
-            polygons = [_polygon(corners, picture) for corners in segmentation]
-            found = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+            polygons = [_polygon(corners, size) for corners in segmentation]
+            found = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
     except (ValueError, TypeError, LookupError) as error:
         raise images.ImageError(
-            f"{picture.file_name} has an annotation that cannot be drawn: {error}. "
+            f"{name} has an annotation that cannot be drawn: {error}. "
             "Correct it, or get the file of annotations again"
         ) from error
     return coco_mask.decode(found).astype(bool)
 
 
-def _runs(segmentation, picture):
+def _runs(segmentation, size):
     """Lengths of runs, checked: pycocotools writes where they lead it."""
-    size = [picture.height, picture.width]
-    if list(segmentation["size"]) != size:
-        raise ValueError(f"its size is {segmentation['size']}, the picture's {size}")
+    if list(segmentation["size"]) != list(size):
+        raise ValueError(
+            f"its size is {segmentation['size']}, the picture's {list(size)}"
+        )
     counts = segmentation["counts"]
     if isinstance(counts, str):
         counts = _expand(counts)
     counts = [int(count) for count in counts]
-    if min(counts, default=0) < 0 or sum(counts) != picture.height * picture.width:
+    if min(counts, default=0) < 0 or sum(counts) != size[0] * size[1]:
         raise ValueError(f"its runs do not make up {size[0]} x {size[1]} pixels")
     return counts
 
@@ -168,16 +169,16 @@ def _expand(text):
     return counts
 
 
-def _polygon(corners, picture):
+def _polygon(corners, size):
     """Corners, checked: pycocotools walks along each edge, however long it is."""
     points = np.array(corners, float).reshape(-1, 2)
     if len(points) < 3:
         raise ValueError(f"a polygon has {len(points)} corners, wanted are three")
-    size = np.array([picture.width, picture.height])
-    if not ((points >= -size) & (points <= 2 * size)).all():
+    end = np.array(size[::-1])
+    if not ((points >= -end) & (points <= 2 * end)).all():
         raise ValueError(
             f"a polygon from {points.min(axis=0).tolist()} to "
             f"{points.max(axis=0).tolist()} lies far outside of the picture of "
-            f"{size[0]} x {size[1]} pixels"
+            f"{end[0]} x {end[1]} pixels"
         )
     return points.ravel().tolist()
