@@ -8,7 +8,7 @@ TF_CONFIG says which worker this is. FAULT makes worker 1 fail: "raise:STEP".
 import sys
 
 from kerasseg import distribution
-from kerasseg.training import run
+from kerasseg.training import loop
 from tests import train_tiny
 
 
@@ -26,14 +26,14 @@ def main(records_dir, workdir, steps, fault=""):
 
 def fail_at(step):
     """Makes the run raise an error of its own after a step."""
-    check = run.Run._check
+    check = loop.Loop._check
 
     def fail(self, number, *others):
         check(self, number, *others)
         if number == step:
             raise ValueError("Picture 7 of this worker is odd.")
 
-    run.Run._check = fail
+    loop.Loop._check = fail
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import augment, distribution, models, training
-from kerasseg.training import run
+from kerasseg.training import loop
 from tests import tiny
 
 
@@ -31,13 +31,13 @@ def main(records_dir, workdir, steps, devices, dropout):
 def train(records_dir, workdir, steps, strategy, dropout):
     """Trains; the model and what is printed stand in for the real ones."""
     models.build_model = tiny.build_model
-    check = run.Run._check
+    check = loop.Loop._check
 
     def say_step(self, step, *others):
         check(self, step, *others)
         print(f"step {step} loss {self.loss:.9f}", flush=True)
 
-    run.Run._check = say_step
+    loop.Loop._check = say_step
     recipe = training.Recipe(
         num_steps=steps,
         batch_size=4,

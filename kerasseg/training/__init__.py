@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kerasseg import pipeline, records
 from kerasseg.training.augmentation_flags import AugmentationFlags
+from kerasseg.training.loop import Loop
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.run import Run
 from kerasseg.training.signals import Interrupted
@@ -94,7 +95,7 @@ def train(
         keras.config.set_dtype_policy(f"mixed_{recipe.mixed_precision}")
     try:
         run.build()
-        return run.loop()
+        return Loop(run)()
     except tf.errors.OpError as error:
         if run.team.size == 1:
             raise

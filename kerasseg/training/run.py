@@ -1,8 +1,6 @@
-"""The state of one training run: built, restored, stepped, validated, saved."""
+"""The state of one training run: built, and restored from its last checkpoint."""
 
-import collections
 import json
-import math
 import os
 import tempfile
 
@@ -14,26 +12,20 @@ from kerasseg import (
     distribution,
     durable,
     models,
-    progress,
     statistics,
 )
 from kerasseg.training import (
     feature_statistics,
-    feeding,
     history,
     logs,
     memory,
     objective,
     optimizers,
     provenance,
-    signals,
     starting,
     validation,
 )
-from kerasseg.training.pace import Pace
 from kerasseg.training.step import TrainingStep, prepare_batch_norm
-
-_SCALARS_INTERVAL = 10  # Steps between the points of TensorBoard's training curves.
 
 
 class Run:
@@ -55,13 +47,11 @@ class Run:
         self.scoring_reader = data.reader(data.eval_split)
         self.rate_at = recipe.schedule()
         self.team = distribution.Team(self.strategy)
-        self.signals = signals.Signals(alone=self.team.size == 1)
         self.folder = workdir  # What people read; those who do not write throw it away.
         if not self.team.is_chief:
             self._spare = tempfile.TemporaryDirectory()
             self.folder = self._spare.name
         self.history = history.History()
-        self.loss = math.nan
 
     def check_records(self):
         """See `provenance.check`."""
@@ -102,7 +92,7 @@ class Run:
         self.step = self.checkpoints.restore() or 0
         self.team.check_agreed(self.step, "step at which the run goes on")
         if not tf.config.list_physical_devices("GPU"):
-            memory.check(*self._memory())
+            memory.check(*self.memory())
         feature_statistics.fill(self.reader, self.model, self.scored)
         self._open_logs()
         durable.write_bytes(
@@ -110,7 +100,7 @@ class Run:
             json.dumps(self.spec.to_json(), indent=2).encode(),
         )
 
-    def _memory(self):
+    def memory(self) -> tuple:
         """Returns what `memory.check` and `memory.too_little` are told."""
         size = self.augmentation.crop_size
         saved = max(self.checkpoints.steps(), default=None)
@@ -149,102 +139,3 @@ class Run:
         }
         named = checkpoints.named(groups)
         return {**named, **self.step_function.variables, **self.history.variables}
-
-    def loop(self) -> dict | None:
-        """Trains, validates and saves until the last step; see `train`."""
-        bar = progress.track(
-            self.recipe.num_steps, unit="step", text="training", initial=self.step
-        )
-        try:
-            with self.signals:
-                self._loop(bar)
-                self._leave()
-        except tf.errors.ResourceExhaustedError as error:
-            raise memory.too_little(*self._memory()) from error
-        finally:
-            bar.close()
-            self.log.close()
-        return checkpoints.read_best_facts(self.folder) if self.team.is_chief else None
-
-    def _loop(self, bar):
-        if self._due()[1] and self.history.validated < self.step:
-            self._validate()  # A signal had cut it short.
-        batches, epoch = feeding.batches(self)
-        pending: collections.deque = collections.deque()
-        # A GPU runs ahead of the host: its losses are looked at a few steps later.
-        delay = 10 if tf.config.list_physical_devices("GPU") else 0
-        pace = Pace()
-        while self._goes_on():
-            with self.reader.errors_named(), pace.waiting():
-                batch = next(batches)
-            names = batch.pop("name")
-            self.optimizer.set_learning_rate(self.rate_at(self.step))
-            step = tf.constant(self.step, tf.int64)
-            result = self.step_function(batch, step, self.signals.sent())
-            self.step += 1
-            pending.append((self.step, result, names))
-            save, validate = self._due()
-            settled = save or validate or self.signals.stop
-            while len(pending) > (0 if settled else delay):
-                self._check(*pending.popleft())
-            said = f"loss {self.loss:.3f}, epoch {self.step / epoch:.1f}, {pace.step()}"
-            bar.set_postfix_str(said, refresh=False)
-            bar.update()
-            if validate:
-                self._validate()
-            elif save:
-                self.checkpoints.save(self.step)
-        while pending:
-            self._check(*pending.popleft())
-
-    def _leave(self):
-        if not self.signals.stop:
-            return
-        if self.step not in self.checkpoints.steps():
-            self.checkpoints.save(self.step)
-        raise signals.Interrupted(self.signals.number, self.step)
-
-    def _goes_on(self):
-        patience = self.recipe.early_stopping_validations
-        if patience and self.history.waited >= patience:
-            progress.say(
-                f"No better mean IoU in {patience} validations: training ends early."
-            )
-            return False
-        return self.step < self.recipe.num_steps and not self.signals.stop
-
-    def _validate(self):
-        done = self.validation.run(
-            self.step,
-            self.scored,
-            self.rate_at(self.step - 1),
-            stopped=lambda: self.signals.stop,
-        )
-        if done:
-            self.checkpoints.save(self.step)
-
-    def _due(self):
-        """Tells whether this step ends with a checkpoint, and with a validation."""
-        last = self.step == self.recipe.num_steps
-        validate = last or self.step % self.recipe.eval_interval_steps == 0
-        return validate or self.step % self.recipe.save_interval_steps == 0, validate
-
-    def _check(self, step, result, names):
-        """Looks at the loss of a step; raises where it is no number."""
-        loss, good, labelled, sent = (value.numpy().item() for value in result)
-        self.signals.hear(sent)
-        overflow = self.recipe.mixed_precision == "float16" and math.isfinite(loss)
-        if not good and not overflow:
-            local = self.strategy.experimental_local_results(names)
-            pictures = [n.decode() for part in local for n in part.numpy()]
-            raise ValueError(
-                f"The loss of step {step} is {loss}, or its gradients are no numbers. "
-                f"Pictures: {', '.join(pictures)}. The weights were not changed and "
-                f"the last checkpoint is good. Lower --base_learning_rate, clip with "
-                f"--gradient_clip_norm=1, or look at those pictures."
-            )
-        self.loss = loss
-        self.history.add_loss(loss, labelled > 0)
-        if step % _SCALARS_INTERVAL == 0:
-            rate = self.rate_at(step - 1)
-            self.log.scalars(step, **{"train/loss": loss, "train/learning_rate": rate})

@@ -1,0 +1,130 @@
+"""The steps, validations and checkpoints of a training run that is built."""
+
+import collections
+import math
+
+import tensorflow as tf
+
+from kerasseg import checkpoints, progress
+from kerasseg.training import feeding, memory, signals
+from kerasseg.training.pace import Pace
+
+_SCALARS_INTERVAL = 10  # Steps between the points of TensorBoard's training curves.
+
+
+class Loop:
+    """Trains, validates and saves until the last step.
+
+    Args:
+        run: `run.Run`, built; its `step` counts on.
+    """
+
+    def __init__(self, run):
+        self.run = run
+        self.recipe = run.recipe
+        self.signals = signals.Signals(alone=run.team.size == 1)
+        self.loss = math.nan
+
+    def __call__(self) -> dict | None:
+        """Goes to the end; see `train`."""
+        run = self.run
+        bar = progress.track(
+            self.recipe.num_steps, unit="step", text="training", initial=run.step
+        )
+        try:
+            with self.signals:
+                self._steps(bar)
+                self._leave()
+        except tf.errors.ResourceExhaustedError as error:
+            raise memory.too_little(*run.memory()) from error
+        finally:
+            bar.close()
+            run.log.close()
+        return checkpoints.read_best_facts(run.folder) if run.team.is_chief else None
+
+    def _steps(self, bar):
+        run = self.run
+        if self._due()[1] and run.history.validated < run.step:
+            self._validate()  # A signal had cut it short.
+        batches, epoch = feeding.batches(run)
+        pending: collections.deque = collections.deque()
+        # A GPU runs ahead of the host: its losses are looked at a few steps later.
+        delay = 10 if tf.config.list_physical_devices("GPU") else 0
+        pace = Pace()
+        while self._goes_on():
+            with run.reader.errors_named(), pace.waiting():
+                batch = next(batches)
+            names = batch.pop("name")
+            run.optimizer.set_learning_rate(run.rate_at(run.step))
+            step = tf.constant(run.step, tf.int64)
+            result = run.step_function(batch, step, self.signals.sent())
+            run.step += 1
+            pending.append((run.step, result, names))
+            save, validate = self._due()
+            settled = save or validate or self.signals.stop
+            while len(pending) > (0 if settled else delay):
+                self._check(*pending.popleft())
+            said = f"loss {self.loss:.3f}, epoch {run.step / epoch:.1f}, {pace.step()}"
+            bar.set_postfix_str(said, refresh=False)
+            bar.update()
+            if validate:
+                self._validate()
+            elif save:
+                run.checkpoints.save(run.step)
+        while pending:
+            self._check(*pending.popleft())
+
+    def _leave(self):
+        run = self.run
+        if not self.signals.stop:
+            return
+        if run.step not in run.checkpoints.steps():
+            run.checkpoints.save(run.step)
+        raise signals.Interrupted(self.signals.number, run.step)
+
+    def _goes_on(self):
+        patience = self.recipe.early_stopping_validations
+        if patience and self.run.history.waited >= patience:
+            progress.say(
+                f"No better mean IoU in {patience} validations: training ends early."
+            )
+            return False
+        return self.run.step < self.recipe.num_steps and not self.signals.stop
+
+    def _validate(self):
+        run = self.run
+        done = run.validation.run(
+            run.step,
+            run.scored,
+            run.rate_at(run.step - 1),
+            stopped=lambda: self.signals.stop,
+        )
+        if done:
+            run.checkpoints.save(run.step)
+
+    def _due(self):
+        """Tells whether this step ends with a checkpoint, and with a validation."""
+        step, recipe = self.run.step, self.recipe
+        validate = step == recipe.num_steps or step % recipe.eval_interval_steps == 0
+        return validate or step % recipe.save_interval_steps == 0, validate
+
+    def _check(self, step, result, names):
+        """Looks at the loss of a step; raises where it is no number."""
+        run = self.run
+        loss, good, labelled, sent = (value.numpy().item() for value in result)
+        self.signals.hear(sent)
+        overflow = self.recipe.mixed_precision == "float16" and math.isfinite(loss)
+        if not good and not overflow:
+            local = run.strategy.experimental_local_results(names)
+            pictures = [n.decode() for part in local for n in part.numpy()]
+            raise ValueError(
+                f"The loss of step {step} is {loss}, or its gradients are no numbers. "
+                f"Pictures: {', '.join(pictures)}. The weights were not changed and "
+                f"the last checkpoint is good. Lower --base_learning_rate, clip with "
+                f"--gradient_clip_norm=1, or look at those pictures."
+            )
+        self.loss = loss
+        run.history.add_loss(loss, labelled > 0)
+        if step % _SCALARS_INTERVAL == 0:
+            rate = run.rate_at(step - 1)
+            run.log.scalars(step, **{"train/loss": loss, "train/learning_rate": rate})
