@@ -135,9 +135,15 @@ def _key(shape, path):
     groups = [
         text for i, text in enumerate(match.groups(), start=1) if i != number and text
     ]
+    if len(groups) > 1 and _is_ending(f".{groups[-1]}"):  # Of "*.*".
+        groups.pop()
     name = "/".join(groups) or pathlib.Path(path).stem
     stem, suffix = os.path.splitext(name)
-    return split, stem if suffix.lower() in (*PICTURES, *ANNOTATIONS) else name
+    return split, stem if _is_ending(suffix) else name
+
+
+def _is_ending(text):
+    return text.lower() in (*PICTURES, *ANNOTATIONS)
 
 
 def suggest(found: Match) -> tuple[str, str] | None:

@@ -11,7 +11,12 @@ from kerasseg import datasets
 from tfrecords_tools import class_lists, matching
 from tfrecords_tools.annotations import drawing, reading
 from tfrecords_tools.annotations.drawing import draw
-from tfrecords_tools.annotations.shapes import Annotated, AnnotationError, Shape
+from tfrecords_tools.annotations.shapes import (
+    IGNORED,
+    Annotated,
+    AnnotationError,
+    Shape,
+)
 
 __all__ = [
     "Annotated",
@@ -22,8 +27,6 @@ __all__ = [
     "encode",
     "match",
 ]
-
-_IGNORED = "__ignore__"  # labelme's name of what does not count.
 
 
 def match(
@@ -90,7 +93,7 @@ def classes(found: dict[matching.Key, Annotated]) -> class_lists.ClassList:
     known = dict.fromkeys(name for each in found.values() for name in each.known)
     used = sorted({shape.name for each in found.values() for shape in each.shapes})
     names = dict.fromkeys([*known, *used])
-    for name in (_IGNORED, "background", "_background_"):
+    for name in (IGNORED, "background", "_background_"):
         names.pop(name, None)
     return class_lists.make_list(
         [("background", None), *((name, None) for name in names)], "--annotations"
@@ -117,7 +120,7 @@ def encode(
         AnnotationError: A shape has a name without a number, or a kind without an area.
     """
     numbers = {name: i for i, name in enumerate(named.names)}
-    numbers[_IGNORED] = datasets.IGNORE_LABEL
+    numbers[IGNORED] = datasets.IGNORE_LABEL
     numbers.setdefault("_background_", named.background)
     numbers |= name_map
     shapes = [shape for shape in annotated.shapes if shape.kind not in skip]

@@ -79,7 +79,7 @@ def _shape(element):
         return Shape(
             name, "runs", [box, [int(run) for run in values["rle"].split(",")]]
         )
-    return Shape(name, kind, None)
+    return Shape(name, kind)
 
 
 def _turned(corners, center, values):

@@ -8,6 +8,8 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
+from kerasseg import datasets
+from tfrecords_tools import coco_masks
 from tfrecords_tools.annotations.shapes import AnnotationError
 
 
@@ -27,10 +29,15 @@ def draw(text: str) -> np.ndarray:
         (number, _DRAWERS[kind](data, size)) for number, kind, data in facts["shapes"]
     )
     if facts["largest_first"]:
-        drawn = iter(sorted(drawn, key=lambda pair: -np.count_nonzero(pair[1])))
+        drawn = iter(sorted(drawn, key=_from_below))
     for number, mask in drawn:
         label[mask] = number
     return label
+
+
+def _from_below(pair):
+    number, mask = pair
+    return number != datasets.IGNORE_LABEL, -np.count_nonzero(mask)
 
 
 def _pillow(size, paint):
@@ -95,26 +102,8 @@ def _placed(part, left, top, size):
     return mask
 
 
-def _polygons(polygons, size):
-    """Polygons that are one shape together, as pycocotools draws them."""
-    from pycocotools import mask as mask_api
-
-    codes = mask_api.frPyObjects(polygons, *size)
-    return mask_api.decode(mask_api.merge(codes)).astype(bool)
-
-
-def _rle(code, size):
-    """COCO's run-length code, column by column, compressed or not."""
-    from pycocotools import mask as mask_api
-
-    if list(code["size"]) != list(size):
-        raise AnnotationError(
-            f"A run-length code is of {code['size']} (height, width), its picture of "
-            f"{list(size)}. Export the annotations again"
-        )
-    if isinstance(code["counts"], list):
-        code = mask_api.frPyObjects(code, *size)
-    return mask_api.decode(code).astype(bool)
+def _coco(segmentation, size):
+    return coco_masks.decode(segmentation, tuple(size), "The picture")
 
 
 _DRAWERS = {
@@ -123,7 +112,6 @@ _DRAWERS = {
     "circle": _circle,
     "picture": _picture,
     "runs": _runs,
-    "polygons": _polygons,
-    "rle": _rle,
+    "coco": _coco,
 }
 KINDS = frozenset(_DRAWERS)

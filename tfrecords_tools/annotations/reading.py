@@ -37,7 +37,7 @@ def _read(path, *_):
             return (labelme.read(facts, path),)
         if isinstance(facts, dict) and {"images", "annotations"} <= facts.keys():
             _need_pycocotools(path)
-            return coco.read(facts, path)
+            return coco.read(path)
     except (AnnotationError, FileNotFoundError):
         raise
     except ElementTree.ParseError as error:
@@ -54,5 +54,5 @@ def _need_pycocotools(path):
     if importlib.util.find_spec("pycocotools") is None:
         raise AnnotationError(
             f"{path} has COCO's annotations, which need pycocotools and it is not "
-            "installed: pip install kerasseg[coco]"
+            "installed: pip install kerasseg[datasets]"
         )

@@ -3,6 +3,8 @@
 import dataclasses
 import typing
 
+IGNORED = "__ignore__"  # labelme's name of what does not count.
+
 
 class AnnotationError(ValueError):
     """Annotations that cannot be used; the text names their file and says why."""
@@ -20,7 +22,7 @@ class Shape:
 
     name: str
     kind: str
-    data: typing.Any
+    data: typing.Any = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -184,9 +184,9 @@ def _mended(looks, counts, found, colormap):
         looks,
         "JPEG masks" if is_jpeg else "smeared colours",
         f"{len(looks)} masks hold at least {len(counts)} colours, {why}. The flags "
-        f"take a pixel to the colour that it is at most {found.tolerance} from, and ignore "
-        f"{found.share_lost:.2%} of the pixels, which are near none. Better: export "
-        "the masks again, as PNG.",
+        f"take a pixel to the colour that it is at most {found.tolerance} from, and "
+        f"ignore {found.share_lost:.2%} of the pixels, which are near none. Better: "
+        "export the masks again, as PNG.",
         flags=flags,
     )
 
@@ -195,8 +195,8 @@ def _too_many(counts):
     frequent = ", ".join(_hex(code) for code, _ in counts.most_common(8))
     return (
         f"There are {len(counts)} colours or more, of no colour map that is known; "
-        f"most frequent are {frequent}. Name theirs with --colormap=FILE, a line R G B NAME "
-        "each, or give --classes."
+        f"most frequent are {frequent}. Name theirs with --colormap=FILE, a line "
+        "R G B NAME each, or give --classes."
     )
 
 

@@ -34,9 +34,13 @@ def examine(looks, num_classes: int | None, rules: label_rules.LabelRules):
     )
     if found:
         kind, text, flags = found
-        yield findings.of(_with(exact, table, num_classes), kind, text, flags=flags)
-    elif num_classes and len(values) > num_classes + 1:
-        yield _smeared(exact, num_classes, "smeared numbers", _RESIZED)
+        moved = "label_offset" in flags  # Then all are, whatever they hold.
+        bad = exact if moved else _with(exact, table, num_classes)
+        yield findings.of(bad, kind, text, flags=flags)
+        return
+    smeared = _smeared(exact, num_classes, "smeared numbers", _RESIZED)
+    if smeared.flags and len(values) > (num_classes or 0) + 1:
+        yield smeared
     else:
         yield _out_of_range(exact, values, table, num_classes)
 

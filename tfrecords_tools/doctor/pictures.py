@@ -72,9 +72,9 @@ def sizes(looks, *, is_given: bool):
             alike,
             "masks of another size",
             f"{len(alike)} masks have the shape of their picture but another size, "
-            f"such as {_sizes(alike[0])}. The flag brings them to the picture's size by the "
-            "nearest pixel. Fine borders were lost when they were resized: better are "
-            "the masks as they were drawn.",
+            f"such as {_sizes(alike[0])}. The flag brings them to the picture's size "
+            "by the nearest pixel. Fine borders were lost when they were resized: "
+            "better are the masks as they were drawn.",
             flags={"resize_masks": True},
         )
     if misfit:

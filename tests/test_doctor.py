@@ -1,0 +1,417 @@
+"""The data doctor: it finds what was spoilt, and its flags undo it exactly.
+
+With KERASSEG_CAMVID=DIR a slow test spoils CamVid, as the SegNet tutorial has it.
+"""
+
+import os
+import pathlib
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+from kerasseg import datasets, images, records
+from tests import commands, spoilt, trees
+from tfrecords_tools import build, inspect
+
+SHAPES = datasets.get("shapes").palette
+SIX = ",".join(spoilt.CLASSES)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return spoilt.write(tmp_path_factory.mktemp("drawn") / "clean", spoilt.drawn())
+
+
+@pytest.fixture
+def clean(drawn, tmp_path):
+    return spoilt.copy(drawn, tmp_path / "clean")
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """The contact sheet and the list of what is left out go there."""
+    monkeypatch.chdir(tmp_path)
+
+
+def flags(folder, classes=SIX):
+    return [
+        f"--images={folder}/images/{{split}}/*",
+        f"--masks={folder}/masks/{{split}}/*",
+        f"--classes={classes}",
+    ]
+
+
+def built(records_dir, *arguments):
+    """Builds; returns the folder."""
+    arguments = [*arguments, f"--records_dir={records_dir}", "--workers=1"]
+    assert commands.run(build.main, "--dataset=folder", *arguments) == 0
+    return records_dir
+
+
+def examined(capsys, *arguments):
+    """Runs the doctor; returns its exit status, its report and its error."""
+    capsys.readouterr()
+    status = commands.run(inspect.main, *arguments)
+    texts = capsys.readouterr()
+    return status, texts.out, texts.err
+
+
+def printed_flags(report):
+    """Flags of the command that the doctor prints, as a shell hands them over."""
+    (command,) = re.findall(r"Build with\n\n((?:.+\\\n)*.+)\n", report)
+    words = shlex.split(command.replace("\\\n", ""))
+    assert words[:4] == ["python", "-m", "tfrecords_tools.build", "--dataset=folder"]
+    assert words[-1] == "--records_dir=DIR"
+    return words[4:-1]
+
+
+def told(report):
+    """The report with its lines joined."""
+    return report.replace("\n   ", " ")
+
+
+def kinds(report):
+    return re.findall(r"^\d+\. (.+)$", report, re.M)
+
+
+def check_mended(capsys, tmp_path, spoilt_folder, clean_folder, **more):
+    """Builds the spoilt copy with the printed flags; compares with the clean one."""
+    given = flags(spoilt_folder, **more)
+    status, report, error = examined(capsys, *given)
+    assert status == 2 and error.splitlines()[-1].startswith("Error: ")
+    found = printed_flags(report)
+    assert set(given) <= set(found)
+    mended = built(tmp_path / "mended", *found)
+    wanted = built(tmp_path / "wanted", *flags(clean_folder, **more))
+    spoilt.check_equal(mended, wanted)
+    again, text, _ = examined(capsys, *found)
+    assert again == 0, text  # With its own flags the doctor is content.
+    return report, [flag for flag in found if flag not in given]
+
+
+def test_clean_pictures_need_no_flag(clean, capsys, tmp_path):
+    status, report, _ = examined(capsys, *flags(clean))
+    assert status == 0
+    assert "12 pairs: train 8, val 4. Masks: 12 grey PNG." in report
+    assert "Nothing was found." in report
+    assert printed_flags(report) == flags(clean)
+    assert "folder train: 8 pictures" in report and "circle" in report
+    assert images.read_image(tmp_path / "contact_sheet.png").shape[1] <= 1400
+
+
+def test_labels_off_by_one(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.off_by_one(spoilt.masks(bad))
+    report, more = check_mended(capsys, tmp_path, bad, clean)
+    assert kinds(report) == ["Labels off by one"]
+    assert "The masks hold 1 to 6, and never 0, but 6 classes are 0 to 5." in report
+    assert more == ["--label_offset=-1"]
+    assert f"     {bad}/masks/train/train0.png" in report and "and 9 more" in report
+
+
+def test_palettes_are_read_by_number(clean, capsys, tmp_path):
+    other = spoilt.copy(clean, clean.with_name("palette"))
+    spoilt.palette(spoilt.masks(other))
+    status, report, _ = examined(capsys, *flags(other))
+    assert status == 0 and kinds(report) == ["Palettes (nothing to do)"]
+    mended = built(tmp_path / "mended", *printed_flags(report))
+    spoilt.check_equal(mended, built(tmp_path / "wanted", *flags(clean)))
+
+
+def test_palettes_that_differ_are_read_by_color(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.quantized(spoilt.masks(bad), spoilt.colors_of(SHAPES))
+    report, more = check_mended(capsys, tmp_path, bad, clean)
+    assert kinds(report) == ["Palettes that differ", "Masks of colours"]
+    assert more == ["--colormap=shapes,e0e0c0:255", "--palette_colors"]
+
+
+def test_colors_of_a_known_data_set(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.colors(spoilt.masks(bad), spoilt.colors_of(SHAPES))
+    report, more = check_mended(capsys, tmp_path, bad, clean)
+    assert kinds(report) == ["Masks of colours"]
+    assert "those of shapes" in report and "ignores e0e0c0" in report
+    assert more == ["--colormap=shapes,e0e0c0:255"]
+
+
+UNKNOWN = np.array([[10 * i + 7, 200 - 30 * i, i] for i in range(6)], np.uint8)
+
+
+def test_unknown_colors_are_numbered_in_order(clean, capsys, tmp_path):
+    # 07c800, 11aa01, ...: the order of the classes is that of the red channel.
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.colors(spoilt.masks(bad), spoilt.colors_of(UNKNOWN, void=(0, 0, 0)))
+    report, more = check_mended(capsys, tmp_path, bad, clean)
+    assert "07c800 as ground, 11aa01 as circle" in told(report)
+    assert "which colour is which class only you can" in told(report)
+    (flag,) = more
+    assert flag.startswith("--colormap=07c800,11aa01,") and flag.endswith(",000000:255")
+
+
+def test_colors_of_a_file_that_is_given(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.colors(spoilt.masks(bad), spoilt.colors_of(UNKNOWN[::-1]))
+    lines = [
+        f"{r} {g} {b}\t{name}"
+        for (r, g, b), name in zip(UNKNOWN[::-1], spoilt.CLASSES, strict=True)
+    ]
+    (tmp_path / "colors.txt").write_text("\n".join(lines))
+    given = [*flags(bad), "--colormap=colors.txt"]
+    status, report, _ = examined(capsys, *given)
+    assert status == 2 and kinds(report) == ["Colours without a class"]
+    found = printed_flags(report)
+    assert "--colormap=colors.txt,e0e0c0:255" in found
+    mended = built(tmp_path / "mended", *found)
+    spoilt.check_equal(mended, built(tmp_path / "wanted", *flags(clean)))
+
+
+def test_grey_numbers_in_three_channels(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    greys = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
+    spoilt.colors(spoilt.masks(bad), greys)
+    _, more = check_mended(capsys, tmp_path, bad, clean)
+    assert more == ["--colormap=grey"]
+
+
+def test_0_and_255_are_two_classes(clean, capsys, tmp_path):
+    spoilt.two_classes(spoilt.masks(clean))
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.zero_and_255(spoilt.masks(bad))
+    report, more = check_mended(capsys, tmp_path, bad, clean, classes="ground,shape")
+    assert kinds(report) == ["0 and 255"] and more == ["--label_map=255:1"]
+
+
+def test_masks_of_half_the_size(clean, capsys, tmp_path):
+    spoilt.coarse(spoilt.masks(clean))
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.half_size(spoilt.masks(bad, "train"))
+    report, more = check_mended(capsys, tmp_path, bad, clean)
+    assert kinds(report) == ["Masks of another size"] and more == ["--resize_masks"]
+    assert "8 masks have the shape" in report
+    assert "40 x 30 for 80 x 60" in told(report)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_rotated_pictures_with_upright_masks(clean, capsys, tmp_path, orientation):
+    # Turned by 180 degrees the sizes are equal: edges tell that the mask is upright.
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.rotated(spoilt.pictures(bad)[:5], orientation)
+    report, more = check_mended(capsys, tmp_path, bad, clean)
+    assert kinds(report) == ["EXIF rotation"] and more == ["--apply_exif"]
+    assert ("times as strong" in report) == (orientation == 3)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_rotated_pictures_with_masks_of_what_is_stored(
+    clean, capsys, tmp_path, orientation
+):
+    # The mask is turned as the picture is stored; clean is the turned pair, no EXIF.
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    for folder in (clean, bad):
+        turned = [spoilt.read(path) for path in spoilt.masks(folder)]
+        for path, label in zip(spoilt.masks(folder), turned, strict=True):
+            trees.save(path, spoilt._TURNED[orientation](label))
+    spoilt.rotated(spoilt.pictures(bad), orientation)
+    for path in spoilt.pictures(clean):
+        pixels = spoilt._TURNED[orientation](images.read_image(path))
+        trees.save(path, pixels[..., ::-1])
+    _, more = check_mended(capsys, tmp_path, bad, clean)
+    assert more == ["--ignore_exif"]
+
+
+def test_leaks_are_left_out_of_train(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.leak(bad, 2)
+    report, more = check_mended(capsys, tmp_path, bad, clean)
+    assert kinds(report) == ["Leaks"] and more == ["--leave_out=leave_out.txt"]
+    assert "train:again_val0 = val:val0" in report
+    assert (tmp_path / "leave_out.txt").read_text() == (
+        "train:again_val0 # leaks\ntrain:again_val1 # leaks\n"
+    )
+
+
+def test_pictures_that_were_saved_anew_are_leaks_too(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.leak(bad, 1)
+    path = bad / "images/train/again_val0.png"
+    pixels = images.read_image(path)[..., ::-1]
+    path.unlink()
+    trees.save(path.with_suffix(".jpg"), pixels)
+    report, _ = check_mended(capsys, tmp_path, bad, clean)
+    assert "1 pictures are in several splits, 1 of them saved anew" in report
+
+
+def test_masks_that_are_all_ignored_and_files_alone(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.add_void(bad)
+    spoilt.add_alone(bad)
+    report, more = check_mended(capsys, tmp_path, bad, clean)
+    assert kinds(report) == [
+        "Names that pair with nothing",
+        "Masks that are all ignored",
+    ]
+    assert f"{bad}/images/train/alone.png" in report
+    assert f"{bad}/masks/val/orphan.png" in report
+    assert more == ["--leave_out=leave_out.txt"]
+    assert (tmp_path / "leave_out.txt").read_text() == (
+        "train:alone # names that pair with nothing\n"
+        "val:orphan # names that pair with nothing\n"
+        "train:unseen # masks that are all ignored\n"
+    )
+
+
+def test_damaged_files_and_masks_of_other_pictures(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    damaged = bad / "images/train/train1.png"
+    damaged.write_bytes(damaged.read_bytes()[:-50])
+    trees.save(bad / "masks/train/train2.png", np.zeros((60, 60), np.uint8))
+    status, report, _ = examined(capsys, *flags(bad))
+    assert status == 2
+    assert kinds(report) == ["Files that cannot be read", "Masks of another shape"]
+    assert "train1.png: the png file is damaged or cut" in told(report)
+    assert "60 x 60 for 80 x 60" in told(report)
+    found = built(tmp_path / "mended", *printed_flags(report))
+    assert len(records.open_split(found, "train")) == 6
+
+
+def test_jpeg_masks_come_near(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.jpeg(spoilt.masks(bad), spoilt.colors_of(SHAPES))
+    status, report, _ = examined(capsys, *flags(bad))
+    assert status == 2 and kinds(report) == ["JPEG masks"]
+    assert "Better: export the masks again, as PNG." in told(report)
+    found = built(tmp_path / "mended", *printed_flags(report))
+    wanted = spoilt.contents(built(tmp_path / "wanted", *flags(clean)))
+    labels = [
+        (label, wanted[split][name][1])
+        for split, each in spoilt.contents(found).items()
+        for name, (_, label) in each.items()
+    ]
+    kept = [(ours[ours != 255], theirs[ours != 255]) for ours, theirs in labels]
+    right = sum((ours == theirs).sum() for ours, theirs in kept)
+    assert right > 0.97 * sum(ours.size for ours, _ in kept)
+
+
+def test_grey_jpeg_masks_of_two_classes(clean, capsys, tmp_path):
+    spoilt.two_classes(spoilt.masks(clean))
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    for path in spoilt.masks(bad):
+        trees.save(path.with_suffix(".jpg"), spoilt.read(path) * np.uint8(255))
+        path.unlink()
+    report, more = check_mended(capsys, tmp_path, bad, clean, classes="ground,shape")
+    assert kinds(report) == ["JPEG masks"]
+    assert more == ["--label_map=0:0,255:1", "--mask_tolerance=127"]
+
+
+def test_grey_values_stand_for_classes(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    for path in spoilt.masks(bad):
+        label = spoilt.read(path)
+        trees.save(path, np.where(label == 255, 255, label * 40).astype(np.uint8))
+    report, more = check_mended(capsys, tmp_path, bad, clean)
+    assert kinds(report) == ["Grey values instead of class numbers"]
+    assert more == ["--label_map=0:0,40:1,80:2,120:3,160:4,200:5"]
+
+
+def test_one_number_too_many_can_mean_three_things(clean, capsys):
+    # 0 to 5 and void as 6, as CamVid has it; or 5 classes and a background.
+    status, report, _ = examined(capsys, *flags(clean, "circle,square,triangle,star,x"))
+    assert status == 2 and kinds(report) == ["One number too many"]
+    text = told(report)
+    assert "ignores 5. If 0 is what has no label, give --label_offset=-1" in text
+    assert "if 0 is a class that --classes lacks, such as background, name it" in text
+
+
+def test_numbers_that_no_flag_explains_are_named(clean, capsys):
+    path = spoilt.masks(clean)[0]
+    label = spoilt.read(path)
+    label[20:22, :10] = 77
+    trees.save(path, label)
+    status, report, error = examined(capsys, *flags(clean))
+    assert status == 2 and kinds(report) == ["Numbers that are no class"]
+    assert f"     {path}" in report and "there are 77 (20 pixels)" in told(report)
+    assert "no flag settles numbers that are no class" in error
+
+
+def test_names_with_something_around_them(clean, capsys, tmp_path):
+    for path in spoilt.masks(clean):
+        path.rename(path.with_name(f"label_{path.stem}_mask.png"))
+    status, report, _ = examined(capsys, *flags(clean))
+    assert status == 2 and kinds(report) == ["Names that pair with nothing"]
+    found = printed_flags(report)
+    assert f"--masks={clean}/masks/{{split}}/label_*_mask.*" in found
+    assert len(records.open_split(built(tmp_path / "r", *found), "train")) == 8
+
+
+def everything(folder, table):
+    """Spoils a copy in all ways at once that flags can undo together."""
+    spoilt.off_by_one(spoilt.masks(folder))
+    train, val = spoilt.masks(folder, "train"), spoilt.masks(folder, "val")
+    spoilt.half_size(train[1:3])
+    spoilt.leak(folder, 2)
+    spoilt.palette(train[3:5])
+    for path in (*train[5:], *val[3:]):
+        label = spoilt.read(path)
+        trees.save(path, np.where(label == 255, 255, label - 1).astype(np.uint8))
+        spoilt.colors([path], table)
+    spoilt.rotated(spoilt.pictures(folder, "train")[2:6], 6)
+    spoilt.add_void(folder)
+    spoilt.add_alone(folder)
+
+
+def check_everything(capsys, tmp_path, clean, table, colormap, classes):
+    for path in spoilt.masks(clean, "train")[1:3]:
+        spoilt.coarse([path])
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    everything(bad, table)
+    report, more = check_mended(capsys, tmp_path, bad, clean, classes=classes)
+    assert sorted(kinds(report)) == sorted(
+        [
+            "Names that pair with nothing",
+            "EXIF rotation",
+            "Masks of another size",
+            "Labels off by one",
+            "Masks of colours",
+            "Leaks",
+            "Masks that are all ignored",
+            "Palettes (nothing to do)",
+        ]
+    )
+    assert sorted(more) == sorted(
+        [
+            "--leave_out=leave_out.txt",
+            "--label_offset=-1",
+            f"--colormap={colormap}",
+            "--resize_masks",
+            "--apply_exif",
+        ]
+    )
+    return report
+
+
+def test_everything_at_once(clean, capsys, tmp_path):
+    table = spoilt.colors_of(SHAPES)
+    check_everything(capsys, tmp_path, clean, table, "shapes,e0e0c0:255", SIX)
+
+
+def camvid(folder):
+    for split in ("train", "val"):
+        for path in sorted((folder / split).glob("*.png")):
+            label = images.read_label(folder / f"{split}annot" / path.name)
+            label = np.where(label == 11, 255, label).astype(np.uint8)
+            yield split, path.stem, images.read_image(path), label
+
+
+@pytest.mark.slow
+def test_everything_at_once_on_camvid(capsys, tmp_path):
+    folder = os.environ.get("KERASSEG_CAMVID") or pytest.skip(
+        "$KERASSEG_CAMVID names no folder of CamVid"
+    )
+    clean = spoilt.write(tmp_path / "clean", camvid(pathlib.Path(folder)))
+    table = spoilt.colors_of(datasets.get("camvid").palette, void=(0, 0, 0))
+    colormap = "camvid,000000:255"
+    report = check_everything(capsys, tmp_path, clean, table, colormap, "camvid")
+    print(report)
