@@ -200,3 +200,48 @@ def pascal_person_part(voc, splits, label):
         path = folder / "pascal_person_part_trainval_list" / f"{split}.txt"
         path.write_text("".join(lines))
     return voc
+
+
+def tfds(folder, name, splits, *, labels=None, **more):
+    """Writes a set as TensorFlow Datasets prepares it, in two files a split.
+
+    Args:
+        folder: Its data_dir.
+        name: The set's name.
+        splits: By split: pairs of RGB `[height, width, 3]` and numbers
+            `[height, width]`, uint8.
+        labels: Names of the classes, where the set has them.
+        **more: Further features, by name; none has a value.
+    """
+    import tensorflow_datasets as library
+
+    from kerasseg import records
+
+    mask = library.features.Image(shape=(None, None, 1))
+    if labels:
+        mask = library.features.LabeledImage(labels=labels, shape=(None, None, 1))
+    own = {"image": library.features.Image(), "segmentation_mask": mask}
+    data_dir = folder / name / "1.2.3"
+    data_dir.mkdir(parents=True)
+    infos = []
+    for split, pictures in splits.items():
+        serialized = [
+            library.features.FeaturesDict(own).serialize_example(
+                {"image": image, "segmentation_mask": numbers[..., None]}
+            )
+            for image, numbers in pictures
+        ]
+        parts = [serialized[::2], serialized[1::2]]
+        for i, part in enumerate(parts):
+            file = data_dir / f"{name}-{split}.tfrecord-{i:05d}-of-00002"
+            records.write_shard(file, part)
+        lengths = [len(part) for part in parts]
+        infos.append(library.core.SplitInfo(split, lengths, num_bytes=0))
+    library.folder_dataset.write_metadata(
+        data_dir=data_dir,
+        features=library.features.FeaturesDict({**own, **more}),
+        split_infos=infos,
+        filename_template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        check_data=False,
+    )
+    return folder

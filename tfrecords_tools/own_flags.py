@@ -15,7 +15,8 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_flags.LabelFlags]:
     """
     reading = common_flags.read_fields(label_flags.LabelFlags)
     own = label_flags.with_classes(common_flags.read_fields(own_data.OwnData), reading)
-    if dataset not in (None, pairs.OWN) and (own.images or own.classes):
+    wrong = own.images or (own.classes and not pairs.is_open(dataset or pairs.OWN))
+    if dataset not in (None, pairs.OWN) and wrong:
         raise ValueError(
             f"--images and --classes are of own pictures, --dataset={dataset} is "
             f"another data set. Give --dataset={pairs.OWN}, or leave them out"

@@ -4,14 +4,15 @@ import collections
 import dataclasses
 import importlib
 import pathlib
-import types
+import typing
 
 import numpy as np
 
 from kerasseg import datasets
 from tfrecords_tools import own_data
 
-OWN = "folder"  # The data set of own pictures: its facts come from the source.
+OWN = "folder"  # The data set of own pictures.
+TFDS = "tfds:"  # Begins the name of any set of TensorFlow Datasets.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,15 +87,22 @@ class Contents:
     instances: bytes | None = None
 
 
-def converter(dataset: str) -> types.ModuleType:
-    """Finds the converter of a data set.
+def is_open(dataset: str) -> bool:
+    """Tells whether the facts of a data set come from the source."""
+    return dataset == OWN or dataset.startswith(TFDS)
+
+
+def converter(dataset: str) -> typing.Any:
+    """Finds the converter of a data set: a module, or an object.
 
     It has `list_pairs(split, source)` and may have `read_pair(pair)` where `read_files`
-    will not do; that of own pictures has `make_spec(source)` and `list_splits(source)`.
+    will not do; where `is_open`, it has `make_spec(source)` and `list_splits(source)`.
 
     Raises:
         ValueError: There is no such data set, or no converter of it.
     """
+    if dataset.startswith(TFDS):
+        return importlib.import_module("tfrecords_tools.tfds").Converter(dataset)
     if dataset != OWN:
         datasets.get(dataset)
     name = f"tfrecords_tools.{dataset}"
@@ -110,19 +118,19 @@ def converter(dataset: str) -> types.ModuleType:
 
 
 def facts(dataset: str, source: Source) -> datasets.DatasetSpec:
-    """Finds the facts of a data set; those of own pictures are made of the source.
+    """Finds the facts of a data set; where it `is_open`, they are made of the source.
 
     Raises:
         ValueError: Unknown data set, or flags that do not fit.
         FileNotFoundError: Own pictures are not where the flags say.
     """
-    if dataset == OWN:
+    if is_open(dataset):
         return converter(dataset).make_spec(source)
     return datasets.get(dataset)
 
 
 def _splits(dataset, source):
-    if dataset == OWN:
+    if is_open(dataset):
         return converter(dataset).list_splits(source)
     return datasets.get(dataset).num_images
 
