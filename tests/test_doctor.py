@@ -98,7 +98,7 @@ def test_clean_pictures_need_no_flag(clean, capsys, tmp_path):
     assert "Nothing was found." in report
     assert printed_flags(report) == flags(clean)
     assert "folder train: 8 pictures" in report and "circle" in report
-    assert images.read_image(tmp_path / "contact_sheet.png").shape[1] <= 1400
+    assert images.read_image(tmp_path / "contact_sheet.png").shape[1] <= 1000
 
 
 def test_labels_off_by_one(clean, capsys, tmp_path):

@@ -21,6 +21,7 @@ from absl import flags
 
 from kerasseg import common_flags
 from tfrecords_tools import own_flags, pairs, writer
+from tfrecords_tools.doctor import first_look
 
 _SPLITS = flags.DEFINE_list("splits", None, "Splits; all that the source has if none.")
 _ON_ERROR = flags.DEFINE_enum(
@@ -39,16 +40,26 @@ def main(argv):
     )
     dataset, folder = str(common_flags.DATASET.value), common_flags.RECORDS_DIR.value
     source, reading = own_flags.read(dataset)
+    rules = reading.read(common_flags.MAX_PIXELS.value).rules
+    splits = _SPLITS.value or _splits_there(dataset, source)
+    if dataset == pairs.OWN:
+        _check_own(source, splits, rules)
     result = writer.build_records(
         dataset,
         source,
         str(folder),
-        splits=_SPLITS.value or _splits_there(dataset, source),
-        rules=reading.read(common_flags.MAX_PIXELS.value).rules,
+        splits=splits,
+        rules=rules,
         skip_bad=_ON_ERROR.value == "skip",
         num_workers=common_flags.WORKERS.value or len(os.sched_getaffinity(0)),
     )
     _report(result, str(folder))
+
+
+def _check_own(source, splits, rules):
+    listed = pairs.converter(pairs.OWN).list_pairs(splits[0], source)
+    num_classes = pairs.facts(pairs.OWN, source).num_classes
+    first_look.refuse_0_and_255(listed, num_classes, rules.labels)
 
 
 def _splits_there(dataset, source):

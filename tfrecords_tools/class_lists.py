@@ -1,6 +1,7 @@
 """What --classes, --colormap and --label_map say."""
 
 import dataclasses
+import os
 import pathlib
 import re
 
@@ -68,7 +69,7 @@ def read_classes(text: str) -> ClassList:
     Raises:
         ValueError: Fewer than two classes, too many, or a name twice.
     """
-    if pathlib.Path(text).is_file():
+    if os.path.isfile(text):
         found = _read_file(text)
     elif text in datasets.list_datasets():
         found = list(datasets.get(text).classes.items())
@@ -179,7 +180,7 @@ def read_colormap(
 
 
 def _named_colors(item):
-    if pathlib.Path(item).is_file():
+    if os.path.isfile(item):
         found = _read_file(item)
         missing = [name for name, color in found if color is None]
         if not missing:

@@ -104,12 +104,19 @@ def _class_numbers(pair, source, spec):
         raise images.ImageError(
             f"{pair.label or pair.name}: {listed}{more} are no classes of {spec.name}, "
             f"which has 0 to {spec.num_classes - 1} and ignores "
-            f"{sorted({*spec.source_ignore, datasets.IGNORE_LABEL})}. Are they grey "
-            "values or palette colours instead of class numbers?"
+            f"{sorted({*spec.source_ignore, datasets.IGNORE_LABEL})}. "
+            f"{_ASK_THE_DOCTOR if spec.name == pairs.OWN else _WHAT_ELSE}"
         )
     present = np.flatnonzero(counts[: spec.num_classes]).tolist()
     kept = [i for i in present if ours[i] == i]
     return cv2.LUT(source, ours.astype(np.uint8)), kept
+
+
+_WHAT_ELSE = "Are they grey values or palette colours instead of class numbers?"
+_ASK_THE_DOCTOR = (
+    "python -m tfrecords_tools.inspect with the same --images, --masks and --classes "
+    "says which flags help"
+)
 
 
 def _label_file(source, numbers):

@@ -25,6 +25,7 @@ class Found:
         left_out: What --leave_out names.
         shapes: Annotations of each picture, by key; empty where there are masks.
         classes: The classes.
+        is_dealt: Whether chance dealt the pictures to the splits.
     """
 
     match: matching.Match
@@ -32,13 +33,16 @@ class Found:
     left_out: set[str]
     shapes: dict[matching.Key, annotations.Annotated]
     classes: class_lists.ClassList | None
+    is_dealt: bool
 
     def is_left_out(self, split: str, key: matching.Key) -> bool:
         """Tells whether --leave_out names a picture of a split."""
         return splitting.is_left_out(self.left_out, split, key[1])
 
     def is_unlabelled(self, split: str) -> bool:
-        """Tells whether no picture of a split has a mask."""
+        """Tells whether a split that was chosen has no picture with a mask."""
+        if self.is_dealt:
+            return False
         return not any(key in self.match.masks for key in self.splits[split])
 
 
@@ -63,7 +67,8 @@ def find(source: pairs.Source) -> Found:
         classes = classes or annotations.classes(shapes)
     splits = splitting.deal(match.pictures, own, source.seed)
     left_out = splitting.read_left_out(own.leave_out)
-    found = Found(match, splits, left_out, shapes, classes)
+    is_dealt = not (own.lists or any(split for split, _ in match.pictures))
+    found = Found(match, splits, left_out, shapes, classes, is_dealt)
     _check_left_out(found, own.leave_out)
     return found
 

@@ -73,8 +73,19 @@ def read_mask(
             data, max_pixels=max_pixels, apply_exif=False, name=name
         )
         return map_numbers(pixels[..., 0], rules, name)
-    numbers = images.read_label(data, max_pixels=max_pixels, name=name)
+    try:
+        numbers = images.read_label(data, max_pixels=max_pixels, name=name)
+    except images.ImageError as error:
+        if header.format == "jpeg" or has_colors(header, rules):
+            raise images.ImageError(f"{error}. {_COLORMAP}") from error
+        raise
     return map_numbers(numbers, rules, name)
+
+
+_COLORMAP = (
+    "Or say with --colormap which colour is which class: python -m "
+    "tfrecords_tools.inspect with --images and --masks finds out"
+)
 
 
 def map_numbers(numbers: np.ndarray, rules: LabelRules, name: str) -> np.ndarray:

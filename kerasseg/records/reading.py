@@ -203,6 +203,8 @@ def _shard_fault(folder, shard, deep):
 def _check_dataset(folder, spec, dataset):
     if dataset is None:
         return
+    if dataset == spec.name and dataset not in datasets.list_datasets():
+        return  # Own pictures: the records alone know their classes.
     wanted = datasets.get(dataset)
     if (spec.name, spec.class_names) != (wanted.name, wanted.class_names):
         raise ValueError(

@@ -1,6 +1,7 @@
 """One picture twice: in several splits it is a leak."""
 
 import collections
+import dataclasses
 import itertools
 
 import numpy as np
@@ -25,7 +26,7 @@ def examine(looks):
         same = sum(len({look.content for look in group}) == 1 for group in leaks)
         near = len(leaks) - same
         also = f", {near} of them saved anew" if near else ""
-        yield findings.of_pictures(
+        leak = findings.of_pictures(
             [look for group in leaks for look in group],
             "leaks",
             f"{len(leaks)} pictures are in several splits{also}: "
@@ -33,6 +34,7 @@ def examine(looks):
             "that is scored, and are left out of the others.",
             leave_out=tuple(look.name for look in removed),
         )
+        yield dataclasses.replace(leak, examples=leak.examples[:2])
     if doubles:
         yield findings.of_pictures(
             [look for group in doubles for look in group],

@@ -5,7 +5,7 @@ import numpy as np
 from kerasseg import datasets, images, records, visualize
 from tfrecords_tools import class_lists, doctor, encoding, folder, pairs
 
-_WIDTH = 1400  # Pixels.
+_WIDTH = 1000  # Pixels.
 _EXAMPLES = 2  # Of each finding.
 
 
@@ -32,7 +32,7 @@ def draw(
         return None
     return visualize.contact_sheet(
         rows,
-        captions=("picture", "its mask, number by number", "what is built"),
+        captions=("picture", "its mask as it is", "what is built"),
         row_captions=captions,
         legend=(spec.class_names, spec.palette),
         max_width=_WIDTH,

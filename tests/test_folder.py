@@ -1,0 +1,426 @@
+"""Own pictures: which file belongs to which, splits, classes, colours and rules."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kerasseg import datasets, images, records
+from tests import commands, spoilt, trees
+from tfrecords_tools import (
+    build,
+    class_lists,
+    folder,
+    label_flags,
+    label_rules,
+    matching,
+    own_data,
+    pairs,
+    splitting,
+    writer,
+)
+
+AB = class_lists.read_classes("a,b")
+
+
+def files(root, *names):
+    for name in names:
+        trees.save(root / name, np.zeros((4, 4), np.uint8))
+    return root
+
+
+def source(root, images="images", masks="masks", *, seed=1, classes=AB, **more):
+    own = own_data.OwnData(
+        images=str(root / images), masks=str(root / masks), classes=classes, **more
+    )
+    return pairs.Source(own=own, seed=seed)
+
+
+def names(root, images, masks):
+    found = matching.match(str(root / images), str(root / masks))
+    return [name for _, name in found.paired]
+
+
+# Names.
+
+
+def test_what_the_stars_stand_for_is_the_name(tmp_path):
+    files(tmp_path, "i/a.png", "i/b.png", "m/a_mask.png", "m/b_mask.png")
+    assert names(tmp_path, "i/*.png", "m/*_mask.png") == ["a", "b"]
+    assert names(tmp_path, "i/*", "m/*_mask.png") == ["a", "b"]
+    assert names(tmp_path, "i/*.*", "m/*_mask.*") == ["a", "b"]
+    assert names(tmp_path, "i/?.png", "m/?_mask.png") == ["a", "b"]
+    assert names(tmp_path, "i/[a-b].png", "m/[!c]_mask.png") == ["a", "b"]
+
+
+def test_folders_pair_with_all_folders_within_them(tmp_path):
+    files(tmp_path, "i/x/a.png", "i/y/a.jpg", "m/x/a.png", "m/y/a.png", "i/c.png")
+    (tmp_path / "i" / "Thumbs.db").write_text("")
+    assert names(tmp_path, "i", "m") == ["x/a", "y/a"]
+    assert names(tmp_path, "i/**/*", "m/**/*.png") == ["x/a", "y/a"]
+    found = matching.match(str(tmp_path / "i"), str(tmp_path / "m"))
+    assert found.without_mask == [("", "c")] and not found.without_picture
+
+
+def test_cityscapes_own_names_pair(tmp_path):
+    picture = "leftImg8bit/train/bonn/bonn_000001_leftImg8bit.png"
+    label = "gtFine/train/bonn/bonn_000001_gtFine_labelIds.png"
+    files(tmp_path, picture, label)
+    found = matching.match(
+        str(tmp_path / "leftImg8bit/{split}/*/*_leftImg8bit.png"),
+        str(tmp_path / "gtFine/{split}/*/*_gtFine_labelIds.png"),
+    )
+    assert found.paired == [("train", "bonn/bonn_000001")]
+
+
+def test_brackets_in_the_name_of_a_folder_are_letters(tmp_path):
+    files(tmp_path / "set [1]", "i/a.png", "m/a.png")
+    assert names(tmp_path / "set [1]", "i", "m") == ["a"]
+
+
+def test_splits_in_patterns(tmp_path):
+    files(tmp_path, "train/a.png", "val/a.png", "trainannot/a.png", "valannot/a.png")
+    own = source(tmp_path, "{split}/*", "{split}annot/*")
+    assert pairs.find_splits("folder", own) == {
+        "train": "",
+        "trainannot": "no picture of split 'trainannot' has a mask",
+        "val": "",
+        "valannot": "no picture of split 'valannot' has a mask",
+    }
+    (pair,) = folder.list_pairs("val", own)
+    assert pair.name == "a" and pair.label == str(tmp_path / "valannot/a.png")
+
+
+def test_a_split_in_one_pattern_only_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"\{split\} stands in one of --images="):
+        matching.match(str(tmp_path / "{split}/*"), str(tmp_path / "m"))
+
+
+def test_patterns_that_find_nothing_are_errors(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"--images=.* finds no file .* \.jpg"):
+        matching.match(str(tmp_path / "i/*"), str(tmp_path / "m"))
+
+
+def test_files_alone_and_doubles_stop_the_build_by_name(tmp_path):
+    files(tmp_path, "images/a.png", "images/a.jpg", "images/b.png", "masks/a.png")
+    files(tmp_path, "masks/c.png")
+    with pytest.raises(ValueError) as caught:
+        folder.list_pairs("train", source(tmp_path))
+    text = str(caught.value)
+    assert "2 files pair with nothing and 1 have the name of another" in text
+    assert "images/b.png" in text and "masks/c.png" in text and "a.png" in text
+    assert "--leave_out" in text and "tfrecords_tools.inspect" in text
+
+
+# Splits.
+
+
+def keys(count):
+    return [("", f"p{i}") for i in range(count)]
+
+
+@given(st.integers(2, 60), st.floats(0.01, 0.99), st.integers(0, 5))
+def test_a_fraction_is_dealt_to_val(count, fraction, seed):
+    own = own_data.OwnData(val_fraction=fraction)
+    dealt = splitting.deal(keys(count), own, seed)
+    assert sorted(dealt["train"] + dealt["val"]) == sorted(keys(count))
+    assert abs(len(dealt["val"]) - fraction * count) <= 1
+    assert dealt == splitting.deal(keys(count)[::-1], own, seed)
+
+
+def test_seeds_deal_differently_and_new_pictures_move_few():
+    own = own_data.OwnData(val_fraction=0.2)
+    first = set(splitting.deal(keys(100), own, 1)["val"])
+    assert len(first) == 20
+    assert set(splitting.deal(keys(100), own, 2)["val"]) != first
+    more = splitting.deal(keys(110), own, 1)
+    moved = (first & set(more["train"])) | (set(more["val"]) - first) & set(keys(100))
+    assert len(more["val"]) == 22 and len(moved) <= 4
+
+
+def test_no_fraction_is_all_train_and_wrong_ones_are_errors():
+    assert list(splitting.deal(keys(3), own_data.OwnData(val_fraction=0), 1)) == [
+        "train"
+    ]
+    with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.5"):
+        splitting.deal(keys(3), own_data.OwnData(val_fraction=1.5), 1)
+
+
+def test_lists_name_pictures_as_people_do(tmp_path):
+    files(tmp_path, *(f"images/x/{n}.png" for n in "abcde"))
+    files(tmp_path, *(f"masks/x/{n}.png" for n in "abcde"))
+    (tmp_path / "train.txt").write_text("x/a\nb.png\n/home/me/x/c.png masks/c.png\n\n")
+    (tmp_path / "val.txt").write_text("d\n")
+    lists = f"{tmp_path / 'train.txt'},{tmp_path / 'val.txt'}"
+    own = source(tmp_path, lists=lists)
+    assert [pair.name for pair in folder.list_pairs("train", own)] == [
+        *("x/a", "x/b", "x/c")
+    ]
+    assert [pair.name for pair in folder.list_pairs("val", own)] == ["x/d"]
+    with pytest.raises(FileNotFoundError, match="no split 'test', only train, val"):
+        folder.list_pairs("test", own)
+    (tmp_path / "val.txt").write_text("d\nz\n")
+    with pytest.raises(ValueError, match=r"val.txt lists 1 names .*: z\. .* like x/a"):
+        folder.list_pairs("val", own)
+
+
+def test_what_is_left_out_moves_no_other_picture(tmp_path):
+    files(tmp_path, *(f"images/{n}.png" for n in "abcdefgh"))
+    files(tmp_path, *(f"masks/{n}.png" for n in "abcdefgh"))
+    before = {
+        split: [pair.name for pair in folder.list_pairs(split, source(tmp_path))]
+        for split in ("train", "val")
+    }
+    gone = before["val"][0]
+    (tmp_path / "out.txt").write_text(f"# why\n{gone} # all ignored\ntrain:{gone}\n")
+    own = source(tmp_path, leave_out=str(tmp_path / "out.txt"))
+    for split, wanted in before.items():
+        found = [pair.name for pair in folder.list_pairs(split, own)]
+        assert found == [name for name in wanted if name != gone]
+    (tmp_path / "out.txt").write_text("zebra\n")
+    with pytest.raises(ValueError, match="names 1 pictures that there are not: zebra"):
+        folder.list_pairs("val", own)
+
+
+# Classes and colours.
+
+
+def test_classes_are_names_a_file_or_a_data_set(tmp_path):
+    assert class_lists.read_classes("a, b").names == ("a", "b")
+    assert class_lists.read_classes("shapes").names == spoilt.CLASSES
+    file = tmp_path / "classes.txt"
+    file.write_text("# R G B NAME\n64 0 128\t\tcar park\nroad:1,2,3::\nplain name\n")
+    found = class_lists.read_classes(str(file))
+    assert found.names == ("car park", "road", "plain name")
+    assert found.colors == ((64, 0, 128), (1, 2, 3), None)
+    # Class 2 = 0b010: its only bit is green's uppermost.
+    assert found.with_palette()["plain name"] == (0, 128, 0)
+
+
+def test_bit_colors_are_pascal_vocs():
+    palette = datasets.get("pascal_voc").palette.tolist()
+    assert [list(class_lists.bit_color(i)) for i in range(21)] == palette
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("road", r"names only 'road'; at least two .*--classes=background,road"),
+        ("", "names none"),
+        ("a,b,a", "names a more than once"),
+        (",".join(map(str, range(256))), "has 256 classes, labels hold at most 255"),
+    ],
+)
+def test_wrong_lists_of_classes_are_errors(text, reason):
+    with pytest.raises(ValueError, match=reason):
+        class_lists.read_classes(text)
+
+
+def test_label_maps_take_numbers_and_names():
+    assert class_lists.read_label_map("11:255,sky blue:2,0:0") == (
+        {11: 255, 0: 0},
+        {"sky blue": 2},
+    )
+    for text in ("11", "11:x", "3:256", "3:-1"):
+        with pytest.raises(ValueError, match="takes FROM:TO with commas"):
+            class_lists.read_label_map(text)
+
+
+def test_colormaps_of_hexadecimal_digits_count_up():
+    colors, classes = class_lists.read_colormap(
+        "000000:255,ff0000,#00FF00,0000ff:7", AB, {}
+    )
+    assert colors == (
+        ((0, 0, 0), 255),
+        ((255, 0, 0), 0),
+        ((0, 255, 0), 1),
+        ((0, 0, 255), 7),
+    )
+    assert classes == AB
+
+
+def test_colormaps_with_names_find_their_classes(tmp_path):
+    file = tmp_path / "map.txt"
+    file.write_text("1 1 1 b\n2 2 2 a\n3 3 3 bush\n")
+    with pytest.raises(ValueError, match=r"colours of bush, .* --label_map=bush:255"):
+        class_lists.read_colormap(str(file), AB, {})
+    colors, _ = class_lists.read_colormap(str(file), AB, {"bush": 255})
+    assert dict(colors) == {(1, 1, 1): 1, (2, 2, 2): 0, (3, 3, 3): 255}
+    colors, classes = class_lists.read_colormap(str(file), None, {})
+    assert classes.names == ("b", "a", "bush") and dict(colors)[3, 3, 3] == 2
+    file.write_text("1 1 1 b\na\n")
+    with pytest.raises(ValueError, match=r"map.txt has no colour for a"):
+        class_lists.read_colormap(str(file), AB, {})
+    with pytest.raises(ValueError, match=r"takes a file, a data set .* got 'nothing'"):
+        class_lists.read_colormap("nothing", AB, {})
+
+
+# Rules.
+
+
+def rules(**flags):
+    return label_flags.LabelFlags(**flags).read().rules.labels
+
+
+def numbers(*values):
+    return np.array([values], np.uint8)
+
+
+def test_numbers_are_shifted_and_mapped_but_255_stays():
+    label = numbers(1, 2, 12, 255)
+    shifted = rules(label_offset=-1, label_map="12:255")
+    assert label_rules.map_numbers(label, shifted, "x").tolist() == [[0, 1, 255, 255]]
+    swapped = rules(label_map="1:2,2:1")
+    assert label_rules.map_numbers(label, swapped, "x").tolist() == [[2, 1, 12, 255]]
+    with pytest.raises(
+        images.ImageError, match=r"x: with --label_offset=-1 .*: 0 \(2 pixels\).*0:255"
+    ):
+        label_rules.map_numbers(numbers(0, 0, 3), rules(label_offset=-1), "x")
+
+
+@given(st.integers(0, 127), st.lists(st.integers(0, 255), min_size=1))
+def test_a_tolerance_takes_the_nearest_or_ignores(tolerance, values):
+    near = rules(label_map="0:0,255:1", mask_tolerance=tolerance)
+    table = label_rules.number_table(near)
+    for value in [*values, 0, 255]:
+        wanted = 0 if value <= tolerance else 1 if value >= 255 - tolerance else 255
+        if tolerance:
+            assert table[value] == wanted
+
+
+def test_colors_within_the_tolerance_count():
+    near = rules(colormap="000000,ff0000", mask_tolerance=40)
+    codes = label_rules.pack(np.array([[0, 40, 0], [0, 41, 0], [230, 10, 40]]))
+    assert label_rules.map_colors(codes, near).tolist() == [0, 255, 1]
+
+
+def test_unknown_colors_are_named_with_their_pixels(tmp_path):
+    path = tmp_path / "x.png"
+    colored = np.zeros((2, 3, 3), np.uint8)
+    colored[0, :2] = (1, 2, 3)  # BGR.
+    trees.save(path, colored)
+    exact = rules(colormap="000000")
+    with pytest.raises(images.ImageError, match=r"colours 030201 \(2 pixels\)\. Add"):
+        label_rules.read_mask(path.read_bytes(), exact, name="x.png")
+    with pytest.raises(images.ImageError, match=r"8-bit RGB.*Or say with --colormap"):
+        label_rules.read_mask(path.read_bytes(), name="x.png")
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 5))
+def test_resized_masks_hold_no_new_numbers(height, width, times):
+    label = np.arange(height * width).reshape(height, width).astype(np.uint8)
+    found = label_rules.resize(label, (height * times, width * times), "x")
+    np.testing.assert_array_equal(found[::times, ::times][:height, :width], label)
+    np.testing.assert_array_equal(
+        found, label.repeat(times, axis=0).repeat(times, axis=1)
+    )
+
+
+def test_masks_of_another_shape_are_not_resized():
+    with pytest.raises(images.ImageError, match="60 x 60 pixels, its picture 80 x 60"):
+        label_rules.resize(np.zeros((60, 60), np.uint8), (60, 80), "x")
+    assert label_rules.resize(np.zeros((31, 41), np.uint8), (60, 80), "x").shape == (
+        60,
+        80,
+    )
+
+
+def test_flags_that_do_not_fit_each_other_are_errors():
+    with pytest.raises(ValueError, match="needs the values that are meant"):
+        rules(mask_tolerance=3)
+    with pytest.raises(ValueError, match="from 0 to 255, got 300"):
+        rules(mask_tolerance=300, colormap="grey")
+
+
+# The build.
+
+
+@pytest.fixture
+def own(tmp_path):
+    return spoilt.write(tmp_path / "own", spoilt.drawn(4, 2))
+
+
+def command(own, records_dir, *more):
+    return commands.run(
+        build.main,
+        "--dataset=folder",
+        f"--images={own}/images/{{split}}/*",
+        f"--masks={own}/masks/{{split}}/*",
+        f"--records_dir={records_dir}",
+        "--workers=1",
+        *more,
+    )
+
+
+def test_one_command_makes_records_that_know_their_classes(own, tmp_path, capsys):
+    assert command(own, tmp_path / "r", f"--classes={','.join(spoilt.CLASSES)}") == 0
+    assert "train: 4 records\nval: 2 records\n" in capsys.readouterr().out
+    for name in (None, "folder"):
+        split = records.open_split(tmp_path / "r", "train", dataset=name)
+        assert split.spec.class_names == spoilt.CLASSES
+        assert split.spec.name == "folder"
+    found = spoilt.contents(tmp_path / "r")
+    for path in spoilt.masks(own):
+        _, label = found[path.parent.name][path.stem]
+        np.testing.assert_array_equal(label, spoilt.read(path))
+
+
+def test_a_build_goes_on_and_pictures_can_be_added(own, tmp_path):
+    six = class_lists.read_classes(",".join(spoilt.CLASSES))
+    mine = source(own, "images/{split}/*", "masks/{split}/*", classes=six)
+    writer.build_records("folder", mine, tmp_path / "r", splits=["train", "val"])
+    trees.save(own / "images/train/new.png", trees.picture(1, 60, 80))
+    trees.save(own / "masks/train/new.png", np.zeros((60, 80), np.uint8))
+    again = writer.build_records(
+        "folder", mine, tmp_path / "r", splits=["train", "val"]
+    )
+    assert again.num_records == {"train": 5, "val": 2} and again.num_kept == 2
+
+
+def test_other_flags_build_other_records(own, tmp_path, capsys):
+    six = f"--classes={','.join(spoilt.CLASSES)}"
+    spoilt.off_by_one(spoilt.masks(own))
+    assert command(own, tmp_path / "r", six) == 2
+    error = capsys.readouterr().err
+    assert "6 (" in error and "are no classes of folder, which has 0 to 5" in error
+    assert "python -m tfrecords_tools.inspect with the same --images" in error
+    assert command(own, tmp_path / "r", six, "--label_offset=-1") == 0
+    _, label = spoilt.contents(tmp_path / "r")["val"]["val0"]
+    assert set(np.unique(label)) <= {0, 1, 2, 3, 4, 5, 255}
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ([], "The classes are wanted and were not given: --classes=background,road"),
+        (["--classes=a,b", "--masks="], "was not given: --images, and --masks"),
+        (["--classes=a,b", "--dataset=camvid"], "--dataset=camvid is another data set"),
+        (["--classes=a,b", "--label_map=1"], "--label_map takes FROM:TO"),
+    ],
+)
+def test_wrong_flags_are_one_line(own, tmp_path, capsys, flags, reason):
+    assert command(own, tmp_path / "r", *flags) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_0_and_255_are_not_taken_for_one_class_and_void(own, tmp_path, capsys):
+    spoilt.two_classes(spoilt.masks(own))
+    spoilt.zero_and_255(spoilt.masks(own))
+    assert command(own, tmp_path / "r", "--classes=a,b") == 2
+    assert "there would be one class. Give --label_map=255:1" in capsys.readouterr().err
+    assert command(own, tmp_path / "r", "--classes=a,b", "--label_map=255:1") == 0
+
+
+def test_exif_can_be_applied_or_ignored_but_not_both(own, tmp_path, capsys):
+    spoilt.rotated(spoilt.pictures(own)[:1], 3)
+    six = f"--classes={','.join(spoilt.CLASSES)}"
+    both = "--apply_exif", "--ignore_exif"
+    assert command(own, tmp_path / "r", six, *both) == 2
+    assert "or as it is with --ignore_exif" in capsys.readouterr().err
+    assert command(own, tmp_path / "up", six, both[0]) == 0
+    assert command(own, tmp_path / "as_is", six, both[1]) == 0
+    upright, stored = (
+        spoilt.contents(tmp_path / name)["train"]["train0"][0]
+        for name in ("up", "as_is")
+    )
+    np.testing.assert_array_equal(upright, stored[::-1, ::-1])
