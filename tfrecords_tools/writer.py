@@ -11,7 +11,15 @@ import os
 import pathlib
 
 from kerasseg import durable, progress, records
-from tfrecords_tools import encoding, journal, pairs, planning, tasks, workers
+from tfrecords_tools import (
+    encoding,
+    journal,
+    lock,
+    pairs,
+    planning,
+    tasks,
+    workers,
+)
 
 REJECTED_FILE = "rejected.jsonl"
 
@@ -55,7 +63,8 @@ def build_records(
         num_workers: Processes.
 
     Raises:
-        BuildError: A pair is bad, or the folder holds other files.
+        BuildError: A pair is bad, the folder holds other files, or another build is
+            writing there.
         WriteError: The disk is full, or the folder cannot be written to.
         FileNotFoundError: The source lacks a folder or a list.
         ValueError: Unknown data set.
@@ -68,10 +77,11 @@ def build_records(
         _refuse_missing(plans)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        build = _Build(folder, spec, plans)
-        build.clear()
-        build.write(rules, skip_bad, num_workers)
-        return build.finish()
+        with lock.hold(folder):
+            build = _Build(folder, spec, plans)
+            build.clear()
+            build.write(rules, skip_bad, num_workers)
+            return build.finish()
     except tasks.WriteError:
         raise
     except OSError as error:

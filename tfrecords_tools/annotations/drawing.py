@@ -74,8 +74,8 @@ def _circle(points, size):
 def _picture(data, size):
     """A PNG, as base64, with its upper left corner."""
     (left, top), encoded = data
-    part = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded)))) > 0
-    return _placed(part, round(left), round(top), size)
+    part = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("L")
+    return _placed(np.asarray(part) > 0, round(left), round(top), size)
 
 
 def _runs(data, size):
