@@ -1,0 +1,105 @@
+"""Faults of a build: rows 10 to 13 of facts/reliability.md."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests import faults, trees
+from tfrecords_tools import lock, pairs, planning, writer
+
+
+@pytest.fixture
+def source(tmp_path):
+    return pairs.Source(trees.camvid(tmp_path / "CamVid", splits=[("train", 4)]))
+
+
+def command(source, folder, *more):
+    return [
+        *("-m", "tests.build_tiny", "--dataset=camvid", "--splits=train"),
+        *(f"--source_dir={source.source_dir}", f"--records_dir={folder}", *more),
+    ]
+
+
+def build(source, folder, **options):
+    return writer.build_records("camvid", source, folder, splits=["train"], **options)
+
+
+def image_file(source, name="train_01"):
+    return source.source_dir / "train" / f"{name}.png"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.tfrecord")}
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+# Row 12: two builds in one folder.
+
+
+def test_a_second_build_is_told_who_is_at_it_and_goes_on_when_that_is_dead(
+    source, tmp_path
+):
+    folder = tmp_path / "records"
+    build(source, tmp_path / "undisturbed")
+    picture = image_file(source).read_bytes()
+    image_file(source).unlink()
+    os.mkfifo(image_file(source))  # The first build waits here for ever.
+    first = subprocess.Popen(
+        [sys.executable, *command(source, folder, "--workers=1")],
+        cwd=faults.ROOT,
+        env=faults.ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for((folder / lock.LOCK_FILE).exists)
+    wait_for(lambda: (folder / lock.LOCK_FILE).read_text())
+    second = faults.run(command(source, folder))
+    assert second.returncode == 2
+    assert f"records is locked by pid {first.pid}: another build" in second.stderr
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert (folder / lock.LOCK_FILE).exists()  # It locks nothing now.
+    image_file(source).unlink()
+    image_file(source).write_bytes(picture)
+    build(source, folder)
+    assert contents(folder) == contents(tmp_path / "undisturbed")
+    assert not (folder / lock.LOCK_FILE).exists()
+
+
+def test_the_lock_ends_with_an_error(source, tmp_path):
+    image_file(source).write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(planning.BuildError, match="'train_01' is bad"):
+            build(source, tmp_path / "records")
+
+
+def test_a_lock_that_was_removed_while_it_was_opened_is_none(tmp_path, monkeypatch):
+    # Between opening and locking, the build that held it ends and removes the file.
+    path = tmp_path / lock.LOCK_FILE
+    real, calls = lock._is_at, []
+
+    def remove_once(file, path):
+        if not calls:
+            path.unlink()
+        calls.append(path)
+        return real(file, path)
+
+    monkeypatch.setattr(lock, "_is_at", remove_once)
+    with lock.hold(tmp_path):
+        assert path.read_text() == f"{os.getpid()}\n"
+        with (
+            pytest.raises(planning.BuildError, match=f"locked by pid {os.getpid()}:"),
+            lock.hold(tmp_path),
+        ):
+            pass
+    assert len(calls) == 2 and not path.exists()
