@@ -103,3 +103,58 @@ def test_a_lock_that_was_removed_while_it_was_opened_is_none(tmp_path, monkeypat
         ):
             pass
     assert len(calls) == 2 and not path.exists()
+
+
+# Row 13: a source that changes meanwhile.
+
+
+def change_after(monkeypatch, path, change):
+    """Changes a file right after it was read."""
+    real = pairs.read_files
+
+    def read(pair):
+        contents = real(pair)
+        if str(path) in pair.files:
+            change()
+        return contents
+
+    monkeypatch.setattr(pairs, "read_files", read)
+
+
+def test_a_picture_that_changes_while_it_is_read_stops_the_build(
+    source, tmp_path, monkeypatch
+):
+    path = image_file(source)
+    change_after(monkeypatch, path, lambda: trees.save(path, trees.picture(99)))
+    for skip_bad in (False, True):
+        with pytest.raises(
+            planning.BuildError, match=r"pair 'train_01': .*01\.png chan"
+        ):
+            build(source, tmp_path / "records", skip_bad=skip_bad)
+    assert not (tmp_path / "records" / "dataset.json").exists()
+    monkeypatch.undo()
+    build(source, tmp_path / "records")
+
+
+def test_a_picture_that_changed_after_the_plan_stops_the_build(
+    source, tmp_path, monkeypatch
+):
+    real = planning.make_plan
+
+    def make_plan(*arguments):
+        plan = real(*arguments)
+        os.utime(image_file(source), ns=(1, 1))  # Nothing but its time.
+        return plan
+
+    monkeypatch.setattr(planning, "make_plan", make_plan)
+    with pytest.raises(
+        planning.BuildError, match=r"train_01\.png changed while the re"
+    ):
+        build(source, tmp_path / "records")
+
+
+def test_a_label_that_vanishes_stops_the_build(source, tmp_path, monkeypatch):
+    label = source.source_dir / "trainannot" / "train_01.png"
+    change_after(monkeypatch, label, label.unlink)
+    with pytest.raises(planning.BuildError, match=r"trainannot/train_01\.png changed"):
+        build(source, tmp_path / "records", skip_bad=True)

@@ -26,7 +26,8 @@ class Plan:
         dataset: Name of the data set.
         split: Name of the split.
         shards: The pairs of each file, in order.
-        missing: Pictures and labels that do not exist.
+        stats: Size and time of the last change of each picture and label, see
+            `stat_file`.
         key: Hash of everything that the records depend on; equal keys mean equal
             records.
     """
@@ -34,8 +35,13 @@ class Plan:
     dataset: str
     split: str
     shards: tuple[tuple[pairs.Pair, ...], ...]
-    missing: tuple[str, ...]
+    stats: dict[str, tuple[int, int]]
     key: str
+
+    @property
+    def missing(self) -> list[str]:
+        """Pictures and labels that do not exist."""
+        return [path for path, stat in self.stats.items() if stat == _MISSING]
 
     @property
     def num_pairs(self) -> int:
@@ -69,7 +75,7 @@ def make_plan(
         )
     if not listed:
         raise BuildError(f"Split '{split}' lists no picture. Give the right folder")
-    stats = {path: _stat(path) for pair in listed for path in pair.files}
+    stats = {path: stat_file(path) for pair in listed for path in pair.files}
     num_bytes = sum(size for size, _ in stats.values())
     num_shards = max(
         math.ceil(len(listed) / SHARD_PICTURES), math.ceil(num_bytes / _SHARD_BYTES)
@@ -83,7 +89,7 @@ def make_plan(
         dataset=spec.name,
         split=split,
         shards=_cut(listed, num_shards),
-        missing=tuple(path for path, stat in stats.items() if stat == _MISSING),
+        stats=stats,
         key=hashlib.sha256(json.dumps(facts).encode()).hexdigest(),
     )
 
@@ -91,8 +97,8 @@ def make_plan(
 _MISSING = (0, -1)
 
 
-def _stat(path):
-    """Size and time of the last change, in nanoseconds."""
+def stat_file(path: str) -> tuple[int, int]:
+    """Size in bytes and time of the last change in nanoseconds; (0, -1): no file."""
     try:
         found = pathlib.Path(path).stat()
     except OSError:

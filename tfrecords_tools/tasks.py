@@ -21,6 +21,7 @@ class Task:
         split: Name of the split.
         path: The file of records.
         pairs: Its pairs, in order.
+        stats: What the plan saw of their files, see `planning.Plan`.
         rules: What a pair must fulfil.
         skip_bad: Leave bad pairs out instead of stopping.
     """
@@ -29,6 +30,7 @@ class Task:
     split: str
     path: pathlib.Path
     pairs: tuple[pairs.Pair, ...]
+    stats: dict[str, tuple[int, int]]
     rules: encoding.Rules
     skip_bad: bool
 
@@ -61,6 +63,7 @@ def _serialized(task, rejected, advance):
             data = encoding.encode_pair(pair, read_pair(pair), task.spec, task.rules)
         except (ValueError, OSError) as error:
             reason = str(error)
+        _refuse_changed(task, pair)
         if not reason:
             yield data
         elif task.skip_bad:
@@ -75,9 +78,20 @@ def _serialized(task, rejected, advance):
         advance()
 
 
+def _refuse_changed(task, pair):
+    """Looks after reading, so that what was read is what the plan saw."""
+    changed = [x for x in pair.files if planning.stat_file(x) != task.stats[x]]
+    if changed:
+        raise planning.BuildError(
+            f"Split '{task.split}', pair '{pair.name}': {', '.join(changed)} changed "
+            "while the records were built. Leave the source alone and run the same "
+            "command again"
+        )
+
+
 def _num_source_bytes(task):
-    files = [pathlib.Path(file) for pair in task.pairs for file in pair.files]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    files = {file for pair in task.pairs for file in pair.files}
+    return sum(planning.stat_file(file)[0] for file in files)
 
 
 def write_error(path, error: OSError, num_bytes: int = 0) -> WriteError:

@@ -163,9 +163,11 @@ class _Build:
                 plan_of[name] = plan
                 path = self.folder / name
                 if name not in self.finished:
-                    to_do.append(
-                        tasks.Task(self.spec, plan.split, path, listed, rules, skip_bad)
+                    stats = {x: plan.stats[x] for pair in listed for x in pair.files}
+                    task = tasks.Task(
+                        self.spec, plan.split, path, listed, stats, rules, skip_bad
                     )
+                    to_do.append(task)
         if not to_do:
             return
         total = sum(len(task.pairs) for task in to_do)
