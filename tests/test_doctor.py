@@ -277,6 +277,15 @@ def test_damaged_files_and_masks_of_other_pictures(clean, capsys, tmp_path):
     assert len(records.open_split(found, "train")) == 6
 
 
+def test_masks_of_16_bits_are_not_all_left_out(clean, capsys):
+    for path in spoilt.masks(clean):
+        trees.save(path, spoilt.read(path).astype(np.uint16))
+    status, report, error = examined(capsys, *flags(clean))
+    assert status == 2 and "is 16-bit I;16, wanted is one channel" in told(report)
+    assert "--leave_out" not in report
+    assert "no flag settles files that cannot be read" in error
+
+
 def test_jpeg_masks_come_near(clean, capsys, tmp_path):
     bad = spoilt.copy(clean, clean.with_name("bad"))
     spoilt.jpeg(spoilt.masks(bad), spoilt.colors_of(SHAPES))
@@ -347,24 +356,24 @@ def test_names_with_something_around_them(clean, capsys, tmp_path):
 
 
 def everything(folder, table):
-    """Spoils a copy in all ways at once that flags can undo together."""
-    spoilt.off_by_one(spoilt.masks(folder))
-    train, val = spoilt.masks(folder, "train"), spoilt.masks(folder, "val")
-    spoilt.half_size(train[1:3])
+    """Spoils a copy in all ways at once that flags can undo together.
+
+    Of every five masks two are off by one, one of these with a palette; one is in
+    colours, and one of half the size. The fifth is off by one, of a rotated picture.
+    """
     spoilt.leak(folder, 2)
-    spoilt.palette(train[3:5])
-    for path in (*train[5:], *val[3:]):
-        label = spoilt.read(path)
-        trees.save(path, np.where(label == 255, 255, label - 1).astype(np.uint8))
-        spoilt.colors([path], table)
-    spoilt.rotated(spoilt.pictures(folder, "train")[2:6], 6)
+    in_colors = spoilt.masks(folder)[3::5]
+    spoilt.off_by_one(set(spoilt.masks(folder)) - {*in_colors})
+    spoilt.palette(spoilt.masks(folder)[2::5])
+    spoilt.half_size(spoilt.masks(folder)[1::5])
+    spoilt.colors(in_colors, table)
+    spoilt.rotated(spoilt.pictures(folder)[4::5], 6)
     spoilt.add_void(folder)
     spoilt.add_alone(folder)
 
 
 def check_everything(capsys, tmp_path, clean, table, colormap, classes):
-    for path in spoilt.masks(clean, "train")[1:3]:
-        spoilt.coarse([path])
+    spoilt.coarse(spoilt.masks(clean))
     bad = spoilt.copy(clean, clean.with_name("bad"))
     everything(bad, table)
     report, more = check_mended(capsys, tmp_path, bad, clean, classes=classes)
@@ -415,3 +424,16 @@ def test_everything_at_once_on_camvid(capsys, tmp_path):
     colormap = "camvid,000000:255"
     report = check_everything(capsys, tmp_path, clean, table, colormap, "camvid")
     print(report)
+
+
+@pytest.mark.slow
+def test_0_and_255_on_camvid(capsys, tmp_path):
+    folder = os.environ.get("KERASSEG_CAMVID") or pytest.skip(
+        "$KERASSEG_CAMVID names no folder of CamVid"
+    )
+    clean = spoilt.write(tmp_path / "clean", camvid(pathlib.Path(folder)))
+    spoilt.two_classes(spoilt.masks(clean))
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    spoilt.zero_and_255(spoilt.masks(bad))
+    report, more = check_mended(capsys, tmp_path, bad, clean, classes="sky,ground")
+    assert kinds(report) == ["0 and 255"] and more == ["--label_map=255:1"]

@@ -165,9 +165,11 @@ def read_colormap(
     for item in filter(None, text.split(",")):
         if match := _HEX.fullmatch(item):
             digits = match[1]
-            color = tuple(int(digits[i : i + 2], 16) for i in (0, 2, 4))
+            red, green, blue = (int(digits[i : i + 2], 16) for i in (0, 2, 4))
             taken = [number for number in found.values() if number != 255]
-            found[color] = int(match[2]) if match[2] else max(taken, default=-1) + 1
+            found[red, green, blue] = (
+                int(match[2]) if match[2] else max(taken, default=-1) + 1
+            )
         elif item == "grey":
             found.update({(i, i, i): i for i in range(256)})
         else:

@@ -59,7 +59,8 @@ def find(source: pairs.Source) -> Found:
             "Own pictures are wanted and where they are was not given: --images, and "
             "--masks or --annotations"
         )
-    classes, shapes = own.classes, {}
+    classes = own.classes
+    shapes: dict[matching.Key, annotations.Annotated] = {}
     if own.masks:
         match = matching.match(own.images, own.masks)
     else:
@@ -162,7 +163,7 @@ def _refuse_alone(found):
     """Refuses what pairs with nothing, unless it is left out."""
     match = found.match
     alone = [
-        *alone_pictures(found),
+        *(match.pictures[key] for _, key in alone_pictures(found)),
         *(match.masks[key] for key in alone_masks(found)),
     ]
     if alone or match.doubles:
@@ -176,10 +177,10 @@ def _refuse_alone(found):
         )
 
 
-def alone_pictures(found: Found) -> list[str]:
-    """Paths of pictures without a label, but for those that are to be left out."""
+def alone_pictures(found: Found) -> list[tuple[str, matching.Key]]:
+    """Splits and keys of pictures without a label, but for those to be left out."""
     return [
-        found.match.pictures[key]
+        (split, key)
         for split, keys in found.splits.items()
         for key in keys
         if key not in found.match.masks

@@ -96,7 +96,7 @@ def _examine(source, reading):
 
 def _try(source, rules, examined):
     """Reads every pair as the build will, and describes the splits."""
-    if not all(finding.is_settled for finding in examined.findings):
+    if not all(finding.is_settled for finding in examined.found):
         return []
     faults: list[str] = []
     for pictures in survey.find_source(pairs.OWN, source, rules):

@@ -105,7 +105,7 @@ def find(
 
 def _expression(pattern):
     """Turns a pattern into an expression with one group for each wildcard."""
-    parts = []
+    parts: list[str] = []
     for token in _TOKEN.split(pattern):
         if token == SPLIT:
             again = any("?P<split>" in part for part in parts)
@@ -157,7 +157,7 @@ def suggest(found: Match) -> tuple[str, str] | None:
     if len(alone) * 2 <= len(found.masks):
         return None
     names = {name for _, name in found.without_mask}
-    around: collections.Counter[tuple[str, str]] = collections.Counter()
+    around: collections.Counter[tuple[str, str] | None] = collections.Counter()
     for _, name in alone:
         pieces = (
             (name[:start], name[end:])

@@ -17,8 +17,8 @@ from tfrecords_tools import (
     lock,
     pairs,
     planning,
+    quarantine,
     tasks,
-    workers,
 )
 
 REJECTED_FILE = "rejected.jsonl"
@@ -172,8 +172,8 @@ class _Build:
             return
         total = sum(len(task.pairs) for task in to_do)
         with progress.track(total, unit="picture", text=self.spec.name) as bar:
-            for done in workers.run(
-                tasks.write_shard, to_do, num_workers=num_workers, advance=bar.update
+            for done in quarantine.run(
+                to_do, num_workers=num_workers, advance=bar.update
             ):
                 self.journal.note(plan_of[done.shard.name], done)
                 self.finished[done.shard.name] = done

@@ -28,14 +28,13 @@ def draw(text: str) -> np.ndarray:
     drawn = (
         (number, _DRAWERS[kind](data, size)) for number, kind, data in facts["shapes"]
     )
-    if facts["largest_first"]:
-        drawn = iter(sorted(drawn, key=_from_below))
-    for number, mask in drawn:
+    from_below = sorted(drawn, key=_order) if facts["largest_first"] else drawn
+    for number, mask in from_below:
         label[mask] = number
     return label
 
 
-def _from_below(pair):
+def _order(pair):
     number, mask = pair
     return number != datasets.IGNORE_LABEL, -np.count_nonzero(mask)
 

@@ -8,12 +8,13 @@ Nothing is changed: the flags that are printed are for the build.
 import dataclasses
 from concurrent import futures
 
-from kerasseg import datasets, progress
-from tfrecords_tools import folder, label_flags, label_rules, own_data, pairs
+from kerasseg import progress
+from tfrecords_tools import folder, label_flags, own_data, pairs
 from tfrecords_tools.doctor import (
     colors,
     duplicates,
     findings,
+    ignored,
     looking,
     names,
     numbers,
@@ -30,7 +31,7 @@ class Examination:
     Attributes:
         num_pairs: Pairs of each split.
         kinds: Masks of each kind, such as "palette PNG".
-        findings: What was found, in the order in which to read it.
+        found: What was found, in the order in which to read it.
         own: Where the pictures are, with what settles names and classes.
         reading: How they are read, with the flags that settle the findings.
         leave_out: Lines for --leave_out.
@@ -39,7 +40,7 @@ class Examination:
 
     num_pairs: dict[str, int]
     kinds: dict[str, int]
-    findings: tuple[findings.Finding, ...]
+    found: tuple[findings.Finding, ...]
     own: own_data.OwnData
     reading: label_flags.LabelFlags
     leave_out: tuple[str, ...]
@@ -48,7 +49,7 @@ class Examination:
     @property
     def to_settle(self) -> list[findings.Finding]:
         """Findings that need flags, or a hand."""
-        return [finding for finding in self.findings if not finding.is_note]
+        return [finding for finding in self.found if not finding.is_note]
 
 
 def examine(
@@ -80,13 +81,14 @@ def examine(
     listed += _diagnose(looks, own.classes or found.classes, reading)
     flags = _combined(listed, reading)
     reading = dataclasses.replace(reading, **flags)
-    listed += _all_ignored(looks, reading)
+    listed += ignored.examine(looks, reading.read().rules.labels)
+    listed = [_without_most(each, len(found.match.pictures)) for each in listed]
     return Examination(
         num_pairs={
             split: sum(look.split == split for look in looks) for split in found.splits
         },
         kinds=_kinds(looks),
-        findings=tuple(sorted(listed, key=lambda finding: finding.is_note)),
+        found=tuple(sorted(listed, key=lambda finding: finding.is_note)),
         own=label_flags.with_classes(own, reading),
         reading=reading,
         leave_out=tuple(
@@ -94,6 +96,13 @@ def examine(
         ),
         pairs={(look.split, look.pair.name): look.pair for look in looks},
     )
+
+
+def _without_most(finding, num_pictures):
+    """Takes back leaving out, where it would leave out most of the pictures."""
+    if len(finding.leave_out) * 2 <= num_pictures:
+        return finding
+    return dataclasses.replace(finding, leave_out=())
 
 
 def _look_at_all(found, source, max_pixels):
@@ -109,6 +118,11 @@ def _look_at_all(found, source, max_pixels):
                 path = found.match.masks[key]
                 pair = pairs.Pair(key[1], found.match.pictures[key], path)
                 refused.append(looking.Look(split, pair, fault=str(error)))
+
+    def see(item):
+        split, pair = item
+        return looking.look(split, pair, max_pixels)
+
     looks = []
     with (
         futures.ThreadPoolExecutor() as pool,
@@ -116,7 +130,7 @@ def _look_at_all(found, source, max_pixels):
     ):
         for start in range(0, len(wanted), _CHUNK):
             chunk = wanted[start : start + _CHUNK]
-            for look in pool.map(lambda pair: looking.look(*pair, max_pixels), chunk):
+            for look in pool.map(see, chunk):
                 bar.update()
                 looks.append(look)
     return looks, refused
@@ -193,34 +207,3 @@ def _faults(looks):
             files=tuple(look.pair.label for look in looks),
             leave_out=tuple(look.name for look in looks),
         )
-
-
-def _all_ignored(looks, reading):
-    """Yields masks of which no pixel counts, once the flags are applied."""
-    rules = reading.read().rules.labels
-    table = label_rules.number_table(rules)
-    empty = [look for look in looks if _mapped(look.mask, table, rules) == _NOTHING]
-    if empty:
-        yield findings.of(
-            empty,
-            "masks that are all ignored",
-            f"No pixel of {len(empty)} masks counts: nothing is learnt or scored.",
-            leave_out=tuple(look.name for look in empty),
-        )
-
-
-_NOTHING = {datasets.IGNORE_LABEL}
-
-
-def _mapped(mask, table, rules):
-    if mask.kind == looking.DRAWN:
-        return set(mask.numbers)
-    if (
-        mask.colors
-        and rules.colors
-        and (mask.kind != "palette" or rules.palette_colors)
-    ):
-        if mask.is_smeared:
-            return set()
-        return set(label_rules.map_colors(list(mask.colors), rules).tolist())
-    return {int(table[number]) for number in mask.numbers}

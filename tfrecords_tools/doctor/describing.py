@@ -14,7 +14,7 @@ def describe(examined: "doctor.Examination") -> str:
     counts = ", ".join(f"{split} {n}" for split, n in examined.num_pairs.items())
     kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(examined.kinds.items()))
     lines = [f"{sum(examined.num_pairs.values())} pairs: {counts}. Masks: {kinds}."]
-    for i, finding in enumerate(examined.findings, start=1):
+    for i, finding in enumerate(examined.found, start=1):
         lines += ["", f"{i}. {_title(finding)}", *_indented(finding.text)]
         if finding.files:
             lines += [f"     {text}" for text in _files(finding.files)]
@@ -22,7 +22,7 @@ def describe(examined: "doctor.Examination") -> str:
             lines += [f"   {' '.join(as_flags(finding.flags))}"]
         if finding.leave_out:
             lines += [f"   --leave_out: {_leave_out(finding.leave_out)}"]
-    if not examined.findings:
+    if not examined.found:
         lines += ["", "Nothing was found."]
     return "\n".join(lines)
 
@@ -87,7 +87,7 @@ def _given(flags: own_data.OwnData | label_flags.LabelFlags):
 def leave_out_file(examined: "doctor.Examination", earlier: str = "") -> str:
     """Returns the file for --leave_out: earlier lines, then new ones with reasons."""
     reasons: dict[str, list[str]] = {}
-    for finding in examined.findings:
+    for finding in examined.found:
         for line in finding.leave_out:
             reasons.setdefault(line, []).append(finding.kind)
     lines = [f"{line} # {', '.join(kinds)}" for line, kinds in reasons.items()]

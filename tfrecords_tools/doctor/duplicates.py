@@ -91,7 +91,7 @@ def _near(looks):
     thumbnails = np.stack([look.thumbnail for look in looks])
     quarters = thumbnails.reshape(-1, 2, 4, 2, 4, 3).mean(axis=(2, 4, 5)).reshape(-1, 4)
     cells = np.floor(quarters / _NEAR).astype(int)
-    members = collections.defaultdict(list)
+    members: dict[tuple, list[int]] = collections.defaultdict(list)
     for i, cell in enumerate(map(tuple, cells.tolist())):
         for step in itertools.product((-1, 0, 1), repeat=4):
             near = members.get(tuple(map(sum, zip(cell, step, strict=True))), ())

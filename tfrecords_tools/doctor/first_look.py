@@ -25,7 +25,7 @@ def refuse_0_and_255(
     if num_classes != 2 or rules.numbers or not listed:
         return
     chosen = np.linspace(0, len(listed) - 1, min(_NUM_PAIRS, len(listed))).astype(int)
-    seen = set()
+    seen: set[int] = set()
     for i in chosen.tolist():
         found = looking.look("", listed[i], images.DEFAULT_MAX_PIXELS)
         if found.mask is None or found.mask.kind in (looking.COLORS, looking.DRAWN):

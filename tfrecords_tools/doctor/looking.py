@@ -15,6 +15,10 @@ _THUMBNAIL = 8  # Pixels a side.
 _GREY, _PALETTE = "grey", "palette"
 COLORS = "colors"
 DRAWN = "drawn"
+_KINDS = {  # By pillow's mode; 16-bit grey has none, and is an error that says so.
+    **dict.fromkeys(("1", "L", "I;16", "I"), _GREY),
+    "P": _PALETTE,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Mask:
     format: str
     size: tuple[int, int]
     numbers: dict[int, int]
-    colors: dict[int, int]
-    color_of: dict[int, int]
+    colors: dict[int, int] = dataclasses.field(default_factory=dict)
+    color_of: dict[int, int] = dataclasses.field(default_factory=dict)
     is_smeared: bool = False
 
 
@@ -111,36 +115,27 @@ def _look_at_mask(pair, max_pixels):
     """Returns what a mask shows, and its numbers or packed colours."""
     if pair.shapes:
         numbers = annotations.draw(pair.shapes)
-        return Mask(DRAWN, "", numbers.shape, _counted(numbers), {}, {}), numbers
-    data = pathlib.Path(pair.label).read_bytes()
-    header = images.probe(data, name=pair.label)
-    kind = {"P": _PALETTE, "L": _GREY, "1": _GREY}.get(header.mode, COLORS)
-    if kind != _GREY and header.mode in ("I;16", "I"):
-        images.read_label(data, max_pixels=max_pixels, name=pair.label)  # Says why not.
-    numbers, colors = None, {}
-    if kind != COLORS and header.format == "png":
-        numbers = images.read_label(data, max_pixels=max_pixels, name=pair.label)
-    codes, smeared = None, False
-    if numbers is None or kind == _PALETTE:
-        pixels = images.read_image(
-            data, max_pixels=max_pixels, apply_exif=False, name=pair.label
-        )
-        if kind == _GREY:  # A grey JPEG.
-            numbers = pixels[..., 0]
-        else:
-            codes = label_rules.pack(pixels)
-            colors, smeared = _most_frequent(codes)
-    shown = numbers if numbers is not None else codes
-    mask = Mask(
-        kind=kind,
-        format=header.format,
-        size=shown.shape,
-        numbers=_counted(numbers) if numbers is not None else {},
-        colors=colors,
-        color_of=_colors_of(numbers, codes) if kind == _PALETTE else {},
-        is_smeared=smeared,
-    )
-    return mask, shown
+        return Mask(DRAWN, "", numbers.shape, _counted(numbers)), numbers
+    data, name = pathlib.Path(pair.label).read_bytes(), pair.label
+    header = images.probe(data, name=name)
+    kind = _KINDS.get(header.mode, COLORS)
+    if header.format == "png" and kind != COLORS:
+        numbers = images.read_label(data, max_pixels=max_pixels, name=name)
+        if kind == _GREY:
+            return Mask(kind, header.format, numbers.shape, _counted(numbers)), numbers
+    pixels = images.read_image(data, max_pixels=max_pixels, apply_exif=False, name=name)
+    if kind == _GREY:  # A JPEG.
+        numbers = pixels[..., 0]
+        return Mask(kind, header.format, numbers.shape, _counted(numbers)), numbers
+    codes = label_rules.pack(pixels)
+    colors, is_smeared = _most_frequent(codes)
+    seen = Mask(kind, header.format, codes.shape, {}, colors, is_smeared=is_smeared)
+    if kind == COLORS:
+        return seen, codes
+    color_of = _colors_of(numbers, codes)
+    return dataclasses.replace(
+        seen, numbers=_counted(numbers), color_of=color_of
+    ), numbers
 
 
 def _counted(numbers):

@@ -17,26 +17,7 @@ def examine(found: folder.Found, own: own_data.OwnData):
             flags={"masks": _around(own.masks, start, end)},
         )
         return
-    pictures, masks = folder.alone_pictures(found), folder.alone_masks(found)
-    if pictures or masks:
-        names = [
-            *((split, key) for split, keys in found.splits.items() for key in keys),
-            *((key[0], key) for key in masks),
-        ]
-        alone = {*pictures, *(found.match.masks[key] for key in masks)}
-        yield findings.Finding(
-            "names that pair with nothing",
-            f"{len(pictures)} pictures have no label of their name, and {len(masks)} "
-            "labels have no picture.",
-            files=(*pictures, *(found.match.masks[key] for key in masks)),
-            leave_out=tuple(
-                dict.fromkeys(
-                    f"{split}:{key[1]}" if split else key[1]
-                    for split, key in names
-                    if _path(found, key) in alone
-                )
-            ),
-        )
+    yield from _alone(found)
     if found.match.doubles:
         yield findings.Finding(
             "two files of one name",
@@ -44,6 +25,30 @@ def examine(found: folder.Found, own: own_data.OwnData):
             "ending. Rename or remove them.",
             files=found.match.doubles,
         )
+    yield from _in_no_split(found)
+
+
+def _alone(found):
+    pictures, masks = folder.alone_pictures(found), folder.alone_masks(found)
+    if not pictures and not masks:
+        return
+    paths = [
+        *(found.match.pictures[key] for _, key in pictures),
+        *(found.match.masks[key] for key in masks),
+    ]
+    names = [*((split, key[1]) for split, key in pictures), *masks]
+    yield findings.Finding(
+        "names that pair with nothing",
+        f"{len(pictures)} pictures have no label of their name, and {len(masks)} "
+        "labels have no picture.",
+        files=tuple(paths),
+        leave_out=tuple(
+            dict.fromkeys(f"{split}:{name}" if split else name for split, name in names)
+        ),
+    )
+
+
+def _in_no_split(found):
     listed = {key for keys in found.splits.values() for key in keys}
     others = sorted(found.match.pictures.keys() - listed)
     if others:
@@ -60,12 +65,6 @@ def examine(found: folder.Found, own: own_data.OwnData):
                 f"No picture of split '{split}' has a label: the build leaves it out.",
                 is_note=True,
             )
-
-
-def _path(found, key):
-    if key in found.match.masks and key not in found.match.pictures:
-        return found.match.masks[key]
-    return found.match.pictures[key]
 
 
 def _around(masks, start, end):

@@ -41,7 +41,7 @@ def draw(
 
 def _examples(examined):
     shown = False
-    for i, finding in enumerate(examined.findings, start=1):
+    for i, finding in enumerate(examined.found, start=1):
         for key in _spread(finding.examples):
             if key in examined.pairs:
                 shown = True
