@@ -1,5 +1,6 @@
 """Faults of a build: rows 10 to 13 of facts/reliability.md."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,11 @@ from tfrecords_tools import lock, pairs, planning, writer
 @pytest.fixture
 def source(tmp_path):
     return pairs.Source(trees.camvid(tmp_path / "CamVid", splits=[("train", 4)]))
+
+
+@pytest.fixture(autouse=True)
+def two_pictures_a_file(monkeypatch):
+    monkeypatch.setattr(planning, "SHARD_PICTURES", 2)
 
 
 def command(source, folder, *more):
@@ -41,6 +47,59 @@ def wait_for(condition, seconds=60):
     while not condition():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.02)
+
+
+# Row 10: a picture that ends the process that reads it.
+
+
+def deadly_build(source, folder, deaths, *more, **environment):
+    deaths.mkdir(exist_ok=True)
+    arguments = command(source, folder, "--workers=2", *more)
+    arguments[1] = "tests.build_deadly"
+    names = {f"KERASSEG_TEST_{key}": value for key, value in environment.items()}
+    environ = {**faults.ENVIRONMENT, "KERASSEG_TEST_DEATHS": str(deaths), **names}
+    done = faults.run(arguments, env=environ)
+    return done, {path.name: len(path.read_text()) for path in deaths.iterdir()}
+
+
+def test_a_picture_that_kills_its_reader_twice_is_left_out(source, tmp_path):
+    folder = tmp_path / "records"
+    done, deaths = deadly_build(
+        source, folder, tmp_path / "deaths", "--on_error=skip", DEADLY="train_01"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "train: 3 records" in done.stdout and "1 bad pairs" in done.stdout
+    assert deaths == {"train_01": 2}
+    (line,) = (folder / writer.REJECTED_FILE).read_text().splitlines()
+    assert json.loads(line)["name"] == "train_01"
+    assert "it ended the process that read it, twice" in line
+    # The rest is as if the picture could not be read for any other reason.
+    image_file(source).write_bytes(b"")
+    build(source, tmp_path / "bad", skip_bad=True)
+    assert contents(folder) == contents(tmp_path / "bad")
+    files = {path.name for path in folder.iterdir() if path.name[0] == "."}
+    assert not files  # No notes, no halves, no lock.
+
+
+def test_it_stops_the_build_where_bad_pairs_do(source, tmp_path):
+    done, deaths = deadly_build(
+        source, tmp_path / "records", tmp_path / "deaths", DEADLY="train_01"
+    )
+    assert done.returncode == 2 and deaths == {"train_01": 2}
+    error = done.stderr.splitlines()[-1]
+    assert "pair 'train_01' is bad: it ended the process" in error
+    assert "Traceback" not in done.stderr
+
+
+def test_pictures_that_kill_once_and_in_all_files_are_told_apart(source, tmp_path):
+    build(source, tmp_path / "undisturbed")
+    folder = tmp_path / "records"
+    done, deaths = deadly_build(
+        source, folder, tmp_path / "deaths", ONCE="train_00,train_01,train_03"
+    )
+    assert done.returncode == 0, done.stderr
+    assert deaths == {"train_00": 1, "train_01": 1, "train_03": 1}
+    assert contents(folder) == contents(tmp_path / "undisturbed")
 
 
 # Row 12: two builds in one folder.

@@ -1,15 +1,20 @@
 """The task of one worker: one file of records, from its pairs alone."""
 
+import contextlib
 import dataclasses
+import os
 import pathlib
 import shutil
 
-from kerasseg import datasets, records
+from kerasseg import datasets, images, records
 from tfrecords_tools import encoding, journal, pairs, planning
 
 
 class WriteError(OSError):
     """A file that could not be written; the text says what is needed and free."""
+
+
+_DEADLY = "it ended the process that read it, twice: a decoder breaks on its files"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +29,8 @@ class Task:
         stats: What the plan saw of their files, see `planning.Plan`.
         rules: What a pair must fulfil.
         skip_bad: Leave bad pairs out instead of stopping.
+        deadly: Numbers of the pairs that are bad since they end the process that reads
+            them.
     """
 
     spec: datasets.DatasetSpec
@@ -33,6 +40,12 @@ class Task:
     stats: dict[str, tuple[int, int]]
     rules: encoding.Rules
     skip_bad: bool
+    deadly: tuple[int, ...] = ()
+
+    @property
+    def note(self) -> pathlib.Path:
+        """The file that says, while the task runs, at which pair it is."""
+        return self.path.with_name(f".{self.path.name}.at.tmp-0")
 
 
 def write_shard(task: Task, advance) -> journal.Finished:
@@ -54,28 +67,51 @@ def write_shard(task: Task, advance) -> journal.Finished:
     return journal.Finished(shard, tuple(rejected))
 
 
+@contextlib.contextmanager
+def _noting(task):
+    """Gives a function that notes the number of a pair before it is read.
+
+    Only a process that dies leaves the note behind.
+    """
+    descriptor = os.open(task.note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        yield lambda i: os.pwrite(descriptor, b"%08d" % i, 0)
+    finally:
+        os.close(descriptor)
+        task.note.unlink()
+
+
 def _serialized(task, rejected, advance):
     converter = pairs.converter(task.spec.name)
     read_pair = getattr(converter, "read_pair", pairs.read_files)
-    for pair in task.pairs:
-        reason, data = "", b""
-        try:
-            data = encoding.encode_pair(pair, read_pair(pair), task.spec, task.rules)
-        except (ValueError, OSError) as error:
-            reason = str(error)
-        _refuse_changed(task, pair)
-        if not reason:
-            yield data
-        elif task.skip_bad:
-            facts = {"name": pair.name, "image": pair.image, "label": pair.label}
-            rejected.append({"split": task.split, **facts, "reason": reason})
-        else:
-            raise planning.BuildError(
-                f"Split '{task.split}', pair '{pair.name}' is bad: {reason}. Correct "
-                "it and run the same command again, or leave bad pairs out with "
-                "--on_error=skip"
-            )
-        advance()
+    with _noting(task) as note:
+        for i in range(len(task.pairs)):
+            note(i)
+            yield from _checked(task, i, read_pair, rejected)
+            advance()
+
+
+def _checked(task, i, read_pair, rejected):
+    """Yields the record of a pair, or nothing where it is left out."""
+    pair, reason, data = task.pairs[i], "", b""
+    try:
+        if i in task.deadly:
+            raise images.ImageError(_DEADLY)
+        data = encoding.encode_pair(pair, read_pair(pair), task.spec, task.rules)
+    except (ValueError, OSError) as error:
+        reason = str(error)
+    _refuse_changed(task, pair)
+    if not reason:
+        yield data
+    elif task.skip_bad:
+        facts = {"name": pair.name, "image": pair.image, "label": pair.label}
+        rejected.append({"split": task.split, **facts, "reason": reason})
+    else:
+        raise planning.BuildError(
+            f"Split '{task.split}', pair '{pair.name}' is bad: {reason}. Correct it "
+            "and run the same command again, or leave bad pairs out with "
+            "--on_error=skip"
+        )
 
 
 def _refuse_changed(task, pair):

@@ -15,19 +15,23 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 _counter: typing.Any = None  # In a worker: pictures done by all of them.
 
 
+class WorkerDiedError(planning.BuildError):
+    """A process that ended in the middle of its task."""
+
+
 def run(function, tasks, *, num_workers: int, advance) -> collections.abc.Iterator:
     """Calls `function(task, advance)` for each task and yields what it returns.
 
     Args:
         function: A function of a module; it calls `advance()` after each picture.
         tasks: What can be sent to another process.
-        num_workers: Processes; 1 stays in this one.
+        num_workers: Processes, no more than there are tasks; 1 stays in this one.
         advance: Called here with the number of pictures done since the last call.
 
     Raises:
-        BuildError: A worker died.
+        WorkerDiedError: A worker died.
     """
-    if min(num_workers, len(tasks)) <= 1:
+    if num_workers <= 1:
         for task in tasks:
             yield function(task, lambda: advance(1))
         return
@@ -41,7 +45,7 @@ def run(function, tasks, *, num_workers: int, advance) -> collections.abc.Iterat
     try:
         yield from _results(pool, function, tasks, counter, advance)
     except futures.process.BrokenProcessPool as error:
-        raise planning.BuildError(
+        raise WorkerDiedError(
             "A worker process died, maybe killed for want of memory. Finished files "
             "are kept: run the same command again, with a smaller --workers"
         ) from error

@@ -1,0 +1,33 @@
+"""Runs tfrecords_tools.build with pairs whose reading ends the process.
+
+The names in $KERASSEG_TEST_DEADLY always do, those in $KERASSEG_TEST_ONCE once: each
+leaves a file of its name in $KERASSEG_TEST_DEATHS.
+"""
+
+import os
+import pathlib
+import signal
+
+from kerasseg import common_flags
+from tfrecords_tools import build, pairs, planning
+
+_read = pairs.read_files
+
+
+def read_files(pair):
+    """Reads a pair, or ends."""
+    deaths = pathlib.Path(os.environ["KERASSEG_TEST_DEATHS"], pair.name)
+    once = pair.name in os.environ.get("KERASSEG_TEST_ONCE", "").split(",")
+    deadly = pair.name in os.environ.get("KERASSEG_TEST_DEADLY", "").split(",")
+    if deadly or (once and not deaths.exists()):
+        with deaths.open("a") as file:
+            file.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _read(pair)
+
+
+pairs.read_files = read_files  # In each worker too, which loads this program.
+
+if __name__ == "__main__":
+    planning.SHARD_PICTURES = 2
+    common_flags.run(build.main)
