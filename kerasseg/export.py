@@ -1,11 +1,16 @@
-r"""Exports the best model of a run for TensorFlow Serving and kerasseg.serve.
+r"""Exports the best model of a run for TensorFlow Serving, phones and others.
 
 python -m kerasseg.export --workdir=DIR --export_dir=DIR
+python -m kerasseg.export --workdir=DIR --export_dir=DIR \
+    --format=saved_model,tflite,onnx,keras
 
-Writes DIR/<version>/, a SavedModel with two signatures. serving_default takes JPEG or
-PNG files (image_bytes) and gives PNG files of class numbers (mask_png_bytes); tensor
-takes float pictures and gives logits, probabilities and classes. Before it appears it
-is loaded again and compared with the model on pictures of the records.
+Writes DIR/<version>/, by default a SavedModel with two signatures. serving_default
+takes JPEG or PNG files (image_bytes) and gives PNG files of class numbers
+(mask_png_bytes); tensor takes float pictures and gives logits, probabilities and
+classes. The other formats take float pictures and give logits; tflite stands for
+tflite_float32, tflite_float16 and tflite_int8. Before the version appears each format
+is loaded again, in a process of its own, and compared with what is evaluated on
+pictures of the records: logits, and mean IoU.
 """
 
 import os
@@ -15,15 +20,29 @@ from absl import flags
 
 from kerasseg import checkpoints, common_flags, exporting, records
 
+_LICENSE = flags.DEFINE_string(
+    "license", None, "Licence of the weights, for the model card, such as CC-BY-4.0."
+)
+_FORMAT = flags.DEFINE_list(
+    "format", ["saved_model"], "What to write: some of saved_model,tflite,onnx,keras."
+)
 _VERSION = flags.DEFINE_string(
     "version", None, "Number of the version; the next free one if not given."
 )
 _CHECK_PICTURES = flags.DEFINE_integer(
     "check_pictures",
-    4,
+    20,
     "Pictures of the records that are compared; with 0 no records are needed.",
     lower_bound=0,
 )
+_CALIBRATION_PICTURES = flags.DEFINE_integer(
+    "calibration_pictures",
+    32,
+    "Pictures of the split that the run was trained on, for tflite_int8.",
+    lower_bound=1,
+)
+# Splits of a run whose flags do not name them.
+_SPLITS = {"eval_split": "val", "train_split": "train"}
 for _name in ("workdir", "export_dir", "records_dir", "split"):
     flags.declare_key_flag(_name)
 
@@ -34,36 +53,43 @@ def main(argv):
     workdir, export_dir = common_flags.required(
         workdir=common_flags.WORKDIR.value, export_dir=common_flags.EXPORT_DIR.value
     )
-    exporting.check_version(export_dir, _VERSION.value)
-    facts = checkpoints.read_best_facts(workdir)
-    spec = checkpoints.read_spec(workdir)
-    pictures = read_pictures(
-        workdir,
-        _CHECK_PICTURES.value,
-        records_dir=common_flags.RECORDS_DIR.value,
-        split=common_flags.SPLIT.value if common_flags.SPLIT.present else None,
+    names = exporting.expand_formats(_FORMAT.value)
+    exporting.check_version(
+        export_dir, _VERSION.value, with_saved_model="saved_model" in names
     )
-    path = exporting.export_saved_model(
+    facts = exporting.describe(workdir, weights_license=_LICENSE.value)
+    spec = checkpoints.read_spec(workdir)
+    split = common_flags.SPLIT.value if common_flags.SPLIT.present else None
+    pictures = read_pictures(workdir, _CHECK_PICTURES.value, "eval_split", split)
+    calibration_images = []
+    if "tflite_int8" in names:
+        count = _CALIBRATION_PICTURES.value
+        shown = read_pictures(workdir, count, "train_split")
+        calibration_images = [records.decode_image(each.file) for each in shown]
+    path = exporting.export_model(
         checkpoints.load_best(workdir),
         export_dir,
         class_names=spec.class_names,
         palette=spec.palette,
-        check_images=pictures,
+        format_names=names,
+        pictures=pictures,
+        calibration_images=calibration_images,
         version=_VERSION.value,
-        facts={**facts, "dataset": spec.name},
+        facts=facts,
     )
-    print(f"Exported to {path}, which README.md there describes. To call it:\n")
-    print(exporting.how_to_call(os.path.abspath(path)), end="")
+    print(f"Exported to {path}, which README.md there describes.")
+    if "saved_model" in names:
+        print(f"To call it:\n\n{exporting.how_to_call(os.path.abspath(path))}", end="")
 
 
-def read_pictures(workdir, count, *, records_dir=None, split=None) -> list[bytes]:
-    """Reads some of the files that a run was validated on, evenly spread.
+def read_pictures(workdir, count, flag, split=None) -> list[exporting.Picture]:
+    """Reads some of the pictures of a run, evenly spread over a split.
 
     Args:
-        workdir: Folder of the run; its flags name records and split.
-        count: Files; fewer if the split has fewer.
-        records_dir: Folder of the records; None for that of the run.
-        split: Name of the split; None for that of the run.
+        workdir: Folder of the run; its flags name the records.
+        count: Pictures; fewer if the split has fewer.
+        flag: Of the run, that names the split.
+        split: Its name; None for that of the run.
 
     Raises:
         FileNotFoundError: The records are not there any more.
@@ -72,16 +98,25 @@ def read_pictures(workdir, count, *, records_dir=None, split=None) -> list[bytes
         return []
     path = os.path.join(workdir, "flags.txt")
     used = common_flags.read_flagfile(path) if os.path.exists(path) else {}
-    records_dir = records_dir or used.get("records_dir")
+    records_dir = common_flags.RECORDS_DIR.value or used.get("records_dir")
     if not records_dir or not os.path.isdir(records_dir):
         raise FileNotFoundError(
             f"The records that {workdir} was trained on are not in {records_dir}. Give "
             f"--records_dir, or --check_pictures=0 to compare a drawn picture only."
         )
-    split = split or used.get("eval_split", common_flags.SPLIT.default)
+    split = split or used.get(flag, _SPLITS[flag])
     opened = records.open_split(records_dir, split, dataset=used.get("dataset"))
     chosen = np.unique(np.linspace(0, len(opened) - 1, count).astype(int))
-    return [records.parse_example(opened.read(i))["image"] for i in chosen.tolist()]
+    examples = [records.parse_example(opened.read(i)) for i in chosen.tolist()]
+    return [
+        exporting.Picture(
+            example["image"],
+            None
+            if example["label"] is None
+            else records.decode_label(example["label"]),
+        )
+        for example in examples
+    ]
 
 
 if __name__ == "__main__":

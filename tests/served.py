@@ -26,7 +26,7 @@ def build_busy_model(*, backwards=False):
     return keras.Model(model.input, layers.Add(name="sum")([model.output, x]))
 
 
-def export(folder, version=None, model=None):
+def export(folder, version=None, model=None, **options):
     """Writes a network, else the one worked by hand, as a version; returns its path."""
     return exporting.export_saved_model(
         model or levels.build_model(),
@@ -34,6 +34,7 @@ def export(folder, version=None, model=None):
         class_names=tiny.SPEC.class_names,
         palette=tiny.SPEC.palette,
         version=version,
+        **options,
     )
 
 

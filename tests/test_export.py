@@ -47,8 +47,12 @@ def test_a_run_is_exported_and_compared_on_its_own_records(run, tmp_path):
     assert f"Exported to {folder}" in text
     assert f'tf.saved_model.load("{folder}")' in text
     found = metadata(folder)
-    assert (found["model"], found["step"], found["dataset"]) == ("levels", 7, "stripes")
-    assert found["compared_with_the_model"]["pictures"] == 5  # 4 of 5, and the drawn.
+    assert (found["model"], found["step"]) == ("levels", 7)
+    assert found["dataset"]["name"] == "stripes"
+    assert "--nomirror" in found["flagfile"]
+    compared = found["formats"]["saved_model"]
+    assert compared["pictures"] == 6  # All 5, and the drawn one.
+    assert compared["mean_iou"] == compared["mean_iou_of_the_model"]
     assert set(tf.saved_model.load(folder).signatures) == {"serving_default", "tensor"}
 
 
@@ -63,7 +67,7 @@ def test_other_records_and_splits_can_be_named(run, workdir, tmp_path):
     other = tiny.write_records(tmp_path / "other", train=1, val=1, shards=1)
     status, _, errors = run(f"--records_dir={other}", "--split=train")
     assert status == 0, errors
-    compared = metadata(tmp_path / "out" / "1")["compared_with_the_model"]
+    compared = metadata(tmp_path / "out" / "1")["formats"]["saved_model"]
     assert compared["pictures"] == 2
 
 

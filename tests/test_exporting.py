@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework import op_def_registry
 
-from kerasseg import exporting, images, models
+from kerasseg import artefacts, exporting, images, models
 from kerasseg.exporting import checking, folding
 from tests import levels, tiny
 
@@ -137,17 +137,22 @@ def test_assets_hold_class_names_and_palette(folder):
 
 
 def test_metadata_tell_where_it_comes_from_and_how_near_it_is(tmp_path):
+    # [9, 200] is of classes 0 and 2, and labelled 0 and 1: IoUs of 1, 0 and 0.
     files = [tiny.png(levels.IMAGE), tiny.png(levels.red([[9, 200]]))]
+    labels = [np.full((2, 3), 255, np.uint8), np.array([[0, 1]], np.uint8)]
     path = export(
         levels.build_model(),
         tmp_path,
-        check_images=files,
+        pictures=list(map(exporting.Picture, files, labels)),
         facts={"step": 70, "scores": {"iou": {"right": float("nan")}}},
     )
     found = json.loads(pathlib.Path(path, "metadata.json").read_text())
     assert found["step"] == 70
     assert found["scores"] == {"iou": {"right": None}}
-    compared = found["compared_with_the_model"]
+    assert [entry["name"] for entry in found["classes"]] == list(NAMES)
+    compared = found["formats"]["saved_model"]
+    assert compared["mean_iou"] == compared["mean_iou_of_the_model"] == 1 / 3
+    assert compared["bytes"] > 1000
     assert compared["pictures"] == 3  # And the drawn one, 33 x 47.
     assert compared["pixels"] == 2 * 3 + 1 * 2 + 33 * 47
     assert compared["pixels_that_differ"] == 0
@@ -158,7 +163,7 @@ def test_the_card_says_what_the_graph_does_not_do(folder):
     text = (folder / "README.md").read_text()
     assert "EXIF is not applied" in text
     assert "8-bit grey" in text
-    assert "0 left, 1 middle, 2 right" in text
+    assert "| 1 | middle | 255, 0, 0 |" in text
 
 
 def test_the_code_that_is_shown_makes_a_mask(folder, tmp_path, monkeypatch):
@@ -178,7 +183,9 @@ def test_the_code_that_is_shown_makes_a_mask(folder, tmp_path, monkeypatch):
 def test_a_network_is_exported_as_plain_tensorflow(name, tmp_path):
     options = models.facts(name).test_options
     model = randomize(models.build_model(name, 3, **options))
-    path = export(model, tmp_path, check_images=[tiny.png(picture(65, 97))])
+    path = export(
+        model, tmp_path, pictures=[exporting.Picture(tiny.png(picture(65, 97)))]
+    )
     batch = picture(33, 47)[np.newaxis].astype(np.float32)
     loaded = tf.saved_model.load(path)
     serving, tensor = (loaded.signatures[x] for x in ("serving_default", "tensor"))
@@ -253,27 +260,22 @@ def test_an_export_that_differs_is_refused_and_removed(change, tmp_path, monkeyp
     assert remaining(tmp_path) == []
 
 
-def compare_with(model, **outputs):
+def compare_with(model, label=None, name="saved_model", **outputs):
     """Compares a model with an export that gives something else of `IMAGE`."""
-
-    class Loaded:
-        def __init__(self):
-            logits = model(levels.IMAGE[np.newaxis])
-            tensor = {"logits": logits, "classes": np.array([levels.CLASSES])}
-            mask = images.encode_label(np.array(levels.CLASSES, np.uint8))
-            tensor["classes"] = outputs.get("classes", tensor["classes"])
-            given = {"mask_png_bytes": tf.constant([outputs.get("mask", mask)])}
-            self.signatures = {
-                "tensor": lambda image: {  # noqa: ARG005 - as a signature.
-                    "logits": logits,
-                    "classes": tf.constant(tensor["classes"]),
-                },
-                "serving_default": lambda image_bytes: given,  # noqa: ARG005
-            }
-
+    answer = {
+        "logits": np.asarray(model(levels.IMAGE[np.newaxis]))[0],
+        "classes": np.array(levels.CLASSES),
+        "mask": images.encode_label(np.array(levels.CLASSES, np.uint8)),
+    }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tf.saved_model, "load", lambda _: Loaded())
-        return checking.compare("folder", model, [tiny.png(levels.IMAGE)])
+        patch.setattr(artefacts, "look", lambda *_: answer | outputs)
+        return checking.compare(
+            "folder",
+            name,
+            checking.Reference(model),
+            [exporting.Picture(tiny.png(levels.IMAGE), label)],
+            fresh_process=False,
+        )
 
 
 def test_each_output_is_compared():
@@ -282,7 +284,7 @@ def test_each_output_is_compared():
     wrong = np.array(levels.CLASSES, np.uint8)
     wrong[1, 2] = 0
     with pytest.raises(ValueError, match="the classes in 1 of 6 pixels"):
-        compare_with(model, classes=wrong[np.newaxis].astype(int))
+        compare_with(model, classes=wrong.astype(int))
     with pytest.raises(ValueError, match="the mask in 1 of 6 pixels"):
         compare_with(model, mask=images.encode_label(wrong))
     with pytest.raises(ValueError, match=r"the mask by size: \(2, 2\), \(2, 3\)"):
@@ -304,7 +306,7 @@ def test_pixels_must_be_those_of_evaluation(monkeypatch):
     monkeypatch.setattr(
         images, "read_image", lambda *args, **options: read(*args, **options)[..., ::-1]
     )
-    with pytest.raises(ValueError, match="the decoded pictures by 255 of 255"):
+    with pytest.raises(ValueError, match="the decoded pictures differ by 255 of 255"):
         compare_with(levels.build_model())
 
 

@@ -64,11 +64,13 @@ ALLOWED = {
         "workers",
     },
     "exporting": {
-        *("blocks", "checkpoints", "datasets", "durable", "images", "inference"),
-        *("pipeline", "progress", "records"),
+        *("artefacts", "blocks", "checkpoints", "crf", "datasets", "durable"),
+        *("images", "inference", "metrics", "warm_up", "workers"),
     },
+    "artefacts": {"checkpoints", "workers"},
+    "warm_up": set(),
     # A server knows no architecture: it runs what was exported.
-    "serve": {"durable", "images", "visualize", "workers"},
+    "serve": {"durable", "images", "visualize", "warm_up", "workers"},
     "common_flags": {"images"},
 }
 KERAS_ONLY = ("blocks", "backbones", "complexity", "models", "losses", "metrics")

@@ -58,8 +58,11 @@ class PadSmall(layers.Layer):
 
     def call(self, x):
         """Pads what is too small; leaves the rest."""
-        bottom, right = [self._missing(side) for side in ops.shape(x)[1:3]]
-        return ops.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]])
+        batch, height, width, channels = ops.shape(x)
+        bottom, right = self._missing(height), self._missing(width)
+        x = ops.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]])
+        # TFLite's converter forgets the channels where paddings are not known.
+        return ops.reshape(x, (batch, height + bottom, width + right, channels))
 
     def _missing(self, side):
         if isinstance(side, int):  # Known: a traced number would be no padding in JAX.

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import zipfile
 
 import keras
 
@@ -11,6 +12,8 @@ from kerasseg import datasets, durable, models
 BEST_MODEL = os.path.join("best", "model.keras")
 BEST_FACTS = os.path.join("best", "model.json")
 DATASET_FACTS = "dataset.json"
+
+_MOST_GROWTH = 20  # Keras packs nothing; another zip of weights gains little.
 
 
 def save_best(workdir, model, facts) -> None:
@@ -142,18 +145,48 @@ def load_initial(path) -> keras.Model:
     return load_file(path)
 
 
-def load_file(path) -> keras.Model:
+def load_file(path, *, trust=False) -> keras.Model:
     """Loads a `.keras` file.
 
+    Args:
+        path: The file.
+        trust: Whether Python code in it may run: give True for files of your own only.
+
     Raises:
-        ValueError: The file is damaged, missing or no Keras model.
+        ValueError: The file is damaged, missing or no Keras model; holds Python code;
+            or would unpack to far more than its size.
     """
+    _check_archive(path)
     models.list_models()  # Registers the layers that a file may hold.
     try:
-        return keras.models.load_model(path, compile=False)
+        return keras.models.load_model(path, compile=False, safe_mode=not trust)
     except Exception as error:  # Keras raises what its zip and HDF5 readers raise.
         reason = str(error).strip().partition("\n")[0]
+        if "safe_mode" in str(error):
+            raise ValueError(
+                f"{path} holds Python code of its own, which would run here: {reason} "
+                f"Ask for a file without, or, if you trust who made it, load it with "
+                f"kerasseg.load(path, trust=True)."
+            ) from error
         raise ValueError(
             f"{path} is damaged or no .keras file: {reason} Copy it again, or train "
             f"the model again."
         ) from error
+
+
+def _check_archive(path):
+    """Refuses what is no zip, such as HDF5 and pickles, and zips that blow up."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is damaged or no .keras file: {error} Copy it again, or train the "
+            f"model again. Other files, such as .h5 and pickles, are not read."
+        ) from error
+    size = os.path.getsize(path)
+    if unpacked > _MOST_GROWTH * size + 2**20:
+        raise ValueError(
+            f"{path} of {size:,} bytes would unpack to {unpacked:,}, as no model does; "
+            f"it was left alone. Get the file from who made it."
+        )

@@ -2,7 +2,8 @@
 
 import textwrap
 
-_CALL = """\
+_CALLS = {
+    "saved_model": """\
     import tensorflow as tf
 
     model = tf.saved_model.load("{path}")
@@ -10,15 +11,30 @@ _CALL = """\
         image_bytes=tf.constant([open("picture.jpg", "rb").read()])
     )["mask_png_bytes"][0].numpy()
     open("mask.png", "wb").write(mask)
-"""
+""",
+    "tflite": """\
+    import cv2
+    from ai_edge_litert.interpreter import Interpreter
 
-_CARD = """\
-# {title}
+    image = cv2.imread("picture.jpg", cv2.IMREAD_COLOR_RGB)[None].astype("float32")
+    run = Interpreter("{path}/{file}").get_signature_runner()
+    mask = run(image=image)["logits"][0].argmax(-1)
+""",
+    "onnx": """\
+    import cv2
+    import onnxruntime
 
-A semantic-segmentation network as a TensorFlow SavedModel. It needs TensorFlow, or
-TensorFlow Serving, and nothing else:
+    image = cv2.imread("picture.jpg", cv2.IMREAD_COLOR_RGB)[None].astype("float32")
+    session = onnxruntime.InferenceSession("{path}/{file}")
+    mask = session.run(["logits"], {{"image": image}})[0][0].argmax(-1)
+""",
+    "keras": """\
+    import kerasseg
 
-{call}
+    mask = kerasseg.load("{path}/{file}").predict("picture.jpg")
+""",
+}
+_SAVED_MODEL = """\
 `serving_default`: `image_bytes`, string [N], JPEG or PNG files of any sizes, to
 `mask_png_bytes`, string [N], PNG files of the same sizes, 8-bit grey: a pixel's value
 is its class number.
@@ -31,30 +47,127 @@ int32 [N, height, width].
 - Of 16 bits the upper 8 count; alpha is dropped; grey and CMYK become RGB.
 - Pictures of more than {max_pixels:,} pixels and other formats are refused.
 - The network computes in float32. Batch normalisation is folded into convolutions.
-
-Classes, from 0 (names and colours are in assets/classes.json):
-{classes}
+"""
+_FILES = """\
+The files take `image`, float32 [1, height, width, 3], RGB from 0 to 255, any size, to
+`logits`, float32 [1, height, width, {num_classes}], whatever the numbers inside.
 """
 
 
-def how_to_call(path) -> str:
-    """Shows the Python code that makes a mask of a picture."""
-    return _CALL.format(path=path)
+def how_to_call(path, name="saved_model", file="") -> str:
+    """Shows the Python code that makes a mask of a picture.
+
+    Args:
+        path: Of the version.
+        name: A key of `formats.FORMATS`.
+        file: Of that format.
+    """
+    return _CALLS[name.partition("_")[0] if "tflite" in name else name].format(
+        path=path, file=file
+    )
 
 
-def card(title, class_names, max_pixels) -> str:
+def card(title, metadata, max_pixels) -> str:
     """Describes an exported version.
 
     Args:
         title: Name of the network.
-        class_names: In the order of the class numbers.
+        metadata: What metadata.json holds.
         max_pixels: Larger pictures are refused.
     """
-    named = ", ".join(f"{i} {name}" for i, name in enumerate(class_names))
-    return _CARD.format(
-        title=title,
-        call=how_to_call("PATH/OF/THIS/FOLDER"),
-        num_classes=len(class_names),
-        max_pixels=max_pixels,
-        classes=textwrap.fill(named, 88),
+    parts = [
+        f"# {title}\n\nA semantic-segmentation network, exported by kerasseg.\n",
+        _formats(metadata),
+        _usage(metadata, max_pixels),
+        _classes(metadata),
+        _training(metadata),
+        _license(metadata),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _formats(metadata):
+    lines = [
+        "| format | file | bytes | difference | mean IoU | pictures |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, found in metadata["formats"].items():
+        score = "-"
+        if "mean_iou" in found:
+            score = f"{found['mean_iou']:.4f} ({found['mean_iou_of_the_model']:.4f})"
+        lines.append(
+            f"| {name} | {found['file']} | {found['bytes']:,} | "
+            f"{found['largest_difference']:.1e} | {score} | {found['pictures']} |"
+        )
+    text = textwrap.fill(
+        "Each was loaded again and compared with the network that was evaluated: the "
+        "difference is a share of the largest logit; in parentheses stands the mean "
+        "IoU of that network on the same pictures.",
+        88,
     )
+    return "\n".join([*lines, "", text, ""])
+
+
+def _usage(metadata, max_pixels):
+    facts = {"num_classes": len(metadata["classes"]), "max_pixels": max_pixels}
+    parts, shown = ["## How to call it\n"], set()
+    for name, found in metadata["formats"].items():
+        code = how_to_call("PATH/OF/THIS/FOLDER", name, found["file"])
+        kind = name.partition("_")[0]
+        if kind not in shown:
+            parts.append(code)
+        shown.add(kind)
+        if name == "saved_model":
+            parts.append(_SAVED_MODEL.format(**facts))
+    if set(metadata["formats"]) - {"saved_model"}:
+        parts.append(_FILES.format(**facts))
+    return "\n".join(parts)
+
+
+def _classes(metadata):
+    lines = [
+        f"| {number} | {entry['name']} | {', '.join(map(str, entry['color']))} |"
+        for number, entry in enumerate(metadata["classes"])
+    ]
+    head = ["## Classes", "", "| number | name | colour |", "| ---: | --- | --- |"]
+    return "\n".join([*head, *lines, ""])
+
+
+def _training(metadata):
+    lines = ["## Where it comes from", ""]
+    data = metadata.get("dataset")
+    if data:
+        counts = ", ".join(f"{n} {split}" for split, n in data["num_images"].items())
+        lines.append(
+            f"- Trained on {data['name']}: {counts or 'pictures not counted'}."
+        )
+        lines.append(f"  Source: {data['source']}")
+    if "step" in metadata:
+        lines.append(f"- Step {metadata['step']} of the training.")
+    for what, key in (("Best validation", "scores"), ("Evaluation", "evaluation")):
+        score = (metadata.get(key) or {}).get("mean_iou")
+        if score is not None:
+            lines.append(f"- {what}: mean IoU {score:.4f}.")
+    if metadata.get("commit"):
+        lines.append(f"- Exported by kerasseg at commit {metadata['commit']}.")
+    if metadata.get("flagfile"):
+        lines += ["- Flags of the run:", ""]
+        lines += [f"      {line}" for line in metadata["flagfile"]]
+    lines += ["", "metadata.json holds all of it.", ""]
+    return "\n".join(lines)
+
+
+def _license(metadata):
+    stated = metadata.get("license")
+    text = (
+        f"Licence of the weights: {stated}."
+        if stated
+        else "Nobody stated a licence of the weights: ask who exported them."
+    )
+    start = (metadata.get("options") or {}).get("backbone_weights")
+    if start:
+        text += (
+            f" The encoder started from pretrained weights ({start}), and the pictures "
+            f"have terms of their own."
+        )
+    return f"## Licence\n\n{textwrap.fill(text, 88)}\n"

@@ -1,75 +1,181 @@
-"""An exported folder loaded again and held against the model it was made of."""
+"""What was exported, loaded again and held against what is evaluated."""
+
+import contextlib
+import dataclasses
+import functools
+import os
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import images
-from kerasseg.exporting import signatures
+from kerasseg import artefacts, images, inference, metrics, workers
+from kerasseg.exporting import folding, formats, signatures
 
-# Of the largest logit: what float32 loses when a batch norm is folded is 1e-6 to 1e-5.
-TOLERANCE = 1e-4
 _MAX_DECODER_DIFFERENCE = 2  # Of 255: CMYK is turned into RGB in two ways.
 
 
-def drawn_picture() -> bytes:
-    """Draws a PNG of odd sides, smooth and noisy, for want of a real one."""
-    rows, columns = np.mgrid[:33, :47]
-    noise = np.random.default_rng(0).integers(0, 64, (33, 47, 3))
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture to compare on.
+
+    Attributes:
+        file: JPEG or PNG, bytes.
+        label: Class numbers, uint8 `[height, width]`, 255 where none is known; None for
+            a picture whose logits alone are compared.
+    """
+
+    file: bytes
+    label: np.ndarray | None = None
+
+
+def drawn_picture(height=33, width=47) -> Picture:
+    """Draws a PNG, smooth and noisy, for want of a real one."""
+    rows, columns = np.mgrid[:height, :width]
+    noise = np.random.default_rng(0).integers(0, 64, (height, width, 3))
     ramps = np.stack([rows * 5, columns * 4, rows * 2 + columns * 2], axis=-1)
-    return cv2.imencode(".png", (ramps + noise).astype(np.uint8))[1].tobytes()
+    return Picture(cv2.imencode(".png", (ramps + noise).astype(np.uint8))[1].tobytes())
 
 
-def compare(folder, model, pictures) -> dict:
-    """Loads both signatures of a folder and compares them with the model.
-
-    Logits may differ by `TOLERANCE` of the largest one. A class may differ only where
-    the model's own scores of both classes are that close, which rounding decides.
+class Reference:
+    """What the model in memory says.
 
     Args:
-        folder: The SavedModel.
-        model: The model as it was before anything was folded, float32.
-        pictures: JPEG or PNG files, bytes.
+        model: As it was before anything was folded.
+    """
+
+    def __init__(self, model):
+        self.num_classes = model.output.shape[-1]
+        self._plain = folding.in_float32(model)
+        self._predictor = inference.Predictor(model)
+
+    def logits(self, image) -> np.ndarray:
+        """Returns float32 `[height, width, num_classes]` of a uint8 picture."""
+        batch = image[np.newaxis].astype(np.float32)
+        return np.asarray(self._plain(batch, training=False))[0]
+
+    def classes(self, image) -> np.ndarray:
+        """Returns the class numbers that are evaluated, uint8 `[height, width]`."""
+        return self._predictor.classes(image[np.newaxis])[0]
+
+
+def compare(folder, name, reference, pictures, *, fresh_process=True) -> dict:
+    """Loads what was exported and compares it with the model.
+
+    Logits may differ by a share of the largest one, and so may the mean IoU over the
+    labelled pictures. Where a SavedModel gives another class than the best one, the
+    model's own scores of both must be that close, which rounding decides.
+
+    Args:
+        folder: The version's.
+        name: A key of `formats.FORMATS`.
+        reference: `Reference` of the model.
+        pictures: List of `Picture`.
+        fresh_process: False loads it in this process, which is quicker.
 
     Returns:
-        Dict of "pictures", their number; "tolerance"; "largest_difference" of
-        logits, as a share of the largest one; "pixels" and "pixels_that_differ".
+        Dict of "pictures", their number; "tolerance"; "largest_difference" of logits,
+        as a share of the largest one; "pixels" and "pixels_that_differ"; with labels
+        also "mean_iou", "mean_iou_of_the_model" and "mean_iou_tolerance".
 
     Raises:
         ValueError: They differ by more.
     """
-    loaded = tf.saved_model.load(folder)
-    found = [_compare_one(loaded.signatures, model, data) for data in pictures]
-    return {
-        "pictures": len(found),
-        "tolerance": TOLERANCE,
-        "largest_difference": max(difference for difference, _, _ in found),
-        "pixels": sum(num_pixels for _, num_pixels, _ in found),
-        "pixels_that_differ": sum(num_differing for _, _, num_differing in found),
-    }
+    form = formats.FORMATS[name]
+    path = os.path.join(folder, form.file) if form.file else os.fspath(folder)
+    check = _Check(name, form, reference)
+    look = functools.partial(artefacts.look, path)
+    process = workers.Processes(look, 1)
+    with process if fresh_process else contextlib.nullcontext(look) as run:
+        for picture in pictures:
+            check.add(picture, run)
+    return check.result()
 
 
-def _compare_one(given, model, data):
-    """Returns the difference of logits, the pixels and those of another class."""
-    image = _decode(data)
-    expected = np.asarray(model(image[np.newaxis], training=False))
-    tensor = given["tensor"](image=tf.constant(image[np.newaxis]))
-    scale = max(np.abs(expected).max(), 1e-6)
-    difference = np.abs(tensor["logits"].numpy() - expected).max() / scale
-    if not difference <= TOLERANCE:  # NaN too.
-        raise _refused(f"logits by {difference:.1e} of the largest one")
-    mask = given["serving_default"](image_bytes=tf.constant([data]))["mask_png_bytes"]
-    mask = images.read_label(mask.numpy()[0])
-    near = 2 * TOLERANCE * scale
-    for name, classes in (("classes", tensor["classes"].numpy()[0]), ("mask", mask)):
-        if classes.shape != image.shape[:2]:
-            raise _refused(f"the {name} by size: {classes.shape}, {image.shape[:2]}")
-        own = np.take_along_axis(expected[0], classes[..., np.newaxis], axis=-1)[..., 0]
-        num_wrong = int(np.sum(expected[0].max(axis=-1) - own > near))
+class _Check:
+    """Compares one format picture by picture."""
+
+    def __init__(self, name, form, reference):
+        self._name, self._form, self._reference = name, form, reference
+        self._num_pictures = self._num_pixels = self._num_differing = 0
+        self._largest = 0.0
+        self._confusion = metrics.Confusion(reference.num_classes)
+        self._labelled = 0
+        self._found, self._wanted = np.zeros((2, *self._confusion.shape), np.int64)
+
+    def add(self, picture, look):
+        """Compares one picture; raises ValueError where it differs by too much."""
+        image = _decode(picture.file)
+        answer, expected = look(image, picture.file), self._reference.logits(image)
+        scale = max(np.abs(expected).max(), 1e-6)
+        self._check_logits(answer["logits"], expected, scale)
+        classes = answer["logits"].argmax(axis=-1)
+        if "mask" in answer:
+            for what, found in (
+                ("classes", answer["classes"]),
+                ("mask", images.read_label(answer["mask"])),
+            ):
+                self._check_classes(what, found, expected, scale)
+                classes = found
+        evaluated = self._reference.classes(image)
+        self._num_pictures += 1
+        self._num_pixels += evaluated.size
+        self._num_differing += int(np.sum(evaluated != classes))
+        if picture.label is not None:
+            self._labelled += 1
+            self._found += self._confusion.measure(picture.label, classes)
+            self._wanted += self._confusion.measure(picture.label, evaluated)
+
+    def _check_logits(self, logits, expected, scale):
+        if logits.shape != expected.shape:
+            self._refuse(f"the logits by shape: {logits.shape}, {expected.shape}")
+        difference = float(np.abs(logits - expected).max() / scale)
+        if not difference <= self._form.tolerance:  # NaN too.
+            self._refuse(
+                f"logits by {difference:.1e} of the largest one, allowed is a share of "
+                f"{self._form.tolerance}"
+            )
+        self._largest = max(self._largest, difference)
+
+    def _check_classes(self, what, classes, expected, scale):
+        if classes.shape != expected.shape[:2]:
+            self._refuse(f"the {what} by size: {classes.shape}, {expected.shape[:2]}")
+        own = np.take_along_axis(expected, classes[..., np.newaxis], axis=-1)[..., 0]
+        near = 2 * self._form.tolerance * scale
+        num_wrong = int(np.sum(expected.max(axis=-1) - own > near))
         if num_wrong:
-            raise _refused(f"the {name} in {num_wrong} of {classes.size} pixels")
-    num_differing = int(np.sum(expected[0].argmax(axis=-1) != mask))
-    return float(difference), mask.size, num_differing
+            self._refuse(f"the {what} in {num_wrong} of {classes.size} pixels")
+
+    def result(self):
+        """Returns what `compare` returns; raises ValueError for another mean IoU."""
+        found = {
+            "pictures": self._num_pictures,
+            "tolerance": self._form.tolerance,
+            "largest_difference": self._largest,
+            "pixels": self._num_pixels,
+            "pixels_that_differ": self._num_differing,
+        }
+        counts = [metrics.iou_counts(each) for each in (self._found, self._wanted)]
+        own, wanted = [float(metrics.mean_iou(each)) for each in counts]
+        if np.isnan(own) and np.isnan(wanted):  # No pixel was labelled.
+            return found
+        if not abs(own - wanted) <= self._form.iou_tolerance:
+            self._refuse(
+                f"the mean IoU over {self._labelled} pictures is {own:.4f}, not "
+                f"{wanted:.4f}; allowed is a difference of {self._form.iou_tolerance}"
+            )
+        return found | {
+            "mean_iou": own,
+            "mean_iou_of_the_model": wanted,
+            "mean_iou_tolerance": self._form.iou_tolerance,
+        }
+
+    def _refuse(self, what):
+        raise ValueError(
+            f"The exported {self._name} and the model in memory differ: {what}. "
+            f"Nothing was exported; leave {self._name} out of the formats, or report "
+            f"it with the model's options."
+        )
 
 
 def _decode(data):
@@ -78,12 +184,9 @@ def _decode(data):
     seen = images.read_image(data, apply_exif=False)
     difference = int(np.abs(decoded.astype(int) - seen).max())
     if difference > _MAX_DECODER_DIFFERENCE:
-        raise _refused(f"the decoded pictures by {difference} of 255")
-    return decoded.astype(np.float32)
-
-
-def _refused(what):
-    return ValueError(
-        f"The exported model and the one in memory differ: {what}, allowed is a share "
-        f"of {TOLERANCE}. Nothing was exported; report it with the model's options."
-    )
+        raise ValueError(
+            f"The exported graph decodes pictures otherwise than evaluation does: the "
+            f"decoded pictures differ by {difference} of 255. Nothing was exported; "
+            f"report it with the picture."
+        )
+    return decoded

@@ -21,7 +21,7 @@ def build(model) -> dict:
         Concrete functions "serving_default" and "tensor".
     """
     picture = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
-    logits = _frozen(model, picture)
+    logits = traced(freeze(model), picture)
 
     def tensor(image):
         scores = logits(image)
@@ -45,12 +45,13 @@ def build(model) -> dict:
 
     files = tf.TensorSpec([None], tf.string, name="image_bytes")
     return {
-        "serving_default": _traced(serving_default, files),
-        "tensor": _traced(tensor, picture),
+        "serving_default": traced(serving_default, files),
+        "tensor": traced(tensor, picture),
     }
 
 
-def _frozen(model, picture):
+def freeze(model):
+    """Returns a function of pictures to logits in which the weights are constants."""
     trainable = [v.numpy() for v in model.trainable_variables]
     others = [v.numpy() for v in model.non_trainable_variables]
 
@@ -58,10 +59,11 @@ def _frozen(model, picture):
         weights = [[tf.constant(v) for v in values] for values in (trainable, others)]
         return model.stateless_call(*weights, image, training=False)[0]
 
-    return _traced(logits, picture)
+    return logits
 
 
-def _traced(function, specification):
+def traced(function, specification):
+    """Makes the concrete function of a function, for inputs as specified."""
     return tf.function(function, autograph=False).get_concrete_function(specification)
 
 

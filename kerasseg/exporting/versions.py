@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import os
 import re
 import shutil
@@ -10,23 +11,32 @@ import time
 from kerasseg import durable
 
 _ASIDE = ".tmp-"  # Not a number: nothing serves it.
+_SAVED_MODEL = "saved_model.pb"
 _FORGOTTEN_SECONDS = 3600
 
 
-def check(export_dir, version=None) -> None:
+def check(export_dir, version=None, *, with_saved_model=True) -> None:
     """Looks whether a version can be written, and touches nothing.
 
     Args:
         export_dir: Folder of the versions; need not exist.
         version: A whole number from 1, or its digits; None for the next free one.
+        with_saved_model: Whether it will hold one.
 
     Raises:
-        ValueError: `version` is no such number.
+        ValueError: `version` is no such number, or the others hold a SavedModel and
+            this one would not.
         FileExistsError: There is such a version.
         PermissionError: `export_dir` cannot be written to.
     """
     if version is not None:
         _check_number(export_dir, version)
+    if not with_saved_model and glob.glob(os.path.join(export_dir, "*", _SAVED_MODEL)):
+        raise ValueError(
+            f"{export_dir} holds versions with a SavedModel, which a server may watch: "
+            f"it would take one without for broken. Add saved_model to the formats, or "
+            f"give another --export_dir."
+        )
     existing = os.path.abspath(export_dir)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)

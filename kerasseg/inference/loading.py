@@ -15,7 +15,11 @@ _EXPORTED_CLASSES = os.path.join("assets", "classes.json")
 
 
 def load(
-    path: str | os.PathLike, *, output_stride: int | None = None, **options
+    path: str | os.PathLike,
+    *,
+    output_stride: int | None = None,
+    trust: bool = False,
+    **options,
 ) -> Segmenter:
     """Loads a trained network.
 
@@ -23,6 +27,7 @@ def load(
         path: The workdir of a run, whose best model is taken; a `.keras` file, whose
             classes have numbers for names; or an export.
         output_stride: Of a run only: see `checkpoints.load_best`.
+        trust: Of a `.keras` file only: whether Python code in it may run.
         **options: Of `Predictor`: scales, flip, fusion, tile_size.
 
     Raises:
@@ -39,7 +44,7 @@ def load(
             f"and {path} is none. Leave it out, or give the workdir."
         )
     if os.path.isfile(path):
-        return _load_file(path, options)
+        return _load_file(path, trust, options)
     if _versions(path):
         return load_export(path, **options)
     if not os.path.isdir(path):
@@ -59,8 +64,8 @@ def _load_workdir(path, output_stride, options):
     return _segmenter(path, model, spec.class_names, spec.palette, options)
 
 
-def _load_file(path, options):
-    model = checkpoints.load_file(path)
+def _load_file(path, trust, options):
+    model = checkpoints.load_file(path, trust=trust)
     num_classes = _num_classes(model)
     names = tuple(str(i) for i in range(num_classes))
     return _segmenter(path, model, names, voc_palette(num_classes), options)

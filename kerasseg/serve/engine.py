@@ -9,6 +9,7 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
+from kerasseg import warm_up
 from kerasseg.serve.refusals import Refusal
 
 _WARM_UP_SIDES = ((64, 64), (65, 97))
@@ -50,7 +51,7 @@ class Engine:
     def __init__(self, path: str | os.PathLike):
         path = pathlib.Path(path)
         classes = json.loads((path / "assets/classes.json").read_text("utf-8"))
-        self.number = int(path.name)
+        self.number, self._path = int(path.name), path
         self.class_names = tuple(classes["class_names"])
         self.palette = np.array(classes["palette"], np.uint8).reshape(-1, 3)
         self.metadata = _signature_defs(path)
@@ -109,9 +110,18 @@ class Engine:
         return {name: outputs[name].numpy() for name in sorted(outputs)}
 
     def warm_up(self) -> None:
-        """Segments two grey pictures, so that the first request finds all prepared."""
+        """Segments two grey pictures, and answers the requests that the export holds.
+
+        The first request then finds all prepared.
+
+        Raises:
+            ValueError: The export's file of requests is damaged or too long.
+            Refusal: A request of it fails.
+        """
         for sides in _WARM_UP_SIDES:
             self.masks([np.full((*sides, 3), 128, np.uint8)])
+        for signature, inputs in warm_up.read(self._path):
+            self.call(signature, inputs)
 
 
 class _Translated:

@@ -1,0 +1,100 @@
+"""A network as an ONNX file."""
+
+import logging
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from kerasseg.exporting import signatures
+
+_OPSET = 15  # The newest that tf2onnx writes by itself; of the year 2021.
+
+
+def convert(model) -> bytes:
+    """Writes a network in ONNX's own operations.
+
+    It takes `image`, float32 `[batch, height, width, 3]`, of any size, to `logits`.
+
+    Args:
+        model: Takes float32 pictures, RGB, 0..255, to logits.
+
+    Returns:
+        The file.
+
+    Raises:
+        ImportError: tf2onnx is not installed.
+        ValueError: The network holds an operation that ONNX lacks.
+    """
+    try:
+        import onnx
+        import tf2onnx
+    except ImportError as error:
+        raise ImportError(
+            f"ONNX needs tf2onnx, which does not import here ({error}): pip install "
+            f"'kerasseg[onnx]'"
+        ) from error
+    logits = signatures.freeze(model)
+    picture = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
+    function = tf.function(lambda image: {"logits": logits(image)}, autograph=False)
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # It is told below.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made, _ = tf2onnx.convert.from_function(
+            function,
+            [picture],
+            opset=_OPSET,
+            custom_op_handlers={"Erfc": (_write_erfc, [])},
+        )
+    known = {schema.name for schema in onnx.defs.get_all_schemas()}
+    missing = {node.op_type for node in made.graph.node} - known
+    if missing:
+        raise ValueError(
+            f"{model.name} cannot be written as ONNX: it has no "
+            f"{', '.join(sorted(missing))}. Nothing was exported; leave onnx out of "
+            f"the formats."
+        )
+    _pad_explicitly(made.graph)
+    return made.SerializeToString()
+
+
+def _write_erfc(graph, node, name, _):
+    """Writes `1 - erf(x)`, of which GELU is made, for the operation that ONNX lacks."""
+    shape, dtype = graph.get_shape(node.output[0]), graph.get_dtype(node.output[0])
+    one = graph.make_const(f"{name}/one", np.array(1, np.float32))
+    erf = graph.make_node("Erf", [node.input[0]], shapes=[shape], dtypes=[dtype])
+    graph.remove_node(name)
+    graph.make_node(
+        "Sub",
+        [one.output[0], erf.output[0]],
+        outputs=node.output,
+        name=name,
+        shapes=[shape],
+        dtypes=[dtype],
+    )
+
+
+def _pad_explicitly(graph):
+    """Writes the padding of convolutions of stride 1 as numbers.
+
+    tf2onnx leaves it to the runtime where the size is not known, and onnxruntime pads
+    no dilated convolution by itself. With stride 1 it is the same at every size.
+    """
+    from onnx import helper
+
+    kernels = {tensor.name: list(tensor.dims)[2:] for tensor in graph.initializer}
+    for node in graph.node:
+        given = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        same = given.get("auto_pad") == b"SAME_UPPER"
+        if node.op_type != "Conv" or not same or max(given.get("strides", [1])) > 1:
+            continue
+        kernel = given.get("kernel_shape") or kernels[node.input[1]]
+        rates = given.get("dilations", [1] * len(kernel))
+        totals = [rate * (k - 1) for rate, k in zip(rates, kernel, strict=True)]
+        before = [total // 2 for total in totals]
+        after = [total - total // 2 for total in totals]
+        kept = [
+            each for each in node.attribute if each.name not in ("auto_pad", "pads")
+        ]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute("pads", before + after)])

@@ -1,0 +1,71 @@
+"""Where an exported model comes from: data, scores, flags, commit."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+from kerasseg import checkpoints
+
+_FLAGS, _SCORES = "flags.txt", "metrics.json"
+
+
+def describe(workdir, *, weights_license=None) -> dict:
+    """Collects what is known of the best model of a run.
+
+    Args:
+        workdir: Folder of the run.
+        weights_license: Of the weights, in a few words; None where nobody says.
+
+    Returns:
+        Facts for `export_model`: those of `checkpoints.read_best_facts`; "dataset", see
+        `DatasetSpec.to_json`, without its classes; "flagfile", the lines of the run's
+        own; "evaluation", what the last `kerasseg.evaluate` wrote; "commit" of this
+        code; "license". None stands for what there is not.
+
+    Raises:
+        FileNotFoundError: The run holds no best model yet.
+        ValueError: A file of the run is damaged.
+    """
+    dataset = checkpoints.read_spec(workdir).to_json()
+    del dataset["classes"]  # They stand at the top.
+    return {
+        **checkpoints.read_best_facts(workdir),
+        "dataset": dataset,
+        "flagfile": _lines(os.path.join(workdir, _FLAGS)),
+        "evaluation": _scores(os.path.join(workdir, _SCORES)),
+        "commit": commit(),
+        "license": weights_license,
+    }
+
+
+def _lines(path):
+    if not os.path.exists(path):
+        return None
+    return pathlib.Path(path).read_text("utf-8").splitlines()
+
+
+def _scores(path):
+    if not os.path.exists(path):
+        return None
+    try:
+        return json.loads(pathlib.Path(path).read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}). Remove it, or evaluate the run again."
+        ) from error
+
+
+def commit() -> str | None:
+    """Returns the commit of this code, None where it is no working copy of git."""
+    folder = pathlib.Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", folder, "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

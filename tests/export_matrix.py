@@ -1,0 +1,109 @@
+r"""The matrix of docs/export.md: networks by format, each cell measured.
+
+python -m tests.export_matrix [NAME ...]
+
+A network is built as its flagfile under experiments/camvid says, with weights drawn at
+random and a picture of 360 x 480 pixels. A row of the table is printed for each, as it
+stands in docs/export.md. Each format is written by `exporting.export_model`, compared
+in a process of its own as every export is, and timed in another one.
+"""
+
+import functools
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+
+from kerasseg import artefacts, common_flags, exporting, models, workers
+from kerasseg.exporting import formats
+from tests import tiny
+
+ROOT = pathlib.Path(__file__).parent.parent
+FLAGFILES = {path.stem: path for path in ROOT.glob("experiments/camvid/*.flags")}
+NUM_CLASSES = 11
+SIZE = 360, 480
+
+
+def build(name):
+    """Builds the network of a flagfile, with weights as a trained one could have."""
+    lines = FLAGFILES[name].read_text().splitlines()
+    values = [line.removeprefix("--").partition("=")[::2] for line in lines]
+    model = next(value for key, value in values if key == "model")
+    given = [value for key, value in values if key == "model_option"]
+    options = common_flags.model_options(models.facts(model).builder, given)
+    options.pop("backbone_weights", None)
+    return randomize(models.build_model(model, NUM_CLASSES, **options))
+
+
+def randomize(model):
+    """Gives batch norms and biases values that a trained network could have."""
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        if variable.path.endswith(("gamma", "moving_variance")):
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+        elif variable.path.endswith(("beta", "moving_mean", "bias")):
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+    return model
+
+
+def measure(model, name, folder) -> dict:
+    """Measures one cell.
+
+    Returns:
+        "works"; where it does "difference", "bytes" and "seconds", else "reason".
+    """
+    image, _ = tiny.picture(0, *SIZE)
+    try:
+        path = exporting.export_model(
+            model,
+            folder,
+            class_names=[str(i) for i in range(NUM_CLASSES)],
+            palette=np.zeros((NUM_CLASSES, 3), np.uint8),
+            format_names=[name],
+            pictures=[exporting.Picture(tiny.png(image))],
+            calibration_images=[image, tiny.picture(1, *SIZE)[0]],
+        )
+    except ValueError as error:
+        return {"works": False, "reason": str(error)}
+    facts = exporting.read_metadata(path)["formats"][name]
+    function = functools.partial(artefacts.seconds, exporting.file_of(path, name))
+    with workers.Processes(function, 1) as seconds:
+        return {
+            "works": True,
+            "difference": facts["largest_difference"],
+            "bytes": facts["bytes"],
+            "seconds": seconds(image),
+        }
+
+
+def row(name) -> dict:
+    """Measures all formats of a network; see `measure`."""
+    model, cells = build(name), {}
+    for each in ["keras", *(key for key in formats.FORMATS if key != "keras")]:
+        with tempfile.TemporaryDirectory() as folder:
+            cells[each] = measure(model, each, f"{folder}/export")
+    return cells
+
+
+def text(name, cells) -> str:
+    """Returns the row of a table in Markdown."""
+    shown = [f"`{name}`"]
+    for cell in cells.values():
+        if cell["works"]:
+            megabytes, milliseconds = cell["bytes"] / 1e6, 1e3 * cell["seconds"]
+            shown.append(
+                f"{cell['difference']:.0e}, {megabytes:.1f} MB, {milliseconds:.0f} ms"
+            )
+        else:
+            shown.append("no")
+    return f"| {' | '.join(shown)} |"
+
+
+if __name__ == "__main__":
+    for asked in sys.argv[1:] or sorted(FLAGFILES):
+        found = row(asked)
+        print(text(asked, found), flush=True)
+        for key, value in found.items():
+            if not value["works"]:
+                print(f"{asked} {key}: {value['reason']}", file=sys.stderr)
