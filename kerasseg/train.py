@@ -24,8 +24,9 @@ _STRATEGY = flags.DEFINE_enum(
     "auto",
     distribution.STRATEGIES,
     "Devices: one; mirrored over all GPUs; multi_worker over the machines of "
-    "TF_CONFIG; auto: the last where TF_CONFIG names several, mirrored where there are "
-    "several GPUs.",
+    "TF_CONFIG; parameter_server, its workers at their own pace. auto: what TF_CONFIG "
+    "names, the last where it has the job ps, else mirrored where there are several "
+    "GPUs.",
 )
 _CHANGE_FLAGS = flags.DEFINE_list(
     "change_flags",
@@ -41,17 +42,39 @@ common_flags.define_fields(training.Recipe)
 common_flags.define_fields(training.AugmentationFlags)
 
 # A run may go on with other values of these.
-_MAY_CHANGE = ("records_dir", "workdir", "strategy", "cluster_timeout", "change_flags")
+_MAY_CHANGE = (
+    *("records_dir", "workdir", "strategy", "cluster_timeout", "change_flags"),
+    *("jit_compile", "profile", "startup_delay_steps"),
+)
 
 
 def main(argv):
     """Turns flags into plain arguments, and nothing more."""
     del argv
-    name, records_dir, workdir = common_flags.required(
+    paths = common_flags.required(
         model=common_flags.MODEL.value,
         records_dir=common_flags.RECORDS_DIR.value,
         workdir=common_flags.WORKDIR.value,
     )
+    timeout = _CLUSTER_TIMEOUT.value
+    try:
+        if distribution.serve_if_told(_STRATEGY.value, cluster_timeout=timeout):
+            return
+        facts = _train(*paths)
+    except training.Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        sys.exit(interrupted.status)
+    except distribution.WorkerLostError as lost:
+        print(f"Error: {lost}", file=sys.stderr)
+        sys.exit(1)
+    if facts:
+        print(
+            f"Best model: mean IoU {facts['scores']['mean_iou']:.4f} at step "
+            f"{facts['step']}, in {os.path.join(common_flags.WORKDIR.value, 'best')}."
+        )
+
+
+def _train(name, records_dir, workdir):
     recipe = common_flags.read_fields(training.Recipe)
     pictures = common_flags.read_fields(training.AugmentationFlags)
     crop_size = common_flags.crop_size(pictures.train_crop_size)
@@ -62,27 +85,15 @@ def main(argv):
         dataset=common_flags.DATASET.value,
         allow_others="records_dir" in _CHANGE_FLAGS.value,
     )
-    try:
-        facts = training.train(
-            _network(name),
-            data,
-            recipe,
-            pictures.augmentation(crop_size),
-            workdir=workdir,
-            seed=common_flags.SEED.value,
-            strategy=_strategy(workdir),
-        )
-    except training.Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        sys.exit(interrupted.status)
-    except distribution.WorkerLostError as lost:
-        print(f"Error: {lost}", file=sys.stderr)
-        sys.exit(1)
-    if facts:
-        print(
-            f"Best model: mean IoU {facts['scores']['mean_iou']:.4f} at step "
-            f"{facts['step']}, in {os.path.join(workdir, 'best')}."
-        )
+    return training.train(
+        _network(name),
+        data,
+        recipe,
+        pictures.augmentation(crop_size),
+        workdir=workdir,
+        seed=common_flags.SEED.value,
+        strategy=_strategy(workdir),
+    )
 
 
 def _strategy(workdir):

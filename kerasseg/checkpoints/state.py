@@ -40,15 +40,18 @@ class Checkpoints:
         folder: Where `ckpt-<step>` files are.
         variables: Dict of names to Keras or TensorFlow variables.
         writes: Whether this process may change the folder: one of several may.
+        io_device: Device whose machine reads and writes the files; None: those that
+            hold the variables.
 
     Attributes:
         num_damaged: Checkpoints that `restore` passed over.
     """
 
-    def __init__(self, folder, variables, *, writes=True):
+    def __init__(self, folder, variables, *, writes=True, io_device=None):
         self.folder = folder
         self._writes = writes
         self.num_damaged = 0
+        self._options = tf.train.CheckpointOptions(experimental_io_device=io_device)
         self._checkpoint = tf.train.Checkpoint(
             variables={
                 name: v.value if isinstance(v, keras.Variable) else v
@@ -61,15 +64,18 @@ class Checkpoints:
 
         Raises:
             OSError: It could not be written; those before are whole.
+            tf.errors.UnavailableError: A machine that holds variables is lost.
         """
         if not self._writes:
             return
         path = self._path(step)
         try:
             os.makedirs(self.folder, exist_ok=True)
-            self._checkpoint.write(path)
+            self._checkpoint.write(path, self._options)
             for name in [*glob.glob(f"{glob.escape(path)}.*"), self.folder]:
                 durable.sync(name)
+        except tf.errors.UnavailableError:  # Of another machine, not of the disk.
+            raise
         except (OSError, tf.errors.OpError) as error:
             raise self._not_written(step, error) from error
         for old in self.steps()[:-KEPT]:
@@ -92,7 +98,7 @@ class Checkpoints:
         reasons = []
         for step in reversed(self.steps()):
             try:
-                status = self._checkpoint.read(self._path(step))
+                status = self._checkpoint.read(self._path(step), self._options)
                 status.assert_existing_objects_matched()
             except Exception as error:  # TensorFlow raises what its readers raise.
                 reason = str(error).strip().partition("\n")[0] or repr(error)

@@ -13,7 +13,8 @@ def define_fields(cls) -> None:
     """Defines one flag for each field of a dataclass that has a `help` text.
 
     The default stands on the field alone. A flag is named as its field, or as
-    `metadata["flag"]` says.
+    `metadata["flag"]` says; `metadata["parse"]` reads a text that is more than its
+    type.
     """
     definers: dict[type, collections.abc.Callable] = {
         bool: flags.DEFINE_bool,
@@ -26,6 +27,17 @@ def define_fields(cls) -> None:
         if "choices" in field.metadata:
             choices = field.metadata["choices"]
             flags.DEFINE_enum(name, field.default, choices, text, module_name=_main())
+        elif "parse" in field.metadata:
+            parser = _Parser(field.metadata["parse"])
+            written = flags.ArgumentSerializer()
+            flags.DEFINE(
+                parser,
+                name,
+                field.default,
+                text,
+                serializer=written,
+                module_name=_main(),
+            )
         else:
             definers[kind](name, field.default, text, module_name=_main())
 
@@ -41,6 +53,12 @@ def read_fields(cls, **others):
         field.name: flags.FLAGS[_flag_name(field)].value for field, _ in _fields(cls)
     }
     return cls(**values, **others)
+
+
+class _Parser(flags.ArgumentParser):
+    def __init__(self, parse):
+        super().__init__()
+        self.parse = parse
 
 
 def _main():

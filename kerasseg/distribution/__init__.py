@@ -9,6 +9,7 @@ from kerasseg.distribution.cluster import (
     gather,
     read_cluster,
 )
+from kerasseg.distribution.parameter_servers import SERVERS, connect, serve
 from kerasseg.distribution.team import Team
 
 __all__ = [
@@ -17,10 +18,11 @@ __all__ = [
     "Team",
     "WorkerLostError",
     "read_cluster",
+    "serve_if_told",
     "strategy",
 ]
 
-STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
+STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "parameter_server")
 
 
 def strategy(name="auto", *, cluster_timeout=300.0) -> tf.distribute.Strategy:
@@ -28,9 +30,10 @@ def strategy(name="auto", *, cluster_timeout=300.0) -> tf.distribute.Strategy:
 
     Args:
         name: "one", "mirrored" (all GPUs, or all CPU devices where there is none),
-            "multi_worker" (the machines of TF_CONFIG, all devices of each), or "auto":
-            multi_worker where TF_CONFIG names several workers, mirrored where there are
-            several GPUs.
+            "multi_worker" (the machines of TF_CONFIG, all devices of each),
+            "parameter_server" (its workers, each at its own pace), or "auto":
+            parameter_server where TF_CONFIG names such servers, multi_worker where it
+            names several workers, mirrored where there are several GPUs.
         cluster_timeout: Seconds to wait for the other machines.
 
     Raises:
@@ -41,11 +44,12 @@ def strategy(name="auto", *, cluster_timeout=300.0) -> tf.distribute.Strategy:
         raise ValueError(
             f"No strategy is called '{name}': {', '.join(STRATEGIES)} are known."
         )
-    cluster = from_environment()
-    if name == "auto" and cluster and len(cluster.workers) > 1:
-        name = "multi_worker"
+    name, cluster = _of_cluster(name)
     if name == "multi_worker":
-        return _multi_worker(cluster, cluster_timeout)
+        gather(cluster, cluster_timeout)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "parameter_server":
+        return connect(cluster, cluster_timeout)
     gpus = tf.config.list_logical_devices("GPU")
     if name == "auto":
         name = "mirrored" if len(gpus) > 1 else "one"
@@ -55,12 +59,34 @@ def strategy(name="auto", *, cluster_timeout=300.0) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def _multi_worker(cluster, cluster_timeout):
-    if cluster is None:
+def serve_if_told(name="auto", *, cluster_timeout=300.0) -> bool:
+    """Serves a chief, where TF_CONFIG makes this process a worker or server of one.
+
+    Args:
+        name: See `strategy`, also for what is raised.
+        cluster_timeout: Seconds to wait for the chief.
+
+    Returns:
+        False at once where this process is to train; True when the chief has ended.
+    """
+    name, cluster = _of_cluster(name)
+    if name != "parameter_server" or cluster.job not in SERVERS:
+        return False
+    serve(cluster, cluster_timeout)
+    return True
+
+
+def _of_cluster(name):
+    """Returns the name of a strategy, decided where TF_CONFIG does, and the cluster."""
+    cluster = from_environment()
+    if name == "auto" and cluster and cluster.jobs.get("ps"):
+        name = "parameter_server"
+    elif name == "auto" and cluster and len(cluster.workers) > 1:
+        name = "multi_worker"
+    if name in ("multi_worker", "parameter_server") and cluster is None:
         raise ValueError(
-            "--strategy=multi_worker needs the environment variable TF_CONFIG, which "
-            "names the machines; see docs/distributed.md, or start all of them with "
-            "python -m kerasseg.launch."
+            f"--strategy={name} needs the environment variable TF_CONFIG, which names "
+            f"the machines; see docs/distributed.md, or start all of them with python "
+            f"-m kerasseg.launch."
         )
-    gather(cluster, cluster_timeout)
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    return name, cluster

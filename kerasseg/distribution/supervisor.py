@@ -1,4 +1,4 @@
-"""Several workers on this machine: all of them run, or all are started again."""
+"""Several tasks on this machine, started again where one is lost."""
 
 import json
 import math
@@ -20,50 +20,62 @@ _LONGEST_PAUSE = 60.0
 
 
 class Supervisor:
-    """Starts a command as several workers, and again where one is lost.
+    """Starts a command as several tasks, and again where one is lost.
+
+    Without parameter servers all tasks are workers that need each other. With them a
+    chief hands out the work: a worker that is lost is started again by itself, and all
+    of them are where another task is.
 
     Args:
-        command: Program and arguments; each worker finds its place in TF_CONFIG.
+        command: Program and arguments; each task finds its place in TF_CONFIG.
         num_workers: How many.
-        max_restarts: How often all of them are started again, at most.
+        max_restarts: How often tasks are started again, at most.
         grace_seconds: From SIGTERM to SIGKILL, when the others have to end.
+        num_servers: Parameter servers.
     """
 
     def __init__(
-        self, command: Sequence[str], num_workers, max_restarts, grace_seconds
+        self,
+        command: Sequence[str],
+        num_workers,
+        max_restarts,
+        grace_seconds,
+        num_servers=0,
     ):
         self._command = list(command)
-        self._num_workers = num_workers
-        self._max_restarts = max_restarts
+        self._jobs = {"worker": num_workers}
+        if num_servers:
+            self._jobs = {"chief": 1, "worker": num_workers, "ps": num_servers}
+        self._max_restarts = self._left = max_restarts
         self._grace_seconds = grace_seconds
-        self._processes: list[subprocess.Popen] = []
+        self._tasks: list[_Task] = []
         self._signal: int | None = None
 
     def run(self) -> int:
-        """Runs until all workers have ended well, or there is no hope.
+        """Runs until all tasks have ended well, or there is no hope.
 
         Returns:
             0; 128 and the number of a signal that came here; else the status of the
-            worker that failed first.
+            task that failed first.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
-        for tried in range(self._max_restarts + 1):
-            if tried:
-                self._pause(tried)
+        tried = 0
+        while True:
             failed = self._run_once()
             if self._signal is not None:
                 return 128 + self._signal
             if failed is None:
                 return 0
-            worker, status = failed
-            said = f"Worker {worker} ended with status {status}"
-            if status == HOPELESS:
-                _say(f"{said}: flags or data are wrong, nothing is started again.")
-                return status
-            left = self._max_restarts - tried
-            _say(f"{said}; {left} of {self._max_restarts} restarts are left.")
-        return status if status > 0 else 128 - status
+            if failed.status == HOPELESS:
+                _say(f"{failed}: flags or data are wrong, nothing is started again.")
+                return HOPELESS
+            _say(f"{failed}; {self._left} of {self._max_restarts} restarts are left.")
+            if not self._left:
+                return failed.status if failed.status > 0 else 128 - failed.status
+            self._left -= 1
+            tried += 1
+            self._pause(tried)
 
     def _pause(self, tried):
         """Waits longer from time to time; a signal ends it."""
@@ -72,43 +84,31 @@ class Supervisor:
             time.sleep(_LOOK_SECONDS)
 
     def _run_once(self):
-        """Returns number and status of the worker that failed first, or None."""
+        """Returns the task that failed first, or None."""
         if self._signal is not None:
             return None
-        addresses = [f"localhost:{port}" for port in _free_ports(self._num_workers)]
-        self._processes = [self._start(i, addresses) for i in range(len(addresses))]
-        readers = [
-            threading.Thread(target=_pass_on, args=(i, process.stdout))
-            for i, process in enumerate(self._processes)
+        ports = iter(_free_ports(sum(self._jobs.values())))
+        cluster = {
+            job: [f"localhost:{next(ports)}" for _ in range(count)]
+            for job, count in self._jobs.items()
+        }
+        self._tasks = [
+            _Task(self._command, cluster, job, index)
+            for job, count in self._jobs.items()
+            for index in range(count)
         ]
-        for reader in readers:
-            reader.start()
         failed = self._wait()
-        for process in self._processes:
-            process.wait()
-        for reader in readers:
-            reader.join()
+        for task in self._tasks:
+            task.finish()
         return failed
-
-    def _start(self, worker, addresses):
-        task = {"type": "worker", "index": worker}
-        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-        environment = {**os.environ, VARIABLE: config, "PYTHONUNBUFFERED": "1"}
-        if self._num_workers == 1:
-            del environment[VARIABLE]
-        return subprocess.Popen(
-            self._command,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C comes here, and is passed on once.
-        )
 
     def _wait(self):
         failed, stop, kill = None, math.inf, math.inf
-        while any(process.poll() is None for process in self._processes):
+        while any(task.status is None for task in self._tasks):
             time.sleep(_LOOK_SECONDS)
             now = time.monotonic()
+            if failed is None and kill == math.inf:
+                self._replace_workers()
             if failed is None and (failed := self._failed()):
                 stop = now + _LAST_WORDS_SECONDS
             if now > stop or (self._signal is not None and kill == math.inf):
@@ -116,26 +116,80 @@ class Supervisor:
                 stop, kill = math.inf, now + self._grace_seconds
             if now > kill:
                 self._send(signal.SIGKILL)
-        statuses = [process.returncode for process in self._processes]
-        # A worker that says what is wrong counts before those that miss it.
-        if HOPELESS in statuses:
-            return statuses.index(HOPELESS), HOPELESS
-        return failed or self._failed()
+        # A task that says what is wrong counts before those that miss it.
+        hopeless = (task for task in self._tasks if task.status == HOPELESS)
+        return next(hopeless, failed or self._failed())
+
+    def _replace_workers(self):
+        """Starts workers again that their chief can do without for a while."""
+        chief = self._tasks[0]
+        if chief.job != "chief" or chief.status is not None:
+            return
+        for task in self._tasks:
+            if task.job == "worker" and task.status not in (None, HOPELESS):
+                if not self._left:
+                    return
+                _say(f"{task}; it alone is started again.")
+                self._left -= 1
+                task.start()
 
     def _failed(self):
-        """Returns number and status of a worker that failed, or None."""
-        found = ((i, process.poll()) for i, process in enumerate(self._processes))
-        return next(((i, status) for i, status in found if status), None)
+        """Returns a task that failed, or None."""
+        return next((task for task in self._tasks if task.status), None)
 
     def _send(self, number):
-        for process in self._processes:
-            if process.poll() is None:
-                process.send_signal(number)
+        for task in self._tasks:
+            if task.status is None:
+                task.process.send_signal(number)
 
     def _receive(self, number, _):
         if self._signal is not None:
             self._send(signal.SIGKILL)
         self._signal = number
+
+
+class _Task:
+    """One process, and a thread that passes its lines on."""
+
+    def __init__(self, command, cluster, job, index):
+        self.job, self._index = job, index
+        self._command = command
+        alone = len(cluster) == 1
+        self._name = f"{index}" if alone else f"{job} {index}"
+        task = {"type": job, "index": index}
+        config = json.dumps({"cluster": cluster, "task": task})
+        self._environment = {**os.environ, VARIABLE: config, "PYTHONUNBUFFERED": "1"}
+        if alone and len(cluster[job]) == 1:
+            del self._environment[VARIABLE]
+        self.start()
+
+    def start(self):
+        """Starts the process, again where it has ended."""
+        self.process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C comes here, and is passed on once.
+        )
+        arguments = f"[{self._name}] ".encode(), self.process.stdout
+        self._reader = threading.Thread(target=_pass_on, args=arguments)
+        self._reader.start()
+
+    @property
+    def status(self) -> int | None:
+        """Exit status, None while the process runs."""
+        return self.process.poll()
+
+    def finish(self):
+        """Waits for the process and its last lines."""
+        self.process.wait()
+        self._reader.join()
+
+    def __str__(self):
+        what = {"worker": "Worker", "ps": "Parameter server"}.get(self.job)
+        name = f"{what} {self._index}" if what else "The chief"
+        return f"{name} ended with status {self.status}"
 
 
 def _free_ports(count):
@@ -150,9 +204,9 @@ def _free_ports(count):
             each.close()
 
 
-def _pass_on(worker, lines):
+def _pass_on(prefix, lines):
     for line in lines:
-        sys.stdout.buffer.write(f"[{worker}] ".encode() + line)
+        sys.stdout.buffer.write(prefix + line)
         sys.stdout.buffer.flush()
 
 

@@ -7,8 +7,9 @@ import time
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from kerasseg.distribution.cluster import WorkerLostError
+from kerasseg.distribution.cluster import WorkerLostError, from_environment
 
+_CHIEF_DEVICE = "/job:chief/task:0/device:CPU:0"
 _SPREADING_SECONDS = 2.0  # For an error to reach the others before its process ends.
 
 
@@ -23,11 +24,22 @@ class Team:
         index: Number of this one.
         is_chief: Whether this is the one that writes.
         local_replicas: Devices of this one.
+        is_asynchronous: Whether this one, alone, hands batches to workers that do not
+            wait for each other.
+        served_by: How many workers that are, 0 where there are none.
+        io_device: This one's own, where other machines hold the variables; else None.
     """
 
     def __init__(self, strategy):
         self._strategy = strategy
-        resolver = strategy.cluster_resolver
+        self.is_asynchronous = isinstance(
+            strategy, tf.distribute.ParameterServerStrategy
+        )
+        self.io_device = _CHIEF_DEVICE if self.is_asynchronous else None
+        self.served_by = 0
+        if self.is_asynchronous:
+            self.served_by = len(from_environment().jobs["worker"])
+        resolver = None if self.is_asynchronous else strategy.cluster_resolver
         jobs = resolver.cluster_spec().as_dict() if resolver else {}
         chiefs, workers = len(jobs.get("chief", ())), len(jobs.get("worker", ()))
         self.size = max(chiefs + workers, 1)
@@ -64,8 +76,12 @@ class Team:
             context.context().report_error_to_cluster(tf.errors.ABORTED, text)
         time.sleep(_SPREADING_SECONDS)
 
-    def lost(self, error) -> WorkerLostError:
-        """Describes the error of a step that failed because of another worker."""
+    def lost(self, error) -> WorkerLostError | None:
+        """Describes an error that comes from the loss of another task, else None."""
+        if self.is_asynchronous:
+            return _lost_server(error)
+        if self.size == 1:
+            return None
         reason = re.search(
             r"aborted by: (.*?)(?:\nThe error could be|$)", str(error), re.S
         )
@@ -75,6 +91,21 @@ class Team:
             f"{' '.join(lines)[:600]}. The last checkpoint is whole: start all workers "
             f"again with the same flags, or let python -m kerasseg.launch do so."
         )
+
+
+def _lost_server(error):
+    """Describes the loss of a parameter server; that of a worker is no error."""
+    kinds = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError
+    if not isinstance(error, kinds):
+        return None
+    found = re.search(r"/job:ps/replica:0/task:(\d+)", str(error))
+    which = f"Parameter server {found[1]}" if found else "A parameter server"
+    return WorkerLostError(
+        f"{which} is lost, and with it its part of the weights: "
+        f"{str(error).strip().splitlines()[0][:300]}. The last checkpoint is whole: "
+        f"start all tasks again with the same flags, or let python -m kerasseg.launch "
+        f"do so."
+    )
 
 
 def _sum(number):

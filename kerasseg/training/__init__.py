@@ -86,7 +86,8 @@ def train(
         OSError: A checkpoint or the best model could not be written; the one before is
             whole.
         Interrupted: SIGINT or SIGTERM came, to any worker; the run can be resumed.
-        distribution.WorkerLostError: Another worker ended or failed; likewise.
+        distribution.WorkerLostError: Another worker ended or failed, or a parameter
+            server; likewise.
     """
     run = Run(network, data, recipe, augmentation, workdir, seed, strategy)
     run.check_records()
@@ -97,9 +98,9 @@ def train(
         run.build()
         return Loop(run)()
     except tf.errors.OpError as error:
-        if run.team.size == 1:
-            raise
-        raise run.team.lost(error) from error
+        if lost := run.team.lost(error):
+            raise lost from error
+        raise
     except Exception as error:
         if not isinstance(error, Interrupted):
             run.team.report(error)

@@ -1,5 +1,7 @@
 """The pictures of a run, dealt to its workers and devices."""
 
+import tensorflow as tf
+
 from kerasseg import pipeline
 
 
@@ -32,5 +34,8 @@ def batches(run):
             ),
         )
 
-    distributed = run.strategy.distribute_datasets_from_function(per_worker)
-    return iter(distributed), pictures / recipe.batch_size
+    if run.team.is_asynchronous:  # Batches are read here and sent to who is free.
+        dataset = per_worker(tf.distribute.InputContext())
+    else:
+        dataset = run.strategy.distribute_datasets_from_function(per_worker)
+    return iter(dataset), pictures / recipe.batch_size

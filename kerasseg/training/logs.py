@@ -24,15 +24,19 @@ class RunLog:
         workdir: Folder of the run.
         spec: `datasets.DatasetSpec`.
         start_step: Step at which the run goes on.
+
+    Attributes:
+        events: Folder that TensorBoard reads.
     """
 
     def __init__(self, workdir, spec, start_step=0):
         self._workdir = workdir
         self._spec = spec
+        self.events = self._path("events")
         self._warned: set[str] = set()
         self._events = tf.summary.create_noop_writer()
         with self._forgiven("events"):
-            self._events = tf.summary.create_file_writer(self._path("events"))
+            self._events = tf.summary.create_file_writer(self.events)
         self._drawn: list[list[np.ndarray]] = []
         self._rows = self._read(start_step)
 

@@ -6,8 +6,9 @@ import math
 import tensorflow as tf
 
 from kerasseg import checkpoints, progress
-from kerasseg.training import feeding, memory, signals
+from kerasseg.training import asynchronous, compiling, feeding, fitting, memory, signals
 from kerasseg.training.pace import Pace
+from kerasseg.training.profiling import Profile
 
 _SCALARS_INTERVAL = 10  # Steps between the points of TensorBoard's training curves.
 
@@ -23,7 +24,18 @@ class Loop:
         self.run = run
         self.recipe = run.recipe
         self.signals = signals.Signals(alone=run.team.size == 1)
+        self.profile = Profile(run.log.events, wanted=self.recipe.profile)
         self.loss = math.nan
+        if run.team.is_asynchronous:
+            self.take = asynchronous.AsynchronousStep(
+                run.strategy,
+                run.step_function,
+                run.optimizer,
+                run.team.served_by,
+                self.recipe.startup_delay_steps,
+            )
+        else:
+            self.take = compiling.trial(run)
 
     def __call__(self) -> dict | None:
         """Goes to the end; see `train`."""
@@ -39,6 +51,7 @@ class Loop:
             raise memory.too_little(*run.memory()) from error
         finally:
             bar.close()
+            self.profile.close()
             run.log.close()
         return checkpoints.read_best_facts(run.folder) if run.team.is_chief else None
 
@@ -48,21 +61,18 @@ class Loop:
             self._validate()  # A signal had cut it short.
         batches, epoch = feeding.batches(run)
         pending: collections.deque = collections.deque()
-        # A GPU runs ahead of the host: its losses are looked at a few steps later.
-        delay = 10 if tf.config.list_physical_devices("GPU") else 0
         pace = Pace()
         while self._goes_on():
-            with run.reader.errors_named(), pace.waiting():
-                batch = next(batches)
-            names = batch.pop("name")
-            run.optimizer.set_learning_rate(run.rate_at(run.step))
-            step = tf.constant(run.step, tf.int64)
-            result = run.step_function(batch, step, self.signals.sent())
+            with self.profile.step(run.step):
+                with run.reader.errors_named(), pace.waiting():
+                    batch = next(batches)
+                names = batch.pop("name")
+                result = self._step(batch)
             run.step += 1
             pending.append((run.step, result, names))
             save, validate = self._due()
             settled = save or validate or self.signals.stop
-            while len(pending) > (0 if settled else delay):
+            while len(pending) > (0 if settled else self._unfinished()):
                 self._check(*pending.popleft())
             said = f"loss {self.loss:.3f}, epoch {run.step / epoch:.1f}, {pace.step()}"
             bar.set_postfix_str(said, refresh=False)
@@ -73,6 +83,28 @@ class Loop:
                 run.checkpoints.save(run.step)
         while pending:
             self._check(*pending.popleft())
+
+    def _step(self, batch):
+        """Takes a step, of smaller parts where it may and a device has no room."""
+        run = self.run
+        arguments = batch, tf.constant(run.step, tf.int64), self.signals.sent()
+        rate = run.rate_at(run.step)
+        if run.team.is_asynchronous:  # Those under way are at other rates.
+            return self.take(*arguments, rate)
+        run.optimizer.set_learning_rate(rate)
+        while True:
+            try:
+                return self.take(*arguments)
+            except tf.errors.ResourceExhaustedError:
+                if not fitting.fit_smaller(run):
+                    raise
+
+    def _unfinished(self):
+        """Returns how many steps need not be looked at yet."""
+        if self.run.team.is_asynchronous:
+            return self.take.unfinished
+        # A GPU runs ahead of the host: its losses are looked at a few steps later.
+        return 10 if tf.config.list_physical_devices("GPU") else 0
 
     def _leave(self):
         run = self.run
@@ -95,7 +127,7 @@ class Loop:
         run = self.run
         done = run.validation.run(
             run.step,
-            run.scored,
+            run.scored_here(),
             run.rate_at(run.step - 1),
             stopped=lambda: self.signals.stop,
         )
@@ -111,7 +143,10 @@ class Loop:
     def _check(self, step, result, names):
         """Looks at the loss of a step; raises where it is no number."""
         run = self.run
-        loss, good, labelled, sent = (value.numpy().item() for value in result)
+        values = asynchronous.fetch(result)
+        if values is None:
+            return
+        loss, good, labelled, sent = values
         self.signals.hear(sent)
         overflow = self.recipe.mixed_precision == "float16" and math.isfinite(loss)
         if not good and not overflow:

@@ -1,5 +1,6 @@
 """What a step of training takes, told where it is too much."""
 
+import dataclasses
 import functools
 import math
 
@@ -22,11 +23,45 @@ def needed(model, pictures: int, crop_size: tuple[int, int]) -> int:
         pictures: That go through it at once.
         crop_size: Their height and width.
     """
+    picture, weights = _sizes(model, crop_size)
+    return pictures * picture + weights
+
+
+def _sizes(model, crop_size):
+    """Returns the bytes of each picture of a step, and those that any step takes."""
     call = functools.partial(model, training=True)
     weights = sum(
         math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in model.variables
     )
-    return int(_SCRATCH * pictures * memory.kept(call, *crop_size)) + _COPIES * weights
+    return int(_SCRATCH * memory.kept(call, *crop_size)), _COPIES * weights
+
+
+def fewest_parts(model, recipe, crop_size, team, saved: int | None) -> int:
+    """Finds into how many equal parts a device's share of a batch has to be cut.
+
+    Args:
+        model: See `check`, as for the others.
+        recipe: Likewise.
+        crop_size: Likewise.
+        team: Likewise.
+        saved: Likewise.
+
+    Raises:
+        ValueError: Not even one picture fits, by the estimate.
+    """
+    share = recipe.batch_size // (team.size * team.local_replicas)
+    picture, weights = _sizes(model, crop_size)
+    free = memory.available()
+    for parts in divisors(share):
+        if team.local_replicas * (share // parts * picture + weights) <= free:
+            return parts
+    single = dataclasses.replace(recipe, accumulation_steps=share)
+    raise too_little(model, single, crop_size, team, saved)
+
+
+def divisors(number: int) -> list[int]:
+    """Lists what a number can be divided by, in order."""
+    return [i for i in range(1, number + 1) if number % i == 0]
 
 
 def check(model, recipe, crop_size, team, saved: int | None) -> None:

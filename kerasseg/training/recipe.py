@@ -1,9 +1,9 @@
 """What a training run can be told: each field is a flag of `kerasseg.train`."""
 
 import dataclasses
-import math
 
 from kerasseg import losses, schedules
+from kerasseg.training import recipe_texts
 
 
 def _flag(default, text, **metadata):
@@ -18,7 +18,11 @@ class Recipe:
         30_000, "Updates of the weights.", flag="training_number_of_steps"
     )
     batch_size: int = _flag(
-        16, "Pictures of one update, over all devices.", flag="train_batch_size"
+        16,
+        "Pictures of one update, over all devices; auto: 16, and auto:N: N, in as few "
+        "parts as fit into memory, which is found out at the start.",
+        flag="train_batch_size",
+        parse=recipe_texts.batch_size,
     )
     accumulation_steps: int = _flag(
         1,
@@ -120,6 +124,20 @@ class Recipe:
     mixed_precision: str = _flag(
         "none", "Precision of the layers.", choices=["none", "float16", "bfloat16"]
     )
+    jit_compile: str = _flag(
+        "auto",
+        "Compile the step with XLA, on one device. auto: on a GPU both ways are "
+        "measured in the first steps, and the faster one goes on; never on a CPU.",
+        choices=["auto", "on", "off"],
+    )
+    startup_delay_steps: int = _flag(
+        15,
+        "Steps from the start of one worker to that of the next where parameter "
+        "servers are used; 0: all at once.",
+    )
+    profile: bool = _flag(
+        False, "Write a profile of some steps near the start for TensorBoard."
+    )
     save_interval_steps: int = _flag(500, "Steps between checkpoints.")
     eval_interval_steps: int = _flag(
         1000, "Steps between validations; there is one at the end in any case."
@@ -149,11 +167,11 @@ class Recipe:
                 raise ValueError(
                     f"{name} must be at least 1, got {getattr(self, name)}."
                 )
-        if self.early_stopping_validations < 0:
-            raise ValueError(
-                f"early_stopping_validations is a number from 0, got "
-                f"{self.early_stopping_validations}."
-            )
+        for name in ("early_stopping_validations", "startup_delay_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"{name} is a number from 0, got {getattr(self, name)}."
+                )
         if self.batch_size % self.accumulation_steps:
             raise ValueError(
                 f"A batch of {self.batch_size} cannot be cut into "
@@ -199,7 +217,7 @@ class Recipe:
 
     def loss_weights(self) -> dict[str, float]:
         """Reads `loss` into the factor of each loss."""
-        return _named_weights("loss", self.loss)
+        return recipe_texts.named_weights("loss", self.loss)
 
     def loss_options(self) -> dict:
         """Returns the options of the losses that differ from their defaults."""
@@ -214,34 +232,10 @@ class Recipe:
         """Reads `output_weights` into the weights of the outputs that it names."""
         if not self.output_weights:
             return {}
-        return _named_weights("output_weights", self.output_weights)
+        return recipe_texts.named_weights("output_weights", self.output_weights)
 
     def repeats(self) -> tuple[list[str], int] | None:
         """Reads `repeat_classes` into class names and a number."""
         if not self.repeat_classes:
             return None
-        names, separator, times = self.repeat_classes.rpartition(":")
-        if not separator or not times.isdigit():
-            raise ValueError(
-                f"--repeat_classes takes names and a number, as in bicycle,chair:3; "
-                f"got '{self.repeat_classes}'."
-            )
-        return names.split(","), int(times)
-
-
-def _named_weights(flag, text):
-    """Reads `name:weight` pairs with commas between; a name alone weighs 1."""
-    weights: dict[str, float] = {}
-    for part in text.split(","):
-        name, separator, number = part.strip().partition(":")
-        try:
-            weight = float(number) if separator else 1.0
-        except ValueError:
-            weight = math.nan
-        if not name or name in weights or not 0 <= weight < math.inf:
-            raise ValueError(
-                f"--{flag} takes names, each once, with weights from 0, as in "
-                f"one:1,other:0.5; got '{text}'."
-            )
-        weights[name] = weight
-    return weights
+        return recipe_texts.repeats(self.repeat_classes)

@@ -16,6 +16,7 @@ from kerasseg import (
 )
 from kerasseg.training import (
     feature_statistics,
+    fitting,
     history,
     logs,
     memory,
@@ -47,6 +48,7 @@ class Run:
         self.scoring_reader = data.reader(data.eval_split)
         self.rate_at = recipe.schedule()
         self.team = distribution.Team(self.strategy)
+        fitting.check(recipe, self.team)
         self.folder = workdir  # What people read; those who do not write throw it away.
         if not self.team.is_chief:
             self._spare = tempfile.TemporaryDirectory()
@@ -65,17 +67,9 @@ class Run:
         recipe = self.recipe
         weights = statistics.class_weights(recipe.class_weights, self.reader)
         with self.strategy.scope():
-            self.model = self._model()
-            if self.network.initial_checkpoint:
-                starting.start_from(self.network.initial_checkpoint, self.model)
-            prepare_batch_norm(self.model, recipe, self.strategy.num_replicas_in_sync)
-            self.objective = objective.Objective(self.model, recipe, weights)
-            self.optimizer = optimizers.GroupedOptimizer(
-                self.objective.model, recipe, self._encoder_layers()
-            )
-            self.scored = self._model(copy=True) if recipe.ema_decay else self.model
-            if recipe.ema_decay:
-                checkpoints.copy_weights(self.model, self.scored)
+            self._build_models(weights)
+        # Parameter servers hold the weights; each picture would fetch them anew.
+        self._here = self._model(copy=True) if self.team.is_asynchronous else None
         self.step_function = TrainingStep(
             self.strategy,
             self.model,
@@ -88,9 +82,11 @@ class Run:
             os.path.join(self.workdir, "checkpoints"),
             self._variables(),
             writes=self.team.is_chief,
+            io_device=self.team.io_device,
         )
         self.step = self.checkpoints.restore() or 0
         self.team.check_agreed(self.step, "step at which the run goes on")
+        fitting.fit(self)
         if not tf.config.list_physical_devices("GPU"):
             memory.check(*self.memory())
         feature_statistics.fill(self.reader, self.model, self.scored)
@@ -100,11 +96,32 @@ class Run:
             json.dumps(self.spec.to_json(), indent=2).encode(),
         )
 
+    def _build_models(self, weights):
+        recipe = self.recipe
+        self.model = self._model()
+        if self.network.initial_checkpoint:
+            starting.start_from(self.network.initial_checkpoint, self.model)
+        prepare_batch_norm(self.model, recipe, self.strategy.num_replicas_in_sync)
+        self.objective = objective.Objective(self.model, recipe, weights)
+        self.optimizer = optimizers.GroupedOptimizer(
+            self.objective.model, recipe, self._encoder_layers()
+        )
+        self.scored = self._model(copy=True) if recipe.ema_decay else self.model
+        if recipe.ema_decay:
+            checkpoints.copy_weights(self.model, self.scored)
+
     def memory(self) -> tuple:
         """Returns what `memory.check` and `memory.too_little` are told."""
         size = self.augmentation.crop_size
         saved = max(self.checkpoints.steps(), default=None)
         return self.objective.model, self.recipe, size, self.team, saved
+
+    def scored_here(self):
+        """Returns the model that is scored, with its weights on this machine."""
+        if self._here is None:
+            return self.scored
+        checkpoints.copy_weights(self.scored, self._here)
+        return self._here
 
     def _open_logs(self):
         self.log = logs.RunLog(self.folder, self.spec, self.step)
@@ -115,7 +132,7 @@ class Run:
             self.network,
             self.folder,
             self.log,
-            scored=self.objective.scored(self.scored),
+            scored=self.objective.scored(self._here or self.scored),
             limit=self.recipe.eval_limit,
             history=self.history,
         )

@@ -25,6 +25,7 @@ class TrainingStep:
 
     Attributes:
         variables: The state that a checkpoint must hold besides model and optimizer.
+        function: The step as a `tf.function`.
     """
 
     def __init__(
@@ -44,8 +45,24 @@ class TrainingStep:
             self._good_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
         self._scaled = scaled
         self.variables = {"loss_scale": self._scale, "good_steps": self._good_steps}
+        self._parts, self._compiled = 1, False
+        self.rebuild(
+            parts=recipe.accumulation_steps, compiled=recipe.jit_compile == "on"
+        )
 
-    @tf.function(reduce_retracing=True)
+    def rebuild(self, *, parts=None, compiled=None) -> None:
+        """Takes batches in other parts from now on, or is compiled by XLA or not.
+
+        Args:
+            parts: In which a batch goes through a device; None as before.
+            compiled: Whether XLA compiles the step; None as before.
+        """
+        self._parts = self._parts if parts is None else parts
+        self._compiled = self._compiled if compiled is None else compiled
+        self.function = tf.function(
+            self._run, reduce_retracing=True, jit_compile=self._compiled
+        )
+
     def __call__(self, batch, step, signal=0.0):
         """Runs one step.
 
@@ -60,6 +77,9 @@ class TrainingStep:
             labelled pixels, and the signals. A finite loss without an update is an
             overflow of float16 gradients.
         """
+        return self.function(batch, step, signal)
+
+    def _run(self, batch, step, signal):
         found, gradients = self._strategy.run(self._gradients, (batch, signal))
         local = self._strategy.experimental_local_results
         loss, good, count, signals = (local(value)[0] for value in found)
@@ -76,7 +96,7 @@ class TrainingStep:
         """Returns what `__call__` does, and this replica's gradients."""
         replica = tf.distribute.get_replica_context()
         variables = [v.value for v in self._optimizer.trainable_variables]
-        parts = self._recipe.accumulation_steps
+        parts = self._parts
         total, count = 0.0, 0.0
         gradients = [0.0] * len(variables)
         split = {key: tf.split(whole, parts) for key, whole in batch.items()}

@@ -1,0 +1,77 @@
+"""--profile: some steps for TensorBoard, at no risk for the run."""
+
+import pytest
+import tensorflow as tf
+
+from kerasseg import augment, models, training
+from kerasseg.training import profiling
+from tests import tiny
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the profiler is told, in order."""
+    found = []
+
+    def note(name):
+        monkeypatch.setattr(
+            tf.profiler.experimental, name, lambda *args: found.append((name, *args))
+        )
+
+    note("start")
+    note("stop")
+    return found
+
+
+def test_a_few_steps_after_the_first_are_profiled(calls):
+    profile = profiling.Profile("there", wanted=True)
+    for number in range(30):
+        with profile.step(number):
+            calls.append(number)
+    profile.close()
+    profiled = calls[calls.index(("start", "there")) : calls.index(("stop",)) + 1]
+    assert profiled == [("start", "there"), *range(5, 15), ("stop",)]
+    assert calls.count(("stop",)) == 1
+
+
+def test_a_profile_ends_with_its_run(calls):
+    profile = profiling.Profile("there", wanted=True)
+    for number in range(7):
+        with profile.step(number):
+            pass
+    profile.close()
+    assert calls == [("start", "there"), ("stop",)]
+
+
+def test_nothing_is_profiled_unasked(calls):
+    profile = profiling.Profile("there", wanted=False)
+    for number in range(30):
+        with profile.step(number):
+            pass
+    profile.close()
+    assert calls == []
+
+
+def test_a_profile_that_cannot_be_written_costs_a_warning(monkeypatch, caplog):
+    def refuse(*_):
+        raise tf.errors.AlreadyExistsError(None, None, "Another profiler is running")
+
+    monkeypatch.setattr(tf.profiler.experimental, "start", refuse)
+    profile = profiling.Profile("there", wanted=True)
+    for number in range(30):
+        with profile.step(number):
+            pass
+    assert caplog.text.count("There is no profile in there, training goes on") == 1
+
+
+def test_a_run_writes_a_profile_that_tensorboard_finds(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "build_model", tiny.build_model)
+    training.train(
+        training.Network(name="tiny"),
+        training.Data(records_dir=str(tiny.write_records(tmp_path / "records"))),
+        training.Recipe(num_steps=8, batch_size=4, profile=True),
+        augment.Augmentation(crop_size=(24, 24)),
+        workdir=str(tmp_path / "run"),
+    )
+    found = (tmp_path / "run" / "events" / "plugins" / "profile").glob("*/*.xplane.pb")
+    assert [path.stat().st_size > 0 for path in found] == [True]
