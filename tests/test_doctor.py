@@ -190,7 +190,7 @@ def test_masks_of_half_the_size(clean, capsys, tmp_path):
     spoilt.half_size(spoilt.masks(bad, "train"))
     report, more = check_mended(capsys, tmp_path, bad, clean)
     assert kinds(report) == ["Masks of another size"] and more == ["--resize_masks"]
-    assert "8 masks have the shape" in report
+    assert "another size: 8, such as" in told(report)
     assert "40 x 30 for 80 x 60" in told(report)
 
 
@@ -201,7 +201,7 @@ def test_rotated_pictures_with_upright_masks(clean, capsys, tmp_path, orientatio
     spoilt.rotated(spoilt.pictures(bad)[:5], orientation)
     report, more = check_mended(capsys, tmp_path, bad, clean)
     assert kinds(report) == ["EXIF rotation"] and more == ["--apply_exif"]
-    assert ("times as strong" in report) == (orientation == 3)
+    assert ("times as strong" in told(report)) == (orientation == 3)
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
@@ -241,7 +241,7 @@ def test_pictures_that_were_saved_anew_are_leaks_too(clean, capsys, tmp_path):
     path.unlink()
     trees.save(path.with_suffix(".jpg"), pixels)
     report, _ = check_mended(capsys, tmp_path, bad, clean)
-    assert "1 pictures are in several splits, 1 of them saved anew" in report
+    assert "in several splits: 1, 1 of them nearly equal" in told(report)
 
 
 def test_masks_that_are_all_ignored_and_files_alone(clean, capsys, tmp_path):
@@ -353,6 +353,30 @@ def test_names_with_something_around_them(clean, capsys, tmp_path):
     found = printed_flags(report)
     assert f"--masks={clean}/masks/{{split}}/label_*_mask.*" in found
     assert len(records.open_split(built(tmp_path / "r", *found), "train")) == 8
+
+
+def test_without_classes_the_doctor_says_what_is_to_be_named(clean, capsys):
+    status, report, _ = examined(capsys, *flags(clean)[:2])
+    assert status == 0
+    assert "The masks hold 0, 1, 2, 3, 4, 5. Name the classes" in told(report)
+    assert "The classes are not named yet: give --classes" in report
+
+
+def test_pictures_of_two_lists_are_a_leak(clean, capsys, tmp_path):
+    (tmp_path / "train.txt").write_text("train/train0\ntrain/train1\nval/val0\n")
+    (tmp_path / "val.txt").write_text("val/val0\nval/val1\n")
+    given = [
+        *(f"--images={clean}/images", f"--masks={clean}/masks", f"--classes={SIX}"),
+        "--lists=train.txt,val.txt",
+    ]
+    status, report, _ = examined(capsys, *given)
+    assert status == 2
+    assert kinds(report) == ["Leaks", "Pictures in no list (nothing to do)"]
+    found = spoilt.contents(built(tmp_path / "r", *printed_flags(report)))
+    assert {split: list(each) for split, each in found.items()} == {
+        "train": ["train/train0", "train/train1"],
+        "val": ["val/val0", "val/val1"],
+    }
 
 
 def everything(folder, table):

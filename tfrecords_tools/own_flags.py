@@ -1,7 +1,9 @@
 """The flags of own pictures, which build and inspect share."""
 
+import dataclasses
+
 from kerasseg import common_flags
-from tfrecords_tools import label_flags, own_data, pairs
+from tfrecords_tools import archives, label_flags, own_data, pairs
 
 common_flags.define_fields(own_data.OwnData)
 common_flags.define_fields(label_flags.LabelFlags)
@@ -11,7 +13,8 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_flags.LabelFlags]:
     """Makes the source and the flags that say how it is read.
 
     Raises:
-        ValueError: Flags of own pictures with another data set, or what cannot be read.
+        ValueError: Flags of own pictures with another data set, what cannot be read, or
+            an archive that is refused.
     """
     reading = common_flags.read_fields(label_flags.LabelFlags)
     own = label_flags.with_classes(common_flags.read_fields(own_data.OwnData), reading)
@@ -27,4 +30,22 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_flags.LabelFlags]:
         common_flags.SEED.value,
         own=own,
     )
-    return source, reading
+    return _unpacked(dataset, source), reading
+
+
+def _unpacked(dataset, source):
+    """Unpacks --source_dir where it names archives, and finds the folder in them."""
+    paths = archives.find(str(source.source_dir))
+    if dataset is None or not paths:
+        return source
+    print(f"Unpacked beside themselves: {', '.join(map(str, paths))}")
+
+    def accepts(folder):
+        try:
+            pairs.find_splits(dataset, dataclasses.replace(source, source_dir=folder))
+        except FileNotFoundError:
+            return False
+        return True
+
+    folder = archives.find_folder(archives.unpack(paths), accepts)
+    return dataclasses.replace(source, source_dir=folder)

@@ -148,9 +148,8 @@ def _diagnose(looks, classes, reading):
             yield findings.of(
                 palettes,
                 "palettes that differ",
-                f"{len(palettes)} masks have palettes in which one number has several "
-                "colours, so that the numbers mean nothing. The flag reads the colours "
-                "instead.",
+                "In the palettes of these masks one number has several colours, so "
+                "that it means nothing. The flag reads the colours instead.",
                 flags={"palette_colors": True},
             )
             by_color = [*by_color, *palettes]
@@ -159,8 +158,8 @@ def _diagnose(looks, classes, reading):
             yield findings.of(
                 palettes,
                 "palettes",
-                f"{len(palettes)} masks have a palette. The numbers of its entries are "
-                "read as class numbers, whatever their colours are.",
+                "These masks have a palette. The numbers of its entries are read as "
+                "class numbers, whatever their colours are.",
                 is_note=True,
             )
     elif palettes:
@@ -203,7 +202,7 @@ def _faults(looks):
     if looks:
         yield findings.Finding(
             "files that cannot be read",
-            f"{len(looks)} pairs cannot be read, such as this: {looks[0].fault}.",
+            f"Pairs that cannot be read: {len(looks)}, such as this: {looks[0].fault}.",
             files=tuple(look.pair.label for look in looks),
             leave_out=tuple(look.name for look in looks),
         )

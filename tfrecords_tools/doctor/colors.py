@@ -183,7 +183,7 @@ def _mended(looks, counts, found, colormap):
     return findings.of(
         looks,
         "JPEG masks" if is_jpeg else "smeared colours",
-        f"{len(looks)} masks hold at least {len(counts)} colours, {why}. The flags "
+        f"The masks hold {len(counts)} colours or more, {why}. The flags "
         f"take a pixel to the colour that it is at most {found.tolerance} from, and "
         f"ignore {found.share_lost:.2%} of the pixels, which are near none. Better: "
         "export the masks again, as PNG.",

@@ -25,11 +25,11 @@ def examine(looks):
         removed = [look for group in leaks for look in _removed(group)]
         same = sum(len({look.content for look in group}) == 1 for group in leaks)
         near = len(leaks) - same
-        also = f", {near} of them saved anew" if near else ""
+        also = f", {near} of them nearly equal" if near else ""
         leak = findings.of_pictures(
             [look for group in leaks for look in group],
             "leaks",
-            f"{len(leaks)} pictures are in several splits{also}: "
+            f"Pictures that are in several splits: {len(leaks)}{also}; "
             f"{_described(leaks)}. Scores would be too good. They stay in the split "
             "that is scored, and are left out of the others.",
             leave_out=tuple(look.name for look in removed),
@@ -39,7 +39,7 @@ def examine(looks):
         yield findings.of_pictures(
             [look for group in doubles for look in group],
             "doubles",
-            f"{len(doubles)} pictures are several times in one split: "
+            f"Pictures that are several times in one split: {len(doubles)}; "
             f"{_described(doubles)}. They count so many times.",
             is_note=True,
         )
@@ -88,7 +88,7 @@ def _near(looks):
     """
     if not looks:
         return
-    thumbnails = np.stack([look.thumbnail for look in looks])
+    thumbnails = np.stack([look.thumbnail for look in looks]).astype(np.float32)
     quarters = thumbnails.reshape(-1, 2, 4, 2, 4, 3).mean(axis=(2, 4, 5)).reshape(-1, 4)
     cells = np.floor(quarters / _NEAR).astype(int)
     members: dict[tuple, list[int]] = collections.defaultdict(list)

@@ -20,7 +20,7 @@ def examine(looks, rules: label_rules.LabelRules):
         yield findings.of(
             empty,
             "masks that are all ignored",
-            f"No pixel of {len(empty)} masks counts: nothing is learnt or scored.",
+            "No pixel of these counts: nothing is learnt or scored there.",
             leave_out=tuple(look.name for look in empty),
         )
 

@@ -56,7 +56,7 @@ class Look:
         size: Height and width of the picture as it is stored.
         orientation: EXIF's, 1 (upright) to 8.
         content: Hash of the pixels of the upright picture.
-        thumbnail: The upright picture, float32 `[192]`, 0..255.
+        thumbnail: The upright picture, 8 x 8 pixels, uint8 `[192]`.
         mask: What the mask shows, None where it cannot be read.
         edges: How strong the picture's edges are where the mask changes, if the mask
             is laid on the stored picture and on the upright one; of rotated pictures.
@@ -105,7 +105,7 @@ def look(split: str, pair: pairs.Pair, max_pixels: int) -> Look:
         content=hashlib.sha256(
             f"{upright.shape}".encode() + upright.tobytes()
         ).digest(),
-        thumbnail=small.astype(np.float32).ravel(),
+        thumbnail=small.ravel(),
         mask=mask,
         edges=edges,
     )

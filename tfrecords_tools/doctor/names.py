@@ -21,8 +21,8 @@ def examine(found: folder.Found, own: own_data.OwnData):
     if found.match.doubles:
         yield findings.Finding(
             "two files of one name",
-            f"{len(found.match.doubles)} files have the name of another, but for their "
-            "ending. Rename or remove them.",
+            "These have the name of another file, but for their ending. Rename or "
+            "remove them.",
             files=found.match.doubles,
         )
     yield from _in_no_split(found)
@@ -39,8 +39,8 @@ def _alone(found):
     names = [*((split, key[1]) for split, key in pictures), *masks]
     yield findings.Finding(
         "names that pair with nothing",
-        f"{len(pictures)} pictures have no label of their name, and {len(masks)} "
-        "labels have no picture.",
+        f"Pictures without a label of their name: {len(pictures)}; labels without a "
+        f"picture: {len(masks)}.",
         files=tuple(paths),
         leave_out=tuple(
             dict.fromkeys(f"{split}:{name}" if split else name for split, name in names)
@@ -54,7 +54,7 @@ def _in_no_split(found):
     if others:
         yield findings.Finding(
             "pictures in no list",
-            f"{len(others)} pictures are in no file of --lists.",
+            "These are in no file of --lists.",
             files=tuple(found.match.pictures[key] for key in others),
             is_note=True,
         )

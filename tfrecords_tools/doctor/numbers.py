@@ -24,6 +24,8 @@ def examine(looks, num_classes: int | None, rules: label_rules.LabelRules):
     values = _total(exact)
     if not values or (rules.tolerance and rules.numbers):
         return
+    if num_classes is None:
+        yield _to_name(exact, values)
     table = label_rules.number_table(rules)
     if _fits({int(table[value]) for value in values}, num_classes):
         if not (rules.numbers or rules.offset):
@@ -43,6 +45,18 @@ def examine(looks, num_classes: int | None, rules: label_rules.LabelRules):
         yield smeared
     else:
         yield _out_of_range(exact, values, table, num_classes)
+
+
+def _to_name(looks, values):
+    listed = sorted(values.keys() - {_IGNORED})
+    numbers = ", ".join(map(str, listed[:20])) + (" ..." if len(listed) > 20 else "")
+    return findings.of(
+        looks,
+        "numbers without names",
+        f"The masks hold {numbers}. Name the classes with --classes, in this order: "
+        "what they are called cannot be seen.",
+        is_note=True,
+    )
 
 
 _JPEG = "JPEG changes values near borders"
@@ -76,8 +90,8 @@ def _zero_and_255(looks, values, num_classes):
         yield findings.of(
             looks,
             "0 and 255",
-            f"{len(looks)} masks hold 0 and 255 and nothing else, and 255 is what is "
-            "ignored. The flag makes it class 1.",
+            "The masks hold 0 and 255 and nothing else, and 255 is what is ignored. "
+            "The flag makes it class 1.",
             flags={"label_map": "255:1"},
         )
 
@@ -140,7 +154,7 @@ def _smeared(looks, num_classes, kind, why):
         return findings.of(
             looks,
             kind,
-            f"{len(looks)} masks hold {len(counts)} values, {why}, and those of the "
+            f"The masks hold {len(counts)} values, {why}, and those of the "
             "classes cannot be told apart. Export the masks again, as PNG.",
         )
     values = sorted(center[0] for center in found.centers)
@@ -148,7 +162,7 @@ def _smeared(looks, num_classes, kind, why):
     return findings.of(
         looks,
         kind,
-        f"{len(looks)} masks hold {len(counts)} values instead of "
+        f"The masks hold {len(counts)} values instead of "
         f"{len(values)}, {why}. The flags take each to the nearest of "
         f"{', '.join(map(str, values))} and ignore {found.share_lost:.2%} of the "
         "pixels, which are near none. Better: export the masks again, as PNG.",

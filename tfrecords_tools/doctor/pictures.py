@@ -42,8 +42,8 @@ def exif(looks, *, is_given: bool):
     yield findings.of_pictures(
         rotated,
         "EXIF rotation",
-        f"EXIF says that {len(rotated)} pictures are rotated, and the masks fit the "
-        f"pictures {how}.{evidence} The flag stores them so.",
+        f"Pictures that EXIF says are rotated: {len(rotated)}. Their masks fit them "
+        f"{how}.{evidence} The flag stores them so.",
         flags={"apply_exif": True} if upright else {"ignore_exif": True},
     )
 
@@ -71,8 +71,8 @@ def sizes(looks, *, is_given: bool):
         yield findings.of(
             alike,
             "masks of another size",
-            f"{len(alike)} masks have the shape of their picture but another size, "
-            f"such as {_sizes(alike[0])}. The flag brings them to the picture's size "
+            f"Masks of their picture's shape but another size: {len(alike)}, such as "
+            f"{_sizes(alike[0])}. The flag brings them to the picture's size "
             "by the nearest pixel. Fine borders were lost when they were resized: "
             "better are the masks as they were drawn.",
             flags={"resize_masks": True},
@@ -81,7 +81,7 @@ def sizes(looks, *, is_given: bool):
         yield findings.of(
             misfit,
             "masks of another shape",
-            f"{len(misfit)} masks cannot belong to their picture, such as "
+            f"Masks that cannot belong to their picture: {len(misfit)}, such as "
             f"{_sizes(misfit[0])}.",
             leave_out=tuple(look.name for look in misfit),
         )
