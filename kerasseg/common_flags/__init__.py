@@ -53,7 +53,10 @@ RECORDS_DIR = flags.DEFINE_string(
     "records_dir", None, "Folder of the TFRecords that tfrecords_tools.build wrote."
 )
 SOURCE_DIR = flags.DEFINE_string(
-    "source_dir", None, "Folder of the data set as its authors publish it."
+    "source_dir",
+    None,
+    "Folder of the data set as its authors publish it; or its zip and tar archives, "
+    "with commas between, which are unpacked beside themselves.",
 )
 SBD_DIR = flags.DEFINE_string(
     "sbd_dir", None, "Folder 'dataset' of SBD, for pascal_voc's split trainaug."

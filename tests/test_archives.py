@@ -1,0 +1,222 @@
+"""Downloads as zip and tar: row 11 of facts/reliability.md."""
+
+import io
+import os
+import stat
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from kerasseg import records
+from tests import faults, published, trees
+from tfrecords_tools import archives
+
+ZEROS = bytes(32 << 20)  # A thousandth of it when it is packed.
+
+
+def zip_of(path, members, *, links=()):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+        for name, target in links:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(info, target)
+    return path
+
+
+def tar_of(path, members, *, links=(), kind=tarfile.SYMTYPE):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        for name, target in links:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+    return path
+
+
+MAKERS = pytest.mark.parametrize(
+    ("make", "ending"), [(zip_of, "zip"), (tar_of, "tgz")], ids=["zip", "tar"]
+)
+
+
+@pytest.fixture
+def inner(tmp_path):
+    folder = tmp_path / "around" / "inner"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def refused(path, reason):
+    """The archive is refused and nothing of it is anywhere."""
+    top = path.parent.parent
+    before = sorted(top.rglob("*"))
+    with pytest.raises(archives.ArchiveError, match=reason) as caught:
+        archives.unpack([path])
+    assert path.name in str(caught.value)
+    assert sorted(top.rglob("*")) == before
+
+
+@MAKERS
+def test_plain_files_are_unpacked_beside_the_archive(inner, make, ending):
+    path = make(
+        inner / f"a.{ending}", [("top/a.txt", b"one"), ("./top/b/c.txt", b"two")]
+    )
+    folder = archives.unpack([path])
+    assert folder == inner / f"{path.name}.unpacked"
+    assert (folder / "top" / "a.txt").read_bytes() == b"one"
+    assert (folder / "top" / "b" / "c.txt").read_bytes() == b"two"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+@MAKERS
+@pytest.mark.parametrize(
+    "name",
+    ["../escaped", "a/../../escaped", "/tmp/escaped", "..\\escaped", "C:\\escaped"],
+)
+def test_members_that_lead_out_of_the_folder_are_refused(inner, make, ending, name):
+    path = make(inner / f"a.{ending}", [("fine", b"x"), (name, b"x")])
+    refused(path, "would be written outside of the folder")
+
+
+@MAKERS
+@pytest.mark.parametrize("target", ["/etc/passwd", "../..", "fine"])
+def test_links_are_refused(inner, make, ending, target):
+    path = make(inner / f"a.{ending}", [("fine", b"x")], links=[("link", target)])
+    refused(path, "link is a link or a device")
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_hard_links_and_devices_are_refused(inner, kind):
+    path = tar_of(inner / "a.tar.gz", [], links=[("odd", "fine")], kind=kind)
+    refused(path, "odd is a link or a device")
+
+
+@MAKERS
+def test_a_member_that_swells_a_thousandfold_is_refused(inner, make, ending):
+    path = make(inner / f"a.{ending}", [("fine", b"x"), ("zeros", ZEROS)])
+    assert path.stat().st_size < len(ZEROS) / 900
+    refused(path, "with zeros it would become more than 200 times")
+
+
+def test_one_swelling_member_among_many_is_refused(inner):
+    noise = np.random.default_rng(0).bytes(len(ZEROS) // 100)
+    refused(zip_of(inner / "a.zip", [("noise", noise), ("zeros", ZEROS)]), "with zeros")
+
+
+def test_many_members_that_swell_together_are_refused(inner):
+    parts = [(f"part{i}", bytes(1 << 20)) for i in range(20)]
+    refused(zip_of(inner / "a.zip", parts), "with part16 it would become more than 200")
+
+
+@MAKERS
+def test_files_of_two_archives_must_not_hide_each_other(inner, make, ending):
+    first = make(inner / f"a.{ending}", [("a", b"x"), ("b", b"y")])
+    second = make(inner / f"b.{ending}", [("c", b"z"), ("a", b"z")])
+    with pytest.raises(archives.ArchiveError, match="a is in it twice, or in another"):
+        archives.unpack([first, second])
+    assert sorted(inner.iterdir()) == [first, second]
+
+
+@MAKERS
+@pytest.mark.parametrize("num_bytes", [30, 300])
+def test_cut_archives_are_refused(inner, make, ending, num_bytes):
+    noise = np.random.default_rng(0).bytes(5000)
+    path = make(inner / f"a.{ending}", [("noise", noise), ("more", noise)])
+    faults.cut(path, num_bytes)
+    refused(path, "damaged or protected|Is the download whole")
+
+
+def test_a_plain_tar_that_is_cut_between_its_files_is_refused(inner):
+    path = inner / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for name in ("a", "b"):
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            archive.addfile(info, io.BytesIO(b"abc"))
+    os.truncate(path, 2 * 512)  # A header and a block of data a file.
+    refused(path, "damaged or protected .it has no end")
+
+
+def test_flipped_bits_are_found(inner):
+    noise = np.random.default_rng(0).bytes(5000)
+    path = zip_of(inner / "a.zip", [("noise", noise)])
+    faults.flip_bit(path, 1000)
+    refused(path, "damaged or protected .*CRC")
+
+
+def test_files_that_are_no_archive_are_refused(inner):
+    (inner / "a.zip").write_bytes(b"<html>Not found</html>")
+    refused(inner / "a.zip", "wanted is a folder, or a zip or tar archive. Is the down")
+
+
+def test_what_was_unpacked_before_is_taken_unless_the_archive_changed(inner):
+    path = zip_of(inner / "a.zip", [("a", b"x")])
+    folder = archives.unpack([path])
+    (folder / "a").write_bytes(b"mine")
+    assert (archives.unpack([path]) / "a").read_bytes() == b"mine"
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(
+        archives.ArchiveError, match="is not what these archives hold n"
+    ):
+        archives.unpack([path])
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path):
+    noise = np.random.default_rng(0).bytes(1_500_000)
+    path = zip_of(tmp_path / "a.zip", [("noise", noise)])
+    with faults.small_disk(tmp_path / "disk", "2m") as disk:
+        moved = disk / "a.zip"
+        moved.write_bytes(path.read_bytes())
+        with pytest.raises(OSError, match="No space left"):
+            archives.unpack([moved])
+        assert os.listdir(disk) == ["a.zip"]
+
+
+def packed(folder, path, top=""):
+    """Packs what lies in a folder."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    names = [top + file.relative_to(folder).as_posix() for file in files]
+    members = [(x, file.read_bytes()) for x, file in zip(names, files, strict=True)]
+    return zip_of(path, members) if path.suffix == ".zip" else tar_of(path, members)
+
+
+def run_build(*flags):
+    return faults.run(["-m", "tfrecords_tools.build", "--workers=1", *flags])
+
+
+def test_the_command_finds_the_folder_in_an_archive(tmp_path):
+    trees.voc(tmp_path / "voc", ["2007_a"], ["2007_b"])
+    path = packed(tmp_path / "voc", tmp_path / "trainval.tar.gz", "VOCdevkit/VOC2012/")
+    flags = [f"--source_dir={path}", f"--records_dir={tmp_path / 'r'}"]
+    done = run_build("--dataset=pascal_voc", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "train: 1 records" in done.stdout
+    example = records.parse_example(records.open_split(tmp_path / "r", "val").read(0))
+    picture = tmp_path / "voc" / "JPEGImages" / "2007_b.jpg"
+    assert example["image"] == picture.read_bytes()
+    done = run_build("--dataset=camvid", *flags)
+    assert done.returncode == 2
+    assert "was unpacked and does not hold the data set" in done.stderr
+
+
+def test_the_command_takes_several_archives_together(tmp_path):
+    folder = tmp_path / "cityscapes"
+    names = ["train/aachen/aachen_0", "val/munster/munster_0"]
+    published.cityscapes(folder, dict.fromkeys(names, np.full((12, 16), 7)))
+    paths = [
+        packed(folder / name, tmp_path / f"{name}.zip", f"{name}/")
+        for name in ("leftImg8bit", "gtFine")
+    ]
+    done = run_build(
+        "--dataset=cityscapes",
+        f"--source_dir={paths[0]},{paths[1]}",
+        f"--records_dir={tmp_path / 'r'}",
+        "--splits=train,val",
+    )
+    assert "train: 1 records\nval: 1 records" in done.stdout, done.stderr
