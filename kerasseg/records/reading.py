@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 
 from kerasseg import datasets
-from kerasseg.records import manifest, schema, shards
+from kerasseg.records import manifest, schema, shards, watch
 
 _NUMBERED = re.compile(r"-(\d+)-of-(\d+)\.tfrecord$")
 _MAX_FAULTS_NAMED = 10
@@ -62,7 +62,8 @@ class Split:
         shard = self._shard(i)
         start, length = self._records[i].tolist()
         wanted = length + shards.FOOTER.size
-        data = os.pread(self._files[shard], wanted, start)
+        with watch.reading(self._shard_names[shard]):
+            data = os.pread(self._files[shard], wanted, start)
         crc = data[length:]
         if len(data) < wanted:
             fault = f"the file ends after {len(data)} of {wanted} bytes"

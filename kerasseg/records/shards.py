@@ -13,6 +13,7 @@ import google_crc32c
 import numpy as np
 
 from kerasseg import durable
+from kerasseg.records import watch
 
 HEADER = struct.Struct("<QI")  # Length of the data, masked CRC of these 8 bytes.
 FOOTER = struct.Struct("<I")  # Masked CRC of the data.
@@ -75,8 +76,8 @@ def write_shard(path: str | os.PathLike, serialized) -> Shard:
 def file_checksum(path: str | os.PathLike) -> int:
     """CRC-32C of a whole file."""
     crc = 0
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
+    with _open(path) as file:
+        while chunk := _watched(file.read, _CHUNK, path=path):
             crc = google_crc32c.extend(crc, chunk)
     return crc
 
@@ -102,9 +103,9 @@ def scan_whole_records(path: str | os.PathLike) -> tuple[np.ndarray, str]:
     size = path.stat().st_size
     found: list[tuple[int, int]] = []
     position, fault = 0, ""
-    with open(path, "rb", buffering=0) as file:
+    with _open(path) as file:
         while position < size:
-            header = os.pread(file.fileno(), HEADER.size, position)
+            header = _watched(os.pread, file.fileno(), HEADER.size, position, path=path)
             fault = _header_fault(header, size - position)
             if fault:
                 fault = f"{path.name}, record {len(found)}: {fault}. {COPY_AGAIN}"
@@ -113,6 +114,15 @@ def scan_whole_records(path: str | os.PathLike) -> tuple[np.ndarray, str]:
             found.append((position + HEADER.size, length))
             position += HEADER.size + length + FOOTER.size
     return np.array(found, np.int64).reshape(-1, 2), fault
+
+
+def _open(path):
+    return _watched(open, path, "rb", 0, path=path)
+
+
+def _watched(function, *arguments, path):
+    with watch.reading(path):
+        return function(*arguments)
 
 
 def _header_fault(header, num_left):
