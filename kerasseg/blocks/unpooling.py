@@ -7,6 +7,8 @@ TFLite, which has no pooling with indices.
 import keras
 from keras import layers, ops
 
+# Never a maximum. Finite, as ONNX selects by products, and infinity times 0 is NaN.
+_LOWEST = {"float16": -65504.0}
 _CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))  # Of a window, row by row.
 
 
@@ -27,7 +29,8 @@ class MaxPoolWithIndices(layers.Layer):
         """
         bottom, right = [side % 2 for side in ops.shape(x)[1:3]]
         padding = [[0, 0], [0, bottom], [0, right], [0, 0]]
-        x = ops.pad(x, padding, constant_values=-float("inf"))
+        lowest = _LOWEST.get(keras.backend.standardize_dtype(x.dtype), -3e38)
+        x = ops.pad(x, padding, constant_values=lowest)
         cells = [x[:, row::2, column::2] for row, column in _CELLS]
         maxima, indices = cells[0], ops.zeros_like(cells[0], dtype="int32")
         for number, cell in enumerate(cells[1:], start=1):
