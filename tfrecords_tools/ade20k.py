@@ -1,5 +1,7 @@
 """Lists the pairs of ADE20K's scene parsing challenge, ADEChallengeData2016."""
 
+import pathlib
+
 from kerasseg import images
 from tfrecords_tools import listing, pairs, renumbering
 
@@ -30,7 +32,6 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
     Raises:
         ImageError: The label cannot be read or holds other numbers.
     """
-    contents = pairs.read_files(pair)
-    numbers = images.read_label(contents.label, name=pair.label)
+    numbers = images.read_label(pair.label)
     label = renumbering.renumber(numbers, _TABLE, pair.label)
-    return pairs.Contents(contents.image, label)
+    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)

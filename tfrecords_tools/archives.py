@@ -15,6 +15,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
+import typing
 import zipfile
 import zlib
 
@@ -150,8 +151,8 @@ def _tar_members(path):
 def _decompressed(path):
     with open(path, "rb") as file:
         start = file.read(6)
-    kinds = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
-    kinds[b""] = open
+    kinds: dict[bytes, typing.Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
+    kinds |= {b"\xfd7zXZ\x00": lzma.open, b"": open}
     return next(opener for magic, opener in kinds.items() if start.startswith(magic))(
         path, "rb"
     )

@@ -1,5 +1,7 @@
 """Lists the pairs of Cityscapes as its zip files unpack, with fine or coarse labels."""
 
+import pathlib
+
 from kerasseg import images
 from tfrecords_tools import listing, pairs, renumbering
 
@@ -40,7 +42,6 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
     Raises:
         ImageError: The label cannot be read or holds other numbers.
     """
-    contents = pairs.read_files(pair)
-    ids = images.read_label(contents.label, name=pair.label)
+    ids = images.read_label(pair.label)
     label = renumbering.renumber(ids, _TABLE, pair.label)
-    return pairs.Contents(contents.image, label)
+    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)

@@ -83,7 +83,7 @@ def draw(picture: Picture, classes: dict[int, int], *, background: int) -> np.nd
         ValueError: pycocotools is missing.
     """
     label = np.full((picture.height, picture.width), background, np.uint8)
-    drawn = []
+    drawn: list[tuple] = []
     for annotation in picture.annotations:
         if annotation.get("category_id") not in classes:
             continue

@@ -119,7 +119,7 @@ class _Matrix:
         self._order = order
         self._elements = _elements(content, 0, order)
         self._num_bytes = len(content)
-        self.name, self._kind, self._shape = "", None, (0, 0)
+        self.name, self._kind, self._shape = "", 0, (0, 0)
         if self._num_bytes:  # MATLAB writes an empty matrix as nothing at all.
             self._kind = self._integers(at_least=1)[0] & 0xFF
             self._shape = tuple(self._integers(at_least=2))

@@ -1,5 +1,7 @@
 """Lists the pairs of PASCAL-Context: pictures and lists of VOC 2010, labels as .mat."""
 
+import pathlib
+
 import numpy as np
 
 from tfrecords_tools import mat_files, pairs, renumbering
@@ -52,7 +54,7 @@ def read_as(pair: pairs.Pair, table: np.ndarray) -> pairs.Contents:
     Raises:
         ImageError: The label cannot be read or holds other numbers.
     """
-    contents = pairs.read_files(pair)
-    numbers = mat_files.read_variable(contents.label, "LabelMap", pair.label)
+    data = pathlib.Path(pair.label).read_bytes()
+    numbers = mat_files.read_variable(data, "LabelMap", pair.label)
     label = renumbering.renumber(np.asarray(numbers), table, pair.label)
-    return pairs.Contents(contents.image, label)
+    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)

@@ -37,7 +37,7 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
     Raises:
         ImageError: The label cannot be read or holds other numbers.
     """
-    contents = pairs.read_files(pair)
-    numbers = mat_files.read_variable(contents.label, "S", pair.label)
+    data = pathlib.Path(pair.label).read_bytes()
+    numbers = mat_files.read_variable(data, "S", pair.label)
     label = renumbering.renumber(np.asarray(numbers), _TABLE, pair.label)
-    return pairs.Contents(contents.image, label)
+    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)
