@@ -40,7 +40,7 @@ $(VENV)/.quickstart: setup.py
 
 $(VENV)/.dev: setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[crf,lite0,serve,grpc,tflite,onnx,dev]'
+	$(BIN)/pip install --quiet --editable '.[beam,crf,datasets,dev,grpc,lite0,onnx,ray,serve,tflite]'
 	touch $@
 
 clean:

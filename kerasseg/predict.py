@@ -4,6 +4,8 @@ python -m kerasseg.predict --workdir=DIR --input=FILE|DIR|PATTERN --output_dir=D
 python -m kerasseg.predict --export_dir=DIR --input='DIR/*.jpg' --output_dir=DIR --crf
 python -m kerasseg.predict --workdir=DIR --input=VIDEO.mp4 --output_dir=DIR \
     --output=overlay,contours
+RAY_ADDRESS=auto python -m kerasseg.predict --engine=ray --workdir=DIR --input=DIR \
+    --output_dir=DIR
 
 Writes a folder for each kind of --output: index (PNG, class numbers with a palette),
 color (PNG, the colours alone), overlay (PNG, the picture under the colours),
@@ -18,9 +20,17 @@ exit status is then 2.
 import os
 import sys
 
-from absl import app, flags
+from absl import flags
 
-from kerasseg import common_flags, durable, inference, inference_flags, predictor_flags
+from kerasseg import (
+    common_flags,
+    durable,
+    inference,
+    inference_flags,
+    prediction,
+    predictor_flags,
+    ray_engine,
+)
 
 _INPUT = flags.DEFINE_string(
     "input",
@@ -52,56 +62,37 @@ def main(argv):
     given, output_dir = common_flags.required(
         input=_INPUT.value, output_dir=common_flags.OUTPUT_DIR.value
     )
-    kinds = tuple(kind for kind in _OUTPUT.value if kind)
-    inference.outputs.check(kinds)
-    options = common_flags.read_fields(inference_flags.InferenceFlags)
-    views = common_flags.read_fields(predictor_flags.PredictorFlags).options()
+    job = prediction.Job(
+        workdir=common_flags.WORKDIR.value,
+        export_dir=common_flags.EXPORT_DIR.value,
+        options=common_flags.read_fields(inference_flags.InferenceFlags),
+        views=common_flags.read_fields(predictor_flags.PredictorFlags).options(),
+        output_dir=str(output_dir),
+        kinds=tuple(kind for kind in _OUTPUT.value if kind),
+        max_pixels=common_flags.MAX_PIXELS.value,
+        batch_size=_BATCH_SIZE.value,
+    )
     pictures = inference.find_pictures(given, output_dir)
-    with options.refiner() as refine:
-        segmenter, network = _segmenter(options.output_stride, views)
-        settings = {
-            "network": network,
-            **views,
-            "output_stride": options.output_stride,
-            "crf": options.crf_settings(),
-            "superpixels": options.superpixels,
-        }
-        left = _left(pictures, output_dir, kinds, settings)
-        failures = inference.predict_files(
-            segmenter,
-            left,
-            output_dir,
-            kinds=kinds,
-            refine=refine,
-            max_pixels=common_flags.MAX_PIXELS.value,
-            batch_size=_BATCH_SIZE.value,
-        )
+    # Opened here for Ray, too: what is wrong shows before anything is claimed.
+    with job.open() as predict:
+        left = _left(job, pictures)
+        if common_flags.engine("ray") == "ray":
+            workers = common_flags.WORKERS.value
+            failures = ray_engine.run(job, left, num_workers=workers)
+        else:
+            failures = predict(left)
     _tell(pictures, left, failures, output_dir)
 
 
-def _segmenter(output_stride, views):
-    """Returns the segmenter, and what tells its network from others."""
-    workdir, export_dir = common_flags.WORKDIR.value, common_flags.EXPORT_DIR.value
-    path = workdir or export_dir
-    if path is None or (workdir and export_dir):
-        raise app.UsageError("One of --workdir and --export_dir is needed.")
-    if workdir:
-        segmenter = inference.load(workdir, output_stride=output_stride, **views)
-    elif output_stride is not None:
-        raise app.UsageError("--output_stride can be chosen with --workdir only.")
-    else:
-        segmenter = inference.load_export(path, **views)
-    return segmenter, inference.resuming.fingerprint(path)
-
-
-def _left(pictures, output_dir, kinds, settings):
+def _left(job, pictures):
     """Leaves out what an earlier run of the same settings has done."""
-    if not inference.resuming.claim(output_dir, settings, overwrite=_OVERWRITE.value):
+    output_dir, overwrite = job.output_dir, _OVERWRITE.value
+    if not inference.resuming.claim(output_dir, job.settings(), overwrite=overwrite):
         return pictures
     return {
         name: path
         for name, path in pictures.items()
-        if not inference.resuming.is_done(output_dir, name, path, kinds)
+        if not inference.resuming.is_done(output_dir, name, path, job.kinds)
     }
 
 

@@ -47,6 +47,8 @@ ALLOWED = {
     "crf_tuning": {"crf", "durable", "metrics", "progress", "workers"},
     "report": {"datasets", "durable", "images", "metrics", "progress"},
     "predictor_flags": {"common_flags"},
+    "prediction": {"inference", "inference_flags"},
+    "ray_engine": {"progress"},
     "run_records": {"checkpoints", "common_flags", "pipeline", "records"},
     "training": {
         *("augment", "backbones", "checkpoints", "datasets", "durable", "evaluation"),

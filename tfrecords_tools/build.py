@@ -15,12 +15,13 @@ Checks every picture and its label, writes files of records and, last of all,
 dataset.json. A build that was interrupted goes on when it is started again.
 """
 
+import functools
 import os
 
-from absl import flags
+from absl import app, flags
 
 from kerasseg import common_flags
-from tfrecords_tools import own_flags, pairs, writer
+from tfrecords_tools import beam_engine, own_flags, pairs, writer
 from tfrecords_tools.doctor import first_look
 
 _SPLITS = flags.DEFINE_list("splits", None, "Splits; all that the source has if none.")
@@ -29,6 +30,12 @@ _ON_ERROR = flags.DEFINE_enum(
     "stop",
     ["stop", "skip"],
     "What a bad pair does: stop the build, or be listed in rejected.jsonl.",
+)
+_BEAM_OPTIONS = flags.DEFINE_string(
+    "beam_options",
+    "",
+    "Options of the pipeline, as in '--runner=FlinkRunner --parallelism=64'. All its "
+    "machines must see the source and the records.",
 )
 
 
@@ -52,8 +59,18 @@ def main(argv):
         rules=rules,
         skip_bad=_ON_ERROR.value == "skip",
         num_workers=common_flags.WORKERS.value or len(os.sched_getaffinity(0)),
+        engine=_engine(),
     )
     _report(result, str(folder))
+
+
+def _engine():
+    """Returns None where the processes of this machine do."""
+    if common_flags.engine("beam") == "beam":
+        return functools.partial(beam_engine.run, options=_BEAM_OPTIONS.value)
+    if _BEAM_OPTIONS.value:
+        raise app.UsageError("--beam_options needs --engine=beam.")
+    return None
 
 
 def _check_own(source, splits, rules):

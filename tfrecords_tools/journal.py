@@ -9,11 +9,13 @@ import json
 import os
 import pathlib
 import re
+import shutil
 
 from kerasseg import records
 from tfrecords_tools import planning
 
 JOURNAL_FILE = "shards.jsonl"
+NOTES_PREFIX = ".notes-"  # Of a folder that an engine keeps while it runs.
 _TEMPORARY = re.compile(r"\..+\.tmp-\d+")
 
 
@@ -104,8 +106,16 @@ def _is_whole(folder, shard):
     return records.file_checksum(path) == shard.crc32c
 
 
-def sweep(folder: pathlib.Path) -> None:
-    """Removes the unfinished files that a killed build left."""
-    for path in folder.glob(".*.tmp-*"):
+def sweep(folder: pathlib.Path, name: str = "") -> None:
+    """Removes the unfinished files and the notes that a killed build left.
+
+    Args:
+        folder: Of the build.
+        name: Of the only file whose build is dead; by default all are, an engine too.
+    """
+    if not name:
+        for notes in folder.glob(f"{NOTES_PREFIX}*"):
+            shutil.rmtree(notes)
+    for path in folder.glob(f".{name}*.tmp-*"):
         if _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)

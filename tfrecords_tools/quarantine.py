@@ -59,5 +59,5 @@ def _pairs_at(batch):
     for task in batch:
         with contextlib.suppress(FileNotFoundError):
             found[task.path.name] = task.note.read_text()
-    journal.sweep(batch[0].path.parent)
+        journal.sweep(task.path.parent, task.path.name)
     return {name: int(text) for name, text in found.items() if text}

@@ -6,6 +6,7 @@ that was killed goes on where it was, and the number of workers changes no byte.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -49,6 +50,7 @@ def build_records(
     rules: encoding.Rules | None = None,
     skip_bad: bool = False,
     num_workers: int = 1,
+    engine=None,
 ) -> Result:
     """Builds the records of some splits; other splits in the folder stay as they are.
 
@@ -61,6 +63,8 @@ def build_records(
         skip_bad: Leave bad pairs out and list them in rejected.jsonl, instead of
             stopping at the first.
         num_workers: Processes.
+        engine: What runs the tasks instead of these processes, such as
+            `beam_engine.run`.
 
     Raises:
         BuildError: A pair is bad, the folder holds other files, or another build is
@@ -72,6 +76,7 @@ def build_records(
     folder = pathlib.Path(records_dir)
     spec = pairs.facts(dataset, source)
     rules = rules or encoding.Rules()
+    engine = engine or functools.partial(quarantine.run, num_workers=num_workers)
     plans = [planning.make_plan(spec, split, source, rules) for split in splits]
     if not skip_bad:
         _refuse_missing(plans)
@@ -80,7 +85,7 @@ def build_records(
         with lock.hold(folder):
             build = _Build(folder, spec, plans)
             build.clear()
-            build.write(rules, skip_bad, num_workers)
+            build.write(rules, skip_bad, engine)
             return build.finish()
     except tasks.WriteError:
         raise
@@ -154,7 +159,7 @@ class _Build:
             if path.name not in self.finished:
                 path.unlink()
 
-    def write(self, rules, skip_bad, num_workers):
+    def write(self, rules, skip_bad, engine):
         """Writes the files that are not finished yet."""
         to_do, plan_of = [], {}
         for plan in self.plans:
@@ -172,9 +177,7 @@ class _Build:
             return
         total = sum(len(task.pairs) for task in to_do)
         with progress.track(total, unit="picture", text=self.spec.name) as bar:
-            for done in quarantine.run(
-                to_do, num_workers=num_workers, advance=bar.update
-            ):
+            for done in engine(to_do, advance=bar.update):
                 self.journal.note(plan_of[done.shard.name], done)
                 self.finished[done.shard.name] = done
 

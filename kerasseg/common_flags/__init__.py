@@ -14,6 +14,7 @@ from kerasseg.common_flags.values import crop_size, model_options
 
 __all__ = [
     "DATASET",
+    "ENGINE",
     "EXPORT_DIR",
     "MAX_PIXELS",
     "MODEL",
@@ -29,6 +30,7 @@ __all__ = [
     "as_flagfile",
     "crop_size",
     "define_fields",
+    "engine",
     "missing_defaults",
     "model_options",
     "read_fields",
@@ -80,6 +82,13 @@ WORKERS = flags.DEFINE_integer(
     "Processes. None: as many as cores to build records, two to train.",
     lower_bound=1,
 )
+ENGINE = flags.DEFINE_enum(
+    "engine",
+    "local",
+    ["local", "beam", "ray"],
+    "What deals out the work: processes here; Apache Beam, to build records; Ray, to "
+    "predict, on the cluster that RAY_ADDRESS names.",
+)
 SPLIT = flags.DEFINE_string("split", "val", "Split of the records.")
 SEED = flags.DEFINE_integer("seed", 1, "Start of every random number.")
 
@@ -90,3 +99,12 @@ def required(**values) -> list:
     if missing:
         raise app.UsageError(f"Needed and not given: {', '.join(missing)}.")
     return list(values.values())
+
+
+def engine(other: str) -> str:
+    """Returns --engine; raises `app.UsageError` where it is not local or `other`."""
+    if ENGINE.value not in ("local", other):
+        raise app.UsageError(
+            f"--engine={ENGINE.value}: only local and {other} do this."
+        )
+    return str(ENGINE.value)
