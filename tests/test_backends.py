@@ -2,10 +2,7 @@
 
 import importlib.util
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -13,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import losses, models
-from tests import on_jax, reference
+from tests import jax_process, on_jax, reference
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODELS = models.list_models()
@@ -33,13 +30,6 @@ pytestmark = [
     ),
     pytest.mark.timeout(3600),
 ]
-
-
-# Without them most of the time would go into making fast what runs once.
-XLA_FLAGS = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_use_fusion_emitters=false"
-)
 
 
 def liven(model):
@@ -95,25 +85,9 @@ def folder(request, tmp_path_factory):
         write = {"model": write_model, "loss": write_loss}[kind]
         learns = test_a_model_learns_on_jax.__name__ in tests
         write(folder / f"{kind}.{name}.npz", name, learns)
-    for flags in (XLA_FLAGS, ""):
-        (folder / "output").write_text(run_jax(folder, flags))
-        if "Unknown flag" not in (folder / "output").read_text():
-            break  # Else another XLA, which is slower without.
+    _, output = jax_process.run("tests.on_jax", folder)
+    (folder / "output").write_text(output)
     return folder
-
-
-def run_jax(folder, flags):
-    """Runs tests.on_jax to its end; returns what it printed."""
-    backend = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.on_jax", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, **backend},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout + done.stderr
 
 
 @pytest.fixture

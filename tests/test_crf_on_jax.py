@@ -1,17 +1,14 @@
 """The CRFs do on JAX what they do on TensorFlow, and learn."""
 
 import importlib.util
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kerasseg import blocks, crf
-from tests import exact_crf
+from tests import exact_crf, jax_process
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -69,15 +66,8 @@ def both(tmp_path_factory):
         },
     }
     np.savez(folder / "given.npz", **given)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.crf_on_jax", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    status, output = jax_process.run("tests.crf_on_jax", folder)
+    assert status == 0, output
     return dict(np.load(folder / "found.npz")), on_tensorflow(given)
 
 
