@@ -3,14 +3,17 @@ r"""Exports the best model of a run for TensorFlow Serving, phones and others.
 python -m kerasseg.export --workdir=DIR --export_dir=DIR
 python -m kerasseg.export --workdir=DIR --export_dir=DIR \
     --format=saved_model,tflite,onnx,keras
+python -m kerasseg.export --workdir=DIR --export_dir=DIR \
+    --eval_scales=0.75,1,1.25 --flip --crf
 
 Writes DIR/<version>/, by default a SavedModel with two signatures. serving_default
 takes JPEG or PNG files (image_bytes) and gives PNG files of class numbers
 (mask_png_bytes); tensor takes float pictures and gives logits, probabilities and
 classes. The other formats take float pictures and give logits; tflite stands for
-tflite_float32, tflite_float16 and tflite_int8. Before the version appears each format
-is loaded again, in a process of its own, and compared with what is evaluated on
-pictures of the records: logits, and mean IoU.
+tflite_float32, tflite_float16 and tflite_int8. Scales, flip and CRF become part of the
+SavedModel. Before the version appears each format is loaded again, in a process of its
+own, and compared with what is evaluated on pictures of the records: logits, and mean
+IoU.
 """
 
 import os
@@ -18,7 +21,14 @@ import os
 import numpy as np
 from absl import flags
 
-from kerasseg import checkpoints, common_flags, exporting, records
+from kerasseg import (
+    checkpoints,
+    common_flags,
+    exporting,
+    inference_flags,
+    predictor_flags,
+    records,
+)
 
 _LICENSE = flags.DEFINE_string(
     "license", None, "Licence of the weights, for the model card, such as CC-BY-4.0."
@@ -57,6 +67,8 @@ def main(argv):
     exporting.check_version(
         export_dir, _VERSION.value, with_saved_model="saved_model" in names
     )
+    options = common_flags.read_fields(inference_flags.InferenceFlags)
+    views = read_views(options)
     facts = exporting.describe(workdir, weights_license=_LICENSE.value)
     spec = checkpoints.read_spec(workdir)
     split = common_flags.SPLIT.value if common_flags.SPLIT.present else None
@@ -67,19 +79,47 @@ def main(argv):
         shown = read_pictures(workdir, count, "train_split")
         calibration_images = [records.decode_image(each.file) for each in shown]
     path = exporting.export_model(
-        checkpoints.load_best(workdir),
+        checkpoints.load_best(workdir, output_stride=options.output_stride),
         export_dir,
         class_names=spec.class_names,
         palette=spec.palette,
         format_names=names,
         pictures=pictures,
         calibration_images=calibration_images,
+        views=views,
         version=_VERSION.value,
-        facts=facts,
+        facts={**facts, "output_stride": options.output_stride},
     )
     print(f"Exported to {path}, which README.md there describes.")
     if "saved_model" in names:
         print(f"To call it:\n\n{exporting.how_to_call(os.path.abspath(path))}", end="")
+
+
+def read_views(options) -> exporting.Views:
+    """Reads how the exported graph looks at a picture.
+
+    Args:
+        options: The `InferenceFlags`.
+
+    Raises:
+        ValueError: A flag asks for what cannot be in a graph, or is out of range.
+    """
+    seen = common_flags.read_fields(predictor_flags.PredictorFlags).options()
+    given = {
+        "--tile_size": seen.pop("tile_size"),
+        "--superpixels": options.superpixels,
+        "--crf_engine=pydensecrf": options.engine == "pydensecrf",
+    }
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise ValueError(
+            f"{', '.join(wrong)} cannot be part of an exported graph; leave it out. "
+            f"Scales, flip and the CRF of the engine keras can."
+        )
+    settings = options.crf_settings()
+    if settings is not None:
+        settings = {k: v for k, v in settings.items() if k in exporting.CRF_SETTINGS}
+    return exporting.Views(**seen, crf=settings)
 
 
 def read_pictures(workdir, count, flag, split=None) -> list[exporting.Picture]:

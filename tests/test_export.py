@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import export
+from kerasseg.exporting import formats
 from tests import commands, faults, levels, tiny
 
 
@@ -69,6 +70,57 @@ def test_other_records_and_splits_can_be_named(run, workdir, tmp_path):
     assert status == 0, errors
     compared = metadata(tmp_path / "out" / "1")["formats"]["saved_model"]
     assert compared["pictures"] == 2
+
+
+def test_every_format_is_run_in_a_process_of_its_own(run, tmp_path):
+    for module in ("ai_edge_litert", "onnx", "onnxruntime", "tf2onnx"):
+        pytest.importorskip(module)
+    status, _, errors = run(
+        *("--format=saved_model,tflite,onnx,keras", "--calibration_pictures=2"),
+        *("--check_pictures=3", "--license=CC0-1.0"),
+    )
+    assert status == 0, errors
+    found = metadata(tmp_path / "out" / "1")
+    assert list(found["formats"]) == list(formats.FORMATS)
+    for name, entry in found["formats"].items():
+        assert entry["pictures"] == (3 if name == "tflite_int8" else 4)
+        assert entry["mean_iou"] == pytest.approx(entry["mean_iou_of_the_model"], 0.02)
+    assert found["license"] == "CC0-1.0"
+
+
+def test_without_saved_model_no_code_for_one_is_shown(run):
+    status, text, errors = run("--format=keras", "--check_pictures=0")
+    assert status == 0, errors
+    assert "which README.md there describes" in text and "tf.saved_model" not in text
+
+
+def test_an_unknown_format_is_told(run, tmp_path):
+    status, _, errors = run("--format=saved_model,coreml")
+    assert status == 2 and "No such format: coreml" in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_scales_flip_and_crf_go_into_the_graph(run, tmp_path):
+    status, _, errors = run(
+        *("--eval_scales=1,1.5", "--flip", "--crf", "--crf_iterations=2"),
+        *("--check_pictures=2", "--crf_bilateral_compat=0"),
+    )
+    assert status == 0, errors
+    found = metadata(tmp_path / "out" / "1")
+    assert found["views"]["scales"] == [1, 1.5]
+    assert found["views"]["crf"]["iterations"] == 2
+    compared = found["formats"]["saved_model"]
+    assert compared["mean_iou"] == compared["mean_iou_of_the_model"]
+
+
+@pytest.mark.parametrize(
+    "flag", ["--tile_size=512", "--superpixels=100", "--crf_engine=pydensecrf"]
+)
+def test_what_no_graph_can_hold_is_refused(run, tmp_path, flag):
+    status, _, errors = run(flag)
+    assert status == 2
+    assert "cannot be part of an exported graph" in errors
+    assert not (tmp_path / "out").exists()
 
 
 def test_records_that_are_gone_are_told(run, records_dir, tmp_path):

@@ -18,10 +18,14 @@ from kerasseg.exporting.metadata import read as read_metadata
 from kerasseg.exporting.provenance import describe
 from kerasseg.exporting.saved_model import operations
 from kerasseg.exporting.versions import check as check_version
+from kerasseg.exporting.views import SETTINGS as CRF_SETTINGS
+from kerasseg.exporting.views import Views
 from kerasseg.exporting.writing import export_model, export_saved_model, file_of
 
 __all__ = [
+    "CRF_SETTINGS",
     "Picture",
+    "Views",
     "check_version",
     "describe",
     "expand_formats",

@@ -119,9 +119,23 @@ def _usage(metadata, max_pixels):
         shown.add(kind)
         if name == "saved_model":
             parts.append(_SAVED_MODEL.format(**facts))
+            parts.append(_views(metadata.get("views")))
     if set(metadata["formats"]) - {"saved_model"}:
         parts.append(_FILES.format(**facts))
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
+
+
+def _views(views):
+    if not views:
+        return ""
+    parts = [f"the {views['fusion']} over the scales {views['scales']}"]
+    if views["flip"]:
+        parts.append("each mirrored too")
+    if views["crf"]:
+        settings = ", ".join(f"{key} {value}" for key, value in views["crf"].items())
+        parts.append(f"refined by a dense CRF ({settings})")
+    text = f"The graph gives {', '.join(parts)}. Its logits are log-probabilities."
+    return textwrap.fill(text, 88, break_on_hyphens=False) + "\n"
 
 
 def _classes(metadata):

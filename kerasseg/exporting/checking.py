@@ -42,21 +42,35 @@ class Reference:
 
     Args:
         model: As it was before anything was folded.
+        views: `views.Views`, how it looks at a picture; None for once, as it is.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, views=None):
         self.num_classes = model.output.shape[-1]
-        self._plain = folding.in_float32(model)
-        self._predictor = inference.Predictor(model)
+        self._views, self._plain = views, folding.in_float32(model)
+        if views is None:
+            self._predictor = inference.Predictor(model)
+        else:
+            self._predictor = views.predictor(model)
 
-    def logits(self, image) -> np.ndarray:
-        """Returns float32 `[height, width, num_classes]` of a uint8 picture."""
-        batch = image[np.newaxis].astype(np.float32)
-        return np.asarray(self._plain(batch, training=False))[0]
+    def look(self, image) -> tuple[np.ndarray, np.ndarray]:
+        """Looks at a picture, uint8 `[height, width, 3]`.
 
-    def classes(self, image) -> np.ndarray:
-        """Returns the class numbers that are evaluated, uint8 `[height, width]`."""
-        return self._predictor.classes(image[np.newaxis])[0]
+        Returns:
+            What is compared, float32 `[height, width, num_classes]`: logits, or the
+            probabilities of views; and the class numbers that are evaluated,
+            `[height, width]`.
+        """
+        if self._views is not None:
+            probabilities = self._views.predict(self._predictor, image)
+            return probabilities, probabilities.argmax(axis=-1)
+        batch = image[np.newaxis]
+        logits = self._plain(batch.astype(np.float32), training=False)
+        return np.asarray(logits)[0], self._predictor.classes(batch)[0]
+
+    def comparable(self, logits) -> np.ndarray:
+        """Turns exported logits into what is compared."""
+        return logits if self._views is None else np.exp(logits)
 
 
 def compare(folder, name, reference, pictures, *, fresh_process=True) -> dict:
@@ -106,9 +120,13 @@ class _Check:
     def add(self, picture, look):
         """Compares one picture; raises ValueError where it differs by too much."""
         image = _decode(picture.file)
-        answer, expected = look(image, picture.file), self._reference.logits(image)
+        answer, (expected, evaluated) = (
+            look(image, picture.file),
+            self._reference.look(image),
+        )
         scale = max(np.abs(expected).max(), 1e-6)
-        self._check_logits(answer["logits"], expected, scale)
+        found = self._reference.comparable(answer["logits"])
+        self._check_logits(found, expected, scale)
         classes = answer["logits"].argmax(axis=-1)
         if "mask" in answer:
             for what, found in (
@@ -117,7 +135,6 @@ class _Check:
             ):
                 self._check_classes(what, found, expected, scale)
                 classes = found
-        evaluated = self._reference.classes(image)
         self._num_pictures += 1
         self._num_pixels += evaluated.size
         self._num_differing += int(np.sum(evaluated != classes))

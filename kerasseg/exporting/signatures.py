@@ -8,7 +8,7 @@ _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _PNG_SIDES_AT = 16  # Width and height, four bytes each, most significant first.
 
 
-def build(model) -> dict:
+def build(model, views=None) -> dict:
     """Freezes a model: its weights become constants of one function.
 
     Constants let TensorFlow fuse convolution, bias and activation, and keep kernels
@@ -16,12 +16,15 @@ def build(model) -> dict:
 
     Args:
         model: Takes float32 `[batch, height, width, 3]`, RGB, 0..255, to logits.
+        views: `views.Views`, how it looks at a picture; None for once, as it is.
 
     Returns:
         Concrete functions "serving_default" and "tensor".
     """
     picture = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
     logits = traced(freeze(model), picture)
+    if views is not None:
+        logits = traced(views.in_graph(logits), picture)
 
     def tensor(image):
         scores = logits(image)

@@ -8,6 +8,10 @@ import tensorflow as tf
 from kerasseg import crf, inference
 from kerasseg.crf import keras_engine
 
+SETTINGS = (  # Of `crf.dense_crf`, that the graph holds.
+    *("iterations", "gaussian_sxy", "gaussian_compat"),
+    *("bilateral_sxy", "bilateral_srgb", "bilateral_compat"),
+)
 _SMALLEST = 1e-5  # Chance that a smaller one is taken for, as `crf.dense_crf` does.
 
 
@@ -19,7 +23,7 @@ class Views:
         scales: See `inference.Predictor`.
         flip: Likewise.
         fusion: Likewise.
-        crf: Settings of `crf.dense_crf`, without its engine and limits; None for none.
+        crf: `SETTINGS` of `crf.dense_crf`; None for no CRF.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -28,7 +32,7 @@ class Views:
     crf: dict | None = None
 
     def __post_init__(self):
-        inference.Predictor(lambda x: x, **self._of_predictor())  # Refuses others.
+        self.predictor(lambda x: x)  # Refuses what is out of range.
         if self.crf is not None:
             one = np.zeros((1, 1, 3), np.uint8), np.ones((1, 1, 1))
             crf.dense_crf(*one, engine="keras", **self.crf)
@@ -38,28 +42,26 @@ class Views:
         """Whether the network sees the picture once, as it is, and speaks last."""
         return self == Views()
 
-    def _of_predictor(self):
-        return {"scales": self.scales, "flip": self.flip, "fusion": self.fusion}
+    def predictor(self, model) -> inference.Predictor:
+        """Returns what `kerasseg.evaluate` looks through."""
+        return inference.Predictor(
+            model, scales=self.scales, flip=self.flip, fusion=self.fusion
+        )
 
-    def function(self, model):
-        """Returns a function of pictures to probabilities, not in a graph.
+    def predict(self, predictor, image) -> np.ndarray:
+        """Computes probabilities as `kerasseg.evaluate` does, not in a graph.
 
         Args:
-            model: The Keras model.
+            predictor: `inference.Predictor` of these views.
+            image: RGB, uint8 `[height, width, 3]`.
 
         Returns:
-            Takes uint8 `[height, width, 3]` to float32 `[height, width, num_classes]`,
-            as `kerasseg.evaluate` computes them.
+            float32 `[height, width, num_classes]`.
         """
-        predictor = inference.Predictor(model, **self._of_predictor())
-
-        def probabilities(image):
-            found = predictor.probabilities(image[np.newaxis])[0]
-            if self.crf is None:
-                return found
-            return crf.dense_crf(image, found, engine="keras", **self.crf)
-
-        return probabilities
+        found = predictor.probabilities(image[np.newaxis])[0]
+        if self.crf is None:
+            return found
+        return crf.dense_crf(image, found, engine="keras", **self.crf)
 
     def in_graph(self, logits):
         """Returns a function of pictures to logits, made of TensorFlow's operations.
@@ -68,11 +70,8 @@ class Views:
             logits: Function of float32 `[batch, height, width, 3]` to logits.
 
         Returns:
-            The same function where the views are plain; else another, whose logits are
-            the logarithms of probabilities.
+            Such a function, whose logits are the logarithms of probabilities.
         """
-        if self.plain:
-            return logits
 
         def seen(image):
             probabilities = self._fused(logits, image)

@@ -1,5 +1,6 @@
 """A trained model to a version: every format written, loaded again, compared."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -32,6 +33,7 @@ def export_model(
     format_names=("saved_model",),
     pictures=(),
     calibration_images=(),
+    views=None,
     version=None,
     facts=None,
     fresh_process=True,
@@ -54,6 +56,8 @@ def export_model(
             int8, which only fits pictures like those of `calibration_images`.
         calibration_images: Pictures that show how large numbers get, for int8: RGB,
             uint8 `[height, width, 3]`.
+        views: `Views`, how the SavedModel looks at a picture; None for once, as it is.
+            It goes into no other format.
         version: A whole number from 1; None for the next free one.
         facts: Goes into metadata.json: dict of what is known of the model.
         fresh_process: Whether each format is loaded in a process of its own; False is
@@ -71,18 +75,18 @@ def export_model(
         OSError: The disk is full; what was written is removed.
     """
     names = formats.expand(format_names)
+    views = _checked_views(views, names)
     versions.check(export_dir, version, with_saved_model="saved_model" in names)
     model = _with_logits_only(model)
     _check_classes(model, class_names, palette)
     folded = folding.fold_batch_norm(model)
-    reference, compared = checking.Reference(model), {}
+    reference, found = checking.Reference(model, views), {}
     with versions.folder_aside(export_dir) as aside:
         for name in names:
-            before = _size(aside)
-            path = file_of(aside, name)
+            before, path = _size(aside), file_of(aside, name)
             try:
                 if name == "saved_model":
-                    functions = signatures.build(folded)
+                    functions = signatures.build(folded, views)
                     saved_model.write(functions, aside, class_names, palette)
                     warm_up.write(aside, _requests(pictures))
                 elif name == "keras":
@@ -92,22 +96,15 @@ def export_model(
                     pathlib.Path(path).write_bytes(data)
             except (tf.errors.OpError, OSError) as error:
                 raise _not_written(error, aside) from error
+            file = formats.FORMATS[name].file or "saved_model.pb"
+            found[name] = {"file": file, "bytes": _size(aside) - before}
             seen = [*pictures, *_drawn(name, pictures)]
-            compared[name] = {
-                "file": formats.FORMATS[name].file or "saved_model.pb",
-                "bytes": _size(aside) - before,
-                **checking.compare(
-                    aside, name, reference, seen, fresh_process=fresh_process
-                ),
-            }
-        metadata.write(
-            aside,
-            model.name,
-            class_names=class_names,
-            palette=palette,
-            facts=facts,
-            formats=compared,
-        )
+            found[name] |= checking.compare(
+                aside, name, reference, seen, fresh_process=fresh_process
+            )
+        facts = {**(facts or {}), "views": views and dataclasses.asdict(views)}
+        classes = {"class_names": class_names, "palette": palette}
+        metadata.write(aside, model.name, **classes, facts=facts, formats=found)
         return versions.publish(aside, export_dir, version)
 
 
@@ -125,6 +122,18 @@ def file_of(path, name) -> str:
 def export_saved_model(model, export_dir, **options) -> str:
     """Writes a SavedModel and compares it in this process; see `export_model`."""
     return export_model(model, export_dir, fresh_process=False, **options)
+
+
+def _checked_views(views, names):
+    if views is None or views.plain:
+        return None
+    others = [name for name in names if name != "saved_model"]
+    if others:
+        raise ValueError(
+            f"Scales, flip and CRF go into the SavedModel only, and also asked for are "
+            f"{', '.join(others)}. Export these without, into another folder."
+        )
+    return views
 
 
 def _requests(pictures):

@@ -190,7 +190,8 @@ class Mirror(layers.Layer):
         return x
 
     def _target(self, side):
-        steps = -((self.smallest - side) // self.step)  # Rounded up.
+        # Rounded up; of no negative number, which ONNX would round towards 0.
+        steps = (side - self.smallest + self.step - 1) // self.step
         return self.smallest + self.step * steps + 2 * self.margin
 
     def compute_output_spec(self, x):
