@@ -2,7 +2,10 @@
 
 import io
 import os
+import shutil
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -165,6 +168,39 @@ def test_what_was_unpacked_before_is_taken_unless_the_archive_changed(inner):
         archives.ArchiveError, match="is not what these archives hold n"
     ):
         archives.unpack([path])
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_do_is_not(inner):
+    path = zip_of(inner / "a.zip", [("a", b"x")])
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = {x: inner / f".a.zip.unpacked.tmp-{x}" for x in (dead.pid, 1, "mine")}
+    for folder in names.values():
+        folder.mkdir()
+    archives.unpack([path])
+    assert [x.exists() for x in names.values()] == [False, True, True]
+
+
+def test_who_unpacks_the_same_at_the_same_time_shares_one_folder(inner, monkeypatch):
+    path = zip_of(inner / "a.zip", [("a", b"x")])
+    real = archives._appear
+
+    def second_first(temporary, folder):
+        monkeypatch.undo()
+        shutil.copytree(temporary, folder)  # As another process would.
+        real(temporary, folder)
+
+    monkeypatch.setattr(archives, "_appear", second_first)
+    folder = archives.unpack([path])
+    assert sorted(inner.iterdir()) == [path, folder]
+
+
+def test_names_with_commas_are_archives_too(inner):
+    path = zip_of(inner / "a,b.zip", [("a", b"x")])
+    other = zip_of(inner / "c.zip", [("a", b"x")])
+    assert archives.find(str(path)) == [path]
+    assert archives.find(f"{other},{inner / 'nothing.zip'}") == []
+    assert archives.find(f"{other},{other}") == [other, other]
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path):

@@ -14,7 +14,6 @@ import pathlib
 import shutil
 import stat
 import tarfile
-import tempfile
 import typing
 import zipfile
 import zlib
@@ -38,7 +37,8 @@ class ArchiveError(ValueError):
 
 def find(text: str) -> list[pathlib.Path]:
     """Takes `--source_dir` apart: paths of archives with commas between, or none."""
-    paths = [pathlib.Path(part) for part in text.split(",")]
+    whole = pathlib.Path(text)
+    paths = [whole] if whole.is_file() else [*map(pathlib.Path, text.split(","))]
     return paths if all(path.is_file() for path in paths) else []
 
 
@@ -56,20 +56,49 @@ def unpack(paths: list[pathlib.Path]) -> pathlib.Path:
     facts = [
         [path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths
     ]
-    if folder.exists():
-        _check_marker(folder, facts)
-        return folder
-    temporary = tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-")
-    try:
-        for path in paths:
-            _unpack_one(path, pathlib.Path(temporary))
-        pathlib.Path(temporary, MARKER).write_text(json.dumps(facts))
-        os.chmod(temporary, 0o755)
-        os.rename(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary)
-        raise
+    _sweep(folder)
+    if not folder.exists():
+        temporary = folder.with_name(f"{_temporary(folder)}{os.getpid()}")
+        temporary.mkdir()
+        try:
+            for path in paths:
+                _unpack_one(path, temporary)
+            (temporary / MARKER).write_text(json.dumps(facts))
+            _appear(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    _check_marker(folder, facts)
     return folder
+
+
+def _temporary(folder):
+    return f".{folder.name}.tmp-"
+
+
+def _appear(temporary, folder):
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not folder.exists():  # Else another process was faster: its folder is taken.
+            raise
+
+
+def _sweep(folder):
+    """Removes what processes that were killed had begun to unpack."""
+    for path in folder.parent.glob(f"{_temporary(folder)}*"):
+        number = path.name.rpartition("-")[2]
+        if number.isdecimal() and not _is_alive(int(number)):
+            shutil.rmtree(path)
+
+
+def _is_alive(number):
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # Somebody else's.
+        pass
+    return number != os.getpid()
 
 
 def _check_marker(folder, facts):

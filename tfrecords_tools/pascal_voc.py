@@ -60,7 +60,8 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
 
 
 def _read_mat(data, name):
-    groundtruth = mat_files.read_variable(data, "GTcls", name)
+    fields = ("Segmentation",)
+    groundtruth = mat_files.read_variable(data, "GTcls", name, fields=fields)
     try:
         label = np.asarray(groundtruth[0]["Segmentation"])
     except (TypeError, LookupError) as error:
