@@ -38,6 +38,8 @@ class Tasks:
                 self.start(job, index)
 
     def start(self, job, index):
+        if (job, index) in self.processes:
+            self.processes[job, index].wait(timeout=60)
         task = {"cluster": self.jobs, "task": {"type": job, "index": index}}
         with open(self._log if job == "chief" else os.devnull, "wb") as said:
             self.processes[job, index] = subprocess.Popen(
@@ -109,7 +111,6 @@ def test_training_goes_on_without_a_worker_and_with_it_again(folder, tmp_path):
     with Tasks(folder, tmp_path, steps=steps) as tasks:
         tasks.wait_for(40)
         tasks.send("worker", 1, signal.SIGKILL)
-        tasks.processes["worker", 1].wait()
         tasks.wait_for(max(tasks.steps()) + 30)
         tasks.start("worker", 1)
         time.sleep(20)  # To start, and to be found by the chief.

@@ -92,6 +92,7 @@ class Checkpoints:
         Raises:
             ValueError: Checkpoints are there and none can be read: a run never
                 starts from scratch over them.
+            tf.errors.UnavailableError: See `save`.
         """
         if self._writes:
             self._sweep()
@@ -100,6 +101,8 @@ class Checkpoints:
             try:
                 status = self._checkpoint.read(self._path(step), self._options)
                 status.assert_existing_objects_matched()
+            except tf.errors.UnavailableError:  # See `save`.
+                raise
             except Exception as error:  # TensorFlow raises what its readers raise.
                 reason = str(error).strip().partition("\n")[0] or repr(error)
                 reasons.append(f"ckpt-{step}: {reason}")
