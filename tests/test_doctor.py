@@ -8,12 +8,14 @@ import pathlib
 import re
 import shlex
 
+import cv2
 import numpy as np
 import pytest
 
 from kerasseg import datasets, images, records
 from tests import commands, spoilt, trees
-from tfrecords_tools import build, inspect
+from tfrecords_tools import build, inspect, pairs
+from tfrecords_tools.doctor import duplicates, looking
 
 SHAPES = datasets.get("shapes").palette
 SIX = ",".join(spoilt.CLASSES)
@@ -244,6 +246,19 @@ def test_pictures_that_were_saved_anew_are_leaks_too(clean, capsys, tmp_path):
     assert "in several splits: 1, 1 of them nearly equal" in told(report)
 
 
+def test_pictures_of_one_texture_are_no_leaks():
+    # Their thumbnails are equal but for a level or two, what is finer is not.
+    looks = []
+    for i, split in enumerate(("train", "train", "val", "val")):
+        noise = np.random.default_rng(i).integers(118, 139, (256, 256, 3), np.uint8)
+        path = pathlib.Path(f"{i}.png")
+        trees.save(path, noise)
+        pair = pairs.Pair(str(i), str(path), str(path))
+        looks.append(looking.look(split, pair, 10**6))
+    assert np.ptp([look.thumbnail for look in looks], axis=0).max() <= 4
+    assert not list(duplicates.examine(looks))
+
+
 def test_masks_that_are_all_ignored_and_files_alone(clean, capsys, tmp_path):
     bad = spoilt.copy(clean, clean.with_name("bad"))
     spoilt.add_void(bad)
@@ -260,6 +275,19 @@ def test_masks_that_are_all_ignored_and_files_alone(clean, capsys, tmp_path):
         "train:alone # names that pair with nothing\n"
         "val:orphan # names that pair with nothing\n"
         "train:unseen # masks that are all ignored\n"
+    )
+
+
+def test_a_list_that_somebody_wrote_is_never_lost(clean, capsys, tmp_path):
+    spoilt.add_void(clean)
+    (tmp_path / "leave_out.txt").write_text("train:train0 # mine\n")
+    _, report, _ = examined(capsys, *flags(clean))
+    assert "--leave_out=leave_out_2.txt" in printed_flags(report)
+    assert (tmp_path / "leave_out.txt").read_text() == "train:train0 # mine\n"
+    _, report, _ = examined(capsys, *flags(clean), "--leave_out=leave_out.txt")
+    assert "--leave_out=leave_out_3.txt" in printed_flags(report)
+    assert (tmp_path / "leave_out_3.txt").read_text() == (
+        "train:train0 # mine\ntrain:unseen # masks that are all ignored\n"
     )
 
 
@@ -286,11 +314,44 @@ def test_masks_of_16_bits_are_not_all_left_out(clean, capsys):
     assert "no flag settles files that cannot be read" in error
 
 
-def test_jpeg_masks_come_near(clean, capsys, tmp_path):
+def smeared(paths):
+    """Resizes with interpolation, to three quarters and back."""
+    for path in paths:
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        small = cv2.resize(pixels, None, fx=0.75, fy=0.75)
+        trees.save(path, cv2.resize(small, pixels.shape[1::-1]))
+
+
+def test_smeared_masks_of_two_classes_are_mended_but_for_thin_things(
+    clean, capsys, tmp_path
+):
+    spoilt.two_classes(spoilt.masks(clean))
     bad = spoilt.copy(clean, clean.with_name("bad"))
-    spoilt.jpeg(spoilt.masks(bad), spoilt.colors_of(SHAPES))
+    spoilt.zero_and_255(spoilt.masks(bad))
+    smeared(spoilt.masks(bad))
+    two = "ground,shape"
+    status, report, _ = examined(capsys, *flags(bad, two))
+    assert status == 2 and kinds(report) == ["Smeared numbers"]
+    assert "nearest of 0, 255 and ignore 0.00% of the pixels" in told(report)
+    mended = spoilt.contents(built(tmp_path / "mended", *printed_flags(report)))
+    wanted = spoilt.contents(built(tmp_path / "wanted", *flags(clean, two)))
+    for split, each in mended.items():
+        for name, (_, label) in each.items():
+            assert (label == wanted[split][name][1]).mean() > 0.98
+
+
+@pytest.mark.parametrize("spoil", ["jpeg", "resized"])
+def test_smeared_colors_come_near(clean, capsys, tmp_path, spoil):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    if spoil == "jpeg":
+        spoilt.jpeg(spoilt.masks(bad), spoilt.colors_of(SHAPES))
+    else:
+        spoilt.colors(spoilt.masks(bad), spoilt.colors_of(SHAPES))
+        smeared(spoilt.masks(bad))
     status, report, _ = examined(capsys, *flags(bad))
-    assert status == 2 and kinds(report) == ["JPEG masks"]
+    title = {"jpeg": "JPEG masks", "resized": "Smeared colours"}[spoil]
+    assert status == 2 and kinds(report) == [title]
+    assert "--colormap=shapes" in printed_flags(report)
     assert "Better: export the masks again, as PNG." in told(report)
     found = built(tmp_path / "mended", *printed_flags(report))
     wanted = spoilt.contents(built(tmp_path / "wanted", *flags(clean)))

@@ -14,6 +14,7 @@ Prints sizes, class frequencies and class weights, and writes a contact sheet.
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
 
@@ -70,15 +71,10 @@ def _examine(source, reading):
     """Looks at own pictures, and tries the flags that it prints."""
     examined = doctor.examine(source, reading, common_flags.MAX_PIXELS.value)
     print(diagnosis.describe(examined))
-    own, path = examined.own, _LEAVE_OUT_FILE.value
+    own = examined.own
     if examined.leave_out:
-        earlier = (
-            pathlib.Path(own.leave_out).read_text("utf-8") if own.leave_out else ""
-        )
-        text = diagnosis.leave_out_file(examined, earlier)
-        durable.write_bytes(pathlib.Path(path), text.encode())
-        own = dataclasses.replace(own, leave_out=path)
-    examined = dataclasses.replace(examined, own=own)
+        own = dataclasses.replace(own, leave_out=_write_left_out(examined))
+        examined = dataclasses.replace(examined, own=own)
     print(f"\nBuild with\n\n{diagnosis.command(examined, source.seed)}\n")
     faults = []
     if own.classes:
@@ -92,6 +88,20 @@ def _examine(source, reading):
         raise records.RecordError(diagnosis.summary(examined.to_settle))
     if faults:
         raise records.RecordError(describing.list_faults(faults))
+
+
+def _write_left_out(examined):
+    """Writes the file for --leave_out, never over another one; returns its path."""
+    given = examined.own.leave_out
+    earlier = pathlib.Path(given).read_text("utf-8") if given else ""
+    data = diagnosis.leave_out_file(examined, earlier).encode()
+    wanted = path = pathlib.Path(_LEAVE_OUT_FILE.value)
+    for number in itertools.count(2):
+        if not path.exists() or path.read_bytes() == data:
+            break
+        path = wanted.with_stem(f"{wanted.stem}_{number}")
+    durable.write_bytes(path, data)
+    return str(path)
 
 
 def _try(source, rules, examined):

@@ -12,6 +12,7 @@ from tfrecords_tools import annotations, label_rules, pairs
 
 MANY_COLORS = 256  # A mask of more colours than this was smeared.
 _THUMBNAIL = 8  # Pixels a side.
+_DETAIL = 32  # Pixels a side.
 _GREY, _PALETTE = "grey", "palette"
 COLORS = "colors"
 DRAWN = "drawn"
@@ -57,6 +58,7 @@ class Look:
         orientation: EXIF's, 1 (upright) to 8.
         content: Hash of the pixels of the upright picture.
         thumbnail: The upright picture, 8 x 8 pixels, uint8 `[192]`.
+        detail: What is finer in the upright picture, 32 x 32 pixels, int8 `[1024]`.
         mask: What the mask shows, None where it cannot be read.
         edges: How strong the picture's edges are where the mask changes, if the mask
             is laid on the stored picture and on the upright one; of rotated pictures.
@@ -69,6 +71,7 @@ class Look:
     orientation: int = 1
     content: bytes = b""
     thumbnail: np.ndarray | None = None
+    detail: np.ndarray | None = None
     mask: Mask | None = None
     edges: tuple[float, float] = (0.0, 0.0)
 
@@ -106,6 +109,7 @@ def look(split: str, pair: pairs.Pair, max_pixels: int) -> Look:
             f"{upright.shape}".encode() + upright.tobytes()
         ).digest(),
         thumbnail=small.ravel(),
+        detail=_detail(upright),
         mask=mask,
         edges=edges,
     )
@@ -153,6 +157,13 @@ def _most_frequent(codes):
 def _colors_of(numbers, codes):
     found, places = np.unique(numbers, return_index=True)
     return dict(zip(found.tolist(), codes.ravel()[places].tolist(), strict=True))
+
+
+def _detail(picture):
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (_DETAIL,) * 2, interpolation=cv2.INTER_AREA).astype(float)
+    fine = (small - cv2.GaussianBlur(small, (0, 0), 1.5)).ravel()
+    return np.round(fine / max(np.abs(fine).max(), 1e-9) * 127).astype(np.int8)
 
 
 def _edges(picture, label):
