@@ -112,7 +112,8 @@ class _Pool:
 
     def results(self, pictures):
         """Yields how many pictures are done, and those of them that failed."""
-        waiting, running = collections.deque(_cut(pictures)), {}
+        waiting = collections.deque(_cut(pictures))
+        running: dict = {}
         while waiting or running:
             while waiting and self._idle:
                 worker, part = self._idle.pop(), waiting.popleft()

@@ -9,8 +9,8 @@ from concurrent import futures
 import numpy as np
 import pytest
 
-from kerasseg import crf, workers
-from kerasseg.crf import limits, pydensecrf_engine
+from kerasseg import crf, free_memory, workers
+from kerasseg.crf import pydensecrf_engine
 from kerasseg.inference_flags import InferenceFlags
 from tests.exact_crf import CHANCES, ROW, drawn, mean_field, published
 
@@ -290,7 +290,7 @@ def test_extreme_settings_give_probabilities():
 def test_a_picture_larger_than_the_free_memory_is_refused(monkeypatch):
     # 100 x 100 pixels of 2 classes: 500 + 2 * 82 bytes each are 6.6 MB.
     image, probabilities = drawn(0, 100, 100, num_classes=2)
-    monkeypatch.setattr(limits, "available", lambda: 6_000_000)
+    monkeypatch.setattr(free_memory, "available", lambda: 6_000_000)
     with pytest.raises(ValueError, match=r"take 0.00664 GB .*0.006 GB are free.*parts"):
         crf.dense_crf(image, probabilities, iterations=1)
     refined = crf.dense_crf(image, probabilities, iterations=1, max_gigabytes=0.01)
@@ -298,18 +298,18 @@ def test_a_picture_larger_than_the_free_memory_is_refused(monkeypatch):
 
 
 def test_the_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch):
-    assert 2**20 < limits.available() < 2**50
+    assert 2**20 < free_memory.available() < 2**50
     texts = {
         "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:   5000 kB\n",
         "/sys/fs/cgroup/memory.max": "3000000\n",
         "/sys/fs/cgroup/memory.current": "1000000\n",
     }
-    monkeypatch.setattr(limits, "_read", lambda path: texts.get(path, ""))
-    assert limits.available() == 2_000_000
+    monkeypatch.setattr(free_memory, "_read", lambda path: texts.get(path, ""))
+    assert free_memory.available() == 2_000_000
     texts["/sys/fs/cgroup/memory.max"] = "max\n"
-    assert limits.available() == 5000 * 1024
+    assert free_memory.available() == 5000 * 1024
     texts["/sys/fs/cgroup/memory.max"] = "900000\n"
-    assert limits.available() == 0
+    assert free_memory.available() == 0
 
 
 def test_a_picture_that_pydensecrf_cannot_count_is_refused():

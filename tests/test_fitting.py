@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
-from kerasseg import augment, distribution, models, train, training
+from kerasseg import augment, distribution, free_memory, models, train, training
 from kerasseg.common_flags import running
 from kerasseg.training import fitting, memory, recipe_texts
 from kerasseg.training import step as steps
@@ -51,7 +51,7 @@ def room_for(pictures, monkeypatch):
     """Leaves just as much memory as a step of so many pictures is said to need."""
     model = tiny.build_model("tiny", 3, norm=False)
     free = memory.needed(model, pictures, CROP.crop_size)
-    monkeypatch.setattr(memory.memory, "available", lambda: free)
+    monkeypatch.setattr(free_memory, "available", lambda: free)
 
 
 def weights(workdir, step=2):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from kerasseg import inference, models
+from kerasseg import free_memory, inference, models
 from kerasseg.inference import memory, tiles
 from tests import levels
 
@@ -189,7 +189,7 @@ def test_what_does_not_fit_into_memory_goes_in_tiles(network, monkeypatch):
     predictor = inference.Predictor(counted)
     # Half of it is for the network: not enough for a tile of 256 x 256 pixels.
     monkeypatch.setattr(memory, "needed", lambda _, height, width: height * width)
-    monkeypatch.setattr(memory, "available", lambda: 2 * 128 * 200)
+    monkeypatch.setattr(free_memory, "available", lambda: 2 * 128 * 200)
     np.testing.assert_array_equal(predictor.classes(images), expected)
     assert max(counted.seen) == 128
 
@@ -270,7 +270,7 @@ def test_large_arrays_are_files_and_a_full_disk_is_an_error(monkeypatch, tmp_pat
 PEAK = """
 import resource, sys
 import numpy as np
-from kerasseg import inference, models
+from kerasseg import free_memory, inference, models
 from kerasseg.inference import memory
 
 options = {"backbone": "efficientnet_lite0"} if "plus" in sys.argv[1] else {}

@@ -1,9 +1,6 @@
 """What fits into memory: an estimate before a picture is tried as a whole."""
 
 import os
-import pathlib
-import re
-import resource
 import tempfile
 
 import numpy as np
@@ -14,13 +11,6 @@ import tensorflow as tf
 MOST_BYTES = 16_000
 _UNSEEN_BYTES = 8_000
 _IN_MEMORY = 2**28  # Bytes; larger arrays are files.
-_CGROUP_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
 
 
 def needed(call, height: int, width: int) -> int:
@@ -81,29 +71,6 @@ def _map_bytes(tensor):
     if not shape.is_fully_defined() or shape.rank < 2 or shape[0] != 1:
         return 0
     return shape.num_elements() * tensor.dtype.size
-
-
-def available() -> int:
-    """Tells how many bytes of memory this process may still take, at least 0."""
-    text = _read("/proc/meminfo")
-    found = re.search(r"MemAvailable:\s+(\d+) kB", text)
-    free = int(found.group(1)) * 1024 if found else 4 * 2**30
-    for limit_path, usage_path in _CGROUP_LIMITS:
-        limit, usage = _read(limit_path).strip(), _read(usage_path).strip()
-        if limit.isdecimal() and usage.isdecimal():
-            free = min(free, int(limit) - int(usage))
-    most, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if most != resource.RLIM_INFINITY:
-        pages = int(_read("/proc/self/statm").partition(" ")[0] or 0)
-        free = min(free, most - pages * resource.getpagesize())
-    return max(free, 0)
-
-
-def _read(path):
-    try:
-        return pathlib.Path(path).read_text("ascii")
-    except OSError:
-        return ""
 
 
 def allocate(shape, dtype=np.float32) -> np.ndarray:

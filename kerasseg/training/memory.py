@@ -6,6 +6,7 @@ import math
 
 import tensorflow as tf
 
+from kerasseg import free_memory
 from kerasseg.inference import memory
 
 # Measured was a step of 0.6 to 0.95 of it: six networks at 192 to 256 pixels, on a CPU.
@@ -51,7 +52,7 @@ def fewest_parts(model, recipe, crop_size, team, saved: int | None) -> int:
     """
     share = recipe.batch_size // (team.size * team.local_replicas)
     picture, weights = _sizes(model, crop_size)
-    free = memory.available()
+    free = free_memory.available()
     for parts in divisors(share):
         if team.local_replicas * (share // parts * picture + weights) <= free:
             return parts
@@ -77,7 +78,7 @@ def check(model, recipe, crop_size, team, saved: int | None) -> None:
     Raises:
         ValueError: Half of the estimate is more than what is free.
     """
-    pictures, free = _at_once(recipe, team), memory.available()
+    pictures, free = _at_once(recipe, team), free_memory.available()
     if team.local_replicas * pictures * math.prod(crop_size) * _MOST_BYTES < free:
         return  # The network is not looked at.
     if team.local_replicas * needed(model, pictures, crop_size) > 2 * free:
@@ -89,6 +90,7 @@ def too_little(model, recipe, crop_size, team, saved: int | None) -> ValueError:
     pictures = _at_once(recipe, team)
     height, width = crop_size
     estimate = needed(model, pictures, crop_size)
+    free = free_memory.available() / _GIB
     checkpoint = "no checkpoint is there yet"
     if saved is not None:
         checkpoint = f"the checkpoint of step {saved} is whole"
@@ -100,8 +102,8 @@ def too_little(model, recipe, crop_size, team, saved: int | None) -> ValueError:
         )
     return ValueError(
         f"Out of memory: {pictures} crops of {height}x{width} at once need about "
-        f"{estimate / _GIB:.1f} GiB, and {memory.available() / _GIB:.1f} GiB of the "
-        f"machine's are free; {checkpoint}. Give {advice}."
+        f"{estimate / _GIB:.1f} GiB, and {free:.1f} GiB of the machine's "
+        f"are free; {checkpoint}. Give {advice}."
     )
 
 
