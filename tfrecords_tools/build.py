@@ -4,12 +4,17 @@ r"""Builds TFRecords of a data set.
   python -m tfrecords_tools.build --dataset=pascal_voc \
       --source_dir=VOCdevkit/VOC2012 --sbd_dir=benchmark_RELEASE/dataset \
       --records_dir=DIR
+  python -m tfrecords_tools.build --dataset=cityscapes --source_dir=A.zip,B.zip \
+      --records_dir=DIR
+  python -m tfrecords_tools.build --dataset=tfds:NAME --source_dir=DIR --records_dir=DIR
   python -m tfrecords_tools.build --dataset=shapes --records_dir=DIR
   python -m tfrecords_tools.build --dataset=folder --images='photos/*.jpg' \
       --masks='masks/*.png' --classes=background,road,car --records_dir=DIR
 
 The last is for own pictures; python -m tfrecords_tools.inspect with the same --images,
 --masks and --classes says which of the other flags it needs.
+
+docs/datasets.md says how to get each data set.
 
 Checks every picture and its label, writes files of records and, last of all,
 dataset.json. A build that was interrupted goes on when it is started again.
