@@ -64,7 +64,7 @@ def look(path: str, image: np.ndarray, file: bytes) -> dict:
     return answer
 
 
-def seconds(path: str, image: np.ndarray, *, runs: int = 5) -> float:
+def seconds(path: str, image: np.ndarray, runs: int = 5) -> float:
     """Measures an exported model.
 
     Args:

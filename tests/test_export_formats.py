@@ -4,10 +4,11 @@ import json
 import os
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 
-from kerasseg import artefacts, exporting, models
+from kerasseg import artefacts, checkpoints, exporting, models
 from kerasseg.exporting import formats, onnx_file, tflite_file
 from tests import levels, tiny
 
@@ -113,6 +114,17 @@ def test_a_version_without_saved_model_is_one_too(tmp_path):
     ]
     text = pathlib.Path(folder, "README.md").read_text()
     assert "tf.saved_model" not in text and "serving_default" not in text
+
+
+def test_a_keras_file_keeps_half_precision(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = tiny.build_model("tiny", 3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    folder = export(model, tmp_path, "keras", "saved_model")
+    loaded = checkpoints.load_file(exporting.file_of(folder, "keras"))
+    assert loaded.get_layer("encoder").compute_dtype == "bfloat16"
 
 
 # Names.

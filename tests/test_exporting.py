@@ -13,9 +13,9 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework import op_def_registry
 
-from kerasseg import artefacts, exporting, images, models
+from kerasseg import artefacts, exporting, images, inference, models
 from kerasseg.exporting import checking, folding
-from tests import levels, tiny
+from tests import levels, test_signatures, tiny
 
 NAMES, PALETTE = tiny.SPEC.class_names, tiny.SPEC.palette
 
@@ -107,6 +107,24 @@ def test_a_mask_is_an_8_bit_grey_png_of_class_numbers(exported):
     assert images.stores_plain_numbers(mask)
     header = images.probe(mask)
     assert (header.mode, header.width, header.height) == ("L", 3, 2)
+
+
+@pytest.mark.parametrize("kind", test_signatures.FILES)
+def test_files_of_every_kind_give_what_evaluation_gives(exported, kind):
+    file = test_signatures.FILES[kind]
+    [mask] = masks(exported, file)
+    image = images.read_image(file, apply_exif=False)  # As the card says.
+    wanted = inference.Predictor(levels.build_model()).classes(image[np.newaxis])[0]
+    np.testing.assert_array_equal(mask, wanted)
+    tensor = exported.signatures["tensor"]
+    batch = tf.constant(image[np.newaxis], tf.float32)
+    np.testing.assert_array_equal(tensor(image=batch)["classes"][0], wanted)
+
+
+@pytest.mark.parametrize("file", [b"<html>", b"GIF89a" + bytes(40)])
+def test_files_of_other_kinds_are_errors(exported, file):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no JPEG or PNG"):
+        masks(exported, file)
 
 
 def test_the_tensor_signature_takes_batches(exported):

@@ -1,6 +1,7 @@
 """What was exported, loaded again and held against what is evaluated."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import os
@@ -47,11 +48,18 @@ class Reference:
 
     def __init__(self, model, views=None):
         self.num_classes = model.output.shape[-1]
-        self._views, self._plain = views, folding.in_float32(model)
+        self._views, self._model = views, model
+        self._plain = folding.in_float32(model)
         if views is None:
             self._predictor = inference.Predictor(model)
         else:
             self._predictor = views.predictor(model)
+
+    def as_trained(self) -> "Reference":
+        """Returns one whose logits are not brought to float32."""
+        other = copy.copy(self)
+        other._plain = self._model
+        return other
 
     def look(self, image) -> tuple[np.ndarray, np.ndarray]:
         """Looks at a picture, uint8 `[height, width, 3]`.
@@ -96,6 +104,8 @@ def compare(folder, name, reference, pictures, *, fresh_process=True) -> dict:
         ValueError: They differ by more.
     """
     form = formats.FORMATS[name]
+    if name == "keras":
+        reference = reference.as_trained()
     path = os.path.join(folder, form.file) if form.file else os.fspath(folder)
     check = _Check(name, form, reference)
     look = functools.partial(artefacts.look, path)
