@@ -1,5 +1,7 @@
 """NYU Depth V2, in a miniature of its HDF5 file."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,19 @@ def test_a_damaged_file_is_named(source, tmp_path):
         planning.BuildError, match=r"pair '0002' is bad: .*labeled\.mat"
     ):
         writer.build_records("nyu_depth_v2", source, tmp_path / "r", splits=["test"])
+
+
+def test_flipped_bytes_are_an_error_or_other_pixels(source, tmp_path):
+    whole = (source.source_dir / "nyu_depth_v2_labeled.mat").read_bytes()
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        data = bytearray(whole)
+        for position in random.integers(512, len(whole), 4):  # 512: where HDF5 begins.
+            data[position] = random.integers(256)
+        path = tmp_path / f"{seed}.mat"
+        path.write_bytes(data)
+        with contextlib.suppress(images.ImageError):
+            nyu_depth_v2.read_pair(pairs.Pair("0002", str(path), str(path)))
 
 
 def test_pictures_that_the_file_lacks_are_named(tmp_path):

@@ -8,7 +8,10 @@ import numpy as np
 
 from kerasseg import images
 
-_BROKEN = (OSError, KeyError, ValueError, TypeError, RuntimeError, IndexError)
+_BROKEN = (
+    *(OSError, KeyError, ValueError, TypeError, RuntimeError, IndexError),
+    MemoryError,  # Of a size that is damaged.
+)
 
 
 @functools.lru_cache(maxsize=4)
