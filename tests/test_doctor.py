@@ -11,6 +11,7 @@ import shlex
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from kerasseg import datasets, images, records
 from tests import commands, spoilt, trees
@@ -170,6 +171,37 @@ def test_colors_of_a_file_that_is_given(clean, capsys, tmp_path):
     spoilt.check_equal(mended, built(tmp_path / "wanted", *flags(clean)))
 
 
+def test_colors_that_are_given_and_smeared(clean, capsys):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    far = np.array([[0, 0, 0], [200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]])
+    table = spoilt.colors_of(np.array([*far, [200, 0, 200]], np.uint8), (99, 99, 99))
+    spoilt.jpeg(spoilt.masks(bad), table)
+    given = "--colormap=000000,c80000,00c800,0000c8,c8c800,c800c8"
+    status, report, _ = examined(capsys, *flags(bad), given)
+    assert status == 2 and kinds(report) == ["JPEG masks"]
+    # The nearest two differ by 200 in one channel: up to 99 leaves no doubt.
+    assert {given, "--mask_tolerance=99"} <= set(printed_flags(report))
+    status, report, _ = examined(capsys, *printed_flags(report))
+    assert status == 0, report
+
+
+def test_colors_without_classes_are_listed(clean, capsys):
+    spoilt.colors(spoilt.masks(clean), spoilt.colors_of(UNKNOWN, void=(0, 0, 0)))
+    status, report, _ = examined(capsys, *flags(clean)[:2])
+    assert status == 2
+    assert "There are 7 colours: 000000 (" in told(report)
+    assert "--colormap=000000,07c800," in report
+
+
+def test_more_colors_than_anybody_can_name(clean, capsys):
+    for path in spoilt.masks(clean):
+        trees.save(path, trees.picture(1, 60, 80))
+    status, report, error = examined(capsys, *flags(clean))
+    assert status == 2 and kinds(report) == ["Smeared colours"]
+    assert "Name theirs with --colormap=FILE" in told(report)
+    assert "no flag settles smeared colours" in error
+
+
 def test_grey_numbers_in_three_channels(clean, capsys, tmp_path):
     bad = spoilt.copy(clean, clean.with_name("bad"))
     greys = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
@@ -222,6 +254,56 @@ def test_rotated_pictures_with_masks_of_what_is_stored(
         trees.save(path, pixels[..., ::-1])
     _, more = check_mended(capsys, tmp_path, bad, clean)
     assert more == ["--ignore_exif"]
+
+
+def test_masks_that_fit_rotated_pictures_in_two_ways(clean, capsys):
+    spoilt.rotated(spoilt.pictures(clean)[:3], 6)
+    path = spoilt.masks(clean)[0]
+    trees.save(path, spoilt._TURNED[6](spoilt.read(path)))
+    status, report, _ = examined(capsys, *flags(clean))
+    assert status == 2
+    assert "2 masks fit the upright picture, 1 the picture as it" in told(report)
+    assert "--leave_out: train:train0" in report and "--apply_exif" not in report
+
+
+def test_doubles_in_one_split_are_a_note(clean, capsys):
+    for folder in ("images", "masks"):
+        first = clean / folder / "train" / "train0.png"
+        (first.with_stem("again")).write_bytes(first.read_bytes())
+    status, report, _ = examined(capsys, *flags(clean))
+    assert status == 0 and kinds(report) == ["Doubles (nothing to do)"]
+    assert "train:again = train:train0. They count so many times" in told(report)
+
+
+def test_two_files_of_one_name_and_splits_without_masks(clean, capsys):
+    picture = clean / "images/train/train0.png"
+    trees.save(picture.with_suffix(".jpg"), images.read_image(picture))
+    trees.save(clean / "images/test/t.png", trees.picture(1))
+    status, report, error = examined(capsys, *flags(clean))
+    assert status == 2
+    assert kinds(report) == [
+        "Two files of one name",
+        "Splits without labels (nothing to do)",
+    ]
+    assert "No picture of split 'test' has a label" in told(report)
+    assert "no flag settles two files of one name" in error
+
+
+@pytest.mark.parametrize(
+    ("mode", "file_format", "wanted"),
+    [
+        ("1", "PNG", []),
+        ("LA", "PNG", ["Masks of colours"]),
+        ("RGBA", "PNG", ["Masks of colours"]),
+        ("CMYK", "JPEG", ["Smeared colours"]),
+    ],
+)
+def test_one_mask_of_another_kind_is_found(clean, capsys, mode, file_format, wanted):
+    path = spoilt.masks(clean)[0]
+    Image.fromarray(spoilt.read(path)).convert(mode).save(path, file_format)
+    _, report, _ = examined(capsys, *flags(clean))
+    assert kinds(report) == wanted
+    assert not wanted or f"     {path}\n" in report
 
 
 def test_leaks_are_left_out_of_train(clean, capsys, tmp_path):
@@ -393,6 +475,26 @@ def test_one_number_too_many_can_mean_three_things(clean, capsys):
     text = told(report)
     assert "ignores 5. If 0 is what has no label, give --label_offset=-1" in text
     assert "if 0 is a class that --classes lacks, such as background, name it" in text
+
+
+def test_numbers_from_1_with_void_after_them(clean, capsys, tmp_path):
+    bad = spoilt.copy(clean, clean.with_name("bad"))
+    for path in spoilt.masks(bad):
+        label = spoilt.read(path)
+        trees.save(path, np.where(label == 255, 7, label + 1).astype(np.uint8))
+    report, more = check_mended(capsys, tmp_path, bad, clean)
+    assert "1 to 7, and never 0, but 6 classes are 0 to 5" in told(report)
+    assert more == ["--label_offset=-1", "--label_map=7:255"]
+
+
+def test_jpeg_masks_of_class_numbers_are_lost(clean, capsys):
+    for path in spoilt.masks(clean):
+        trees.save(path.with_suffix(".jpg"), spoilt.read(path))
+        path.unlink()
+    status, report, error = examined(capsys, *flags(clean))
+    assert status == 2 and kinds(report) == ["JPEG masks"]
+    assert "cannot be told apart. Export the masks again, as PNG." in told(report)
+    assert "no flag settles JPEG masks" in error
 
 
 def test_numbers_that_no_flag_explains_are_named(clean, capsys):

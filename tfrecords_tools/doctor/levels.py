@@ -6,6 +6,7 @@ import numpy as np
 
 _RADIUS = 32  # Of 255: two values nearer than this are taken for one.
 _ENOUGH = 0.8  # Share of the pixels that the values must explain.
+_SEEN = 0.001  # Share of the pixels above which a value occurs; two must.
 _RARE = 0.005  # Share of the pixels below which a value is none, if nobody counts.
 
 
@@ -61,8 +62,12 @@ def fit(counts: dict, centers) -> Levels | None:
     tolerance = int((gap - 1) // 2)
     colors = np.array(list(counts), np.int64).reshape(-1, 3)
     pixels = np.array(list(counts.values()), np.int64)
-    distance = np.abs(colors[:, None] - known).max(axis=-1).min(axis=1)
-    lost = pixels[distance > tolerance].sum() / max(1, pixels.sum())
-    if tolerance < 4 or 1 - lost < _ENOUGH:
+    distances = np.abs(colors[:, None] - known).max(axis=-1)
+    near = distances.min(axis=1) <= tolerance
+    shares = np.bincount(
+        distances.argmin(axis=1)[near], pixels[near], minlength=len(known)
+    ) / max(1, pixels.sum())
+    lost = 1 - shares.sum()
+    if tolerance < 4 or shares.sum() < _ENOUGH or (shares > _SEEN).sum() < 2:
         return None
     return Levels(tuple(map(tuple, centers)), tolerance, float(lost))
