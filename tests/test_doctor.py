@@ -458,6 +458,19 @@ def test_grey_jpeg_masks_of_two_classes(clean, capsys, tmp_path):
     assert more == ["--label_map=0:0,255:1", "--mask_tolerance=127"]
 
 
+def test_flags_for_some_masks_that_spoil_others_are_told(clean, capsys):
+    # JPEGs of 0 and 255 want a tolerance, under which 0 and 1 of the PNGs are one.
+    spoilt.two_classes(spoilt.masks(clean))
+    for path in spoilt.masks(clean)[:4]:
+        trees.save(path.with_suffix(".jpg"), spoilt.read(path) * np.uint8(255))
+        path.unlink()
+    status, report, error = examined(capsys, *flags(clean, "ground,shape"))
+    assert status == 2
+    assert kinds(report) == ["JPEG masks", "Masks that want other flags"]
+    assert f"     {spoilt.masks(clean)[4]}" in report
+    assert "no flag settles masks that want other flags" in error
+
+
 def test_grey_values_stand_for_classes(clean, capsys, tmp_path):
     bad = spoilt.copy(clean, clean.with_name("bad"))
     for path in spoilt.masks(bad):

@@ -11,10 +11,10 @@ from concurrent import futures
 from kerasseg import progress
 from tfrecords_tools import folder, label_flags, own_data, pairs
 from tfrecords_tools.doctor import (
+    afterwards,
     colors,
     duplicates,
     findings,
-    ignored,
     looking,
     names,
     numbers,
@@ -81,7 +81,7 @@ def examine(
     listed += _diagnose(looks, own.classes or found.classes, reading)
     flags = _combined(listed, reading)
     reading = dataclasses.replace(reading, **flags)
-    listed += ignored.examine(looks, reading.read().rules.labels)
+    listed += afterwards.examine(looks, reading.read().rules.labels, flags)
     listed = [_without_most(each, len(found.match.pictures)) for each in listed]
     return Examination(
         num_pairs={
@@ -203,6 +203,10 @@ def _faults(looks):
         yield findings.Finding(
             "files that cannot be read",
             f"Pairs that cannot be read: {len(looks)}, such as this: {looks[0].fault}.",
-            files=tuple(look.pair.label for look in looks),
+            files=tuple(map(_blamed, looks)),
             leave_out=tuple(look.name for look in looks),
         )
+
+
+def _blamed(look):
+    return look.pair.image if look.pair.image in look.fault else look.pair.label
