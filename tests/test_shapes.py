@@ -25,6 +25,12 @@ def drawn(count=40):
     return [shapes.draw(pair.seed) for pair in listed()[:count]]
 
 
+def test_as_many_are_drawn_as_wanted_and_the_first_are_the_same():
+    more = shapes.list_pairs("val", pairs.Source(num_drawn=101))
+    assert len(more) == 101
+    assert more[:100] == listed("val")
+
+
 def test_the_same_seed_draws_the_same_bytes():
     pair = listed()[3]
     first, second = shapes.read_pair(pair), shapes.read_pair(pair)

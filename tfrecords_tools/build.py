@@ -20,6 +20,7 @@ Checks every picture and its label, writes files of records and, last of all,
 dataset.json. A build that was interrupted goes on when it is started again.
 """
 
+import dataclasses
 import functools
 import os
 
@@ -35,6 +36,12 @@ _ON_ERROR = flags.DEFINE_enum(
     "stop",
     ["stop", "skip"],
     "What a bad pair does: stop the build, or be listed in rejected.jsonl.",
+)
+_NUM_DRAWN = flags.DEFINE_integer(
+    "num_drawn",
+    None,
+    "Pictures of each split of --dataset=shapes, if not as many as usual.",
+    lower_bound=1,
 )
 _BEAM_OPTIONS = flags.DEFINE_string(
     "beam_options",
@@ -52,6 +59,7 @@ def main(argv):
     )
     dataset, folder = str(common_flags.DATASET.value), common_flags.RECORDS_DIR.value
     source, reading = own_flags.read(dataset)
+    source = dataclasses.replace(source, num_drawn=_NUM_DRAWN.value)
     rules = reading.read(common_flags.MAX_PIXELS.value).rules
     splits = _SPLITS.value or _splits_there(dataset, source)
     if dataset == pairs.OWN:

@@ -25,12 +25,14 @@ class Source:
         sbd_dir: Folder "dataset" of the Semantic Boundaries Dataset, if wanted.
         seed: Start of the random numbers where pictures are drawn, or dealt to splits.
         own: Own pictures, of the data set "folder".
+        num_drawn: Pictures of each split of `shapes`, where not as many as usual.
     """
 
     source_dir: pathlib.Path | None = None
     sbd_dir: pathlib.Path | None = None
     seed: int = 1
     own: own_data.OwnData | None = None
+    num_drawn: int | None = None
 
 
 def make_source(

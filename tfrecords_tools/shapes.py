@@ -34,7 +34,7 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
             f"shapes has no split '{split}', only {', '.join(_SPLIT_SEEDS)}"
         )
     start = (_DRAWING, source.seed, _SPLIT_SEEDS[split])
-    count = datasets.get("shapes").num_images[split]
+    count = source.num_drawn or datasets.get("shapes").num_images[split]
     return [
         pairs.Pair(f"{split}_{i:04d}", seed=(*start, i)) for i in range(1, count + 1)
     ]
