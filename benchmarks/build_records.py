@@ -9,6 +9,7 @@ turn; imports do not count, the start of workers does. The medians and their rat
 (above 1: ours is faster) are printed as one JSON line.
 """
 
+import functools
 import json
 import pathlib
 import tempfile
@@ -18,7 +19,7 @@ import sides
 from absl import app, flags
 
 from kerasseg import workers
-from tfrecords_tools import pairs, writer
+from tfrecords_tools import pairs, quarantine, writer
 
 flags.adopt_module_key_flags(sides)
 _PICTURES = flags.DEFINE_string("pictures", None, "Folder; labels in <folder>annot.")
@@ -33,7 +34,7 @@ def ours(pictures) -> dict:
         result = writer.build_records(
             *("camvid", source, folder),
             splits=[pictures.name],
-            num_workers=workers.num_cores(),
+            engine=functools.partial(quarantine.run, num_workers=workers.num_cores()),
         )
         seconds = time.perf_counter() - start
     return {"pictures_per_second": result.num_records[pictures.name] / seconds}

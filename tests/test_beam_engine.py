@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests import faults, trees
-from tfrecords_tools import beam_engine, pairs, planning, tasks, writer
+from tfrecords_tools import beam_engine, pairs, planning, quarantine, tasks, writer
 
 needs_beam = pytest.mark.skipif(
     not importlib.util.find_spec("apache_beam"), reason="needs kerasseg[beam]"
@@ -44,7 +44,8 @@ def direct(options=""):
 @needs_beam
 def test_the_bytes_are_those_of_one_process_and_of_two(source, tmp_path):
     build(source, tmp_path / "one")
-    build(source, tmp_path / "two", num_workers=2)
+    two = functools.partial(quarantine.run, num_workers=2)
+    build(source, tmp_path / "two", engine=two)
     result = build(source, tmp_path / "beam", engine=direct())
     assert result.num_records == {"train": 7} and result.num_kept == 0
     assert len(contents(tmp_path / "one")) == 4 + 1

@@ -1,5 +1,6 @@
 """Building records: checked pairs, the same bytes always, nothing half done."""
 
+import functools
 import hashlib
 import json
 import os
@@ -15,7 +16,16 @@ from PIL import Image
 
 from kerasseg import datasets, images, records
 from tests import faults, test_images, trees
-from tfrecords_tools import encoding, journal, pairs, planning, tasks, workers, writer
+from tfrecords_tools import (
+    encoding,
+    journal,
+    pairs,
+    planning,
+    quarantine,
+    tasks,
+    workers,
+    writer,
+)
 
 NUM_FILES = 3 + 2  # Of 1, 2, 2 and of 1, 2 pictures.
 
@@ -310,7 +320,8 @@ def test_a_damaged_journal_is_an_error(source, tmp_path):
 def test_the_number_of_workers_changes_no_byte(
     source, tmp_path, undisturbed, num_workers
 ):
-    build(source, tmp_path / "records", num_workers=num_workers)
+    engine = functools.partial(quarantine.run, num_workers=num_workers)
+    build(source, tmp_path / "records", engine=engine)
     assert contents(tmp_path / "records") == undisturbed
 
 

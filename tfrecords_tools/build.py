@@ -27,7 +27,7 @@ import os
 from absl import app, flags
 
 from kerasseg import common_flags
-from tfrecords_tools import beam_engine, own_flags, pairs, writer
+from tfrecords_tools import beam_engine, own_flags, pairs, quarantine, writer
 from tfrecords_tools.doctor import first_look
 
 _SPLITS = flags.DEFINE_list("splits", None, "Splits; all that the source has if none.")
@@ -71,19 +71,19 @@ def main(argv):
         splits=splits,
         rules=rules,
         skip_bad=_ON_ERROR.value == "skip",
-        num_workers=common_flags.WORKERS.value or len(os.sched_getaffinity(0)),
         engine=_engine(),
     )
     _report(result, str(folder))
 
 
 def _engine():
-    """Returns None where the processes of this machine do."""
+    """Returns what runs the tasks."""
     if common_flags.engine("beam") == "beam":
         return functools.partial(beam_engine.run, options=_BEAM_OPTIONS.value)
     if _BEAM_OPTIONS.value:
         raise app.UsageError("--beam_options needs --engine=beam.")
-    return None
+    num_workers = common_flags.WORKERS.value or len(os.sched_getaffinity(0))
+    return functools.partial(quarantine.run, num_workers=num_workers)
 
 
 def _check_own(source, splits, rules):

@@ -15,7 +15,7 @@ _TRIES = 2
 
 
 def run(
-    to_do: list[tasks.Task], *, num_workers: int, advance
+    to_do: list[tasks.Task], *, num_workers: int = 1, advance
 ) -> collections.abc.Iterator[journal.Finished]:
     """Yields the files as they are finished.
 

@@ -6,7 +6,6 @@ that was killed goes on where it was, and the number of workers changes no byte.
 """
 
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -49,8 +48,7 @@ def build_records(
     splits,
     rules: encoding.Rules | None = None,
     skip_bad: bool = False,
-    num_workers: int = 1,
-    engine=None,
+    engine=quarantine.run,
 ) -> Result:
     """Builds the records of some splits; other splits in the folder stay as they are.
 
@@ -62,9 +60,8 @@ def build_records(
         rules: What a pair must fulfil; the defaults if None.
         skip_bad: Leave bad pairs out and list them in rejected.jsonl, instead of
             stopping at the first.
-        num_workers: Processes.
-        engine: What runs the tasks instead of these processes, such as
-            `beam_engine.run`.
+        engine: What runs the tasks: `quarantine.run`, `beam_engine.run`, or a partial
+            of one, with what it takes besides.
 
     Raises:
         BuildError: A pair is bad, the folder holds other files, or another build is
@@ -76,7 +73,6 @@ def build_records(
     folder = pathlib.Path(records_dir)
     spec = pairs.facts(dataset, source)
     rules = rules or encoding.Rules()
-    engine = engine or functools.partial(quarantine.run, num_workers=num_workers)
     plans = [planning.make_plan(spec, split, source, rules) for split in splits]
     if not skip_bad:
         _refuse_missing(plans)
