@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework import op_def_registry
 
-from kerasseg import artefacts, exporting, images, inference, models
+from kerasseg import artefacts, blocks, exporting, images, inference, models
 from kerasseg.exporting import checking, folding
 from tests import levels, test_signatures, tiny
 
@@ -317,6 +317,35 @@ def test_classes_may_differ_where_rounding_decides():
     ones = np.minimum(levels.CLASSES, 1).astype(np.uint8)
     found = compare_with(model, mask=images.encode_label(ones))
     assert found["pixels_that_differ"] <= 4  # As many as are no 0.
+
+
+def test_a_network_that_unpools_may_differ_at_a_few_pixels():
+    def compare_at(model, count):
+        image = np.zeros((20, 30, 3), np.uint8)
+        logits = np.array(model(image[np.newaxis]))[0]
+        logits[0, :count] += 5.0
+        answer = {"logits": logits, "classes": logits.argmax(-1)}
+        answer["mask"] = images.encode_label(np.zeros((20, 30), np.uint8))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(artefacts, "look", lambda *_: answer)
+            reference, pictures = checking.Reference(model), [tiny.png(image)]
+            return checking.compare(
+                "folder",
+                "saved_model",
+                reference,
+                list(map(exporting.Picture, pictures)),
+                fresh_process=False,
+            )
+
+    plain = levels.build_model()
+    x, _ = blocks.MaxPoolWithIndices(name="pool")(plain.input)
+    zero = layers.Rescaling(0.0)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    unpools = keras.Model(plain.input, layers.Add()([plain.output, zero]))
+    assert compare_at(unpools, 29)["largest_difference"] == 0  # Of 600.
+    with pytest.raises(ValueError, match=r"logits by .* of the largest one"):
+        compare_at(unpools, 30)
+    with pytest.raises(ValueError, match=r"logits by .* of the largest one"):
+        compare_at(plain, 1)
 
 
 def test_pixels_must_be_those_of_evaluation(monkeypatch):

@@ -10,9 +10,12 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import artefacts, images, inference, metrics, workers
+from kerasseg import artefacts, blocks, images, inference, metrics, workers
 from kerasseg.exporting import folding, formats, signatures
 
+# Where two maxima are equal to rounding, an unpooling puts a whole cell elsewhere: even
+# the same model differs so much between two ways to call it. Of the pixels, at most.
+_UNPOOLED = 0.05
 _MAX_DECODER_DIFFERENCE = 2  # Of 255: CMYK is turned into RGB in two ways.
 
 
@@ -44,12 +47,18 @@ class Reference:
     Args:
         model: As it was before anything was folded.
         views: `views.Views`, how it looks at a picture; None for once, as it is.
+
+    Attributes:
+        num_classes: Of the model.
+        excepted: Share of a picture's pixels that may differ by more than is allowed.
     """
 
     def __init__(self, model, views=None):
         self.num_classes = model.output.shape[-1]
         self._views, self._model = views, model
         self._plain = folding.in_float32(model)
+        unpools = any(isinstance(x, blocks.MaxPoolWithIndices) for x in model.layers)
+        self.excepted = _UNPOOLED if unpools else 0.0
         if views is None:
             self._predictor = inference.Predictor(model)
         else:
@@ -86,7 +95,8 @@ def compare(folder, name, reference, pictures, *, fresh_process=True) -> dict:
 
     Logits may differ by a share of the largest one, and so may the mean IoU over the
     labelled pictures. Where a SavedModel gives another class than the best one, the
-    model's own scores of both must be that close, which rounding decides.
+    model's own scores of both must be that close, which rounding decides. In a network
+    that unpools by the places of maxima a few pixels of each picture may differ more.
 
     Args:
         folder: The version's.
@@ -156,7 +166,9 @@ class _Check:
     def _check_logits(self, logits, expected, scale):
         if logits.shape != expected.shape:
             self._refuse(f"the logits by shape: {logits.shape}, {expected.shape}")
-        difference = float(np.abs(logits - expected).max() / scale)
+        differences = np.abs(logits - expected).max(axis=-1) / scale
+        counted = 1 - self._reference.excepted
+        difference = float(np.quantile(differences, counted, method="higher"))
         if not difference <= self._form.tolerance:  # NaN too.
             self._refuse(
                 f"logits by {difference:.1e} of the largest one, allowed is a share of "
@@ -170,7 +182,7 @@ class _Check:
         own = np.take_along_axis(expected, classes[..., np.newaxis], axis=-1)[..., 0]
         near = 2 * self._form.tolerance * scale
         num_wrong = int(np.sum(expected.max(axis=-1) - own > near))
-        if num_wrong:
+        if num_wrong > self._reference.excepted * classes.size:
             self._refuse(f"the {what} in {num_wrong} of {classes.size} pixels")
 
     def result(self):
