@@ -4,38 +4,40 @@ python benchmarks/latency.py [--peer=SCRIPT --peer_python=PYTHON]
 
 The network is DeepLab v3 with a ResNet-50 at output stride 16, random weights, one
 picture of 321 x 321 pixels, exported as python -m kerasseg.export does it. Each form
-runs in a process of its own with all cores, and counts its logits. The peer is any
-script that takes --size and --batch and prints a JSON line with "forward_s". All run in
-turn; the medians, and their ratios to the peer's (below 1 is faster), are printed as
-one JSON line.
+runs in a process of its own with all cores, until its logits can be read. The peer is
+any script that takes --size and --batch and prints a JSON line with "forward_s". Both
+sides run in turn; medians in milliseconds, and their ratios to the peer's (below 1 is
+faster), are printed as one JSON line.
 """
 
+import functools
 import json
 import os
 import tempfile
 
+import cv2
 import numpy as np
 import sides
 from absl import app, flags
 
-from kerasseg import artefacts
+from kerasseg import artefacts, workers
 
 flags.adopt_module_key_flags(sides)
 _SIZE = flags.DEFINE_integer("size", 321, "Pixels of a side.")
 _FORMATS = flags.DEFINE_list(
     "formats", ["saved_model", "tflite", "onnx", "keras"], "See kerasseg.export."
 )
-_ONLY_OURS = flags.DEFINE_string(
+_ONLY_OURS = flags.DEFINE_list(
     "only_ours", None, "Exported forms to measure, name=path, and no more."
 )
 
 _NUM_CLASSES = 21
 
 
-def pictures(count) -> list[np.ndarray]:
+def picture() -> np.ndarray:
     """Draws noise, uint8 `[size, size, 3]`."""
-    shape = count, _SIZE.value, _SIZE.value, 3
-    return list(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    shape = _SIZE.value, _SIZE.value, 3
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def export(folder) -> dict[str, str]:
@@ -48,32 +50,47 @@ def export(folder) -> dict[str, str]:
         class_names=[str(i) for i in range(_NUM_CLASSES)],
         palette=np.zeros((_NUM_CLASSES, 3), np.uint8),
         format_names=_FORMATS.value,
-        calibration_images=pictures(2),
+        pictures=[exporting.Picture(cv2.imencode(".png", picture())[1].tobytes())],
+        calibration_images=[picture()],
         fresh_process=False,
     )
     names = exporting.expand_formats(_FORMATS.value)
     return {name: exporting.file_of(path, name) for name in names}
 
 
+def ours(forms) -> dict[str, float]:
+    """Measures each form in a process of its own."""
+    found = {}
+    for form in forms:
+        name, _, path = form.partition("=")
+        function = functools.partial(artefacts.seconds, path)
+        with workers.Processes(function, 1) as seconds:
+            found[f"{name}_s"] = seconds(picture())
+    return found
+
+
 def main(argv):
     """Runs both sides in turn."""
     del argv
     if _ONLY_OURS.value:
-        name, _, path = _ONLY_OURS.value.partition("=")
-        print(json.dumps({f"{name}_s": artefacts.seconds(path, pictures(1)[0])}))
+        print(json.dumps(ours(_ONLY_OURS.value)))
         return
     size = f"--size={_SIZE.value}"
-    report: dict = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, path in export(os.path.join(folder, "export")).items():
-            ours = [f"--only_ours={name}={path}", size]
-            found = sides.measure(__file__, ours, [size, "--batch=1"])
-            report[name] = {"ms": round(1e3 * found[f"ours_{name}_s"], 1)}
-            if "peer_forward_s" in found:
-                ratio = found[f"ours_{name}_s"] / found["peer_forward_s"]
-                report[name]["peer_ms"] = round(1e3 * found["peer_forward_s"], 1)
-                report[name]["ratio_to_peer"] = round(ratio, 3)
-    print(json.dumps(report))
+        paths = export(os.path.join(folder, "export"))
+        forms = ",".join(f"{name}={path}" for name, path in paths.items())
+        command = [f"--only_ours={forms}", size]
+        found = sides.measure(__file__, command, [size, "--batch=1"])
+    report: dict = {name: {"ms": 1e3 * found[f"ours_{name}_s"]} for name in paths}
+    if "peer_forward_s" in found:
+        peer = report["peer"] = {"ms": 1e3 * found["peer_forward_s"]}
+        for each in report.values():
+            each["ratio_to_peer"] = each["ms"] / peer["ms"]
+    rounded = {
+        name: {key: round(value, 3) for key, value in each.items()}
+        for name, each in report.items()
+    }
+    print(json.dumps(rounded))
 
 
 if __name__ == "__main__":

@@ -8,67 +8,81 @@ import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable
 
 import numpy as np
 
 from kerasseg import workers
 
 
-@functools.cache
-def load(path: str) -> Callable:
-    """Loads an exported model.
+class Artefact:
+    """An exported model, loaded.
 
     Args:
         path: A file `.tflite`, `.onnx` or `.keras`, or the folder of a SavedModel.
-
-    Returns:
-        Function of float32 pictures `[1, height, width, 3]`, RGB from 0 to 255, to a
-        dict of arrays: "logits", float32 `[1, height, width, num_classes]`; of a
-        SavedModel also what else its signature `tensor` gives.
 
     Raises:
         ImportError: The runtime is not installed.
         ValueError: There is no runtime for such a file.
     """
-    loaders = {".tflite": _tflite, ".onnx": _onnx, ".keras": _keras}
-    kind = pathlib.Path(path).suffix
-    if kind in loaders:
-        return loaders[kind](path)
-    if os.path.isdir(path):
-        return _saved_model(path)
-    raise ValueError(
-        f"{path} is no exported model; {', '.join(loaders)} or the folder of a "
-        f"SavedModel is wanted."
-    )
+
+    def __init__(self, path: str):
+        self._masks = None
+        loaders = {".tflite": _tflite, ".onnx": _onnx, ".keras": _keras}
+        kind = pathlib.Path(path).suffix
+        if kind in loaders:
+            self._function = loaders[kind](path)
+        elif os.path.isdir(path):
+            self._function, self._masks = _saved_model(path)
+        else:
+            raise ValueError(
+                f"{path} is no exported model; {', '.join(loaders)} or the folder of a "
+                f"SavedModel is wanted."
+            )
+
+    def __call__(self, images: np.ndarray) -> dict:
+        """Runs the model.
+
+        Args:
+            images: RGB, float32 `[1, height, width, 3]`, from 0 to 255.
+
+        Returns:
+            Arrays by name: "logits", float32 `[1, height, width, num_classes]`; of a
+            SavedModel also what else its signature `tensor` gives.
+        """
+        return self._function(images)
+
+    def look(self, image: np.ndarray, file: bytes) -> dict:
+        """Runs the model on one picture.
+
+        Args:
+            image: RGB, uint8 `[height, width, 3]`.
+            file: The same picture as a JPEG or PNG file.
+
+        Returns:
+            "logits", float32 `[height, width, num_classes]`; of a SavedModel also
+            "classes", integers `[height, width]`, and "mask", the PNG file that its
+            signature `serving_default` makes of `file`.
+        """
+        found = self(image[np.newaxis].astype(np.float32))
+        if self._masks is None:
+            return {"logits": np.asarray(found["logits"])[0]}
+        answer = {name: found[name].numpy()[0] for name in ("logits", "classes")}
+        return {**answer, "mask": self._masks([file])[0]}
+
+
+_kept = functools.cache(Artefact)
 
 
 def look(path: str, image: np.ndarray, file: bytes) -> dict:
-    """Runs an exported model on one picture; loads it the first time.
-
-    Args:
-        path: See `load`.
-        image: RGB, uint8 `[height, width, 3]`.
-        file: The same picture as a JPEG or PNG file.
-
-    Returns:
-        "logits", float32 `[height, width, num_classes]`; of a SavedModel also
-        "classes", integers `[height, width]`, and "mask", the PNG file that its
-        signature `serving_default` makes of `file`.
-    """
-    found = load(path)(image[np.newaxis].astype(np.float32))
-    names = ("logits", "classes") if os.path.isdir(path) else ("logits",)
-    answer = {name: np.asarray(found[name])[0] for name in names}
-    if os.path.isdir(path):
-        answer["mask"] = _mask(path, file)
-    return answer
+    """Looks at a picture in a process that keeps what it loaded; see `Artefact`."""
+    return _kept(path).look(image, file)
 
 
 def seconds(path: str, image: np.ndarray, runs: int = 5) -> float:
     """Measures an exported model.
 
     Args:
-        path: See `load`.
+        path: See `Artefact`. It is kept loaded.
         image: RGB, uint8 `[height, width, 3]`, or a batch of such.
         runs: How often it is called, after one call that does not count.
 
@@ -77,7 +91,7 @@ def seconds(path: str, image: np.ndarray, runs: int = 5) -> float:
     """
     batch = image if image.ndim == 4 else image[np.newaxis]
     batch = batch.astype(np.float32)
-    function, times = load(path), []
+    function, times = _kept(path), []
     for _ in range(runs + 1):
         start = time.perf_counter()
         np.asarray(function(batch)["logits"])
@@ -125,22 +139,16 @@ def _keras(path):
     return tf.function(logits, input_signature=[picture])
 
 
-@functools.cache
-def _loaded(path):
-    import tensorflow as tf
-
-    return tf.saved_model.load(path)
-
-
 def _saved_model(path):
     import tensorflow as tf
 
-    tensor = _loaded(path).signatures["tensor"]
-    return lambda images: tensor(image=tf.constant(images))
+    signatures = tf.saved_model.load(path).signatures
 
+    def tensor(images):
+        return signatures["tensor"](image=tf.constant(images))
 
-def _mask(path, file):
-    import tensorflow as tf
+    def masks(files):
+        found = signatures["serving_default"](image_bytes=tf.constant(files))
+        return found["mask_png_bytes"].numpy()
 
-    signature = _loaded(path).signatures["serving_default"]
-    return signature(image_bytes=tf.constant([file]))["mask_png_bytes"].numpy()[0]
+    return tensor, masks

@@ -122,7 +122,9 @@ def test_a_keras_file_keeps_half_precision(tmp_path):
         model = tiny.build_model("tiny", 3)
     finally:
         keras.config.set_dtype_policy("float32")
-    folder = export(model, tmp_path, "keras", "saved_model")
+    unlabelled = [exporting.Picture(pictures((40, 48))[0].file)]
+    names = "keras", "saved_model"
+    folder = export(model, tmp_path, *names, pictures=unlabelled)
     loaded = checkpoints.load_file(exporting.file_of(folder, "keras"))
     assert loaded.get_layer("encoder").compute_dtype == "bfloat16"
 
@@ -198,4 +200,4 @@ def test_operations_that_a_format_lacks_are_named(tmp_path):
 @pytest.mark.parametrize("path", ["model.h5", "nothing"])
 def test_other_files_are_no_exported_models(path, tmp_path):
     with pytest.raises(ValueError, match=r"is no exported model; .tflite, .onnx, .ker"):
-        artefacts.load(str(tmp_path / path))
+        artefacts.Artefact(str(tmp_path / path))

@@ -278,6 +278,16 @@ def test_an_export_that_differs_is_refused_and_removed(change, tmp_path, monkeyp
     assert remaining(tmp_path) == []
 
 
+class Says:
+    """An exported model that always says the same."""
+
+    def __init__(self, answer):
+        self._answer = answer
+
+    def look(self, *_):
+        return self._answer
+
+
 def compare_with(model, label=None, name="saved_model", **outputs):
     """Compares a model with an export that gives something else of `IMAGE`."""
     answer = {
@@ -286,7 +296,7 @@ def compare_with(model, label=None, name="saved_model", **outputs):
         "mask": images.encode_label(np.array(levels.CLASSES, np.uint8)),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artefacts, "look", lambda *_: answer | outputs)
+        patch.setattr(artefacts, "Artefact", lambda _: Says(answer | outputs))
         return checking.compare(
             "folder",
             name,
@@ -327,7 +337,7 @@ def test_a_network_that_unpools_may_differ_at_a_few_pixels():
         answer = {"logits": logits, "classes": logits.argmax(-1)}
         answer["mask"] = images.encode_label(np.zeros((20, 30), np.uint8))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(artefacts, "look", lambda *_: answer)
+            patch.setattr(artefacts, "Artefact", lambda _: Says(answer))
             reference, pictures = checking.Reference(model), [tiny.png(image)]
             return checking.compare(
                 "folder",

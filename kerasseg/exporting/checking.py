@@ -16,6 +16,7 @@ from kerasseg.exporting import folding, formats, signatures
 # Where two maxima are equal to rounding, an unpooling puts a whole cell elsewhere: even
 # the same model differs so much between two ways to call it. Of the pixels, at most.
 _UNPOOLED = 0.05
+_HALF_TOLERANCE = 0.05  # Eight bits of mantissa, in layer after layer.
 _MAX_DECODER_DIFFERENCE = 2  # Of 255: CMYK is turned into RGB in two ways.
 
 
@@ -63,6 +64,11 @@ class Reference:
             self._predictor = inference.Predictor(model)
         else:
             self._predictor = views.predictor(model)
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the model computes in half precision."""
+        return self._plain is not self._model
 
     def as_trained(self) -> "Reference":
         """Returns one whose logits are not brought to float32."""
@@ -114,16 +120,21 @@ def compare(folder, name, reference, pictures, *, fresh_process=True) -> dict:
         ValueError: They differ by more.
     """
     form = formats.FORMATS[name]
-    if name == "keras":
+    if name == "keras" and reference.is_half:  # It stays so, in that format.
         reference = reference.as_trained()
+        form = dataclasses.replace(form, tolerance=_HALF_TOLERANCE)
     path = os.path.join(folder, form.file) if form.file else os.fspath(folder)
     check = _Check(name, form, reference)
-    look = functools.partial(artefacts.look, path)
-    process = workers.Processes(look, 1)
-    with process if fresh_process else contextlib.nullcontext(look) as run:
+    with _loaded(path, fresh_process) as look:
         for picture in pictures:
-            check.add(picture, run)
+            check.add(picture, look)
     return check.result()
+
+
+def _loaded(path, fresh_process):
+    if fresh_process:
+        return workers.Processes(functools.partial(artefacts.look, path), 1)
+    return contextlib.nullcontext(artefacts.Artefact(path).look)
 
 
 class _Check:
@@ -140,10 +151,8 @@ class _Check:
     def add(self, picture, look):
         """Compares one picture; raises ValueError where it differs by too much."""
         image = _decode(picture.file)
-        answer, (expected, evaluated) = (
-            look(image, picture.file),
-            self._reference.look(image),
-        )
+        answer = look(image, picture.file)
+        expected, evaluated = self._reference.look(image)
         scale = max(np.abs(expected).max(), 1e-6)
         found = self._reference.comparable(answer["logits"])
         self._check_logits(found, expected, scale)
