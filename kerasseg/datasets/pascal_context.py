@@ -5,31 +5,15 @@ background. Order of FCN's classes-59.txt: VOC's 20, then the others.
 """
 
 from kerasseg import datasets
+from kerasseg.datasets import pascal_voc
+
+_OBJECTS = {k: v for k, v in pascal_voc.SPEC.classes.items() if k != "background"}
 
 SPEC = datasets.DatasetSpec(
     source="https://cs.stanford.edu/~roozbeh/pascal-context",
     num_images={"train": 4998, "val": 5105},
     classes={
-        "aeroplane": (128, 0, 0),
-        "bicycle": (0, 128, 0),
-        "bird": (128, 128, 0),
-        "boat": (0, 0, 128),
-        "bottle": (128, 0, 128),
-        "bus": (0, 128, 128),
-        "car": (128, 128, 128),
-        "cat": (64, 0, 0),
-        "chair": (192, 0, 0),
-        "cow": (64, 128, 0),
-        "diningtable": (192, 128, 0),
-        "dog": (64, 0, 128),
-        "horse": (192, 0, 128),
-        "motorbike": (64, 128, 128),
-        "person": (192, 128, 128),
-        "pottedplant": (0, 64, 0),
-        "sheep": (128, 64, 0),
-        "sofa": (0, 192, 0),
-        "train": (128, 192, 0),
-        "tvmonitor": (0, 64, 128),
+        **_OBJECTS,
         "bag": (128, 64, 128),
         "bed": (0, 192, 128),
         "bench": (128, 192, 128),
