@@ -377,6 +377,20 @@ def test_a_build_goes_on_and_pictures_can_be_added(own, tmp_path):
     assert again.num_records == {"train": 5, "val": 2} and again.num_kept == 2
 
 
+def test_a_split_whose_name_begins_like_another_one_is_its_own(own, tmp_path):
+    for kind in ("images", "masks"):
+        (own / kind / "val").rename(own / kind / "train-extra")
+    six = f"--classes={','.join(spoilt.CLASSES)}"
+    assert command(own, tmp_path / "r", six) == 0
+    before = spoilt.contents(tmp_path / "r")
+    trees.save(own / "images/train/new.png", trees.picture(1, 60, 80))
+    trees.save(own / "masks/train/new.png", np.zeros((60, 80), np.uint8))
+    assert command(own, tmp_path / "r", six, "--splits=train") == 0
+    assert len(records.open_split(tmp_path / "r", "train")) == 5
+    assert len(records.open_split(tmp_path / "r", "train-extra")) == 2
+    assert list(spoilt.contents(tmp_path / "r")) == list(before)
+
+
 def test_other_flags_build_other_records(own, tmp_path, capsys):
     six = f"--classes={','.join(spoilt.CLASSES)}"
     spoilt.off_by_one(spoilt.masks(own))

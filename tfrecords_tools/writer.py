@@ -140,8 +140,8 @@ class _Build:
             )
 
     def _files(self):
-        patterns = [f"{plan.split}-*.tfrecord*" for plan in self.plans]
-        return sorted(path for each in patterns for path in self.folder.glob(each))
+        found = (records.find_shards(self.folder, plan.split) for plan in self.plans)
+        return sorted(path for paths in found for path in paths)
 
     def clear(self):
         """Takes the splits that must be written out of dataset.json and the folder."""

@@ -23,6 +23,7 @@ from kerasseg.records.schema import (
 from kerasseg.records.shards import (
     RecordError,
     file_checksum,
+    find_shards,
     scan_shard,
     shard_name,
     write_shard,
@@ -41,6 +42,7 @@ __all__ = [
     "encode_example",
     "file_checksum",
     "find_faults",
+    "find_shards",
     "open_split",
     "parse_example",
     "read_info",

@@ -177,7 +177,7 @@ def find_faults(
             f"--dataset={info.spec.name} --splits={split} --records_dir={folder}"
         )
     expected = {shard.name for shard in info.splits[split]}
-    extra = sorted({path.name for path in _split_files(folder, split)} - expected)
+    extra = sorted({path.name for path in shards.find_shards(folder, split)} - expected)
     faults = [_shard_fault(folder, shard, deep) for shard in info.splits[split]]
     faults += [f"{name} is not in {manifest.INFO_FILE}" for name in extra]
     return [fault for fault in faults if fault]
@@ -216,7 +216,7 @@ def _check_dataset(folder, spec, dataset):
 
 
 def _foreign_split(folder, split, dataset):
-    paths = _split_files(folder, split)
+    paths = shards.find_shards(folder, split)
     if not paths:
         raise FileNotFoundError(
             f"{folder} has no {manifest.INFO_FILE} and no {split}-*.tfrecord. Write "
@@ -229,10 +229,6 @@ def _foreign_split(folder, split, dataset):
             "--dataset=pascal_voc; if a build was interrupted, run it again"
         )
     return datasets.get(dataset), paths
-
-
-def _split_files(folder, split):
-    return sorted(folder.glob(f"{split}-*.tfrecord*"))
 
 
 def _numbering_faults(paths):

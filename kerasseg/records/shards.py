@@ -5,8 +5,10 @@ takes a file that was cut between records for a whole one, and has no random acc
 """
 
 import dataclasses
+import glob
 import os
 import pathlib
+import re
 import struct
 
 import google_crc32c
@@ -18,6 +20,7 @@ from kerasseg.records import watch
 HEADER = struct.Struct("<QI")  # Length of the data, masked CRC of these 8 bytes.
 FOOTER = struct.Struct("<I")  # Masked CRC of the data.
 _CHUNK = 1 << 20  # Bytes read at once for a checksum.
+_SPLIT_OF_FILE = re.compile(r"(.+)-\d+-of-\d+\.tfrecord")
 
 
 class RecordError(ValueError):
@@ -44,6 +47,17 @@ class Shard:
 def shard_name(split: str, i: int, num_shards: int) -> str:
     """Name of the file number `i` (from 0) of a split."""
     return f"{split}-{i:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def find_shards(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
+    """Finds the files of a split; those of "train-extra" are none of "train"."""
+    found = sorted(folder.glob(f"{glob.escape(split)}-*.tfrecord*"))
+    matches = [_SPLIT_OF_FILE.match(path.name) for path in found]
+    return [
+        path
+        for path, match in zip(found, matches, strict=True)
+        if match is None or match[1] == split
+    ]
 
 
 def masked_crc(data: bytes) -> int:
