@@ -182,6 +182,38 @@ def test_what_is_left_out_moves_no_other_picture(tmp_path):
         folder.list_pairs("val", own)
 
 
+def test_two_lists_of_one_name_are_an_error(tmp_path):
+    files(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/b.png")
+    for part, name in (("1", "a"), ("2", "b")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "train.txt").write_text(name)
+    own = source(tmp_path, lists=f"{tmp_path}/1/train.txt,{tmp_path}/2/train.txt")
+    with pytest.raises(ValueError, match=r"has two files called train, .* rename one"):
+        folder.list_splits(own)
+
+
+def test_lists_of_windows_editors_are_read(tmp_path):
+    files(tmp_path, "images/ä 1.png", "images/b.png", "masks/ä 1.png", "masks/b.png")
+    path = tmp_path / "train.txt"
+    path.write_bytes("ä 1.png\r\nb.png\r\n".encode("utf-8-sig"))
+    own = source(tmp_path, lists=str(path))
+    assert [pair.name for pair in folder.list_pairs("train", own)] == ["b", "ä 1"]
+    path.write_bytes("ä 1.png\r\n".encode("latin1"))
+    with pytest.raises(ValueError, match=r"train\.txt is no UTF-8 text .* Save it as"):
+        folder.list_pairs("train", own)
+    path.write_bytes("ä 1\r\nb\r\n".encode("utf-8-sig"))
+    own = source(tmp_path, leave_out=str(path))
+    assert not [*folder.list_pairs("train", own), *folder.list_pairs("val", own)]
+
+
+def test_pictures_can_be_left_out_whose_names_hold_a_hash(tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("a #2 # all ignored\nval:b # 3 # why\nc #1\n")
+    assert splitting.read_left_out(str(path)) == {"a #2", "val:b # 3", "c #1"}
+    with pytest.raises(FileNotFoundError, match=r"none\.txt is no file\. Correct"):
+        splitting.read_left_out(str(tmp_path / "none.txt"))
+
+
 # Classes and colours.
 
 

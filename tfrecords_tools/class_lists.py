@@ -6,6 +6,7 @@ import pathlib
 import re
 
 from kerasseg import datasets
+from tfrecords_tools import texts
 
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})(?::(\d+))?")
 _NUMBERS_FIRST = re.compile(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)\s+(\S.*)")  # CamVid's.
@@ -103,9 +104,8 @@ def make_list(found, origin: str) -> ClassList:
 
 
 def _read_file(path):
-    lines = pathlib.Path(path).read_text("utf-8-sig").splitlines()
-    stripped = [line.strip() for line in lines]
-    return [_named(line) for line in stripped if line and line[0] != "#"]
+    lines = texts.read_lines(pathlib.Path(path))
+    return [_named(line) for line in lines if line[0] != "#"]
 
 
 def _named(line):

@@ -9,7 +9,7 @@ import typing
 import numpy as np
 
 from kerasseg import datasets
-from tfrecords_tools import own_data
+from tfrecords_tools import own_data, texts
 
 OWN = "folder"  # The data set of own pictures.
 TFDS = "tfds:"  # Begins the name of any set of TensorFlow Datasets.
@@ -160,14 +160,14 @@ def read_list(path: pathlib.Path) -> list[str]:
 
     Raises:
         FileNotFoundError: There is no such file.
+        ValueError: It is no UTF-8.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist. It lists the pictures of a split: give the folder "
             "that holds it, or choose other splits with --splits"
         )
-    lines = path.read_text("utf-8").splitlines()
-    return [line.strip() for line in lines if line.strip()]
+    return texts.read_lines(path)
 
 
 def find_splits(dataset: str, source: Source) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import hashlib
 import pathlib
 
-from tfrecords_tools import matching, pairs
+from tfrecords_tools import matching, pairs, texts
 
 
 def deal(keys, own, seed: int) -> dict[str, list[matching.Key]]:
@@ -18,7 +18,8 @@ def deal(keys, own, seed: int) -> dict[str, list[matching.Key]]:
         Sorted keys by split; with lists, a picture may be in several or in none.
 
     Raises:
-        ValueError: The fraction is no share, or a list names what is not there.
+        ValueError: The fraction is no share, a list names what is not there, or two
+            lists have one name.
         FileNotFoundError: A list is missing.
     """
     keys = sorted(keys)
@@ -26,11 +27,21 @@ def deal(keys, own, seed: int) -> dict[str, list[matching.Key]]:
         splits = sorted({split for split, _ in keys})
         return {split: [key for key in keys if key[0] == split] for split in splits}
     if own.lists:
-        return {
-            pathlib.Path(path).stem: _listed(path, keys)
-            for path in own.lists.split(",")
-        }
+        return _of_lists(own.lists.split(","), keys)
     return _drawn(keys, own.val_fraction, seed)
+
+
+def _of_lists(paths, keys):
+    found: dict[str, list[matching.Key]] = {}
+    for path in paths:
+        split = pathlib.Path(path).stem
+        if split in found:
+            raise ValueError(
+                f"--lists={','.join(paths)} has two files called {split}, and each "
+                "file is a split of its name. Put them together, or rename one"
+            )
+        found[split] = _listed(path, keys)
+    return found
 
 
 def _drawn(keys, fraction, seed):
@@ -82,16 +93,20 @@ def _look_up(line, known, by_end):
 
 
 def read_left_out(path: str | None) -> set[str]:
-    """Reads --leave_out: a NAME or SPLIT:NAME a line; what follows " #" says why.
+    """Reads --leave_out: a NAME or SPLIT:NAME a line; what follows " # " says why.
 
     Raises:
         FileNotFoundError: There is no such file.
+        ValueError: It is no UTF-8.
     """
     if not path:
         return set()
-    lines = pathlib.Path(path).read_text("utf-8").splitlines()
-    stripped = [line.split(" #")[0].strip() for line in lines]
-    return {line for line in stripped if line and line[0] != "#"}
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(
+            f"--leave_out={path} is no file. Correct the path, or leave the flag out"
+        )
+    lines = texts.read_lines(pathlib.Path(path))
+    return {line.rsplit(" # ", 1)[0].strip() for line in lines if line[0] != "#"}
 
 
 def is_left_out(left_out: set[str], split: str, name: str) -> bool:

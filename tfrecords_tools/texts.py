@@ -1,0 +1,19 @@
+"""Text files that people wrote, on whatever system."""
+
+import pathlib
+
+
+def read_lines(path: pathlib.Path) -> list[str]:
+    """Reads lines without the spaces around them, and without empty ones.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no UTF-8.
+    """
+    try:
+        text = path.read_text("utf-8-sig")  # Some editors begin a file with a mark.
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no UTF-8 text ({error}). Save it as UTF-8 in your editor"
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
