@@ -23,7 +23,6 @@ LEARNERS = [
 ]
 
 pytestmark = [
-    pytest.mark.xdist_group("jax"),  # One process of JAX, not one a worker.
     pytest.mark.skipif(
         importlib.util.find_spec("jax") is None,
         reason="JAX is not installed: pip install jax",

@@ -14,7 +14,6 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 pytestmark = [
     pytest.mark.slow,  # JAX compiles a minute.
-    pytest.mark.xdist_group("jax"),  # One process of JAX, not one a worker.
     pytest.mark.skipif(
         importlib.util.find_spec("jax") is None,
         reason="JAX is not installed: pip install jax",
