@@ -25,6 +25,19 @@ def test_pictures_come_out_as_they_went_in(split, tmp_path):
     np.testing.assert_array_equal(found, label)
 
 
+def test_pictures_of_several_folders_and_with_dots_do_not_replace_each_other(tmp_path):
+    image, label = tiny.picture(0)
+    names = ["bonn/1.png", "ulm/1.png", "scene.001", "scene.002"]
+    path = tmp_path / records.shard_name("val", 0, 1)
+    shard = records.write_shard(path, [tiny.example(image, label, n) for n in names])
+    records.write_info(tmp_path, records.DatasetInfo(tiny.SPEC, {"val": [shard]}))
+    split = records.open_split(tmp_path, "val")
+    assert extract.extract(split, tmp_path / "out", labels=True) == 4
+    for folder in (tmp_path / "out", tmp_path / "out" / "labels"):
+        for name in ("bonn/1.png", "ulm/1.png", "scene.001.png", "scene.002.png"):
+            assert (folder / name).is_file()
+
+
 def test_names_do_not_lead_out_of_the_folder(tmp_path):
     image, label = tiny.picture(0)
     serialized = tiny.example(image, label, "../../escaped.png")

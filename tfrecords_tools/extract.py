@@ -4,7 +4,8 @@ python -m tfrecords_tools.extract --records_dir=DIR --output_dir=DIR \
     [--split=val] [--count=8]
 
 Writes OUTPUT_DIR/NAME.jpg or .png, the bytes that were put in; with --labels also
-OUTPUT_DIR/labels/NAME.png, class numbers with the data set's colours as palette.
+OUTPUT_DIR/labels/NAME.png, class numbers with the data set's colours as palette. A
+NAME with folders in it becomes such folders.
 """
 
 import os
@@ -12,6 +13,7 @@ import os
 from absl import flags
 
 from kerasseg import common_flags, durable, images, records
+from tfrecords_tools import matching
 
 _COUNT = flags.DEFINE_integer("count", None, "Pictures; all if none.", lower_bound=1)
 _LABELS = flags.DEFINE_bool("labels", False, "Write the labels too.")
@@ -47,8 +49,7 @@ def extract(split, output_dir, *, count=None, labels=False) -> int:
     for i in range(total):
         example = records.parse_example(split.read(i))
         kind = images.probe(example["image"], name=example["name"]).format
-        # The name is somebody else's text: it must not lead out of the folder.
-        stem = os.path.splitext(os.path.basename(example["name"]))[0] or f"{i:06d}"
+        stem = _stem(example["name"]) or f"{i:06d}"
         suffix = {"jpeg": "jpg"}.get(kind, kind)
         _write(os.path.join(output_dir, f"{stem}.{suffix}"), example["image"])
         if labels and example["label"] is not None:
@@ -56,6 +57,13 @@ def extract(split, output_dir, *, count=None, labels=False) -> int:
             png = images.encode_palette_png(label, split.spec.palette)
             _write(os.path.join(output_dir, "labels", f"{stem}.png"), png)
     return total
+
+
+def _stem(name):
+    """A path without ending; it is somebody else's text and stays in the folder."""
+    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+    stem, suffix = os.path.splitext("/".join(parts))
+    return stem if suffix.lower() in matching.PICTURES else f"{stem}{suffix}"
 
 
 def _write(path, data):
