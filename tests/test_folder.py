@@ -253,7 +253,7 @@ def test_label_maps_take_numbers_and_names():
         {11: 255, 0: 0},
         {"sky blue": 2},
     )
-    for text in ("11", "11:x", "3:256", "3:-1"):
+    for text in ("11", "11:x", "3:256", "3:-1", "256:3"):
         with pytest.raises(ValueError, match="takes FROM:TO with commas"):
             class_lists.read_label_map(text)
 
@@ -285,6 +285,41 @@ def test_colormaps_with_names_find_their_classes(tmp_path):
         class_lists.read_colormap(str(file), AB, {})
     with pytest.raises(ValueError, match=r"takes a file, a data set .* got 'nothing'"):
         class_lists.read_colormap("nothing", AB, {})
+
+
+def test_names_that_differ_in_case_only_are_not_taken_in_their_order(tmp_path):
+    file = tmp_path / "map.txt"
+    file.write_text("1 1 1 B\n2 2 2 A\n")
+    with pytest.raises(ValueError, match="colours of B, A, which --classes does not"):
+        class_lists.read_colormap(str(file), AB, {})
+    file.write_text("1 1 1 eins\n2 2 2 zwei\n")
+    colors, _ = class_lists.read_colormap(str(file), AB, {})
+    assert dict(colors) == {(1, 1, 1): 0, (2, 2, 2): 1}
+
+
+def test_numbers_and_colours_beyond_255_are_errors(tmp_path):
+    with pytest.raises(ValueError, match=r"or 255 \(ignored\); got '0000ff:300'"):
+        class_lists.read_colormap("0000ff:300", AB, {})
+    file = tmp_path / "map.txt"
+    file.write_text("0 0 0 a\n300 0 0 b\n")
+    for read in (
+        class_lists.read_classes,
+        lambda x: class_lists.read_colormap(x, AB, {}),
+    ):
+        with pytest.raises(ValueError, match=r"'300 0 0 b' .* 0 to 255\. Correct"):
+            read(str(file))
+
+
+def test_one_colour_of_two_classes_is_an_error(tmp_path):
+    file = tmp_path / "map.txt"
+    file.write_text("1 1 1 a\n1 1 1 b\n")
+    with pytest.raises(ValueError, match=r"gives a and b one colour, 1 1 1\. Correct"):
+        class_lists.read_colormap(str(file), AB, {})
+    colors, classes = class_lists.read_colormap("ade20k", None, {})
+    assert classes.names[48] == "skyscraper"  # As grey as road, by its authors.
+    assert len(colors) == 148 and (140, 140, 140) not in dict(colors)
+    colors, _ = class_lists.read_colormap("ade20k,8c8c8c:6", None, {})
+    assert dict(colors)[140, 140, 140] == 6
 
 
 # Rules.

@@ -110,11 +110,17 @@ def _read_file(path):
 
 def _named(line):
     """Returns (name, colour or None) of a line."""
+    name, color = line, None
     if match := _NUMBERS_FIRST.fullmatch(line):
-        return match[4].strip(), tuple(int(match[i]) for i in (1, 2, 3))
-    if match := _NAME_FIRST.fullmatch(line):
-        return match[1].strip(), tuple(int(match[i]) for i in (2, 3, 4))
-    return line, None
+        name, color = match[4].strip(), tuple(int(match[i]) for i in (1, 2, 3))
+    elif match := _NAME_FIRST.fullmatch(line):
+        name, color = match[1].strip(), tuple(int(match[i]) for i in (2, 3, 4))
+    if color and max(color) > 255:
+        raise ValueError(
+            f"'{line}' has a colour beyond 255; red, green and blue are 0 to 255. "
+            "Correct the line"
+        )
+    return name, color
 
 
 def read_label_map(text: str) -> tuple[dict[int, int], dict[str, int]]:
@@ -129,16 +135,22 @@ def read_label_map(text: str) -> tuple[dict[int, int], dict[str, int]]:
     numbers, names = {}, {}
     for item in filter(None, text.split(",")):
         start, separator, end = item.rpartition(":")
-        if not separator or not end.strip().isdigit() or int(end) > 255:
+        is_number = separator and end.strip().isdecimal()
+        if not is_number or _is_beyond(start) or _is_beyond(end):
             raise ValueError(
                 f"--label_map takes FROM:TO with commas between, TO a number up to 255 "
-                f"(ignored), as in 11:255,12:0; got '{item}'"
+                f"(ignored), FROM one up to 255 or a name, as in 11:255,12:0; got "
+                f"'{item}'"
             )
-        if start.strip().isdigit():
+        if start.strip().isdecimal():
             numbers[int(start)] = int(end)
         else:
             names[start.strip()] = int(end)
     return numbers, names
+
+
+def _is_beyond(text):
+    return text.strip().isdecimal() and int(text) > datasets.IGNORE_LABEL
 
 
 def read_colormap(
@@ -164,12 +176,15 @@ def read_colormap(
     found: dict[Color, int] = {}
     for item in filter(None, text.split(",")):
         if match := _HEX.fullmatch(item):
-            digits = match[1]
-            red, green, blue = (int(digits[i : i + 2], 16) for i in (0, 2, 4))
+            red, green, blue = (int(match[1][i : i + 2], 16) for i in (0, 2, 4))
             taken = [number for number in found.values() if number != 255]
-            found[red, green, blue] = (
-                int(match[2]) if match[2] else max(taken, default=-1) + 1
-            )
+            number = int(match[2]) if match[2] else max(taken, default=-1) + 1
+            if number > datasets.IGNORE_LABEL:
+                raise ValueError(
+                    "--colormap takes RRGGBB:NUMBER, NUMBER a class's, or 255 "
+                    f"(ignored); got '{item}'"
+                )
+            found[red, green, blue] = number
         elif item == "grey":
             found.update({(i, i, i): i for i in range(256)})
         else:
@@ -201,7 +216,8 @@ def _named_colors(item):
 
 def _numbered(item, named, classes, name_map):
     names = [name for name, _ in named]
-    if not set(names) & set(classes.names) and len(names) == len(classes.names):
+    has_others = not {*map(str.lower, names)} & {*map(str.lower, classes.names)}
+    if has_others and len(names) == len(classes.names):
         numbers = dict(zip(names, range(len(names)), strict=True))  # Other names.
     else:
         numbers = {name: i for i, name in enumerate(classes.names)}
@@ -212,4 +228,20 @@ def _numbered(item, named, classes, name_map):
             f"{item} has colours of {', '.join(unknown[:10])}, which --classes does "
             f"not name. Name them there, or ignore them: --label_map={unknown[0]}:255"
         )
-    return {color: numbers[name] for name, color in named}
+    return _of_one_class(item, [(color, name, numbers[name]) for name, color in named])
+
+
+def _of_one_class(item, found):
+    """Leaves out colours that a data set has twice, as ADE20K's road and skyscraper."""
+    first: dict = {}
+    doubles = set()
+    for color, name, number in found:
+        other, known = first.setdefault(color, (name, number))
+        if known != number and os.path.isfile(item):
+            raise ValueError(
+                f"{item} gives {other} and {name} one colour, "
+                f"{' '.join(map(str, color))}. Correct the file, or the masks"
+            )
+        if known != number:
+            doubles.add(color)
+    return {color: number for color, _, number in found if color not in doubles}
