@@ -91,6 +91,16 @@ def test_splits_in_patterns(tmp_path):
     assert pair.name == "a" and pair.label == str(tmp_path / "valannot/a.png")
 
 
+def test_two_slashes_are_one(tmp_path):
+    files(tmp_path, "train/i/x/1.png", "val/i/x/1.png", "train/m/x/1.png")
+    found = matching.match(
+        f"{tmp_path}//{{split}}/i//*/*.png", f"{tmp_path}/./{{split}}/m/**//*.png"
+    )
+    assert found.paired == [("train", "x/1")]
+    assert found.without_mask == [("val", "x/1")]
+    assert names(tmp_path, "train/i//", "train/m/./") == ["x/1"]
+
+
 def test_a_split_in_one_pattern_only_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"\{split\} stands in one of --images="):
         matching.match(str(tmp_path / "{split}/*"), str(tmp_path / "m"))
@@ -204,6 +214,20 @@ def test_lists_of_windows_editors_are_read(tmp_path):
     path.write_bytes("ä 1\r\nb\r\n".encode("utf-8-sig"))
     own = source(tmp_path, leave_out=str(path))
     assert not [*folder.list_pairs("train", own), *folder.list_pairs("val", own)]
+
+
+def test_a_large_split_without_masks_is_looked_at_once(tmp_path, monkeypatch):
+    files(tmp_path, "images/train/a.png", "masks/train/a.png")
+    files(tmp_path, *(f"images/test/{i}.png" for i in range(20)))
+    looks = []
+    known = folder.Found.is_unlabelled
+    monkeypatch.setattr(
+        *(folder.Found, "is_unlabelled"),
+        lambda found, split: looks.append(split) or known(found, split),
+    )
+    found = folder.find(source(tmp_path, "images/{split}/*", "masks/{split}/*"))
+    assert folder.alone_pictures(found) == []
+    assert sorted(looks) == ["test", "train"]
 
 
 def test_pictures_can_be_left_out_whose_names_hold_a_hash(tmp_path):

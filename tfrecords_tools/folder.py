@@ -179,13 +179,12 @@ def _refuse_alone(found):
 
 def alone_pictures(found: Found) -> list[tuple[str, matching.Key]]:
     """Splits and keys of pictures without a label, but for those to be left out."""
+    labelled = [split for split in found.splits if not found.is_unlabelled(split)]
     return [
         (split, key)
-        for split, keys in found.splits.items()
-        for key in keys
-        if key not in found.match.masks
-        and not found.is_left_out(split, key)
-        and not found.is_unlabelled(split)
+        for split in labelled
+        for key in found.splits[split]
+        if key not in found.match.masks and not found.is_left_out(split, key)
     ]
 
 

@@ -84,6 +84,7 @@ def find(
     """
     if os.path.isdir(pattern):
         pattern = os.path.join(glob.escape(pattern), "**", "*")
+    pattern = re.sub(r"/(\./|/)+", "/", pattern)  # As paths that are found have it.
     shape = _expression(pattern)
     paths = sorted(glob.glob(pattern.replace(SPLIT, "*"), recursive=True))
     files = [p for p in paths if p.lower().endswith(suffixes) and os.path.isfile(p)]
