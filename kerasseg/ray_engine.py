@@ -31,6 +31,7 @@ def run(job, pictures: dict[str, pathlib.Path], *, num_workers=None) -> list[str
     Raises:
         ImportError: Ray is not installed.
         ChildProcessError: A worker cannot start.
+        ValueError: There are more workers than the cluster has room for.
         OSError: A result cannot be written.
     """
     if not pictures:
@@ -97,7 +98,18 @@ class _Pool:
         num_machines = sum(node["Alive"] for node in ray.nodes())
         options = {"num_cpus": 1, "num_gpus": min(num_gpus, 1)}
         self._class = ray.remote(**options, scheduling_strategy="SPREAD")(_Worker)
+        self._refuse_too_many(num_workers or 1, num_gpus)
         self._idle = self._start(num_workers or num_gpus or num_machines)
+
+    def _refuse_too_many(self, count, num_gpus):
+        """Ray itself would wait for ever, and without a word."""
+        room = num_gpus or int(self._ray.cluster_resources().get("CPU", 0))
+        if count > room:
+            what = "GPUs" if num_gpus else "cores"
+            raise ValueError(
+                f"--workers={count}: the cluster has {room} {what}, and each worker "
+                "needs one. Give fewer, or none for the usual number"
+            )
 
     def _start(self, count):
         started = [self._class.remote(self._job) for _ in range(count)]

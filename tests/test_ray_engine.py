@@ -63,6 +63,16 @@ def test_a_picture_that_kills_its_worker_is_tried_twice_and_the_others_are_done(
     assert ray.num_started == 4  # Each of the three that died has one in its place.
 
 
+@pytest.mark.parametrize(
+    ("gpus", "given", "room"), [(0, 3, "2 cores"), (4, 5, "4 GPUs")]
+)
+def test_more_workers_than_there_is_room_for_are_an_error(gpus, given, room):
+    ray = fake_ray.FakeRay(gpus)
+    with pytest.raises(ValueError, match=f"--workers={given}: .* has {room}, .* fewer"):
+        results(ray, ["a"], given)
+    assert not ray.num_started
+
+
 def test_what_stops_a_worker_stops_all_with_its_own_error():
     with pytest.raises(OSError, match="No space left"):
         results(fake_ray.FakeRay(), ["a", "full"])
