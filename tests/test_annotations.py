@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -203,6 +204,54 @@ def test_labelme_circles_masks_and_what_is_ignored(tmp_path):
     assert found[1][:4] == [1, 1, 1, 0]
 
 
+def test_labelme_rectangles_may_have_all_four_corners(tmp_path):
+    picture(tmp_path)
+    corners = [[1, 1], [6, 1], [6, 4], [1, 4]]
+    written(tmp_path, "a.json", labelme(shape("road", "rectangle", corners)))
+    assert label(tmp_path) == rows(
+        "........ .222222. .222222. .222222. .222222. ........"
+    )
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        shape("car", "circle", [[1, 1]]),
+        shape("car", "rectangle", [[1, 1]]),
+        shape("car", "mask", [[1, 1], [5, 5]], mask="AAAA"),
+        shape("car", "mask", [[1, 1], [5, 5]], mask="?"),
+    ],
+)
+def test_shapes_that_are_damaged_are_named_with_what_to_do(tmp_path, bad):
+    picture(tmp_path)
+    written(tmp_path, "a.json", labelme(bad))
+    with pytest.raises(
+        annotations.AnnotationError, match=r"cannot be drawn \(.*\)\. Correct it"
+    ):
+        label(tmp_path)
+
+
+def test_labels_that_are_no_text_are_damage(tmp_path):
+    picture(tmp_path)
+    written(tmp_path, "a.json", labelme(shape(None, "rectangle", [[0, 5], [7, 5]])))
+    with pytest.raises(
+        annotations.AnnotationError, match=r"a\.json is damaged: .*None"
+    ):
+        label(tmp_path)
+
+
+def test_many_shapes_on_a_large_picture_take_little_memory():
+    size = 1000
+    square = [[1, 1, 3, 1, 3, 3, 1, 3]]
+    facts = {"size": [size, size], "ground": 0, "largest_first": True}
+    text = json.dumps({**facts, "shapes": [[1, "coco", square]] * 50})
+    tracemalloc.start()
+    annotations.draw(text)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * size * size  # Bytes; 50 masks at a time would be 50 times.
+
+
 def test_labelme_lines_have_no_area(tmp_path):
     picture(tmp_path)
     line = shape("car", "line", [[0, 0], [7, 5]])
@@ -251,6 +300,9 @@ def test_cvat_masks_are_read_row_by_row(tmp_path):
     short = mask.replace("2, 3, 1", "2, 3")
     written(tmp_path, "x.xml", cvat(short))
     with pytest.raises(ValueError, match="3 x 2 pixels has 5 in its runs"):
+        label(tmp_path)
+    written(tmp_path, "x.xml", cvat(mask.replace("2, 3, 1", "2, 99999999999")))
+    with pytest.raises(ValueError, match="3 x 2 pixels has 100000000001 in its runs"):
         label(tmp_path)
 
 

@@ -53,7 +53,7 @@ def read_pictures(path: str | os.PathLike) -> tuple[dict[int, str], list[Picture
             )
             for item in content["images"]
         ]
-        names = {item["id"]: item["name"] for item in content["categories"]}
+        names = {item["id"]: str(item["name"]) for item in content["categories"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no annotation file of COCO's kind, JSON with images, "

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kerasseg import datasets
+from kerasseg import datasets, images
 from tfrecords_tools import coco_masks
 from tfrecords_tools.annotations.shapes import AnnotationError
 
@@ -20,23 +20,39 @@ def draw(text: str) -> np.ndarray:
         Class numbers, uint8 `[height, width]`.
 
     Raises:
-        AnnotationError: A shape does not fit into the picture.
+        AnnotationError: A shape is damaged, or does not fit into the picture.
     """
     facts = json.loads(text)
     size = facts["size"]
     label = np.full(size, facts["ground"], np.uint8)
     drawn = (
-        (number, _DRAWERS[kind](data, size)) for number, kind, data in facts["shapes"]
+        (number, *_drawn(kind, data, size)) for number, kind, data in facts["shapes"]
     )
     from_below = sorted(drawn, key=_order) if facts["largest_first"] else drawn
-    for number, mask in from_below:
-        label[mask] = number
+    for number, box, mask in from_below:
+        label[box][mask] = number
     return label
 
 
-def _order(pair):
-    number, mask = pair
+def _order(shape):
+    number, _, mask = shape
     return number != datasets.IGNORE_LABEL, -np.count_nonzero(mask)
+
+
+def _drawn(kind, data, size):
+    """Returns where a shape lies, and its mask there: many whole ones are too large."""
+    try:
+        mask = _DRAWERS[kind](data, size)
+    except (AnnotationError, images.ImageError):
+        raise
+    except (ValueError, TypeError, LookupError, OSError) as error:
+        raise AnnotationError(
+            f"A {kind} cannot be drawn ({error}). Correct it in the editor, or export "
+            "the annotations again"
+        ) from error
+    lines = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    box = tuple(slice(line[0], line[-1] + 1) for line in lines if line.size)
+    return box, mask[box].copy()
 
 
 def _pillow(size, paint):
@@ -57,8 +73,10 @@ def _polygon(points, size):
 
 
 def _rectangle(points, size):
-    (x0, y0), (x1, y1) = points
-    box = [min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)]
+    if len(points) not in (2, 4):
+        raise ValueError(f"it has {len(points)} corners, wanted are two or all four")
+    columns, lines = zip(*points, strict=True)
+    box = [min(columns), min(lines), max(columns), max(lines)]
     return _pillow(size, lambda pen: pen.rectangle(box, fill=1, outline=1))
 
 
@@ -80,12 +98,12 @@ def _picture(data, size):
 def _runs(data, size):
     """CVAT's runs, row by row, of 0 and 1 in turn, within a box."""
     (left, top, width, height), runs = data
-    values = np.repeat(np.arange(len(runs)) % 2, runs).astype(bool)
-    if values.size != width * height:
+    if sum(runs) != width * height:
         raise AnnotationError(
-            f"A mask of {width} x {height} pixels has {values.size} in its runs. "
+            f"A mask of {width} x {height} pixels has {sum(runs)} in its runs. "
             "Export the annotations again"
         )
+    values = np.repeat(np.arange(len(runs)) % 2, runs).astype(bool)
     return _placed(values.reshape(height, width), left, top, size)
 
 

@@ -27,6 +27,8 @@ def read(facts: dict, path: str) -> Annotated:
 def _shape(item):
     kind = item.get("shape_type")
     kind, points = _KINDS.get(kind, kind), item["points"]
+    if not isinstance(item["label"], str):
+        raise TypeError(f"the label {item['label']} is no text")
     if kind == "mask":
         return Shape(item["label"], "picture", [points[0], item["mask"]])
     return Shape(item["label"], kind, points)
