@@ -151,10 +151,9 @@ def _training(metadata):
     lines = ["## Where it comes from", ""]
     data = metadata.get("dataset")
     if data:
-        counts = ", ".join(f"{n} {split}" for split, n in data["num_images"].items())
-        lines.append(
-            f"- Trained on {data['name']}: {counts or 'pictures not counted'}."
-        )
+        splits = ", ".join(f"{x} has {n}" for x, n in data["num_images"].items())
+        of = f" ({splits} pictures)" if splits else ""
+        lines.append(f"- Trained on {data['name']}, by the flags below{of}.")
         lines.append(f"  Source: {data['source']}")
     if "step" in metadata:
         lines.append(f"- Step {metadata['step']} of the training.")
