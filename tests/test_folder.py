@@ -19,6 +19,7 @@ from tfrecords_tools import (
     splitting,
     writer,
 )
+from tfrecords_tools.doctor import looking
 
 AB = class_lists.read_classes("a,b")
 
@@ -395,6 +396,17 @@ def test_unknown_colors_are_named_with_their_pixels(tmp_path):
         label_rules.read_mask(path.read_bytes(), exact, name="x.png")
     with pytest.raises(images.ImageError, match=r"8-bit RGB.*Or say with --colormap"):
         label_rules.read_mask(path.read_bytes(), name="x.png")
+
+
+def test_colours_of_16_bits_are_refused(tmp_path):
+    path = tmp_path / "m.png"  # Read by their upper 8 bits, all were black.
+    trees.save(path, np.full((2, 3, 3), 2, np.uint16))
+    with pytest.raises(
+        images.ImageError, match=r"m\.png has colours of 16 bits.*8 bits"
+    ):
+        label_rules.read_mask(path.read_bytes(), rules(colormap="grey"), name="m.png")
+    pair = pairs.Pair("m", str(path), str(path))
+    assert "has colours of 16 bits" in looking.look("train", pair, 100).fault
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 5))

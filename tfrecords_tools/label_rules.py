@@ -10,6 +10,7 @@ import numpy as np
 from kerasseg import datasets, images
 
 _MAX_LISTED = 10
+_BIT_DEPTH = 24  # Which byte of a PNG has it.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +65,9 @@ def read_mask(
     """
     header = images.probe(data, name=name)
     if rules.colors and has_colors(header, rules):
-        pixels = images.read_image(
-            data, max_pixels=max_pixels, apply_exif=False, name=name
-        )
-        return _by_color(pixels, rules, name)
+        return _by_color(read_colors(data, max_pixels, name), rules, name)
     if header.format == "jpeg" and header.mode == "L" and rules.tolerance:
-        pixels = images.read_image(
-            data, max_pixels=max_pixels, apply_exif=False, name=name
-        )
-        return map_numbers(pixels[..., 0], rules, name)
+        return map_numbers(read_colors(data, max_pixels, name)[..., 0], rules, name)
     try:
         numbers = images.read_label(data, max_pixels=max_pixels, name=name)
     except images.ImageError as error:
@@ -80,6 +75,20 @@ def read_mask(
             raise images.ImageError(f"{error}. {_COLORMAP}") from error
         raise
     return map_numbers(numbers, rules, name)
+
+
+def read_colors(data: bytes, max_pixels: int, name: str) -> np.ndarray:
+    """Reads the colours of a mask file, uint8 `[height, width, 3]`.
+
+    Raises:
+        ImageError: It cannot be read, or has 16 bits, of which 8 would be lost.
+    """
+    pixels = images.read_image(data, max_pixels=max_pixels, apply_exif=False, name=name)
+    if images.probe(data, name=name).format == "png" and data[_BIT_DEPTH] == 16:
+        raise images.ImageError(
+            f"{name} has colours of 16 bits. Save it again with 8 bits a channel"
+        )
+    return pixels
 
 
 _COLORMAP = (

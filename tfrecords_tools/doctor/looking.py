@@ -127,7 +127,7 @@ def _look_at_mask(pair, max_pixels):
         numbers = images.read_label(data, max_pixels=max_pixels, name=name)
         if kind == _GREY:
             return Mask(kind, header.format, numbers.shape, _counted(numbers)), numbers
-    pixels = images.read_image(data, max_pixels=max_pixels, apply_exif=False, name=name)
+    pixels = label_rules.read_colors(data, max_pixels, name)
     if kind == _GREY:  # A JPEG.
         numbers = pixels[..., 0]
         return Mask(kind, header.format, numbers.shape, _counted(numbers)), numbers
