@@ -521,6 +521,21 @@ def test_numbers_that_no_flag_explains_are_named(clean, capsys):
     assert "no flag settles numbers that are no class" in error
 
 
+def test_names_with_something_behind_them_in_folders_of_folders(tmp_path, capsys):
+    root = tmp_path / "set [1]"
+    for i in range(4):
+        trees.save(root / f"images/x/{i}.png", trees.picture(i))
+        trees.save(root / f"masks/x/{i}_mask.png", trees.label(i, 2))
+    folders = [f"--images={root}/images", f"--masks={root}/masks/"]
+    left = ["--contact_sheet=", f"--leave_out_file={tmp_path}/out.txt"]
+    _, report, _ = examined(capsys, *folders, "--classes=a,b", *left)
+    wanted = f"{tmp_path}/set [[]1]/masks/**/*_mask.*"
+    assert f"--masks='{wanted}'" in report and "4 pairs: train 3, val 1." in report
+    found = [f"--images={root}/images", f"--masks={wanted}"]
+    status, report, _ = examined(capsys, *found, "--classes=a,b", *left)
+    assert status == 0, report
+
+
 def test_names_with_something_around_them(clean, capsys, tmp_path):
     for path in spoilt.masks(clean):
         path.rename(path.with_name(f"label_{path.stem}_mask.png"))

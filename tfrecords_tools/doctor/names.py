@@ -1,5 +1,8 @@
 """Files that pair with nothing, or with several."""
 
+import glob
+import os
+
 from tfrecords_tools import folder, matching, own_data
 from tfrecords_tools.doctor import findings
 
@@ -69,7 +72,9 @@ def _in_no_split(found):
 
 def _around(masks, start, end):
     """Puts texts before and after the last star of a pattern."""
-    if "*" not in masks:
+    if os.path.isdir(masks):
+        masks = os.path.join(glob.escape(masks), "**", "*")
+    elif "*" not in masks:
         masks = f"{masks.rstrip('/')}/*"
     before, star, after = masks.rpartition("*")
     return f"{before}{start}{star}{end}{after or '.*'}"
