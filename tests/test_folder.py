@@ -92,6 +92,12 @@ def test_splits_in_patterns(tmp_path):
     assert pair.name == "a" and pair.label == str(tmp_path / "valannot/a.png")
 
 
+def test_folders_of_splits_are_everything_within_them(tmp_path):
+    files(tmp_path, "i/train/x/1.png", "i/val/2.png", "m/train/x/1.png", "m/val/2.png")
+    found = matching.match(f"{tmp_path}/i/{{split}}", f"{tmp_path}/m/{{split}}/")
+    assert found.paired == [("train", "x/1"), ("val", "2")]
+
+
 def test_two_slashes_are_one(tmp_path):
     files(tmp_path, "train/i/x/1.png", "val/i/x/1.png", "train/m/x/1.png")
     found = matching.match(

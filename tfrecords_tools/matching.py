@@ -84,6 +84,8 @@ def find(
     """
     if os.path.isdir(pattern):
         pattern = os.path.join(glob.escape(pattern), "**", "*")
+    elif "*" not in pattern and glob.glob(f"{pattern.replace(SPLIT, '*')}/"):
+        pattern = os.path.join(pattern, "**", "*")  # Folders that {split} stands for.
     pattern = re.sub(r"/(\./|/)+", "/", pattern)  # As paths that are found have it.
     shape = _expression(pattern)
     paths = sorted(glob.glob(pattern.replace(SPLIT, "*"), recursive=True))
