@@ -519,6 +519,7 @@ def test_other_flags_build_other_records(own, tmp_path, capsys):
         (["--classes=a,b", "--masks="], "was not given: --images, and --masks"),
         (["--classes=a,b", "--dataset=camvid"], "--dataset=camvid is another data set"),
         (["--classes=a,b", "--label_map=1"], "--label_map takes FROM:TO"),
+        (["--classes=a,b", "--palette_colors"], "--palette_colors needs --colormap"),
     ],
 )
 def test_wrong_flags_are_one_line(own, tmp_path, capsys, flags, reason):

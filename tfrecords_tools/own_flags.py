@@ -17,6 +17,11 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_flags.LabelFlags]:
             an archive that is refused.
     """
     reading = common_flags.read_fields(label_flags.LabelFlags)
+    if reading.palette_colors and not reading.colormap:
+        raise ValueError(
+            "--palette_colors needs --colormap, which says what class a colour is; "
+            "without both, masks with a palette are read by their numbers"
+        )
     own = label_flags.with_classes(common_flags.read_fields(own_data.OwnData), reading)
     wrong = own.images or (own.classes and not pairs.is_open(dataset or pairs.OWN))
     if dataset not in (None, pairs.OWN) and wrong:
