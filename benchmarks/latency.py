@@ -5,9 +5,9 @@ python benchmarks/latency.py [--peer=SCRIPT --peer_python=PYTHON]
 The network is DeepLab v3 with a ResNet-50 at output stride 16, random weights, one
 picture of 321 x 321 pixels, exported as python -m kerasseg.export does it. Each form
 runs in a process of its own with all cores, until its logits can be read. The peer is
-any script that takes --size and --batch and prints a JSON line with "forward_s". Both
-sides run in turn; medians in milliseconds, and their ratios to the peer's (below 1 is
-faster), are printed as one JSON line.
+any script that takes --size and --batch and prints a JSON line with "forward_s", its
+seconds a picture of two at once. Both sides run in turn; medians in milliseconds, and
+their ratios to the peer's (below 1 is faster), are printed as one JSON line.
 """
 
 import functools
@@ -80,7 +80,7 @@ def main(argv):
         paths = export(os.path.join(folder, "export"))
         forms = ",".join(f"{name}={path}" for name, path in paths.items())
         command = [f"--only_ours={forms}", size]
-        found = sides.measure(__file__, command, [size, "--batch=1"])
+        found = sides.measure(__file__, command, [size, "--batch=2"])
     report: dict = {name: {"ms": 1e3 * found[f"ours_{name}_s"]} for name in paths}
     if "peer_forward_s" in found:
         peer = report["peer"] = {"ms": 1e3 * found["peer_forward_s"]}

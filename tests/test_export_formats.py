@@ -10,7 +10,7 @@ import pytest
 
 from kerasseg import artefacts, checkpoints, exporting, models
 from kerasseg.exporting import formats, onnx_file, tflite_file
-from tests import levels, tiny
+from tests import export_matrix, levels, tiny
 
 FILES = [name for name in formats.FORMATS if name != "saved_model"]
 NEEDS = {"tflite": ["ai_edge_litert"], "onnx": ["onnx", "onnxruntime", "tf2onnx"]}
@@ -201,3 +201,14 @@ def test_operations_that_a_format_lacks_are_named(tmp_path):
 def test_other_files_are_no_exported_models(path, tmp_path):
     with pytest.raises(ValueError, match=r"is no exported model; .tflite, .onnx, .ker"):
         artefacts.Artefact(str(tmp_path / path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["tflite_float32", "onnx"])
+@pytest.mark.parametrize("name", models.list_models())
+def test_every_architecture_is_written(name, form, tmp_path):
+    need(form)
+    options = models.facts(name).test_options
+    model = export_matrix.randomize(models.build_model(name, 3, **options))
+    unlabelled = [exporting.Picture(pictures((65, 97))[0].file)]
+    export(model, tmp_path, form, pictures=unlabelled)

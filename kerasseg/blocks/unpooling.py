@@ -27,10 +27,13 @@ class MaxPoolWithIndices(layers.Layer):
             The maxima, and int32 numbers of the same shape: 0 to 3, row by row in the
             window; of equal cells the first.
         """
-        bottom, right = [side % 2 for side in ops.shape(x)[1:3]]
+        batch, height, width, channels = ops.shape(x)
+        bottom, right = height % 2, width % 2
         padding = [[0, 0], [0, bottom], [0, right], [0, 0]]
         lowest = _LOWEST.get(keras.backend.standardize_dtype(x.dtype), -3e38)
         x = ops.pad(x, padding, constant_values=lowest)
+        # TFLite's converter forgets the channels where paddings are not known.
+        x = ops.reshape(x, (batch, height + bottom, width + right, channels))
         cells = [x[:, row::2, column::2] for row, column in _CELLS]
         maxima, indices = cells[0], ops.zeros_like(cells[0], dtype="int32")
         for number, cell in enumerate(cells[1:], start=1):

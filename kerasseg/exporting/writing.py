@@ -1,6 +1,7 @@
 """A trained model to a version: every format written, loaded again, compared."""
 
 import dataclasses
+import gc
 import os
 import pathlib
 import shutil
@@ -89,6 +90,7 @@ def export_model(
                     functions = signatures.build(folded, views)
                     saved_model.write(functions, aside, class_names, palette)
                     warm_up.write(aside, _requests(pictures))
+                    del functions
                 elif name == "keras":
                     model.save(path)
                 else:
@@ -96,6 +98,7 @@ def export_model(
                     pathlib.Path(path).write_bytes(data)
             except (tf.errors.OpError, OSError) as error:
                 raise _not_written(error, aside) from error
+            gc.collect()  # Graphs are circles: all of them together can fill a memory.
             file = formats.FORMATS[name].file or "saved_model.pb"
             found[name] = {"file": file, "bytes": _size(aside) - before}
             seen = [*pictures, *_drawn(name, pictures)]

@@ -1,0 +1,39 @@
+"""The matrix of docs/export.md: each cell is what an export gives."""
+
+import pathlib
+import re
+
+import pytest
+
+from tests import export_matrix
+
+PAGE = pathlib.Path(__file__).parent.parent / "docs" / "export.md"
+ROWS = {
+    name: cells.split(" | ")
+    for name, cells in re.findall(
+        r"^\| `(\w+)` \| (.* ms .*) \|$", PAGE.read_text(), re.M
+    )
+}
+CELL = re.compile(r"(\de-\d\d|0e\+00), ([\d.]+) MB, (\d+) ms \(([\d.]+)\)")
+
+
+def test_the_page_shows_networks_that_have_a_flagfile():
+    assert ROWS and set(ROWS) <= set(export_matrix.FLAGFILES)
+    for cells in ROWS.values():
+        assert len(cells) == 6
+        assert all(cell == "no" or CELL.fullmatch(cell) for cell in cells)
+        assert CELL.fullmatch(cells[0])[4] == "1.00"  # The Keras model's own.
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_a_row_is_as_the_page_shows_it(name):
+    found = export_matrix.row(name)
+    print(export_matrix.text(name, found))  # To replace the row, with -s.
+    for shown, (form, cell) in zip(ROWS[name], found.items(), strict=True):
+        assert cell["works"] == (shown != "no"), (form, cell)
+        if cell["works"]:
+            megabytes = float(CELL.fullmatch(shown)[2])
+            assert cell["bytes"] / 1e6 == pytest.approx(megabytes, rel=0.02, abs=0.1)
+            assert cell["seconds"] > 0
