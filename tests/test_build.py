@@ -372,7 +372,10 @@ def test_a_folder_that_cannot_be_made_is_an_error(source, tmp_path):
 def test_errors_of_writing_say_what_is_needed_and_free(tmp_path):
     error = tasks.write_error(tmp_path / "x", OSError(28, "No space left"), 1234)
     assert error.errno == 28
-    assert "it needs about 1,234 bytes" in str(error)
+    assert "it needs about 1,234 bytes" in str(error) and "make room" in str(error)
+    error = tasks.write_error(tmp_path / "x", OSError(17, "File exists"))
+    assert "Give a folder that can be written to" in str(error)
+    assert "room" not in str(error) and "bytes" not in str(error)
 
 
 # Rows 5 to 8: bad pairs.

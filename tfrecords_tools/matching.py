@@ -94,7 +94,8 @@ def find(
         kinds = ", ".join(suffixes)
         raise FileNotFoundError(
             f"{flag}={pattern} finds no file of the kinds {kinds}. Correct the folder "
-            "or the pattern, which stands in quotes"
+            "or the pattern, which stands in quotes and tells capital letters from "
+            "small ones, .JPG from .jpg"
         )
     found: dict[Key, str] = {}
     doubles = []

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import pathlib
 import shutil
@@ -132,11 +133,17 @@ def _num_source_bytes(task):
 
 def write_error(path, error: OSError, num_bytes: int = 0) -> WriteError:
     """Explains why a file could not be written, with what is needed and free."""
+    what = f"{path} could not be written ({error.strerror})"
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return WriteError(
+            error.errno,
+            f"{what}. Finished files are kept. Give a folder that can be written to, "
+            "or mend this one, and run the same command again",
+        )
     folder = next(parent for parent in path.parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
     return WriteError(
         error.errno,
-        f"{path} could not be written ({error.strerror}): it needs about "
-        f"{num_bytes:,} bytes, {free:,} are free there. Finished files are kept: make "
-        "room and run the same command again",
+        f"{what}: it needs about {num_bytes:,} bytes, {free:,} are free there. "
+        "Finished files are kept: make room and run the same command again",
     )
