@@ -101,4 +101,7 @@ class Views:
     def _refining(self):
         """Returns the settings of `keras_engine.refine`: a weight of 0 leaves out."""
         weights = ("gaussian_compat", "bilateral_compat")
-        return {k: None if k in weights and not v else v for k, v in self.crf.items()}
+        return {
+            k: None if k in weights and not v else v
+            for k, v in (self.crf or {}).items()
+        }
