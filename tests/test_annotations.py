@@ -156,6 +156,17 @@ def test_pictures_of_one_name_are_told_apart_by_their_folder(tmp_path):
 
 
 @pytest.mark.usefixtures("pycocotools")
+def test_folders_whose_names_end_alike_are_told_apart(tmp_path):
+    for name in ("1/a.png", "11/a.png"):
+        picture(tmp_path, name)
+    car = square(3, 0, 0, 2, 2)
+    written(tmp_path, "x.json", coco(car, pictures=("1/a.png", "11/a.png")))
+    found = folder.list_pairs("train", source(tmp_path))
+    assert [pair.name for pair in found] == ["1/a", "11/a"]
+    assert [bool(folder.read_pair(pair).label.any()) for pair in found] == [True, False]
+
+
+@pytest.mark.usefixtures("pycocotools")
 def test_annotations_without_a_picture_are_named(tmp_path):
     picture(tmp_path)
     written(tmp_path, "x.json", coco(pictures=("a.png", "lost.png")))
@@ -240,6 +251,7 @@ def test_labels_that_are_no_text_are_damage(tmp_path):
         label(tmp_path)
 
 
+@pytest.mark.usefixtures("pycocotools")
 def test_many_shapes_on_a_large_picture_take_little_memory():
     size = 1000
     square = [[1, 1, 3, 1, 3, 3, 1, 3]]

@@ -78,7 +78,7 @@ def _picture(annotated, split, name, by_stem, pictures):
     named = annotated.file_name.replace("\\", "/")
     keys = by_stem.get((split, pathlib.PurePosixPath(named).stem), [])
     if len(keys) > 1:
-        keys = [key for key in keys if pictures[key].endswith(named)]
+        keys = [key for key in keys if f"/{pictures[key]}".endswith(f"/{named}")]
     if not keys and annotated.one_file:  # Of a picture that was renamed since.
         keys = by_stem.get((split, pathlib.PurePosixPath(name).name), [])
     return keys[0] if len(keys) == 1 else (split, named)
