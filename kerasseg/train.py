@@ -51,7 +51,7 @@ _MAY_CHANGE = (
 def main(argv):
     """Turns flags into plain arguments, and nothing more."""
     del argv
-    paths = common_flags.required(
+    name, records_dir, workdir = common_flags.required(
         model=common_flags.MODEL.value,
         records_dir=common_flags.RECORDS_DIR.value,
         workdir=common_flags.WORKDIR.value,
@@ -60,7 +60,7 @@ def main(argv):
     try:
         if distribution.serve_if_told(_STRATEGY.value, cluster_timeout=timeout):
             return
-        facts = _train(*paths)
+        facts = _train(name, records_dir, workdir)
     except training.Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         sys.exit(interrupted.status)
@@ -70,7 +70,7 @@ def main(argv):
     if facts:
         print(
             f"Best model: mean IoU {facts['scores']['mean_iou']:.4f} at step "
-            f"{facts['step']}, in {os.path.join(common_flags.WORKDIR.value, 'best')}."
+            f"{facts['step']}, in {os.path.join(workdir, 'best')}."
         )
 
 

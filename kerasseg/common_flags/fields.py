@@ -29,7 +29,7 @@ def define_fields(cls) -> None:
             flags.DEFINE_enum(name, field.default, choices, text, module_name=_main())
         elif "parse" in field.metadata:
             parser = _Parser(field.metadata["parse"])
-            written = flags.ArgumentSerializer()
+            written: flags.ArgumentSerializer = flags.ArgumentSerializer()
             flags.DEFINE(
                 parser,
                 name,
@@ -56,9 +56,12 @@ def read_fields(cls, **others):
 
 
 class _Parser(flags.ArgumentParser):
-    def __init__(self, parse):
+    def __init__(self, read):
         super().__init__()
-        self.parse = parse
+        self._read = read
+
+    def parse(self, argument):
+        return self._read(argument)
 
 
 def _main():

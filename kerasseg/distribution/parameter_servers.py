@@ -136,7 +136,7 @@ def _server(cluster):
 
 
 def _patient():
-    received = []
+    received: list[int] = []
 
     def receive(number, _):
         if received:

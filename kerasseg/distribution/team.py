@@ -36,11 +36,11 @@ class Team:
             strategy, tf.distribute.ParameterServerStrategy
         )
         self.io_device = _CHIEF_DEVICE if self.is_asynchronous else None
-        self.served_by = 0
-        if self.is_asynchronous:
-            self.served_by = len(from_environment().jobs["worker"])
-        resolver = None if self.is_asynchronous else strategy.cluster_resolver
-        jobs = resolver.cluster_spec().as_dict() if resolver else {}
+        cluster = from_environment() if self.is_asynchronous else None
+        self.served_by = len(cluster.jobs["worker"]) if cluster else 0
+        resolver = strategy.cluster_resolver
+        alone = self.is_asynchronous or not resolver
+        jobs = {} if alone else resolver.cluster_spec().as_dict()
         chiefs, workers = len(jobs.get("chief", ())), len(jobs.get("worker", ()))
         self.size = max(chiefs + workers, 1)
         self.index = 0

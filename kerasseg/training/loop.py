@@ -26,16 +26,16 @@ class Loop:
         self.signals = signals.Signals(alone=run.team.size == 1)
         self.profile = Profile(run.log.events, wanted=self.recipe.profile)
         self.loss = math.nan
+        self.take = compiling.trial(run)
+        self.workers = None
         if run.team.is_asynchronous:
-            self.take = asynchronous.AsynchronousStep(
+            self.workers = asynchronous.AsynchronousStep(
                 run.strategy,
                 run.step_function,
                 run.optimizer,
                 run.team.served_by,
                 self.recipe.startup_delay_steps,
             )
-        else:
-            self.take = compiling.trial(run)
 
     def __call__(self) -> dict | None:
         """Goes to the end; see `train`."""
@@ -89,8 +89,8 @@ class Loop:
         run = self.run
         arguments = batch, tf.constant(run.step, tf.int64), self.signals.sent()
         rate = run.rate_at(run.step)
-        if run.team.is_asynchronous:  # Those under way are at other rates.
-            return self.take(*arguments, rate)
+        if self.workers:  # Steps that are under way have other rates.
+            return self.workers(*arguments, rate)
         run.optimizer.set_learning_rate(rate)
         while True:
             try:
@@ -101,8 +101,8 @@ class Loop:
 
     def _unfinished(self):
         """Returns how many steps need not be looked at yet."""
-        if self.run.team.is_asynchronous:
-            return self.take.unfinished
+        if self.workers:
+            return self.workers.unfinished
         # A GPU runs ahead of the host: its losses are looked at a few steps later.
         return 10 if tf.config.list_physical_devices("GPU") else 0
 
