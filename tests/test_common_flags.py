@@ -1,6 +1,7 @@
 """Exit statuses of real processes; flags to values and back."""
 
 import dataclasses
+import functools
 import signal
 import subprocess
 import sys
@@ -165,12 +166,19 @@ def test_a_fault_in_the_depth_shows_its_traceback_and_exits_with_1(program):
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
 def test_a_signal_exits_with_128_and_its_number(program, number, status):
-    process = subprocess.Popen(
-        [sys.executable, program, "--action=wait"], stdout=subprocess.PIPE
-    )
-    assert process.stdout.readline() == b"waiting\n"
-    process.send_signal(number)
-    process.communicate(timeout=60)
+    # What a shell starts in its background ignores Ctrl-C, and so would its children.
+    listen = functools.partial(signal.signal, number, signal.SIG_DFL)
+    with subprocess.Popen(
+        [sys.executable, program, "--action=wait"],
+        stdout=subprocess.PIPE,
+        preexec_fn=listen,
+    ) as process:
+        assert process.stdout.readline() == b"waiting\n"
+        process.send_signal(number)
+        try:
+            process.wait(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == status
 
 
