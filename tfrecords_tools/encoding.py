@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from kerasseg import datasets, images, records
-from tfrecords_tools import label_rules, pairs
+from tfrecords_tools import label_rules, pairs, texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,10 +99,9 @@ def _class_numbers(pair, source, spec):
     ours[[*spec.source_ignore, datasets.IGNORE_LABEL]] = datasets.IGNORE_LABEL
     unknown = np.flatnonzero((counts > 0) & (ours < 0)).tolist()
     if unknown:
-        listed = ", ".join(f"{i} ({counts[i]} pixels)" for i in unknown[:10])
-        more = f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+        listed = texts.some(unknown, say=lambda i: f"{i} ({counts[i]} pixels)")
         raise images.ImageError(
-            f"{pair.label or pair.name}: {listed}{more} are no classes of {spec.name}, "
+            f"{pair.label or pair.name}: {listed} are no classes of {spec.name}, "
             f"which has 0 to {spec.num_classes - 1} and ignores "
             f"{sorted({*spec.source_ignore, datasets.IGNORE_LABEL})}. "
             f"{_ASK_THE_DOCTOR if spec.name == pairs.OWN else _WHAT_ELSE}"

@@ -10,6 +10,7 @@ from tfrecords_tools import (
     own_data,
     pairs,
     splitting,
+    texts,
 )
 
 _MAX_LISTED = 10
@@ -168,10 +169,9 @@ def _refuse_alone(found):
     ]
     if alone or match.doubles:
         what = [*alone, *match.doubles]
-        more = f" and {len(what) - _MAX_LISTED} more" if len(what) > _MAX_LISTED else ""
         raise ValueError(
             f"{len(alone)} files pair with nothing and {len(match.doubles)} have the "
-            f"name of another: {', '.join(what[:_MAX_LISTED])}{more}. Correct them, or "
+            f"name of another: {texts.some(what, _MAX_LISTED)}. Correct them, or "
             "name them in the file of --leave_out; python -m tfrecords_tools.inspect "
             "with the same flags writes one"
         )

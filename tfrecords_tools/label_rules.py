@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from kerasseg import datasets, images
+from tfrecords_tools import texts
 
 _MAX_LISTED = 10
 _BIT_DEPTH = 24  # Which byte of a PNG has it.
@@ -171,12 +172,13 @@ def _by_color(pixels, rules, name):
     lost = np.flatnonzero(numbers < 0)
     if lost.size:
         lost = lost[np.argsort(-counts[lost], kind="stable")]
-        listed = ", ".join(
-            f"{hexadecimal(found[i])} ({counts[i]} pixels)" for i in lost[:_MAX_LISTED]
+        listed = texts.some(
+            lost,
+            _MAX_LISTED,
+            say=lambda i: f"{hexadecimal(int(found[i]))} ({counts[i]} pixels)",
         )
-        more = f" and {lost.size - _MAX_LISTED} more" if lost.size > _MAX_LISTED else ""
         raise images.ImageError(
-            f"{name}: --colormap does not have the colours {listed}{more}. Add them, "
+            f"{name}: --colormap does not have the colours {listed}. Add them, "
             f"for example {hexadecimal(found[lost[0]])}:{datasets.IGNORE_LABEL} to "
             "ignore one; python -m tfrecords_tools.inspect says what the masks hold"
         )

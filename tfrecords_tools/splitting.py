@@ -75,10 +75,9 @@ def _listed(path, keys):
         else:
             missing.append(line)
     if missing:
-        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise ValueError(
             f"{path} lists {len(missing)} names that no picture has: "
-            f"{', '.join(missing[:10])}{more}. Correct or remove the lines; names of "
+            f"{texts.some(missing)}. Correct or remove the lines; names of "
             f"pictures look like {', '.join(name for _, name in keys[:3])}"
         )
     return sorted(set(found))

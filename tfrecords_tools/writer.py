@@ -19,6 +19,7 @@ from tfrecords_tools import (
     planning,
     quarantine,
     tasks,
+    texts,
 )
 
 REJECTED_FILE = "rejected.jsonl"
@@ -93,9 +94,8 @@ def _refuse_missing(plans):
     missing = [path for plan in plans for path in plan.missing]
     if not missing:
         return
-    more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
     raise planning.BuildError(
-        f"{len(missing)} listed files do not exist: {', '.join(missing[:10])}{more}. "
+        f"{len(missing)} listed files do not exist: {texts.some(missing)}. "
         "Add them, or leave their pairs out with --on_error=skip"
     )
 

@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 
-from tfrecords_tools import doctor, label_flags, own_data
+from tfrecords_tools import doctor, label_flags, own_data, texts
 from tfrecords_tools.doctor import findings
 
 _MAX_FILES = 3
@@ -21,7 +21,7 @@ def describe(examined: "doctor.Examination") -> str:
         if finding.flags:
             lines += [f"   {' '.join(as_flags(finding.flags))}"]
         if finding.leave_out:
-            lines += [f"   --leave_out: {_leave_out(finding.leave_out)}"]
+            lines += [f"   --leave_out: {texts.some(finding.leave_out, _MAX_FILES)}"]
     if not examined.found:
         lines += ["", "Nothing was found."]
     return "\n".join(lines)
@@ -45,12 +45,6 @@ def _indented(text, width=80):
 def _files(files):
     more = len(files) - _MAX_FILES
     return [*files[:_MAX_FILES], *([f"and {more} more"] if more > 0 else [])]
-
-
-def _leave_out(names):
-    more = len(names) - _MAX_FILES
-    tail = f" and {more} more" if more > 0 else ""
-    return f"{', '.join(names[:_MAX_FILES])}{tail}"
 
 
 def as_flags(values: dict) -> list[str]:

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 
+from tfrecords_tools import texts
 from tfrecords_tools.doctor import findings
 
 # Saved anew, smaller or as JPEG, pictures of CamVid have thumbnails that differ by 3 of
@@ -49,9 +50,10 @@ def examine(looks):
 
 
 def _described(groups):
-    listed = [" = ".join(look.name for look in group) for group in groups[:3]]
-    more = f" and {len(groups) - 3} more" if len(groups) > 3 else ""
-    return f"{'; '.join(listed)}{more}"
+    def say(group):
+        return " = ".join(look.name for look in group)
+
+    return texts.some(groups, 3, separator="; ", say=say)
 
 
 def _removed(group):

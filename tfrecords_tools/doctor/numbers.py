@@ -3,7 +3,7 @@
 import collections
 
 from kerasseg import datasets
-from tfrecords_tools import label_rules
+from tfrecords_tools import label_rules, texts
 from tfrecords_tools.doctor import findings, levels
 
 _IGNORED = datasets.IGNORE_LABEL
@@ -172,12 +172,11 @@ def _smeared(looks, num_classes, kind, why):
 
 def _out_of_range(looks, values, table, num_classes):
     bad = [v for v in sorted(values) if not _fits({int(table[v])}, num_classes)]
-    listed = ", ".join(f"{value} ({values[value]:,} pixels)" for value in bad[:10])
-    more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
+    listed = texts.some(bad, say=lambda value: f"{value} ({values[value]:,} pixels)")
     return findings.of(
         _with(looks, table, num_classes),
         "numbers that are no class",
-        f"{num_classes} classes are 0 to {(num_classes or 1) - 1}; there are {listed}"
-        f"{more}. Name their classes in --classes, or say what they become with "
+        f"{num_classes} classes are 0 to {(num_classes or 1) - 1}; there are {listed}. "
+        f"Name their classes in --classes, or say what they become with "
         f"--label_map, as in {bad[0]}:{_IGNORED}.",
     )
