@@ -1,7 +1,5 @@
 """Lists the pairs of ADE20K's scene parsing challenge, ADEChallengeData2016."""
 
-import pathlib
-
 from kerasseg import images
 from tfrecords_tools import listing, pairs, renumbering
 
@@ -32,6 +30,4 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
     Raises:
         ImageError: The label cannot be read or holds other numbers.
     """
-    numbers = images.read_label(pair.label)
-    label = renumbering.renumber(numbers, _TABLE, pair.label)
-    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)
+    return renumbering.contents(pair, images.read_label(pair.label), _TABLE)

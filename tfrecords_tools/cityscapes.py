@@ -1,7 +1,5 @@
 """Lists the pairs of Cityscapes as its zip files unpack, with fine or coarse labels."""
 
-import pathlib
-
 from kerasseg import images
 from tfrecords_tools import listing, pairs, renumbering
 
@@ -42,6 +40,4 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
     Raises:
         ImageError: The label cannot be read or holds other numbers.
     """
-    ids = images.read_label(pair.label)
-    label = renumbering.renumber(ids, _TABLE, pair.label)
-    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)
+    return renumbering.contents(pair, images.read_label(pair.label), _TABLE)

@@ -56,14 +56,35 @@ def match(images: str, masks: str) -> Match:
         FileNotFoundError: No picture or no mask is there.
         ValueError: `{split}` in one only.
     """
-    if (SPLIT in images) != (SPLIT in masks):
+    return Match(*find_both(images, masks, "--masks"))
+
+
+def find_both(
+    images: str, others: str, flag: str, suffixes: tuple[str, ...] = PICTURES
+) -> tuple[dict[Key, str], dict[Key, str], tuple[str, ...]]:
+    """Finds pictures, and files that belong to pictures.
+
+    Args:
+        images: See `match`.
+        others: Likewise.
+        flag: What errors call the others.
+        suffixes: Of the others.
+
+    Returns:
+        Paths of both by (split, name), and the paths whose name another one has.
+
+    Raises:
+        FileNotFoundError: See `match`.
+        ValueError: Likewise.
+    """
+    if (SPLIT in images) != (SPLIT in others):
         raise ValueError(
-            f"{SPLIT} stands in one of --images={images} and --masks={masks} only. "
+            f"{SPLIT} stands in one of --images={images} and {flag}={others} only. "
             "Give it in both or in none"
         )
     pictures, more = find(images, "--images")
-    found, double = find(masks, "--masks")
-    return Match(pictures, found, (*more, *double))
+    found, double = find(others, flag, suffixes)
+    return pictures, found, (*more, *double)
 
 
 def find(

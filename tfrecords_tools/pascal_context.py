@@ -56,5 +56,4 @@ def read_as(pair: pairs.Pair, table: np.ndarray) -> pairs.Contents:
     """
     data = pathlib.Path(pair.label).read_bytes()
     numbers = mat_files.read_variable(data, "LabelMap", pair.label)
-    label = renumbering.renumber(np.asarray(numbers), table, pair.label)
-    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)
+    return renumbering.contents(pair, np.asarray(numbers), table)

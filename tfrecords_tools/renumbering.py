@@ -1,8 +1,11 @@
 """From the numbers of a source's labels to class numbers."""
 
+import pathlib
+
 import numpy as np
 
 from kerasseg import datasets, images
+from tfrecords_tools import pairs
 
 
 def make_table(classes, size: int, *, others=datasets.IGNORE_LABEL) -> np.ndarray:
@@ -43,10 +46,27 @@ def renumber(label: np.ndarray, table: np.ndarray, name: str) -> np.ndarray:
     unknown = ~np.isin(label, np.arange(len(table)))
     if unknown.any():
         numbers, counts = np.unique(label[unknown], return_counts=True)
-        pairs = zip(numbers[:10].tolist(), counts[:10].tolist(), strict=True)
-        listed = ", ".join(f"{number} ({count} pixels)" for number, count in pairs)
+        seen = zip(numbers[:10].tolist(), counts[:10].tolist(), strict=True)
+        listed = ", ".join(f"{number} ({count} pixels)" for number, count in seen)
         raise images.ImageError(
             f"{name}: {listed} are no numbers of this data set's labels, which go from "
             f"0 to {len(table) - 1}. Is it the label that the authors publish?"
         )
     return table[label.astype(np.intp)]
+
+
+def contents(
+    pair: pairs.Pair, numbers: np.ndarray, table: np.ndarray
+) -> pairs.Contents:
+    """Takes a pair's picture as it is, and the numbers of its label by a table.
+
+    Args:
+        pair: The pair.
+        numbers: What its label holds, see `renumber`.
+        table: Likewise.
+
+    Raises:
+        ImageError: See `renumber`.
+    """
+    label = renumber(numbers, table, pair.label)
+    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)

@@ -39,5 +39,4 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
     """
     data = pathlib.Path(pair.label).read_bytes()
     numbers = mat_files.read_variable(data, "S", pair.label)
-    label = renumbering.renumber(np.asarray(numbers), _TABLE, pair.label)
-    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)
+    return renumbering.contents(pair, np.asarray(numbers), _TABLE)

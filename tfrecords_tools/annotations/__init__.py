@@ -47,20 +47,14 @@ def match(
         AnnotationError: A file of annotations cannot be read.
         ValueError: `{split}` in one pattern only.
     """
-    if (matching.SPLIT in images) != (matching.SPLIT in annotations):
-        raise ValueError(
-            f"{matching.SPLIT} stands in one of --images={images} and "
-            f"--annotations={annotations} only. Give it in both or in none"
-        )
-    pictures, more = matching.find(images, "--images")
-    files, double = matching.find(
-        annotations, "--annotations", suffixes=matching.ANNOTATIONS
+    pictures, files, more = matching.find_both(
+        images, annotations, "--annotations", matching.ANNOTATIONS
     )
     by_stem = collections.defaultdict(list)
     for key, path in pictures.items():
         by_stem[key[0], pathlib.Path(path).stem].append(key)
     masks, found = {}, {}
-    doubles = [*more, *double]
+    doubles = [*more]
     for (split, name), path in files.items():
         for annotated in reading.read(path):
             key = _picture(annotated, split, name, by_stem, pictures)
