@@ -16,7 +16,7 @@ _EXAMPLE = (
     '"task": {"type": "worker", "index": 0}}'
 )
 _HERE, _ALL_HERE = b"0", b"1"  # What a worker says of itself, and of all.
-_ANSWER_SECONDS = 2.0
+_ANSWER_SECONDS = 2.0  # For a connection.
 _PAUSE_SECONDS = 0.1
 
 
@@ -152,18 +152,28 @@ def _call_the_roll(greeter, others, seconds):
             return
         if time.monotonic() > deadline:
             missing = [address for address, said in heard.items() if not said]
-            raise WorkerLostError(
-                f"After {seconds:g} s these tasks of {VARIABLE} do not answer: "
-                f"{', '.join(missing)}. Start them, mend their addresses, or wait "
-                f"longer with --cluster_timeout."
-            )
+            raise missing_tasks(seconds, missing)
         time.sleep(_PAUSE_SECONDS)
 
 
-def _ask(address):
+def missing_tasks(seconds: float, addresses) -> WorkerLostError:
+    """Describes tasks that did not come in so many seconds."""
+    return WorkerLostError(
+        f"After {seconds:g} s these tasks of {VARIABLE} do not answer: "
+        f"{', '.join(addresses)}. Start them, mend their addresses, or wait longer "
+        f"with --cluster_timeout."
+    )
+
+
+def connection(address: str) -> socket.socket:
+    """Connects to "host:port"; raises `OSError` where nobody answers."""
     host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), _ANSWER_SECONDS)
+
+
+def _ask(address):
     try:
-        with socket.create_connection((host, int(port)), _ANSWER_SECONDS) as opened:
+        with connection(address) as opened:
             return opened.recv(len(_ALL_HERE))
     except OSError:
         return b""

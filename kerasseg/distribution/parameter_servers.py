@@ -6,15 +6,18 @@ that is free, and writes the workdir. Workers and servers do as they are told.
 
 import os
 import signal
-import socket
 import time
 
 import tensorflow as tf
 
-from kerasseg.distribution.cluster import VARIABLE, Cluster, WorkerLostError
+from kerasseg.distribution.cluster import (
+    VARIABLE,
+    Cluster,
+    connection,
+    missing_tasks,
+)
 
 SERVERS = ("worker", "ps")  # Jobs of the processes that only serve.
-_ANSWER_SECONDS = 2.0
 _PAUSE_SECONDS = 0.5
 _GONE = 4  # Times that the chief does not answer, one after the other.
 
@@ -71,7 +74,7 @@ def serve(cluster: Cluster, seconds: float) -> None:
         elif missed is not None:
             missed += 1
         elif time.monotonic() > deadline:
-            raise _missing(seconds, [chief])
+            raise missing_tasks(seconds, [chief])
     del server  # Until here it has to live.
 
 
@@ -91,22 +94,13 @@ def _wait_for(cluster, seconds):
     deadline = time.monotonic() + seconds
     while missing := [address for address in missing if not _answers(address)]:
         if time.monotonic() > deadline:
-            raise _missing(seconds, missing)
+            raise missing_tasks(seconds, missing)
         time.sleep(_PAUSE_SECONDS)
 
 
-def _missing(seconds, addresses):
-    return WorkerLostError(
-        f"After {seconds:g} s these tasks of {VARIABLE} do not answer: "
-        f"{', '.join(addresses)}. Start them, mend their addresses, or wait longer "
-        f"with --cluster_timeout."
-    )
-
-
 def _answers(address):
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
+        connection(address).close()
     except OSError:
         return False
     return True
