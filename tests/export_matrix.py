@@ -19,7 +19,7 @@ import numpy as np
 
 from kerasseg import artefacts, common_flags, exporting, models, workers
 from kerasseg.exporting import formats
-from tests import tiny
+from tests import reference, tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGFILES = {path.stem: path for path in ROOT.glob("experiments/camvid/*.flags")}
@@ -36,18 +36,7 @@ def build(name):
     given = [value for key, value in values if key == "model_option"]
     options = common_flags.model_options(models.facts(model).builder, given)
     options.pop("backbone_weights", None)
-    return randomize(models.build_model(model, NUM_CLASSES, **options))
-
-
-def randomize(model):
-    """Gives batch norms and biases values that a trained network could have."""
-    rng = np.random.default_rng(0)
-    for variable in model.weights:
-        if variable.path.endswith(("gamma", "moving_variance")):
-            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-        elif variable.path.endswith(("beta", "moving_mean", "bias")):
-            variable.assign(rng.normal(0, 0.3, variable.shape))
-    return model
+    return reference.shake(models.build_model(model, NUM_CLASSES, **options))
 
 
 def export(model, name, folder) -> dict:

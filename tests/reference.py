@@ -109,3 +109,4 @@ def shake(model, seed=0):
             variable.assign(random.uniform(0.5, 1.5, variable.shape))
         elif variable.path.endswith(("beta", "bias", "moving_mean")):
             variable.assign(random.normal(0, 0.2, variable.shape))
+    return model

@@ -10,7 +10,7 @@ import pytest
 
 from kerasseg import artefacts, checkpoints, exporting, models
 from kerasseg.exporting import formats, onnx_file, tflite_file
-from tests import export_matrix, levels, tiny
+from tests import levels, reference, tiny
 
 FILES = [name for name in formats.FORMATS if name != "saved_model"]
 NEEDS = {"tflite": ["ai_edge_litert"], "onnx": ["onnx", "onnxruntime", "tf2onnx"]}
@@ -209,6 +209,6 @@ def test_other_files_are_no_exported_models(path, tmp_path):
 def test_every_architecture_is_written(name, form, tmp_path):
     need(form)
     options = models.facts(name).test_options
-    model = export_matrix.randomize(models.build_model(name, 3, **options))
+    model = reference.shake(models.build_model(name, 3, **options))
     unlabelled = [exporting.Picture(pictures((65, 97))[0].file)]
     export(model, tmp_path, form, pictures=unlabelled)

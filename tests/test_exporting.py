@@ -15,7 +15,7 @@ from tensorflow.python.framework import op_def_registry
 
 from kerasseg import artefacts, blocks, exporting, images, inference, models
 from kerasseg.exporting import checking, folding
-from tests import levels, test_signatures, tiny
+from tests import levels, reference, test_signatures, tiny
 
 NAMES, PALETTE = tiny.SPEC.class_names, tiny.SPEC.palette
 
@@ -34,17 +34,6 @@ def check_operations(function):
 def export(model, folder, **options):
     options = {"class_names": NAMES, "palette": PALETTE, **options}
     return exporting.export_saved_model(model, folder, **options)
-
-
-def randomize(model):
-    """Gives every variable a value that a trained network could have."""
-    rng = np.random.default_rng(0)
-    for variable in model.weights:
-        if variable.path.endswith(("gamma", "moving_variance")):
-            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-        elif variable.path.endswith(("beta", "moving_mean", "bias")):
-            variable.assign(rng.normal(0, 0.3, variable.shape))
-    return model
 
 
 def picture(height, width):
@@ -200,7 +189,7 @@ def test_the_code_that_is_shown_makes_a_mask(folder, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", models.list_models())
 def test_a_network_is_exported_as_plain_tensorflow(name, tmp_path):
     options = models.facts(name).test_options
-    model = randomize(models.build_model(name, 3, **options))
+    model = reference.shake(models.build_model(name, 3, **options))
     path = export(
         model, tmp_path, pictures=[exporting.Picture(tiny.png(picture(65, 97)))]
     )
@@ -243,7 +232,7 @@ print(model.signatures["tensor"](image=image)["classes"][0].numpy().tolist())
 def test_a_network_of_half_precision_is_exported_in_float32(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = randomize(tiny.build_model("tiny", 3))
+        model = reference.shake(tiny.build_model("tiny", 3))
     finally:
         keras.config.set_dtype_policy("float32")
     path = export(model, tmp_path)

@@ -7,7 +7,8 @@ from keras import layers
 
 from kerasseg import blocks, models
 from kerasseg.exporting import folding
-from tests.test_exporting import picture, randomize
+from tests import reference
+from tests.test_exporting import picture
 
 CONVOLUTIONS = {
     "Conv2D": lambda **o: layers.Conv2D(4, 3, **o),
@@ -25,7 +26,7 @@ def num_batch_norms(model):
 
 def check(model, left):
     """Compares a model with its folded copy, which keeps `left` batch norms."""
-    randomize(model)
+    reference.shake(model)
     before = [v.numpy().copy() for v in model.weights]
     image = picture(11, 12)[np.newaxis].astype(np.float32) / 255
     folded = folding.fold_batch_norm(model)
@@ -102,7 +103,7 @@ def test_all_scales_of_deeplab_v2_are_folded():
     assert options["multi_scale"]
     keras.utils.set_random_seed(0)
     model = models.build_model("deeplab_v2", 3, **options)
-    randomize(model)
+    reference.shake(model)
     folded = folding.fold_batch_norm(model)
     assert num_batch_norms(model) > 0 and num_batch_norms(folded) == 0
     image = picture(65, 49)[np.newaxis].astype(np.float32)

@@ -14,13 +14,14 @@ README.md                    how to call it
 from kerasseg.exporting.card import how_to_call
 from kerasseg.exporting.checking import Picture
 from kerasseg.exporting.formats import expand as expand_formats
+from kerasseg.exporting.formats import file_of
 from kerasseg.exporting.metadata import read as read_metadata
 from kerasseg.exporting.provenance import describe
 from kerasseg.exporting.saved_model import operations
 from kerasseg.exporting.versions import check as check_version
 from kerasseg.exporting.views import SETTINGS as CRF_SETTINGS
 from kerasseg.exporting.views import Views
-from kerasseg.exporting.writing import export_model, export_saved_model, file_of
+from kerasseg.exporting.writing import export_model, export_saved_model
 
 __all__ = [
     "CRF_SETTINGS",

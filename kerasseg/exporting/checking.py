@@ -4,7 +4,6 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import os
 
 import cv2
 import numpy as np
@@ -123,7 +122,7 @@ def compare(folder, name, reference, pictures, *, fresh_process=True) -> dict:
     if name == "keras" and reference.is_half:  # It stays so, in that format.
         reference = reference.as_trained()
         form = dataclasses.replace(form, tolerance=_HALF_TOLERANCE)
-    path = os.path.join(folder, form.file) if form.file else os.fspath(folder)
+    path = formats.file_of(folder, name)
     check = _Check(name, form, reference)
     with _loaded(path, fresh_process) as look:
         for picture in pictures:

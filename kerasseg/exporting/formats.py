@@ -1,6 +1,7 @@
 """The forms that a model is exported in: their files, and how near they must be."""
 
 import dataclasses
+import os
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,17 @@ FORMATS = {
     "keras": Format("model.keras", 1e-4),
 }
 _GROUPS = {"tflite": ["tflite_float32", "tflite_float16", "tflite_int8"]}
+
+
+def file_of(path, name) -> str:
+    """Returns where a format lies in a version.
+
+    Args:
+        path: Of the version.
+        name: A key of `FORMATS`.
+    """
+    file = FORMATS[name].file
+    return os.path.join(path, file) if file else os.fspath(path)
 
 
 def expand(names) -> list[str]:

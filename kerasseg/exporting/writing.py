@@ -84,7 +84,7 @@ def export_model(
     reference, found = checking.Reference(model, views), {}
     with versions.folder_aside(export_dir) as aside:
         for name in names:
-            before, path = _size(aside), file_of(aside, name)
+            before, path = _size(aside), formats.file_of(aside, name)
             try:
                 if name == "saved_model":
                     functions = signatures.build(folded, views)
@@ -109,17 +109,6 @@ def export_model(
         classes = {"class_names": class_names, "palette": palette}
         metadata.write(aside, model.name, **classes, facts=facts, formats=found)
         return versions.publish(aside, export_dir, version)
-
-
-def file_of(path, name) -> str:
-    """Returns where a format lies in a version.
-
-    Args:
-        path: Of the version.
-        name: A key of `formats.FORMATS`.
-    """
-    file = formats.FORMATS[name].file
-    return os.path.join(path, file) if file else os.fspath(path)
 
 
 def export_saved_model(model, export_dir, **options) -> str:
