@@ -241,6 +241,18 @@ def test_the_command_finds_the_folder_in_an_archive(tmp_path):
     assert "was unpacked and does not hold the data set" in done.stderr
 
 
+def test_sbd_may_be_an_archive_too(tmp_path):
+    voc = trees.voc(tmp_path / "voc", ["2007_a"], ["2007_b"])
+    sbd = trees.sbd(tmp_path / "sbd", ["2009_e"], [], np.zeros((12, 16), np.uint8))
+    path = packed(sbd, tmp_path / "benchmark.tgz", "benchmark_RELEASE/dataset/")
+    flags = [f"--source_dir={voc}", f"--records_dir={tmp_path / 'r'}"]
+    done = run_build("--dataset=pascal_voc", f"--sbd_dir={path}", *flags)
+    assert "trainaug: 2 records" in done.stdout, done.stderr
+    done = run_build("--dataset=pascal_voc", f"--sbd_dir={path}x", *flags)
+    assert done.returncode == 0
+    assert "trainaug is left out: SBD's folder" in done.stdout
+
+
 def test_the_command_takes_several_archives_together(tmp_path):
     folder = tmp_path / "cityscapes"
     names = ["train/aachen/aachen_0", "val/munster/munster_0"]

@@ -3,7 +3,7 @@
 import dataclasses
 
 from kerasseg import common_flags
-from tfrecords_tools import archives, label_flags, own_data, pairs
+from tfrecords_tools import archives, label_flags, own_data, pairs, pascal_voc
 
 common_flags.define_fields(own_data.OwnData)
 common_flags.define_fields(label_flags.LabelFlags)
@@ -35,15 +35,8 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_flags.LabelFlags]:
         common_flags.SEED.value,
         own=own,
     )
-    return _unpacked(dataset, source), reading
-
-
-def _unpacked(dataset, source):
-    """Unpacks --source_dir where it names archives, and finds the folder in them."""
-    paths = archives.find(str(source.source_dir))
-    if dataset is None or not paths:
-        return source
-    print(f"Unpacked beside themselves: {', '.join(map(str, paths))}")
+    if dataset is None:
+        return source, reading
 
     def accepts(folder):
         try:
@@ -52,5 +45,15 @@ def _unpacked(dataset, source):
             return False
         return True
 
-    folder = archives.find_folder(archives.unpack(paths), accepts)
-    return dataclasses.replace(source, source_dir=folder)
+    sbd_dir = _unpacked(source.sbd_dir, pascal_voc.is_sbd)
+    source_dir = _unpacked(source.source_dir, accepts)
+    return dataclasses.replace(source, source_dir=source_dir, sbd_dir=sbd_dir), reading
+
+
+def _unpacked(path, accepts):
+    """Unpacks what a flag names where it is archives, and finds the folder in them."""
+    paths = archives.find(str(path))
+    if not paths:
+        return path
+    print(f"Unpacked beside themselves: {', '.join(map(str, paths))}")
+    return archives.find_folder(archives.unpack(paths), accepts)

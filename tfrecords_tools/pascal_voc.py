@@ -34,6 +34,11 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
     return found + [_sbd_pair(voc, sbd, name) for name in more - train - val]
 
 
+def is_sbd(folder: pathlib.Path) -> bool:
+    """Tells whether a folder is SBD's own, among those of its archive."""
+    return (folder / "cls").is_dir() and (folder / "train.txt").is_file()
+
+
 def _voc_pair(voc, name):
     image = voc / "JPEGImages" / f"{name}.jpg"
     label = voc / "SegmentationClass" / f"{name}.png"

@@ -61,7 +61,9 @@ SOURCE_DIR = flags.DEFINE_string(
     "with commas between, which are unpacked beside themselves.",
 )
 SBD_DIR = flags.DEFINE_string(
-    "sbd_dir", None, "Folder 'dataset' of SBD, for pascal_voc's split trainaug."
+    "sbd_dir",
+    None,
+    "Folder 'dataset' of SBD, or its archive, for pascal_voc's split trainaug.",
 )
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of one run: checkpoints, best model, scores, pictures."
