@@ -53,7 +53,10 @@ _PREDICTIONS_DIR = flags.DEFINE_string(
     "predictions_dir", None, "Score the masks of this folder instead of a network."
 )
 _LABELS_DIR = flags.DEFINE_string(
-    "labels_dir", None, "Labels for the masks, PNGs of class numbers; needs --dataset."
+    "labels_dir",
+    None,
+    "Labels for the masks, PNGs of class numbers; the classes are those of --dataset, "
+    "or of --workdir or --records_dir.",
 )
 _COMPARE_WORKDIR = flags.DEFINE_string(
     "compare_workdir", None, "Folder with the pictures.csv of a run to compare with."
@@ -158,11 +161,20 @@ def _score_masks(predictions_dir):
 
 def _labels():
     dataset, workdir = common_flags.DATASET.value, common_flags.WORKDIR.value
-    if _LABELS_DIR.value is not None:
-        if dataset is None:
-            raise app.UsageError("--labels_dir needs --dataset, for the classes.")
-        return evaluation.LabelFolder(_LABELS_DIR.value, datasets.get(dataset))
     records_dir, split = common_flags.RECORDS_DIR.value, common_flags.SPLIT.value
+    if _LABELS_DIR.value is not None:
+        if dataset is not None:
+            spec = datasets.get(dataset)
+        elif workdir is not None:
+            spec = checkpoints.read_spec(workdir)
+        elif records_dir is not None:
+            spec = records.read_info(records_dir).spec
+        else:
+            raise app.UsageError(
+                "--labels_dir needs the classes: --dataset, or the --workdir or the "
+                "--records_dir of own ones."
+            )
+        return evaluation.LabelFolder(_LABELS_DIR.value, spec)
     if workdir is not None:
         reader = run_records.open_records(
             workdir, split, records_dir=records_dir, dataset=dataset

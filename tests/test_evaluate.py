@@ -289,6 +289,22 @@ def test_masks_are_scored_against_a_folder_of_labels(run, tmp_path):
     assert found["iou"]["tree"] is None
 
 
+def test_a_folder_of_labels_may_have_the_classes_of_a_run_or_of_records(
+    run, workdir, tmp_path
+):
+    labels = write_masks(tmp_path / "labels", {"a.png": [[0, 1, 1]]})
+    masks = write_masks(tmp_path / "masks", {"a.png": [[0, 0, 1]]})
+    given = [f"--predictions_dir={masks}", f"--labels_dir={labels}"]
+    for i, own in enumerate(
+        [f"--workdir={workdir}", f"--records_dir={tmp_path / 'records'}"]
+    ):
+        status, _, errors = run(*given, f"--output_dir={tmp_path / str(i)}", own)
+        assert status == 0, errors
+        found = read_metrics(tmp_path / str(i))
+        # One of two pixels in the union each.
+        assert found["iou"] == {"left": 0.5, "middle": 0.5, "right": None}
+
+
 @pytest.mark.parametrize(
     ("masks", "text"),
     [
@@ -329,7 +345,7 @@ def test_masks_that_do_not_fit_are_listed_and_refused(
         ),
         (
             ["--predictions_dir={masks}", "--output_dir=out", "--labels_dir={masks}"],
-            "--labels_dir needs --dataset, for the classes.",
+            "--labels_dir needs the classes: --dataset, or the --workdir or the --rec",
         ),
         (
             ["--predictions_dir=/nowhere", "--workdir={workdir}"],
