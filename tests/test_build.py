@@ -442,12 +442,31 @@ def test_rejected_pairs_of_other_splits_stay_listed(source, tmp_path):
     assert (tmp_path / "records" / writer.REJECTED_FILE).exists()
 
 
+def test_a_split_whose_pairs_are_all_bad_is_refused(source, tmp_path):
+    folder = tmp_path / "records"
+    pictures = sorted((source.source_dir / "val").iterdir())
+    for path in pictures:
+        path.write_bytes(b"")
+    for _ in range(2):  # The second time nothing is to do any more.
+        with pytest.raises(planning.BuildError, match=r"^Every pair of val is bad, as"):
+            build(source, folder, skip_bad=True)
+        assert len(records.open_split(folder, "train", deep=True)) == 5
+        with pytest.raises(FileNotFoundError, match="has no split 'val', only train"):
+            records.open_split(folder, "val")
+        lines = (folder / writer.REJECTED_FILE).read_text().splitlines()
+        assert len(lines) == len(pictures)
+    for i, path in enumerate(pictures):  # Mended.
+        trees.save(path, trees.picture(i))
+    assert build(source, folder).num_records == {"train": 5, "val": len(pictures)}
+
+
 def test_a_file_whose_pairs_are_all_bad_is_an_empty_one(source, tmp_path):
-    for name in ("train_00", "train_01", "train_02", "train_03", "train_04"):
+    for name in ("train_01", "train_02"):  # The second of three files.
         image_file(source, name).write_bytes(b"")
     result = build(source, tmp_path / "records", skip_bad=True)
-    assert result.num_records == {"train": 0, "val": 3}
-    assert len(records.open_split(tmp_path / "records", "val", deep=True)) == 3
+    assert result.num_records == {"train": 3, "val": 3}
+    assert (tmp_path / "records/train-00001-of-00003.tfrecord").stat().st_size == 0
+    assert len(records.open_split(tmp_path / "records", "train", deep=True)) == 3
 
 
 def test_unknown_class_numbers_are_listed_with_their_pixels(source, tmp_path):

@@ -65,8 +65,8 @@ def build_records(
             of one, with what it takes besides.
 
     Raises:
-        BuildError: A pair is bad, the folder holds other files, or another build is
-            writing there.
+        BuildError: A pair is bad, or with `skip_bad` all of a split are; the folder
+            holds other files, or another build is writing there.
         WriteError: The disk is full, or the folder cannot be written to.
         FileNotFoundError: The source lacks a folder or a list.
         ValueError: Unknown data set.
@@ -178,7 +178,11 @@ class _Build:
                 self.finished[done.shard.name] = done
 
     def finish(self):
-        """Writes rejected.jsonl and, last of all, dataset.json."""
+        """Writes rejected.jsonl and, last of all, dataset.json.
+
+        Raises:
+            BuildError: Every pair of a split is bad; it is not in dataset.json then.
+        """
         splits = {
             plan.split: [self.finished[name].shard for name in plan.shard_names]
             for plan in self.plans
@@ -190,12 +194,23 @@ class _Build:
             for pair in self.finished[name].rejected
         )
         self._write_rejected(rejected)
-        self._write_info({**self.info.splits, **splits})
         num_records = {
             split: sum(shard.records for shard in shards)
             for split, shards in splits.items()
         }
+        good = {split: splits[split] for split in splits if num_records[split]}
+        self._write_info({**self.info.splits, **good})
+        if len(good) < len(splits):
+            self._refuse_empty(splits.keys() - good.keys(), rejected)
         return Result(num_records, self.num_kept, rejected)
+
+    def _refuse_empty(self, splits, rejected):
+        first = next(pair for pair in rejected if pair["split"] in splits)
+        raise planning.BuildError(
+            f"Every pair of {texts.some(sorted(splits))} is bad, as "
+            f"{self.folder / REJECTED_FILE} lists; the first: {first['reason']} Are "
+            "these the right folders?"
+        )
 
     def _write_rejected(self, rejected):
         path = self.folder / REJECTED_FILE
