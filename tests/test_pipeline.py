@@ -86,13 +86,13 @@ def test_pictures_with_hard_classes_are_repeated(tmp_path):
         [tiny.example(image, label, f"{i}") for i, label in enumerate(labels)],
     )
     records.write_info(tmp_path, records.DatasetInfo(spec, {"train": [shard]}))
-    split = records.open_split(tmp_path, "train")
-    order = pipeline.repeated(split, ["middle"], 3)
+    reader = pipeline.PictureReader(records.open_split(tmp_path, "train"))
+    order = pipeline.repeated(reader, ["middle"], 3)
     assert order.tolist() == [0, 1, 1, 1, 2, 3, 3, 3]
     with pytest.raises(ValueError, match=r"unknown are \['bicycle'\].*left"):
-        pipeline.repeated(split, ["bicycle"], 3)
+        pipeline.repeated(reader, ["bicycle"], 3)
     with pytest.raises(ValueError, match=r"0 times.*at least 1"):
-        pipeline.repeated(split, ["middle"], 0)
+        pipeline.repeated(reader, ["middle"], 0)
 
 
 def test_evaluation_reads_each_picture_once_unscaled(folder):

@@ -601,6 +601,18 @@ def test_impossible_recipes_are_refused(folder, tmp_path, changes, message):
         run(folder, tmp_path, **changes)
 
 
+def test_an_epoch_with_repeated_classes_is_longer(tmp_path, capsys):
+    # 3 of 4 pictures show the class: 1 + 3 * 2 pictures, 1.75 batches of 4.
+    image, label = tiny.picture(0)
+    without = np.where(label == 1, np.uint8(0), label)
+    pairs = [(image, without), *[(image, label)] * 3]
+    pictures = {"train": pairs, "val": pairs[:1]}
+    records_dir = tiny.write_pictures(tmp_path / "records", pictures)
+    changes = {"num_steps": 7, "eval_limit": 1, "repeat_classes": "middle:2"}
+    run(records_dir, tmp_path / "run", **changes)
+    assert "epoch 4.0" in capsys.readouterr().err
+
+
 def test_class_weights_come_from_the_records(folder, tmp_path):
     run(folder, tmp_path, num_steps=1, class_weights="median_frequency")
     with open(tmp_path / "dataset.json") as file:

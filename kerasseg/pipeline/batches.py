@@ -10,11 +10,11 @@ from kerasseg import augment
 from kerasseg.pipeline.reading import PictureReader
 
 
-def repeated(split, class_names, times) -> np.ndarray:
+def repeated(reader: PictureReader, class_names, times) -> np.ndarray:
     """Lists the records of a split, those that show hard classes several times.
 
     Args:
-        split: An open `records.Split`.
+        reader: Of the split; what it passes over shows no class.
         class_names: Names of the classes that count as hard.
         times: How often a picture with one of them occurs, at least 1.
 
@@ -22,11 +22,12 @@ def repeated(split, class_names, times) -> np.ndarray:
         int64 record numbers.
 
     Raises:
-        ValueError: A name that the data set does not know, or `times` below 1.
+        ValueError: A name that the data set does not know, `times` below 1, or a
+            record that is damaged.
 
     Source: the bootstrapping of https://arxiv.org/abs/1706.05587, section 4.3.
     """
-    known = split.spec.class_names
+    known = reader.split.spec.class_names
     unknown = [name for name in class_names if name not in known]
     if unknown or times < 1:
         raise ValueError(
@@ -34,9 +35,9 @@ def repeated(split, class_names, times) -> np.ndarray:
             f"a number of at least 1 and names of {list(known)} are wanted."
         )
     wanted = [known.index(name) for name in class_names]
-    reader = PictureReader(split)
-    hard = [np.isin(wanted, reader.read(i)[1]).any() for i in range(len(split))]
-    return np.repeat(np.arange(len(split)), np.where(hard, times, 1))
+    count = len(reader.split)
+    hard = [np.isin(wanted, reader.read(i)[1]).any() for i in range(count)]
+    return np.repeat(np.arange(count), np.where(hard, times, 1))
 
 
 @dataclasses.dataclass(frozen=True)
