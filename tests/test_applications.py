@@ -1,5 +1,6 @@
 """The table of encoders: complete, normalised as trained, the same at every stride."""
 
+import functools
 import inspect
 import sys
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kerasseg import backbones, blocks
+from kerasseg import backbones, blocks, models
 from kerasseg.backbones import applications
 
 FAMILIES = (
@@ -92,3 +93,28 @@ def test_encoders_work_in_half_precision(name):
 
 def test_convnext_has_no_c1():
     assert sorted(build("convnext_tiny").output) == ["c2", "c3", "c4", "c5"]
+
+
+@functools.cache
+def heads():
+    """Names the layers that each architecture puts behind any encoder."""
+    result = {}
+    for name in models.list_models():
+        parameters = inspect.signature(models.facts(name).builder).parameters
+        if "backbone" not in parameters:
+            continue
+        options = {**models.facts(name).test_options, "backbone": "resnet18_quarter"}
+        if "aux" in parameters:
+            options["aux"] = True
+        model = models.build_model(name, 2, **options)
+        encoder = models.encoder_layers(name, **options)
+        result[name] = {layer.name for layer in model.layers if layer.weights} - encoder
+    return result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_layer_of_an_architecture_is_called_like_one_of_an_encoder(name):
+    own = {layer.name for layer in build(name).layers}
+    shared = {key: own & names for key, names in heads().items() if own & names}
+    assert not shared

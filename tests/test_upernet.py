@@ -38,13 +38,13 @@ def test_all_levels_are_fused_at_a_quarter_of_the_picture(size):
     quarter = tuple(-(-side // 4) for side in size)
     assert model.get_layer("fuse_concat").output.shape[1:] == (*quarter, 4 * 16)
     # 2048 of the encoder and 4 x 512 of the means in the paper; 128 and 4 x 16 here.
-    assert model.get_layer("pool_concat").output.shape[-1] == 128 + 4 * 16
+    assert model.get_layer("pyramid_concat").output.shape[-1] == 128 + 4 * 16
 
 
 def test_the_widest_window_of_the_pyramid_is_the_mean_of_all():
     model = small()
     image = RNG.uniform(0, 255, (2, 100, 70, 3)).astype("float32")
-    c5, mean = taps(model, "conv5_block2_out", "pool1_spread")(image)
+    c5, mean = taps(model, "conv5_block2_out", "pyramid1_spread")(image)
     expected = np.broadcast_to(np.mean(c5, axis=(1, 2), keepdims=True), c5.shape)
     np.testing.assert_allclose(mean, expected, atol=1e-4)
 
@@ -52,8 +52,8 @@ def test_the_widest_window_of_the_pyramid_is_the_mean_of_all():
 def test_a_map_without_contrast_keeps_none_in_the_pyramid():
     model = small()
     pool = keras.Model(
-        model.get_layer("pool1_mean").input,
-        [model.get_layer(f"pool{bins}_relu").output for bins in (1, 2, 3, 6)],
+        model.get_layer("pyramid1_mean").input,
+        [model.get_layer(f"pyramid{bins}_relu").output for bins in (1, 2, 3, 6)],
     )
     values = RNG.normal(size=(1, 1, 1, 128)).astype("float32")
     for branch in pool(np.tile(values, (1, 5, 7, 1))):
@@ -66,7 +66,7 @@ def test_without_laterals_scores_depend_on_the_pyramid_of_the_deepest_map_alone(
         norm = model.get_layer(f"lateral{level}_bn")
         norm.gamma.assign(0 * norm.gamma)
     laterals = [model.get_layer(f"lateral{level}_conv").kernel for level in (2, 3, 4)]
-    top = model.get_layer("pool_project_conv").kernel
+    top = model.get_layer("pyramid_project_conv").kernel
     image = RNG.uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model(image) ** 2)
@@ -89,4 +89,10 @@ def test_the_auxiliary_head_reads_stride_16_and_leaves_the_other_names():
 
 def test_encoders_without_a_choice_of_stems_fit():
     model = small(backbone="efficientnet_lite0")
+    assert model(np.zeros((1, 40, 50, 3))).shape == (1, 40, 50, 3)
+
+
+def test_an_encoder_that_calls_its_own_layers_pools_fits():
+    # DenseNet's transitions are pool2_conv, pool3_conv and so on.
+    model = small(backbone="densenet121")
     assert model(np.zeros((1, 40, 50, 3))).shape == (1, 40, 50, 3)

@@ -79,12 +79,12 @@ def pyramid_pooling(x, filters):
     """
     maps = [x]
     for bins in _BINS:
-        name = f"pool{bins}"
+        name = f"pyramid{bins}"
         mean = blocks.AdaptiveAveragePool(bins, name=f"{name}_mean")(x)
         mean = blocks.ResizeLike(name=f"{name}_spread")([mean, x])
         maps.append(blocks.conv_bn_relu(mean, filters, 1, name=name))
-    x = layers.Concatenate(name="pool_concat")(maps)
-    return blocks.conv_bn_relu(x, filters, name="pool_project")
+    x = layers.Concatenate(name="pyramid_concat")(maps)
+    return blocks.conv_bn_relu(x, filters, name="pyramid_project")
 
 
 def _classifier(num_classes, name):
