@@ -11,6 +11,9 @@ class Refusal(Exception):  # noqa: N818 - an answer, no fault of the server.
     """
 
     def __init__(self, status: int, message: str, *, retry_after: int | None = None):
-        super().__init__(message)
+        super().__init__(status, message)  # As pickle calls it in another process.
         self.status = status
         self.retry_after = retry_after
+
+    def __str__(self):
+        return self.args[1]

@@ -72,23 +72,23 @@ class Segmenting:
         Raises:
             Refusal: Of the first file that is refused; the others are given up.
         """
-        room = asyncio.Semaphore(_AT_ONCE)
+        masks = np.empty(len(files), object)
+        waiting = iter(enumerate(files))  # Of all tasks: each takes the next file.
 
-        async def mask(data):
-            async with room:
+        async def work():
+            for i, data in waiting:
                 _, found = await self.classes(
                     engine, data, upright=False, deadline=deadline
                 )
-                return await asyncio.to_thread(images.encode_label, found)
+                masks[i] = await asyncio.to_thread(images.encode_label, found)
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(mask(data)) for data in files]
+                for _ in range(_AT_ONCE):
+                    group.create_task(work())
         except* Refusal as errors:
             refusal = errors.exceptions[0]
             raise refusal from None
-        masks = np.empty(len(files), object)
-        masks[:] = [task.result() for task in tasks]
         return masks
 
     async def call(self, engine, signature: str, inputs: dict, *, deadline: float):

@@ -9,6 +9,7 @@ tensorflow_serving/util/json_tensor.cc.
 
 import base64
 import binascii
+import itertools
 import json
 import reprlib
 
@@ -150,12 +151,9 @@ def _is_named(value):
 def _array(value, kind):
     """Makes an array of nested lists; the type of each value must be right."""
     if kind is not object:
-        try:
-            array = np.array(value)
-            if array.dtype.kind in ("iuf" if np.dtype(kind).kind == "f" else "iu"):
-                return array.astype(kind)
-        except (ValueError, OverflowError):
-            pass
+        array = _numbers(value)
+        if array.dtype.kind in ("iuf" if np.dtype(kind).kind == "f" else "iu"):
+            return array.astype(kind)
     shape = []
     inner = value
     while isinstance(inner, list):
@@ -168,6 +166,20 @@ def _array(value, kind):
     array = np.empty(len(flat), kind)
     array[:] = flat
     return array.reshape(shape)
+
+
+def _numbers(value):
+    """Makes an array of even lists of numbers; of anything else one of no numbers.
+
+    NumPy itself would turn numbers beside a text into texts, each as long as that one.
+    """
+    shape, parts = [], [value]
+    while set(map(type, parts)) == {list} and len(set(map(len, parts))) == 1:
+        shape.append(len(parts[0]))
+        parts = list(itertools.chain.from_iterable(parts))
+    if set(map(type, parts)) <= {int, float} and len(shape) <= _MAX_LEVELS:
+        return np.array(parts).reshape(shape)
+    return np.array(None)
 
 
 def _flatten(value, level, shape, kind, flat):
