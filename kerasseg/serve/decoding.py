@@ -1,4 +1,7 @@
-"""From files of strangers to pixels: looked at here, decoded in limited processes."""
+"""From files of strangers to pixels, in processes that are limited and can die.
+
+Already a header can keep a processor busy for half a minute, made of millions of parts.
+"""
 
 import asyncio
 import functools
@@ -29,11 +32,31 @@ def read(data: bytes, upright: bool, *, max_pixels: int) -> np.ndarray:
 
     Returns:
         RGB, uint8 `[height, width, 3]`.
+
+    Raises:
+        Refusal: 400, no picture that can be used; 413, too many pixels.
     """
     _limit_memory(_BYTES_BESIDE + max_pixels * _BYTES_A_PIXEL)
-    return images.read_image(
-        data, max_pixels=max_pixels, apply_exif=upright, name=_NAME
-    )
+    try:
+        _check(images.probe(data, name=_NAME), max_pixels)
+        return images.read_image(
+            data, max_pixels=max_pixels, apply_exif=upright, name=_NAME
+        )
+    except images.ImageError as error:
+        raise Refusal(400, f"{error}.") from error
+
+
+def _check(header, max_pixels):
+    """Refuses bombs before anything is decoded."""
+    num_pixels = header.width * header.height
+    if num_pixels > max_pixels:
+        raise Refusal(
+            413,
+            f"{_NAME} is {header.width} x {header.height} = {num_pixels:,} pixels, "
+            f"wanted are at most {max_pixels:,}. Shrink it.",
+        )
+    if not num_pixels:
+        raise Refusal(400, f"{_NAME} has no pixels.")
 
 
 def _limit_memory(num_bytes):
@@ -52,7 +75,7 @@ class Decoder:
 
     Args:
         num_processes: How many pictures at once.
-        max_pixels: Larger pictures are refused from their header.
+        max_pixels: Larger pictures are refused.
         function: Stands in for `read` in tests.
         seconds: After which a process is ended.
     """
@@ -60,7 +83,7 @@ class Decoder:
     def __init__(
         self, num_processes: int, max_pixels: int, *, function=read, seconds=_SECONDS
     ):
-        self._num_processes, self._max_pixels = num_processes, max_pixels
+        self._num_processes = num_processes
         call = functools.partial(function, max_pixels=max_pixels)
         self._processes = workers.Processes(call, num_processes, seconds=seconds)
         self._threads = futures.ThreadPoolExecutor(
@@ -81,14 +104,11 @@ class Decoder:
             Refusal: 400, no picture that can be used; 413, too many pixels; 500, its
                 process died of it; 504, it took too long.
         """
-        self._check(data)
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(
                 self._threads, self._processes, data, upright
             )
-        except images.ImageError as error:
-            raise Refusal(400, f"{error}.") from error
         except TimeoutError as error:
             raise Refusal(
                 504, "The picture took too long to decode; save it anew, or shrink it."
@@ -104,22 +124,6 @@ class Decoder:
         await asyncio.gather(
             *[self.decode(picture, upright=False) for _ in range(self._num_processes)]
         )
-
-    def _check(self, data):
-        """Looks at the header: bombs are refused before any process hears of them."""
-        try:
-            header = images.probe(data, name=_NAME)
-        except images.ImageError as error:
-            raise Refusal(400, f"{error}.") from error
-        num_pixels = header.width * header.height
-        if num_pixels > self._max_pixels:
-            raise Refusal(
-                413,
-                f"{_NAME} is {header.width} x {header.height} = {num_pixels:,} pixels, "
-                f"wanted are at most {self._max_pixels:,}. Shrink it.",
-            )
-        if not num_pixels:
-            raise Refusal(400, f"{_NAME} has no pixels.")
 
     def close(self) -> None:
         """Ends the processes."""
