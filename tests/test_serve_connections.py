@@ -238,10 +238,9 @@ def test_before_there_is_a_version_it_is_alive_and_not_ready(tmp_path):
 
 def test_a_header_that_takes_long_to_read_keeps_nobody_else_waiting(tmp_path):
     parts = b"\xff\xfe\0\2" * 4_000_000  # Empty comments of a JPEG: 15 s of reading.
-    with serving(tmp_path) as server:
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            slow = pool.submit(server.json, "POST", "/segment", b"\xff\xd8" + parts)
-            until(lambda: server.metric("kerasseg_requests_inside") == 1)
-            assert server.ask("GET", "/healthz")[0] == 200
-            assert not slow.done()
-            assert slow.result()[0] == 504  # Its decoder may take two seconds here.
+    with serving(tmp_path) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(server.json, "POST", "/segment", b"\xff\xd8" + parts)
+        until(lambda: server.metric("kerasseg_requests_inside") == 1)
+        assert server.ask("GET", "/healthz")[0] == 200
+        assert not slow.done()
+        assert slow.result()[0] == 504  # Its decoder may take two seconds here.
