@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kerasseg import backbones, blocks
-from kerasseg.backbones import resnet, torch_file
+from kerasseg.backbones import resnet, torch_file, vgg
 
 RNG = np.random.default_rng(0)
 PARAMS = {
@@ -170,6 +170,32 @@ def test_efficientnet_lite0_takes_its_packaged_weights():
     # Lite0 stays within its ReLU6 and batch norms on a picture: no value explodes.
     image = RNG.uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
     assert np.abs(model(image)["c5"]).max() < 50
+
+
+def of_vgg16(image, weights):
+    """Builds VGG16 as the papers that grew from it do."""
+    encoder = keras.Model(image, vgg.vgg16(image)["pool5"])
+    vgg.load_weights(encoder, weights)
+
+
+@pytest.mark.parametrize(
+    "build, network",
+    [
+        (functools.partial(backbones.build, "mobilenet"), "MobileNet"),
+        (functools.partial(backbones.build, "resnet50"), "ResNet50"),
+        (of_vgg16, "VGG16"),
+    ],
+)
+def test_weights_that_cannot_be_downloaded_say_where_they_belong(
+    build, network, monkeypatch
+):
+    def get_file(*names, **_):
+        raise Exception(f"URL fetch failure on {names[1]}: None -- no such host")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
+    message = rf"No ImageNet weights of {network}: URL .* no such host\. .*~/.keras/mod"
+    with pytest.raises(OSError, match=message):
+        build(keras.Input((None, None, 3)), weights="imagenet")
 
 
 def test_missing_weights_of_efficientnet_lite0_say_what_to_install(monkeypatch):

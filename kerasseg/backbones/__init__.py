@@ -115,6 +115,7 @@ def build(name, image, *, output_stride=32, weights=None, **options):
         ValueError: An unknown name, output stride, option or kind of weights, or
             weights of another encoder.
         FileNotFoundError: No such file of weights.
+        OSError: Weights of ImageNet cannot be downloaded.
     """
     builder = facts(name).builder
     if output_stride not in OUTPUT_STRIDES:
@@ -161,6 +162,28 @@ def load_weights(path, encoder, name) -> None:
         )
     for variable in encoder.weights:
         variable.assign(saved[variable.path])
+
+
+def pretrained(constructor, **options):
+    """Builds a network of keras.applications with the weights of ImageNet.
+
+    Args:
+        constructor: Of keras.applications.
+        **options: Of the constructor, but for its weights.
+
+    Raises:
+        OSError: The weights are not on this machine and cannot be downloaded.
+    """
+    try:
+        return constructor(weights="imagenet", **options)
+    except Exception as error:  # Keras has no kind of its own for a failed download.
+        if not isinstance(error, OSError) and "URL fetch failure" not in str(error):
+            raise
+        raise OSError(
+            f"No ImageNet weights of {constructor.__name__}: {error}. Keras downloads "
+            "them once, to ~/.keras/models: do this where the internet can be reached, "
+            "or copy the file there; or give backbone_weights none or a .keras file."
+        ) from error
 
 
 @functools.cache

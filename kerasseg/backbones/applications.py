@@ -88,9 +88,11 @@ def encoder(name, image, *, output_stride=32, weights=None):
         See `rewrite.encoder`. ConvNeXt starts with stride 4 and has no "c1".
     """
     row = _ROWS[name]
-    source = row.constructor(
-        include_top=False, weights=weights, input_shape=(row.side, row.side, 3)
-    )
+    options = {"include_top": False, "input_shape": (row.side, row.side, 3)}
+    if weights is None:
+        source = row.constructor(weights=None, **options)
+    else:
+        source = backbones.pretrained(row.constructor, **options)
     return rewrite.encoder(
         source, image, output_stride=output_stride, widest=row.widest
     )

@@ -89,7 +89,8 @@ def resnet(
             )
         c[f"c{min(stage + 2, 5)}"] = x
     if weights == "imagenet":
-        donor = getattr(keras.applications, variant.imagenet)(include_top=False)
+        constructor = getattr(keras.applications, variant.imagenet)
+        donor = backbones.pretrained(constructor, include_top=False)
         take_weights(keras.Model(image, x), donor)
     return c
 

@@ -104,6 +104,7 @@ def load_weights(encoder, weights):
     Raises:
         ValueError: No such kind of weights, or those of another encoder.
         FileNotFoundError: No such file.
+        OSError: Weights of ImageNet cannot be downloaded.
     """
     if weights is None:
         return
@@ -112,9 +113,8 @@ def load_weights(encoder, weights):
         return
     names = {layer.name for layer in encoder.layers}
     include_top = bool(names & set(_FULLY_CONNECTED))
-    take_weights(
-        encoder, keras.applications.VGG16(weights=weights, include_top=include_top)
-    )
+    donor = backbones.pretrained(keras.applications.VGG16, include_top=include_top)
+    take_weights(encoder, donor)
 
 
 def take_weights(encoder, donor):
