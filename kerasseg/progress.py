@@ -1,5 +1,7 @@
 """A progress bar with rate and time left; without a terminal, a line a while."""
 
+import contextlib
+import io
 import sys
 
 import tqdm
@@ -11,7 +13,8 @@ class _Lines(tqdm.tqdm):
     """Prints a whole line each time, for logs."""
 
     def display(self, msg=None, pos=None):  # noqa: ARG002 - the signature of tqdm.
-        print(msg or str(self), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # A full disk is no reason to end the work.
+            print(msg or str(self), file=sys.stderr, flush=True)
 
 
 def track(total, *, unit, text="", initial=0) -> tqdm.tqdm:
@@ -32,6 +35,7 @@ def track(total, *, unit, text="", initial=0) -> tqdm.tqdm:
     return kind(
         total=total,
         initial=initial,
+        file=sys.stderr if on_terminal else io.StringIO(),  # Lines are printed.
         unit=unit,
         desc=text,
         mininterval=0.5 if on_terminal else _SECONDS_BETWEEN_LINES,
@@ -45,5 +49,6 @@ def track(total, *, unit, text="", initial=0) -> tqdm.tqdm:
 
 def say(text) -> None:
     """Prints a line on standard output without breaking a running bar."""
-    tqdm.tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # As above.
+        tqdm.tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()

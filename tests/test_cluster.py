@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import distribution
-from kerasseg.distribution import cluster
+from kerasseg.distribution import cluster, received
 from tests import faults
 
 TWO = {"worker": ["one:2222", "two:2222"]}
@@ -205,6 +205,59 @@ def test_a_signal_is_passed_on_and_ends_all(number, status):
     found, output, _ = finished(process)
     assert found == status
     assert output.count(f"left by {int(number)}") == 2
+
+
+def test_a_worker_that_still_saves_is_not_told_twice():
+    # Worker 1 ends at once; worker 0 takes longer than the supervisor waits for the
+    # last words of those that miss a lost one.
+    program = WORKER + (
+        "def leave(*_):\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: os._exit(9))\n"
+        "    time.sleep(0 if task else 8)\n"
+        "    print('saved', task, flush=True)\n"
+        "    os._exit(143)\n"
+        "signal.signal(signal.SIGTERM, leave)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    process = launch(program)
+    for _ in range(2):
+        process.stdout.readline()
+    os.kill(process.pid, signal.SIGTERM)
+    status, output, _ = finished(process)
+    assert status == 143
+    assert sorted(output.splitlines()) == ["[0] saved 0", "[1] saved 1"]
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(monkeypatch):
+    # timeout sends it to its program, and to the group that the program is in.
+    now = [7.0]
+    monkeypatch.setattr(received.time, "monotonic", lambda: now[0])
+    here = distribution.Received()
+    assert here.number is None
+    assert not here.insists(signal.SIGTERM)
+    now[0] += 0.1
+    assert not here.insists(signal.SIGTERM)
+    assert here.insists(signal.SIGINT)
+    now[0] += 0.5
+    assert here.insists(signal.SIGTERM)
+    assert here.number == signal.SIGTERM
+
+
+def test_lines_that_nobody_takes_hold_no_worker_up():
+    # A pipe holds 64 KiB.
+    program = WORKER + "print('x' * 10**6)"
+    with open("/dev/full", "wb", buffering=0) as full:
+        process = launch(program)
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait(60) == 0, errors
+        command = [sys.executable, "-m", "kerasseg.launch", "--max_restarts=0", "--"]
+        command += [sys.executable, "-c", program + "; sys.exit(3)"]
+        done = subprocess.run(
+            command, cwd=faults.ROOT, stdout=full, stderr=full, timeout=60, check=False
+        )
+    assert done.returncode == 3
 
 
 def test_workers_that_do_not_end_are_killed():

@@ -10,11 +10,13 @@ from kerasseg.distribution.cluster import (
     read_cluster,
 )
 from kerasseg.distribution.parameter_servers import SERVERS, connect, serve
+from kerasseg.distribution.received import Received
 from kerasseg.distribution.team import Team
 
 __all__ = [
     "STRATEGIES",
     "Cluster",
+    "Received",
     "Team",
     "WorkerLostError",
     "read_cluster",

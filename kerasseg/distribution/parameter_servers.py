@@ -16,6 +16,7 @@ from kerasseg.distribution.cluster import (
     connection,
     missing_tasks,
 )
+from kerasseg.distribution.received import Received
 
 SERVERS = ("worker", "ps")  # Jobs of the processes that only serve.
 _PAUSE_SECONDS = 0.5
@@ -130,12 +131,11 @@ def _server(cluster):
 
 
 def _patient():
-    received: list[int] = []
+    received = Received()
 
     def receive(number, _):
-        if received:
+        if received.insists(number):
             os._exit(128 + number)
-        received.append(number)
         print("Serving until the chief has ended; a second signal ends it now.")
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,5 +1,6 @@
 """Several tasks on this machine, started again where one is lost."""
 
+import contextlib
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import time
 from collections.abc import Sequence
 
 from kerasseg.distribution.cluster import VARIABLE
+from kerasseg.distribution.received import Received
 
 HOPELESS = 2  # Exit status of wrong flags or input: it would come again.
 _LOOK_SECONDS = 0.2
@@ -49,7 +51,7 @@ class Supervisor:
         self._max_restarts = self._left = max_restarts
         self._grace_seconds = grace_seconds
         self._tasks: list[_Task] = []
-        self._signal: int | None = None
+        self._received = Received()
 
     def run(self) -> int:
         """Runs until all tasks have ended well, or there is no hope.
@@ -109,7 +111,8 @@ class Supervisor:
             now = time.monotonic()
             if failed is None and kill == math.inf:
                 self._replace_workers()
-            if failed is None and (failed := self._failed()):
+            # Who was told to end is not told twice: that would be to leave at once.
+            if failed is None and (failed := self._failed()) and kill == math.inf:
                 stop = now + _LAST_WORDS_SECONDS
             if now > stop or (self._signal is not None and kill == math.inf):
                 self._send(self._signal or signal.SIGTERM)
@@ -143,9 +146,12 @@ class Supervisor:
                 task.process.send_signal(number)
 
     def _receive(self, number, _):
-        if self._signal is not None:
+        if self._received.insists(number):
             self._send(signal.SIGKILL)
-        self._signal = number
+
+    @property
+    def _signal(self):
+        return self._received.number
 
 
 class _Task:
@@ -205,10 +211,11 @@ def _free_ports(count):
 
 
 def _pass_on(prefix, lines):
-    for line in lines:
-        sys.stdout.buffer.write(prefix + line)
-        sys.stdout.buffer.flush()
+    for line in lines:  # Nobody may take them; unread ones would hold the task up.
+        with contextlib.suppress(OSError):
+            os.write(sys.stdout.fileno(), prefix + line)
 
 
 def _say(text):
-    print(text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

@@ -6,6 +6,8 @@ import threading
 
 import tensorflow as tf
 
+from kerasseg.distribution import Received
+
 
 class Interrupted(Exception):  # noqa: N818 - not an error.
     """A signal ended the run; a checkpoint of its last step was written.
@@ -31,23 +33,23 @@ class Signals:
 
     def __init__(self, *, alone: bool):
         self.alone = alone
-        self._received: int | None = None
+        self._received = Received()
         self._heard = False
         self._handlers: dict = {}
 
     @property
     def stop(self) -> bool:
         """Whether to stop now."""
-        return self._heard or (self.alone and self._received is not None)
+        return self._heard or (self.alone and self._received.number is not None)
 
     @property
     def number(self) -> int:
         """Number of the signal; SIGTERM where another worker received it."""
-        return self._received or signal.SIGTERM
+        return self._received.number or signal.SIGTERM
 
     def sent(self) -> tf.Tensor:
         """Returns what a step is to carry to the other workers."""
-        return tf.constant(0.0 if self._received is None else 1.0)
+        return tf.constant(0.0 if self._received.number is None else 1.0)
 
     def hear(self, total: float) -> None:
         """Takes the sum of what all workers sent with a step."""
@@ -64,6 +66,5 @@ class Signals:
             signal.signal(number, handler)
 
     def _receive(self, number, _):
-        if self._received is not None:
+        if self._received.insists(number):
             os._exit(128 + number)
-        self._received = number
