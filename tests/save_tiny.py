@@ -1,8 +1,9 @@
 """Saves of a tiny run as a process of its own, for tests that kill it.
 
-python -m tests.save_tiny checkpoint|best FOLDER
+python -m tests.save_tiny checkpoint|again|best FOLDER
 
-Writes what comes after the newest there: all of it says the same step.
+Writes what comes after the newest there: all of it says the same step. "again" writes
+step 5 once more, with other values than before.
 """
 
 import pathlib
@@ -28,7 +29,15 @@ def model():
 
 
 def main(kind, folder):
-    """Saves three checkpoints, or one best model."""
+    """Saves three checkpoints, one of them once more, or one best model."""
+    if kind == "again":
+        state = variables()
+        saver = checkpoints.Checkpoints(folder, state)
+        saver.restore()
+        for variable in state.values():
+            variable.assign_add(tf.ones([3000]))
+        saver.save(5)
+        return
     if kind == "checkpoint":
         state = variables()
         saver = checkpoints.Checkpoints(folder, state)

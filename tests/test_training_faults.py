@@ -124,6 +124,62 @@ def fill(path):
             pass
 
 
+def test_a_checkpoint_that_is_written_once_more_is_never_lost(tmp_path, monkeypatch):
+    """A validation that a signal had cut short saves its step for the second time."""
+    state = save_tiny.variables()
+    saver = checkpoints.Checkpoints(str(tmp_path), state)
+    saver.save(5)
+    index = (tmp_path / "ckpt-5.index").read_bytes()
+    for variable in state.values():
+        variable.assign(tf.ones([3000]))
+    with monkeypatch.context() as patch:  # Killed between its two files.
+        patch.setattr(saver, "_remove", lambda *_: None)
+        saver.save(5)
+    (tmp_path / "ckpt-5.index").write_bytes(index)
+    assert checkpoints.Checkpoints(str(tmp_path), state).restore() == 5
+    for variable in state.values():
+        np.testing.assert_array_equal(variable.numpy(), 0)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"ckpt-5.index", "ckpt-5.data-00000-of-00001"}
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_rename_of_a_second_save_leaves_a_whole_checkpoint(tmp_path):
+    program = ["-m", "tests.save_tiny", "again", tmp_path]
+    assert faults.run(program).returncode == 0
+
+    def check(_):
+        state = save_tiny.variables()
+        assert checkpoints.Checkpoints(str(tmp_path), state).restore() == 5
+        values = [variable.numpy() for variable in state.values()]
+        assert np.ptp(values) == 0
+
+    assert faults.crashpoints(program, check) >= 5
+
+
+def test_a_full_disk_spares_the_checkpoint_that_is_written_once_more(tmp_path):
+    state = save_tiny.variables()
+    with faults.small_disk(tmp_path, "100k"):
+        saver = checkpoints.Checkpoints(str(tmp_path), state)
+        saver.save(5)
+        fill(tmp_path / "filler")
+        with pytest.raises(OSError, match=r"step 5 could not .*ckpt-5 is whole"):
+            saver.save(5)
+        assert checkpoints.Checkpoints(str(tmp_path), state).restore() == 5
+
+
+def test_only_what_saves_leave_is_swept(tmp_path):
+    saver = checkpoints.Checkpoints(str(tmp_path), save_tiny.variables())
+    saver.save(5)
+    mine = {"ckpt-keep.index", "ckpt-5_copy.index", "ckpt-best", "my-ckpt-3.index"}
+    for name in (*mine, "ckpt-6.data-00000-of-00001", "ckpt-5.index.tempstate7"):
+        (tmp_path / name).touch()
+    (tmp_path / "ckpt-7_temp").mkdir()
+    whole = {"ckpt-5.index", "ckpt-5.data-00000-of-00001"}
+    assert saver.restore() == 5
+    assert {path.name for path in tmp_path.iterdir()} == mine | whole
+
+
 def test_a_best_model_that_cannot_be_written_leaves_the_old_one(tmp_path):
     workdir = tmp_path / "run"
     facts = {"model": "tiny", "num_classes": 3, "options": {}, "step": 1}
@@ -163,8 +219,7 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint(
     found = checkpoints.Checkpoints(str(tmp_path / "checkpoints"), state)
     with caplog.at_level(logging.WARNING):
         run(folder, tmp_path, num_steps=3)
-    if (part, kind) != ("index", "delete"):  # That is no checkpoint at all.
-        assert "ckpt-3" in caplog.text
+    assert "ckpt-3" in caplog.text
     assert found.steps() == [1, 2, 3]  # The last one anew.
     assert found.restore() == 3
     assert [row["step"] for row in scores(tmp_path)] == ["3"]
@@ -253,7 +308,40 @@ def test_a_second_signal_leaves_at_once():
     assert (done.returncode, done.stdout) == (130, "True 15\n")
 
 
+def test_a_signal_that_timeout_sends_twice_is_no_second_one():
+    program = (
+        "import os, signal\n"
+        "from kerasseg.training import signals\n"
+        "with signals.Signals(alone=True) as heard:\n"
+        "    for _ in range(2):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print(heard.stop, flush=True)\n"
+    )
+    done = faults.run(["-c", program])
+    assert (done.returncode, done.stdout) == (0, "True\n")
+
+
 # Row 27: logs that cannot be written.
+
+
+def test_a_full_disk_of_what_is_printed_ends_no_run(tmp_path):
+    program = (
+        "import sys\n"
+        "from kerasseg import progress\n"
+        "with progress.track(3, unit='step') as bar:\n"
+        "    bar.update()\n"
+        "    progress.say('here')\n"
+        "open(sys.argv[1], 'w').close()\n"
+    )
+    with open("/dev/full", "wb", buffering=0) as full:
+        subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "through"],
+            cwd=faults.ROOT,
+            stdout=full,
+            stderr=full,
+            check=False,
+        )
+    assert (tmp_path / "through").exists()
 
 
 def test_logs_that_cannot_be_written_cost_a_warning(folder, tmp_path, caplog):

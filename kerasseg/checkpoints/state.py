@@ -15,6 +15,10 @@ from kerasseg import durable
 
 KEPT = 3  # Checkpoints of a run that stay on the disk.
 
+_BEFORE = "before."  # Of the files of a checkpoint while it is written once more.
+# What a save may leave: a copy, the step, what it is, and whether it is unfinished.
+_PART = re.compile(r"(before\.)?ckpt-(\d+)(_temp$|\.data-|\.index)(.*tempstate)?")
+
 
 def named(groups) -> dict:
     """Names the variables of each group by their order and path.
@@ -71,9 +75,11 @@ class Checkpoints:
         path = self._path(step)
         try:
             os.makedirs(self.folder, exist_ok=True)
+            self._copy(step)
             self._checkpoint.write(path, self._options)
-            for name in [*glob.glob(f"{glob.escape(path)}.*"), self.folder]:
+            for name in [*self._files(step), self.folder]:
                 durable.sync(name)
+            self._remove(step, _BEFORE)
         except tf.errors.UnavailableError:  # Of another machine, not of the disk.
             raise
         except (OSError, tf.errors.OpError) as error:
@@ -95,6 +101,7 @@ class Checkpoints:
             tf.errors.UnavailableError: See `save`.
         """
         if self._writes:
+            self._bring_back()
             self._sweep()
         reasons = []
         for step in reversed(self.steps()):
@@ -122,15 +129,18 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Lists the steps of the checkpoints in the folder, in order."""
-        found = glob.glob(os.path.join(glob.escape(self.folder), "ckpt-*.index"))
-        matches = (re.search(r"ckpt-(\d+)\.index$", name) for name in found)
-        return sorted(int(match[1]) for match in matches if match)
+        return self._steps("")
+
+    def _steps(self, prefix):
+        pattern = os.path.join(glob.escape(self.folder), f"{prefix}ckpt-*.index")
+        found = (re.search(r"ckpt-(\d+)\.index$", name) for name in glob.glob(pattern))
+        return sorted(int(match[1]) for match in found if match)
 
     def _not_written(self, step, error):
         """Describes a checkpoint that could not be written, and removes its parts."""
         with contextlib.suppress(OSError):
-            if step not in self.steps():
-                self._sweep()
+            self._bring_back()
+            self._sweep()
         before = self.steps()
         whole = f"ckpt-{before[-1]} is whole" if before else "there is none before it"
         reason = str(error).strip().partition("\n")[0]
@@ -140,23 +150,52 @@ class Checkpoints:
             f"{reason}; {whole}. Make room there, and give the same flags to go on",
         )
 
-    def _sweep(self):
-        """Removes what a killed save left: parts without an index."""
-        known = {f"ckpt-{step}" for step in self.steps()}
-        for path in glob.glob(os.path.join(glob.escape(self.folder), "ckpt-*")):
-            if os.path.basename(path).split(".")[0] not in known:
-                shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+    def _copy(self, step):
+        """Copies a checkpoint that is written once more: its files change one by one.
 
-    def _remove(self, step):
+        A step has a second one where a signal had cut short its validation.
+        """
+        for path in self._files(step):
+            copy = os.path.join(self.folder, _BEFORE + os.path.basename(path))
+            with durable.open_file(copy) as target, open(path, "rb") as source:
+                shutil.copyfileobj(source, target)
+
+    def _bring_back(self):
+        """Puts copies back, where what was to replace the files came to no end."""
+        for step in self._steps(_BEFORE):
+            for path in self._files(step, _BEFORE):
+                name = os.path.basename(path).removeprefix(_BEFORE)
+                os.replace(path, os.path.join(self.folder, name))
+
+    def _sweep(self):
+        """Removes what a killed save left: copies, and parts without an index."""
+        steps = set(self.steps())
+        for path in glob.glob(os.path.join(glob.escape(self.folder), "*ckpt-*")):
+            part = _PART.match(os.path.basename(path))
+            if not part:
+                continue
+            copy, step, kind, unfinished = part.groups()
+            if int(step) in steps and not (copy or unfinished or kind == "_temp"):
+                continue
+            if kind == ".data-" and not (copy or unfinished):
+                logging.warning("%s lacks its index: no checkpoint, removed", path)
+            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+
+    def _remove(self, step, prefix=""):
         # The index first: data without an index is no checkpoint.
-        for path in sorted(glob.glob(f"{glob.escape(self._path(step))}.*"))[::-1]:
+        for path in self._files(step, prefix)[::-1]:
             os.remove(path)
 
     def _set_aside(self, step):
-        for path in glob.glob(f"{glob.escape(self._path(step))}.*"):
+        for path in self._files(step):
             os.replace(
                 path, os.path.join(self.folder, f"damaged.{os.path.basename(path)}")
             )
+
+    def _files(self, step, prefix=""):
+        """Lists the files of a checkpoint, the index last."""
+        path = os.path.join(self.folder, f"{prefix}ckpt-{step}.")
+        return sorted(glob.glob(f"{glob.escape(path)}*"))
 
     def _path(self, step):
         return os.path.join(self.folder, f"ckpt-{step}")
