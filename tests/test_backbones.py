@@ -216,6 +216,17 @@ def test_weights_come_from_a_file_of_a_model_with_the_same_encoder(tmp_path):
         encoder("resnet18", weights=path)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_damaged_file_of_weights_is_named(tmp_path, share):
+    path = tmp_path / "model.keras"
+    encoder("resnet18_quarter").save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    message = "model.keras of backbone 'resnet18' are damaged or no .keras .* Copy the"
+    with pytest.raises(ValueError, match=message):
+        encoder("resnet18", weights=str(path))
+
+
 @pytest.mark.parametrize(
     "name, options, error, message",
     [

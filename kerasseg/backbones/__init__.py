@@ -142,7 +142,7 @@ def load_weights(path, encoder, name) -> None:
         name: Of the backbone, for the errors.
 
     Raises:
-        ValueError: No `.keras` file, or one of another encoder.
+        ValueError: No `.keras` file, a damaged one, or one of another encoder.
         FileNotFoundError: No such file.
     """
     if not str(path).endswith(".keras"):
@@ -152,7 +152,15 @@ def load_weights(path, encoder, name) -> None:
         )
     if not os.path.exists(path):
         raise FileNotFoundError(f"No weights file {path} for backbone '{name}'.")
-    saved = {v.path: v for v in keras.models.load_model(path, compile=False).weights}
+    try:
+        donor = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises what its zip and HDF5 readers raise.
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"Weights {path} of backbone '{name}' are damaged or no .keras file: "
+            f"{reason} Copy the file again, or give another one."
+        ) from error
+    saved = {v.path: v for v in donor.weights}
     shapes = {key: tuple(v.shape) for key, v in saved.items()}
     missing = [v.path for v in encoder.weights if shapes.get(v.path) != tuple(v.shape)]
     if missing:
