@@ -93,7 +93,7 @@ if __name__ == "__main__":
     )
     defaults = decoding.Decoder.__init__.__kwdefaults__
     defaults.update(function=importlib.import_module("tests.serve_fake").fragile)
-    defaults.update(seconds=2.0)
+    defaults.update(seconds=5.0)  # In which a process must start, too.
     try:
         server.serve(chosen, Engine)
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """gRPC with TensorFlow Serving's own stubs, against the command."""
 
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from kerasseg import images
 from tests import levels, served
-from tests.server_process import PICTURE, Server
+from tests.server_process import PICTURE, Server, png, serving, until
 
 grpc = pytest.importorskip("grpc")
 apis = "tensorflow_serving.apis"
@@ -100,6 +101,13 @@ def changed(**fields):
     return made
 
 
+def repeated():
+    """A request of a file that its shape repeats two million times."""
+    made = request(image_bytes=[PICTURE])
+    made.inputs["image_bytes"].tensor_shape.dim[0].size = 2_000_000
+    return made
+
+
 @pytest.mark.parametrize(
     ("given", "code", "text"),
     [
@@ -118,6 +126,7 @@ def changed(**fields):
         (changed(sides=(2**40, 2**40, 9, 3)), "INVALID_ARGUMENT", "at most 3,000,000"),
         (changed(sides=(-1, 2, 2, 3)), "INVALID_ARGUMENT", "at most"),
         (changed(tensor_content=b"abc"), "INVALID_ARGUMENT", "what its shape says"),
+        (repeated(), "INVALID_ARGUMENT", "at most 1 numbers"),
         (changed(dtype=999), "INVALID_ARGUMENT", "dtype 999, wanted"),
     ],
 )
@@ -154,3 +163,34 @@ def test_the_status_and_the_metadata_are_those_of_rest(channel, server):
     assert [side.size for side in tensor.dim] == [-1, -1, -1, 3]
     rest = server.json("GET", "/v1/models/levels/metadata")[1]["metadata"]
     assert set(rest["signature_def"]["signature_def"]) == set(found.signature_def)
+
+
+def test_sigterm_lets_what_is_here_be_answered(tmp_path):
+    with serving(tmp_path, grpc_port=0) as server:
+        port = re.search(r"gRPC at port (\d+)", server.line)[1]
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            stub.Predict(request(image_bytes=[PICTURE]), timeout=20)
+            slow = png([[250, 20]])  # Two seconds of the network.
+            answer = stub.Predict.future(request(image_bytes=[slow]), timeout=20)
+            until(lambda: server.metric("kerasseg_requests_inside") == 1)
+            server.process.send_signal(signal.SIGTERM)
+            masks = tf.make_ndarray(answer.result().outputs["mask_png_bytes"])
+        assert images.read_label(masks[0]).tolist() == [[2, 0]]
+        assert server.process.wait(60) == 0  # TensorFlow alone takes seconds to end.
+
+
+def test_calls_hold_no_more_bytes_than_the_limit(tmp_path):
+    # One body of 0.05 MiB at most, and 16 of them held at once.
+    settings = {"grpc_port": 0, "max_request_mib": 0.05, "request_seconds": 60}
+    with serving(tmp_path, **settings) as server:
+        port = re.search(r"gRPC at port (\d+)", server.line)[1]
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            stub.Predict(request(image_bytes=[PICTURE]), timeout=20)
+            slow = request(image_bytes=[png([[250, 5]]) + bytes(50_000)])
+            calls = [stub.Predict.future(slow, timeout=60) for _ in range(20)]
+            refused = [call for call in calls if call.exception()]
+        assert len(refused) == 4
+        assert {call.code() for call in refused} == {grpc.StatusCode.UNAVAILABLE}
+        assert "as many bytes of requests as it may" in refused[0].details()

@@ -10,6 +10,7 @@ import math
 import time
 
 import grpc
+import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import (
@@ -86,16 +87,27 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 400,
                 f"inputs are {sorted(request.inputs)}, wanted are {sorted(wanted)}",
             )
-        limit = 3 * self._settings.max_pixels
-        arrays = {
-            key: await asyncio.to_thread(_array, key, request.inputs[key], kind, limit)
-            for key, (kind, _) in wanted.items()
-        }
         left = min(self._settings.request_seconds, context.time_remaining() or math.inf)
         deadline = asyncio.get_running_loop().time() + left
-        with self._admission.enter():
+        with self._admission.holding() as hold, self._admission.enter():
+            hold(request.ByteSize())
+            arrays = {
+                key: await asyncio.to_thread(
+                    self._array, key, request.inputs[key], kind
+                )
+                for key, (kind, _) in wanted.items()
+            }
             outputs = await self._api.compute(engine, name, arrays, deadline=deadline)
         return await asyncio.to_thread(_response, request, engine, name, outputs)
+
+    def _array(self, name, tensor, kind):
+        settings = self._settings
+        # A message of any length may promise more: its last value is then repeated.
+        limit = settings.max_bytes // np.dtype(kind).itemsize
+        limit = min(3 * settings.max_pixels, limit)
+        if kind is object:
+            limit = len(tensor.string_val)
+        return _array(name, tensor, kind, limit)
 
     def _metadata(self, request):
         engine = self._api.loaded(*_model(request.model_spec))

@@ -67,7 +67,8 @@ async def _serve(settings, load, announce):
     )
     server = _Server(_config(app, settings), app)
     with _listen(settings) as listening:
-        async with _grpc(settings, api, gate, counted.count) as grpc_place:
+        async with _grpc(settings, api, gate, counted.count) as (grpc_place, stop):
+            server.stop_beside = stop
             host, port = listening.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
             announce(
@@ -81,9 +82,14 @@ async def _serve(settings, load, announce):
 
 @contextlib.asynccontextmanager
 async def _grpc(settings, *parts):
-    """Answers gRPC while the block runs; yields where, for the announcement."""
+    """Answers gRPC while the block runs.
+
+    Yields:
+        Where, for the announcement, and a function that stops it when what is here is
+        answered.
+    """
     if settings.grpc_port < 0:
-        yield ""
+        yield "", _nothing
         return
     try:
         from kerasseg.serve import grpc_api  # An extra; starts TensorFlow.
@@ -93,9 +99,14 @@ async def _grpc(settings, *parts):
         ) from error
     server, port = await grpc_api.start(settings, *parts)
     try:
-        yield f" and gRPC at port {port}"
+        stop = functools.partial(server.stop, settings.grace_seconds)
+        yield f" and gRPC at port {port}", stop
     finally:
-        await server.stop(settings.grace_seconds)
+        await server.stop(0)
+
+
+async def _nothing():
+    pass
 
 
 def _listen(settings):
@@ -153,7 +164,15 @@ class _Server(uvicorn.Server):
     def __init__(self, config, app):
         super().__init__(config)
         self._app = app
+        self.stop_beside = _nothing
         self.interrupted = False
+
+    async def shutdown(self, sockets=None):
+        """Lets HTTP and gRPC answer what is here, side by side."""
+        beside = asyncio.ensure_future(self.stop_beside())
+        await super().shutdown(sockets)
+        while not (beside.done() or self.force_exit):
+            await asyncio.sleep(0.05)
 
     def handle_exit(self, sig, frame):
         del frame
