@@ -7,9 +7,10 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from kerasseg import artefacts, checkpoints, exporting, models
-from kerasseg.exporting import formats, onnx_file, tflite_file
+from kerasseg.exporting import formats, onnx_file, signatures, tflite_file
 from tests import levels, reference, tiny
 
 FILES = [name for name in formats.FORMATS if name != "saved_model"]
@@ -116,6 +117,35 @@ def test_a_version_without_saved_model_is_one_too(tmp_path):
     assert "tf.saved_model" not in text and "serving_default" not in text
 
 
+@pytest.mark.parametrize("name", ["saved_model", "tflite_float32", "onnx"])
+def test_large_weights_are_no_constants_while_it_is_converted(
+    name, tmp_path, monkeypatch
+):
+    need(name)
+    for limit in ("LARGE", "HUGE"):
+        monkeypatch.setattr(signatures, limit, 3)
+    image = keras.Input((None, None, 3))
+    shared = layers.Conv2D(3, 3, padding="same")
+    x = layers.DepthwiseConv2D(3, padding="same")(shared(shared(image)))
+    x = layers.Conv2DTranspose(3, 4, strides=2, padding="same", use_bias=False)(x)
+    x = layers.SeparableConv2D(4, 3, strides=2, padding="same")(
+        layers.PReLU(shared_axes=(1, 2))(x)
+    )
+    logits = layers.Dense(3)(layers.BatchNormalization()(x))
+    model = reference.shake(keras.Model(image, logits, name="every_kind"))
+    folder = export(model, tmp_path, name)
+    if name == "onnx":
+        import onnx
+
+        graph = onnx.load(exporting.file_of(folder, name)).graph
+        assert [each.name for each in graph.input] == ["image"]
+        kernels = [each for each in graph.initializer if list(each.dims) == [3] * 4]
+        assert len(kernels) == 1  # The shared one, already transposed.
+    if name == "saved_model":
+        files = pathlib.Path(folder, "variables")
+        assert sum(file.stat().st_size for file in files.iterdir()) > 4 * 250
+
+
 def test_a_keras_file_keeps_half_precision(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -206,8 +236,9 @@ def test_other_files_are_no_exported_models(path, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["tflite_float32", "onnx"])
 @pytest.mark.parametrize("name", models.list_models())
-def test_every_architecture_is_written(name, form, tmp_path):
+def test_every_architecture_is_written(name, form, tmp_path, monkeypatch):
     need(form)
+    monkeypatch.setattr(signatures, "LARGE", 64)  # As those of real ones are.
     options = models.facts(name).test_options
     model = reference.shake(models.build_model(name, 3, **options))
     unlabelled = [exporting.Picture(pictures((65, 97))[0].file)]

@@ -2,7 +2,7 @@
 
 A version is a folder `<export_dir>/<number>/` of what was asked for:
 
-saved_model.pb, variables/   two signatures; the weights are constants in the graph
+saved_model.pb, variables/   two signatures; weights are constants in the graph
 assets/classes.json          class names, colours, the ignore label
 assets.extra/                requests to warm up a server with
 model_float32.tflite         and model_float16.tflite, model_int8.tflite

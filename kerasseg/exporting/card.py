@@ -48,6 +48,10 @@ int32 [N, height, width].
 - Pictures of more than {max_pixels:,} pixels and other formats are refused.
 - The network computes in float32. Batch normalisation is folded into convolutions.
 """
+_EVALUATED = (  # Of what `kerasseg.evaluate` writes.
+    *("split", "pictures", "step", "output_stride", "scales", "flip", "tile_size"),
+    *("crf", "superpixels", "predictions_dir"),
+)
 _FILES = """\
 The files take `image`, float32 [1, height, width, 3], RGB from 0 to 255, any size, to
 `logits`, float32 [1, height, width, {num_classes}], whatever the numbers inside.
@@ -158,9 +162,10 @@ def _training(metadata):
     if "step" in metadata:
         lines.append(f"- Step {metadata['step']} of the training.")
     for what, key in (("Best validation", "scores"), ("Evaluation", "evaluation")):
-        score = (metadata.get(key) or {}).get("mean_iou")
-        if score is not None:
-            lines.append(f"- {what}: mean IoU {score:.4f}.")
+        found = metadata.get(key) or {}
+        if found.get("mean_iou") is not None:
+            line = f"- {what}{_how(found)}: mean IoU {found['mean_iou']:.4f}."
+            lines.append(textwrap.fill(line, 88, subsequent_indent="  "))
     if metadata.get("commit"):
         lines.append(f"- Exported by kerasseg at commit {metadata['commit']}.")
     if metadata.get("flagfile"):
@@ -168,6 +173,19 @@ def _training(metadata):
         lines += [f"      {line}" for line in metadata["flagfile"]]
     lines += ["", "metadata.json holds all of it.", ""]
     return "\n".join(lines)
+
+
+def _how(evaluation):
+    """Tells how a score was found, which need not be how the export looks."""
+    facts = {key: evaluation.get(key) for key in _EVALUATED}
+    if facts["scales"] == [1.0]:
+        facts["scales"] = None
+    told = [
+        key.replace("_", " ") + ("" if value is True else f" {value}")
+        for key, value in {**facts, "crf": bool(facts["crf"])}.items()
+        if value
+    ]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _license(metadata):

@@ -36,15 +36,18 @@ def convert(model) -> bytes:
             f"ONNX needs tf2onnx, which does not import here ({error}): pip install "
             f"'kerasseg[onnx]'"
         ) from error
-    logits = signatures.freeze(model)
+    variables = signatures.large_variables(model, signatures.LARGE)
+    large = {f"weight_{i}": variable for i, variable in enumerate(variables)}
+    logits = signatures.freeze(model, large.values())
+    function = tf.function(lambda *inputs: {"logits": logits(*inputs)}, autograph=False)
     picture = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
-    function = tf.function(lambda image: {"logits": logits(image)}, autograph=False)
+    weights = [tf.TensorSpec(v.shape, v.dtype, name) for name, v in large.items()]
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # It is told below.
     with warnings.catch_warnings(), _without_copies():
         warnings.simplefilter("ignore")
         made, _ = tf2onnx.convert.from_function(
             function,
-            [picture],
+            [picture, *weights],
             opset=_OPSET,
             custom_op_handlers={"Erfc": (_write_erfc, [])},
         )
@@ -56,16 +59,14 @@ def convert(model) -> bytes:
             f"{', '.join(sorted(missing))}. Nothing was exported; leave onnx out of "
             f"the formats."
         )
+    _fill_in(made.graph, {name: v.numpy() for name, v in large.items()})
     _pad_explicitly(made.graph)
     return made.SerializeToString()
 
 
 @contextlib.contextmanager
 def _without_copies():
-    """Keeps tf2onnx from copying the whole graph again and again, to undo errors.
-
-    Without the copies a network of 156 MB still takes 7.9 GB, with them over 14.
-    """
+    """Keeps tf2onnx from copying the whole graph again and again, to undo errors."""
     name = "TF2ONNX_CATCH_ERRORS"
     before = os.environ.get(name)
     os.environ[name] = "FALSE"
@@ -91,6 +92,27 @@ def _write_erfc(graph, node, name, _):
         shapes=[shape],
         dtypes=[dtype],
     )
+
+
+def _fill_in(graph, values):
+    """Makes inputs constants, already in the order in which convolutions take them."""
+    from onnx import helper, numpy_helper
+
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        given = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        if node.op_type == "Transpose" and node.input[0] in values:
+            value = np.ascontiguousarray(values[node.input[0]].transpose(given["perm"]))
+            graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+        else:
+            graph.node.append(node)
+    used = {name for node in graph.node for name in node.input}
+    for name in used & values.keys():
+        graph.initializer.append(numpy_helper.from_array(values[name], name))
+    inputs = [each for each in graph.input if each.name not in values]
+    del graph.input[:]
+    graph.input.extend(inputs)
 
 
 def _pad_explicitly(graph):

@@ -57,15 +57,19 @@ def _scores(path):
 
 
 def commit() -> str | None:
-    """Returns the commit of this code, None where it is no working copy of git."""
-    folder = pathlib.Path(__file__).parent
+    """Returns the commit of this code, None where it is no working copy of git.
+
+    A package that is installed below somebody's project is not of that project.
+    """
+    path = pathlib.Path(__file__)
     try:
-        done = subprocess.run(
-            ["git", "-C", folder, "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        _git(path.parent, "ls-files", "--error-unmatch", path.name)
+        return _git(path.parent, "rev-parse", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _git(folder, *arguments):
+    command = ["git", "-C", folder, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.strip()

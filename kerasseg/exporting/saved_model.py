@@ -18,7 +18,8 @@ def write(functions, folder, class_names, palette) -> None:
     """Writes signatures, and the classes as an asset.
 
     Args:
-        functions: Concrete functions by the names of the signatures.
+        functions: Concrete functions by the names of the signatures; they take the
+            same variables.
         folder: Of the SavedModel.
         class_names: In the order of the class numbers.
         palette: RGB of each class, uint8 `[num_classes, 3]`.
@@ -34,6 +35,7 @@ def write(functions, folder, class_names, palette) -> None:
         "ignore_label": IGNORE_LABEL,
     }
     module = tf.Module()
+    module.huge = list(next(iter(functions.values())).variables)
     with tempfile.TemporaryDirectory() as aside:
         path = pathlib.Path(aside, _CLASSES_FILE)
         path.write_text(json.dumps(classes, indent=2) + "\n", "utf-8")

@@ -1,28 +1,35 @@
 """What an exported model offers: two functions of plain TensorFlow operations."""
 
+import math
+
 import tensorflow as tf
 
 from kerasseg import images
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+# Numbers of a variable. TensorFlow copies a huge constant many times: as constants the
+# 537 MB of FCN-8s took 11 GB, and 80 s until the first answer; as variables 3 GB and
+# 7 s, and each picture 5 % longer.
+LARGE, HUGE = 1 << 14, 1 << 23
 _PNG_SIDES_AT = 16  # Width and height, four bytes each, most significant first.
 
 
 def build(model, views=None) -> dict:
-    """Freezes a model: its weights become constants of one function.
+    """Freezes a model: its weights become constants of one function, but huge ones.
 
     Constants let TensorFlow fuse convolution, bias and activation, and keep kernels
     in the order that oneDNN wants. Both signatures call that function.
 
     Args:
-        model: Takes float32 `[batch, height, width, 3]`, RGB, 0..255, to logits.
+        model: Takes float32 `[batch, height, width, 3]`, RGB, 0..255, to logits. It
+            has to live as long as the functions do.
         views: `views.Views`, how it looks at a picture; None for once, as it is.
 
     Returns:
         Concrete functions "serving_default" and "tensor".
     """
     picture = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
-    logits = traced(freeze(model), picture)
+    logits = traced(with_variables(model, large_variables(model, HUGE)), picture)
     if views is not None:
         logits = traced(views.in_graph(logits), picture)
 
@@ -53,16 +60,47 @@ def build(model, views=None) -> dict:
     }
 
 
-def freeze(model):
-    """Returns a function of pictures to logits in which the weights are constants."""
-    trainable = [v.numpy() for v in model.trainable_variables]
-    others = [v.numpy() for v in model.non_trainable_variables]
+def freeze(model, arguments=()):
+    """Returns a function of pictures to logits in which the weights are constants.
 
-    def logits(image):
-        weights = [[tf.constant(v) for v in values] for values in (trainable, others)]
+    Args:
+        model: See `build`.
+        arguments: Some of its variables, see `large_variables`: the function takes
+            their values behind the picture.
+    """
+    places = {id(variable): i for i, variable in enumerate(arguments)}
+    groups = model.trainable_variables, model.non_trainable_variables
+    known = {id(v): v.numpy() for group in groups for v in group if id(v) not in places}
+
+    def value(variable, values):
+        if id(variable) in places:
+            return values[places[id(variable)]]
+        return tf.constant(known[id(variable)])
+
+    def logits(image, *values):
+        weights = [[value(variable, values) for variable in group] for group in groups]
         return model.stateless_call(*weights, image, training=False)[0]
 
     return logits
+
+
+def with_variables(model, variables):
+    """Returns a function of pictures to logits; other weights are its constants."""
+    logits = freeze(model, variables)
+
+    def call(image):
+        return logits(image, *(tf.convert_to_tensor(v.value) for v in variables))
+
+    return call
+
+
+def large_variables(model, least: int) -> list:
+    """Lists the variables of so many numbers: `LARGE`, which are nearly all, or `HUGE`.
+
+    Converters copy the constants of a graph many times; what they are not shown as
+    constants they leave alone.
+    """
+    return [v for v in model.variables if math.prod(v.shape) >= least]
 
 
 def traced(function, specification):

@@ -1,6 +1,7 @@
 """A network as a TFLite file, for phones and small computers."""
 
 import re
+import tempfile
 import warnings
 
 import numpy as np
@@ -29,10 +30,24 @@ def convert(model, numbers: str, images=()) -> bytes:
         ValueError: The network holds an operation that TFLite lacks, or there is no
             picture for "int8".
     """
-    logits = signatures.freeze(model)
+    with tempfile.TemporaryDirectory() as folder:
+        _save(model, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        return _converted(converter, model.name, numbers, images)
+
+
+def _save(model, folder):
+    """Writes a SavedModel: from it, the converter needs less than half the memory."""
+    large = signatures.large_variables(model, signatures.LARGE)
+    logits = signatures.with_variables(model, large)
     picture = tf.TensorSpec([1, None, None, 3], tf.float32, name="image")
     function = signatures.traced(lambda image: {"logits": logits(image)}, picture)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
+    module = tf.Module()
+    module.large = list(function.variables)
+    tf.saved_model.save(module, folder, signatures=function)
+
+
+def _converted(converter, name, numbers, images):
     if numbers != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if numbers == "float16":
@@ -45,7 +60,7 @@ def convert(model, numbers: str, images=()) -> bytes:
             return converter.convert()
     except Exception as error:  # The converter raises what its parts raise.
         raise ValueError(
-            f"{model.name} cannot be written as TFLite {numbers}: {_reason(error)}. "
+            f"{name} cannot be written as TFLite {numbers}: {_reason(error)}. "
             f"Nothing was exported; leave tflite_{numbers} out of the formats."
         ) from error
 

@@ -5,6 +5,7 @@ import errno
 import glob
 import os
 import re
+import secrets
 import shutil
 import time
 
@@ -12,7 +13,7 @@ from kerasseg import durable
 
 _ASIDE = ".tmp-"  # Not a number: nothing serves it.
 _SAVED_MODEL = "saved_model.pb"
-_FORGOTTEN_SECONDS = 3600
+_FORGOTTEN_SECONDS = 24 * 3600
 
 
 def check(export_dir, version=None, *, with_saved_model=True) -> None:
@@ -31,7 +32,7 @@ def check(export_dir, version=None, *, with_saved_model=True) -> None:
     """
     if version is not None:
         _check_number(export_dir, version)
-    if not with_saved_model and glob.glob(os.path.join(export_dir, "*", _SAVED_MODEL)):
+    if not with_saved_model and _has_saved_model(export_dir):
         raise ValueError(
             f"{export_dir} holds versions with a SavedModel, which a server may watch: "
             f"it would take one without for broken. Add saved_model to the formats, or "
@@ -42,6 +43,11 @@ def check(export_dir, version=None, *, with_saved_model=True) -> None:
         existing = os.path.dirname(existing)
     if not (os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)):
         raise _not_writable(export_dir, f"{existing} is no folder that may be changed")
+
+
+def _has_saved_model(export_dir):
+    pattern = os.path.join(glob.escape(os.fspath(export_dir)), "*", _SAVED_MODEL)
+    return bool(glob.glob(pattern))
 
 
 def _check_number(export_dir, version):
@@ -81,7 +87,7 @@ def _next(export_dir):
 def folder_aside(export_dir):
     """Makes a folder beside the versions and removes it when the block ends.
 
-    What a killed export left an hour ago or longer is removed too.
+    What a killed export left a day ago or longer is removed too.
 
     Yields:
         Its path; `publish` turns it into a version.
@@ -89,11 +95,10 @@ def folder_aside(export_dir):
     Raises:
         PermissionError: `export_dir` cannot be written to.
     """
-    path = os.path.join(export_dir, f"{_ASIDE}{os.getpid()}")
+    path = os.path.join(export_dir, f"{_ASIDE}{secrets.token_hex(8)}")
     try:
         os.makedirs(export_dir, exist_ok=True)
         _sweep(export_dir)
-        shutil.rmtree(path, ignore_errors=True)
         os.mkdir(path)
     except OSError as error:
         raise _not_writable(export_dir, error.strerror) from error
