@@ -306,9 +306,12 @@ def test_the_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch)
     }
     monkeypatch.setattr(free_memory, "_read", lambda path: texts.get(path, ""))
     assert free_memory.available() == 2_000_000
+    # Files that were read take memory until somebody needs it.
+    texts["/sys/fs/cgroup/memory.stat"] = "file 900000\ninactive_file 500000\n"
+    assert free_memory.available() == 2_500_000
     texts["/sys/fs/cgroup/memory.max"] = "max\n"
     assert free_memory.available() == 5000 * 1024
-    texts["/sys/fs/cgroup/memory.max"] = "900000\n"
+    texts["/sys/fs/cgroup/memory.max"] = "400000\n"
     assert free_memory.available() == 0
 
 
