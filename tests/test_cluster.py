@@ -64,6 +64,24 @@ def test_several_machines_need_a_cluster(monkeypatch):
         distribution.strategy("many")
 
 
+@pytest.mark.parametrize(
+    ("name", "job", "others"),
+    [
+        ("auto", "evaluator", {}),
+        ("multi_worker", "ps", {}),
+        ("parameter_server", "evaluator", {"chief": ["zero:1"], "ps": ["three:3"]}),
+    ],
+)
+def test_a_task_without_a_part_writes_nothing(monkeypatch, name, job, others):
+    # As number 0 of its job it would be taken for the chief.
+    jobs = {**TWO, **others, job: ["four:4"]}
+    monkeypatch.setenv("TF_CONFIG", config(jobs, job))
+    message = rf"task of the job '{job}', which has no part .*The chief validates"
+    for act in (distribution.strategy, distribution.serve_if_told):
+        with pytest.raises(ValueError, match=message):
+            act(name)
+
+
 def test_a_port_that_is_taken_is_told(monkeypatch):
     with socket.socket() as other:
         other.bind(("localhost", 0))

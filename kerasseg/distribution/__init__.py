@@ -91,4 +91,14 @@ def _of_cluster(name):
             f"the machines; see docs/distributed.md, or start all of them with python "
             f"-m kerasseg.launch."
         )
+    jobs = {
+        "multi_worker": ("chief", "worker"),
+        "parameter_server": ("chief", *SERVERS),
+    }
+    if cluster and cluster.job not in jobs.get(name, (cluster.job,)):
+        raise ValueError(
+            f"TF_CONFIG makes this a task of the job '{cluster.job}', which has no "
+            f"part in --strategy={name}: {', '.join(jobs[name])} have. The chief "
+            f"validates; leave this task out."
+        )
     return name, cluster
