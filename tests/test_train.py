@@ -81,6 +81,7 @@ def test_a_run_that_never_began_binds_nobody(lines, tmp_path):
         (["--modle=x"], "Did you mean: model"),
         (["--train_batch_size=many"], "train_batch_size"),
         (["--optimizer=adadelta"], "sgd|adam|adamw|rmsprop"),
+        (["--seed=-1"], r"flag --seed=-1: -1 is not .*in the range \[0, 4294967295\]"),
         ([], "Needed and not given: --model, --records_dir, --workdir"),
         (["extra"], r"Only flags are taken, got \['extra'\]"),
     ],

@@ -92,7 +92,9 @@ ENGINE = flags.DEFINE_enum(
     "predict, on the cluster that RAY_ADDRESS names.",
 )
 SPLIT = flags.DEFINE_string("split", "val", "Split of the records.")
-SEED = flags.DEFINE_integer("seed", 1, "Start of every random number.")
+SEED = flags.DEFINE_integer(
+    "seed", 1, "Start of every random number.", lower_bound=0, upper_bound=2**32 - 1
+)
 
 
 def required(**values) -> list:
