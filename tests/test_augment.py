@@ -1,5 +1,7 @@
 """The fused warp: alignment of image and label, scales, flips, bends, borders."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -229,6 +231,10 @@ def test_one_picture_gives_one_picture_for_one_seed():
     [
         ({"crop_size": (0, 5)}, r"crop_size .* got \(0, 5\)"),
         ({"min_scale_factor": 3.0}, "min_scale_factor <= max_scale_factor.* 3.0"),
+        ({"max_scale_factor": math.inf}, "min_scale_factor <= max_scale_fac.* inf"),
+        ({"rotation": math.nan}, "number of degrees, got nan"),
+        ({"min_resize_value": -5}, "min_resize_value must be at least 1 pixel, got -5"),
+        ({"max_resize_value": 0}, "max_resize_value must be at least 1 pixel, got 0"),
         ({"elastic_deformation": -1.0}, "number of pixels from 0, got -1.0"),
         ({"contrast": 2.0}, r"contrast must lie in \[0, 1\], got 2.0"),
     ],

@@ -51,11 +51,17 @@ class Augmentation:
             raise ValueError(
                 f"crop_size must be at least 1 pixel a side, got {self.crop_size}."
             )
-        if not 0 < self.min_scale_factor <= self.max_scale_factor:
+        if not 0 < self.min_scale_factor <= self.max_scale_factor < math.inf:
             raise ValueError(
                 "Scale factors must fulfil 0 < min_scale_factor <= max_scale_factor, "
                 f"got {self.min_scale_factor} and {self.max_scale_factor}."
             )
+        if not math.isfinite(self.rotation):
+            raise ValueError(f"rotation is a number of degrees, got {self.rotation}.")
+        for name in ("min_resize_value", "max_resize_value"):
+            pixels = getattr(self, name)
+            if pixels is not None and pixels < 1:
+                raise ValueError(f"{name} must be at least 1 pixel, got {pixels}.")
         if not 0 <= self.elastic_deformation < math.inf:
             raise ValueError(
                 "elastic_deformation is a number of pixels from 0, got "
