@@ -132,6 +132,16 @@ def test_a_fifth_is_dropped_behind_every_convolution_of_the_blocks():
     assert len(dropouts) == 56 - 7
 
 
+def test_batch_norms_have_the_constants_of_lasagne():
+    # Its alpha of 0.1 is the part of the new, Keras' momentum that of the old.
+    norms = [
+        x
+        for x in build("fc_densenet56").layers
+        if isinstance(x, layers.BatchNormalization)
+    ]
+    assert norms and {(x.momentum, x.epsilon) for x in norms} == {(0.9, 1e-4)}
+
+
 def test_a_transition_up_takes_the_new_maps_only():
     # 15 layers of 16 maps come from the bottleneck, not the 896 of its stack.
     sizes = [240, 192, 160, 112, 80]

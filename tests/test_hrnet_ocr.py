@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from kerasseg import models
 from kerasseg.models import hrnet_ocr
@@ -63,6 +64,12 @@ def test_a_class_more_has_1234_parameters_or_721_without_regions():
     model = small()  # 15 x 8 channels in place of 720.
     assert model.get_layer("regions_classify").count_params() == 3 * (15 * 8 + 1)
     assert model.get_layer("classify").count_params() == 3 * 513
+
+
+def test_batch_norms_forget_as_fast_as_the_authors_do():
+    # PyTorch's momentum of 0.1 is the part of the new, Keras' that of the old.
+    norms = [x for x in small().layers if isinstance(x, layers.BatchNormalization)]
+    assert norms and {(x.momentum, x.epsilon) for x in norms} == {(0.9, 1e-5)}
 
 
 @pytest.mark.parametrize("size", [(512, 1024), (33, 40)])

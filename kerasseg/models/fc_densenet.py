@@ -7,7 +7,8 @@ from kerasseg import blocks, models
 
 _PAPER = "https://arxiv.org/abs/1611.09326"
 _DROPOUT = 0.2
-_EPSILON = 1e-4  # Lasagne's, which the released code is written with.
+# Lasagne's, which the released code is written with.
+_BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-4}
 
 
 @models.register(
@@ -150,7 +151,7 @@ def transition_up(new, skip, *, name):
 
 
 def _bn_relu_conv(x, filters, kernel_size, *, name):
-    x = blocks.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
+    x = blocks.BatchNormalization(**_BATCH_NORM, name=f"{name}_bn")(x)
     x = layers.ReLU(name=f"{name}_relu")(x)
     x = _conv(x, filters, kernel_size, name=f"{name}_conv")
     return layers.Dropout(_DROPOUT, name=f"{name}_dropout")(x)

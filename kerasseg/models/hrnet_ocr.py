@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from kerasseg import blocks, models
 
-_EPSILON = 1e-5
+_BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}  # The authors' momentum of 0.1.
 _CONTEXT = 512  # Channels of the pixels and of the regions that they are compared with.
 
 
@@ -229,5 +229,5 @@ def _conv_bn(x, filters, kernel_size=3, *, stride=1, bias=False, relu=True, name
         use_bias=bias,
         name=f"{name}_conv",
     )(x)
-    x = blocks.BatchNormalization(epsilon=_EPSILON, name=f"{name}_bn")(x)
+    x = blocks.BatchNormalization(**_BATCH_NORM, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
