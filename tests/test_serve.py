@@ -78,6 +78,10 @@ def test_help_starts_no_tensorflow():
             ["--export_dir=x", "--model_name=m", "--decoders=0"],
             "--decoders=0 is too little",
         ),
+        (
+            ["--export_dir=x", "--model_name=m", "--port=70000"],
+            "--port=70000 is no port; give one up to 65535, such as 8501.",
+        ),
         (["--export_dir=/no/such", "--model_name=m"], "/no/such is no folder; write"),
     ],
 )

@@ -8,6 +8,8 @@ def _flag(default, text):
     return dataclasses.field(default=default, metadata={"help": text})
 
 
+_PORTS = {"port": 8501, "grpc_port": 8500}
+_MAX_PORT = 65535
 _LEAST = {"port": 0, "grpc_port": -1, "max_batch_wait": 0}  # Others: above 0.
 
 
@@ -78,6 +80,11 @@ class Settings:
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if field.name.endswith("port") and value > _MAX_PORT:
+                raise ValueError(
+                    f"--{field.name}={value} is no port; give one up to {_MAX_PORT}, "
+                    f"such as {_PORTS[field.name]}."
+                )
             least = _LEAST.get(field.name, 1e-9)
             if not isinstance(value, str) and value < least:
                 raise ValueError(
