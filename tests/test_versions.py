@@ -83,6 +83,23 @@ def test_two_exports_at_once_take_two_numbers(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["1", "2", "7"]
 
 
+def test_exports_of_two_machines_may_have_one_process_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 1)  # As in containers.
+    with versions.folder_aside(tmp_path) as aside:
+        pathlib.Path(aside, "file").write_text("x")
+        with versions.folder_aside(tmp_path):
+            pass
+        assert os.listdir(aside) == ["file"]
+
+
+@pytest.mark.parametrize("name", ["out", "[1] out*"])
+def test_a_version_without_saved_model_does_not_go_beside_one(tmp_path, name):
+    (tmp_path / name / "1").mkdir(parents=True)
+    (tmp_path / name / "1" / "saved_model.pb").touch()
+    with pytest.raises(ValueError, match="holds versions with a SavedModel"):
+        versions.check(tmp_path / name, with_saved_model=False)
+
+
 def test_a_number_taken_at_the_last_moment_is_left_alone(tmp_path, monkeypatch):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "file").touch()
@@ -91,8 +108,9 @@ def test_a_number_taken_at_the_last_moment_is_left_alone(tmp_path, monkeypatch):
     assert publish(tmp_path) == str(tmp_path / "2")
 
 
-def test_what_a_killed_export_left_is_swept_after_an_hour(tmp_path):
-    for name, age in ((".tmp-1", 7200), (".tmp-2", 60), ("kept", 7200)):
+def test_what_a_killed_export_left_is_swept_after_a_day(tmp_path):
+    # An export with a CRF may compare its pictures for hours.
+    for name, age in ((".tmp-1", 100_000), (".tmp-2", 80_000), ("kept", 100_000)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age,) * 2)
     publish(tmp_path)
