@@ -1,6 +1,8 @@
 """What is told of an export: metadata.json for programs, README.md for people."""
 
 import json
+import re
+import shutil
 import subprocess
 
 import pytest
@@ -8,6 +10,11 @@ import pytest
 from kerasseg import checkpoints, exporting
 from kerasseg.exporting import provenance
 from tests import levels, served
+
+EVALUATION = {
+    **{"mean_iou": 0.625, "split": "v", "step": 7, "superpixels": None},
+    **{"scales": [0.5, 1.0], "flip": True, "crf": {"iterations": 3}},
+}
 
 
 @pytest.fixture
@@ -18,7 +25,7 @@ def workdir(tmp_path):
     facts["options"]["backbone_weights"] = "imagenet"
     (folder / checkpoints.BEST_FACTS).write_text(json.dumps(facts))
     (folder / "flags.txt").write_text("--model=levels\n--seed=3\n")
-    (folder / "metrics.json").write_text(json.dumps({"mean_iou": 0.625, "split": "v"}))
+    (folder / "metrics.json").write_text(json.dumps(EVALUATION))
     return folder
 
 
@@ -30,20 +37,29 @@ def test_metadata_tell_all_that_is_known(workdir, tmp_path):
     assert found["dataset"]["name"] == "stripes"
     assert found["dataset"]["source"] == "tests.tiny"
     assert found["scores"]["mean_iou"] == 0.51
-    assert found["evaluation"] == {"mean_iou": 0.625, "split": "v"}
+    assert found["evaluation"] == EVALUATION
     assert found["flagfile"] == ["--model=levels", "--seed=3"]
     assert found["options"]["output_stride"] == 16
     assert found["license"] == "CC-BY-4.0"
     assert {"tensorflow", "keras", "commit"} <= set(found)
 
 
-def test_the_commit_is_that_of_the_code(monkeypatch):
-    def git(command, **_):
-        assert command[0] == "git" and command[-2:] == ["rev-parse", "HEAD"]
-        return subprocess.CompletedProcess(command, 0, "0123abc\n")
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
+    def git(*arguments):
+        name = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", tmp_path, *name, *arguments], check=True)
 
-    monkeypatch.setattr(subprocess, "run", git)
-    assert provenance.commit() == "0123abc"
+    code = tmp_path / "installed" / "provenance.py"
+    code.parent.mkdir()
+    code.touch()
+    monkeypatch.setattr(provenance, "__file__", str(code))
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "of another project")
+    assert provenance.commit() is None  # It only lies below that one.
+    git("add", "installed")
+    git("commit", "-q", "-m", "of this code")
+    assert re.fullmatch("[0-9a-f]{40}", provenance.commit())
 
     def no_git(*_, **options):  # noqa: ARG001 - as subprocess.run.
         raise FileNotFoundError("git")
@@ -70,7 +86,8 @@ def test_the_card_tells_it_in_words(workdir, tmp_path):
         text = file.read()
     assert "- Trained on stripes" in text and "Source: tests.tiny" in text
     assert "Best validation: mean IoU 0.5100" in text
-    assert "Evaluation: mean IoU 0.6250" in text
+    how = "split v, step 7, scales [0.5, 1.0], flip, crf"  # Not how the export looks.
+    assert f"- Evaluation ({how}): mean IoU 0.6250." in text
     assert "      --seed=3\n" in text
     assert "Licence of the weights: CC-BY-4.0." in text
     assert "started from pretrained weights\n(imagenet)" in text
