@@ -282,6 +282,12 @@ def test_every_branch_of_deeplab_v2_on_vgg16_starts_with_layers_of_the_encoder()
     assert head == {"fc8", "fc8_2", "fc8_3", "fc8_4"}
 
 
+@pytest.mark.parametrize("name", ["enet", "segformer_b0", "unet"])
+def test_a_rate_for_the_head_needs_an_encoder_that_is_told_from_it(name):
+    with pytest.raises(ValueError, match=f"'{name}' has no encoder .*_rate_factor at"):
+        models.encoder_layers(name)
+
+
 def test_the_table_has_a_line_for_every_architecture():
     heading, *lines = table.plain().splitlines()
     assert heading.split()[:2] == ["model", "parameters"]

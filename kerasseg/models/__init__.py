@@ -161,13 +161,20 @@ def encoder_layers(name, **options) -> frozenset[str]:
     Args:
         name: One of `list_models()`.
         **options: What the model is built with.
+
+    Raises:
+        ValueError: It has no encoder that could be told from its head.
     """
     parameters = inspect.signature(facts(name).builder).parameters
     backbone = facts(name).encoder
     if "backbone" in parameters:
         backbone = options.get("backbone") or parameters["backbone"].default
     if backbone is None:
-        return frozenset()
+        raise ValueError(
+            f"Model '{name}' has no encoder that is told from its head, so that all "
+            "of it learns at one rate: leave head_learning_rate_factor at 1, or choose "
+            "a model with a backbone."
+        )
     image = keras.Input((None, None, 3))
     own = {  # A stem, for example: another one has layers of other names.
         key: options.get(key, parameters[key].default)
