@@ -213,6 +213,18 @@ def test_what_is_not_done_in_the_time_to_stop_is_told_so(tmp_path):
         assert server.process.wait(10) == 0
 
 
+@pytest.mark.parametrize(("end", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_does_not_wait_for_a_network_that_computes_for_nobody(tmp_path, end, status):
+    with serving(tmp_path, grace_seconds=0.5) as server:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            endless = png([[250, 255]])  # 25.5 seconds.
+            answer = pool.submit(server.ask, "POST", "/segment", endless)
+            until(lambda: server.metric("kerasseg_batch_pictures_count") == 1)
+            server.process.send_signal(end)
+            assert answer.result()[0] == 503
+        assert server.process.wait(10) == status
+
+
 def test_ctrl_c_ends_with_its_own_status(tmp_path):
     with serving(tmp_path) as server:
         server.process.send_signal(signal.SIGINT)

@@ -31,6 +31,9 @@ class Batcher:
         max_weight: Sum of their weights, at most; a single payload may be heavier.
         max_wait: Seconds that a payload waits for company.
         on_batch: Is told the number of payloads of each call.
+
+    Attributes:
+        computing: Whether a call is under way; Python ends no thread within one.
     """
 
     def __init__(self, max_size: int, max_weight: int, max_wait: float, on_batch=None):
@@ -41,6 +44,7 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix="network")
         self._task: asyncio.Task | None = None
+        self.computing = False
 
     @property
     def num_waiting(self) -> int:
@@ -96,7 +100,9 @@ class Batcher:
                 self._waiting.remove(item)
             if self._on_batch:
                 self._on_batch(len(batch))
+            self.computing = True
             results = await loop.run_in_executor(self._thread, _call, batch)
+            self.computing = False
             for item, (good, value) in zip(batch, results, strict=True):
                 if item.result.done():
                     continue

@@ -9,6 +9,7 @@ aiohttp and hypercorn leave slow clients waiting as uvicorn does, and are larger
 import asyncio
 import contextlib
 import functools
+import os
 import signal
 import socket
 import typing
@@ -28,6 +29,9 @@ _BACKLOG = 128
 def serve(settings, load, announce=print) -> None:
     """Serves until SIGTERM or Ctrl-C; what is here then is still answered.
 
+    Where the network computes on when the time to stop is over, which nobody waits for,
+    this ends the process.
+
     Args:
         settings: A `settings.Settings`.
         load: Takes the path of a version to an engine.
@@ -39,12 +43,15 @@ def serve(settings, load, announce=print) -> None:
         KeyboardInterrupt: It was Ctrl-C.
     """
     settings.check()
-    if asyncio.run(_serve(settings, load, announce)):
+    interrupted, computing = asyncio.run(_serve(settings, load, announce))
+    if computing:
+        os._exit(128 + signal.SIGINT if interrupted else 0)
+    if interrupted:
         raise KeyboardInterrupt
 
 
 async def _serve(settings, load, announce):
-    """Returns whether it was Ctrl-C that ended it."""
+    """Returns whether it was Ctrl-C that ended it, and whether something computes."""
     gate = admission.Admission(settings.max_requests, settings.max_held_bytes)
     counted = metrics.Metrics(gate)
     versions = watching.Versions(
@@ -77,7 +84,7 @@ async def _serve(settings, load, announce):
                 flush=True,
             )
             await _run(server, [listening], versions, decoder, batcher)
-    return server.interrupted
+    return server.interrupted, batcher.computing
 
 
 @contextlib.asynccontextmanager
