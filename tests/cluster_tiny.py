@@ -2,12 +2,14 @@
 
 python -m tests.cluster_tiny RECORDS WORKDIR STEPS [FAULT]
 
-TF_CONFIG says which worker this is. FAULT makes worker 1 fail: "raise:STEP".
+TF_CONFIG says which worker this is. FAULT makes worker 1 fail, "raise:STEP", or the
+chief save for seconds, "slow".
 """
 
 import sys
+import time
 
-from kerasseg import distribution
+from kerasseg import checkpoints, distribution
 from kerasseg.training import loop
 from tests import train_tiny
 
@@ -19,7 +21,10 @@ def main(records_dir, workdir, steps, fault=""):
     except distribution.WorkerLostError as lost:
         print(lost, flush=True)
         sys.exit(1)
-    if fault and distribution.Team(strategy).index == 1:
+    chief = distribution.Team(strategy).is_chief
+    if fault == "slow" and chief:
+        save_slowly()
+    elif fault.startswith("raise") and not chief:
         fail_at(int(fault.partition(":")[2]))
     train_tiny.train(records_dir, workdir, int(steps), strategy, dropout=0.0)
 
@@ -34,6 +39,17 @@ def fail_at(step):
             raise ValueError("Picture 7 of this worker is odd.")
 
     loop.Loop._check = fail
+
+
+def save_slowly():
+    """Makes each checkpoint take seconds."""
+    save = checkpoints.Checkpoints.save
+
+    def wait(self, step):
+        time.sleep(5)
+        save(self, step)
+
+    checkpoints.Checkpoints.save = wait
 
 
 if __name__ == "__main__":

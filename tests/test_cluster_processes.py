@@ -32,11 +32,13 @@ def addresses():
 
 
 def start(folder, workdir, steps=STEPS, fault="", workers=(0, 1)):
-    """Starts two workers; returns their processes."""
+    """Starts two workers, in one workdir or one each; returns their processes."""
     jobs = {"worker": addresses()}
-    arguments = [sys.executable, "-m", "tests.cluster_tiny", folder, workdir, steps]
+    workdirs = workdir if isinstance(workdir, tuple) else (workdir, workdir)
     processes = []
     for index in workers:
+        arguments = [sys.executable, "-m", "tests.cluster_tiny"]
+        arguments += [folder, workdirs[index], steps]
         task = {"cluster": jobs, "task": {"type": "worker", "index": index}}
         processes.append(
             subprocess.Popen(
@@ -111,13 +113,17 @@ def test_two_workers_equal_one_process(folder, tmp_path, together):
 @pytest.mark.parametrize("worker", [0, 1])
 def test_a_signal_to_one_stops_all_at_the_same_step(folder, tmp_path, together, worker):
     """Row 40; the run then ends with the weights of the undisturbed one."""
-    processes = start(folder, tmp_path)
+    processes = start(folder, tmp_path, fault="slow")
     wait_for(processes[worker], 7)
     processes[worker].send_signal(signal.SIGTERM)
+    # What ends all where one has ended, as srun --kill-on-bad-exit, must end no save.
+    assert processes[1].wait(300) == 143
+    saved = os.listdir(tmp_path / "checkpoints")
     statuses, texts = finish(processes)
     assert statuses == [143, 143], texts
     steps = {re.search(r"after step (\d+); its", output)[1] for output, _ in texts}
     assert len(steps) == 1
+    assert f"ckpt-{next(iter(steps))}.index" in saved
     statuses, texts = finish(start(folder, tmp_path))
     assert statuses == [0, 0], texts
     first = re.search(r"^step (\d+) ", texts[0][0], re.M)[1]
@@ -182,6 +188,16 @@ def test_the_error_of_one_is_told_by_all(folder, tmp_path):
     (output, _), (_, errors) = texts
     assert "worker 1: ValueError: Picture 7 of this worker is odd." in output
     assert "Picture 7 of this worker is odd." in errors
+
+
+@pytest.mark.slow
+def test_workers_with_workdirs_of_their_own_do_not_begin(folder, tmp_path):
+    workdirs = tmp_path / "one", tmp_path / "two"
+    statuses, texts = finish(start(folder, workdirs))
+    assert statuses == [1, 1]
+    for output, errors in texts:
+        assert "--workdir must be the same folder on all machines" in output + errors
+    assert not (workdirs[0] / "checkpoints").exists()
 
 
 @pytest.mark.slow

@@ -4,7 +4,9 @@ import csv
 import dataclasses
 import inspect
 import json
+import math
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -480,6 +482,19 @@ def newest(workdir):
     return workdir / "checkpoints" / f"ckpt-{max(steps)}"
 
 
+def test_gradients_that_no_scale_makes_numbers_stop_a_float16_run(
+    folder, tmp_path, monkeypatch
+):
+    # The loss is finite. Its scale is halved from 2**15 to 1: after 15 steps.
+    def spoil(_, gradients, *__):
+        return [gradient * math.nan for gradient in gradients]
+
+    monkeypatch.setattr(TrainingStep, "_decay_and_clip", spoil)
+    with pytest.raises(ValueError, match=r"The loss of step 15 is .* no numbers"):
+        run(folder, tmp_path, num_steps=20, mixed_precision="float16")
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(folder, tmp_path, caplog):
     run(folder, tmp_path, num_steps=4, save_interval_steps=1)
     data = pathlib.Path(f"{newest(tmp_path)}.data-00000-of-00001")
@@ -522,6 +537,19 @@ def test_a_run_starts_from_another_runs_weights(folder, tmp_path, capsys):
         for name in ("first", "second")
     )
     np.testing.assert_allclose(np.array(first), np.array(second), atol=1e-6)
+
+
+def test_a_run_goes_on_without_what_it_started_from(folder, tmp_path):
+    run(folder, tmp_path / "first", num_steps=3)
+    first = np.array(checkpoints.load_best(tmp_path / "first").weights[0])
+    network = training.Network(name="tiny", initial_checkpoint=str(tmp_path / "first"))
+    changes = {"network": network, "base_learning_rate": 1e-9, "ema_decay": 0.5}
+    run(folder, tmp_path / "second", num_steps=1, **changes)
+    shutil.rmtree(tmp_path / "first")
+    run(folder, tmp_path / "second", num_steps=2, **changes)
+    assert newest(tmp_path / "second").name == "ckpt-2"
+    second = checkpoints.load_best(tmp_path / "second").weights[0]
+    np.testing.assert_allclose(first, np.array(second), atol=1e-6)
 
 
 def test_starting_points_that_are_none_are_refused(folder, tmp_path):
@@ -590,6 +618,13 @@ def test_a_label_out_of_range_stops_the_run_and_names_the_picture(tmp_path):
             {"output_weights": "aux_half:1"},
             "names aux_half; the model's outputs are logits. .*--model_option=aux=true",
         ),
+        ({"eval_limit": 0}, "eval_limit must be at least 1, got 0"),
+        ({"skip_bad_records": -1}, "skip_bad_records is a finite number from 0, .*-1"),
+        ({"gradient_clip_norm": -1.0}, "clip_norm is a finite number from 0, got -1.0"),
+        ({"weight_decay": math.nan}, "weight_decay is a finite number from 0, got nan"),
+        ({"ema_decay": 1.5}, "ema_decay is a number from 0 to below 1, got 1.5"),
+        ({"momentum": -0.9}, "momentum is a number from 0 to below 1, got -0.9"),
+        ({"batch_norm_decay": 2.0}, "batch_norm_decay is a number from 0 to 1, got 2"),
         ({"repeat_classes": "left"}, "as in bicycle,chair:3; got 'left'"),
     ],
 )

@@ -380,6 +380,33 @@ def test_a_damaged_list_of_scores_is_set_aside(tmp_path, caplog, text):
         assert (tmp_path / "scores.csv.damaged").read_text() == text
 
 
+def test_a_validation_that_is_repeated_has_one_row(folder, tmp_path, monkeypatch):
+    def draw(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(training.Interrupted):
+        patch.setattr(logs.RunLog, "draw", draw)
+        run(folder, tmp_path, num_steps=2)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(checkpoints.Checkpoints, "save", fail)
+        run(folder, tmp_path, num_steps=2)  # Scored, and not saved.
+    run(folder, tmp_path, num_steps=2)
+    assert [row["step"] for row in scores(tmp_path)] == ["2"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"step": 3'])
+def test_a_damaged_note_of_the_best_model_is_told(tmp_path, text):
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "model.json").write_text(text)
+    with pytest.raises(
+        ValueError, match=r"model\.json is damaged .*the next validation"
+    ):
+        checkpoints.load_best(tmp_path)
+
+
 # Rows 34 and 35: another run in the same folder.
 
 
@@ -404,6 +431,15 @@ def test_a_run_does_not_go_on_with_other_classes(folder, tmp_path):
     others = tiny.write_records(tmp_path / "others", spec=spec)
     with pytest.raises(ValueError, match=r"12 of 3 classes.* there, 12 of 4 classes"):
         run(others, tmp_path / "run", num_steps=2)
+
+
+def test_a_run_does_not_write_over_its_records(tmp_path):
+    records_dir = tiny.write_records(tmp_path / "records")
+    before = (records_dir / "dataset.json").read_bytes()
+    (tmp_path / "link").symlink_to(records_dir)
+    with pytest.raises(ValueError, match=r"--workdir and as --records_dir.*its own"):
+        run(records_dir, tmp_path / "link", num_steps=1)
+    assert (records_dir / "dataset.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"train": 7}', '{"train": {}}'])

@@ -49,6 +49,7 @@ def read_best_facts(workdir) -> dict:
 
     Raises:
         FileNotFoundError: The run holds no best model yet.
+        ValueError: The file is damaged.
     """
     path = os.path.join(workdir, BEST_FACTS)
     if not os.path.exists(path):
@@ -57,8 +58,17 @@ def read_best_facts(workdir) -> dict:
             f"python -m kerasseg.train --workdir={workdir}, at least to its first "
             f"validation."
         )
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    try:
+        with open(path, encoding="utf-8") as file:
+            facts = json.load(file)
+        if not {"model", "num_classes", "options", "step"} <= facts.keys():
+            raise ValueError("it lacks what a validation writes")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error!r}). Copy it again, or train on: the next "
+            f"validation writes it."
+        ) from error
+    return facts
 
 
 def read_spec(workdir) -> datasets.DatasetSpec:

@@ -102,6 +102,8 @@ class RunLog:
                 for name in ("mean_iou", "pixel_accuracy", "mean_accuracy")
             },
         }
+        # One of this step is that of a run that ended before it was saved.
+        self._rows = [each for each in self._rows if int(each["step"]) < step]
         self._rows.append(row)
         text = io.StringIO()
         writer = csv.DictWriter(text, row.keys(), lineterminator="\n")

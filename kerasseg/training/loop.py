@@ -9,6 +9,7 @@ from kerasseg import checkpoints, progress
 from kerasseg.training import asynchronous, compiling, feeding, fitting, memory, signals
 from kerasseg.training.pace import Pace
 from kerasseg.training.profiling import Profile
+from kerasseg.training.step import SMALLEST_SCALE
 
 _SCALARS_INTERVAL = 10  # Steps between the points of TensorBoard's training curves.
 
@@ -108,11 +109,12 @@ class Loop:
 
     def _leave(self):
         run = self.run
-        if not self.signals.stop:
-            return
-        if run.step not in run.checkpoints.steps():
+        if self.signals.stop and run.step not in run.checkpoints.steps():
             run.checkpoints.save(run.step)
-        raise signals.Interrupted(self.signals.number, run.step)
+        # Nobody ends before the others: what starts them may then end the rest.
+        run.team.check_agreed(run.step, "last step")
+        if self.signals.stop:
+            raise signals.Interrupted(self.signals.number, run.step)
 
     def _goes_on(self):
         patience = self.recipe.early_stopping_validations
@@ -140,6 +142,11 @@ class Loop:
         validate = step == recipe.num_steps or step % recipe.eval_interval_steps == 0
         return validate or step % recipe.save_interval_steps == 0, validate
 
+    def _may_recover(self, loss):
+        """Tells whether float16 gradients overflowed and can be scaled further down."""
+        scale = self.run.step_function.variables["loss_scale"]
+        return math.isfinite(loss) and scale.numpy() > SMALLEST_SCALE
+
     def _check(self, step, result, names):
         """Looks at the loss of a step; raises where it is no number."""
         run = self.run
@@ -148,8 +155,7 @@ class Loop:
             return
         loss, good, labelled, sent = values
         self.signals.hear(sent)
-        overflow = self.recipe.mixed_precision == "float16" and math.isfinite(loss)
-        if not good and not overflow:
+        if not good and not self._may_recover(loss):
             local = run.strategy.experimental_local_results(names)
             pictures = [n.decode() for part in local for n in part.numpy()]
             raise ValueError(

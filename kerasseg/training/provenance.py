@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import zlib
 
 from kerasseg import durable
 
@@ -40,6 +42,21 @@ def check(workdir, readers, *, allow_others=False) -> None:
         found = {**before, **found}
     os.makedirs(workdir, exist_ok=True)
     durable.write_bytes(path, (json.dumps(found, indent=2) + "\n").encode())
+
+
+def check_apart(workdir, records_dir) -> None:
+    """Raises ValueError where a run would write over the list of its own records."""
+    if os.path.realpath(records_dir) == os.path.realpath(workdir):
+        raise ValueError(
+            f"{workdir} is given as --workdir and as --records_dir, and each has a "
+            f"dataset.json of its own. Give the run a folder of its own."
+        )
+
+
+def checksum(workdir) -> int:
+    """Returns a number of what is noted in a workdir, 0 where nothing is."""
+    path = pathlib.Path(workdir, FILE)
+    return zlib.crc32(path.read_bytes()) if path.exists() else 0
 
 
 def _facts(split):

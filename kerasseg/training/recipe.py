@@ -3,7 +3,7 @@
 import dataclasses
 
 from kerasseg import losses, schedules
-from kerasseg.training import recipe_texts
+from kerasseg.training import ranges, recipe_texts
 
 
 def _flag(default, text, **metadata):
@@ -159,19 +159,7 @@ class Recipe:
 
     def __post_init__(self):
         """Refuses numbers that no run can have."""
-        for name in (
-            *("num_steps", "batch_size", "accumulation_steps"),
-            *("save_interval_steps", "eval_interval_steps"),
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 1, got {getattr(self, name)}."
-                )
-        for name in ("early_stopping_validations", "startup_delay_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"{name} is a number from 0, got {getattr(self, name)}."
-                )
+        ranges.check(self)
         if self.batch_size % self.accumulation_steps:
             raise ValueError(
                 f"A batch of {self.batch_size} cannot be cut into "

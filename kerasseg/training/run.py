@@ -56,7 +56,8 @@ class Run:
         self.history = history.History()
 
     def check_records(self):
-        """See `provenance.check`."""
+        """See `provenance.check` and `provenance.check_apart`."""
+        provenance.check_apart(self.workdir, self.data.records_dir)
         readers, allowed = (self.reader, self.scoring_reader), self.data.allow_others
         if self.team.is_chief:
             provenance.check(self.workdir, readers, allow_others=allowed)
@@ -84,8 +85,14 @@ class Run:
             writes=self.team.is_chief,
             io_device=self.team.io_device,
         )
-        self.step = self.checkpoints.restore() or 0
+        restored = self.checkpoints.restore()
+        if restored is None and self.network.initial_checkpoint:
+            self._begin()
+        self.step = restored or 0
         self.team.check_agreed(self.step, "step at which the run goes on")
+        self.team.check_agreed(
+            provenance.checksum(self.workdir), f"checksum of {provenance.FILE}"
+        )
         fitting.fit(self)
         if not tf.config.list_physical_devices("GPU"):
             memory.check(*self.memory())
@@ -99,8 +106,6 @@ class Run:
     def _build_models(self, weights):
         recipe = self.recipe
         self.model = self._model()
-        if self.network.initial_checkpoint:
-            starting.start_from(self.network.initial_checkpoint, self.model)
         prepare_batch_norm(self.model, recipe, self.strategy.num_replicas_in_sync)
         self.objective = objective.Objective(self.model, recipe, weights)
         self.optimizer = optimizers.GroupedOptimizer(
@@ -108,6 +113,12 @@ class Run:
         )
         self.scored = self._model(copy=True) if recipe.ema_decay else self.model
         if recipe.ema_decay:
+            checkpoints.copy_weights(self.model, self.scored)
+
+    def _begin(self):
+        """Takes the initial weights: a run that goes on can do without them."""
+        starting.start_from(self.network.initial_checkpoint, self.model)
+        if self.recipe.ema_decay:
             checkpoints.copy_weights(self.model, self.scored)
 
     def memory(self) -> tuple:

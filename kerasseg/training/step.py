@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+SMALLEST_SCALE = 1.0  # Of a loss, against gradients that overflow.
 _LARGEST_SCALE = 2.0**15  # Of a float16 loss.
 _GROWTH_STEPS = 2000  # Steps without an overflow before the scale doubles.
 
@@ -40,7 +41,9 @@ class TrainingStep:
         scaled = recipe.mixed_precision == "float16"
         with strategy.scope():
             self._scale = tf.Variable(
-                _LARGEST_SCALE if scaled else 1.0, trainable=False, dtype=tf.float32
+                _LARGEST_SCALE if scaled else SMALLEST_SCALE,
+                trainable=False,
+                dtype=tf.float32,
             )
             self._good_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
         self._scaled = scaled
@@ -162,7 +165,7 @@ class TrainingStep:
         quiet = tf.where(good, self._good_steps + 1, 0)
         grow = quiet >= _GROWTH_STEPS
         scale = tf.where(good, tf.where(grow, 2.0, 1.0), 0.5) * self._scale
-        self._scale.assign(tf.clip_by_value(scale, 1.0, _LARGEST_SCALE))
+        self._scale.assign(tf.clip_by_value(scale, SMALLEST_SCALE, _LARGEST_SCALE))
         self._good_steps.assign(tf.where(grow, tf.zeros_like(quiet), quiet))
 
 
