@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kerasseg import images
-from tests.server_process import CLASSES, LEVELS, png, serving, until
+from tests.server_process import CLASSES, LEVELS, png, put, serving, until
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 from selenium.common import exceptions  # noqa: E402
@@ -172,9 +172,21 @@ def test_refusals_of_the_server_are_shown_as_text(page, tmp_path):
 def test_the_camera_takes_a_picture(page):
     element(page, "camera").click()
     until(lambda: page.execute_script("return video.videoWidth > 0"))
+    assert not element(page, "camera").is_enabled()  # One camera is enough.
     element(page, "take").click()
     until(lambda: "Done" in text(page, "status"))
     assert not element(page, "viewfinder").is_displayed()
+    assert element(page, "camera").is_enabled()
+
+
+def test_the_version_that_answered_is_the_one_that_is_named(browser, tmp_path):
+    with serving(tmp_path) as server:
+        browser.get(f"http://127.0.0.1:{server.port}/")
+        until(lambda: "version 1," in text(browser, "model"))
+        put(tmp_path, 2)
+        until(lambda: server.json("GET", "/readyz")[1]["version"] == "2")
+        choose(browser, tmp_path / "small.png", png(LEVELS))
+        until(lambda: "version 2," in text(browser, "model"))
 
 
 def test_other_origins_may_neither_read_nor_frame_it(browser, server, tmp_path):

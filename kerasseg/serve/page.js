@@ -71,6 +71,7 @@ async function segment(file) {
     if (!answer.ok) throw new Error(facts.error);
     const seconds = (performance.now() - began) / 1000;
     if (mine === sending) await show(picture, facts, seconds, file.name);
+    if (facts.version !== model.version) await findModel(); // A newer one answers.
   } catch (error) {
     if (error.name === "AbortError") return;
     const lost = error instanceof TypeError;
@@ -236,10 +237,12 @@ function setOpacity() {
 
 async function openCamera() {
   if (!navigator.mediaDevices?.getUserMedia) return $("capture").click();
+  $("camera").disabled = true; // A second stream would never be stopped.
   try {
     const video = { facingMode: "environment", width: { ideal: 1920 } };
     $("video").srcObject = await navigator.mediaDevices.getUserMedia({ video });
   } catch {
+    $("camera").disabled = false;
     return complain("There is no camera that this page may use. Choose a file instead.");
   }
   $("viewfinder").hidden = false;
@@ -250,6 +253,7 @@ function closeCamera() {
   for (const track of $("video").srcObject?.getTracks() ?? []) track.stop();
   $("video").srcObject = null;
   $("viewfinder").hidden = true;
+  $("camera").disabled = false;
   $("camera").focus();
 }
 
