@@ -62,6 +62,28 @@ def test_what_is_no_number_is_refused(rows):
         read(rows)
 
 
+class Batcher:
+    """Calls at once, and notes the weights."""
+
+    def __init__(self):
+        self.weights = []
+
+    async def submit(self, function, payload, *, weight, **_):
+        self.weights.append(weight)
+        return function([payload])[0]
+
+
+class Engine:
+    def __init__(self):
+        self.inputs = {"tensor": PIXELS}
+
+    def masks(self, pictures):
+        return [picture[..., 0] for picture in pictures]
+
+    def call(self, signature, inputs):
+        return {signature: inputs["image"].shape}
+
+
 def test_a_request_of_many_files_takes_them_a_few_at_a_time():
     seen, most = [], 0
 
@@ -73,14 +95,6 @@ def test_a_request_of_many_files_takes_them_a_few_at_a_time():
             await asyncio.sleep(0)
             return np.full((1, 1, 3), data[0], np.uint8)
 
-    class Batcher:
-        async def submit(self, function, payload, **_):
-            return function([payload])[0]
-
-    class Engine:
-        def masks(self, pictures):
-            return [picture[..., 0] for picture in pictures]
-
     async def main():
         made = segmenting.Segmenting(Decoder(), Batcher(), 10)
         deadline = asyncio.get_running_loop().time() + 5
@@ -91,6 +105,47 @@ def test_a_request_of_many_files_takes_them_a_few_at_a_time():
     assert [images.read_label(m).item() for m in masks[254:258]] == [254, 255, 0, 1]
     assert len(seen) == 1000
     assert most < 10  # Not a task a file, of which a request may name a million.
+
+
+def segmenting_of(shape=None, max_pixels=16_000_000):
+    """Segments with a decoder that gives a picture of one size."""
+
+    class Decoder:
+        async def decode(self, data, **_):
+            return np.zeros((*shape, 3), np.uint8) if shape else data
+
+    batcher = Batcher()
+    return segmenting.Segmenting(Decoder(), batcher, max_pixels), batcher
+
+
+def test_many_tiny_pictures_count_as_what_a_network_makes_of_them():
+    # Padded to 32 x 32, 20,000 are 20.48 megapixels and 15,000 are 15.36.
+    made, _ = segmenting_of()
+
+    def call(number):
+        image = {"image": np.zeros((number, 1, 1, 3), np.float32)}
+        return served.run(made.call(Engine(), "tensor", image, deadline=0))
+
+    with pytest.raises(Refusal, match=r"20000 x 1 x 1 pixels counts as 20,480,000"):
+        call(20_000)
+    assert call(15_000) == {"tensor": (15_000, 1, 1, 3)}
+
+
+def test_a_line_of_pixels_weighs_what_a_network_makes_of_it():
+    def classes(shape):
+        made, batcher = segmenting_of(shape, 1_000_000)
+
+        async def main():
+            deadline = asyncio.get_running_loop().time() + 5
+            await made.classes(Engine(), b"", upright=True, deadline=deadline)
+
+        served.run(main())
+        return batcher.weights
+
+    assert classes((1, 30_000)) == [960_000]  # 32 times as many.
+    assert classes((100, 200)) == [20_000]
+    with pytest.raises(Refusal, match=r"x 1 x 40000 pixels counts as 1,280,000, as"):
+        classes((1, 40_000))
 
 
 def test_a_refusal_comes_whole_out_of_another_process():

@@ -7,6 +7,7 @@ import numpy as np
 from kerasseg import images
 from kerasseg.serve.refusals import Refusal
 
+_SMALLEST_SIDE = 32  # Networks pad smaller ones, to 32 times the pixels of a line.
 _AT_ONCE = 4  # Pictures of one request: more would crowd out other requests.
 
 
@@ -49,11 +50,12 @@ class Segmenting:
                 retry_after=1,
             ) from None
         height, width, _ = image.shape
+        num_pixels = self._num_pixels("The picture", 1, height, width)
         found = await self._batcher.submit(
             engine.masks,
             image,
             key=(engine, height, width),
-            weight=height * width,
+            weight=num_pixels,
             deadline=deadline,
         )
         return image, found
@@ -136,3 +138,18 @@ class Segmenting:
                 f"input {name} has {array.size:,} numbers, wanted are at most "
                 f"{3 * self._max_pixels:,}; send a smaller picture",
             )
+        if array.dtype != object and array.ndim == 4:
+            self._num_pixels(f"input {name}", *given[:3])
+
+    def _num_pixels(self, name, batch, height, width):
+        """Counts the pixels that a network computes; refuses too many."""
+        found = batch * max(height, _SMALLEST_SIDE) * max(width, _SMALLEST_SIDE)
+        limit = max(self._max_pixels, _SMALLEST_SIDE**2)
+        if found > limit:
+            raise Refusal(
+                413,
+                f"{name} of {batch} x {height} x {width} pixels counts as {found:,}, "
+                f"as sides below {_SMALLEST_SIDE} are padded; wanted are at most "
+                f"{limit:,}. Send less.",
+            )
+        return found
