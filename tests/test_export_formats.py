@@ -1,5 +1,6 @@
 """Formats other than the SavedModel: each written, loaded again and compared."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import pytest
 from keras import layers
 
 from kerasseg import artefacts, checkpoints, exporting, models
-from kerasseg.exporting import formats, onnx_file, signatures, tflite_file
+from kerasseg.exporting import formats, onnx_file, saved_model, signatures, tflite_file
 from tests import levels, reference, tiny
 
 FILES = [name for name in formats.FORMATS if name != "saved_model"]
@@ -213,6 +214,22 @@ def test_int8_needs_pictures(tmp_path):
     for option in ("calibration_images", "pictures"):
         with pytest.raises(ValueError, match=r"int8 .* leave (it|tflite_int8) out of"):
             export(levels.build_model(), tmp_path, "tflite_int8", **{option: ()})
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_must_fail_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(saved_model, "write", lambda *_: pytest.fail("too late"))
+    model = levels.build_model()
+    with pytest.raises(ValueError, match=r"int8 .* leave it out of the formats"):
+        export(model, tmp_path, "saved_model", "tflite_int8", pictures=())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    for name, package, extra in (
+        ("onnx", "onnx", "onnx"),
+        ("tflite_float16", "ai_edge_litert", "tflite"),
+    ):
+        text = rf"{name} needs {package}: pip install 'kerasseg\[{extra}\]', or leave"
+        with pytest.raises(ImportError, match=text):
+            export(model, tmp_path, "saved_model", name)
     assert os.listdir(tmp_path) == []
 
 

@@ -144,6 +144,7 @@ def test_assets_hold_class_names_and_palette(folder):
 
 
 def test_metadata_tell_where_it_comes_from_and_how_near_it_is(tmp_path):
+    nan, inf = float("nan"), float("inf")
     # [9, 200] is of classes 0 and 2, and labelled 0 and 1: IoUs of 1, 0 and 0.
     files = [tiny.png(levels.IMAGE), tiny.png(levels.red([[9, 200]]))]
     labels = [np.full((2, 3), 255, np.uint8), np.array([[0, 1]], np.uint8)]
@@ -151,11 +152,11 @@ def test_metadata_tell_where_it_comes_from_and_how_near_it_is(tmp_path):
         levels.build_model(),
         tmp_path,
         pictures=list(map(exporting.Picture, files, labels)),
-        facts={"step": 70, "scores": {"iou": {"right": float("nan")}}},
+        facts={"step": 70, "scores": {"iou": {"right": nan, "left": 2 * [inf]}}},
     )
     found = json.loads(pathlib.Path(path, "metadata.json").read_text())
     assert found["step"] == 70
-    assert found["scores"] == {"iou": {"right": None}}
+    assert found["scores"] == {"iou": {"right": None, "left": [None, None]}}
     assert [entry["name"] for entry in found["classes"]] == list(NAMES)
     compared = found["formats"]["saved_model"]
     assert compared["mean_iou"] == compared["mean_iou_of_the_model"] == 1 / 3

@@ -1,6 +1,7 @@
 """The forms that a model is exported in: their files, and how near they must be."""
 
 import dataclasses
+import importlib.util
 import os
 
 
@@ -28,6 +29,10 @@ FORMATS = {
     "tflite_int8": Format("model_int8.tflite", 1.0, iou_tolerance=0.02),
     "onnx": Format("model.onnx", 1e-4),
     "keras": Format("model.keras", 1e-4),
+}
+_PACKAGES = {  # That write and run a format, by the extra that brings them.
+    "tflite": ["ai_edge_litert"],
+    "onnx": ["onnx", "tf2onnx", "onnxruntime"],
 }
 _GROUPS = {"tflite": ["tflite_float32", "tflite_float16", "tflite_int8"]}
 
@@ -57,3 +62,19 @@ def expand(names) -> list[str]:
         )
     found = [part for name in names for part in _GROUPS.get(name, [name])]
     return list(dict.fromkeys(found))
+
+
+def check_installed(names) -> None:
+    """Looks whether what writes and runs some formats is installed.
+
+    Raises:
+        ImportError: It is not.
+    """
+    for name in names:
+        extra = name.partition("_")[0]
+        for package in _PACKAGES.get(extra, []):
+            if importlib.util.find_spec(package) is None:
+                raise ImportError(
+                    f"{name} needs {package}: pip install 'kerasseg[{extra}]', or "
+                    f"leave {name} out of the formats."
+                )

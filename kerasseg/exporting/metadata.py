@@ -24,7 +24,7 @@ def write(folder, title, *, class_names, palette, facts, formats) -> None:
         title: Name of the network.
         class_names: In the order of the class numbers.
         palette: RGB of each class, uint8 `[num_classes, 3]`.
-        facts: Dict of what else is known; NaN in it becomes null.
+        facts: Dict of what else is known; NaN and infinity in it become null.
         formats: What was written, and how near it is: dicts by format.
     """
     colors = np.asarray(palette).tolist()
@@ -51,9 +51,9 @@ def read(path) -> dict:
 
 
 def _plain(value):
-    """Turns NaN, which is the score of an absent class, into None: JSON has no NaN."""
+    """Turns NaN, the score of an absent class, and infinity into None, as in JSON."""
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

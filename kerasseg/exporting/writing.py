@@ -77,6 +77,8 @@ def export_model(
     """
     names = formats.expand(format_names)
     views = _checked_views(views, names)
+    formats.check_installed(names)
+    drawn = {name: _drawn(name, pictures) for name in names}
     versions.check(export_dir, version, with_saved_model="saved_model" in names)
     model = _with_logits_only(model)
     _check_classes(model, class_names, palette)
@@ -101,7 +103,7 @@ def export_model(
             gc.collect()  # Graphs are circles: all of them together can fill a memory.
             file = formats.FORMATS[name].file or "saved_model.pb"
             found[name] = {"file": file, "bytes": _size(aside) - before}
-            seen = [*pictures, *_drawn(name, pictures)]
+            seen = [*pictures, *drawn[name]]
             found[name] |= checking.compare(
                 aside, name, reference, seen, fresh_process=fresh_process
             )
