@@ -62,6 +62,23 @@ def test_what_is_no_number_is_refused(rows):
         read(rows)
 
 
+FILES = {"image_bytes": (object, (None,))}
+
+
+@pytest.mark.parametrize(
+    "text", ["AAEC/w==", "AAEC/w", "AAEC\r\n/w==\n", " AAEC/w = ="]
+)
+def test_base64_may_be_written_as_tensorflow_serving_reads_it(text):
+    array = read([{"b64": text}], FILES)["image_bytes"]
+    assert array.tolist() == [b"\0\1\2\xff"]
+
+
+@pytest.mark.parametrize("text", ["A", "AAEC/w=", "AAEC_w==", "=", "AA==AA=="])
+def test_other_base64_is_refused(text):
+    with pytest.raises(Refusal, match="Unable to base64 decode"):
+        read([{"b64": text}], FILES)
+
+
 class Batcher:
     """Calls at once, and notes the weights."""
 

@@ -210,7 +210,7 @@ def _flatten(value, level, shape, kind, flat):
 def _scalar(value, kind):
     if kind is object and _is_bytes(value):
         try:
-            return base64.b64decode(value["b64"], altchars=None, validate=True)
+            return _unpack(value["b64"])
         except (binascii.Error, ValueError):
             raise Refusal(400, "Unable to base64 decode") from None
     if kind is object and isinstance(value, dict):
@@ -224,6 +224,13 @@ def _scalar(value, kind):
             return value
     name = "string" if kind is object else np.dtype(kind).name.replace("32", "")
     raise _wrong(value, f"is not of expected type: {name}")
+
+
+def _unpack(text):
+    """Reads base64, which may have spaces and lines and lack its padding."""
+    text = "".join(text.split())
+    padding = "" if text.endswith("=") else "=" * (-len(text) % 4)
+    return base64.b64decode(text + padding, validate=True)
 
 
 def _wrong(value, reason):
