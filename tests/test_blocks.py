@@ -158,6 +158,13 @@ def test_cropping_cuts_below_and_to_the_right():
     np.testing.assert_array_equal(np.ravel(result), [1, 2])
 
 
+def test_cells_are_repeated_as_keras_does():
+    x = RNG.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    for size in (2, (3, 1), (1, 4)):
+        found, wanted = blocks.UpSampling2D(size)(x), layers.UpSampling2D(size)(x)
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_a_block_names_every_layer_after_itself():
     x = keras.Input((8, 8, 4))
     for block in (blocks.conv_bn_relu, blocks.separable_conv_bn_relu):

@@ -1,6 +1,7 @@
 """Formats other than the SavedModel: each written, loaded again and compared."""
 
 import importlib.util
+import inspect
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kerasseg import artefacts, checkpoints, exporting, models
+from kerasseg import artefacts, blocks, checkpoints, exporting, models
 from kerasseg.exporting import formats, onnx_file, saved_model, signatures, tflite_file
 from tests import levels, reference, tiny
 
@@ -147,6 +148,19 @@ def test_large_weights_are_no_constants_while_it_is_converted(
         assert sum(file.stat().st_size for file in files.iterdir()) > 4 * 250
 
 
+@pytest.mark.parametrize("name", ["tflite_float32", "onnx"])
+def test_zeros_around_negative_numbers_stay_the_largest(name, tmp_path):
+    # onnxruntime 1.31 takes the zeros for no numbers at all.
+    need(name)
+    image = keras.Input((None, None, 3))
+    x = layers.Rescaling(-1.0, offset=-1.0)(image)
+    x = layers.MaxPooling2D(3, strides=2)(layers.ZeroPadding2D(1)(x))
+    x = layers.UpSampling2D(2)(layers.Conv2D(3, 1)(x))
+    logits = blocks.CropLike()([x, image])
+    model = keras.Model(image, logits, name="zeros")
+    export(model, tmp_path, name)
+
+
 def test_a_keras_file_keeps_half_precision(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -250,13 +264,37 @@ def test_other_files_are_no_exported_models(path, tmp_path):
         artefacts.Artefact(str(tmp_path / path))
 
 
+def test_a_convolution_may_follow_cells_that_are_repeated(tmp_path):
+    need("tflite")
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(2, 3, strides=2, padding="same")(image)
+    x = blocks.CropLike()([blocks.UpSampling2D(2)(x), image])
+    logits = layers.Conv2D(3, 3, padding="same")(layers.Concatenate()([x, image]))
+    export(keras.Model(image, logits, name="repeats"), tmp_path, "tflite_float32")
+
+
+OVER = [
+    name
+    for name in models.list_models()
+    if "backbone" in inspect.signature(models.facts(name).builder).parameters
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["tflite_float32", "onnx"])
-@pytest.mark.parametrize("name", models.list_models())
-def test_every_architecture_is_written(name, form, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [
+        *((name, None) for name in models.list_models()),
+        *((name, "efficientnet_lite0") for name in OVER),
+    ],
+)
+def test_every_architecture_is_written(name, backbone, form, tmp_path, monkeypatch):
     need(form)
     monkeypatch.setattr(signatures, "LARGE", 64)  # As those of real ones are.
-    options = models.facts(name).test_options
+    options = dict(models.facts(name).test_options)
+    if backbone:
+        options["backbone"] = backbone
     model = reference.shake(models.build_model(name, 3, **options))
     unlabelled = [exporting.Picture(pictures((65, 97))[0].file)]
     export(model, tmp_path, form, pictures=unlabelled)

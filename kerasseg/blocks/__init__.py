@@ -18,7 +18,7 @@ from kerasseg.blocks.pooling import AdaptiveAveragePool
 from kerasseg.blocks.resizing import AtStride, CropLike, ResizeLike
 from kerasseg.blocks.statistics import NormalizeFeatures
 from kerasseg.blocks.unpooling import MaxPoolWithIndices, Unpool
-from kerasseg.blocks.upsampling import Bilinear, upscore
+from kerasseg.blocks.upsampling import Bilinear, UpSampling2D, upscore
 
 __all__ = [
     "NORMALIZATIONS",
@@ -37,6 +37,7 @@ __all__ = [
     "PadSmall",
     "ResizeLike",
     "Unpool",
+    "UpSampling2D",
     "conv_bn_relu",
     "full_size_logits",
     "picture",

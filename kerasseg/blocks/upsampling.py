@@ -1,4 +1,4 @@
-"""Score maps enlarged by transposed convolutions that start bilinear (FCN)."""
+"""Maps enlarged: cells repeated, or by transposed convolutions that start bilinear."""
 
 import keras
 import numpy as np
@@ -25,6 +25,25 @@ class Bilinear(initializers.Initializer):
     def get_config(self):
         """Has nothing to say."""
         return {}
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class UpSampling2D(layers.UpSampling2D):
+    """Keras' layer for nearest neighbours, of which TFLite still knows the channels.
+
+    Keras repeats a side of unknown length by an operation after which TFLite knows no
+    side any more: it cannot write a convolution that comes next.
+    """
+
+    def call(self, x):
+        """Takes a map; returns one of `size` times its height and width."""
+        batch, height, width = ops.shape(x)[:3]
+        down, right = self.size
+        channels = x.shape[3]
+        x = ops.concatenate([x] * right, axis=3)
+        x = ops.reshape(x, (batch, height, width * right, channels))
+        x = ops.concatenate([x] * down, axis=2)
+        return ops.reshape(x, (batch, height * down, width * right, channels))
 
 
 def _triangle(size):

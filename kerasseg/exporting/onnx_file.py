@@ -61,6 +61,7 @@ def convert(model) -> bytes:
         )
     _fill_in(made.graph, {name: v.numpy() for name, v in large.items()})
     _pad_explicitly(made.graph)
+    _keep_zeros(made.graph)
     return made.SerializeToString()
 
 
@@ -139,3 +140,19 @@ def _pad_explicitly(graph):
         ]
         del node.attribute[:]
         node.attribute.extend([*kept, helper.make_attribute("pads", before + after)])
+
+
+def _keep_zeros(graph):
+    """Keeps onnxruntime from taking zeros before a maximum into it.
+
+    There they count for nothing, while here they are above what is negative. A maximum
+    that tells its place, too, is left alone.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        pad = makers.get(node.input[0]) if node.op_type == "MaxPool" else None
+        if pad is None or pad.op_type != "Pad" or len(node.output) > 1:
+            continue
+        before = makers.get(pad.input[0])
+        if before is None or before.op_type not in ("Clip", "Relu"):
+            node.output.append(f"{node.output[0]}/places")

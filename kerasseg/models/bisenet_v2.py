@@ -58,7 +58,7 @@ def bisenet_v2(num_classes, image_size, *, filters=64, aux=False):
     for stride, (stage, x) in zip((4, 8, 16, 32), stages.items(), strict=True):
         name = f"aux_{stage}"
         x = _head(x, 2 * filters, name=name)
-        x = layers.UpSampling2D(2, name=f"{name}_double")(x)
+        x = blocks.UpSampling2D(2, name=f"{name}_double")(x)
         x = _conv_bn(x, stride**2, name=f"{name}_refine")
         x = _classifier(num_classes, f"{name}_classify")(x)
         outputs[name] = blocks.full_size_logits(x, padded, image, name=name)

@@ -70,7 +70,7 @@ def pyramid(c, filters, smooth):
     for level in (5, 4, 3, 2):
         x = layers.Conv2D(filters, 1, name=f"lateral{level}")(c[f"c{level}"])
         if level < 5:
-            above = layers.UpSampling2D(2, name=f"above{level}_double")(p[level + 1])
+            above = blocks.UpSampling2D(2, name=f"above{level}_double")(p[level + 1])
             above = blocks.CropLike(name=f"above{level}")([above, x])
             x = layers.Add(name=f"merge{level}")([x, above])
         p[level] = x

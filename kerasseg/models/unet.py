@@ -148,7 +148,7 @@ def _expand_over(x, c, filters):
     widths = 4 * filters, 2 * filters, filters, filters // 2, filters // 4
     for level, width in zip((4, 3, 2, 1, 0), widths, strict=True):
         name = f"expand{level}"
-        x = layers.UpSampling2D(2, name=f"{name}_up")(x)
+        x = blocks.UpSampling2D(2, name=f"{name}_up")(x)
         if f"c{level}" in c:
             copy = c[f"c{level}"]  # One cell less than twice as many at odd sizes.
             x = blocks.CropLike(name=f"{name}_crop")([x, copy])

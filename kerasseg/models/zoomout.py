@@ -114,7 +114,7 @@ def zoom_out(maps, image, zoom_layers, downsample):
             x = layers.MaxPooling2D(1, strides=step, name=f"{name}_thin")(x)
         elif _stride(name) > downsample:
             times = _stride(name) // downsample
-            x = layers.UpSampling2D(times, name=f"{name}_repeat")(x)
+            x = blocks.UpSampling2D(times, name=f"{name}_repeat")(x)
             x = blocks.CropLike(name=f"{name}_crop")([x, grid])
         parts.append(x)
     return parts[0] if len(parts) == 1 else layers.Concatenate(name="zoom_out")(parts)
