@@ -237,6 +237,18 @@ def test_a_wrong_argument_is_named(name, options, message):
         models.build_model(name, **{"num_classes": 2, **options})
 
 
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("unet", {"dropout": 50.0}, r"'unet' .* with dropout=50.0: .* between 0 and 1"),
+        ("bisenet_v2", {"filters": 0}, "with filters=0: .* strictly positive value"),
+    ],
+)
+def test_what_a_layer_cannot_be_made_with_is_named(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        models.build_model(name, **{"num_classes": 2, **options})
+
+
 def test_an_unknown_model_or_backbone_lists_the_known():
     with pytest.raises(ValueError, match=r"Unknown model 'deeplab'.*deeplab_v3_plus"):
         models.build_model("deeplab", 2)

@@ -11,6 +11,7 @@ import importlib
 import inspect
 import numbers
 import pkgutil
+import traceback
 
 import keras
 
@@ -136,9 +137,24 @@ def build_model(
         known = sorted([*known, "crf_iterations"])
         raise ValueError(f"Model '{name}' has no option {unknown}; it has {known}.")
     if crf_iterations is None:
-        return builder(num_classes, tuple(image_size), **options)
+        return _built(name, num_classes, image_size, options)
     crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
-    return _refined(builder(num_classes, tuple(image_size), **options), crf)
+    return _refined(_built(name, num_classes, image_size, options), crf)
+
+
+def _built(name, num_classes, image_size, options):
+    """Calls the builder; says which options a layer of Keras cannot be made with."""
+    try:
+        return facts(name).builder(num_classes, tuple(image_size), **options)
+    except ValueError as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if frame.f_globals["__name__"].startswith("kerasseg."):
+            raise  # It names the option by itself.
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        raise ValueError(
+            f"Model '{name}' cannot be built with {given or 'no options'}: {error} "
+            "Change what is too small or too large."
+        ) from error
 
 
 def _refined(model, crf):
