@@ -265,11 +265,10 @@ def test_a_signal_that_comes_twice_at_once_is_one(monkeypatch):
 def test_lines_that_nobody_takes_hold_no_worker_up():
     # A pipe holds 64 KiB.
     program = WORKER + "print('x' * 10**6)"
-    with open("/dev/full", "wb", buffering=0) as full:
-        process = launch(program)
+    with launch(program) as process:
         process.stdout.close()
-        errors = process.stderr.read()
-        assert process.wait(60) == 0, errors
+        assert process.wait(60) == 0, process.stderr.read()
+    with open("/dev/full", "wb", buffering=0) as full:
         command = [sys.executable, "-m", "kerasseg.launch", "--max_restarts=0", "--"]
         command += [sys.executable, "-c", program + "; sys.exit(3)"]
         done = subprocess.run(
