@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import augment, checkpoints, models, training
-from kerasseg.training import history, logs, memory, step
+from kerasseg.training import history, logs, memory, signals, step
 from tests import faults, save_tiny, tiny
 
 CROP = augment.Augmentation(crop_size=(24, 24))
@@ -290,6 +290,21 @@ def test_a_signal_in_a_validation_leaves_and_the_validation_is_made_up_for(
     for one, two in zip(whole, cut, strict=True):
         for name in one:
             assert float(one[name]) == pytest.approx(float(two[name]), abs=1e-4)
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_terminal_that_closes_is_heard_unless_nohup_hides_it(handler):
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        with signals.Signals(alone=True) as heard:
+            if handler is signal.SIG_DFL:
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert (heard.stop, heard.number) == (True, signal.SIGHUP)
+            else:
+                assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_signal_leaves_at_once():

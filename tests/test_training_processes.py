@@ -76,7 +76,8 @@ def test_a_killed_run_goes_on_and_ends_bit_equal(folder, tmp_path, undisturbed):
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    ("number", "status"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
 )
 def test_a_signal_saves_and_nothing_is_lost(
     folder, tmp_path, undisturbed, number, status

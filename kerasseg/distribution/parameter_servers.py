@@ -4,6 +4,7 @@ The task "chief" runs the program: it reads the pictures, hands each batch to a 
 that is free, and writes the workdir. Workers and servers do as they are told.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -16,7 +17,7 @@ from kerasseg.distribution.cluster import (
     connection,
     missing_tasks,
 )
-from kerasseg.distribution.received import Received
+from kerasseg.distribution.received import Received, asked_by
 
 SERVERS = ("worker", "ps")  # Jobs of the processes that only serve.
 _PAUSE_SECONDS = 0.5
@@ -52,8 +53,8 @@ def connect(cluster: Cluster, seconds: float) -> tf.distribute.Strategy:
 def serve(cluster: Cluster, seconds: float) -> None:
     """Serves as worker or parameter server until the chief has ended.
 
-    The first SIGINT or SIGTERM changes nothing: the chief may need this task to save
-    what is learnt. The second one ends the process at once.
+    The first signal that asks it to end changes nothing: the chief may need this task
+    to save what is learnt. The second one ends the process at once.
 
     Args:
         cluster: Of which this process is a worker or a parameter server.
@@ -136,7 +137,8 @@ def _patient():
     def receive(number, _):
         if received.insists(number):
             os._exit(128 + number)
-        print("Serving until the chief has ended; a second signal ends it now.")
+        with contextlib.suppress(OSError):  # The terminal may be gone.
+            print("Serving until the chief has ended; a second signal ends it now.")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in asked_by():
         signal.signal(number, receive)

@@ -1,9 +1,20 @@
 """The signals that came to a process: the first one asks, the second one insists."""
 
 import math
+import signal
 import time
 
 _ONE_SECONDS = 0.5
+
+
+def asked_by() -> list[int]:
+    """Lists the signals that ask a program to end.
+
+    They are those of Ctrl-C, of the system, and of a terminal that closes; `nohup` has
+    the last one ignored, which it stays.
+    """
+    hears = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hears else [])]
 
 
 class Received:

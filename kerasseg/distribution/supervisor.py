@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from kerasseg.distribution.cluster import VARIABLE
-from kerasseg.distribution.received import Received
+from kerasseg.distribution.received import Received, asked_by
 
 HOPELESS = 2  # Exit status of wrong flags or input: it would come again.
 _LOOK_SECONDS = 0.2
@@ -60,7 +60,7 @@ class Supervisor:
             0; 128 and the number of a signal that came here; else the status of the
             task that failed first.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in asked_by():
             signal.signal(number, self._receive)
         tried = 0
         while True:

@@ -85,7 +85,8 @@ def train(
             would make of the weights.
         OSError: A checkpoint or the best model could not be written; the one before is
             whole.
-        Interrupted: SIGINT or SIGTERM came, to any worker; the run can be resumed.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came, to any worker; the run can be
+            resumed.
         distribution.WorkerLostError: Another worker ended or failed, or a parameter
             server; likewise.
     """

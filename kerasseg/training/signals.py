@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first is remembered, the second leaves at once."""
+"""Signals that ask to end: the first is remembered, the second leaves at once."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import threading
 
 import tensorflow as tf
 
-from kerasseg.distribution import Received
+from kerasseg.distribution import Received, asked_by
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error.
@@ -57,7 +57,7 @@ class Signals:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in asked_by():
                 self._handlers[number] = signal.signal(number, self._receive)
         return self
 
