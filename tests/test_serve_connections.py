@@ -255,4 +255,5 @@ def test_a_header_that_takes_long_to_read_keeps_nobody_else_waiting(tmp_path):
         until(lambda: server.metric("kerasseg_requests_inside") == 1)
         assert server.ask("GET", "/healthz")[0] == 200
         assert not slow.done()
-        assert slow.result()[0] == 504  # Its decoder may take five seconds here.
+        # No picture; or given up after the five seconds that it may take here.
+        assert slow.result()[0] in (400, 504)
