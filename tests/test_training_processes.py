@@ -77,7 +77,11 @@ def test_a_killed_run_goes_on_and_ends_bit_equal(folder, tmp_path, undisturbed):
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_and_nothing_is_lost(
     folder, tmp_path, undisturbed, number, status
