@@ -1,7 +1,7 @@
 """The training command, killed at random moments again and again, ends bit-equal.
 
 With KERASSEG_CAMVID=DIR it trains on CamVid for about half an hour, undisturbed and
-then killed ten times; without it for a minute on drawn pictures and is killed three times.
+then killed ten times; without it for a minute on drawn pictures, killed three times.
 """
 
 import os
