@@ -11,11 +11,11 @@ ROWS = dict(re.findall(r"^\| (\d+) \| (.*) \|$", PAGE.read_text(), re.M))
 
 
 def slow_by_name(path):
-    """Returns the tests of a file, by name, and whether each is marked slow."""
+    """Returns the tests of a file, by name, and whether each is slow altogether."""
     tree = ast.parse(path.read_text())
     whole = any("mark.slow" in ast.unparse(n) for n in tree.body if is_mark(n))
     return {
-        node.name: whole or any("mark.slow" in ast.unparse(d) for d in marks(node))
+        node.name: whole or any(ast.unparse(d) == "pytest.mark.slow" for d in marks(node))
         for node in tree.body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
