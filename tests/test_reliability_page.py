@@ -15,14 +15,14 @@ def slow_by_name(path):
     tree = ast.parse(path.read_text())
     whole = any("mark.slow" in ast.unparse(n) for n in tree.body if is_mark(n))
     return {
-        node.name: whole or any(ast.unparse(d) == "pytest.mark.slow" for d in marks(node))
+        node.name: whole or "pytest.mark.slow" in marks(node)
         for node in tree.body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
 
 
 def marks(node):
-    return node.decorator_list
+    return [ast.unparse(decorator) for decorator in node.decorator_list]
 
 
 def is_mark(node):
