@@ -636,6 +636,16 @@ def test_impossible_recipes_are_refused(folder, tmp_path, changes, message):
         run(folder, tmp_path, **changes)
 
 
+@pytest.mark.parametrize(
+    ("split", "flag"), [("train", "train_split"), ("val", "eval_split")]
+)
+def test_a_split_without_records_is_refused_at_once(tmp_path, split, flag):
+    folder = tiny.write_records(tmp_path / "records", **{split: 0})
+    with pytest.raises(ValueError, match=f"'{split}' holds no record.*--{flag}"):
+        run(folder, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_an_epoch_with_repeated_classes_is_longer(tmp_path, capsys):
     # 3 of 4 pictures show the class: 1 + 3 * 2 pictures, 1.75 batches of 4.
     image, label = tiny.picture(0)

@@ -46,6 +46,7 @@ class Run:
         self.reader = data.reader(data.train_split, recipe.skip_bad_records)
         self.spec = self.reader.split.spec
         self.scoring_reader = data.reader(data.eval_split)
+        self._check_not_empty()
         self.rate_at = recipe.schedule()
         self.team = distribution.Team(self.strategy)
         fitting.check(recipe, self.team)
@@ -54,6 +55,16 @@ class Run:
             self._spare = tempfile.TemporaryDirectory()
             self.folder = self._spare.name
         self.history = history.History()
+
+    def _check_not_empty(self):
+        """Now, and not at the first validation: hours may lie between."""
+        readers = {"train_split": self.reader, "eval_split": self.scoring_reader}
+        for flag, reader in readers.items():
+            if not len(reader.split):
+                raise ValueError(
+                    f"The split '{reader.split.name}' holds no record. Choose another "
+                    f"--{flag}, or build the records again."
+                )
 
     def check_records(self):
         """See `provenance.check` and `provenance.check_apart`."""
