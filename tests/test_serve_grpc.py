@@ -1,13 +1,16 @@
 """gRPC with TensorFlow Serving's own stubs, against the command."""
 
+import asyncio
 import re
 import signal
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kerasseg import images
+from kerasseg.serve import settings
 from tests import levels, served
 from tests.server_process import PICTURE, Server, png, serving, until
 
@@ -22,6 +25,8 @@ from tensorflow_serving.apis import (  # noqa: E402
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+
+from kerasseg.serve import grpc_api  # noqa: E402
 
 
 class GrpcServer(Server):
@@ -178,6 +183,64 @@ def test_sigterm_lets_what_is_here_be_answered(tmp_path):
             masks = tf.make_ndarray(answer.result().outputs["mask_png_bytes"])
         assert images.read_label(masks[0]).tolist() == [[2, 0]]
         assert server.process.wait(60) == 0  # TensorFlow alone takes seconds to end.
+
+
+def frame(kind, payload, flags=0, stream=0):
+    """One frame of HTTP/2: https://www.rfc-editor.org/rfc/rfc9113, section 4.1."""
+    head = len(payload).to_bytes(3, "big") + bytes([kind, flags])
+    return head + stream.to_bytes(4, "big") + payload
+
+
+def half_a_message():
+    """What a client sends that stops within a message: 10 of its 1000 bytes."""
+    headers = {
+        b":method": b"POST",
+        b":scheme": b"http",
+        b":path": b"/tensorflow.serving.PredictionService/Predict",
+        b":authority": b"x",
+        b"content-type": b"application/grpc",
+        b"te": b"trailers",
+    }
+    fields = [(bytes([len(k)]) + k, bytes([len(v)]) + v) for k, v in headers.items()]
+    block = b"".join(bytes(1) + name + value for name, value in fields)
+    data = bytes(1) + (1000).to_bytes(4, "big") + bytes(10)
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, b"")
+    end_headers = 4
+    return preface + frame(1, block, end_headers, stream=1) + frame(0, data, stream=1)
+
+
+async def statuses_beside(stalled, chosen):
+    """Returns the codes of calls beside a connection that sent `stalled`, in order."""
+    api = types.SimpleNamespace(status=lambda *_: {})
+    server, port = await grpc_api.start(chosen, api, None, None)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(stalled)
+    await writer.drain()
+    codes = []
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        for _ in range(20):
+            call = stub.GetModelStatus(get_model_status_pb2.GetModelStatusRequest())
+            codes.append((await call.code()).name)
+            await asyncio.sleep(0.2)
+    writer.close()
+    await server.stop(0)
+    return codes
+
+
+def test_a_message_that_stops_half_way_keeps_its_place_for_a_while_only(tmp_path):
+    chosen = settings.Settings(
+        export_dir=str(tmp_path),
+        model_name="levels",
+        grpc_port=0,
+        max_connections=1,  # And so one call at once.
+        body_seconds=0.4,
+        request_seconds=0.4,
+    )
+    codes = asyncio.run(statuses_beside(half_a_message(), chosen))
+    # Its connection lives 0.8 s, and what runs on it as long again.
+    assert "RESOURCE_EXHAUSTED" in codes[:4]
+    assert codes[12:] == ["OK"] * 8
 
 
 def test_calls_hold_no_more_bytes_than_the_limit(tmp_path):

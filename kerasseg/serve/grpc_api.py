@@ -202,12 +202,17 @@ async def start(settings, model_api, admission, count):
     Raises:
         OSError: The port cannot be had.
     """
+    # A message that stops half-way has no deadline: its connection has one, in which
+    # what began honestly is answered. Clients connect anew without being told.
+    age = round(1000 * (settings.body_seconds + settings.request_seconds))
     server = grpc.aio.server(
         maximum_concurrent_rpcs=settings.max_connections,
         options=[
             ("grpc.max_receive_message_length", settings.max_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
+            ("grpc.max_connection_age_ms", age),
+            ("grpc.max_connection_age_grace_ms", age),
         ],
     )
     prediction = PredictionService(settings, model_api, admission, count)
