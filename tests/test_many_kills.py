@@ -18,7 +18,7 @@ from tests import faults, test_cluster_processes
 
 CAMVID = os.environ.get("KERASSEG_CAMVID")
 # Scale both together: kills are spread over the steps.
-KILLS, STEPS = (10, 1200) if CAMVID else (3, 40)
+KILLS, STEPS = (10, 1800) if CAMVID else (3, 40)
 HOURS = 3
 FLAGS = (
     *("--model=enet", "--optimizer=adam", "--base_learning_rate=0.0005"),
