@@ -52,7 +52,10 @@ _BATCH_SIZE = flags.DEFINE_integer(
     "Pictures of equal size, one after the other, that go through the network at once.",
     lower_bound=1,
 )
-for _name in ("workdir", "export_dir", "output_dir", "max_pixels"):
+for _name in (
+    *("workdir", "export_dir", "output_dir"),
+    *("max_pixels", "workers", "engine"),
+):
     flags.declare_key_flag(_name)
 
 

@@ -2,6 +2,10 @@
 
 import dataclasses
 import functools
+import importlib
+import inspect
+import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +15,7 @@ from absl import flags
 
 from kerasseg import common_flags
 
+ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = r'''
 r"""Does what --action says.
 
@@ -22,6 +27,7 @@ from kerasseg import common_flags
 
 _ACTION = flags.DEFINE_string("action", "nothing", "What happens.")
 flags.declare_key_flag("workdir")
+flags.declare_key_flag("model_option")
 
 @dataclasses.dataclass
 class Recipe:
@@ -108,6 +114,7 @@ def test_help_is_the_docstring_and_the_flags_and_exits_with_0(program, flag):
         (["--training_number_of_steps=many"], "training_number_of_steps=many"),
         (["picture.png"], r"Only flags are taken, got ['picture.png']."),
         (["--flagfile=/nowhere.flags"], "/nowhere.flags"),
+        (["--split=train"], "This program does not take --split."),
         (["--action=missing"], "Needed and not given: --workdir. --help lists"),
     ],
 )
@@ -116,6 +123,28 @@ def test_wrong_flags_exit_with_2_and_one_line(program, arguments, text):
     assert result.returncode == 2
     assert text in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+PROGRAMS = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for package in ("kerasseg", "tfrecords_tools")
+    for path in (ROOT / package).rglob("*.py")
+    if re.search(r"^ +common_flags\.run\(", path.read_text(), re.M)
+)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_takes_the_shared_flags_that_it_reads_and_no_others(name):
+    program = importlib.import_module(name)
+    modules = {m for m in vars(program).values() if inspect.ismodule(m)}
+    texts = inspect.getsource(program)
+    texts += "".join(
+        inspect.getsource(m) for m in modules if m.__name__.endswith("_flags")
+    )
+    read = set(re.findall(r"\bcommon_flags\.([A-Z_]+|engine\()", texts))
+    key = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(name)}
+    shared = flags.FLAGS.flags_by_module_dict()["kerasseg.common_flags"]
+    assert key & {f.name for f in shared} == {n.strip("(").lower() for n in read}
 
 
 def test_a_mistake_that_our_code_found_is_one_line_and_exits_with_2(program):

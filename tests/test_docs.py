@@ -41,8 +41,14 @@ def commands(text):
             yield match[1]
 
 
-def check_flags(arguments):
+def check_flags(program, arguments):
     """Parses `--name=value` arguments without changing a flag."""
+    module = importlib.import_module(program)
+    if hasattr(module, "__path__"):
+        program += ".__main__"
+    own = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(program)}
+    shared = flags.FLAGS.flags_by_module_dict()["kerasseg.common_flags"]
+    foreign = {flag.name for flag in shared} - own
     for argument in arguments:
         name, separator, value = argument.removeprefix("--").partition("=")
         if name not in flags.FLAGS and name.startswith("no"):
@@ -53,6 +59,7 @@ def check_flags(arguments):
             assert written or (ROOT / value).exists(), f"{value} does not exist"
             continue
         assert name in flags.FLAGS, f"--{name} is no flag"
+        assert name not in foreign, f"{program} does not take --{name}"
         if separator:
             flags.FLAGS[name].parser.parse(value)
 
@@ -66,7 +73,7 @@ def test_every_command_exists_and_its_flags_parse(page):
         elif words[1] == "-m":
             assert words[2] in (*ENTRY_POINTS, "kerasseg.models"), words[2]
             own = words[3 : words.index("--")] if "--" in words else words[3:]
-            check_flags(own)
+            check_flags(words[2], own)
         else:
             assert (ROOT / words[1]).exists()
 
@@ -79,7 +86,7 @@ def test_the_pages_hold_commands():
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda p: p.name)
 def test_a_flagfile_is_a_whole_run(path):
     lines = [x for x in path.read_text().splitlines() if x and x[0] != "#"]
-    check_flags(lines)
+    check_flags("kerasseg.train", lines)
     values = dict(line.removeprefix("--").partition("=")[::2] for line in lines)
     builder = models.facts(values["model"]).builder
     given = [x.split("=", 1)[1] for x in lines if x.startswith("--model_option=")]

@@ -49,6 +49,9 @@ _BEAM_OPTIONS = flags.DEFINE_string(
     "Options of the pipeline, as in '--runner=FlinkRunner --parallelism=64'. All its "
     "machines must see the source and the records.",
 )
+_READ = "dataset", "records_dir", "max_pixels", "workers", "engine"
+for _name in (*_READ, *own_flags.SHARED):
+    flags.declare_key_flag(_name)
 
 
 def main(argv):
@@ -113,5 +116,4 @@ def _report(result, folder):
 
 
 if __name__ == "__main__":
-    flags.adopt_module_key_flags(common_flags)
     common_flags.run(main)

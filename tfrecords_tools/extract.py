@@ -17,6 +17,8 @@ from tfrecords_tools import matching
 
 _COUNT = flags.DEFINE_integer("count", None, "Pictures; all if none.", lower_bound=1)
 _LABELS = flags.DEFINE_bool("labels", False, "Write the labels too.")
+for _name in ("records_dir", "output_dir", "split", "dataset"):
+    flags.declare_key_flag(_name)
 
 
 def main(argv):

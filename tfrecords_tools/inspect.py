@@ -36,6 +36,8 @@ _LEAVE_OUT_FILE = flags.DEFINE_string(
 _SHEET_PICTURES = flags.DEFINE_integer(
     "sheet_pictures", 4, "Pictures of each split on it.", lower_bound=1
 )
+for _name in ("dataset", "records_dir", "max_pixels", *own_flags.SHARED):
+    flags.declare_key_flag(_name)
 
 
 def main(argv):
@@ -134,5 +136,4 @@ def _write_sheet(found, faults):
 
 
 if __name__ == "__main__":
-    flags.adopt_module_key_flags(common_flags)
     common_flags.run(main)

@@ -5,6 +5,8 @@ import dataclasses
 from kerasseg import common_flags
 from tfrecords_tools import archives, label_flags, own_data, pairs, pascal_voc
 
+SHARED = "source_dir", "sbd_dir", "seed"  # Of the flags that more programs share.
+
 common_flags.define_fields(own_data.OwnData)
 common_flags.define_fields(label_flags.LabelFlags)
 

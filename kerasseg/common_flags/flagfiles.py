@@ -4,7 +4,7 @@ import sys
 
 from absl import flags
 
-_SHARED = "kerasseg.common_flags"  # The module that defines the shared flags.
+SHARED = "kerasseg.common_flags"  # The module that defines the shared flags.
 
 
 def as_flagfile() -> list[str]:
@@ -35,7 +35,7 @@ def missing_defaults(lines) -> list[str]:
 
 def _own_flags():
     modules = flags.FLAGS.flags_by_module_dict()
-    own = [flag for m in (_SHARED, sys.argv[0]) for flag in modules.get(m, [])]
+    own = [flag for m in (SHARED, sys.argv[0]) for flag in modules.get(m, [])]
     return sorted(own, key=lambda flag: flag.name)
 
 

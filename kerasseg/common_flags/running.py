@@ -7,6 +7,8 @@ import traceback
 
 from absl import app, flags, logging
 
+from kerasseg.common_flags import flagfiles
+
 TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the traceback of an error.")
 
 _OURS = ("kerasseg", "tfrecords_tools", "__main__")
@@ -49,6 +51,7 @@ def _run(main, argv, takes_words=False):
         logging.use_absl_handler()
         if len(rest) > 1 and not takes_words:
             raise app.UsageError(f"Only flags are taken, got {rest[1:]}.")
+        _check_shared()
         main(rest)
     except (flags.Error, app.UsageError) as error:
         print(f"{error} --help lists the flags.", file=sys.stderr)
@@ -61,6 +64,19 @@ def _run(main, argv, takes_words=False):
             print(f"Error: {error}", file=sys.stderr)
         return status or 1
     return 0
+
+
+def _check_shared():
+    """Refuses a flag of other programs: known here as well, it would change nothing."""
+    known = flags.FLAGS
+    own = {flag.name for flag in known.get_key_flags_for_module(sys.argv[0])}
+    foreign = [
+        f"--{flag.name}"
+        for flag in known.flags_by_module_dict()[flagfiles.SHARED]
+        if flag.name not in own and flag.value != flag.default
+    ]
+    if foreign:
+        raise app.UsageError(f"This program does not take {', '.join(foreign)}.")
 
 
 def _status(error):
