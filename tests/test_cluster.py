@@ -14,8 +14,8 @@ from concurrent import futures
 import pytest
 import tensorflow as tf
 
-from kerasseg import distribution
-from kerasseg.distribution import cluster, received
+from kerasseg import distribution, received
+from kerasseg.distribution import cluster
 from tests import faults
 
 TWO = {"worker": ["one:2222", "two:2222"]}
@@ -251,7 +251,7 @@ def test_a_signal_that_comes_twice_at_once_is_one(monkeypatch):
     # timeout sends it to its program, and to the group that the program is in.
     now = [7.0]
     monkeypatch.setattr(received.time, "monotonic", lambda: now[0])
-    here = distribution.Received()
+    here = received.Received()
     assert here.number is None
     assert not here.insists(signal.SIGTERM)
     now[0] += 0.1

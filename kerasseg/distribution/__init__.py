@@ -10,16 +10,13 @@ from kerasseg.distribution.cluster import (
     read_cluster,
 )
 from kerasseg.distribution.parameter_servers import SERVERS, connect, serve
-from kerasseg.distribution.received import Received, asked_by
 from kerasseg.distribution.team import Team
 
 __all__ = [
     "STRATEGIES",
     "Cluster",
-    "Received",
     "Team",
     "WorkerLostError",
-    "asked_by",
     "read_cluster",
     "serve_if_told",
     "strategy",

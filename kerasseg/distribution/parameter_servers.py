@@ -17,7 +17,7 @@ from kerasseg.distribution.cluster import (
     connection,
     missing_tasks,
 )
-from kerasseg.distribution.received import Received, asked_by
+from kerasseg.received import Received, asked_by
 
 SERVERS = ("worker", "ps")  # Jobs of the processes that only serve.
 _PAUSE_SECONDS = 0.5

@@ -6,7 +6,7 @@ import threading
 
 import tensorflow as tf
 
-from kerasseg.distribution import Received, asked_by
+from kerasseg.received import Received, asked_by
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error.

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Sequence
 
-from kerasseg.distribution.cluster import VARIABLE
-from kerasseg.distribution.received import Received, asked_by
+from kerasseg.received import Received, asked_by
 
+_VARIABLE = "TF_CONFIG"  # Tells a task what cluster it is of, and its place there.
 HOPELESS = 2  # Exit status of wrong flags or input: it would come again.
 _LOOK_SECONDS = 0.2
 _LAST_WORDS_SECONDS = 5.0  # For a worker to say why it ends, when another ended first.
@@ -164,9 +164,9 @@ class _Task:
         self._name = f"{index}" if alone else f"{job} {index}"
         task = {"type": job, "index": index}
         config = json.dumps({"cluster": cluster, "task": task})
-        self._environment = {**os.environ, VARIABLE: config, "PYTHONUNBUFFERED": "1"}
+        self._environment = {**os.environ, _VARIABLE: config, "PYTHONUNBUFFERED": "1"}
         if alone and len(cluster[job]) == 1:
-            del self._environment[VARIABLE]
+            del self._environment[_VARIABLE]
         self.start()
 
     def start(self):
