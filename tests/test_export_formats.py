@@ -13,6 +13,7 @@ from keras import layers
 
 from kerasseg import artefacts, blocks, checkpoints, exporting, models
 from kerasseg.exporting import formats, onnx_file, saved_model, signatures, tflite_file
+from kerasseg.models import unet
 from tests import levels, reference, tiny
 
 FILES = [name for name in formats.FORMATS if name != "saved_model"]
@@ -80,6 +81,16 @@ def test_a_file_takes_pictures_of_any_size(exported, name, size):
     assert found.dtype == np.float32
     tolerance = formats.FORMATS[name].tolerance
     np.testing.assert_allclose(found, wanted, atol=tolerance * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("name", ["tflite_float32", "onnx"])
+def test_a_mirrored_picture_is_the_same_in_each_format(name, tmp_path):
+    # Below 0 the remainder of ONNX has another sign.
+    need(name)
+    image = keras.Input((None, None, 3))
+    mirrored = layers.Conv2D(3, 1)(unet.Mirror(4, 16, margin=5)(image))
+    logits = blocks.CropLike()([mirrored, image])
+    export(keras.Model(image, logits, name="mirror"), tmp_path, name)
 
 
 def test_smaller_numbers_make_smaller_files(exported):
@@ -283,18 +294,17 @@ OVER = [
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["tflite_float32", "onnx"])
 @pytest.mark.parametrize(
-    ("name", "backbone"),
+    ("name", "changes"),
     [
-        *((name, None) for name in models.list_models()),
-        *((name, "efficientnet_lite0") for name in OVER),
+        *((name, {}) for name in models.list_models()),
+        *((name, {"backbone": "efficientnet_lite0"}) for name in OVER),
+        ("unet", {"padding": "valid"}),
     ],
 )
-def test_every_architecture_is_written(name, backbone, form, tmp_path, monkeypatch):
+def test_every_architecture_is_written(name, changes, form, tmp_path, monkeypatch):
     need(form)
     monkeypatch.setattr(signatures, "LARGE", 64)  # As those of real ones are.
-    options = dict(models.facts(name).test_options)
-    if backbone:
-        options["backbone"] = backbone
+    options = {**models.facts(name).test_options, **changes}
     model = reference.shake(models.build_model(name, 3, **options))
     unlabelled = [exporting.Picture(pictures((65, 97))[0].file)]
     export(model, tmp_path, form, pictures=unlabelled)

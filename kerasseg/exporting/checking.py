@@ -12,9 +12,12 @@ import tensorflow as tf
 from kerasseg import artefacts, blocks, images, inference, metrics, workers
 from kerasseg.exporting import folding, formats, signatures
 
-# Where two maxima are equal to rounding, an unpooling puts a whole cell elsewhere: even
-# the same model differs so much between two ways to call it. Of the pixels, at most.
-_UNPOOLED = 0.05
+# Where two maxima are equal to rounding, an unpooling puts a whole cell elsewhere, and
+# in SegNet one of the deepest map reaches half the picture: noise of 0.0001 grey levels
+# changes 10 % of its logits by up to 0.004 of the largest one, single ones by 0.2.
+_UNPOOLED_SHARE = 0.5  # Of the pixels, at most, may differ by more than is allowed,
+_UNPOOLED_FAR_SHARE = 0.05  # and so many by more than this:
+_UNPOOLED_FAR = 0.05
 _HALF_TOLERANCE = 0.05  # Eight bits of mantissa, in layer after layer.
 _MAX_DECODER_DIFFERENCE = 2  # Of 255: CMYK is turned into RGB in two ways.
 
@@ -50,15 +53,16 @@ class Reference:
 
     Attributes:
         num_classes: Of the model.
-        excepted: Share of a picture's pixels that may differ by more than is allowed.
+        unpools: Whether it unpools by the places of maxima.
     """
 
     def __init__(self, model, views=None):
         self.num_classes = model.output.shape[-1]
         self._views, self._model = views, model
         self._plain = folding.in_float32(model)
-        unpools = any(isinstance(x, blocks.MaxPoolWithIndices) for x in model.layers)
-        self.excepted = _UNPOOLED if unpools else 0.0
+        self.unpools = any(
+            isinstance(layer, blocks.MaxPoolWithIndices) for layer in model.layers
+        )
         if views is None:
             self._predictor = inference.Predictor(model)
         else:
@@ -101,7 +105,7 @@ def compare(folder, name, reference, pictures, *, fresh_process=True) -> dict:
     Logits may differ by a share of the largest one, and so may the mean IoU over the
     labelled pictures. Where a SavedModel gives another class than the best one, the
     model's own scores of both must be that close, which rounding decides. In a network
-    that unpools by the places of maxima a few pixels of each picture may differ more.
+    that unpools by the places of maxima half of each picture may differ more.
 
     Args:
         folder: The version's.
@@ -111,8 +115,9 @@ def compare(folder, name, reference, pictures, *, fresh_process=True) -> dict:
         fresh_process: False loads it in this process, which is quicker.
 
     Returns:
-        Dict of "pictures", their number; "tolerance"; "largest_difference" of logits,
-        as a share of the largest one; "pixels" and "pixels_that_differ"; with labels
+        Dict of "pictures", their number; "largest_difference" of logits, as a share of
+        the largest one, and "tolerance", what it may be: in a network that unpools, of
+        95 % of each picture; "pixels" and "pixels_that_differ"; with labels
         also "mean_iou", "mean_iou_of_the_model" and "mean_iou_tolerance".
 
     Raises:
@@ -141,6 +146,14 @@ class _Check:
 
     def __init__(self, name, form, reference):
         self._name, self._form, self._reference = name, form, reference
+        # Shares of a picture's pixels, and by how much all but these may differ.
+        self._bounds = [(0.0, form.tolerance)]
+        if reference.unpools:
+            far = max(4 * form.tolerance, _UNPOOLED_FAR)
+            self._bounds = [
+                (_UNPOOLED_SHARE, form.tolerance),
+                (_UNPOOLED_FAR_SHARE, far),
+            ]
         self._num_pictures = self._num_pixels = self._num_differing = 0
         self._largest = 0.0
         self._confusion = metrics.Confusion(reference.num_classes)
@@ -175,29 +188,30 @@ class _Check:
         if logits.shape != expected.shape:
             self._refuse(f"the logits by shape: {logits.shape}, {expected.shape}")
         differences = np.abs(logits - expected).max(axis=-1) / scale
-        counted = 1 - self._reference.excepted
-        difference = float(np.quantile(differences, counted, method="higher"))
-        if not difference <= self._form.tolerance:  # NaN too.
-            self._refuse(
-                f"logits by {difference:.1e} of the largest one, allowed is a share of "
-                f"{self._form.tolerance}"
-            )
-        self._largest = max(self._largest, difference)
+        for excepted, tolerance in self._bounds:
+            difference = float(np.quantile(differences, 1 - excepted, method="higher"))
+            if not difference <= tolerance:  # NaN too.
+                self._refuse(
+                    f"logits by {difference:.1e} of the largest one, allowed is a "
+                    f"share of {tolerance}"
+                )
+            self._largest = max(self._largest, difference)
 
     def _check_classes(self, what, classes, expected, scale):
         if classes.shape != expected.shape[:2]:
             self._refuse(f"the {what} by size: {classes.shape}, {expected.shape[:2]}")
         own = np.take_along_axis(expected, classes[..., np.newaxis], axis=-1)[..., 0]
-        near = 2 * self._form.tolerance * scale
-        num_wrong = int(np.sum(expected.max(axis=-1) - own > near))
-        if num_wrong > self._reference.excepted * classes.size:
-            self._refuse(f"the {what} in {num_wrong} of {classes.size} pixels")
+        for excepted, tolerance in self._bounds:
+            near = 2 * tolerance * scale
+            num_wrong = int(np.sum(expected.max(axis=-1) - own > near))
+            if num_wrong > excepted * classes.size:
+                self._refuse(f"the {what} in {num_wrong} of {classes.size} pixels")
 
     def result(self):
         """Returns what `compare` returns; raises ValueError for another mean IoU."""
         found = {
             "pictures": self._num_pictures,
-            "tolerance": self._form.tolerance,
+            "tolerance": self._bounds[-1][1],
             "largest_difference": self._largest,
             "pixels": self._num_pixels,
             "pixels_that_differ": self._num_differing,

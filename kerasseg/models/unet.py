@@ -181,8 +181,10 @@ class Mirror(layers.Layer):
     def call(self, x):
         """Takes the rows, then the columns, that a mirror shows in their place."""
         for axis, side in enumerate(ops.shape(x)[1:3], start=1):
-            places = ops.arange(self._target(side), dtype="int32") - self.margin
             # A mirror at the first and one at the last pixel: 0 1 2 1 0 1 2 1 ...
+            # ONNX has other remainders of negative numbers; -1 shows what 1 does.
+            places = ops.arange(self._target(side), dtype="int32") - self.margin
+            places = ops.abs(places)
             period = 2 * (side - 1)
             period = max(period, 1) if isinstance(side, int) else ops.maximum(period, 1)
             places = ops.mod(places, period)
