@@ -88,13 +88,19 @@ def measure(cells) -> None:
         cells[name]["seconds"] = float(np.median(found))
 
 
-def row(name) -> dict:
-    """Exports and measures all formats of a network, the Keras model first."""
-    model, cells = build(name), {}
+def exports(name, folder) -> dict:
+    """Exports a network in all formats, the Keras model first; see `export`."""
+    model = build(name)
     names = ["keras", *(key for key in formats.FORMATS if key != "keras")]
+    return {each: export(model, each, f"{folder}/{each}") for each in names}
+
+
+def row(name) -> dict:
+    """Exports and measures all formats of a network."""
     with tempfile.TemporaryDirectory() as folder:
-        for each in names:
-            cells[each] = export(model, each, f"{folder}/{each}")
+        # In a process of its own, whose memory is free again when they are timed.
+        with workers.Processes(functools.partial(exports, name), 1) as export_into:
+            cells = export_into(folder)
         measure(cells)
     return cells
 
@@ -115,8 +121,10 @@ def text(name, cells) -> str:
 
 
 if __name__ == "__main__":
+    from tests import export_matrix  # Other processes find what it has by this name.
+
     for asked in sys.argv[1:] or sorted(FLAGFILES):
-        found = row(asked)
+        found = export_matrix.row(asked)
         print(text(asked, found), flush=True)
         for key, value in found.items():
             if not value["works"]:
