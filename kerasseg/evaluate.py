@@ -99,11 +99,27 @@ def _described(found, spec, setting):
     """Adds the interval, and the difference to another run where there is one."""
     scores = dict(found.scores)
     scores["interval"] = metrics.interval(found.counts, spec.class_names)
-    if _COMPARE_WORKDIR.value is not None:
-        path = os.path.join(_COMPARE_WORKDIR.value, evaluation.COUNTS)
+    if path := _other_counts():
         scores["difference"] = evaluation.compare(found, path, spec.class_names)
         setting["compared_with"] = _COMPARE_WORKDIR.value
     return dataclasses.replace(found, scores=scores)
+
+
+def _other_counts():
+    """Returns the file of the run to compare with, or None."""
+    folder = _COMPARE_WORKDIR.value
+    return None if folder is None else os.path.join(folder, evaluation.COUNTS)
+
+
+def _check_comparable(split):
+    """Looks at the other run before hours of scoring, not after."""
+    if path := _other_counts():
+        names, _ = evaluation.read_counts(path, split.spec.class_names)
+        if len(names) != len(split):
+            raise ValueError(
+                f"{path} is of {len(names)} pictures, the split '{split.name}' of "
+                f"{len(split)}. Score both runs on the same records and split."
+            )
 
 
 def _score_network(workdir, stack):
@@ -126,6 +142,7 @@ def _score_network(workdir, stack):
         records_dir=common_flags.RECORDS_DIR.value,
         dataset=common_flags.DATASET.value,
     )
+    _check_comparable(reader.split)
     refine = stack.enter_context(options.refiner())
     model = checkpoints.load_best(workdir, output_stride=options.output_stride)
     predictor = inference.Predictor(model, **views)
@@ -152,6 +169,7 @@ def _score_network(workdir, stack):
 def _score_masks(predictions_dir):
     """See `_score_network`."""
     labels = _labels()
+    _check_comparable(labels)
     measures = _measures(without=["calibration"])
     found = evaluation.score_masks(predictions_dir, labels, measures)
     setting = {"split": labels.name, "predictions_dir": predictions_dir}

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from kerasseg import datasets, evaluate, images, records
+from kerasseg import datasets, evaluate, evaluation, images, records
 from tests import commands, levels, tiny
 
 # Red and label; the model takes red // 64. The third class is never labelled.
@@ -245,6 +245,27 @@ def test_two_runs_are_compared_on_the_same_pictures(run, workdir, tmp_path):
     status, _, errors = run(f"--workdir={workdir}", "--compare_workdir=/nowhere")
     assert status == 2
     assert "/nowhere/pictures.csv is missing: score that run first" in errors
+
+
+@pytest.mark.parametrize("flag", [[], ["--predictions_dir={masks}"]])
+def test_what_cannot_be_compared_is_told_before_anything_is_scored(
+    run, workdir, tmp_path, monkeypatch, flag
+):
+    other = tmp_path / "other"
+    assert run(f"--workdir={workdir}", f"--output_dir={other}")[0] == 0
+    counts = other / "pictures.csv"
+    counts.write_text("".join(counts.read_text().splitlines(True)[:-1]))
+
+    def score(*_, **__):
+        raise AssertionError("It was scored.")
+
+    monkeypatch.setattr(evaluation, "evaluate", score)
+    monkeypatch.setattr(evaluation, "score_masks", score)
+    given = [part.format(masks=tmp_path) for part in flag]
+    flags_given = [f"--workdir={workdir}", f"--compare_workdir={other}", *given]
+    status, _, errors = run(*flags_given)
+    assert status == 2
+    assert "is of 1 pictures, the split 'val' of 2. Score both runs on" in errors
 
 
 def write_masks(folder, masks):

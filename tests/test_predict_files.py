@@ -1,5 +1,6 @@
 """Pictures and videos to files: every kind, and one that fails fails alone."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -347,10 +348,68 @@ def test_a_failed_video_leaves_nothing(segmenter, tmp_path):
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
 
 
+def test_a_video_that_cannot_be_written_is_no_video(tmp_path):
+    # OpenCV drops frames without a word, such as those of another size.
+    path = write_video(tmp_path / "clip.mp4", [10, 100, 200])
+    with videos.Frames(path, max_pixels=10**6) as frames:
+        image, *_ = frames
+        results = videos.Results(tmp_path / "out", "clip", ["color"], frames)
+        label = np.zeros(image.shape[:2], np.uint8)
+        palette = np.zeros((2, 3), np.uint8)
+        seen = outputs.Seen("clip.mp4", image, label, None, ("a", "b"), palette)
+        small = dataclasses.replace(seen, image=image[:8, :8], label=label[:8, :8])
+        told = pytest.raises(OSError, match="not be written whole: 1 of 2 frames")
+        with told, results:
+            results.add(seen)
+            results.add(small)
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+
+
+def test_a_video_that_ends_early_is_told_and_done(segmenter, tmp_path, monkeypatch):
+    path = write_video(tmp_path / "clip.mp4", [10, 100, 200])
+    read = videos.Frames._read
+    monkeypatch.setattr(
+        videos.Frames,
+        "_read",
+        lambda self: read(self) if self.number < 2 else (False, None),
+    )
+    failures = inference.predict_files(segmenter, {"clip": path}, tmp_path / "out")
+    assert failures == [
+        f"{path}: only 2 of its 3 frames can be read, and these are done; the file is "
+        "damaged or cut"
+    ]
+    assert len(list((tmp_path / "out/index/clip").iterdir())) == 2
+
+
+def test_a_video_and_a_folder_of_its_name_are_told(tmp_path):
+    write_video(tmp_path / "clip.mp4", [10])
+    write_picture(tmp_path / "clip/000000.jpg")
+    with pytest.raises(ValueError, match="the folder of what a video of that name"):
+        inference.find_pictures(str(tmp_path), str(tmp_path / "out"))
+
+
+def greedy(path, **options):
+    """Stands in for a reader in another process."""
+    if path.name == "a.png":
+        raise MemoryError
+    return images.read_image(path, **options)
+
+
+def test_a_picture_that_takes_all_memory_fails_alone(segmenter, tmp_path, monkeypatch):
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / name)
+    monkeypatch.setattr(files, "_READ", greedy)
+    pictures = {name: tmp_path / f"{name}.png" for name in "ab"}
+    failures = inference.predict_files(segmenter, pictures, tmp_path / "out")
+    assert failures == [f"{pictures['a']}: it takes too much memory to be read"]
+    assert (tmp_path / "out/index/b.png").exists()
+
+
 def test_what_is_newer_than_its_source_is_done(tmp_path):
     source = tmp_path / "a.png"
     write_picture(source)
     kinds = ("index", "overlay")
+    resuming.claim(tmp_path / "out", {"scales": (1.0,)}, overwrite=False)
     assert not resuming.is_done(tmp_path / "out", "a", source, kinds)
     write_picture(tmp_path / "out/index/a.png")
     assert not resuming.is_done(tmp_path / "out", "a", source, kinds)
@@ -370,6 +429,21 @@ def test_a_folder_belongs_to_one_network_and_its_settings(tmp_path):
         resuming.claim(out, {"scales": (0.5,)}, overwrite=False)
     assert not resuming.claim(out, {"scales": (0.5,)}, overwrite=True)
     assert resuming.claim(out, {"scales": (0.5,)}, overwrite=False)
+
+
+def test_results_of_another_network_are_not_done(tmp_path):
+    source, out = tmp_path / "a.png", tmp_path / "out"
+    write_picture(source)
+    resuming.claim(out, {"scales": (1.0,)}, overwrite=False)
+    result = out / "index/a.png"
+    write_picture(result)
+    before = result.stat().st_mtime - 10
+    for path in (source, result):
+        os.utime(path, (before, before))
+    # Killed before it came to this picture, and started again.
+    resuming.claim(out, {"scales": (0.5,)}, overwrite=True)
+    assert resuming.claim(out, {"scales": (0.5,)}, overwrite=False)
+    assert not resuming.is_done(out, "a", source, ("index",))
 
 
 def test_networks_are_told_apart_by_their_files(tmp_path):

@@ -51,7 +51,7 @@ def _run(main, argv, takes_words=False):
         logging.use_absl_handler()
         if len(rest) > 1 and not takes_words:
             raise app.UsageError(f"Only flags are taken, got {rest[1:]}.")
-        _check_shared()
+        _check_shared(main.__module__)
         main(rest)
     except (flags.Error, app.UsageError) as error:
         print(f"{error} --help lists the flags.", file=sys.stderr)
@@ -66,10 +66,11 @@ def _run(main, argv, takes_words=False):
     return 0
 
 
-def _check_shared():
+def _check_shared(module):
     """Refuses a flag of other programs: known here as well, it would change nothing."""
     known = flags.FLAGS
-    own = {flag.name for flag in known.get_key_flags_for_module(sys.argv[0])}
+    program = sys.argv[0] if module == "__main__" else module
+    own = {flag.name for flag in known.get_key_flags_for_module(program)}
     foreign = [
         f"--{flag.name}"
         for flag in known.flags_by_module_dict()[flagfiles.SHARED]

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -177,6 +178,9 @@ def _read(pictures, max_pixels) -> Iterator[_Item]:
                     item.reason = f"{item.path}: it kills what reads it; tried twice"
                 except OSError as error:
                     item.reason = f"{item.path}: {error.strerror or error}"
+                except (MemoryError, cv2.error):
+                    item.reason = f"{item.path}: it takes too much memory to be read"
+                    break
             return item
 
         yield from workers.in_order(
@@ -221,7 +225,8 @@ def _video(say, name, path, output_dir, max_pixels, batch_size):
                     raise images.ImageError(item.reason)
                 results.add(say.seen(item))
                 bar.update()
+            missing = frames.missing
     except images.ImageError as error:
         outputs.remove(output_dir, name)
         return [str(error)]
-    return []
+    return [missing] if missing else []

@@ -34,7 +34,8 @@ def find_pictures(given: str, output_dir: str) -> dict[str, pathlib.Path]:
 
     Raises:
         FileNotFoundError: There is nothing to predict.
-        ValueError: Results of two pictures would have one name.
+        ValueError: Results of two pictures would have one name, or lie in the folder
+            that a video's frames become.
     """
     root, found = _find(given, _result_folders(output_dir))
     if not found:
@@ -50,6 +51,15 @@ def find_pictures(given: str, output_dir: str) -> dict[str, pathlib.Path]:
             raise ValueError(
                 f"{' and '.join(map(str, paths))} would both become {name}. Rename "
                 f"one, or predict them into different folders."
+            )
+    videos = {name for name, (path, *_) in groups.items() if is_video(path)}
+    for name, (path, *_) in groups.items():
+        folders = videos.intersection(map(os.fspath, pathlib.PurePath(name).parents))
+        if folders:
+            raise ValueError(
+                f"{path} would become a file in {folders.pop()}, the folder of what a "
+                f"video of that name becomes. Rename one, or predict them into "
+                f"different folders."
             )
     return {name: paths[0] for name, paths in groups.items()}
 

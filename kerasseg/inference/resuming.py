@@ -60,10 +60,15 @@ def claim(output_dir: str | os.PathLike, settings: dict, *, overwrite: bool) -> 
 
 
 def is_done(output_dir: str | os.PathLike, name: str, source: pathlib.Path, kinds):
-    """Tells whether every result is there, and newer than what it was made of."""
+    """Tells whether every result is there, and newer than what it was made of.
+
+    That is the source and what `claim` noted, as the results of another network may
+    stand there still.
+    """
     paths = outputs.video_paths if is_video(source) else outputs.paths
     try:
-        changed = source.stat().st_mtime
+        noted = pathlib.Path(output_dir, _SETTINGS)
+        changed = max(path.stat().st_mtime for path in (source, noted))
         results = paths(output_dir, name, kinds).values()
         return all(path.stat().st_mtime >= changed for path in results)
     except FileNotFoundError:

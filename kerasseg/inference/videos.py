@@ -1,18 +1,21 @@
 """Videos in and out, frame by frame."""
 
+import errno
 import itertools
 import os
 import pathlib
 import shutil
+import threading
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
-from kerasseg import images, workers
+from kerasseg import durable, images, workers
 from kerasseg.inference import outputs
 
 _USUAL_RATE = 25.0  # Frames a second, where a file does not say.
+_MOST = 0.99  # Of the frames: some files say a few more than they have.
 
 
 class Frames:
@@ -25,6 +28,7 @@ class Frames:
     Attributes:
         rate: Frames a second.
         count: Number of frames as the file says it, or None.
+        number: Of those that were read so far.
 
     Raises:
         images.ImageError: OpenCV cannot read it, or the frames are too large.
@@ -33,7 +37,7 @@ class Frames:
     def __init__(self, path: pathlib.Path, *, max_pixels: int):
         self._path = path
         self._capture = cv2.VideoCapture(os.fspath(path))
-        self._ends_early = False
+        self._lock = threading.Lock()
         if not self._capture.isOpened():
             raise images.ImageError(
                 f"{path} is no video that OpenCV can read, or it is damaged. Get the "
@@ -42,6 +46,7 @@ class Frames:
         self.rate = self._capture.get(cv2.CAP_PROP_FPS) or _USUAL_RATE
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.count = count if count > 0 else None
+        self.number = 0
         width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > max_pixels:
@@ -52,22 +57,36 @@ class Frames:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yields RGB, uint8 `[height, width, 3]`."""
-        number = 0
         for good, frame in workers.in_order(
-            lambda _: self._capture.read(), itertools.count(), num_threads=1
+            lambda _: self._read(), itertools.count(), num_threads=1
         ):
             if not good:
                 break
-            number += 1
+            self.number += 1
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-        if not number:
+        if not self.number:
             raise images.ImageError(f"{self._path}: no frame of the video can be read")
+
+    def _read(self):
+        with self._lock:
+            return self._capture.read()
+
+    @property
+    def missing(self) -> str:
+        """Says how many frames could not be read; "" where that are few or none."""
+        if self.count is None or self.number >= _MOST * self.count:
+            return ""
+        return (
+            f"{self._path}: only {self.number} of its {self.count} frames can be read, "
+            f"and these are done; the file is damaged or cut"
+        )
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._capture.release()
+        with self._lock:  # A frame may be on its way still.
+            self._capture.release()
 
 
 class Results:
@@ -126,9 +145,29 @@ class Results:
         if kind is not None:
             _remove(self._parts.values())
             return
+        for kind in self._writers:
+            self._check_whole(self._parts[kind])
         for part, path in zip(self._parts.values(), self._paths.values(), strict=True):
+            for file in part.iterdir() if part.is_dir() else ():
+                durable.sync(file)
+            durable.sync(part)
             _remove([path])
             os.replace(part, path)
+            durable.sync(path.parent)
+
+    def _check_whole(self, part):
+        """Reads it again, as OpenCV does not say when it could not write."""
+        capture = cv2.VideoCapture(os.fspath(part))
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        capture.release()
+        if count != self._number:
+            _remove(self._parts.values())
+            free = shutil.disk_usage(part.parent).free
+            raise OSError(
+                errno.EIO,
+                f"{part} could not be written whole: {count} of {self._number} frames "
+                f"are there, and {free:,} bytes are free",
+            )
 
 
 def _remove(paths):
