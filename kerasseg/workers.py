@@ -65,6 +65,7 @@ class Processes:
         self._function, self._seconds = function, seconds
         # The last one in is the first one out: started ones before new ones.
         self._free: queue.LifoQueue = queue.LifoQueue()
+        self._busy: set = set()
         for _ in range(num_processes):
             self._free.put(None)
 
@@ -75,9 +76,10 @@ class Processes:
             ChildProcessError: The process died.
             TimeoutError: It took too long.
         """
-        worker = self._free.get()
+        worker, busy = self._free.get(), None
         try:
-            worker = worker or _Worker()
+            worker = busy = worker or _Worker()
+            self._busy.add(busy)
             good, result = worker.call(self._function, arguments, self._seconds)
         except TimeoutError:
             worker.stop()
@@ -90,6 +92,7 @@ class Processes:
                 f"memory. Try again with smaller pictures or more memory."
             ) from error
         finally:
+            self._busy.discard(busy)
             self._free.put(worker)
         if not good:
             raise result
@@ -99,6 +102,8 @@ class Processes:
         return self
 
     def __exit__(self, *_):
+        for worker in list(self._busy):
+            worker.kill()  # Who waits for its answer is told that it died.
         while not self._free.empty():
             worker = self._free.get()
             if worker is not None:
@@ -126,9 +131,12 @@ class _Worker:
             raise TimeoutError(f"A worker process took more than {seconds} seconds.")
         return _receive(self._line)
 
+    def kill(self):
+        self._process.kill()  # It holds nothing that could be lost.
+
     def stop(self):
         self._line.close()
-        self._process.kill()  # It holds nothing that could be lost.
+        self.kill()
         return self._process.wait()
 
 

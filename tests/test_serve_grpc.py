@@ -210,12 +210,15 @@ def half_a_message():
 
 
 async def statuses_beside(stalled, chosen):
-    """Returns the codes of calls beside a connection that sent `stalled`, in order."""
+    """Returns the codes of calls beside connections that sent `stalled`, in order."""
     api = types.SimpleNamespace(status=lambda *_: {})
     server, port = await grpc_api.start(chosen, api, None, None)
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(stalled)
-    await writer.drain()
+    writers = []
+    for _ in range(2 * chosen.max_requests):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(stalled)
+        await writer.drain()
+        writers.append(writer)
     codes = []
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
@@ -223,7 +226,8 @@ async def statuses_beside(stalled, chosen):
             call = stub.GetModelStatus(get_model_status_pb2.GetModelStatusRequest())
             codes.append((await call.code()).name)
             await asyncio.sleep(0.2)
-    writer.close()
+    for writer in writers:
+        writer.close()
     await server.stop(0)
     return codes
 
@@ -233,7 +237,7 @@ def test_a_message_that_stops_half_way_keeps_its_place_for_a_while_only(tmp_path
         export_dir=str(tmp_path),
         model_name="levels",
         grpc_port=0,
-        max_connections=1,  # And so one call at once.
+        max_requests=1,
         body_seconds=0.4,
         request_seconds=0.4,
     )
@@ -241,6 +245,34 @@ def test_a_message_that_stops_half_way_keeps_its_place_for_a_while_only(tmp_path
     # Its connection lives 0.8 s, and what runs on it as long again.
     assert "RESOURCE_EXHAUSTED" in codes[:4]
     assert codes[12:] == ["OK"] * 8
+
+
+async def failed_call(chosen, count):
+    """Calls a model that fails; returns the error."""
+
+    def loaded(*_):
+        raise RuntimeError("secret")
+
+    api = types.SimpleNamespace(loaded=loaded)
+    server, port = await grpc_api.start(chosen, api, None, count)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Predict(request(image_bytes=[PICTURE]))
+    await server.stop(0)
+    return caught.value
+
+
+def test_a_fault_of_ours_is_internal_and_counted(tmp_path, caplog):
+    counted = []
+    chosen = settings.Settings(
+        export_dir=str(tmp_path), model_name="levels", grpc_port=0
+    )
+    error = asyncio.run(failed_call(chosen, lambda *each: counted.append(each)))
+    assert error.code() == grpc.StatusCode.INTERNAL
+    assert error.details() == "The server failed at this; its log says why."
+    assert [each[:2] for each in counted] == [("grpc", 500)]
+    assert "secret" in caplog.text
 
 
 def test_calls_hold_no_more_bytes_than_the_limit(tmp_path):

@@ -130,6 +130,23 @@ def test_a_process_that_takes_too_long_is_an_error_and_is_replaced():
         assert call(0) is None
 
 
+def test_a_process_that_is_busy_ends_with_the_others():
+    told = []
+
+    def call(processes):
+        with pytest.raises(ChildProcessError, match="died with status -9"):
+            processes(60)
+        told.append(time.monotonic())
+
+    with workers.Processes(time.sleep, 2) as processes:
+        processes(0)
+        thread = threading.Thread(target=call, args=[processes])
+        thread.start()
+        time.sleep(0.3)
+    thread.join(10)
+    assert told
+
+
 def test_processes_end_with_the_program_that_started_them():
     code = (
         "from tests import test_workers as t; from kerasseg import workers; import os;"

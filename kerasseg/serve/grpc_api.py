@@ -6,6 +6,7 @@ float32 is a quarter of its JSON.
 """
 
 import asyncio
+import logging
 import math
 import time
 
@@ -23,6 +24,7 @@ from tensorflow_serving.apis import (
 
 from kerasseg.serve.refusals import Refusal
 
+_LOG = logging.getLogger(__name__)
 _DEFAULT_SIGNATURE = "serving_default"
 _FIELD = "signature_def"  # The only metadata there is.
 _CODES = {
@@ -65,6 +67,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         except Refusal as refusal:
             status = refusal.status
             return await _abort(context, refusal)
+        except Exception:
+            _LOG.exception("A call failed.")
+            status = 500
+            failed = Refusal(status, "The server failed at this; its log says why.")
+            return await _abort(context, failed)
         finally:
             self._count("grpc", status, time.monotonic() - began)
 
@@ -206,7 +213,8 @@ async def start(settings, model_api, admission, count):
     # what began honestly is answered. Clients connect anew without being told.
     age = round(1000 * (settings.body_seconds + settings.request_seconds))
     server = grpc.aio.server(
-        maximum_concurrent_rpcs=settings.max_connections,
+        # Their messages are in memory before anybody counts them.
+        maximum_concurrent_rpcs=2 * settings.max_requests,
         options=[
             ("grpc.max_receive_message_length", settings.max_bytes),
             ("grpc.max_send_message_length", -1),
