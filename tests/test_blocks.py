@@ -158,11 +158,15 @@ def test_cropping_cuts_below_and_to_the_right():
     np.testing.assert_array_equal(np.ravel(result), [1, 2])
 
 
-def test_cells_are_repeated_as_keras_does():
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("size", [2, (3, 1), (1, 4)], ids=str)
+def test_maps_grow_as_in_keras_at_sides_that_are_not_known(size, interpolation):
     x = RNG.normal(size=(2, 3, 4, 5)).astype(np.float32)
-    for size in (2, (3, 1), (1, 4)):
-        found, wanted = blocks.UpSampling2D(size)(x), layers.UpSampling2D(size)(x)
-        np.testing.assert_array_equal(found, wanted)
+    wanted = layers.UpSampling2D(size, interpolation=interpolation)(x)
+    up = blocks.UpSampling2D(size, interpolation=interpolation)
+    sides = tf.TensorSpec([None, None, None, 5])
+    found = tf.function(up, input_signature=[sides], autograph=False)(x)
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_block_names_every_layer_after_itself():

@@ -299,6 +299,7 @@ OVER = [
         *((name, {}) for name in models.list_models()),
         *((name, {"backbone": "efficientnet_lite0"}) for name in OVER),
         ("unet", {"padding": "valid"}),
+        ("enet", {"encoder_only": True}),
     ],
 )
 def test_every_architecture_is_written(name, changes, form, tmp_path, monkeypatch):

@@ -68,7 +68,7 @@ class ResizeLike(layers.Layer):
         x, like = inputs
         height, width = ops.shape(like)[1:3]
         if self.stride is None:
-            return _resize(x, height, width)
+            return resize(x, height, width)
         if self.stride == 1:
             return x
         x = ops.concatenate([x, x[:, -1:]], axis=1)
@@ -85,7 +85,8 @@ class ResizeLike(layers.Layer):
         return {**super().get_config(), "stride": self.stride}
 
 
-def _resize(x, height, width):
+def resize(x, height, width):
+    """Resizes bilinearly by the outer edges; Keras' own needs sides that are known."""
     if tf is None:
         return ops.image.resize(x, (height, width), interpolation="bilinear")
     return ops.cast(tf.image.resize(x, [height, width]), x.dtype)

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import initializers, layers, ops
 
+from kerasseg.blocks import resizing
+
 
 @keras.saving.register_keras_serializable("kerasseg")
 class Bilinear(initializers.Initializer):
@@ -29,16 +31,18 @@ class Bilinear(initializers.Initializer):
 
 @keras.saving.register_keras_serializable("kerasseg")
 class UpSampling2D(layers.UpSampling2D):
-    """Keras' layer for nearest neighbours, of which TFLite still knows the channels.
+    """Keras' layer, "nearest" or "bilinear", for graphs whose sides are not known.
 
-    Keras repeats a side of unknown length by an operation after which TFLite knows no
-    side any more: it cannot write a convolution that comes next.
+    Keras repeats such a side by an operation after which TFLite knows no side any more:
+    it cannot write a convolution that comes next. Bilinear it cannot be traced at all.
     """
 
     def call(self, x):
         """Takes a map; returns one of `size` times its height and width."""
         batch, height, width = ops.shape(x)[:3]
         down, right = self.size
+        if self.interpolation == "bilinear":
+            return resizing.resize(x, height * down, width * right)
         channels = x.shape[3]
         x = ops.concatenate([x] * right, axis=3)
         x = ops.reshape(x, (batch, height, width * right, channels))

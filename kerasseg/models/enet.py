@@ -57,7 +57,7 @@ def enet(num_classes, image_size, *, encoder_only=False, aux=False, repeats=2):
         )(x)
         outputs["aux_encoder"] = scores
     if encoder_only:  # Cells are squares of 8 pixels, the last ones cut.
-        x = layers.UpSampling2D(
+        x = blocks.UpSampling2D(
             8, interpolation="bilinear", dtype="float32", name="encoder_resize"
         )(scores)
     else:
