@@ -14,10 +14,10 @@ from kerasseg.exporting import folding, formats, signatures
 
 # Where two maxima are equal to rounding, an unpooling puts a whole cell elsewhere, and
 # in SegNet one of the deepest map reaches half the picture: noise of 0.0001 grey levels
-# changes 10 % of its logits by up to 0.004 of the largest one, single ones by 0.2.
-_UNPOOLED_SHARE = 0.5  # Of the pixels, at most, may differ by more than is allowed,
-_UNPOOLED_FAR_SHARE = 0.05  # and so many by more than this:
-_UNPOOLED_FAR = 0.05
+# changes 10 % of its logits by up to 0.004 of the largest one, single ones by 0.2. There
+# this share of the pixels may differ by more than is allowed, and this one by far more.
+_MANY, _FEW = 0.5, 0.05
+_FAR = 0.05
 _HALF_TOLERANCE = 0.05  # Eight bits of mantissa, in layer after layer.
 _MAX_DECODER_DIFFERENCE = 2  # Of 255: CMYK is turned into RGB in two ways.
 
@@ -149,11 +149,8 @@ class _Check:
         # Shares of a picture's pixels, and by how much all but these may differ.
         self._bounds = [(0.0, form.tolerance)]
         if reference.unpools:
-            far = max(4 * form.tolerance, _UNPOOLED_FAR)
-            self._bounds = [
-                (_UNPOOLED_SHARE, form.tolerance),
-                (_UNPOOLED_FAR_SHARE, far),
-            ]
+            far = max(4 * form.tolerance, _FAR)
+            self._bounds = [(_MANY, form.tolerance), (_FEW, far)]
         self._num_pictures = self._num_pixels = self._num_differing = 0
         self._largest = 0.0
         self._confusion = metrics.Confusion(reference.num_classes)
