@@ -1,6 +1,7 @@
 """Several tasks on this machine, started again where one is lost."""
 
 import contextlib
+import ctypes
 import json
 import math
 import os
@@ -19,6 +20,7 @@ HOPELESS = 2  # Exit status of wrong flags or input: it would come again.
 _LOOK_SECONDS = 0.2
 _LAST_WORDS_SECONDS = 5.0  # For a worker to say why it ends, when another ended first.
 _LONGEST_PAUSE = 60.0
+_SET_DEATH_SIGNAL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 class Supervisor:
@@ -177,6 +179,7 @@ class _Task:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C comes here, and is passed on once.
+            preexec_fn=_end_with_parent,
         )
         arguments = f"[{self._name}] ".encode(), self.process.stdout
         self._reader = threading.Thread(target=_pass_on, args=arguments)
@@ -196,6 +199,12 @@ class _Task:
         what = {"worker": "Worker", "ps": "Parameter server"}.get(self.job)
         name = f"{what} {self._index}" if what else "The chief"
         return f"{name} ended with status {self.status}"
+
+
+def _end_with_parent():
+    """Asks Linux for SIGTERM where the supervisor is killed: a task then saves."""
+    if _SET_DEATH_SIGNAL is not None:
+        _SET_DEATH_SIGNAL(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _free_ports(count):

@@ -89,7 +89,7 @@ def test_a_port_that_is_taken_is_told(monkeypatch):
         port = other.getsockname()[1]
         jobs = {"worker": [f"localhost:{port}", "two:2222"]}
         monkeypatch.setenv("TF_CONFIG", config(jobs))
-        with pytest.raises(ValueError, match=rf"localhost:{port}, and port {port} can"):
+        with pytest.raises(OSError, match=rf"localhost:{port}, and port {port} can"):
             distribution.strategy("auto")
 
 
@@ -290,6 +290,27 @@ def test_workers_that_do_not_end_are_killed():
     os.kill(process.pid, signal.SIGTERM)
     assert finished(process)[0] == 143
     assert time.monotonic() - began < 30
+
+
+def test_a_supervisor_that_is_killed_ends_its_workers(tmp_path):
+    # Two sets of them would write one workdir, were it started again.
+    program = WORKER + (
+        "def leave(*_):\n"
+        f"    pathlib.Path({str(tmp_path)!r}, str(task)).touch()\n"
+        "    os._exit(143)\n"
+        "signal.signal(signal.SIGTERM, leave)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    process = launch(program)
+    for _ in range(2):
+        process.stdout.readline()
+    process.kill()
+    deadline = time.monotonic() + 20
+    while len(list(tmp_path.iterdir())) < 2:
+        assert time.monotonic() < deadline, "The workers go on."
+        time.sleep(0.05)
+    process.communicate()
 
 
 def test_a_launch_of_nothing_is_refused():

@@ -38,6 +38,7 @@ def strategy(name="auto", *, cluster_timeout=300.0) -> tf.distribute.Strategy:
 
     Raises:
         ValueError: Unknown name, or TF_CONFIG is wrong or missing.
+        OSError: Another program has the port that TF_CONFIG gives this one.
         WorkerLostError: Not all machines came; those that are missing are named.
     """
     if name not in STRATEGIES:

@@ -104,7 +104,7 @@ def gather(cluster: Cluster, seconds: float) -> None:
         seconds: To wait at most.
 
     Raises:
-        ValueError: Another program has this worker's port.
+        OSError: Another program has this worker's port; it may be free later.
         WorkerLostError: Some do not answer; they are named.
     """
     port = int(cluster.address.rpartition(":")[2])
@@ -112,10 +112,11 @@ def gather(cluster: Cluster, seconds: float) -> None:
     try:
         greeter = _Greeter(("", port), socketserver.BaseRequestHandler)
     except OSError as error:
-        raise ValueError(
+        raise OSError(
+            error.errno,
             f"{VARIABLE} gives this {cluster.job} {cluster.address}, and port {port} "
             f"cannot be had: {error.strerror}. End the program that has it, or give "
-            f"another port on all machines."
+            f"another port on all machines.",
         ) from error
     with greeter:
         threading.Thread(target=greeter.serve_forever, daemon=True).start()

@@ -5,6 +5,7 @@ that is free, and writes the workdir. Workers and servers do as they are told.
 """
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -61,7 +62,8 @@ def serve(cluster: Cluster, seconds: float) -> None:
         seconds: To wait at most for the chief.
 
     Raises:
-        ValueError: The cluster lacks a job, or another program has the port.
+        ValueError: The cluster lacks a job.
+        OSError: Another program has the port; it may be free later.
         WorkerLostError: The chief does not come.
     """
     _check(cluster)
@@ -124,10 +126,11 @@ def _server(cluster):
             config=config,
         )
     except tf.errors.OpError as error:
-        raise ValueError(
+        raise OSError(
+            errno.EADDRINUSE,
             f"{VARIABLE} gives this {cluster.job} {cluster.address}, where it cannot "
             f"listen: {error.message} End the program that has the port, or give "
-            f"another one on all machines."
+            f"another one on all machines.",
         ) from error
 
 

@@ -14,7 +14,7 @@ from kerasseg.exporting import folding, formats, signatures
 
 # Where two maxima are equal to rounding, an unpooling puts a whole cell elsewhere, and
 # in SegNet one of the deepest map reaches half the picture: noise of 0.0001 grey levels
-# changes 10 % of its logits by up to 0.004 of the largest one, single ones by 0.2. There
+# changes 10 % of its logits by up to 0.004 of the largest one, single ones by 0.2. So
 # this share of the pixels may differ by more than is allowed, and this one by far more.
 _MANY, _FEW = 0.5, 0.05
 _FAR = 0.05

@@ -110,9 +110,12 @@ def folder_aside(export_dir):
 
 def _sweep(export_dir):
     for entry in os.scandir(export_dir):
-        old = time.time() - entry.stat(follow_symlinks=False).st_mtime
-        if entry.name.startswith(_ASIDE) and old > _FORGOTTEN_SECONDS:
-            shutil.rmtree(entry.path, ignore_errors=True)
+        if not entry.name.startswith(_ASIDE):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # Another export publishes it.
+            old = time.time() - entry.stat(follow_symlinks=False).st_mtime
+            if old > _FORGOTTEN_SECONDS:
+                shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def publish(aside, export_dir, version=None) -> str:

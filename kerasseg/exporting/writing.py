@@ -1,6 +1,7 @@
 """A trained model to a version: every format written, loaded again, compared."""
 
 import dataclasses
+import errno
 import gc
 import os
 import pathlib
@@ -170,8 +171,9 @@ def _not_written(error, folder):
     free = shutil.disk_usage(folder).free
     reason = str(error).splitlines()[0]
     return OSError(
+        getattr(error, "errno", None) or errno.EIO,
         f"The export cannot be written ({reason}); {free:,} bytes are free there. "
-        f"Nothing was exported; free some, or give another folder."
+        f"Nothing was exported; free some, or give another folder.",
     )
 
 
