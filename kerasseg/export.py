@@ -29,6 +29,7 @@ from kerasseg import (
     predictor_flags,
     records,
 )
+from kerasseg.datasets import IGNORE_LABEL
 
 _LICENSE = flags.DEFINE_string(
     "license", None, "Licence of the weights, for the model card, such as CC-BY-4.0."
@@ -75,6 +76,7 @@ def main(argv):
     pictures = read_pictures(workdir, _CHECK_PICTURES.value, "eval_split", split)
     calibration_images = []
     if "tflite_int8" in names:
+        _check_labelled(pictures)
         count = _CALIBRATION_PICTURES.value
         shown = read_pictures(workdir, count, "train_split")
         calibration_images = [records.decode_image(each.file) for each in shown]
@@ -93,6 +95,17 @@ def main(argv):
     print(f"Exported to {path}, which README.md there describes.")
     if "saved_model" in names:
         print(f"To call it:\n\n{exporting.how_to_call(os.path.abspath(path))}", end="")
+
+
+def _check_labelled(pictures):
+    """Looks whether there is a mean IoU, which alone decides about 8 bits."""
+    labels = [picture.label for picture in pictures if picture.label is not None]
+    if pictures and not any(np.any(label != IGNORE_LABEL) for label in labels):
+        raise ValueError(
+            f"tflite_int8 is judged by its mean IoU, and none of the {len(pictures)} "
+            f"pictures to compare it on has a labelled pixel. Give another --split or "
+            f"more --check_pictures, or leave tflite_int8 out of --format."
+        )
 
 
 def read_views(options) -> exporting.Views:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -86,6 +87,17 @@ def test_every_format_is_run_in_a_process_of_its_own(run, tmp_path):
         assert entry["pictures"] == (3 if name == "tflite_int8" else 4)
         assert entry["mean_iou"] == pytest.approx(entry["mean_iou_of_the_model"], 0.02)
     assert found["license"] == "CC0-1.0"
+
+
+def test_eight_bits_are_not_judged_without_a_label(run, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    image, label = tiny.picture(0)
+    pairs = {"train": [(image, label)], "val": [(image, np.full_like(label, 255))]}
+    other = tiny.write_pictures(tmp_path / "other", pairs)
+    status, _, errors = run("--format=tflite_int8", f"--records_dir={other}")
+    assert status == 2
+    assert "none of the 1 pictures to compare it on has a labelled pixel" in errors
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_saved_model_no_code_for_one_is_shown(run):

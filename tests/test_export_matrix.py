@@ -34,6 +34,7 @@ def test_a_row_is_as_the_page_shows_it(name):
     for shown, (form, cell) in zip(ROWS[name], found.items(), strict=True):
         assert cell["works"] == (shown != "no"), (form, cell)
         if cell["works"]:
-            megabytes = float(CELL.fullmatch(shown)[2])
+            difference, megabytes = map(float, CELL.fullmatch(shown).groups()[:2])
+            assert cell["difference"] <= max(10 * difference, 1e-5)
             assert cell["bytes"] / 1e6 == pytest.approx(megabytes, rel=0.02, abs=0.1)
             assert cell["seconds"] > 0

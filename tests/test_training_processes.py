@@ -61,7 +61,7 @@ def interrupt(folder, workdir, number, step, **options):
         if line.startswith(f"step {step} "):
             os.kill(process.pid, number)
             break
-    process.communicate(timeout=60)
+    process.communicate(timeout=30)  # So soon it has saved and left, as is promised.
     return process.returncode
 
 
