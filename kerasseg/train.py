@@ -4,12 +4,13 @@ python -m kerasseg.train --flagfile=experiments/camvid/NAME.flags \
     --records_dir=DIR --workdir=DIR
 """
 
+import contextlib
 import os
 import sys
 
 from absl import flags
 
-from kerasseg import common_flags, distribution, durable, models, training
+from kerasseg import common_flags, distribution, durable, lock, models, training
 
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "Split to train on.")
 _EVAL_SPLIT = flags.DEFINE_string("eval_split", "val", "Split of the validations.")
@@ -85,25 +86,27 @@ def _train(name, records_dir, workdir):
         dataset=common_flags.DATASET.value,
         allow_others="records_dir" in _CHANGE_FLAGS.value,
     )
-    return training.train(
-        _network(name),
-        data,
-        recipe,
-        pictures.augmentation(crop_size),
-        workdir=workdir,
-        seed=common_flags.SEED.value,
-        strategy=_strategy(workdir),
-    )
-
-
-def _strategy(workdir):
-    """Waits for other machines, and keeps the flags where this is the one to write."""
-    found = distribution.strategy(
+    strategy = distribution.strategy(
         _STRATEGY.value, cluster_timeout=_CLUSTER_TIMEOUT.value
     )
-    writes = distribution.Team(found).is_chief
-    keep_flags(workdir, _CHANGE_FLAGS.value, writes=writes)
-    return found
+    writes = distribution.Team(strategy).is_chief
+    with _locked(workdir) if writes else contextlib.nullcontext():
+        keep_flags(workdir, _CHANGE_FLAGS.value, writes=writes)
+        return training.train(
+            _network(name),
+            data,
+            recipe,
+            pictures.augmentation(crop_size),
+            workdir=workdir,
+            seed=common_flags.SEED.value,
+            strategy=strategy,
+        )
+
+
+def _locked(workdir):
+    """Keeps a second run out, such as the same command given twice."""
+    os.makedirs(workdir, exist_ok=True)
+    return lock.hold(workdir)
 
 
 def _network(name):

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from kerasseg import lock
 from tests import faults, trees
-from tfrecords_tools import lock, pairs, planning, writer
+from tfrecords_tools import pairs, planning, writer
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_a_second_build_is_told_who_is_at_it_and_goes_on_when_that_is_dead(
     wait_for(lambda: (folder / lock.LOCK_FILE).read_text())
     second = faults.run(command(source, folder))
     assert second.returncode == 2
-    assert f"records is locked by pid {first.pid}: another build" in second.stderr
+    assert f"records is locked by pid {first.pid}: another program" in second.stderr
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert (folder / lock.LOCK_FILE).exists()  # It locks nothing now.
@@ -157,7 +158,7 @@ def test_a_lock_that_was_removed_while_it_was_opened_is_none(tmp_path, monkeypat
     with lock.hold(tmp_path):
         assert path.read_text() == f"{os.getpid()}\n"
         with (
-            pytest.raises(planning.BuildError, match=f"locked by pid {os.getpid()}:"),
+            pytest.raises(lock.LockedError, match=f"locked by pid {os.getpid()}:"),
             lock.hold(tmp_path),
         ):
             pass

@@ -30,6 +30,7 @@ ALLOWED = {
     "crf": {"blocks", "free_memory"},
     "free_memory": set(),
     "superpixels": set(),
+    "lock": set(),
     "received": set(),
     "supervisor": {"received"},
     "distribution": {"received"},

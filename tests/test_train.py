@@ -9,8 +9,9 @@ import sys
 import pytest
 from absl.testing import flagsaver
 
-from kerasseg import common_flags, train
+from kerasseg import common_flags, lock, train
 from kerasseg.common_flags import running
+from tests import commands
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -94,6 +95,18 @@ def test_wrong_flags_are_told_in_one_line(arguments, message, capsys, monkeypatc
     captured = capsys.readouterr()
     assert len(captured.err.strip().splitlines()) == 1
     assert re.search(message, captured.err)
+
+
+def test_a_second_run_in_the_same_workdir_is_kept_out(tmp_path, capsys):
+    given = ["--model=enet", f"--records_dir={tmp_path}", f"--workdir={tmp_path}/run"]
+    (tmp_path / "run").mkdir()
+    with lock.hold(tmp_path / "run"):
+        assert commands.run(train.main, *given) == 1
+    said = f"run is locked by pid {os.getpid()}: another program writes there. Wait"
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run" / "flags.txt").exists()
+    assert commands.run(train.main, *given) == 2  # It comes to the records' fault.
+    assert not (tmp_path / "run" / lock.LOCK_FILE).exists()
 
 
 def test_unknown_names_in_a_flagfile_are_named(tmp_path):

@@ -10,11 +10,10 @@ import json
 import os
 import pathlib
 
-from kerasseg import durable, progress, records
+from kerasseg import durable, lock, progress, records
 from tfrecords_tools import (
     encoding,
     journal,
-    lock,
     pairs,
     planning,
     quarantine,
@@ -84,6 +83,8 @@ def build_records(
             build.clear()
             build.write(rules, skip_bad, engine)
             return build.finish()
+    except lock.LockedError as error:
+        raise planning.BuildError(error.strerror) from error
     except tasks.WriteError:
         raise
     except OSError as error:

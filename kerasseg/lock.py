@@ -1,27 +1,40 @@
-"""One build at a time in a folder.
+"""One process at a time that writes into a folder.
 
-The lock is the system's and ends with its process, however that ends; what a killed
-build leaves behind is a file that locks nothing.
+The lock is the system's and ends with its process, however that ends; what a killed one
+leaves behind is a file that locks nothing.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
 
-from tfrecords_tools import planning
-
 LOCK_FILE = ".lock"  # Holds the number of the process.
+_NO_LOCKS = errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS  # Of some network disks.
+
+
+class LockedError(BlockingIOError):
+    """Another process holds the lock."""
+
+    def __init__(self, folder, pid):
+        super().__init__(
+            errno.EAGAIN,
+            f"{folder} is locked by pid {pid}: another program writes there. Wait for "
+            f"it, or give another folder",
+        )
 
 
 @contextlib.contextmanager
-def hold(folder: pathlib.Path):
+def hold(folder: str | os.PathLike):
     """Holds the lock of a folder for the length of a block.
 
+    On a disk that knows no locks there is none.
+
     Raises:
-        BuildError: Another process holds it.
+        LockedError: Another process holds it.
     """
-    path = folder / LOCK_FILE
+    path = pathlib.Path(folder, LOCK_FILE)
     file = _take(path)
     try:
         yield
@@ -35,14 +48,15 @@ def _take(path):
         file = open(path, "a+")  # noqa: SIM115 - it stays open as long as the lock.
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return file
             file.seek(0)
             holder = file.read().strip() or "unknown"
             file.close()
-            raise planning.BuildError(
-                f"{path.parent} is locked by pid {holder}: another build writes there. "
-                "Wait for it, or build into another folder"
-            ) from error
+            if not isinstance(error, BlockingIOError):
+                raise
+            raise LockedError(path.parent, holder) from error
         if _is_at(file, path):
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
