@@ -366,19 +366,21 @@ def test_a_video_that_cannot_be_written_is_no_video(tmp_path):
 
 
 def test_a_video_that_ends_early_is_told_and_done(segmenter, tmp_path, monkeypatch):
-    path = write_video(tmp_path / "clip.mp4", [10, 100, 200])
-    read = videos.Frames._read
+    path = write_video(tmp_path / "clip.mp4", [10, 100, 200, 10, 100])
+    read, last = videos.Frames._read, 2
     monkeypatch.setattr(
         videos.Frames,
         "_read",
-        lambda self: read(self) if self.number < 2 else (False, None),
+        lambda self: read(self) if self.number < last else (False, None),
     )
     failures = inference.predict_files(segmenter, {"clip": path}, tmp_path / "out")
     assert failures == [
-        f"{path}: only 2 of its 3 frames can be read, and these are done; the file is "
+        f"{path}: only 2 of its 5 frames can be read, and these are done; the file is "
         "damaged or cut"
     ]
     assert len(list((tmp_path / "out/index/clip").iterdir())) == 2
+    last = 3  # Two frames less than the file says are no damage.
+    assert inference.predict_files(segmenter, {"clip": path}, tmp_path / "out") == []
 
 
 def test_a_video_and_a_folder_of_its_name_are_told(tmp_path):

@@ -15,7 +15,8 @@ from kerasseg import durable, images, workers
 from kerasseg.inference import outputs
 
 _USUAL_RATE = 25.0  # Frames a second, where a file does not say.
-_MOST = 0.99  # Of the frames: some files say a few more than they have.
+# Some files say, or OpenCV guesses, a few frames more than there are.
+_SPARE_FRAMES, _SPARE_SHARE = 2, 0.05
 
 
 class Frames:
@@ -74,7 +75,8 @@ class Frames:
     @property
     def missing(self) -> str:
         """Says how many frames could not be read; "" where that are few or none."""
-        if self.count is None or self.number >= _MOST * self.count:
+        spare = max(_SPARE_FRAMES, _SPARE_SHARE * (self.count or 0))
+        if self.count is None or self.number >= self.count - spare:
             return ""
         return (
             f"{self._path}: only {self.number} of its {self.count} frames can be read, "
