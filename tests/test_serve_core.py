@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -275,6 +276,23 @@ def test_a_newer_version_takes_over_and_going_back_is_possible(watched):
     for _ in range(2):
         watched.poll()
     assert watched.get().number == 1
+
+
+def test_a_version_that_nobody_uses_any_more_is_freed(watched):
+    put(watched.folder, 1)
+    for _ in range(2):
+        watched.poll()
+    in_use = watched.current
+    in_use.itself = in_use  # What TensorFlow loads is such a circle, too.
+    alive = weakref.ref(in_use)
+    put(watched.folder, 2)
+    for _ in range(2):
+        watched.poll()
+    assert watched.current.number == 2
+    assert alive() is in_use
+    del in_use
+    watched.poll()
+    assert alive() is None
 
 
 def test_a_broken_version_leaves_the_one_before_it_and_is_tried_when_it_changes(

@@ -157,7 +157,7 @@ def test_thirty_new_versions_under_load_give_their_memory_back(exported, tmp_pat
         check_versions([answer for _, answer in load.answers])
         print([round(each / MIB) for each in measured])
         a_version = np.polyfit(range(15), measured[-15:], 1)[0]
-        assert a_version < 2 * MIB
+        assert a_version < MIB
 
 
 def slope(server, seconds, step):

@@ -9,6 +9,7 @@ aiohttp and hypercorn leave slow clients waiting as uvicorn does, and are larger
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import signal
 import socket
@@ -130,6 +131,7 @@ def _listen(settings):
 
 
 async def _run(server, sockets, versions, decoder, batcher):
+    gc.freeze()  # All libraries: old versions are looked for among what comes now.
     versions.start()
     warming = asyncio.ensure_future(decoder.warm_up())
     try:

@@ -1,12 +1,14 @@
 """Which version answers: the newest whole one, and the old one until that is ready."""
 
 import dataclasses
+import gc
 import logging
 import os
 import pathlib
 import re
 import threading
 import time
+import weakref
 
 from kerasseg.serve.refusals import Refusal
 
@@ -49,6 +51,7 @@ class Versions:
         self._poll_seconds, self._retry_seconds = poll_seconds, retry_seconds
         self._known: dict[int, _Known] = {}
         self._current = None
+        self._retired: list[weakref.ref] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -129,6 +132,13 @@ class Versions:
             if self._is_due(number, found[number]) and self._try(number):
                 break
         self._forget(found)
+        self._collect()
+
+    def _collect(self):
+        """Frees versions that nobody uses any more: TensorFlow makes circles."""
+        self._retired = [engine for engine in self._retired if engine() is not None]
+        if self._retired:
+            gc.collect()
 
     def _look(self):
         found = {}
@@ -160,8 +170,9 @@ class Versions:
             return False
         old, self._current = self._current, engine
         self._set(number, "AVAILABLE")
-        if old is not None:  # Who still uses it holds it; then its memory is freed.
+        if old is not None:
             self._set(old.number, "END")
+            self._retired.append(weakref.ref(old))
         _LOG.warning("Version %d of %s answers now.", number, self.model_name)
         return True
 
