@@ -17,6 +17,7 @@ import tensorflow as tf
 from kerasseg import distribution, received
 from kerasseg.distribution import cluster
 from tests import faults
+from tests.server_process import until
 
 TWO = {"worker": ["one:2222", "two:2222"]}
 
@@ -165,6 +166,15 @@ WORKER = (
 )
 
 
+def launch_waiting(handle, *flags):
+    """Starts two workers that handle signals as told; returns when both wait."""
+    wait = "print('ready', flush=True)\ntime.sleep(60)\n"
+    process = launch(WORKER + handle + wait, *flags)
+    ready = [process.stdout.readline() for _ in range(2)]
+    assert sorted(ready) == ["[0] ready\n", "[1] ready\n"]
+    return process
+
+
 def test_workers_are_started_and_their_lines_passed_on():
     status, output, _ = finished(launch(WORKER + "print('task', task)", "--workers=3"))
     assert status == 0
@@ -208,17 +218,12 @@ def test_what_would_come_again_is_not_started_again():
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 def test_a_signal_is_passed_on_and_ends_all(number, status):
-    program = WORKER + (
+    process = launch_waiting(
         "def leave(number, _):\n"
         "    print('left by', number, flush=True)\n"
         "    sys.exit(128 + number)\n"
         f"signal.signal({int(number)}, leave)\n"
-        "print('ready', flush=True)\n"
-        "time.sleep(60)\n"
     )
-    process = launch(program)
-    ready = [process.stdout.readline() for _ in range(2)]
-    assert sorted(ready) == ["[0] ready\n", "[1] ready\n"]
     os.kill(process.pid, number)
     found, output, _ = finished(process)
     assert found == status
@@ -228,19 +233,14 @@ def test_a_signal_is_passed_on_and_ends_all(number, status):
 def test_a_worker_that_still_saves_is_not_told_twice():
     # Worker 1 ends at once; worker 0 takes longer than the supervisor waits for the
     # last words of those that miss a lost one.
-    program = WORKER + (
+    process = launch_waiting(
         "def leave(*_):\n"
         "    signal.signal(signal.SIGTERM, lambda *_: os._exit(9))\n"
         "    time.sleep(0 if task else 8)\n"
         "    print('saved', task, flush=True)\n"
         "    os._exit(143)\n"
         "signal.signal(signal.SIGTERM, leave)\n"
-        "print('ready', flush=True)\n"
-        "time.sleep(60)\n"
     )
-    process = launch(program)
-    for _ in range(2):
-        process.stdout.readline()
     os.kill(process.pid, signal.SIGTERM)
     status, output, _ = finished(process)
     assert status == 143
@@ -278,14 +278,9 @@ def test_lines_that_nobody_takes_hold_no_worker_up():
 
 
 def test_workers_that_do_not_end_are_killed():
-    program = WORKER + (
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "print('ready', flush=True)\n"
-        "time.sleep(60)\n"
+    process = launch_waiting(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n", "--kill_after_seconds=0.5"
     )
-    process = launch(program, "--kill_after_seconds=0.5")
-    for _ in range(2):
-        process.stdout.readline()
     began = time.monotonic()
     os.kill(process.pid, signal.SIGTERM)
     assert finished(process)[0] == 143
@@ -294,22 +289,14 @@ def test_workers_that_do_not_end_are_killed():
 
 def test_a_supervisor_that_is_killed_ends_its_workers(tmp_path):
     # Two sets of them would write one workdir, were it started again.
-    program = WORKER + (
+    process = launch_waiting(
         "def leave(*_):\n"
         f"    pathlib.Path({str(tmp_path)!r}, str(task)).touch()\n"
         "    os._exit(143)\n"
         "signal.signal(signal.SIGTERM, leave)\n"
-        "print('ready', flush=True)\n"
-        "time.sleep(60)\n"
     )
-    process = launch(program)
-    for _ in range(2):
-        process.stdout.readline()
     process.kill()
-    deadline = time.monotonic() + 20
-    while len(list(tmp_path.iterdir())) < 2:
-        assert time.monotonic() < deadline, "The workers go on."
-        time.sleep(0.05)
+    until(lambda: len(list(tmp_path.iterdir())) == 2, seconds=20)
     process.communicate()
 
 
