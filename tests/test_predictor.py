@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from kerasseg import free_memory, inference, models
-from kerasseg.inference import memory, tiles
+from kerasseg.inference import memory_estimate, tiles
 from tests import levels
 
 SIDES = st.integers(1, 700)
@@ -188,7 +188,9 @@ def test_what_does_not_fit_into_memory_goes_in_tiles(network, monkeypatch):
     counted = watched(network)
     predictor = inference.Predictor(counted)
     # Half of it is for the network: not enough for a tile of 256 x 256 pixels.
-    monkeypatch.setattr(memory, "needed", lambda _, height, width: height * width)
+    monkeypatch.setattr(
+        memory_estimate, "needed", lambda _, height, width: height * width
+    )
     monkeypatch.setattr(free_memory, "available", lambda: 2 * 128 * 200)
     np.testing.assert_array_equal(predictor.classes(images), expected)
     assert max(counted.seen) == 128
@@ -237,7 +239,7 @@ def test_the_estimate_counts_the_maps_that_are_alive_together():
     def call(x):
         return tf.raw_ops.ConcatV2(values=[x * 2.0, x], axis=3)
 
-    assert memory.needed(call, 5, 7) == 35 * 2 * 4 * (3 + 6)
+    assert memory_estimate.needed(call, 5, 7) == 35 * 2 * 4 * (3 + 6)
 
 
 def test_the_estimate_forgets_maps_after_their_last_use():
@@ -246,13 +248,16 @@ def test_the_estimate_forgets_maps_after_their_last_use():
             x = tf.nn.relu(x + 1.0)
         return x
 
-    assert memory.needed(chain, 5, 7) == 35 * 2 * 4 * (3 + 3)
+    assert memory_estimate.needed(chain, 5, 7) == 35 * 2 * 4 * (3 + 3)
 
 
 def test_large_arrays_are_files_and_a_full_disk_is_an_error(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "_IN_MEMORY", 1000)
+    monkeypatch.setattr(memory_estimate, "_IN_MEMORY", 1000)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    small, large = memory.allocate((10, 25)), memory.allocate((10, 26))
+    small, large = (
+        memory_estimate.allocate((10, 25)),
+        memory_estimate.allocate((10, 26)),
+    )
     assert not isinstance(small, np.memmap)
     assert isinstance(large, np.memmap)
     large[3] = 2
@@ -264,7 +269,7 @@ def test_large_arrays_are_files_and_a_full_disk_is_an_error(monkeypatch, tmp_pat
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OSError, match=r"GiB for an array of \[10, 26\] do not fit"):
-        memory.allocate((10, 26))
+        memory_estimate.allocate((10, 26))
 
 
 PEAK = """

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import free_memory
-from kerasseg.inference import memory, tiles
+from kerasseg.inference import memory_estimate, tiles
 from kerasseg.inference.views import Views, finish
 
 _TILE_SIZES = (2048, 1024, 512, 256)
@@ -148,7 +148,7 @@ class Predictor:
         """Tells whether a picture needs no more bytes than there are."""
         scale = self._views.largest_scale
         pixels = math.prod(size) * scale**2
-        if pixels <= min(_FEW_PIXELS, room / memory.MOST_BYTES):
+        if pixels <= min(_FEW_PIXELS, room / memory_estimate.MOST_BYTES):
             return True
         if pixels > min(_MOST_PIXELS, _MOST_VALUES / self._num_classes):
             return False
@@ -156,7 +156,7 @@ class Predictor:
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - few live, and as long as a program.
     def _needed_of(self, height, width):
-        return memory.needed(
+        return memory_estimate.needed(
             lambda x: tf.nn.softmax(self._views.logits(x)), height, width
         )
 
@@ -173,7 +173,7 @@ class Predictor:
         shape = images.shape[:3]
         if wanted == "probabilities":
             shape = (*shape, self._num_classes)
-        found = [memory.allocate(shape, kind) for kind in _KINDS[wanted]]
+        found = [memory_estimate.allocate(shape, kind) for kind in _KINDS[wanted]]
         for i, image in enumerate(images):
             regions = self.regions(image, tile_size=tile_size, names=names[i : i + 1])
             for rows, columns, probabilities in regions:

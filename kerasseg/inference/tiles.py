@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from kerasseg.inference import memory
+from kerasseg.inference import memory_estimate
 
 _GRID = 32  # Tiles start where every encoder's cells start, as in the whole picture.
 SMALLEST = 4 * _GRID
@@ -96,7 +96,7 @@ def blend(
                 part[:shared] += above[:, done]
             if next_top:
                 if below is None:
-                    below = memory.allocate((shared, width, part.shape[2]))
+                    below = memory_estimate.allocate((shared, width, part.shape[2]))
                 below[:, done] = part[next_top - top :]
                 part = part[: next_top - top]
             yield slice(top, next_top or bottom), done, part

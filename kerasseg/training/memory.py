@@ -7,7 +7,7 @@ import math
 import tensorflow as tf
 
 from kerasseg import free_memory
-from kerasseg.inference import memory
+from kerasseg.inference import memory_estimate
 
 # Measured was a step of 0.6 to 0.95 of it: six networks at 192 to 256 pixels, on a CPU.
 _SCRATCH = 1.25
@@ -34,7 +34,7 @@ def _sizes(model, crop_size):
     weights = sum(
         math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in model.variables
     )
-    return int(_SCRATCH * memory.kept(call, *crop_size)), _COPIES * weights
+    return int(_SCRATCH * memory_estimate.kept(call, *crop_size)), _COPIES * weights
 
 
 def fewest_parts(model, recipe, crop_size, team, saved: int | None) -> int:
