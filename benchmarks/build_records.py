@@ -18,7 +18,7 @@ import time
 import sides
 from absl import app, flags
 
-from kerasseg import workers
+from kerasseg.system import processes
 from tfrecords_tools import pairs, quarantine, writer
 
 flags.adopt_module_key_flags(sides)
@@ -34,7 +34,7 @@ def ours(pictures) -> dict:
         result = writer.build_records(
             *("camvid", source, folder),
             splits=[pictures.name],
-            engine=functools.partial(quarantine.run, num_workers=workers.num_cores()),
+            engine=functools.partial(quarantine.run, num_workers=processes.num_cores()),
         )
         seconds = time.perf_counter() - start
     return {"pictures_per_second": result.num_records[pictures.name] / seconds}

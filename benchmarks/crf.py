@@ -21,7 +21,8 @@ import numpy as np
 import sides
 from absl import app, flags
 
-from kerasseg import inference_flags, workers
+from kerasseg import inference_flags
+from kerasseg.system import processes
 
 flags.adopt_module_key_flags(sides)
 _PICTURE = flags.DEFINE_string("picture", None, "A picture file.")
@@ -38,7 +39,7 @@ def ours(picture, live_labels, peer) -> dict:
     theirs = runpy.run_path(peer)
     planes = theirs["smooth_probabilities"](_HEIGHT, _WIDTH, live_labels)
     probabilities = np.ascontiguousarray(planes.transpose(1, 2, 0))
-    cores = workers.num_cores()
+    cores = processes.num_cores()
     options = inference_flags.InferenceFlags(crf=True, **_SETTINGS)
     with options.refiner() as refine:
 
@@ -46,7 +47,7 @@ def ours(picture, live_labels, peer) -> dict:
             def one(_):
                 return refine(image, probabilities)
 
-            return list(workers.in_order(one, range(count), num_threads=cores))
+            return list(processes.in_order(one, range(count), num_threads=cores))
 
         refined(2 * cores)  # Every core has started and is at work.
         start = time.perf_counter()

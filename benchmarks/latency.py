@@ -20,7 +20,8 @@ import numpy as np
 import sides
 from absl import app, flags
 
-from kerasseg import artefacts, workers
+from kerasseg import artefacts
+from kerasseg.system import processes
 
 flags.adopt_module_key_flags(sides)
 _SIZE = flags.DEFINE_integer("size", 321, "Pixels of a side.")
@@ -64,7 +65,7 @@ def ours(forms) -> dict[str, float]:
     for form in forms:
         name, _, path = form.partition("=")
         function = functools.partial(artefacts.seconds, path)
-        with workers.Processes(function, 1) as seconds:
+        with processes.Processes(function, 1) as seconds:
             found[f"{name}_s"] = seconds(picture())
     return found
 

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from kerasseg import workers
+from kerasseg.system import processes
 
 
 class Artefact:
@@ -104,7 +104,7 @@ def _tflite(path):
         from ai_edge_litert import interpreter
     except ImportError as error:
         raise _missing("tflite", path, error) from error
-    loaded = interpreter.Interpreter(path, num_threads=workers.num_cores())
+    loaded = interpreter.Interpreter(path, num_threads=processes.num_cores())
     runner = loaded.get_signature_runner()
     return lambda images: runner(image=images)
 

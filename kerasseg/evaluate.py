@@ -28,7 +28,6 @@ from kerasseg import (
     checkpoints,
     common_flags,
     datasets,
-    durable,
     evaluation,
     inference,
     inference_flags,
@@ -39,6 +38,7 @@ from kerasseg import (
     report,
     run_records,
 )
+from kerasseg.system import files
 
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 1, "Pictures of equal size at once.", lower_bound=1
@@ -226,7 +226,7 @@ def write_metrics(folder, found) -> None:
         for key, value in found.items()
     }
     text = json.dumps(plain, indent=2, allow_nan=False) + "\n"
-    durable.write_bytes(os.path.join(folder, "metrics.json"), text.encode())
+    files.write_bytes(os.path.join(folder, "metrics.json"), text.encode())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import functools
 
 import numpy as np
 
-from kerasseg import common_flags, crf, superpixels, workers
+from kerasseg import common_flags, crf, superpixels
+from kerasseg.system import processes
 
 _DEFAULTS: dict = crf.dense_crf.__kwdefaults__ or {}
 _ENGINES = crf.ENGINES
@@ -91,7 +92,7 @@ class InferenceFlags:
         if self.superpixels:
             function = functools.partial(averaged, count=self.superpixels)
             function(*one)
-            return workers.Processes(function, workers.num_cores())
+            return processes.Processes(function, processes.num_cores())
         return contextlib.nullcontext()
 
 
@@ -102,7 +103,7 @@ def _crf_refiner(settings):
         return
     # In processes, as pydensecrf holds Python's lock while it works.
     function = functools.partial(crf.refined_classes, **settings)
-    with workers.Processes(function, workers.num_cores()) as refine:
+    with processes.Processes(function, processes.num_cores()) as refine:
         yield lambda *picture: refine(crf.likely(*picture))
 
 

@@ -24,13 +24,13 @@ from absl import flags
 
 from kerasseg import (
     common_flags,
-    durable,
     inference,
     inference_flags,
     prediction,
     predictor_flags,
     ray_engine,
 )
+from kerasseg.system import files
 
 _INPUT = flags.DEFINE_string(
     "input",
@@ -107,7 +107,7 @@ def _tell(pictures, left, failures, output_dir):
     lines = "".join(f"{line}\n" for line in failures)
     path = os.path.join(output_dir, "failed.txt")
     if failures or os.path.exists(path):
-        durable.write_bytes(path, lines.encode())
+        files.write_bytes(path, lines.encode())
     if failures:
         print(f"Not predicted, {len(failures)}:\n{lines}", end="", file=sys.stderr)
         sys.exit(2)

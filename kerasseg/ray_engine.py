@@ -11,7 +11,7 @@ import dataclasses
 import os
 import pathlib
 
-from kerasseg import progress
+from kerasseg.system import progress
 
 _PICTURES = 32  # To a worker at a time.
 _TRIES = 2

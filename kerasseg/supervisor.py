@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from kerasseg.received import Received, asked_by
+from kerasseg.system.signals import Received, asked_by
 
 _VARIABLE = "TF_CONFIG"  # Tells a task what cluster it is of, and its place there.
 HOPELESS = 2  # Exit status of wrong flags or input: it would come again.

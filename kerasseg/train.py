@@ -10,7 +10,8 @@ import sys
 
 from absl import flags
 
-from kerasseg import common_flags, distribution, durable, lock, models, training
+from kerasseg import common_flags, distribution, models, training
+from kerasseg.system import files, lock
 
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "Split to train on.")
 _EVAL_SPLIT = flags.DEFINE_string("eval_split", "val", "Split of the validations.")
@@ -165,7 +166,7 @@ def keep_flags(workdir, allowed=(), *, writes=True) -> None:
     if not writes:
         return
     os.makedirs(workdir, exist_ok=True)
-    durable.write_bytes(path, ("\n".join(lines) + "\n").encode())
+    files.write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
 def _named(line):

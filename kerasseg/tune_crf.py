@@ -27,12 +27,12 @@ from kerasseg import (
     checkpoints,
     common_flags,
     crf_tuning,
-    durable,
     inference,
     inference_flags,
     predictor_flags,
     run_records,
 )
+from kerasseg.system import files
 
 _NUM_PICTURES = flags.DEFINE_integer(
     "num_pictures",
@@ -143,7 +143,7 @@ def _work_folder(folder, facts):
     name = hashlib.sha256(text.encode()).hexdigest()[:12]
     work = os.path.join(folder, f"work-{name}")
     os.makedirs(work, exist_ok=True)
-    durable.write_bytes(os.path.join(work, "facts.json"), text.encode())
+    files.write_bytes(os.path.join(work, "facts.json"), text.encode())
     return work
 
 
@@ -157,13 +157,13 @@ def _write(folder, tuned, settings, where):
         *(f"--crf_{key}={value}" for key, value in values.items() if value is not None),
     ]
     text = "".join(f"{line}\n" for line in lines)
-    durable.write_bytes(os.path.join(folder, "crf.flags"), text.encode())
+    files.write_bytes(os.path.join(folder, "crf.flags"), text.encode())
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow([*crf_tuning.Setting._fields, "mean_iou"])
     for setting, mean in tuned.means.items():
         writer.writerow([*(setting or ["", "", ""]), f"{mean:.6f}"])
-    durable.write_bytes(os.path.join(folder, "settings.csv"), table.getvalue().encode())
+    files.write_bytes(os.path.join(folder, "settings.csv"), table.getvalue().encode())
 
 
 def _tell(folder, tuned):

@@ -17,8 +17,9 @@ import tempfile
 
 import numpy as np
 
-from kerasseg import artefacts, common_flags, exporting, models, workers
+from kerasseg import artefacts, common_flags, exporting, models
 from kerasseg.exporting import formats
+from kerasseg.system import processes
 from tests import reference, tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -75,7 +76,7 @@ def measure(cells) -> None:
     with contextlib.ExitStack() as stack:
         functions = {
             name: stack.enter_context(
-                workers.Processes(
+                processes.Processes(
                     functools.partial(artefacts.seconds, cells[name]["path"]), 1
                 )
             )
@@ -99,7 +100,7 @@ def row(name) -> dict:
     """Exports and measures all formats of a network."""
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own, whose memory is free again when they are timed.
-        with workers.Processes(functools.partial(exports, name), 1) as export_into:
+        with processes.Processes(functools.partial(exports, name), 1) as export_into:
             cells = export_into(folder)
         measure(cells)
     return cells

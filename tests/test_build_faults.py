@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from kerasseg import lock
+from kerasseg.system import lock
 from tests import faults, trees
 from tfrecords_tools import pairs, planning, writer
 

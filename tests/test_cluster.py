@@ -14,8 +14,9 @@ from concurrent import futures
 import pytest
 import tensorflow as tf
 
-from kerasseg import distribution, received
+from kerasseg import distribution
 from kerasseg.distribution import cluster
+from kerasseg.system import signals
 from tests import faults
 from tests.server_process import until
 
@@ -250,8 +251,8 @@ def test_a_worker_that_still_saves_is_not_told_twice():
 def test_a_signal_that_comes_twice_at_once_is_one(monkeypatch):
     # timeout sends it to its program, and to the group that the program is in.
     now = [7.0]
-    monkeypatch.setattr(received.time, "monotonic", lambda: now[0])
-    here = received.Received()
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
+    here = signals.Received()
     assert here.number is None
     assert not here.insists(signal.SIGTERM)
     now[0] += 0.1

@@ -9,9 +9,10 @@ from concurrent import futures
 import numpy as np
 import pytest
 
-from kerasseg import crf, free_memory, workers
+from kerasseg import crf
 from kerasseg.crf import pydensecrf_engine
 from kerasseg.inference_flags import InferenceFlags
+from kerasseg.system import memory, processes
 from tests.exact_crf import CHANCES, ROW, drawn, mean_field, published
 
 SETTINGS = {"bilateral_sxy": 50.0, "bilateral_srgb": 5.0, "bilateral_compat": 4.0}
@@ -290,7 +291,7 @@ def test_extreme_settings_give_probabilities():
 def test_a_picture_larger_than_the_free_memory_is_refused(monkeypatch):
     # 100 x 100 pixels of 2 classes: 500 + 2 * 82 bytes each are 6.6 MB.
     image, probabilities = drawn(0, 100, 100, num_classes=2)
-    monkeypatch.setattr(free_memory, "available", lambda: 6_000_000)
+    monkeypatch.setattr(memory, "available", lambda: 6_000_000)
     with pytest.raises(ValueError, match=r"take 0.00664 GB .*0.006 GB are free.*parts"):
         crf.dense_crf(image, probabilities, iterations=1)
     refined = crf.dense_crf(image, probabilities, iterations=1, max_gigabytes=0.01)
@@ -298,21 +299,21 @@ def test_a_picture_larger_than_the_free_memory_is_refused(monkeypatch):
 
 
 def test_the_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch):
-    assert 2**20 < free_memory.available() < 2**50
+    assert 2**20 < memory.available() < 2**50
     texts = {
         "/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:   5000 kB\n",
         "/sys/fs/cgroup/memory.max": "3000000\n",
         "/sys/fs/cgroup/memory.current": "1000000\n",
     }
-    monkeypatch.setattr(free_memory, "_read", lambda path: texts.get(path, ""))
-    assert free_memory.available() == 2_000_000
+    monkeypatch.setattr(memory, "_read", lambda path: texts.get(path, ""))
+    assert memory.available() == 2_000_000
     # Files that were read take memory until somebody needs it.
     texts["/sys/fs/cgroup/memory.stat"] = "file 900000\ninactive_file 500000\n"
-    assert free_memory.available() == 2_500_000
+    assert memory.available() == 2_500_000
     texts["/sys/fs/cgroup/memory.max"] = "max\n"
-    assert free_memory.available() == 5000 * 1024
+    assert memory.available() == 5000 * 1024
     texts["/sys/fs/cgroup/memory.max"] = "400000\n"
-    assert free_memory.available() == 0
+    assert memory.available() == 0
 
 
 def test_a_picture_that_pydensecrf_cannot_count_is_refused():
@@ -338,7 +339,7 @@ def test_a_killed_worker_loses_its_own_picture_only():
         crf.refined_classes(crf.likely(*picture), **settings) for picture in pictures
     ]
     function = functools.partial(refined_or_dead, **settings)
-    with workers.Processes(function, 2) as refine:
+    with processes.Processes(function, 2) as refine:
         with futures.ThreadPoolExecutor(4) as pool:
             lost = pool.submit(refine, None)
             found = list(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from kerasseg import crf, inference_flags, workers
+from kerasseg import crf, inference_flags
+from kerasseg.system import processes
 
 InferenceFlags = inference_flags.InferenceFlags
 
@@ -55,7 +56,7 @@ def test_processes_refine_as_the_function_does_and_in_order():
     ]
     with InferenceFlags(crf=True, **settings).refiner() as refine:
         found = list(
-            workers.in_order(
+            processes.in_order(
                 lambda i: refine(images[i], probabilities[i]), range(3), num_threads=2
             )
         )

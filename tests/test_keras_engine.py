@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import crf, free_memory
+from kerasseg import crf
 from kerasseg.crf import keras_engine
+from kerasseg.system import memory
 from tests import exact_crf, faults
 from tests.exact_crf import CHANCES, ROW
 
@@ -180,7 +181,7 @@ def test_extreme_settings_give_probabilities(settings):
 def test_a_picture_larger_than_the_free_memory_is_refused(monkeypatch):
     # 100 x 100 pixels of 2 classes: 1000 + 2 * 110 bytes each are 12.2 MB.
     image, probabilities = exact_crf.drawn(0, 100, 100, num_classes=2)
-    monkeypatch.setattr(free_memory, "available", lambda: 12_000_000)
+    monkeypatch.setattr(memory, "available", lambda: 12_000_000)
     with pytest.raises(ValueError, match=r"take 0.0122 GB .*0.012 GB are free"):
         refine(image, probabilities, iterations=1)
 

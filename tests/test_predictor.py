@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from kerasseg import free_memory, inference, models
+from kerasseg import inference, models
 from kerasseg.inference import memory_estimate, tiles
+from kerasseg.system import memory
 from tests import levels
 
 SIDES = st.integers(1, 700)
@@ -191,7 +192,7 @@ def test_what_does_not_fit_into_memory_goes_in_tiles(network, monkeypatch):
     monkeypatch.setattr(
         memory_estimate, "needed", lambda _, height, width: height * width
     )
-    monkeypatch.setattr(free_memory, "available", lambda: 2 * 128 * 200)
+    monkeypatch.setattr(memory, "available", lambda: 2 * 128 * 200)
     np.testing.assert_array_equal(predictor.classes(images), expected)
     assert max(counted.seen) == 128
 

@@ -9,8 +9,9 @@ import sys
 import pytest
 from absl.testing import flagsaver
 
-from kerasseg import common_flags, lock, train
+from kerasseg import common_flags, train
 from kerasseg.common_flags import running
+from kerasseg.system import lock
 from tests import commands
 
 ROOT = pathlib.Path(__file__).parent.parent

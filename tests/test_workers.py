@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from kerasseg import workers
+from kerasseg.system import processes
 
 
 def double(x):
@@ -54,7 +54,7 @@ def test_results_come_in_the_order_of_the_items():
         time.sleep(0.1 if i == 0 else 0)
         return 2 * i
 
-    assert list(workers.in_order(slow_first, range(7), num_threads=3)) == [
+    assert list(processes.in_order(slow_first, range(7), num_threads=3)) == [
         0, 2, 4, 6, 8, 10, 12
     ]  # fmt: skip
 
@@ -67,7 +67,7 @@ def test_items_are_taken_only_a_little_ahead_in_the_callers_thread():
             taken.append(threading.current_thread())
             yield i
 
-    results = workers.in_order(double, items(), num_threads=2)
+    results = processes.in_order(double, items(), num_threads=2)
     assert next(results) == 0
     assert taken == [threading.main_thread()] * 3  # One result, and one a thread.
     results.close()
@@ -75,34 +75,34 @@ def test_items_are_taken_only_a_little_ahead_in_the_callers_thread():
 
 def test_an_error_in_a_thread_reaches_the_caller():
     with pytest.raises(ValueError, match="1 is refused"):
-        list(workers.in_order(refuse, [1, 2], num_threads=2))
+        list(processes.in_order(refuse, [1, 2], num_threads=2))
 
 
 def test_processes_return_arrays():
-    with workers.Processes(functools.partial(shifted, by=3), 1) as call:
+    with processes.Processes(functools.partial(shifted, by=3), 1) as call:
         np.testing.assert_array_equal(call(np.arange(3)), [3, 4, 5])
         np.testing.assert_array_equal(call(np.zeros(2)), [3.0, 3.0])
 
 
 def test_processes_start_only_when_they_are_needed():
-    with workers.Processes(process_number, 4) as call:
+    with processes.Processes(process_number, 4) as call:
         assert len({call(None) for _ in range(3)}) == 1
-        found = set(workers.in_order(call, range(8), num_threads=2))
+        found = set(processes.in_order(call, range(8), num_threads=2))
     assert len(found) == 2
     assert os.getpid() not in found
 
 
 def test_processes_do_not_load_tensorflow():
-    with workers.Processes(np.zeros, 1) as call:
+    with processes.Processes(np.zeros, 1) as call:
         call(3)
-    with workers.Processes(loaded_modules, 1) as call:
+    with processes.Processes(loaded_modules, 1) as call:
         modules = call(None)
-    assert "kerasseg.workers" in modules
+    assert "kerasseg.system.processes" in modules
     assert "tensorflow" not in modules
 
 
 def test_an_error_in_a_process_reaches_the_caller_and_the_process_goes_on():
-    with workers.Processes(refuse, 1) as call:
+    with processes.Processes(refuse, 1) as call:
         for x in (1, 2):
             with pytest.raises(ValueError, match=f"{x} is refused"):
                 call(x)
@@ -110,21 +110,21 @@ def test_an_error_in_a_process_reaches_the_caller_and_the_process_goes_on():
 
 def test_an_error_that_cannot_travel_sends_its_text():
     with (
-        workers.Processes(refuse_badly, 1) as call,
+        processes.Processes(refuse_badly, 1) as call,
         pytest.raises(RuntimeError, match="TravelsBadlyError: 5 and 5"),
     ):
         call(5)
 
 
 def test_a_process_that_dies_is_an_error_and_is_replaced():
-    with workers.Processes(die, 1) as call:
+    with processes.Processes(die, 1) as call:
         for _ in range(2):
             with pytest.raises(ChildProcessError, match="died with status -9"):
                 call(None)
 
 
 def test_a_process_that_takes_too_long_is_an_error_and_is_replaced():
-    with workers.Processes(time.sleep, 1, seconds=3) as call:
+    with processes.Processes(time.sleep, 1, seconds=3) as call:
         with pytest.raises(TimeoutError, match="more than 3 seconds"):
             call(100)
         assert call(0) is None
@@ -133,14 +133,14 @@ def test_a_process_that_takes_too_long_is_an_error_and_is_replaced():
 def test_a_process_that_is_busy_ends_with_the_others():
     told = []
 
-    def call(processes):
+    def call(pool):
         with pytest.raises(ChildProcessError, match="died with status -9"):
-            processes(60)
+            pool(60)
         told.append(time.monotonic())
 
-    with workers.Processes(time.sleep, 2) as processes:
-        processes(0)
-        thread = threading.Thread(target=call, args=[processes])
+    with processes.Processes(time.sleep, 2) as pool:
+        pool(0)
+        thread = threading.Thread(target=call, args=[pool])
         thread.start()
         time.sleep(0.3)
     thread.join(10)
@@ -171,4 +171,4 @@ def is_running(pid):
 
 
 def test_there_is_at_least_one_core():
-    assert 1 <= workers.num_cores() <= os.cpu_count()
+    assert 1 <= processes.num_cores() <= os.cpu_count()

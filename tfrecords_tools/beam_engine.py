@@ -14,7 +14,8 @@ import shlex
 import tempfile
 import threading
 
-from kerasseg import durable, records
+from kerasseg import records
+from kerasseg.system import files
 from tfrecords_tools import journal, planning, quarantine, tasks
 
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -73,7 +74,7 @@ def _write(task, *, notes) -> None:
         number = getattr(error, "errno", None)
         text = getattr(error, "strerror", None) or str(error)
         note, name = {"errno": number, "text": text}, _FAILED
-    durable.write_bytes(notes / name, json.dumps(note).encode())
+    files.write_bytes(notes / name, json.dumps(note).encode())
 
 
 class _Running:

@@ -12,7 +12,8 @@ import os
 
 from absl import flags
 
-from kerasseg import common_flags, durable, images, records
+from kerasseg import common_flags, images, records
+from kerasseg.system import files
 from tfrecords_tools import matching
 
 _COUNT = flags.DEFINE_integer("count", None, "Pictures; all if none.", lower_bound=1)
@@ -70,7 +71,7 @@ def _stem(name):
 
 def _write(path, data):
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    durable.write_bytes(path, data)
+    files.write_bytes(path, data)
 
 
 if __name__ == "__main__":

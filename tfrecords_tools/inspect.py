@@ -20,7 +20,8 @@ import pathlib
 
 from absl import app, flags
 
-from kerasseg import common_flags, durable, images, records
+from kerasseg import common_flags, images, records
+from kerasseg.system import files
 from tfrecords_tools import describing, doctor, own_flags, pairs, survey
 from tfrecords_tools.doctor import describing as diagnosis
 from tfrecords_tools.doctor import sheet
@@ -102,7 +103,7 @@ def _write_left_out(examined):
         if not path.exists() or path.read_bytes() == data:
             break
         path = wanted.with_stem(f"{wanted.stem}_{number}")
-    durable.write_bytes(path, data)
+    files.write_bytes(path, data)
     return str(path)
 
 
@@ -122,7 +123,7 @@ def _write_examples(examined, spec, rules):
     path = _CONTACT_SHEET.value
     picture = sheet.draw(examined, spec, rules) if path else None
     if picture is not None:
-        durable.write_bytes(pathlib.Path(path), images.encode_picture(picture))
+        files.write_bytes(pathlib.Path(path), images.encode_picture(picture))
         print(f"What was found, in pictures: {os.path.abspath(path)}")
 
 
@@ -131,7 +132,7 @@ def _write_sheet(found, faults):
     if not path or faults:
         return
     sheet = describing.contact_sheet(found, _SHEET_PICTURES.value)
-    durable.write_bytes(pathlib.Path(path), images.encode_picture(sheet))
+    files.write_bytes(pathlib.Path(path), images.encode_picture(sheet))
     print(f"Pictures with their labels: {os.path.abspath(path)}")
 
 

@@ -9,7 +9,8 @@ from concurrent import futures
 
 import numpy as np
 
-from kerasseg import datasets, images, progress, records, statistics
+from kerasseg import datasets, images, records, statistics
+from kerasseg.system import progress
 from tfrecords_tools import encoding, pairs
 
 _CHUNK = 64  # Records read ahead, so that memory stays small.

@@ -10,7 +10,8 @@ import json
 import os
 import pathlib
 
-from kerasseg import durable, lock, progress, records
+from kerasseg import records
+from kerasseg.system import files, lock, progress
 from tfrecords_tools import (
     encoding,
     journal,
@@ -222,7 +223,7 @@ class _Build:
         lines += rejected
         if lines:
             text = "".join(json.dumps(pair) + "\n" for pair in lines)
-            durable.write_bytes(path, text.encode())
+            files.write_bytes(path, text.encode())
         else:
             path.unlink(missing_ok=True)
 

@@ -7,7 +7,8 @@ import zipfile
 
 import keras
 
-from kerasseg import datasets, durable, models
+from kerasseg import datasets, models
+from kerasseg.system import files
 
 BEST_MODEL = os.path.join("best", "model.keras")
 BEST_FACTS = os.path.join("best", "model.json")
@@ -32,12 +33,12 @@ def save_best(workdir, model, facts) -> None:
     aside = os.path.join(os.path.dirname(path), "model.tmp.keras")
     try:
         model.save(aside)
-        durable.sync(aside)
+        files.sync(aside)
         os.replace(aside, path)
     finally:
         pathlib.Path(aside).unlink(missing_ok=True)
     text = json.dumps(facts, indent=2) + "\n"
-    durable.write_bytes(os.path.join(workdir, BEST_FACTS), text.encode())
+    files.write_bytes(os.path.join(workdir, BEST_FACTS), text.encode())
 
 
 def read_best_facts(workdir) -> dict:

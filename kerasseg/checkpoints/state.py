@@ -11,7 +11,7 @@ import shutil
 import keras
 import tensorflow as tf
 
-from kerasseg import durable
+from kerasseg.system import files
 
 KEPT = 3  # Checkpoints of a run that stay on the disk.
 
@@ -78,7 +78,7 @@ class Checkpoints:
             self._copy(step)
             self._checkpoint.write(path, self._options)
             for name in [*self._files(step), self.folder]:
-                durable.sync(name)
+                files.sync(name)
             self._remove(step, _BEFORE)
         except tf.errors.UnavailableError:  # Of another machine, not of the disk.
             raise
@@ -157,7 +157,7 @@ class Checkpoints:
         """
         for path in self._files(step):
             copy = os.path.join(self.folder, _BEFORE + os.path.basename(path))
-            with durable.open_file(copy) as target, open(path, "rb") as source:
+            with files.open_file(copy) as target, open(path, "rb") as source:
                 shutil.copyfileobj(source, target)
 
     def _bring_back(self):

@@ -1,6 +1,6 @@
 """What the dense CRF may take: memory by an estimate, time by counting iterations."""
 
-from kerasseg import free_memory
+from kerasseg.system import memory
 
 # A pixel's bytes, and those of each of its chances, on noise, where each pixel has
 # corners of the lattice of its own; of real pictures it is less. Measured were, of 2,
@@ -21,7 +21,7 @@ def check_memory(height, width, num_classes, max_gigabytes, *, engine) -> None:
     """
     of_pixel, of_chance = _BYTES[engine]
     needed = height * width * (of_pixel + num_classes * of_chance) / 1e9
-    room, given = free_memory.available() / 1e9, max_gigabytes
+    room, given = memory.available() / 1e9, max_gigabytes
     if needed <= (room if given is None else given):
         return
     limit = f"{room:.3g} GB are free" if given is None else f"{given:g} are allowed"

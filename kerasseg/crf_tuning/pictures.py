@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kerasseg import crf, durable, metrics, progress
+from kerasseg import crf, metrics
 from kerasseg.crf import kept
+from kerasseg.system import files, progress
 
 
 class Pictures:
@@ -54,7 +55,7 @@ class Pictures:
                 (found,) = predictor.probabilities(image[np.newaxis], names=[name])
                 if not scores.has(index, None):
                     scores.add(index, {None: self._count(label, found.argmax(axis=-1))})
-                with durable.open_file(self.path(index)) as file:
+                with files.open_file(self.path(index)) as file:
                     kept.keep(file, crf.likely(image, found), label)
                 bar.update()
 

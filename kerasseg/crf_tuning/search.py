@@ -6,9 +6,10 @@ import itertools
 
 import numpy as np
 
-from kerasseg import crf, metrics, progress, workers
+from kerasseg import crf, metrics
 from kerasseg.crf import kept
 from kerasseg.crf_tuning import grid
+from kerasseg.system import processes, progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _refiner(settings):
         yield refiner(kept.refined_classes_each)
         return
     function = kept.refined_classes_each
-    with workers.Processes(function, workers.num_cores()) as call:
+    with processes.Processes(function, processes.num_cores()) as call:
         yield refiner(call)
 
 
@@ -91,8 +92,8 @@ def _score(pictures, scores, tried, refine, text):
     pairs = [(index, setting) for index in pictures.indices for setting in tried]
     total, done = len(pairs), sum(scores.has(*pair) for pair in pairs)
     with progress.track(total, unit="picture", text=text, initial=done) as bar:
-        for index, counts in workers.in_order(
-            count, tasks, num_threads=workers.num_cores()
+        for index, counts in processes.in_order(
+            count, tasks, num_threads=processes.num_cores()
         ):
             new = {s: found for s, found in counts.items() if not scores.has(index, s)}
             scores.add(index, new)

@@ -18,7 +18,7 @@ from kerasseg.distribution.cluster import (
     connection,
     missing_tasks,
 )
-from kerasseg.received import Received, asked_by
+from kerasseg.system.signals import Received, asked_by
 
 SERVERS = ("worker", "ps")  # Jobs of the processes that only serve.
 _PAUSE_SECONDS = 0.5

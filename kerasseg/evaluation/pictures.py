@@ -6,7 +6,8 @@ import os
 
 import numpy as np
 
-from kerasseg import durable, metrics
+from kerasseg import metrics
+from kerasseg.system import files
 
 COUNTS = "pictures.csv"  # In a workdir, or where the scores are written.
 
@@ -28,7 +29,7 @@ def write_counts(path: str | os.PathLike, evaluation, class_names) -> None:
         mean = float(metrics.mean_iou(counts))
         shown = "" if np.isnan(mean) else f"{mean:.4f}"
         writer.writerow([name, shown, *counts.ravel().tolist()])
-    durable.write_bytes(path, text.getvalue().encode())
+    files.write_bytes(path, text.getvalue().encode())
 
 
 def read_counts(path: str | os.PathLike, class_names) -> tuple[list[str], np.ndarray]:

@@ -6,7 +6,8 @@ import itertools
 
 import numpy as np
 
-from kerasseg import metrics, pipeline, progress, workers
+from kerasseg import metrics, pipeline
+from kerasseg.system import processes, progress
 
 MEASURES: dict[str, type[metrics.PictureMeasure]] = {
     "boundary_iou": metrics.BoundaryIoU,
@@ -142,7 +143,9 @@ def score(
 
     with progress.track(count, unit="picture", text="evaluating") as bar:
         # One thread behind the network: more of them keep it from its cores.
-        for picture, found in workers.in_order(count_picture, pictures, num_threads=1):
+        for picture, found in processes.in_order(
+            count_picture, pictures, num_threads=1
+        ):
             for total, part in zip(totals, found, strict=True):
                 total += part
             names[picture.index] = picture.name
@@ -196,4 +199,4 @@ def _predictions(predictor, dataset, refine, confident):
         for batch in dataset
         for i, probabilities in enumerate(predictor.probabilities(**named(batch)))
     )
-    yield from workers.in_order(refined, pictures, num_threads=workers.num_cores())
+    yield from processes.in_order(refined, pictures, num_threads=processes.num_cores())

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import artefacts, blocks, images, inference, metrics, workers
+from kerasseg import artefacts, blocks, images, inference, metrics
 from kerasseg.exporting import folding, formats, signatures
+from kerasseg.system import processes
 
 # Where two maxima are equal to rounding, an unpooling puts a whole cell elsewhere, and
 # in SegNet one of the deepest map reaches half the picture: noise of 0.0001 grey levels
@@ -137,7 +138,7 @@ def compare(folder, name, reference, pictures, *, fresh_process=True) -> dict:
 
 def _loaded(path, fresh_process):
     if fresh_process:
-        return workers.Processes(functools.partial(artefacts.look, path), 1)
+        return processes.Processes(functools.partial(artefacts.look, path), 1)
     return contextlib.nullcontext(artefacts.Artefact(path).look)
 
 

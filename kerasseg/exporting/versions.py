@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 
-from kerasseg import durable
+from kerasseg.system import files
 
 _ASIDE = ".tmp-"  # Not a number: nothing serves it.
 _SAVED_MODEL = "saved_model.pb"
@@ -134,8 +134,8 @@ def publish(aside, export_dir, version=None) -> str:
     """
     for folder, _, names in os.walk(aside):
         for name in names:
-            durable.sync(os.path.join(folder, name))
-        durable.sync(folder)
+            files.sync(os.path.join(folder, name))
+        files.sync(folder)
     while True:
         number = _next(export_dir) if version is None else int(version)
         path = os.path.join(export_dir, str(number))
@@ -147,5 +147,5 @@ def publish(aside, export_dir, version=None) -> str:
                 raise
             if version is not None:
                 raise _exists(export_dir, version) from error
-    durable.sync(export_dir)
+    files.sync(export_dir)
     return path

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import images, progress, workers
+from kerasseg import images
 from kerasseg.inference import outputs, videos
 from kerasseg.inference.inputs import is_video
+from kerasseg.system import processes, progress
 
 _READ = images.read_image  # In a process of its own: a picture may kill its reader.
 _TRIES = 2
@@ -82,8 +83,8 @@ def predict_files(
     with progress.track(len(still), unit="picture", text="predicting") as bar:
         read = _read(still, max_pixels)
         answered = (item for batch in _batches(read, batch_size) for item in say(batch))
-        for reason in workers.in_order(
-            finish, answered, num_threads=workers.num_cores()
+        for reason in processes.in_order(
+            finish, answered, num_threads=processes.num_cores()
         ):
             failures += [reason] if reason else []
             bar.update()
@@ -163,7 +164,7 @@ def _reason(item, error):
 
 def _read(pictures, max_pixels) -> Iterator[_Item]:
     function = functools.partial(_READ, max_pixels=max_pixels)
-    with workers.Processes(function, workers.num_cores()) as read:
+    with processes.Processes(function, processes.num_cores()) as read:
 
         def load(entry):
             item = _Item(*entry)
@@ -183,8 +184,8 @@ def _read(pictures, max_pixels) -> Iterator[_Item]:
                     break
             return item
 
-        yield from workers.in_order(
-            load, pictures.items(), num_threads=workers.num_cores()
+        yield from processes.in_order(
+            load, pictures.items(), num_threads=processes.num_cores()
         )
 
 
@@ -216,10 +217,10 @@ def _video(say, name, path, output_dir, max_pixels, batch_size):
         ):
             items = (_Item(name, path, frame) for frame in frames)
             answered = (item for b in _batches(items, batch_size) for item in say(b))
-            for item in workers.in_order(
+            for item in processes.in_order(
                 lambda item: item if item.reason else say.last_word(item),
                 answered,
-                num_threads=workers.num_cores(),
+                num_threads=processes.num_cores(),
             ):
                 if item.reason:
                     raise images.ImageError(item.reason)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kerasseg import durable, images, visualize
+from kerasseg import images, visualize
 from kerasseg.inference import contours
+from kerasseg.system import files
 
 _ROWS = 256  # Of probabilities, at a time.
 
@@ -123,5 +124,5 @@ def write(output_dir: str | os.PathLike, name: str, kinds, seen: Seen) -> None:
     """Writes the files of a picture, each as a whole or not at all."""
     for kind, path in paths(output_dir, name, kinds).items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with durable.open_file(path) as file:
+        with files.open_file(path) as file:
             KINDS[kind][1](file, seen)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import free_memory
 from kerasseg.inference import memory_estimate, tiles
 from kerasseg.inference.views import Views, finish
+from kerasseg.system import memory
 
 _TILE_SIZES = (2048, 1024, 512, 256)
 _STEP = 256  # Pixels, of the sizes that an estimate is made for.
@@ -138,7 +138,7 @@ class Predictor:
         batch, *size = shape[:3]
         # On a GPU it is tried: how much room it has is not known beforehand.
         on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        room = math.inf if on_gpu else free_memory.available() / 2 / batch
+        room = math.inf if on_gpu else memory.available() / 2 / batch
         if self._fits(size, room):
             return max(size)
         sides = (side for side in _TILE_SIZES if self._fits((side, side), room))

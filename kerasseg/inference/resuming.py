@@ -5,9 +5,10 @@ import json
 import os
 import pathlib
 
-from kerasseg import checkpoints, durable
+from kerasseg import checkpoints
 from kerasseg.inference import outputs
 from kerasseg.inference.inputs import is_video
+from kerasseg.system import files
 
 _SETTINGS = "predict.json"
 
@@ -55,7 +56,7 @@ def claim(output_dir: str | os.PathLike, settings: dict, *, overwrite: bool) -> 
             f"{path}. Give another --output_dir, or --overwrite to replace them."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    durable.write_bytes(path, text.encode())
+    files.write_bytes(path, text.encode())
     return False
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from kerasseg import durable, images, workers
+from kerasseg import images
 from kerasseg.inference import outputs
+from kerasseg.system import files, processes
 
 _USUAL_RATE = 25.0  # Frames a second, where a file does not say.
 # Some files say, or OpenCV guesses, a few frames more than there are.
@@ -58,7 +59,7 @@ class Frames:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yields RGB, uint8 `[height, width, 3]`."""
-        for good, frame in workers.in_order(
+        for good, frame in processes.in_order(
             lambda _: self._read(), itertools.count(), num_threads=1
         ):
             if not good:
@@ -151,11 +152,11 @@ class Results:
             self._check_whole(self._parts[kind])
         for part, path in zip(self._parts.values(), self._paths.values(), strict=True):
             for file in part.iterdir() if part.is_dir() else ():
-                durable.sync(file)
-            durable.sync(part)
+                files.sync(file)
+            files.sync(part)
             _remove([path])
             os.replace(part, path)
-            durable.sync(path.parent)
+            files.sync(path.parent)
 
     def _check_whole(self, part):
         """Reads it again, as OpenCV does not say when it could not write."""

@@ -5,8 +5,9 @@ import json
 import os
 import pathlib
 
-from kerasseg import datasets, durable
+from kerasseg import datasets
 from kerasseg.records import shards
+from kerasseg.system import files
 
 SCHEMA_VERSION = 1
 INFO_FILE = "dataset.json"
@@ -41,7 +42,7 @@ def write_info(records_dir: str | os.PathLike, info: DatasetInfo) -> None:
         "splits": splits,
     }
     text = json.dumps(facts, indent=2) + "\n"
-    with durable.open_file(pathlib.Path(records_dir, INFO_FILE)) as file:
+    with files.open_file(pathlib.Path(records_dir, INFO_FILE)) as file:
         file.write(text.encode())
 
 

@@ -14,8 +14,8 @@ import struct
 import google_crc32c
 import numpy as np
 
-from kerasseg import durable
 from kerasseg.records import watch
+from kerasseg.system import files
 
 HEADER = struct.Struct("<QI")  # Length of the data, masked CRC of these 8 bytes.
 FOOTER = struct.Struct("<I")  # Masked CRC of the data.
@@ -75,7 +75,7 @@ def write_shard(path: str | os.PathLike, serialized) -> Shard:
     """
     path = pathlib.Path(path)
     num_records = num_bytes = crc = 0
-    with durable.open_file(path) as file:
+    with files.open_file(path) as file:
         for data in serialized:
             length = struct.pack("<Q", len(data))
             header = HEADER.pack(len(data), masked_crc(length))

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kerasseg import durable, progress
 from kerasseg.report import (
     classes,
     closeups,
@@ -20,6 +19,7 @@ from kerasseg.report import (
     views,
 )
 from kerasseg.report.markup import Markup, joined
+from kerasseg.system import files, progress
 
 MOST_PICTURE_BYTES = 8_000_000  # Of the page; its text comes besides.
 _MOST_LOOKS = 12  # At pictures for the sake of their confusions alone.
@@ -111,4 +111,4 @@ def write(
     head = summary.head(found, spec, setting)
     title = summary.title(spec, setting)
     text = page.document(title, head, sections, full=shown.album.full)
-    durable.write_bytes(path, text.encode())
+    files.write_bytes(path, text.encode())

@@ -12,8 +12,9 @@ from concurrent import futures
 import cv2
 import numpy as np
 
-from kerasseg import images, workers
+from kerasseg import images
 from kerasseg.serve.refusals import Refusal
+from kerasseg.system import processes
 
 _NAME = "The picture"
 _SECONDS = 20.0  # Of one picture; a process that starts needs two of them.
@@ -85,7 +86,7 @@ class Decoder:
     ):
         self._num_processes = num_processes
         call = functools.partial(function, max_pixels=max_pixels)
-        self._processes = workers.Processes(call, num_processes, seconds=seconds)
+        self._processes = processes.Processes(call, num_processes, seconds=seconds)
         self._threads = futures.ThreadPoolExecutor(
             num_processes, thread_name_prefix="decoder"
         )

@@ -5,7 +5,7 @@ import time
 
 import tensorflow as tf
 
-from kerasseg import progress
+from kerasseg.system import progress
 
 _SETTLING = 3  # Steps of each way that are not timed: tracing, compiling, choosing.
 _TIMED = 10  # Steps of each way that are.

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import blocks, progress
+from kerasseg import blocks
+from kerasseg.system import progress
 
 PICTURES = 200  # Of the training split: the scene has but one value in each of them.
 # Of a channel's squared mean: less is what rounding makes of a variance of zero.

@@ -7,7 +7,7 @@ import os
 
 import tensorflow as tf
 
-from kerasseg import durable, progress
+from kerasseg.system import files, progress
 from kerasseg.training import memory
 from kerasseg.training.recipe_texts import FittedBatch
 
@@ -78,7 +78,7 @@ def _take(run, least):
     run.step_function.rebuild(parts=parts)
     progress.say(f"A batch of {batch} goes through each device by {share // parts}.")
     text = json.dumps({"batch_size": batch, "parts": parts}) + "\n"
-    durable.write_bytes(os.path.join(run.workdir, FILE), text.encode())
+    files.write_bytes(os.path.join(run.workdir, FILE), text.encode())
 
 
 def _read(workdir, batch):

@@ -9,7 +9,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import durable, visualize
+from kerasseg import visualize
+from kerasseg.system import files
 
 _PICTURES = 4  # Validation pictures that are drawn each time.
 
@@ -110,7 +111,7 @@ class RunLog:
         writer.writeheader()
         writer.writerows(self._rows)
         with self._forgiven("scores.csv"):
-            durable.write_bytes(self._path("scores.csv"), text.getvalue().encode())
+            files.write_bytes(self._path("scores.csv"), text.getvalue().encode())
         self.scalars(step, **{f"val/{k}": float(row[k]) for k in list(row)[3:]})
         with self._forgiven("curves.png"):
             self._curves()
@@ -147,7 +148,7 @@ class RunLog:
         )
         os.makedirs(self._path("pictures"), exist_ok=True)
         png = tf.io.encode_png(sheet).numpy()
-        durable.write_bytes(self._path("pictures", f"{step:08d}.png"), png)
+        files.write_bytes(self._path("pictures", f"{step:08d}.png"), png)
         with self._events.as_default(step=step):
             tf.summary.image("val/pictures", sheet[None])
 

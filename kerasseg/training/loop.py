@@ -5,7 +5,8 @@ import math
 
 import tensorflow as tf
 
-from kerasseg import checkpoints, progress
+from kerasseg import checkpoints
+from kerasseg.system import progress
 from kerasseg.training import asynchronous, compiling, feeding, fitting, memory, signals
 from kerasseg.training.pace import Pace
 from kerasseg.training.profiling import Profile

@@ -6,8 +6,8 @@ import math
 
 import tensorflow as tf
 
-from kerasseg import free_memory
 from kerasseg.inference import memory_estimate
+from kerasseg.system import memory
 
 # Measured was a step of 0.6 to 0.95 of it: six networks at 192 to 256 pixels, on a CPU.
 _SCRATCH = 1.25
@@ -52,7 +52,7 @@ def fewest_parts(model, recipe, crop_size, team, saved: int | None) -> int:
     """
     share = recipe.batch_size // (team.size * team.local_replicas)
     picture, weights = _sizes(model, crop_size)
-    free = free_memory.available()
+    free = memory.available()
     for parts in divisors(share):
         if team.local_replicas * (share // parts * picture + weights) <= free:
             return parts
@@ -78,7 +78,7 @@ def check(model, recipe, crop_size, team, saved: int | None) -> None:
     Raises:
         ValueError: Half of the estimate is more than what is free.
     """
-    pictures, free = _at_once(recipe, team), free_memory.available()
+    pictures, free = _at_once(recipe, team), memory.available()
     if team.local_replicas * pictures * math.prod(crop_size) * _MOST_BYTES < free:
         return  # The network is not looked at.
     if team.local_replicas * needed(model, pictures, crop_size) > 2 * free:
@@ -90,7 +90,7 @@ def too_little(model, recipe, crop_size, team, saved: int | None) -> ValueError:
     pictures = _at_once(recipe, team)
     height, width = crop_size
     estimate = needed(model, pictures, crop_size)
-    free = free_memory.available() / _GIB
+    free = memory.available() / _GIB
     checkpoint = "no checkpoint is there yet"
     if saved is not None:
         checkpoint = f"the checkpoint of step {saved} is whole"

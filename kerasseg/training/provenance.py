@@ -5,7 +5,7 @@ import os
 import pathlib
 import zlib
 
-from kerasseg import durable
+from kerasseg.system import files
 
 FILE = "records.json"
 
@@ -41,7 +41,7 @@ def check(workdir, readers, *, allow_others=False) -> None:
             )
         found = {**before, **found}
     os.makedirs(workdir, exist_ok=True)
-    durable.write_bytes(path, (json.dumps(found, indent=2) + "\n").encode())
+    files.write_bytes(path, (json.dumps(found, indent=2) + "\n").encode())
 
 
 def check_apart(workdir, records_dir) -> None:

@@ -7,13 +7,8 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from kerasseg import (
-    checkpoints,
-    distribution,
-    durable,
-    models,
-    statistics,
-)
+from kerasseg import checkpoints, distribution, models, statistics
+from kerasseg.system import files
 from kerasseg.training import (
     feature_statistics,
     fitting,
@@ -109,7 +104,7 @@ class Run:
             memory.check(*self.memory())
         feature_statistics.fill(self.reader, self.model, self.scored)
         self._open_logs()
-        durable.write_bytes(
+        files.write_bytes(
             os.path.join(self.folder, "dataset.json"),
             json.dumps(self.spec.to_json(), indent=2).encode(),
         )

@@ -6,7 +6,7 @@ import threading
 
 import tensorflow as tf
 
-from kerasseg.received import Received, asked_by
+from kerasseg.system.signals import Received, asked_by
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error.

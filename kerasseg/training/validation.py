@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 
-from kerasseg import checkpoints, evaluation, inference, progress
+from kerasseg import checkpoints, evaluation, inference
+from kerasseg.system import progress
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error.

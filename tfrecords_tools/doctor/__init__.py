@@ -8,7 +8,7 @@ Nothing is changed: the flags that are printed are for the build.
 import dataclasses
 from concurrent import futures
 
-from kerasseg import progress
+from kerasseg.system import progress
 from tfrecords_tools import folder, label_flags, own_data, pairs
 from tfrecords_tools.doctor import (
     afterwards,
