@@ -11,7 +11,7 @@ from absl.testing import flagsaver
 
 from kerasseg import augment, distribution, models, train, training
 from kerasseg.common_flags import running
-from kerasseg.system import memory
+from kerasseg.system import memory as system_memory
 from kerasseg.training import fitting, memory, recipe_texts
 from kerasseg.training import step as steps
 from tests import tiny
@@ -52,7 +52,7 @@ def room_for(pictures, monkeypatch):
     """Leaves just as much memory as a step of so many pictures is said to need."""
     model = tiny.build_model("tiny", 3, norm=False)
     free = memory.needed(model, pictures, CROP.crop_size)
-    monkeypatch.setattr(memory, "available", lambda: free)
+    monkeypatch.setattr(system_memory, "available", lambda: free)
 
 
 def weights(workdir, step=2):

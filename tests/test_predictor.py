@@ -276,8 +276,8 @@ def test_large_arrays_are_files_and_a_full_disk_is_an_error(monkeypatch, tmp_pat
 PEAK = """
 import resource, sys
 import numpy as np
-from kerasseg import free_memory, inference, models
-from kerasseg.inference import memory
+from kerasseg import inference, models
+from kerasseg.inference import memory_estimate
 
 options = {"backbone": "efficientnet_lite0"} if "plus" in sys.argv[1] else {}
 network = models.build_model(sys.argv[1], 21, **options)
@@ -286,7 +286,7 @@ predictor.classes(np.zeros((1, 256, 256, 3), np.uint8))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 predictor.classes(np.zeros((1, 1024, 1024, 3), np.uint8))
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(1024 * (after - before) / memory.needed(network, 1024, 1024))
+print(1024 * (after - before) / memory_estimate.needed(network, 1024, 1024))
 """
 
 

@@ -342,7 +342,7 @@ def test_a_signal_that_timeout_sends_twice_is_no_second_one():
 def test_a_full_disk_of_what_is_printed_ends_no_run(tmp_path):
     program = (
         "import sys\n"
-        "from kerasseg import progress\n"
+        "from kerasseg.system import progress\n"
         "with progress.track(3, unit='step') as bar:\n"
         "    bar.update()\n"
         "    progress.say('here')\n"

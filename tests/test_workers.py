@@ -149,8 +149,9 @@ def test_a_process_that_is_busy_ends_with_the_others():
 
 def test_processes_end_with_the_program_that_started_them():
     code = (
-        "from tests import test_workers as t; from kerasseg import workers; import os;"
-        "call = workers.Processes(t.process_number, 1);"
+        "import os; from kerasseg.system import processes;"
+        "from tests import test_workers as t;"
+        "call = processes.Processes(t.process_number, 1);"
         "print(call(None), flush=True); os.kill(os.getpid(), 9)"
     )
     child = subprocess.run(

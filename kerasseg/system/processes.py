@@ -18,7 +18,10 @@ _KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
 }
-_PROGRAM = "import sys; from kerasseg.system import processes; processes.serve(int(sys.argv[1]))"
+_PROGRAM = (
+    "import sys; from kerasseg.system import processes; "
+    "processes.serve(int(sys.argv[1]))"
+)
 
 
 def num_cores() -> int:
