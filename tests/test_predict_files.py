@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from kerasseg import images, inference, visualize
+from kerasseg import images, inference
+from kerasseg.images import visualization
 from kerasseg.inference import contours, files, outputs, resuming, videos
 from tests import levels, tiny
 from tests.test_inference import write_rotated
@@ -45,7 +46,7 @@ def test_masks_hold_class_numbers_and_overlays_show_them(segmenter, tmp_path):
     shown = images.read_image(tmp_path / "out/index/deep/a.png")
     np.testing.assert_array_equal(shown, PALETTE[np.array(levels.CLASSES)])
     overlay = images.read_image(tmp_path / "out/overlay/deep/a.png")
-    expected = visualize.overlay(levels.IMAGE, np.array(levels.CLASSES), PALETTE)
+    expected = visualization.overlay(levels.IMAGE, np.array(levels.CLASSES), PALETTE)
     np.testing.assert_array_equal(overlay, expected)
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from kerasseg import visualize
+from kerasseg.images import visualization
 
 PALETTE = np.array([[10, 20, 30], [200, 100, 0]], "uint8")
 
@@ -15,7 +15,7 @@ def picture(height, width, value=100):
 
 def test_colorize_paints_classes_and_what_is_ignored():
     for dtype in ("uint8", "int32", "int64"):
-        colors = visualize.colorize(np.array([[0, 1, 255]], dtype), PALETTE)
+        colors = visualization.colorize(np.array([[0, 1, 255]], dtype), PALETTE)
         assert colors.dtype == np.uint8
         np.testing.assert_array_equal(colors, [[*PALETTE, (224, 224, 192)]])
 
@@ -25,11 +25,15 @@ def test_colorize_equals_a_look_up_pixel_by_pixel(num_classes, seed):
     random = np.random.default_rng(seed)
     palette = random.integers(0, 256, (num_classes, 3), "uint8")
     label = random.integers(0, num_classes, (3, 5), "uint8")
-    np.testing.assert_array_equal(visualize.colorize(label, palette), palette[label])
+    np.testing.assert_array_equal(
+        visualization.colorize(label, palette), palette[label]
+    )
 
 
 def test_overlay_mixes_picture_and_colour():
-    shown = visualize.overlay(picture(4, 4), np.ones((4, 4), "uint8"), PALETTE, 0.25)
+    shown = visualization.overlay(
+        picture(4, 4), np.ones((4, 4), "uint8"), PALETTE, 0.25
+    )
     # 0.75 * 100 + 0.25 * (200, 100, 0)
     np.testing.assert_array_equal(shown, np.tile([125, 100, 75], (4, 4, 1)))
 
@@ -38,7 +42,7 @@ def test_overlay_shows_ignored_pixels_as_they_are():
     image = np.random.default_rng(0).integers(0, 256, (9, 9, 3), "uint8")
     label = np.zeros((9, 9), "int64")
     label[3:6] = 255
-    shown = visualize.overlay(image, label, PALETTE)
+    shown = visualization.overlay(image, label, PALETTE)
     np.testing.assert_array_equal(shown[3:6], image[3:6])
     assert np.any(shown[:3] != image[:3])
 
@@ -46,7 +50,7 @@ def test_overlay_shows_ignored_pixels_as_they_are():
 def test_overlay_outlines_classes_in_white():
     label = np.zeros((8, 8), "uint8")
     label[:, 4:] = 1
-    shown = visualize.overlay(picture(8, 8), label, PALETTE)
+    shown = visualization.overlay(picture(8, 8), label, PALETTE)
     # Class 0 is (100 + (10, 20, 30)) / 2, class 1 (100 + (200, 100, 0)) / 2.
     np.testing.assert_array_equal(shown[0, 0], [55, 60, 65])
     np.testing.assert_array_equal(shown[0, 7], [150, 100, 50])
@@ -56,20 +60,20 @@ def test_overlay_outlines_classes_in_white():
 
 def test_overlay_with_no_weight_is_the_picture():
     label = np.array([[0, 1], [1, 255]], "uint8")
-    shown = visualize.overlay(picture(2, 2), label, PALETTE, alpha=0.0)
+    shown = visualization.overlay(picture(2, 2), label, PALETTE, alpha=0.0)
     np.testing.assert_array_equal(shown, picture(2, 2))
 
 
 def test_overlay_changes_neither_argument():
     image, label = picture(4, 4), np.array([[0, 1, 0, 255]] * 4, "uint8")
     before = image.copy(), label.copy()
-    visualize.overlay(image, label, PALETTE)
+    visualization.overlay(image, label, PALETTE)
     np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(label, before[1])
 
 
 def test_a_contact_sheet_keeps_small_pictures_as_they_are():
-    sheet = visualize.contact_sheet([[picture(10, 20, 1), picture(10, 20, 2)]])
+    sheet = visualization.contact_sheet([[picture(10, 20, 1), picture(10, 20, 2)]])
     # Gaps of 8 around and between: 8 + 20 + 8 + 20 + 8 wide, 8 + 10 + 8 high.
     assert sheet.shape == (26, 64, 3) and sheet.dtype == np.uint8
     np.testing.assert_array_equal(sheet[8:18, 8:28], picture(10, 20, 1))
@@ -79,7 +83,7 @@ def test_a_contact_sheet_keeps_small_pictures_as_they_are():
 
 @given(st.integers(1, 3), st.integers(1, 300), st.integers(1, 300))
 def test_a_contact_sheet_is_no_wider_than_asked(num_columns, height, width):
-    sheet = visualize.contact_sheet(
+    sheet = visualization.contact_sheet(
         [[picture(height, width)] * num_columns], max_width=200
     )
     assert sheet.shape[1] <= 200
@@ -87,13 +91,13 @@ def test_a_contact_sheet_is_no_wider_than_asked(num_columns, height, width):
 
 def test_captions_and_legend_leave_ink_in_their_places():
     rows = [[picture(40, 60)] * 2, [picture(40, 60)]]
-    bare = visualize.contact_sheet(rows)
-    captioned = visualize.contact_sheet(rows, captions=["image", "truth"])
+    bare = visualization.contact_sheet(rows)
+    captioned = visualization.contact_sheet(rows, captions=["image", "truth"])
     assert len(captioned) > len(bare)
     assert captioned[8:25, :60].min() < 100  # Dark letters above the first column.
-    named = visualize.contact_sheet(rows, row_captions=["a", "b"])
+    named = visualization.contact_sheet(rows, row_captions=["a", "b"])
     assert len(named) - len(bare) == 2 * (len(captioned) - len(bare))
-    legend = visualize.contact_sheet(rows, legend=(["road", "sky"], PALETTE))
+    legend = visualization.contact_sheet(rows, legend=(["road", "sky"], PALETTE))
     below = legend[len(bare) :].reshape(-1, 3)
     for color in PALETTE:
         assert (below == color).all(axis=-1).sum() > 50
@@ -103,26 +107,26 @@ def test_a_long_legend_takes_more_lines():
     rows = [[picture(40, 200)]]
     names = [f"class {i}" for i in range(30)]
     palette = np.zeros((30, 3), "uint8")
-    short = visualize.contact_sheet(rows, legend=(names[:1], palette[:1]))
-    long = visualize.contact_sheet(rows, legend=(names, palette))
+    short = visualization.contact_sheet(rows, legend=(names[:1], palette[:1]))
+    long = visualization.contact_sheet(rows, legend=(names, palette))
     assert len(long) > 3 * (len(short) - 56) and long.shape[1] == short.shape[1]
 
 
 def test_curves_are_written_as_a_picture(tmp_path):
     path = tmp_path / "curves.png"
     series = {"loss": ([0, 100, 200], [1.0, float("nan"), 0.5])}
-    visualize.save_curves(path, {"training": series, "validation": {}})
+    visualization.save_curves(path, {"training": series, "validation": {}})
     first = path.read_bytes()
     with Image.open(path) as drawn:
         assert drawn.format == "PNG" and drawn.size == (800, 600)
-    visualize.save_curves(path, {"training": series, "validation": {}})
+    visualization.save_curves(path, {"training": series, "validation": {}})
     assert path.read_bytes() == first  # The same bytes of the same numbers.
     assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
 
 
 def test_curves_of_one_point_and_of_none_are_drawn(tmp_path):
     charts = {"one": {"a": ([5], [0.1]), "b": ([], [])}}
-    visualize.save_curves(tmp_path / "curves.png", charts)
+    visualization.save_curves(tmp_path / "curves.png", charts)
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
@@ -139,7 +143,7 @@ def test_curves_of_one_point_and_of_none_are_drawn(tmp_path):
 )
 def test_what_is_no_label_or_palette_is_named(label, palette, message):
     with pytest.raises(ValueError, match=message):
-        visualize.colorize(np.array(label), palette)
+        visualization.colorize(np.array(label), palette)
 
 
 def test_overlays_that_do_not_fit_are_named():
@@ -147,24 +151,24 @@ def test_overlays_that_do_not_fit_are_named():
     with pytest.raises(
         ValueError, match=r"size of its picture, \[2, 3\], got \[2, 2\]"
     ):
-        visualize.overlay(picture(2, 3), label, PALETTE)
+        visualization.overlay(picture(2, 3), label, PALETTE)
     with pytest.raises(ValueError, match="alpha is a weight from 0 to 1, got 2"):
-        visualize.overlay(picture(2, 2), label, PALETTE, alpha=2)
+        visualization.overlay(picture(2, 2), label, PALETTE, alpha=2)
     with pytest.raises(ValueError, match=r"RGB, uint8 .* got \[2, 2, 3\] of float32"):
-        visualize.overlay(picture(2, 2).astype("float32"), label, PALETTE)
+        visualization.overlay(picture(2, 2).astype("float32"), label, PALETTE)
 
 
 def test_sheets_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="at least one picture in each row"):
-        visualize.contact_sheet([[]])
+        visualization.contact_sheet([[]])
     with pytest.raises(ValueError, match=r"one a column, 1 here, got 2: a, b\."):
-        visualize.contact_sheet([[picture(2, 2)]], captions=["a", "b"])
+        visualization.contact_sheet([[picture(2, 2)]], captions=["a", "b"])
     with pytest.raises(ValueError, match=r"one a row, 1 here, got 2: a, b\."):
-        visualize.contact_sheet([[picture(2, 2)]], row_captions=["a", "b"])
+        visualization.contact_sheet([[picture(2, 2)]], row_captions=["a", "b"])
     with pytest.raises(ValueError, match=r"got \[2, 2\] of uint8"):
-        visualize.contact_sheet([[np.zeros((2, 2), "uint8")]])
+        visualization.contact_sheet([[np.zeros((2, 2), "uint8")]])
 
 
 def test_curves_of_nothing_are_refused(tmp_path):
     with pytest.raises(ValueError, match="No chart to draw"):
-        visualize.save_curves(tmp_path / "curves.png", {})
+        visualization.save_curves(tmp_path / "curves.png", {})

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from kerasseg import datasets, statistics, visualize
+from kerasseg import datasets, statistics
+from kerasseg.images import visualization
 from tfrecords_tools import survey
 
 _MAX_FAULTS = 10
@@ -84,11 +85,11 @@ def contact_sheet(found: list[survey.Pictures], num_pictures: int) -> np.ndarray
             if label is None:
                 label = np.full(image.shape[:2], datasets.IGNORE_LABEL, np.uint8)
             palette = pictures.spec.palette
-            shown = visualize.overlay(image, label, palette)
-            rows.append([image, shown, visualize.colorize(label, palette)])
+            shown = visualization.overlay(image, label, palette)
+            rows.append([image, shown, visualization.colorize(label, palette)])
             captions.append(f"{pictures.split} {i}")
     spec = found[0].spec
-    return visualize.contact_sheet(
+    return visualization.contact_sheet(
         rows,
         captions=("picture", "overlay", "label"),
         row_captions=captions,

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kerasseg import images, visualize
+from kerasseg import images
+from kerasseg.images import visualization
 from kerasseg.inference import contours
 from kerasseg.system import files
 
@@ -42,8 +43,8 @@ def _index(file, seen):
 
 # Pictures of RGB, which those of a video's frames become videos of.
 MOVING: dict[str, Callable] = {
-    "color": lambda seen: visualize.colorize(seen.label, seen.palette),
-    "overlay": lambda seen: visualize.overlay(seen.image, seen.label, seen.palette),
+    "color": lambda seen: visualization.colorize(seen.label, seen.palette),
+    "overlay": lambda seen: visualization.overlay(seen.image, seen.label, seen.palette),
 }
 
 

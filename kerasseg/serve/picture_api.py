@@ -7,7 +7,8 @@ import time
 import cv2
 import numpy as np
 
-from kerasseg import images, visualize
+from kerasseg import images
+from kerasseg.images import visualization
 from kerasseg.serve import replies
 
 OFFERED = (replies.PNG, replies.JPEG, replies.JSON)
@@ -49,7 +50,7 @@ def _mask(engine, _, classes, __):
 
 
 def _overlay(engine, image, classes, _):
-    shown = visualize.overlay(image, classes, engine.palette)
+    shown = visualization.overlay(image, classes, engine.palette)
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     return cv2.imencode(".jpg", shown[..., ::-1], options)[1].tobytes()
 

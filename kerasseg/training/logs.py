@@ -9,7 +9,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import visualize
+from kerasseg.images import visualization
 from kerasseg.system import files
 
 _PICTURES = 4  # Validation pictures that are drawn each time.
@@ -88,8 +88,8 @@ class RunLog:
             if len(self._drawn) == _PICTURES:
                 return
             prediction = prediction.astype(np.uint8)
-            truth = visualize.overlay(image, label, palette)
-            found = visualize.overlay(image, prediction, palette)
+            truth = visualization.overlay(image, label, palette)
+            found = visualization.overlay(image, prediction, palette)
             self._drawn.append([image, truth, found])
 
     def validation(self, step, loss, rate, scores) -> None:
@@ -129,7 +129,7 @@ class RunLog:
             return [float(row[name]) for row in self._rows]
 
         steps = [int(row["step"]) for row in self._rows]
-        visualize.save_curves(
+        visualization.save_curves(
             self._path("curves.png"),
             {
                 "training loss": {"loss": (steps, column("loss"))},
@@ -141,7 +141,7 @@ class RunLog:
         )
 
     def _pictures(self, step):
-        sheet = visualize.contact_sheet(
+        sheet = visualization.contact_sheet(
             self._drawn,
             captions=["picture", "truth", f"step {step}"],
             legend=(self._spec.class_names, self._spec.palette),

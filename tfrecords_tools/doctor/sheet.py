@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from kerasseg import datasets, images, records, visualize
+from kerasseg import datasets, images, records
+from kerasseg.images import visualization
 from tfrecords_tools import class_lists, doctor, encoding, folder, pairs
 
 _WIDTH = 1000  # Pixels.
@@ -30,7 +31,7 @@ def draw(
             captions.append(f"{title}: {pair.label or pair.name}")
     if not rows:
         return None
-    return visualize.contact_sheet(
+    return visualization.contact_sheet(
         rows,
         captions=("picture", "its mask as it is", "what is built"),
         row_captions=captions,
@@ -71,7 +72,7 @@ def _row(pair, spec, rules):
             encoding.encode_pair(pair, contents, spec, rules)
         )
         label = records.decode_label(example["label"])
-        built = visualize.overlay(
+        built = visualization.overlay(
             records.decode_image(example["image"]), label, spec.palette, alpha=0.6
         )
     except ValueError:  # What is wrong with it stands in the text.
