@@ -19,7 +19,8 @@ import time
 
 from absl import flags
 
-from kerasseg import augment, common_flags, pipeline, records
+from kerasseg import common_flags, pipeline, records
+from kerasseg.pipeline import augment
 
 _FOLDER = flags.DEFINE_string("folder", None, "Folder that the records go to.")
 _NUM_DRAWN = flags.DEFINE_integer("num_drawn", 100_000, "Pictures.")

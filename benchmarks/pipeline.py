@@ -20,7 +20,8 @@ import cv2
 import sides
 from absl import app, flags
 
-from kerasseg import augment, datasets, pipeline, records
+from kerasseg import datasets, pipeline, records
+from kerasseg.pipeline import augment
 
 flags.adopt_module_key_flags(sides)
 _PICTURES = flags.DEFINE_string("pictures", None, "Folder; labels in <folder>annot.")

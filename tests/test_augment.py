@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasseg import augment
-from kerasseg.augment import drawing
+from kerasseg.pipeline import augment
+from kerasseg.pipeline.augment import drawing
 
 SIDES = st.integers(1, 90)
 SCALES = st.floats(0.5, 2.0)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import borders, images, models, records, training
+from kerasseg import images, models, records, training
+from kerasseg.pipeline import border_weights
 from tests import test_training, tiny
 
 tiny_models = test_training.tiny_models
@@ -71,13 +72,13 @@ def test_a_run_weighs_its_pixels_by_the_instances_of_the_records(tmp_path, monke
     assert plain < weighed < 11 * plain
     # Weights of classes are added to those of borders, not multiplied with them.
     seen = []
-    weigh = borders.border_weights
+    weigh = border_weights.border_weights
 
     def spy(instances, labels, **options):
         seen.append((instances, labels, options))
         return weigh(instances, labels, **options)
 
-    monkeypatch.setattr(borders, "border_weights", spy)
+    monkeypatch.setattr(border_weights, "border_weights", spy)
     train(
         folder,
         tmp_path / "classes",
@@ -93,7 +94,7 @@ def test_a_run_weighs_its_pixels_by_the_instances_of_the_records(tmp_path, monke
 
 def test_no_border_weights_leave_the_loss_as_it_was(tmp_path):
     folder = write(tmp_path)
-    assert borders.weigher(None, w0=0.0, sigma=5.0) is None
+    assert border_weights.weigher(None, w0=0.0, sigma=5.0) is None
     one = train(folder, tmp_path / "one", border_weights=1e-6)
     assert train(folder, tmp_path / "none") == pytest.approx(one, rel=1e-4)
 

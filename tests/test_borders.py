@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from kerasseg import borders
+from kerasseg.pipeline import border_weights
 
 
 def weights(rows, **options):
-    return borders.border_weights(np.array(rows, np.uint16), **options)
+    return border_weights.border_weights(np.array(rows, np.uint16), **options)
 
 
 def test_between_two_objects_four_pixels_apart():
@@ -33,7 +33,7 @@ def test_distances_are_those_of_the_ruler():
     # other: 2 * exp(-10**2 / (2 * 10**2)) = 1.21306.
     instances = np.zeros((5, 9), np.uint16)
     instances[4, 0], instances[4, 8] = 7, 300
-    found = borders.border_weights(instances, w0=2.0, sigma=10.0)
+    found = border_weights.border_weights(instances, w0=2.0, sigma=10.0)
     assert found[1, 4] == pytest.approx(2.21306, abs=1e-5)
 
 
@@ -41,9 +41,11 @@ def test_distances_are_those_of_the_ruler():
 def test_fewer_than_two_objects_leave_the_weight_of_the_class(number):
     instances = np.zeros((4, 6), np.uint16)
     instances[1:3, 2:4] = number
-    np.testing.assert_array_equal(borders.border_weights(instances), np.ones((4, 6)))
+    np.testing.assert_array_equal(
+        border_weights.border_weights(instances), np.ones((4, 6))
+    )
     labels = np.array([[0, 1, 255]], np.uint8).repeat(2, axis=1)
-    found = borders.border_weights(
+    found = border_weights.border_weights(
         np.full((1, 6), number, np.uint16), labels, class_weights=[0.5, 3.0]
     )
     np.testing.assert_array_equal(found, [[0.5, 0.5, 3, 3, 0, 0]])
@@ -89,7 +91,7 @@ def test_it_is_what_every_pair_of_pixels_says(seed, sigma, w0):
         top, left = rng.integers(0, instances.shape)
         height, width = rng.integers(1, 20, 2)
         instances[top : top + height, left : left + width] = number
-    found = borders.border_weights(instances, w0=w0, sigma=sigma)
+    found = border_weights.border_weights(instances, w0=w0, sigma=sigma)
     np.testing.assert_allclose(found, brute_force(instances, w0, sigma), atol=1e-4)
 
 

@@ -5,7 +5,8 @@ import functools
 import numpy as np
 import pytest
 
-from kerasseg import datasets, records, statistics
+from kerasseg import datasets, records
+from kerasseg.pipeline import class_statistics
 from tests import trees
 from tfrecords_tools import camvid, pairs, quarantine, survey, writer
 
@@ -88,9 +89,9 @@ def test_the_real_pixels_are_those_that_others_counted(real_records):
     counts = found.counts
     assert [*counts.pixels.tolist(), counts.ignored] == TRAIN_PIXELS
     assert counts.pictures.tolist() == TRAIN_PICTURES
-    weights = statistics.median_frequency_weights(counts)
+    weights = class_statistics.median_frequency_weights(counts)
     np.testing.assert_allclose(weights, MEDIAN_FREQUENCY, atol=5e-5)
-    np.testing.assert_allclose(statistics.enet_weights(counts), ENET, atol=5e-5)
+    np.testing.assert_allclose(class_statistics.enet_weights(counts), ENET, atol=5e-5)
     counts = survey.survey(val).counts
     assert [*counts.pixels.tolist(), counts.ignored] == VAL_PIXELS
 

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from kerasseg import augment, blocks, checkpoints, models, pipeline, records, training
+from kerasseg import blocks, checkpoints, models, pipeline, records, training
+from kerasseg.pipeline import augment
 from kerasseg.training import feature_statistics
 from tests import tiny
 

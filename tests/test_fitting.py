@@ -9,8 +9,9 @@ import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
-from kerasseg import augment, distribution, models, train, training
+from kerasseg import distribution, models, train, training
 from kerasseg.common_flags import running
+from kerasseg.pipeline import augment
 from kerasseg.system import memory as system_memory
 from kerasseg.training import fitting, memory, recipe_texts
 from kerasseg.training import step as steps

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from kerasseg import augment, pipeline, records
+from kerasseg import pipeline, records
+from kerasseg.pipeline import augment
 from tests import tiny
 
 CROP = augment.Augmentation(crop_size=(33, 37))

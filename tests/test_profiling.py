@@ -3,7 +3,8 @@
 import pytest
 import tensorflow as tf
 
-from kerasseg import augment, models, training
+from kerasseg import models, training
+from kerasseg.pipeline import augment
 from kerasseg.training import profiling
 from tests import tiny
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kerasseg import pipeline, records, statistics
+from kerasseg import pipeline, records
+from kerasseg.pipeline import class_statistics
 from tests import tiny
 
 # Two pictures of four pixels: the first shows class 0 three times and class 1 once, the
@@ -16,7 +17,7 @@ LABELS = [
 
 @pytest.fixture
 def counts():
-    return statistics.count_classes(LABELS, 3)
+    return class_statistics.count_classes(LABELS, 3)
 
 
 def test_pixels_are_counted(counts):
@@ -28,15 +29,15 @@ def test_pixels_are_counted(counts):
 
 def test_median_frequency_weights(counts):
     # Frequencies 5/8 and 1/4; their median is 7/16; 7/16 / (5/8) = 0.7, / (1/4) = 1.75.
-    weights = statistics.median_frequency_weights(counts)
+    weights = class_statistics.median_frequency_weights(counts)
     np.testing.assert_allclose(weights, [0.7, 1.75, 0])
 
 
 def test_enet_weights():
     # Shares of 1 %, 50 % and 49 %: 1 / ln(1.03), 1 / ln(1.52), 1 / ln(1.51).
-    counts = statistics.ClassCounts(np.array([1, 50, 49]), None, None, 0)
+    counts = class_statistics.ClassCounts(np.array([1, 50, 49]), None, None, 0)
     np.testing.assert_allclose(
-        statistics.enet_weights(counts), [33.83, 2.388, 2.4264], rtol=1e-3
+        class_statistics.enet_weights(counts), [33.83, 2.388, 2.4264], rtol=1e-3
     )
 
 
@@ -44,15 +45,17 @@ def test_a_whole_split_is_counted(tmp_path):
     folder = tiny.write_records(tmp_path, train=3)
     reader = pipeline.PictureReader(records.open_split(folder, "train"))
     labels = [tiny.picture(i)[1] for i in range(3)]
-    wanted = statistics.count_classes(labels, 3)
-    assert statistics.count_split(reader).pixels.tolist() == wanted.pixels.tolist()
-    assert statistics.class_weights("none", reader) is None
-    assert statistics.class_weights("1,2,0.5", reader).tolist() == [1, 2, 0.5]
-    named = statistics.class_weights("median_frequency", reader)
-    np.testing.assert_allclose(named, statistics.median_frequency_weights(wanted))
+    wanted = class_statistics.count_classes(labels, 3)
+    assert (
+        class_statistics.count_split(reader).pixels.tolist() == wanted.pixels.tolist()
+    )
+    assert class_statistics.class_weights("none", reader) is None
+    assert class_statistics.class_weights("1,2,0.5", reader).tolist() == [1, 2, 0.5]
+    named = class_statistics.class_weights("median_frequency", reader)
+    np.testing.assert_allclose(named, class_statistics.median_frequency_weights(wanted))
     path = tmp_path / "weights.txt"
     path.write_text("right 3\nleft 0.5\nmiddle 2\n")
-    assert statistics.class_weights(str(path), reader).tolist() == [0.5, 2, 3]
+    assert class_statistics.class_weights(str(path), reader).tolist() == [0.5, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_a_whole_split_is_counted(tmp_path):
 def test_weights_are_read_from_a_file(tmp_path, text):
     path = tmp_path / "weights"
     path.write_text(text)
-    weights = statistics.read_weights(path, ("sky", "potted plant", "road"))
+    weights = class_statistics.read_weights(path, ("sky", "potted plant", "road"))
     assert weights.tolist() == [10, 0.5, 2]
 
 
@@ -83,4 +86,4 @@ def test_files_without_a_weight_for_each_class_are_refused(tmp_path, text):
     path.write_text(text)
     wanted = "weights holds no class weights: .*`name weight` for each of sky, road"
     with pytest.raises(ValueError, match=wanted):
-        statistics.read_weights(path, ("sky", "road"))
+        class_statistics.read_weights(path, ("sky", "road"))

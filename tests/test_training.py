@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import augment, blocks, checkpoints, losses, models, records, training
+from kerasseg import blocks, checkpoints, losses, models, records, training
+from kerasseg.pipeline import augment
 from kerasseg.training import objective, optimizers
 from kerasseg.training.step import TrainingStep, prepare_batch_norm
 from tests import tiny

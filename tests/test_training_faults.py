@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import augment, checkpoints, models, training
+from kerasseg import checkpoints, models, training
+from kerasseg.pipeline import augment
 from kerasseg.training import history, logs, memory, signals, step
 from tests import faults, save_tiny, tiny
 

@@ -11,7 +11,8 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import augment, distribution, models, training
+from kerasseg import distribution, models, training
+from kerasseg.pipeline import augment
 from kerasseg.training import loop
 from tests import tiny
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from kerasseg import datasets, statistics
+from kerasseg import datasets
 from kerasseg.images import visualization
+from kerasseg.pipeline import class_statistics
 from tfrecords_tools import survey
 
 _MAX_FAULTS = 10
@@ -38,8 +39,8 @@ def _sizes(sizes):
 
 
 def _table(spec, counts):
-    median = statistics.median_frequency_weights(counts)
-    enet = statistics.enet_weights(counts)
+    median = class_statistics.median_frequency_weights(counts)
+    enet = class_statistics.enet_weights(counts)
     total = counts.pixels.sum()
     width = max(len(name) for name in (*spec.class_names, "ignored"))
     lines = [

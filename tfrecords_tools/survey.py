@@ -9,7 +9,8 @@ from concurrent import futures
 
 import numpy as np
 
-from kerasseg import datasets, images, records, statistics
+from kerasseg import datasets, images, records
+from kerasseg.pipeline import class_statistics
 from kerasseg.system import progress
 from tfrecords_tools import encoding, pairs
 
@@ -47,7 +48,7 @@ class Survey:
         faults: Texts, one for each bad picture.
     """
 
-    counts: statistics.ClassCounts
+    counts: class_statistics.ClassCounts
     sizes: collections.Counter
     num_unlabelled: int
     faults: tuple[str, ...]
@@ -176,7 +177,7 @@ def survey(pictures: Pictures) -> Survey:
             else:
                 yield label
 
-    counts = statistics.count_classes(labels(), pictures.spec.num_classes)
+    counts = class_statistics.count_classes(labels(), pictures.spec.num_classes)
     return Survey(counts, sizes, num_unlabelled, tuple(faults))
 
 

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import augment
+from kerasseg.pipeline import augment
 from kerasseg.pipeline.reading import PictureReader
 
 

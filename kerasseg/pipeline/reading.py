@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import augment, records
+from kerasseg import records
 from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.pipeline import augment
 
 
 class PictureReader:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kerasseg import augment
+from kerasseg.pipeline import augment
 
 
 def _flag(default, text):

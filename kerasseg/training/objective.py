@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from kerasseg import blocks, borders, datasets, losses
+from kerasseg import blocks, datasets, losses
+from kerasseg.pipeline import border_weights
 
 
 class Objective:
@@ -29,7 +30,7 @@ class Objective:
     """
 
     def __init__(self, model, recipe, class_weights=None):
-        self.weigh = borders.weigher(
+        self.weigh = border_weights.weigher(
             class_weights, w0=recipe.border_weights, sigma=recipe.border_sigma
         )
         options = recipe.loss_options()

@@ -7,7 +7,8 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from kerasseg import checkpoints, distribution, models, statistics
+from kerasseg import checkpoints, distribution, models
+from kerasseg.pipeline import class_statistics
 from kerasseg.system import files
 from kerasseg.training import (
     feature_statistics,
@@ -72,7 +73,7 @@ class Run:
         """Makes everything that has variables, and restores it."""
         keras.utils.set_random_seed(self.seed)
         recipe = self.recipe
-        weights = statistics.class_weights(recipe.class_weights, self.reader)
+        weights = class_statistics.class_weights(recipe.class_weights, self.reader)
         with self.strategy.scope():
             self._build_models(weights)
         # Parameter servers hold the weights; each picture would fetch them anew.

@@ -3,14 +3,14 @@
 import cv2
 import numpy as np
 
-from kerasseg.augment.drawing import (
+from kerasseg.pipeline.augment.drawing import (
     Augmentation,
     crop_matrix,
     resize_factor,
     sample_displacements,
     sample_matrix,
 )
-from kerasseg.augment.warping import PADDING_COLOR, bend, warp, warp_instances
+from kerasseg.pipeline.augment.warping import PADDING_COLOR, bend, warp, warp_instances
 
 __all__ = [
     "PADDING_COLOR",
