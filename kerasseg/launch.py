@@ -11,7 +11,8 @@ import sys
 
 from absl import app, flags
 
-from kerasseg import common_flags, supervisor
+from kerasseg import common_flags
+from kerasseg.distribution import supervisor
 
 _MAX_RESTARTS = flags.DEFINE_integer(
     "max_restarts", 10, "Times that tasks are started again.", lower_bound=0

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import distribution
-from kerasseg.distribution import team
+from kerasseg.distribution import worker_group
 from kerasseg.training import asynchronous
 from tests import faults, test_cluster
 
@@ -112,7 +112,7 @@ def test_a_server_whose_port_is_taken_says_so():
     ],
 )
 def test_the_loss_of_a_server_is_told_from_other_errors(error, said):
-    found = team._lost_server(error)
+    found = worker_group._lost_server(error)
     assert (found is None) == (said is None)
     assert said is None or re.search(said, str(found))
 

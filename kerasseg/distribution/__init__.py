@@ -10,7 +10,7 @@ from kerasseg.distribution.cluster import (
     read_cluster,
 )
 from kerasseg.distribution.parameter_servers import SERVERS, connect, serve
-from kerasseg.distribution.team import Team
+from kerasseg.distribution.worker_group import Team
 
 __all__ = [
     "STRATEGIES",
