@@ -26,12 +26,12 @@ from absl import app, flags
 from kerasseg import (
     checkpoints,
     common_flags,
-    crf_tuning,
     inference,
     inference_flags,
     predictor_flags,
     run_records,
 )
+from kerasseg.crf import tuning
 from kerasseg.system import files
 
 _NUM_PICTURES = flags.DEFINE_integer(
@@ -47,7 +47,7 @@ _AXES = {
         [f"{value:g}" for value in values],
         f"Coarse values of --crf_{name}; those halfway between are tried then.",
     )
-    for name, values in crf_tuning.AXES.items()
+    for name, values in tuning.AXES.items()
 }
 for _name in ("workdir", "records_dir", "dataset", "split", "output_dir", "seed"):
     flags.declare_key_flag(_name)
@@ -83,11 +83,11 @@ def main(argv):
             **settings,
         },
     )
-    pictures = crf_tuning.Pictures(
+    pictures = tuning.Pictures(
         reader, indices, os.path.join(work, "pictures"), make_predictor
     )
-    with crf_tuning.Scores(os.path.join(work, "scores.jsonl")) as scores:
-        tuned = crf_tuning.tune(pictures, scores, axes, settings)
+    with tuning.Scores(os.path.join(work, "scores.jsonl")) as scores:
+        tuned = tuning.tune(pictures, scores, axes, settings)
         pictures.remove()
     where = f"{len(indices)} pictures of {reader.split.name}"
     _write(folder, tuned, settings, where)
@@ -97,7 +97,7 @@ def main(argv):
 def _settings(options):
     """Returns the settings of the CRF that are not tuned."""
     settings = dataclasses.replace(options, crf=True).crf_settings()
-    for name in crf_tuning.Setting._fields:
+    for name in tuning.Setting._fields:
         if flags.FLAGS[f"crf_{name}"].present:
             raise app.UsageError(
                 f"--crf_{name} is tuned: give what is to be tried, as in "
@@ -160,7 +160,7 @@ def _write(folder, tuned, settings, where):
     files.write_bytes(os.path.join(folder, "crf.flags"), text.encode())
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow([*crf_tuning.Setting._fields, "mean_iou"])
+    writer.writerow([*tuning.Setting._fields, "mean_iou"])
     for setting, mean in tuned.means.items():
         writer.writerow([*(setting or ["", "", ""]), f"{mean:.6f}"])
     files.write_bytes(os.path.join(folder, "settings.csv"), table.getvalue().encode())

@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from kerasseg import crf, crf_tuning, datasets, evaluate, tune_crf
-from kerasseg.crf import kept
-from kerasseg.crf_tuning import Setting, coarse, fine
+from kerasseg import crf, datasets, evaluate, tune_crf
+from kerasseg.crf import tuning
+from kerasseg.crf.tuning import Setting, cache, coarse, fine
 from tests import commands, exact_crf, faults, levels
 from tests.test_evaluate import write_records
 
@@ -29,7 +29,7 @@ def test_the_coarse_grid_holds_every_combination_once():
     settings = coarse({**AXES, "bilateral_compat": (6.0, 4.0, 6.0)})
     assert settings == [(4, 40, 2), (4, 40, 8), (6, 40, 2), (6, 40, 8)]
     assert settings[0].bilateral_compat == 4
-    usual = coarse(crf_tuning.AXES)
+    usual = coarse(tuning.AXES)
     assert (len(usual), usual[0], usual[-1]) == (64, (4, 40, 4), (10, 100, 10))
 
 
@@ -57,11 +57,11 @@ def test_scores_survive_a_kill_in_the_middle_of_a_line(tmp_path):
     path = tmp_path / "scores.jsonl"
     counts = np.arange(6).reshape(3, 2)
     setting = Setting(3.0, 40.5, 4.0)
-    with crf_tuning.Scores(path) as scores:
+    with tuning.Scores(path) as scores:
         scores.add(7, {None: counts, setting: 2 * counts})
         whole = path.read_bytes()
     path.write_bytes(whole + b"[8, [3.0, 40.5")
-    with crf_tuning.Scores(path) as scores:
+    with tuning.Scores(path) as scores:
         assert scores.has(7, None) and scores.has(7, setting)
         assert not scores.has(8, setting)
         assert scores.of(setting, [7]).tolist() == [(2 * counts).tolist()]
@@ -71,13 +71,13 @@ def test_scores_survive_a_kill_in_the_middle_of_a_line(tmp_path):
 def test_damaged_scores_and_those_of_another_program_are_refused(tmp_path):
     path = tmp_path / "scores.jsonl"
     with (
-        crf_tuning.Scores(path),
+        tuning.Scores(path),
         pytest.raises(ValueError, match="being written by another program"),
     ):
-        crf_tuning.Scores(path)
+        tuning.Scores(path)
     path.write_text("7\n")
     with pytest.raises(ValueError, match=r"scores.jsonl is damaged .*Delete it"):
-        crf_tuning.Scores(path)
+        tuning.Scores(path)
 
 
 def test_a_kept_picture_is_refined_as_it_was(tmp_path):
@@ -85,15 +85,15 @@ def test_a_kept_picture_is_refined_as_it_was(tmp_path):
     label = probabilities.argmax(-1).astype(np.uint8)
     picture, path = crf.likely(image, probabilities), tmp_path / "0.npz"
     with open(path, "wb") as file:
-        kept.keep(file, picture, label)
-    again = kept.read(path)
+        cache.keep(file, picture, label)
+    again = cache.read(path)
     np.testing.assert_array_equal(again.image, image)
     np.testing.assert_array_equal(again.numbers, picture.numbers)
     # float16: 11 bits, and 2**-25 where they do not suffice.
     difference = np.log(again.probabilities) - np.log(picture.probabilities)
     assert np.abs(difference).max() < 0.003
     assert again.probabilities.min() >= 1e-5
-    np.testing.assert_array_equal(kept.read_label(path), label)
+    np.testing.assert_array_equal(cache.read_label(path), label)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from kerasseg.crf.dense import (
     refined_classes,
     refined_classes_each,
 )
-from kerasseg.crf.likely import Likely, likely
+from kerasseg.crf.pruning import Likely, likely
 
 __all__ = [
     "ENGINES",

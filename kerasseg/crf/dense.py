@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 
 from kerasseg.crf import checks, limits
-from kerasseg.crf.likely import likely
+from kerasseg.crf.pruning import likely
 
 ENGINES = ("pydensecrf", "keras")  # Each is a module `<name>_engine`.
 

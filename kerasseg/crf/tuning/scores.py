@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from kerasseg.crf_tuning.grid import Setting
+from kerasseg.crf.tuning.grid import Setting
 
 
 class Scores:

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from kerasseg.crf import dense
-from kerasseg.crf.likely import Likely
+from kerasseg.crf.pruning import Likely
 
 
 def keep(file, picture: Likely, label) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kerasseg import crf, metrics
-from kerasseg.crf import kept
+from kerasseg.crf.tuning import cache
 from kerasseg.system import files, progress
 
 
@@ -56,7 +56,7 @@ class Pictures:
                 if not scores.has(index, None):
                     scores.add(index, {None: self._count(label, found.argmax(axis=-1))})
                 with files.open_file(self.path(index)) as file:
-                    kept.keep(file, crf.likely(image, found), label)
+                    cache.keep(file, crf.likely(image, found), label)
                 bar.update()
 
     def counts(self, index: int, classes) -> np.ndarray:
@@ -69,7 +69,7 @@ class Pictures:
         Returns:
             int64 `[3, num_classes]`, see `metrics.iou_counts`.
         """
-        return self._count(kept.read_label(self.path(index)), classes)
+        return self._count(cache.read_label(self.path(index)), classes)
 
     def _count(self, label, classes):
         return metrics.iou_counts(self._confusion.measure(label, classes, None))

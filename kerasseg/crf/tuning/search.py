@@ -7,8 +7,7 @@ import itertools
 import numpy as np
 
 from kerasseg import crf, metrics
-from kerasseg.crf import kept
-from kerasseg.crf_tuning import grid
+from kerasseg.crf.tuning import cache, grid
 from kerasseg.system import processes, progress
 
 
@@ -68,9 +67,9 @@ def _refiner(settings):
         return lambda path, weights, reaches: call(path, weights, settings | reaches)
 
     if crf.engine_name(settings["engine"]) == "keras":  # It uses all cores by itself.
-        yield refiner(kept.refined_classes_each)
+        yield refiner(cache.refined_classes_each)
         return
-    function = kept.refined_classes_each
+    function = cache.refined_classes_each
     with processes.Processes(function, processes.num_cores()) as call:
         yield refiner(call)
 
