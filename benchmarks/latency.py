@@ -20,7 +20,7 @@ import numpy as np
 import sides
 from absl import app, flags
 
-from kerasseg import artefacts
+from kerasseg.exporting import runtimes
 from kerasseg.system import processes
 
 flags.adopt_module_key_flags(sides)
@@ -64,7 +64,7 @@ def ours(forms) -> dict[str, float]:
     found = {}
     for form in forms:
         name, _, path = form.partition("=")
-        function = functools.partial(artefacts.seconds, path)
+        function = functools.partial(runtimes.seconds, path)
         with processes.Processes(function, 1) as seconds:
             found[f"{name}_s"] = seconds(picture())
     return found

@@ -17,8 +17,8 @@ import tempfile
 
 import numpy as np
 
-from kerasseg import artefacts, common_flags, exporting, models
-from kerasseg.exporting import formats
+from kerasseg import common_flags, exporting, models
+from kerasseg.exporting import formats, runtimes
 from kerasseg.system import processes
 from tests import reference, tiny
 
@@ -77,7 +77,7 @@ def measure(cells) -> None:
         functions = {
             name: stack.enter_context(
                 processes.Processes(
-                    functools.partial(artefacts.seconds, cells[name]["path"]), 1
+                    functools.partial(runtimes.seconds, cells[name]["path"]), 1
                 )
             )
             for name in times

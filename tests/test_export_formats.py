@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kerasseg import artefacts, blocks, checkpoints, exporting, models
-from kerasseg.exporting import formats, onnx_file, saved_model, signatures, tflite_file
+from kerasseg import blocks, checkpoints, exporting, models
+from kerasseg.exporting import (
+    formats,
+    onnx_file,
+    runtimes,
+    saved_model,
+    signatures,
+    tflite_file,
+)
 from kerasseg.models import unet
 from tests import levels, reference, tiny
 
@@ -76,7 +83,7 @@ def test_a_version_holds_what_was_asked_for(exported):
 def test_a_file_takes_pictures_of_any_size(exported, name, size):
     model, folder = exported
     image = tiny.picture(7, 64, 64)[0][: size[0], : size[1]]
-    found = artefacts.look(exporting.file_of(folder, name), image, b"")["logits"]
+    found = runtimes.look(exporting.file_of(folder, name), image, b"")["logits"]
     wanted = np.asarray(model(image[np.newaxis].astype(np.float32)))[0]
     assert found.dtype == np.float32
     tolerance = formats.FORMATS[name].tolerance
@@ -272,7 +279,7 @@ def test_operations_that_a_format_lacks_are_named(tmp_path):
 @pytest.mark.parametrize("path", ["model.h5", "nothing"])
 def test_other_files_are_no_exported_models(path, tmp_path):
     with pytest.raises(ValueError, match=r"is no exported model; .tflite, .onnx, .ker"):
-        artefacts.Artefact(str(tmp_path / path))
+        runtimes.Artefact(str(tmp_path / path))
 
 
 def test_a_convolution_may_follow_cells_that_are_repeated(tmp_path):

@@ -13,8 +13,8 @@ import tensorflow as tf
 from keras import layers
 from tensorflow.python.framework import op_def_registry
 
-from kerasseg import artefacts, blocks, exporting, images, inference, models
-from kerasseg.exporting import checking, folding
+from kerasseg import blocks, exporting, images, inference, models
+from kerasseg.exporting import checking, folding, runtimes
 from tests import levels, reference, test_signatures, tiny
 
 NAMES, PALETTE = tiny.SPEC.class_names, tiny.SPEC.palette
@@ -286,7 +286,7 @@ def compare_with(model, label=None, name="saved_model", **outputs):
         "mask": images.encode_label(np.array(levels.CLASSES, np.uint8)),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artefacts, "Artefact", lambda _: Says(answer | outputs))
+        patch.setattr(runtimes, "Artefact", lambda _: Says(answer | outputs))
         return checking.compare(
             "folder",
             name,
@@ -327,7 +327,7 @@ def test_a_network_that_unpools_may_differ_at_some_pixels():
         answer = {"logits": logits, "classes": logits.argmax(-1)}
         answer["mask"] = images.encode_label(np.zeros((20, 30), np.uint8))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(artefacts, "Artefact", lambda _: Says(answer))
+            patch.setattr(runtimes, "Artefact", lambda _: Says(answer))
             reference, pictures = checking.Reference(model), [tiny.png(image)]
             return checking.compare(
                 "folder",

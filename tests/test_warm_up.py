@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import exporting, images, warm_up
+from kerasseg import exporting, images
+from kerasseg.exporting import warm_up
 from tests import levels, served, tiny
 
 

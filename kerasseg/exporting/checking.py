@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import artefacts, blocks, images, inference, metrics
-from kerasseg.exporting import folding, formats, signatures
+from kerasseg import blocks, images, inference, metrics
+from kerasseg.exporting import folding, formats, runtimes, signatures
 from kerasseg.system import processes
 
 # Where two maxima are equal to rounding, an unpooling puts a whole cell elsewhere, and
@@ -138,8 +138,8 @@ def compare(folder, name, reference, pictures, *, fresh_process=True) -> dict:
 
 def _loaded(path, fresh_process):
     if fresh_process:
-        return processes.Processes(functools.partial(artefacts.look, path), 1)
-    return contextlib.nullcontext(artefacts.Artefact(path).look)
+        return processes.Processes(functools.partial(runtimes.look, path), 1)
+    return contextlib.nullcontext(runtimes.Artefact(path).look)
 
 
 class _Check:

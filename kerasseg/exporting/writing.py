@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import images, warm_up
+from kerasseg import images
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.exporting import (
     checking,
@@ -23,6 +23,7 @@ from kerasseg.exporting import (
     signatures,
     tflite_file,
     versions,
+    warm_up,
 )
 
 

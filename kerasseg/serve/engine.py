@@ -9,7 +9,7 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
-from kerasseg import warm_up
+from kerasseg.exporting import warm_up
 from kerasseg.serve.refusals import Refusal
 
 _WARM_UP_SIDES = ((64, 64), (65, 97))
