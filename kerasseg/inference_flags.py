@@ -6,7 +6,8 @@ import functools
 
 import numpy as np
 
-from kerasseg import common_flags, crf, superpixels
+from kerasseg import common_flags, crf
+from kerasseg.inference import superpixels
 from kerasseg.system import processes
 
 _DEFAULTS: dict = crf.dense_crf.__kwdefaults__ or {}

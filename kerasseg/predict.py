@@ -22,14 +22,8 @@ import sys
 
 from absl import flags
 
-from kerasseg import (
-    common_flags,
-    inference,
-    inference_flags,
-    prediction,
-    predictor_flags,
-    ray_engine,
-)
+from kerasseg import common_flags, inference, inference_flags, predictor_flags
+from kerasseg.inference import job, ray_engine
 from kerasseg.system import files
 
 _INPUT = flags.DEFINE_string(
@@ -65,7 +59,7 @@ def main(argv):
     given, output_dir = common_flags.required(
         input=_INPUT.value, output_dir=common_flags.OUTPUT_DIR.value
     )
-    job = prediction.Job(
+    job = job.Job(
         workdir=common_flags.WORKDIR.value,
         export_dir=common_flags.EXPORT_DIR.value,
         options=common_flags.read_fields(inference_flags.InferenceFlags),

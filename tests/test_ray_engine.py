@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from kerasseg import ray_engine
+from kerasseg.inference import ray_engine
 from tests import fake_ray, levels, tiny
 
 

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from kerasseg import models, superpixels
+from kerasseg import models
+from kerasseg.inference import superpixels
 from kerasseg.models import zoomout
 
 pytest.importorskip("skimage")
