@@ -4,7 +4,7 @@ import keras
 import pytest
 from keras import layers
 
-from kerasseg import complexity
+from kerasseg.models import complexity
 
 
 def network(size=(8, 6)):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import complexity, models
+from kerasseg import models
 from kerasseg.backbones import vgg
+from kerasseg.models import complexity
 from tests import reference
 
 RNG = np.random.default_rng(0)

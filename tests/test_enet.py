@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import checkpoints, complexity, models
-from kerasseg.models import enet
+from kerasseg import checkpoints, models
+from kerasseg.models import complexity, enet
 from tests import reference
 
 RNG = np.random.default_rng(0)

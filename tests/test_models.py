@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import blocks, complexity, models
+from kerasseg import blocks, models
 from kerasseg.models import __main__ as table
+from kerasseg.models import complexity
 
 NAMES = models.list_models()
 WITH_AUXILIARY = [

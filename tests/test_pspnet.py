@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from kerasseg import blocks, complexity, models
-from kerasseg.models import pspnet
+from kerasseg import blocks, models
+from kerasseg.models import complexity, pspnet
 from tests import reference
 
 RNG = np.random.default_rng(0)

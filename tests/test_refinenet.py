@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from kerasseg import complexity, models
-from kerasseg.models import refinenet
+from kerasseg import models
+from kerasseg.models import complexity, refinenet
 from tests import reference
 
 RNG = np.random.default_rng(0)

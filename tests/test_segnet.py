@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import complexity, models
+from kerasseg import models
+from kerasseg.models import complexity
 from tests import reference
 
 RNG = np.random.default_rng(0)
