@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasseg import schedules
+from kerasseg.training import schedules
 
 # Options that each policy cannot do without.
 NEEDED = {"step": {"decay_steps": 10}, "exponential": {"decay_steps": 100}}

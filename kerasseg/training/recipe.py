@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from kerasseg import losses, schedules
-from kerasseg.training import ranges, recipe_texts
+from kerasseg import losses
+from kerasseg.training import ranges, recipe_texts, schedules
 
 
 def _flag(default, text, **metadata):
