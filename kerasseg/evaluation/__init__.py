@@ -1,8 +1,8 @@
 """Scores of a network or of masks on disk: each picture at its own size."""
 
-from kerasseg.evaluation.looking import Look, masks_look, network_look
+from kerasseg.evaluation.counts import COUNTS, compare, read_counts, write_counts
 from kerasseg.evaluation.masks import LabelFolder, RecordLabels, score_masks
-from kerasseg.evaluation.pictures import COUNTS, compare, read_counts, write_counts
+from kerasseg.evaluation.predicting import Look, masks_look, network_look
 from kerasseg.evaluation.scoring import MEASURES, Evaluation, evaluate
 
 __all__ = [
