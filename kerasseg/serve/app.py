@@ -5,7 +5,7 @@ import importlib.resources
 import logging
 import time
 
-from kerasseg.serve import bodies, picture_api, replies
+from kerasseg.serve import bodies, image_api, replies
 from kerasseg.serve.refusals import Refusal
 
 _LOG = logging.getLogger(__name__)
@@ -146,11 +146,11 @@ class App:
 
     async def _segment(self, scope, receive):
         accept = b",".join(v for name, v in scope["headers"] if name == b"accept")
-        kind = replies.preferred(accept.decode("latin-1"), picture_api.OFFERED)
+        kind = replies.preferred(accept.decode("latin-1"), image_api.OFFERED)
         engine = self._versions.get()
 
         async def work(body, deadline):
-            return await picture_api.segment(
+            return await image_api.segment(
                 self._segmenting, engine, body, kind, deadline=deadline
             )
 

@@ -12,7 +12,7 @@ import typing
 
 from uvicorn.protocols.http import h11_impl
 
-from kerasseg.serve.lingering import LingeringTransport
+from kerasseg.serve.graceful_close import LingeringTransport
 
 _PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
 
