@@ -9,11 +9,16 @@ from keras import layers
 
 from kerasseg.blocks.convolution import Conv2D
 from kerasseg.blocks.crf_rnn import CrfRnn
+from kerasseg.blocks.image_input import (
+    NORMALIZATIONS,
+    SMALLEST_SIDE,
+    Normalize,
+    PadSmall,
+)
 from kerasseg.blocks.normalization import (
     BatchNormalization,
     LocalResponseNormalization,
 )
-from kerasseg.blocks.pictures import NORMALIZATIONS, SMALLEST_SIDE, Normalize, PadSmall
 from kerasseg.blocks.pooling import AdaptiveAveragePool
 from kerasseg.blocks.resizing import AtStride, CropLike, ResizeLike
 from kerasseg.blocks.statistics import NormalizeFeatures

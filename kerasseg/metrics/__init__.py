@@ -15,8 +15,8 @@ from kerasseg.metrics.confusion import (
     confusion_matrix,
     scores,
 )
+from kerasseg.metrics.image_measures import Confusion, PictureMeasure
 from kerasseg.metrics.intervals import interval, paired_interval
-from kerasseg.metrics.pictures import Confusion, PictureMeasure
 from kerasseg.metrics.ratios import iou, iou_counts, mean_iou
 from kerasseg.metrics.tables import table
 

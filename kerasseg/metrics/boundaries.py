@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from kerasseg.metrics import ratios
-from kerasseg.metrics.pictures import PictureMeasure
+from kerasseg.metrics.image_measures import PictureMeasure
 
 TRIMAP_WIDTHS = tuple(range(1, 41))  # Pixels.
 _BAND = 0.02  # Of the picture's diagonal; for boundary IoU.

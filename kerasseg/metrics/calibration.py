@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from kerasseg.metrics import ratios
-from kerasseg.metrics.pictures import PictureMeasure
+from kerasseg.metrics.image_measures import PictureMeasure
 
 _BINS = 15
 _UNIT = 2**24  # To a confidence of 1, as fine as a float32 just below it.
