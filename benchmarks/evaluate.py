@@ -14,7 +14,7 @@ import time
 
 from absl import app, flags
 
-from kerasseg import checkpoints, common_flags, evaluation, inference, run_records
+from kerasseg import checkpoints, cli, evaluation, inference, run_records
 
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each, after one more.")
 
@@ -22,12 +22,12 @@ _ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each, after one more.")
 def main(argv):
     """Times each in turn."""
     del argv
-    (workdir,) = common_flags.required(workdir=common_flags.WORKDIR.value)
+    (workdir,) = cli.required(workdir=cli.WORKDIR.value)
     reader = run_records.open_records(
         workdir,
-        common_flags.SPLIT.value,
-        records_dir=common_flags.RECORDS_DIR.value,
-        dataset=common_flags.DATASET.value,
+        cli.SPLIT.value,
+        records_dir=cli.RECORDS_DIR.value,
+        dataset=cli.DATASET.value,
     )
     predictor = inference.Predictor(checkpoints.load_best(workdir))
     decoded = [reader.read(i)[0][None] for i in range(len(reader.split))]

@@ -19,7 +19,7 @@ import time
 
 from absl import flags
 
-from kerasseg import common_flags, pipeline, records
+from kerasseg import cli, pipeline, records
 from kerasseg.pipeline import augment
 
 _FOLDER = flags.DEFINE_string("folder", None, "Folder that the records go to.")
@@ -92,4 +92,4 @@ def main(argv):
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("folder")
-    common_flags.run(main)
+    cli.run(main)

@@ -24,7 +24,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from kerasseg import common_flags
+from kerasseg import cli
 
 _PICTURE = flags.DEFINE_string("picture", None, "A JPEG or PNG file.")
 _SECONDS = flags.DEFINE_float("seconds", 20.0, "Length of each measurement.")
@@ -38,8 +38,8 @@ _WARM_SECONDS = 2.0
 def main(argv):
     """Times each in turn."""
     del argv
-    export_dir, picture = common_flags.required(
-        export_dir=common_flags.EXPORT_DIR.value, picture=_PICTURE.value
+    export_dir, picture = cli.required(
+        export_dir=cli.EXPORT_DIR.value, picture=_PICTURE.value
     )
     data = pathlib.Path(picture).read_bytes()
     if _BARE.value:

@@ -26,7 +26,7 @@ from absl import app, flags
 
 from kerasseg import (
     checkpoints,
-    common_flags,
+    cli,
     datasets,
     evaluation,
     inference,
@@ -71,14 +71,14 @@ for _name in ("workdir", "records_dir", "dataset", "split", "output_dir"):
 def main(argv):
     """Turns flags into plain arguments, and nothing more."""
     del argv
-    workdir, folder = common_flags.WORKDIR.value, common_flags.OUTPUT_DIR.value
+    workdir, folder = cli.WORKDIR.value, cli.OUTPUT_DIR.value
     with contextlib.ExitStack() as stack:
         if _PREDICTIONS_DIR.value is None:
-            (workdir,) = common_flags.required(workdir=workdir)
+            (workdir,) = cli.required(workdir=workdir)
             folder = folder or workdir
             found, spec, setting, look = _score_network(workdir, stack)
         else:
-            (folder,) = common_flags.required(output_dir=folder or workdir)
+            (folder,) = cli.required(output_dir=folder or workdir)
             found, spec, setting, look = _score_masks(_PREDICTIONS_DIR.value)
         found = _described(found, spec, setting)
         print(metrics.table(found.scores))
@@ -133,14 +133,14 @@ def _score_network(workdir, stack):
         What was found, the data set's facts, how it was found, and a function that
         looks at one picture.
     """
-    options = common_flags.read_fields(inference_flags.InferenceFlags)
-    views = common_flags.read_fields(predictor_flags.PredictorFlags).options()
+    options = cli.read_fields(inference_flags.InferenceFlags)
+    views = cli.read_fields(predictor_flags.PredictorFlags).options()
     facts = checkpoints.read_best_facts(workdir)
     reader = run_records.open_records(
         workdir,
-        common_flags.SPLIT.value,
-        records_dir=common_flags.RECORDS_DIR.value,
-        dataset=common_flags.DATASET.value,
+        cli.SPLIT.value,
+        records_dir=cli.RECORDS_DIR.value,
+        dataset=cli.DATASET.value,
     )
     _check_comparable(reader.split)
     refine = stack.enter_context(options.refiner())
@@ -178,8 +178,8 @@ def _score_masks(predictions_dir):
 
 
 def _labels():
-    dataset, workdir = common_flags.DATASET.value, common_flags.WORKDIR.value
-    records_dir, split = common_flags.RECORDS_DIR.value, common_flags.SPLIT.value
+    dataset, workdir = cli.DATASET.value, cli.WORKDIR.value
+    records_dir, split = cli.RECORDS_DIR.value, cli.SPLIT.value
     if _LABELS_DIR.value is not None:
         if dataset is not None:
             spec = datasets.get(dataset)
@@ -230,4 +230,4 @@ def write_metrics(folder, found) -> None:
 
 
 if __name__ == "__main__":
-    common_flags.run(main)
+    cli.run(main)

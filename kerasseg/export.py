@@ -23,7 +23,7 @@ from absl import flags
 
 from kerasseg import (
     checkpoints,
-    common_flags,
+    cli,
     exporting,
     inference_flags,
     predictor_flags,
@@ -61,18 +61,18 @@ for _name in ("workdir", "export_dir", "records_dir", "split"):
 def main(argv):
     """Turns flags into plain arguments, and nothing more."""
     del argv
-    workdir, export_dir = common_flags.required(
-        workdir=common_flags.WORKDIR.value, export_dir=common_flags.EXPORT_DIR.value
+    workdir, export_dir = cli.required(
+        workdir=cli.WORKDIR.value, export_dir=cli.EXPORT_DIR.value
     )
     names = exporting.expand_formats(_FORMAT.value)
     exporting.check_version(
         export_dir, _VERSION.value, with_saved_model="saved_model" in names
     )
-    options = common_flags.read_fields(inference_flags.InferenceFlags)
+    options = cli.read_fields(inference_flags.InferenceFlags)
     views = read_views(options)
     facts = exporting.describe(workdir, weights_license=_LICENSE.value)
     spec = checkpoints.read_spec(workdir)
-    split = common_flags.SPLIT.value if common_flags.SPLIT.present else None
+    split = cli.SPLIT.value if cli.SPLIT.present else None
     pictures = read_pictures(workdir, _CHECK_PICTURES.value, "eval_split", split)
     calibration_images = []
     if "tflite_int8" in names:
@@ -117,7 +117,7 @@ def read_views(options) -> exporting.Views:
     Raises:
         ValueError: A flag asks for what cannot be in a graph, or is out of range.
     """
-    seen = common_flags.read_fields(predictor_flags.PredictorFlags).options()
+    seen = cli.read_fields(predictor_flags.PredictorFlags).options()
     given = {
         "--tile_size": seen.pop("tile_size"),
         "--superpixels": options.superpixels,
@@ -150,8 +150,8 @@ def read_pictures(workdir, count, flag, split=None) -> list[exporting.Picture]:
     if not count:
         return []
     path = os.path.join(workdir, "flags.txt")
-    used = common_flags.read_flagfile(path) if os.path.exists(path) else {}
-    records_dir = common_flags.RECORDS_DIR.value or used.get("records_dir")
+    used = cli.read_flagfile(path) if os.path.exists(path) else {}
+    records_dir = cli.RECORDS_DIR.value or used.get("records_dir")
     if not records_dir or not os.path.isdir(records_dir):
         raise FileNotFoundError(
             f"The records that {workdir} was trained on are not in {records_dir}. Give "
@@ -173,4 +173,4 @@ def read_pictures(workdir, count, flag, split=None) -> list[exporting.Picture]:
 
 
 if __name__ == "__main__":
-    common_flags.run(main)
+    cli.run(main)

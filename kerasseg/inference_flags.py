@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from kerasseg import common_flags, crf
+from kerasseg import cli, crf
 from kerasseg.inference import superpixels
 from kerasseg.system import processes
 
@@ -124,4 +124,4 @@ def averaged(image, probabilities, *, count) -> np.ndarray:
     return np.argmax(means, axis=-1).astype(np.uint8)[segments]
 
 
-common_flags.define_fields(InferenceFlags)
+cli.define_fields(InferenceFlags)

@@ -11,7 +11,7 @@ import sys
 
 from absl import app, flags
 
-from kerasseg import common_flags
+from kerasseg import cli
 from kerasseg.distribution import supervisor
 
 _MAX_RESTARTS = flags.DEFINE_integer(
@@ -43,7 +43,7 @@ def main(argv):
         )
     started = supervisor.Supervisor(
         command,
-        common_flags.WORKERS.value or 2,
+        cli.WORKERS.value or 2,
         _MAX_RESTARTS.value,
         _KILL_AFTER_SECONDS.value,
         _PARAMETER_SERVERS.value,
@@ -52,4 +52,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common_flags.run(main, takes_words=True)
+    cli.run(main, takes_words=True)

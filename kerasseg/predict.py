@@ -22,7 +22,7 @@ import sys
 
 from absl import flags
 
-from kerasseg import common_flags, inference, inference_flags, predictor_flags
+from kerasseg import cli, inference, inference_flags, predictor_flags
 from kerasseg.inference import job, ray_engine
 from kerasseg.system import files
 
@@ -56,25 +56,25 @@ for _name in (
 def main(argv):
     """Turns flags into plain arguments, and nothing more."""
     del argv
-    given, output_dir = common_flags.required(
-        input=_INPUT.value, output_dir=common_flags.OUTPUT_DIR.value
+    given, output_dir = cli.required(
+        input=_INPUT.value, output_dir=cli.OUTPUT_DIR.value
     )
     job = job.Job(
-        workdir=common_flags.WORKDIR.value,
-        export_dir=common_flags.EXPORT_DIR.value,
-        options=common_flags.read_fields(inference_flags.InferenceFlags),
-        views=common_flags.read_fields(predictor_flags.PredictorFlags).options(),
+        workdir=cli.WORKDIR.value,
+        export_dir=cli.EXPORT_DIR.value,
+        options=cli.read_fields(inference_flags.InferenceFlags),
+        views=cli.read_fields(predictor_flags.PredictorFlags).options(),
         output_dir=str(output_dir),
         kinds=tuple(kind for kind in _OUTPUT.value if kind),
-        max_pixels=common_flags.MAX_PIXELS.value,
+        max_pixels=cli.MAX_PIXELS.value,
         batch_size=_BATCH_SIZE.value,
     )
     pictures = inference.find_pictures(given, output_dir)
     # Opened here for Ray, too: what is wrong shows before anything is claimed.
     with job.open() as predict:
         left = _left(job, pictures)
-        if common_flags.engine("ray") == "ray":
-            workers = common_flags.WORKERS.value
+        if cli.engine("ray") == "ray":
+            workers = cli.WORKERS.value
             failures = ray_engine.run(job, left, num_workers=workers)
         else:
             failures = predict(left)
@@ -108,4 +108,4 @@ def _tell(pictures, left, failures, output_dir):
 
 
 if __name__ == "__main__":
-    common_flags.run(main)
+    cli.run(main)

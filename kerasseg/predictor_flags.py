@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kerasseg import common_flags
+from kerasseg import cli
 
 
 def _flag(default, text, **metadata):
@@ -48,4 +48,4 @@ class PredictorFlags:
         return dataclasses.asdict(self) | {"scales": scales}
 
 
-common_flags.define_fields(PredictorFlags)
+cli.define_fields(PredictorFlags)

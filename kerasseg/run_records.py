@@ -2,7 +2,7 @@
 
 import os
 
-from kerasseg import checkpoints, common_flags, pipeline, records
+from kerasseg import checkpoints, cli, pipeline, records
 
 
 def open_records(workdir, split, *, records_dir=None, dataset=None):
@@ -23,7 +23,7 @@ def open_records(workdir, split, *, records_dir=None, dataset=None):
             run.
     """
     path = os.path.join(workdir, "flags.txt")
-    used = common_flags.read_flagfile(path) if os.path.exists(path) else {}
+    used = cli.read_flagfile(path) if os.path.exists(path) else {}
     records_dir = records_dir or used.get("records_dir")
     if records_dir is None:
         raise ValueError(

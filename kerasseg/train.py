@@ -10,7 +10,7 @@ import sys
 
 from absl import flags
 
-from kerasseg import common_flags, distribution, models, training
+from kerasseg import cli, distribution, models, training
 from kerasseg.system import files, lock
 
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "Split to train on.")
@@ -40,8 +40,8 @@ _CLUSTER_TIMEOUT = flags.DEFINE_float(
 )
 for _name in ("model", "model_option", "dataset", "records_dir", "workdir", "seed"):
     flags.declare_key_flag(_name)
-common_flags.define_fields(training.Recipe)
-common_flags.define_fields(training.AugmentationFlags)
+cli.define_fields(training.Recipe)
+cli.define_fields(training.AugmentationFlags)
 
 # A run may go on with other values of these.
 _MAY_CHANGE = (
@@ -53,10 +53,10 @@ _MAY_CHANGE = (
 def main(argv):
     """Turns flags into plain arguments, and nothing more."""
     del argv
-    name, records_dir, workdir = common_flags.required(
-        model=common_flags.MODEL.value,
-        records_dir=common_flags.RECORDS_DIR.value,
-        workdir=common_flags.WORKDIR.value,
+    name, records_dir, workdir = cli.required(
+        model=cli.MODEL.value,
+        records_dir=cli.RECORDS_DIR.value,
+        workdir=cli.WORKDIR.value,
     )
     timeout = _CLUSTER_TIMEOUT.value
     try:
@@ -77,14 +77,14 @@ def main(argv):
 
 
 def _train(name, records_dir, workdir):
-    recipe = common_flags.read_fields(training.Recipe)
-    pictures = common_flags.read_fields(training.AugmentationFlags)
-    crop_size = common_flags.crop_size(pictures.train_crop_size)
+    recipe = cli.read_fields(training.Recipe)
+    pictures = cli.read_fields(training.AugmentationFlags)
+    crop_size = cli.crop_size(pictures.train_crop_size)
     data = training.Data(
         records_dir=records_dir,
         train_split=_TRAIN_SPLIT.value,
         eval_split=_EVAL_SPLIT.value,
-        dataset=common_flags.DATASET.value,
+        dataset=cli.DATASET.value,
         allow_others="records_dir" in _CHANGE_FLAGS.value,
     )
     strategy = distribution.strategy(
@@ -99,7 +99,7 @@ def _train(name, records_dir, workdir):
             recipe,
             pictures.augmentation(crop_size),
             workdir=workdir,
-            seed=common_flags.SEED.value,
+            seed=cli.SEED.value,
             strategy=strategy,
         )
 
@@ -113,9 +113,7 @@ def _locked(workdir):
 def _network(name):
     return training.Network(
         name=name,
-        options=common_flags.model_options(
-            models.facts(name).builder, common_flags.MODEL_OPTION.value
-        ),
+        options=cli.model_options(models.facts(name).builder, cli.MODEL_OPTION.value),
         initial_checkpoint=_INITIAL_CHECKPOINT.value,
     )
 
@@ -142,13 +140,13 @@ def keep_flags(workdir, allowed=(), *, writes=True) -> None:
     path = os.path.join(workdir, "flags.txt")
     lines = [
         line
-        for line in common_flags.as_flagfile()
+        for line in cli.as_flagfile()
         if not line.startswith(f"--{_CHANGE_FLAGS.name}=")
     ]
     if os.path.exists(path) and os.path.exists(os.path.join(workdir, "checkpoints")):
         with open(path, encoding="utf-8") as file:
             before = file.read().splitlines()
-        known = set(lines).difference(common_flags.missing_defaults(before))
+        known = set(lines).difference(cli.missing_defaults(before))
         changed = [
             line
             for line in sorted(known.symmetric_difference(before))
@@ -176,4 +174,4 @@ def _named(line):
 
 
 if __name__ == "__main__":
-    common_flags.run(main)
+    cli.run(main)

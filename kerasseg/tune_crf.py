@@ -25,7 +25,7 @@ from absl import app, flags
 
 from kerasseg import (
     checkpoints,
-    common_flags,
+    cli,
     inference,
     inference_flags,
     predictor_flags,
@@ -56,15 +56,15 @@ for _name in ("workdir", "records_dir", "dataset", "split", "output_dir", "seed"
 def main(argv):
     """Turns flags into plain arguments, and nothing more."""
     del argv
-    (workdir,) = common_flags.required(workdir=common_flags.WORKDIR.value)
-    options = common_flags.read_fields(inference_flags.InferenceFlags)
+    (workdir,) = cli.required(workdir=cli.WORKDIR.value)
+    options = cli.read_fields(inference_flags.InferenceFlags)
     settings, axes = _settings(options), _axes()
-    views = common_flags.read_fields(predictor_flags.PredictorFlags).options()
+    views = cli.read_fields(predictor_flags.PredictorFlags).options()
     reader = run_records.open_records(
         workdir,
-        common_flags.SPLIT.value,
-        records_dir=common_flags.RECORDS_DIR.value,
-        dataset=common_flags.DATASET.value,
+        cli.SPLIT.value,
+        records_dir=cli.RECORDS_DIR.value,
+        dataset=cli.DATASET.value,
     )
     indices = _drawn(reader.split)
 
@@ -72,7 +72,7 @@ def main(argv):
         model = checkpoints.load_best(workdir, output_stride=options.output_stride)
         return inference.Predictor(model, **views)
 
-    folder = common_flags.OUTPUT_DIR.value or os.path.join(workdir, "crf")
+    folder = cli.OUTPUT_DIR.value or os.path.join(workdir, "crf")
     work = _work_folder(
         folder,
         {
@@ -120,7 +120,7 @@ def _axes():
 
 def _drawn(split):
     """Returns the numbers of the pictures, in the order of the split."""
-    order = np.random.default_rng(common_flags.SEED.value).permutation(len(split))
+    order = np.random.default_rng(cli.SEED.value).permutation(len(split))
     if not len(order):
         raise ValueError(
             f"Split '{split.name}' holds no record to try settings on. Choose another "
@@ -185,4 +185,4 @@ def _tell(folder, tuned):
 
 
 if __name__ == "__main__":
-    common_flags.run(main)
+    cli.run(main)

@@ -8,7 +8,7 @@ import os
 import pathlib
 import signal
 
-from kerasseg import common_flags
+from kerasseg import cli
 from tfrecords_tools import build, pairs, planning
 
 _read = pairs.read_files
@@ -30,4 +30,4 @@ pairs.read_files = read_files  # In each worker too, which loads this program.
 
 if __name__ == "__main__":
     planning.SHARD_PICTURES = 2
-    common_flags.run(build.main)
+    cli.run(build.main)

@@ -1,8 +1,8 @@
 """Runs tfrecords_tools.build with two pictures a file, so that few make many files."""
 
-from kerasseg import common_flags
+from kerasseg import cli
 from tfrecords_tools import build, planning
 
 if __name__ == "__main__":
     planning.SHARD_PICTURES = 2
-    common_flags.run(build.main)
+    cli.run(build.main)

@@ -6,7 +6,7 @@ from unittest import mock
 
 from absl.testing import flagsaver
 
-from kerasseg import common_flags
+from kerasseg import cli
 
 
 def run(main, *arguments) -> int:
@@ -19,7 +19,7 @@ def run(main, *arguments) -> int:
     argv = ["command", *map(str, arguments)]
     try:
         with flagsaver.flagsaver(), mock.patch.object(sys, "argv", argv):
-            common_flags.run(main)
+            cli.run(main)
     except SystemExit as end:
         return end.code
     finally:

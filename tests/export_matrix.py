@@ -17,7 +17,7 @@ import tempfile
 
 import numpy as np
 
-from kerasseg import common_flags, exporting, models
+from kerasseg import cli, exporting, models
 from kerasseg.exporting import formats, runtimes
 from kerasseg.system import processes
 from tests import reference, tiny
@@ -35,7 +35,7 @@ def build(name):
     values = [line.removeprefix("--").partition("=")[::2] for line in lines]
     model = next(value for key, value in values if key == "model")
     given = [value for key, value in values if key == "model_option"]
-    options = common_flags.model_options(models.facts(model).builder, given)
+    options = cli.model_options(models.facts(model).builder, given)
     options.pop("backbone_weights", None)
     return reference.shake(models.build_model(model, NUM_CLASSES, **options))
 

@@ -13,7 +13,7 @@ import sys
 import pytest
 from absl import flags
 
-from kerasseg import common_flags
+from kerasseg import cli
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = r'''
@@ -143,7 +143,7 @@ def test_a_program_takes_the_shared_flags_that_it_reads_and_no_others(name):
     )
     read = set(re.findall(r"\bcommon_flags\.([A-Z_]+|engine\()", texts))
     key = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(name)}
-    shared = flags.FLAGS.flags_by_module_dict()["kerasseg.common_flags"]
+    shared = flags.FLAGS.flags_by_module_dict()["kerasseg.cli"]
     assert key & {f.name for f in shared} == {n.strip("(").lower() for n in read}
 
 
@@ -225,7 +225,7 @@ def test_the_flagfile_repeats_the_run(program, tmp_path):
     path = tmp_path / "flags.txt"
     path.write_text(first[: first.index("Recipe")])
     assert run(program, f"--flagfile={path}").stdout == first
-    values = common_flags.read_flagfile(path)
+    values = cli.read_flagfile(path)
     assert values["training_number_of_steps"] == "70"
     assert values["model_option"] == "output_stride=16"
     assert "workdir" not in values  # None has no line.
@@ -238,10 +238,10 @@ def test_fields_without_help_are_no_flags():
         shown: int = dataclasses.field(default=3, metadata={"help": "A number."})
         hidden: int = 4
 
-    common_flags.define_fields(Settings)
+    cli.define_fields(Settings)
     try:
         flags.FLAGS["shown"].value = 5
-        assert common_flags.read_fields(Settings, hidden=6) == Settings(5, 6)
+        assert cli.read_fields(Settings, hidden=6) == Settings(5, 6)
         assert "hidden" not in flags.FLAGS
     finally:
         del flags.FLAGS.shown
@@ -279,7 +279,7 @@ def builder(
 )
 def test_model_options_are_typed_by_the_builder(text, value):
     key = text.partition("=")[0]
-    typed = common_flags.model_options(builder, [text])[key]
+    typed = cli.model_options(builder, [text])[key]
     assert typed == value
     assert type(typed) is type(value)
 
@@ -297,22 +297,22 @@ def test_model_options_are_typed_by_the_builder(text, value):
 )
 def test_wrong_model_options_say_what_is_wanted(text, message):
     with pytest.raises(ValueError, match=message):
-        common_flags.model_options(builder, [text])
+        cli.model_options(builder, [text])
 
 
 def test_the_last_of_equal_model_options_counts():
     given = ["output_stride=8", "output_stride=32"]
-    assert common_flags.model_options(builder, given) == {"output_stride": 32}
+    assert cli.model_options(builder, given) == {"output_stride": 32}
 
 
 @pytest.mark.parametrize(
     ("text", "size"), [("513", (513, 513)), ("360,480", (360, 480))]
 )
 def test_a_crop_size_is_one_side_or_height_and_width(text, size):
-    assert common_flags.crop_size(text) == size
+    assert cli.crop_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "5,6,7", "wide", "360x480", "-3"])
 def test_a_wrong_crop_size_says_what_is_wanted(text):
     with pytest.raises(ValueError, match=f"as in 513 or 360,480; got '{text}'"):
-        common_flags.crop_size(text)
+        cli.crop_size(text)

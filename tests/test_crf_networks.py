@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from kerasseg import blocks, checkpoints, common_flags, exporting, losses, models
+from kerasseg import blocks, checkpoints, cli, exporting, losses, models
 
 RNG = np.random.default_rng(0)
 NUM_CLASSES = 5
@@ -140,9 +140,9 @@ def test_auxiliary_outputs_stay():
 
 def test_the_option_is_read_from_the_command_line():
     builder = models.facts("unet").builder
-    given = common_flags.model_options(builder, ["crf_iterations=5"])
+    given = cli.model_options(builder, ["crf_iterations=5"])
     assert given == {"crf_iterations": 5}
-    assert "crf_iterations=5" in flags.FLAGS[common_flags.MODEL_OPTION.name].help
+    assert "crf_iterations=5" in flags.FLAGS[cli.MODEL_OPTION.name].help
 
 
 def test_wrong_numbers_of_updates_are_refused_before_anything_is_built():

@@ -8,7 +8,7 @@ import shlex
 import pytest
 from absl import flags
 
-from kerasseg import common_flags, models
+from kerasseg import cli, models
 from kerasseg.models import __main__ as table
 from kerasseg.training import AugmentationFlags, Recipe
 
@@ -47,7 +47,7 @@ def check_flags(program, arguments):
     if hasattr(module, "__path__"):
         program += ".__main__"
     own = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(program)}
-    shared = flags.FLAGS.flags_by_module_dict()["kerasseg.common_flags"]
+    shared = flags.FLAGS.flags_by_module_dict()["kerasseg.cli"]
     foreign = {flag.name for flag in shared} - own
     for argument in arguments:
         name, separator, value = argument.removeprefix("--").partition("=")
@@ -90,11 +90,11 @@ def test_a_flagfile_is_a_whole_run(path):
     values = dict(line.removeprefix("--").partition("=")[::2] for line in lines)
     builder = models.facts(values["model"]).builder
     given = [x.split("=", 1)[1] for x in lines if x.startswith("--model_option=")]
-    options = common_flags.model_options(builder, given)
+    options = cli.model_options(builder, given)
     known = set(builder.__kwdefaults__)
     assert set(options) <= known
     assert "training_number_of_steps" in values and "base_learning_rate" in values
-    common_flags.crop_size(values["train_crop_size"])
+    cli.crop_size(values["train_crop_size"])
     keys = ("loss", "output_weights")
     Recipe(**{key: values[key] for key in keys if key in values})
     text = path.read_text()
@@ -105,7 +105,7 @@ def test_a_flagfile_is_a_whole_run(path):
 @pytest.mark.parametrize("cls", [Recipe, AugmentationFlags])
 def test_flags_and_fields_have_one_default(cls):
     fresh = cls()
-    read = common_flags.read_fields(cls)
+    read = cli.read_fields(cls)
     assert read == fresh
 
 

@@ -10,7 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from kerasseg import distribution, models, train, training
-from kerasseg.common_flags import running
+from kerasseg.cli import running
 from kerasseg.pipeline import augment
 from kerasseg.system import memory as system_memory
 from kerasseg.training import fitting, memory, recipe_texts

@@ -9,8 +9,8 @@ import sys
 import pytest
 from absl.testing import flagsaver
 
-from kerasseg import common_flags, train
-from kerasseg.common_flags import running
+from kerasseg import cli, train
+from kerasseg.cli import running
 from kerasseg.system import lock
 from tests import commands
 
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 @pytest.fixture
 def lines(monkeypatch):
     found = ["--model=tiny", "--seed=1", "--records_dir=here"]
-    monkeypatch.setattr(common_flags, "as_flagfile", lambda: list(found))
+    monkeypatch.setattr(cli, "as_flagfile", lambda: list(found))
     return found
 
 
@@ -42,7 +42,7 @@ def test_a_run_goes_on_with_its_own_flags_only(lines, tmp_path):
 
 def test_a_run_goes_on_where_a_flag_is_newer_than_it(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["kerasseg.train"])
-    lines = common_flags.as_flagfile()
+    lines = cli.as_flagfile()
     lines.remove("--change_flags=")  # Of one start of the program alone.
     older = [line for line in lines if not line.startswith("--max_pixels=")]
     assert len(older) == len(lines) - 1

@@ -1,6 +1,6 @@
 """python -m kerasseg.train that prints "step N" after each, for tests that kill it."""
 
-from kerasseg import common_flags, train
+from kerasseg import cli, train
 from kerasseg.training import loop
 
 _check = loop.Loop._check
@@ -14,4 +14,4 @@ def say_step(self, step, *others):
 
 if __name__ == "__main__":
     loop.Loop._check = say_step
-    common_flags.run(train.main)
+    cli.run(train.main)

@@ -26,7 +26,7 @@ import os
 
 from absl import app, flags
 
-from kerasseg import common_flags
+from kerasseg import cli
 from tfrecords_tools import beam_engine, own_flags, pairs, quarantine, writer
 from tfrecords_tools.doctor import first_look
 
@@ -57,13 +57,11 @@ for _name in (*_READ, *own_flags.SHARED):
 def main(argv):
     """Turns flags into plain arguments, and says what was built."""
     del argv
-    common_flags.required(
-        dataset=common_flags.DATASET.value, records_dir=common_flags.RECORDS_DIR.value
-    )
-    dataset, folder = str(common_flags.DATASET.value), common_flags.RECORDS_DIR.value
+    cli.required(dataset=cli.DATASET.value, records_dir=cli.RECORDS_DIR.value)
+    dataset, folder = str(cli.DATASET.value), cli.RECORDS_DIR.value
     source, reading = own_flags.read(dataset)
     source = dataclasses.replace(source, num_drawn=_NUM_DRAWN.value)
-    rules = reading.read(common_flags.MAX_PIXELS.value).rules
+    rules = reading.read(cli.MAX_PIXELS.value).rules
     splits = _SPLITS.value or _splits_there(dataset, source)
     if dataset == pairs.OWN:
         _check_own(source, splits, rules)
@@ -81,11 +79,11 @@ def main(argv):
 
 def _engine():
     """Returns what runs the tasks."""
-    if common_flags.engine("beam") == "beam":
+    if cli.engine("beam") == "beam":
         return functools.partial(beam_engine.run, options=_BEAM_OPTIONS.value)
     if _BEAM_OPTIONS.value:
         raise app.UsageError("--beam_options needs --engine=beam.")
-    num_workers = common_flags.WORKERS.value or len(os.sched_getaffinity(0))
+    num_workers = cli.WORKERS.value or len(os.sched_getaffinity(0))
     return functools.partial(quarantine.run, num_workers=num_workers)
 
 
@@ -116,4 +114,4 @@ def _report(result, folder):
 
 
 if __name__ == "__main__":
-    common_flags.run(main)
+    cli.run(main)

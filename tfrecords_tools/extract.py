@@ -12,7 +12,7 @@ import os
 
 from absl import flags
 
-from kerasseg import common_flags, images, records
+from kerasseg import cli, images, records
 from kerasseg.system import files
 from tfrecords_tools import matching
 
@@ -25,13 +25,11 @@ for _name in ("records_dir", "output_dir", "split", "dataset"):
 def main(argv):
     """Turns flags into plain arguments."""
     del argv
-    records_dir, output_dir = common_flags.required(
-        records_dir=common_flags.RECORDS_DIR.value,
-        output_dir=common_flags.OUTPUT_DIR.value,
+    records_dir, output_dir = cli.required(
+        records_dir=cli.RECORDS_DIR.value,
+        output_dir=cli.OUTPUT_DIR.value,
     )
-    split = records.open_split(
-        records_dir, common_flags.SPLIT.value, dataset=common_flags.DATASET.value
-    )
+    split = records.open_split(records_dir, cli.SPLIT.value, dataset=cli.DATASET.value)
     count = extract(split, output_dir, count=_COUNT.value, labels=_LABELS.value)
     print(f"{count} pictures are in {output_dir}.")
 
@@ -75,4 +73,4 @@ def _write(path, data):
 
 
 if __name__ == "__main__":
-    common_flags.run(main)
+    cli.run(main)

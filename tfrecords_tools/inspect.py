@@ -20,7 +20,7 @@ import pathlib
 
 from absl import app, flags
 
-from kerasseg import common_flags, images, records
+from kerasseg import cli, images, records
 from kerasseg.system import files
 from tfrecords_tools import describing, doctor, own_flags, pairs, survey
 from tfrecords_tools.doctor import describing as diagnosis
@@ -44,7 +44,7 @@ for _name in ("dataset", "records_dir", "max_pixels", *own_flags.SHARED):
 def main(argv):
     """Turns flags into plain arguments, and prints what was found."""
     del argv
-    records_dir, dataset = common_flags.RECORDS_DIR.value, common_flags.DATASET.value
+    records_dir, dataset = cli.RECORDS_DIR.value, cli.DATASET.value
     faults: list[str] = []
     if records_dir:
         found = survey.find_records(records_dir, dataset)
@@ -59,7 +59,7 @@ def main(argv):
                 "Needed: --records_dir, or --dataset and --source_dir. For own "
                 "pictures: --images and --masks."
             )
-        rules = reading.read(common_flags.MAX_PIXELS.value).rules
+        rules = reading.read(cli.MAX_PIXELS.value).rules
         found = survey.find_source(dataset, source, rules)
     for pictures in found:
         result = survey.survey(pictures)
@@ -72,7 +72,7 @@ def main(argv):
 
 def _examine(source, reading):
     """Looks at own pictures, and tries the flags that it prints."""
-    examined = doctor.examine(source, reading, common_flags.MAX_PIXELS.value)
+    examined = doctor.examine(source, reading, cli.MAX_PIXELS.value)
     print(diagnosis.describe(examined))
     own = examined.own
     if examined.leave_out:
@@ -81,7 +81,7 @@ def _examine(source, reading):
     print(f"\nBuild with\n\n{diagnosis.command(examined, source.seed)}\n")
     faults = []
     if own.classes:
-        rules = examined.reading.read(common_flags.MAX_PIXELS.value).rules
+        rules = examined.reading.read(cli.MAX_PIXELS.value).rules
         source = dataclasses.replace(source, own=own)
         _write_examples(examined, pairs.facts(pairs.OWN, source), rules)
         faults = _try(source, rules, examined)
@@ -137,4 +137,4 @@ def _write_sheet(found, faults):
 
 
 if __name__ == "__main__":
-    common_flags.run(main)
+    cli.run(main)

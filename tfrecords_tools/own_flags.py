@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from kerasseg import common_flags
+from kerasseg import cli
 from tfrecords_tools import archives, label_flags, own_data, pairs, pascal_voc
 
 SHARED = "source_dir", "sbd_dir", "seed"  # Of the flags that more programs share.
 
-common_flags.define_fields(own_data.OwnData)
-common_flags.define_fields(label_flags.LabelFlags)
+cli.define_fields(own_data.OwnData)
+cli.define_fields(label_flags.LabelFlags)
 
 
 def read(dataset: str | None) -> tuple[pairs.Source, label_flags.LabelFlags]:
@@ -18,13 +18,13 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_flags.LabelFlags]:
         ValueError: Flags of own pictures with another data set, what cannot be read, or
             an archive that is refused.
     """
-    reading = common_flags.read_fields(label_flags.LabelFlags)
+    reading = cli.read_fields(label_flags.LabelFlags)
     if reading.palette_colors and not reading.colormap:
         raise ValueError(
             "--palette_colors needs --colormap, which says what class a colour is; "
             "without both, masks with a palette are read by their numbers"
         )
-    own = label_flags.with_classes(common_flags.read_fields(own_data.OwnData), reading)
+    own = label_flags.with_classes(cli.read_fields(own_data.OwnData), reading)
     wrong = own.images or (own.classes and not pairs.is_open(dataset or pairs.OWN))
     if dataset not in (None, pairs.OWN) and wrong:
         raise ValueError(
@@ -32,9 +32,9 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_flags.LabelFlags]:
             f"another data set. Give --dataset={pairs.OWN}, or leave them out"
         )
     source = pairs.make_source(
-        common_flags.SOURCE_DIR.value,
-        common_flags.SBD_DIR.value,
-        common_flags.SEED.value,
+        cli.SOURCE_DIR.value,
+        cli.SBD_DIR.value,
+        cli.SEED.value,
         own=own,
     )
     if dataset is None:

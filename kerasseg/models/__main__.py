@@ -8,7 +8,7 @@ layers), pixels to one cell of the deepest map.
 
 from absl import flags
 
-from kerasseg import common_flags, models
+from kerasseg import cli, models
 
 _MARKDOWN = flags.DEFINE_bool("markdown", False, "Print the table of README.md.")
 
@@ -50,4 +50,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    common_flags.run(main)
+    cli.run(main)

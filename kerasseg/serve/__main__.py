@@ -14,10 +14,10 @@ arrived is answered.
 
 from absl import flags
 
-from kerasseg import common_flags
+from kerasseg import cli
 from kerasseg.serve import settings
 
-common_flags.define_fields(settings.Settings)
+cli.define_fields(settings.Settings)
 _MODEL_NAME = flags.DEFINE_string(
     "model_name", None, "What clients call the model; part of its addresses."
 )
@@ -27,10 +27,10 @@ flags.declare_key_flag("export_dir")
 def main(argv):
     """Turns flags into plain arguments, and nothing more."""
     del argv
-    export_dir, model_name = common_flags.required(
-        export_dir=common_flags.EXPORT_DIR.value, model_name=_MODEL_NAME.value
+    export_dir, model_name = cli.required(
+        export_dir=cli.EXPORT_DIR.value, model_name=_MODEL_NAME.value
     )
-    chosen = common_flags.read_fields(
+    chosen = cli.read_fields(
         settings.Settings, export_dir=export_dir, model_name=model_name
     )
     chosen.check()
@@ -50,4 +50,4 @@ def _load(path):
 
 
 if __name__ == "__main__":
-    common_flags.run(main)
+    cli.run(main)

@@ -3,14 +3,10 @@
 from absl import app, flags
 
 from kerasseg import images
-from kerasseg.common_flags.fields import define_fields, read_fields
-from kerasseg.common_flags.flagfiles import (
-    as_flagfile,
-    missing_defaults,
-    read_flagfile,
-)
-from kerasseg.common_flags.running import run
-from kerasseg.common_flags.values import crop_size, model_options
+from kerasseg.cli.fields import define_fields, read_fields
+from kerasseg.cli.flagfiles import as_flagfile, missing_defaults, read_flagfile
+from kerasseg.cli.running import run
+from kerasseg.cli.values import crop_size, model_options
 
 __all__ = [
     "DATASET",

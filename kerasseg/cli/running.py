@@ -7,7 +7,7 @@ import traceback
 
 from absl import app, flags, logging
 
-from kerasseg.common_flags import flagfiles
+from kerasseg.cli import flagfiles
 
 TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the traceback of an error.")
 

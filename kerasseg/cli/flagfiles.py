@@ -4,7 +4,7 @@ import sys
 
 from absl import flags
 
-SHARED = "kerasseg.common_flags"  # The module that defines the shared flags.
+SHARED = "kerasseg.cli"  # The module that defines the shared flags.
 
 
 def as_flagfile() -> list[str]:
