@@ -9,7 +9,8 @@ import pathlib
 import signal
 
 from kerasseg import cli
-from tfrecords_tools import build, pairs, planning
+from tfrecords_tools import build, planning
+from tfrecords_tools.converters import pairs
 
 _read = pairs.read_files
 

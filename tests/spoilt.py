@@ -14,7 +14,7 @@ from PIL import Image
 
 from kerasseg import images, records
 from tests import trees
-from tfrecords_tools import shapes
+from tfrecords_tools.converters import shapes
 
 CLASSES = ("ground", "circle", "square", "triangle", "star", "ring")
 VOID = 255

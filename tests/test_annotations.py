@@ -10,7 +10,8 @@ import pytest
 
 from kerasseg import images, records
 from tests import commands, spoilt, test_doctor, trees
-from tfrecords_tools import annotations, build, class_lists, folder, own_data, pairs
+from tfrecords_tools import annotations, build
+from tfrecords_tools.converters import class_lists, folder, own_data, pairs
 
 HEIGHT, WIDTH = 6, 8
 THREE = class_lists.read_classes("background,car,road")

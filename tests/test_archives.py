@@ -14,7 +14,7 @@ import pytest
 
 from kerasseg import records
 from tests import faults, published, trees
-from tfrecords_tools import archives
+from tfrecords_tools.converters import archives
 
 ZEROS = bytes(32 << 20)  # A thousandth of it when it is packed.
 

@@ -19,13 +19,13 @@ from tests import faults, test_images, trees
 from tfrecords_tools import (
     encoding,
     journal,
-    pairs,
     planning,
     quarantine,
     tasks,
     workers,
     writer,
 )
+from tfrecords_tools.converters import pairs
 
 NUM_FILES = 3 + 2  # Of 1, 2, 2 and of 1, 2 pictures.
 

@@ -11,7 +11,8 @@ import pytest
 
 from kerasseg.system import lock
 from tests import faults, trees
-from tfrecords_tools import pairs, planning, writer
+from tfrecords_tools import planning, writer
+from tfrecords_tools.converters import pairs
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from kerasseg import images
 from tests import published
-from tfrecords_tools import coco_masks
+from tfrecords_tools.converters import coco_masks
 
 coco_mask = pytest.importorskip("pycocotools.mask")
 

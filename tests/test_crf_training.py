@@ -11,7 +11,7 @@ from PIL import Image
 
 from kerasseg import datasets, evaluate, export, predict, train
 from tests import commands, faults, tiny
-from tfrecords_tools import shapes
+from tfrecords_tools.converters import shapes
 
 NUM_STEPS = 4
 LOAD = """

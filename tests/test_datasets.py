@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerasseg import datasets
-from tfrecords_tools import pairs
+from tfrecords_tools.converters import pairs
 
 
 @pytest.mark.parametrize("name", datasets.list_datasets())

@@ -15,7 +15,8 @@ from PIL import Image
 
 from kerasseg import datasets, images, records
 from tests import commands, spoilt, trees
-from tfrecords_tools import build, inspect, pairs
+from tfrecords_tools import build, inspect
+from tfrecords_tools.converters import pairs
 from tfrecords_tools.doctor import duplicates, looking
 
 SHAPES = datasets.get("shapes").palette

@@ -7,17 +7,14 @@ from hypothesis import strategies as st
 
 from kerasseg import datasets, images, records
 from tests import commands, spoilt, trees
-from tfrecords_tools import (
-    build,
+from tfrecords_tools import build, label_flags, label_rules, writer
+from tfrecords_tools.converters import (
     class_lists,
     folder,
-    label_flags,
-    label_rules,
     matching,
     own_data,
     pairs,
     splitting,
-    writer,
 )
 from tfrecords_tools.doctor import looking
 

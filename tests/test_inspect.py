@@ -5,7 +5,8 @@ import pytest
 
 from kerasseg import datasets, images, records
 from tests import faults, tiny, trees
-from tfrecords_tools import describing, pairs, survey, writer
+from tfrecords_tools import describing, survey, writer
+from tfrecords_tools.converters import pairs
 
 FIRST, SECOND = (records.shard_name("train", i, 2) for i in range(2))
 

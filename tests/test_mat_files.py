@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from scipy import io as scipy_io
 
 from kerasseg import images
-from tfrecords_tools import mat_files
+from tfrecords_tools.converters import mat_files
 
 
 def saved(compress=True, **variables):

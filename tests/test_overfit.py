@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import datasets, losses, metrics, models
-from tfrecords_tools import shapes
+from tfrecords_tools.converters import shapes
 
 HEIGHT, WIDTH, COUNT = 120, 160, 4
 SECONDS = 2 * 600  # Of one core: ten minutes of two, whatever else they do.

@@ -6,7 +6,8 @@ from scipy import io as scipy_io
 
 from kerasseg import images, records
 from tests import trees
-from tfrecords_tools import pairs, pascal_voc, planning, writer
+from tfrecords_tools import planning, writer
+from tfrecords_tools.converters import pairs, pascal_voc
 
 # VOC's train and val; SBD's train and val overlap both of them.
 VOC_TRAIN, VOC_VAL = ["2007_a", "2007_b"], ["2008_c", "2008_d"]

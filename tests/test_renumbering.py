@@ -7,7 +7,7 @@ from hypothesis import strategies
 from hypothesis.extra import numpy as arrays
 
 from kerasseg import images
-from tfrecords_tools import renumbering
+from tfrecords_tools.converters import renumbering
 
 
 def test_what_is_no_class_is_ignored_or_what_others_says():

@@ -5,7 +5,8 @@ import pytest
 
 from kerasseg import datasets, images, records
 from tests import faults
-from tfrecords_tools import pairs, shapes, writer
+from tfrecords_tools import writer
+from tfrecords_tools.converters import pairs, shapes
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ import os
 from absl import app, flags
 
 from kerasseg import cli
-from tfrecords_tools import beam_engine, own_flags, pairs, quarantine, writer
+from tfrecords_tools import beam_engine, own_flags, quarantine, writer
+from tfrecords_tools.converters import pairs
 from tfrecords_tools.doctor import first_look
 
 _SPLITS = flags.DEFINE_list("splits", None, "Splits; all that the source has if none.")

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from kerasseg import datasets, images, records
-from tfrecords_tools import label_rules, pairs, texts
+from tfrecords_tools import label_rules, texts
+from tfrecords_tools.converters import pairs
 
 
 @dataclasses.dataclass(frozen=True)

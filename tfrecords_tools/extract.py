@@ -14,7 +14,7 @@ from absl import flags
 
 from kerasseg import cli, images, records
 from kerasseg.system import files
-from tfrecords_tools import matching
+from tfrecords_tools.converters import matching
 
 _COUNT = flags.DEFINE_integer("count", None, "Pictures; all if none.", lower_bound=1)
 _LABELS = flags.DEFINE_bool("labels", False, "Write the labels too.")

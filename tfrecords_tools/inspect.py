@@ -22,7 +22,8 @@ from absl import app, flags
 
 from kerasseg import cli, images, records
 from kerasseg.system import files
-from tfrecords_tools import describing, doctor, own_flags, pairs, survey
+from tfrecords_tools import describing, doctor, own_flags, survey
+from tfrecords_tools.converters import pairs
 from tfrecords_tools.doctor import describing as diagnosis
 from tfrecords_tools.doctor import sheet
 

@@ -12,15 +12,8 @@ import pathlib
 
 from kerasseg import records
 from kerasseg.system import files, lock, progress
-from tfrecords_tools import (
-    encoding,
-    journal,
-    pairs,
-    planning,
-    quarantine,
-    tasks,
-    texts,
-)
+from tfrecords_tools import encoding, journal, planning, quarantine, tasks, texts
+from tfrecords_tools.converters import pairs
 
 REJECTED_FILE = "rejected.jsonl"
 

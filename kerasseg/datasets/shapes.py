@@ -1,12 +1,12 @@
 """Shapes: drawn by code, so that the whole way can be gone without a download.
 
-`tfrecords_tools.shapes` draws the pictures, 240 x 320, the same from the same seed.
+`tfrecords_tools.converters.shapes` draws the pictures, 240 x 320, the same from the same seed.
 """
 
 from kerasseg import datasets
 
 SPEC = datasets.DatasetSpec(
-    source="tfrecords_tools.shapes",
+    source="tfrecords_tools.converters.shapes",
     num_images={"train": 400, "val": 100},
     source_ignore=(255,),
     classes={

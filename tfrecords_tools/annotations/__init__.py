@@ -8,7 +8,6 @@ import json
 import pathlib
 
 from kerasseg import datasets
-from tfrecords_tools import class_lists, matching
 from tfrecords_tools.annotations import drawing, reading
 from tfrecords_tools.annotations.drawing import draw
 from tfrecords_tools.annotations.shapes import (
@@ -17,6 +16,7 @@ from tfrecords_tools.annotations.shapes import (
     AnnotationError,
     Shape,
 )
+from tfrecords_tools.converters import class_lists, matching
 
 __all__ = [
     "Annotated",

@@ -1,12 +1,12 @@
 """COCO JSON: polygons and run lengths of any number of pictures."""
 
-from tfrecords_tools import coco_masks
 from tfrecords_tools.annotations.shapes import (
     IGNORED,
     Annotated,
     AnnotationError,
     Shape,
 )
+from tfrecords_tools.converters import coco_masks
 
 
 def read(path: str) -> tuple[Annotated, ...]:

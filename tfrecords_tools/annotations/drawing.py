@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from kerasseg import datasets, images
-from tfrecords_tools import coco_masks
 from tfrecords_tools.annotations.shapes import AnnotationError
+from tfrecords_tools.converters import coco_masks
 
 
 def draw(text: str) -> np.ndarray:

@@ -9,7 +9,8 @@ import dataclasses
 from concurrent import futures
 
 from kerasseg.system import progress
-from tfrecords_tools import folder, label_flags, own_data, pairs
+from tfrecords_tools import label_flags
+from tfrecords_tools.converters import folder, own_data, pairs
 from tfrecords_tools.doctor import (
     afterwards,
     colors,

@@ -5,7 +5,8 @@ import collections
 import numpy as np
 
 from kerasseg import datasets
-from tfrecords_tools import class_lists, label_rules
+from tfrecords_tools import label_rules
+from tfrecords_tools.converters import class_lists
 from tfrecords_tools.doctor import findings, levels
 
 _IGNORED = datasets.IGNORE_LABEL

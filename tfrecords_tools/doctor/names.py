@@ -3,7 +3,7 @@
 import glob
 import os
 
-from tfrecords_tools import folder, matching, own_data
+from tfrecords_tools.converters import folder, matching, own_data
 from tfrecords_tools.doctor import findings
 
 

@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from kerasseg import datasets
-from tfrecords_tools import coco_masks, listing, pairs
+from tfrecords_tools.converters import coco_masks, listing, pairs
 
 _PARTS = {"train": "train2017", "val": "val2017"}
 _NO_CATEGORY = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # Of 1 to 90.

@@ -5,7 +5,13 @@ import functools
 import numpy as np
 
 from kerasseg import datasets, images
-from tfrecords_tools import hdf5_files, listing, mat_files, pairs, renumbering
+from tfrecords_tools.converters import (
+    hdf5_files,
+    listing,
+    mat_files,
+    pairs,
+    renumbering,
+)
 
 _FILE, _SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 _PARTS = {"train": "trainNdxs", "test": "testNdxs"}

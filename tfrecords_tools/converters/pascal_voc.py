@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from kerasseg import images
-from tfrecords_tools import mat_files, pairs
+from tfrecords_tools.converters import mat_files, pairs
 
 _LISTS = "ImageSets/Segmentation"
 

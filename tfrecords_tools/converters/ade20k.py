@@ -1,7 +1,7 @@
 """Lists the pairs of ADE20K's scene parsing challenge, ADEChallengeData2016."""
 
 from kerasseg import images
-from tfrecords_tools import listing, pairs, renumbering
+from tfrecords_tools.converters import listing, pairs, renumbering
 
 _PARTS = {"train": "training", "val": "validation"}
 _TABLE = renumbering.make_table(range(1, 151), 151)  # 0 is no class.

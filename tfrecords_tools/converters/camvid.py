@@ -2,7 +2,7 @@
 
 import pathlib
 
-from tfrecords_tools import pairs
+from tfrecords_tools.converters import pairs
 
 
 def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:

@@ -9,7 +9,8 @@ import typing
 import numpy as np
 
 from kerasseg import datasets
-from tfrecords_tools import own_data, texts
+from tfrecords_tools import texts
+from tfrecords_tools.converters import own_data
 
 OWN = "folder"  # The data set of own pictures.
 TFDS = "tfds:"  # Begins the name of any set of TensorFlow Datasets.
@@ -104,7 +105,9 @@ def converter(dataset: str) -> typing.Any:
         ValueError: There is no such data set, or no converter of it.
     """
     if dataset.startswith(TFDS):
-        return importlib.import_module("tfrecords_tools.tfds").Converter(dataset)
+        return importlib.import_module("tfrecords_tools.converters.tfds").Converter(
+            dataset
+        )
     if dataset != OWN:
         datasets.get(dataset)
     name = f"tfrecords_tools.{dataset}"

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from tfrecords_tools import mat_files, pairs, renumbering
+from tfrecords_tools.converters import mat_files, pairs, renumbering
 
 # Numbers in the authors' labels.txt, which has 459, of the 59 classes.
 NUMBERS = (

@@ -2,7 +2,13 @@
 
 import pathlib
 
-from tfrecords_tools import hdf5_files, listing, mat_files, pairs, renumbering
+from tfrecords_tools.converters import (
+    hdf5_files,
+    listing,
+    mat_files,
+    pairs,
+    renumbering,
+)
 
 _PARTS = {"train": "alltrain", "test": "alltest"}
 _TABLE = renumbering.make_table(range(1, 38), 38)  # 0 is no class.

@@ -1,7 +1,7 @@
 """Lists the pairs of Cityscapes as its zip files unpack, with fine or coarse labels."""
 
 from kerasseg import images
-from tfrecords_tools import listing, pairs, renumbering
+from tfrecords_tools.converters import listing, pairs, renumbering
 
 _PARTS = {  # Split -> folders of pictures, each with the folder of its labels.
     "train": {"train": "gtFine"},

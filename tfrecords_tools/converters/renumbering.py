@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from kerasseg import datasets, images
-from tfrecords_tools import pairs
+from tfrecords_tools.converters import pairs
 
 
 def make_table(classes, size: int, *, others=datasets.IGNORE_LABEL) -> np.ndarray:

@@ -3,15 +3,8 @@
 import dataclasses
 
 from kerasseg import datasets
-from tfrecords_tools import (
-    annotations,
-    class_lists,
-    matching,
-    own_data,
-    pairs,
-    splitting,
-    texts,
-)
+from tfrecords_tools import annotations, texts
+from tfrecords_tools.converters import class_lists, matching, own_data, pairs, splitting
 
 _MAX_LISTED = 10
 
@@ -109,7 +102,7 @@ def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
         )
     return datasets.DatasetSpec(
         name=pairs.OWN,
-        source="tfrecords_tools.folder",
+        source="tfrecords_tools.converters.folder",
         classes=classes.with_palette(),
         num_images={},
     )

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from tfrecords_tools import pairs
+from tfrecords_tools.converters import pairs
 
 
 def pair_folders(

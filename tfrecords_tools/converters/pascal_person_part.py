@@ -2,7 +2,7 @@
 
 import pathlib
 
-from tfrecords_tools import listing, pairs
+from tfrecords_tools.converters import listing, pairs
 
 _FOLDER = "pascal_person_part"
 _PARTS = {"train": "train.txt", "val": "val.txt"}

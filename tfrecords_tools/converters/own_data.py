@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfrecords_tools import class_lists
+from tfrecords_tools.converters import class_lists
 
 
 def _flag(default, text):

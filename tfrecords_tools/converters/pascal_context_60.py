@@ -1,6 +1,6 @@
 """Lists the pairs of PASCAL-Context; what is none of the 59 classes is background."""
 
-from tfrecords_tools import pairs, pascal_context, renumbering
+from tfrecords_tools.converters import pairs, pascal_context, renumbering
 
 _TABLE = renumbering.make_table(
     (0, *pascal_context.NUMBERS), pascal_context.NUM_SOURCE_CLASSES + 1, others=0

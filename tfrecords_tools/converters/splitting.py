@@ -3,7 +3,8 @@
 import hashlib
 import pathlib
 
-from tfrecords_tools import matching, pairs, texts
+from tfrecords_tools import texts
+from tfrecords_tools.converters import matching, pairs
 
 
 def deal(keys, own, seed: int) -> dict[str, list[matching.Key]]:

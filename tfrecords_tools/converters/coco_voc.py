@@ -1,6 +1,6 @@
 """Lists the part of COCO 2017 that DeepLab was pretrained on, in VOC's classes."""
 
-from tfrecords_tools import coco, pairs
+from tfrecords_tools.converters import coco, pairs
 
 # Class number of VOC by category id of COCO.
 CLASSES = {5: 1, 2: 2, 16: 3, 9: 4, 44: 5, 6: 6, 3: 7, 17: 8, 62: 9, 21: 10, 67: 11}

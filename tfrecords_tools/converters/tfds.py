@@ -10,7 +10,7 @@ import pathlib
 
 from kerasseg import datasets, records
 from kerasseg.records import shards
-from tfrecords_tools import class_lists, pairs
+from tfrecords_tools.converters import class_lists, pairs
 
 _DEFAULT_DIR = "~/tensorflow_datasets"  # As TensorFlow Datasets has it.
 _MASKS = ("segmentation_mask", "segmentation_label", "mask", "annotation", "label")

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from tfrecords_tools import listing, mat_files, pairs, renumbering
+from tfrecords_tools.converters import listing, mat_files, pairs, renumbering
 
 _FOLDER = "spatial_envelope_256x256_static_8outdoorcategories"
 _IS_TEST = {"train": False, "test": True}

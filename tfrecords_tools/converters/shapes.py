@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from kerasseg import datasets, images
-from tfrecords_tools import pairs
+from tfrecords_tools.converters import pairs
 
 HEIGHT, WIDTH = 240, 320  # Pixels.
 _DRAWING = 2  # Raise it when the drawing changes, so that builds start anew.
