@@ -17,7 +17,7 @@ from kerasseg import datasets, images, records
 from tests import commands, spoilt, trees
 from tfrecords_tools import build, inspect
 from tfrecords_tools.converters import pairs
-from tfrecords_tools.doctor import duplicates, looking
+from tfrecords_tools.doctor import duplicates, scanning
 
 SHAPES = datasets.get("shapes").palette
 SIX = ",".join(spoilt.CLASSES)
@@ -337,7 +337,7 @@ def test_pictures_of_one_texture_are_no_leaks():
         path = pathlib.Path(f"{i}.png")
         trees.save(path, noise)
         pair = pairs.Pair(str(i), str(path), str(path))
-        looks.append(looking.look(split, pair, 10**6))
+        looks.append(scanning.look(split, pair, 10**6))
     assert np.ptp([look.thumbnail for look in looks], axis=0).max() <= 4
     assert not list(duplicates.examine(looks))
 

@@ -16,7 +16,7 @@ from tfrecords_tools.converters import (
     pairs,
     splitting,
 )
-from tfrecords_tools.doctor import looking
+from tfrecords_tools.doctor import scanning
 
 AB = class_lists.read_classes("a,b")
 
@@ -411,7 +411,7 @@ def test_colours_of_16_bits_are_refused(tmp_path):
     ):
         label_rules.read_mask(path.read_bytes(), rules(colormap="grey"), name="m.png")
     pair = pairs.Pair("m", str(path), str(path))
-    assert "has colours of 16 bits" in looking.look("train", pair, 100).fault
+    assert "has colours of 16 bits" in scanning.look("train", pair, 100).fault
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 5))

@@ -5,8 +5,9 @@ import pytest
 
 from kerasseg import datasets, images, records
 from tests import faults, tiny, trees
-from tfrecords_tools import describing, survey, writer
+from tfrecords_tools import writer
 from tfrecords_tools.converters import pairs
+from tfrecords_tools.doctor import split_report, survey
 
 FIRST, SECOND = (records.shard_name("train", i, 2) for i in range(2))
 
@@ -59,7 +60,7 @@ def test_pixels_weights_and_sizes_are_counted(tmp_path):
     assert found.counts.pictures.tolist() == [1, 2, 0]
     assert found.counts.ignored == 2
     assert dict(found.sizes) == {(4, 4): 1, (2, 4): 1}
-    text = describing.describe(pictures, found)
+    text = split_report.describe(pictures, found)
     assert "stripes train: 2 pictures\n" in text
     assert "sizes (height x width): 4 x 4: 1, 2 x 4: 1" in text
     left = next(line for line in text.splitlines() if "left " in line).split()
@@ -70,18 +71,18 @@ def test_pixels_weights_and_sizes_are_counted(tmp_path):
 def test_many_sizes_are_shortened(tmp_path):
     labels = [np.zeros((2, 2 + i), np.uint8) for i in range(7)]
     (pictures,) = survey.find_records(write_labels(tmp_path / "r", labels))
-    text = describing.describe(pictures, survey.survey(pictures))
+    text = split_report.describe(pictures, survey.survey(pictures))
     assert "2 x 2: 1, 2 x 3: 1, 2 x 4: 1, 2 x 5: 1, others: 3" in text
 
 
 def test_pictures_without_labels_are_counted(tmp_path):
     folder = write_labels(tmp_path / "r", [None, np.zeros((4, 4), np.uint8)])
     (pictures,) = survey.find_records(folder)
-    text = describing.describe(pictures, survey.survey(pictures))
+    text = split_report.describe(pictures, survey.survey(pictures))
     assert "without a label: 1" in text
     only = write_labels(tmp_path / "only", [None])
     (pictures,) = survey.find_records(only)
-    text = describing.describe(pictures, survey.survey(pictures))
+    text = split_report.describe(pictures, survey.survey(pictures))
     assert "median" not in text  # There is nothing to weigh.
 
 
@@ -89,7 +90,7 @@ def test_fewer_pictures_than_the_data_set_has_are_noted(tmp_path):
     spec = datasets.get("shapes")
     folder = write_labels(tmp_path / "r", [np.zeros((4, 4), np.uint8)], spec=spec)
     (pictures,) = survey.find_records(folder, "shapes")
-    text = describing.describe(pictures, survey.survey(pictures))
+    text = split_report.describe(pictures, survey.survey(pictures))
     assert "shapes train: 1 pictures (the data set has 400)" in text
 
 
@@ -101,8 +102,8 @@ def test_every_bad_record_is_named(tmp_path):
     (fault,) = found.faults
     assert fault.startswith("train-00000-of-00001.tfrecord, record 1: picture 'pict")
     assert "has labels [9], stripes has 0 to 2 and 255" in fault
-    assert "bad: 1" in describing.describe(pictures, found)
-    text = describing.list_faults([fault] * 12)
+    assert "bad: 1" in split_report.describe(pictures, found)
+    text = split_report.list_faults([fault] * 12)
     assert text.startswith("12 pictures are bad: train-") and text.endswith("2 more")
 
 
@@ -162,14 +163,14 @@ def test_a_source_is_inspected_as_the_records_it_would_become(tmp_path):
 
 
 def test_the_contact_sheet_shows_pictures_of_each_split(folder):
-    sheet = describing.contact_sheet(survey.find_records(folder), 2)
+    sheet = split_report.contact_sheet(survey.find_records(folder), 2)
     assert sheet.dtype == np.uint8 and sheet.ndim == 3
     assert sheet.shape[0] >= 4 * 40 and sheet.shape[1] >= 2 * 48
 
 
 def test_a_contact_sheet_shows_pictures_without_labels(tmp_path):
     folder = write_labels(tmp_path / "r", [None])
-    assert describing.contact_sheet(survey.find_records(folder), 4).ndim == 3
+    assert split_report.contact_sheet(survey.find_records(folder), 4).ndim == 3
 
 
 def test_the_command_prints_a_table_and_writes_the_sheet(folder, tmp_path):

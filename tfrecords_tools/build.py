@@ -29,7 +29,7 @@ from absl import app, flags
 from kerasseg import cli
 from tfrecords_tools import beam_engine, own_flags, quarantine, writer
 from tfrecords_tools.converters import pairs
-from tfrecords_tools.doctor import first_look
+from tfrecords_tools.doctor import precheck
 
 _SPLITS = flags.DEFINE_list("splits", None, "Splits; all that the source has if none.")
 _ON_ERROR = flags.DEFINE_enum(
@@ -91,7 +91,7 @@ def _engine():
 def _check_own(source, splits, rules):
     listed = pairs.converter(pairs.OWN).list_pairs(splits[0], source)
     num_classes = pairs.facts(pairs.OWN, source).num_classes
-    first_look.refuse_0_and_255(listed, num_classes, rules.labels)
+    precheck.refuse_0_and_255(listed, num_classes, rules.labels)
 
 
 def _splits_there(dataset, source):

@@ -22,10 +22,10 @@ from absl import app, flags
 
 from kerasseg import cli, images, records
 from kerasseg.system import files
-from tfrecords_tools import describing, doctor, own_flags, survey
+from tfrecords_tools import doctor, own_flags
 from tfrecords_tools.converters import pairs
 from tfrecords_tools.doctor import describing as diagnosis
-from tfrecords_tools.doctor import sheet
+from tfrecords_tools.doctor import sheet, split_report, survey
 
 _CONTACT_SHEET = flags.DEFINE_string(
     "contact_sheet", "contact_sheet.png", "Picture to write; none if empty."
@@ -64,11 +64,11 @@ def main(argv):
         found = survey.find_source(dataset, source, rules)
     for pictures in found:
         result = survey.survey(pictures)
-        print(describing.describe(pictures, result))
+        print(split_report.describe(pictures, result))
         faults += result.faults
     _write_sheet(found, faults)
     if faults:
-        raise records.RecordError(describing.list_faults(faults))
+        raise records.RecordError(split_report.list_faults(faults))
 
 
 def _examine(source, reading):
@@ -91,7 +91,7 @@ def _examine(source, reading):
     if examined.to_settle:
         raise records.RecordError(diagnosis.summary(examined.to_settle))
     if faults:
-        raise records.RecordError(describing.list_faults(faults))
+        raise records.RecordError(split_report.list_faults(faults))
 
 
 def _write_left_out(examined):
@@ -115,7 +115,7 @@ def _try(source, rules, examined):
     faults: list[str] = []
     for pictures in survey.find_source(pairs.OWN, source, rules):
         result = survey.survey(pictures)
-        print(describing.describe(pictures, result))
+        print(split_report.describe(pictures, result))
         faults += result.faults
     return faults
 
@@ -132,7 +132,7 @@ def _write_sheet(found, faults):
     path = _CONTACT_SHEET.value
     if not path or faults:
         return
-    sheet = describing.contact_sheet(found, _SHEET_PICTURES.value)
+    sheet = split_report.contact_sheet(found, _SHEET_PICTURES.value)
     files.write_bytes(pathlib.Path(path), images.encode_picture(sheet))
     print(f"Pictures with their labels: {os.path.abspath(path)}")
 

@@ -16,10 +16,10 @@ from tfrecords_tools.doctor import (
     colors,
     duplicates,
     findings,
-    looking,
+    images,
     names,
     numbers,
-    pictures,
+    scanning,
 )
 
 _CHUNK = 64  # Pairs looked at ahead, so that memory stays small.
@@ -118,11 +118,11 @@ def _look_at_all(found, source, max_pixels):
             except ValueError as error:
                 path = found.match.masks[key]
                 pair = pairs.Pair(key[1], found.match.pictures[key], path)
-                refused.append(looking.Look(split, pair, fault=str(error)))
+                refused.append(scanning.Look(split, pair, fault=str(error)))
 
     def see(item):
         split, pair = item
-        return looking.look(split, pair, max_pixels)
+        return scanning.look(split, pair, max_pixels)
 
     looks = []
     with (
@@ -143,7 +143,7 @@ def _diagnose(looks, classes, reading):
     kinds = {
         kind: [look for look in looks if look.mask.kind == kind] for kind in _KINDS
     }
-    palettes, by_color = kinds["palette"], kinds[looking.COLORS]
+    palettes, by_color = kinds["palette"], kinds[scanning.COLORS]
     if palettes and not rules.palette_colors:
         if colors.inconsistent_palettes(palettes):
             yield findings.of(
@@ -165,8 +165,8 @@ def _diagnose(looks, classes, reading):
             )
     elif palettes:
         by_color, palettes = [*by_color, *palettes], []
-    yield from pictures.exif(looks, is_given=reading.apply_exif or reading.ignore_exif)
-    yield from pictures.sizes(looks, is_given=reading.resize_masks)
+    yield from images.exif(looks, is_given=reading.apply_exif or reading.ignore_exif)
+    yield from images.sizes(looks, is_given=reading.resize_masks)
     num_classes = len(classes.names) if classes else None
     yield from numbers.examine([*kinds["grey"], *palettes], num_classes, rules)
     yield from colors.examine(by_color, classes, rules, reading.colormap)

@@ -4,7 +4,7 @@ import numpy as np
 
 from kerasseg import datasets
 from tfrecords_tools import label_rules
-from tfrecords_tools.doctor import findings, looking
+from tfrecords_tools.doctor import findings, scanning
 
 
 def examine(looks, rules: label_rules.LabelRules, proposed: dict):
@@ -52,7 +52,7 @@ _NOTHING = {datasets.IGNORE_LABEL}
 
 
 def _mapped(mask, table, rules):
-    if mask.kind == looking.DRAWN:
+    if mask.kind == scanning.DRAWN:
         return set(mask.numbers)
     if (
         mask.colors

@@ -5,7 +5,7 @@ import numpy as np
 from kerasseg import datasets
 from kerasseg.images import visualization
 from kerasseg.pipeline import class_statistics
-from tfrecords_tools import survey
+from tfrecords_tools.doctor import survey
 
 _MAX_FAULTS = 10
 _SHEET_WIDTH = 1600  # Pixels.

@@ -5,7 +5,7 @@ import numpy as np
 from kerasseg import datasets, images
 from tfrecords_tools import label_rules
 from tfrecords_tools.converters import pairs
-from tfrecords_tools.doctor import looking
+from tfrecords_tools.doctor import scanning
 
 _NUM_PAIRS = 20  # To look at; a data set of 0 and 255 shows nothing else anywhere.
 
@@ -28,8 +28,8 @@ def refuse_0_and_255(
     chosen = np.linspace(0, len(listed) - 1, min(_NUM_PAIRS, len(listed))).astype(int)
     seen: set[int] = set()
     for i in chosen.tolist():
-        found = looking.look("", listed[i], images.DEFAULT_MAX_PIXELS)
-        if found.mask is None or found.mask.kind in (looking.COLORS, looking.DRAWN):
+        found = scanning.look("", listed[i], images.DEFAULT_MAX_PIXELS)
+        if found.mask is None or found.mask.kind in (scanning.COLORS, scanning.DRAWN):
             return
         seen |= found.mask.numbers.keys()
     if seen == {0, datasets.IGNORE_LABEL}:
