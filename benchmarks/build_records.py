@@ -19,8 +19,8 @@ import sides
 from absl import app, flags
 
 from kerasseg.system import processes
-from tfrecords_tools import quarantine, writer
 from tfrecords_tools.converters import pairs
+from tfrecords_tools.writing import quarantine, writer
 
 flags.adopt_module_key_flags(sides)
 _PICTURES = flags.DEFINE_string("pictures", None, "Folder; labels in <folder>annot.")

@@ -9,8 +9,9 @@ import pathlib
 import signal
 
 from kerasseg import cli
-from tfrecords_tools import build, planning
+from tfrecords_tools import build
 from tfrecords_tools.converters import pairs
+from tfrecords_tools.writing import planning
 
 _read = pairs.read_files
 

@@ -1,7 +1,8 @@
 """Runs tfrecords_tools.build with two pictures a file, so that few make many files."""
 
 from kerasseg import cli
-from tfrecords_tools import build, planning
+from tfrecords_tools import build
+from tfrecords_tools.writing import planning
 
 if __name__ == "__main__":
     planning.SHARD_PICTURES = 2

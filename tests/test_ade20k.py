@@ -5,8 +5,8 @@ import pytest
 
 from kerasseg import datasets, images, records
 from tests import published, trees
-from tfrecords_tools import writer
 from tfrecords_tools.converters import ade20k, pairs
+from tfrecords_tools.writing import writer
 
 NAMES = ["training/ADE_train_00000001", "validation/ADE_val_00000001"]
 

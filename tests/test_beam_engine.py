@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from tests import faults, trees
-from tfrecords_tools import beam_engine, planning, quarantine, tasks, writer
 from tfrecords_tools.converters import pairs
+from tfrecords_tools.writing import beam_engine, planning, quarantine, tasks, writer
 
 needs_beam = pytest.mark.skipif(
     not importlib.util.find_spec("apache_beam"), reason="needs kerasseg[beam]"

@@ -16,7 +16,8 @@ from PIL import Image
 
 from kerasseg import datasets, images, records
 from tests import faults, test_images, trees
-from tfrecords_tools import (
+from tfrecords_tools.converters import pairs
+from tfrecords_tools.writing import (
     encoding,
     journal,
     planning,
@@ -25,7 +26,6 @@ from tfrecords_tools import (
     workers,
     writer,
 )
-from tfrecords_tools.converters import pairs
 
 NUM_FILES = 3 + 2  # Of 1, 2, 2 and of 1, 2 pictures.
 

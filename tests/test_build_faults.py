@@ -11,8 +11,8 @@ import pytest
 
 from kerasseg.system import lock
 from tests import faults, trees
-from tfrecords_tools import planning, writer
 from tfrecords_tools.converters import pairs
+from tfrecords_tools.writing import planning, writer
 
 
 @pytest.fixture

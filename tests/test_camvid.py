@@ -8,9 +8,9 @@ import pytest
 from kerasseg import datasets, records
 from kerasseg.pipeline import class_statistics
 from tests import trees
-from tfrecords_tools import quarantine, writer
 from tfrecords_tools.converters import camvid, pairs
 from tfrecords_tools.doctor import survey
+from tfrecords_tools.writing import quarantine, writer
 
 # Pixels of sky to bicyclist and void, counted in the SegNet tutorial's labels.
 TRAIN_PIXELS = [10682767, 14750079, 623349, 20076880, 2845085, 6166762, 743859]

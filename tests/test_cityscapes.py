@@ -5,8 +5,8 @@ import pytest
 
 from kerasseg import datasets, images, records
 from tests import published, trees
-from tfrecords_tools import planning, writer
 from tfrecords_tools.converters import cityscapes, listing, pairs
+from tfrecords_tools.writing import planning, writer
 
 # The devkit's id -> train id; every other id up to 33 is not evaluated.
 TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9}

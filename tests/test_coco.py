@@ -7,8 +7,8 @@ import pytest
 
 from kerasseg import datasets, records
 from tests import published
-from tfrecords_tools import writer
 from tfrecords_tools.converters import coco, coco_voc, pairs
+from tfrecords_tools.writing import writer
 
 pytest.importorskip("pycocotools")
 

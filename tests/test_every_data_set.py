@@ -5,9 +5,9 @@ import pytest
 
 from kerasseg import datasets, records
 from tests import published, trees
-from tfrecords_tools import planning, writer
 from tfrecords_tools.converters import pairs, shapes
 from tfrecords_tools.doctor import survey
+from tfrecords_tools.writing import planning, writer
 
 LABEL = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16) % 7
 NAMES = {"train": ["2008_000002", "2008_000003"], "val": ["2008_000008"]}

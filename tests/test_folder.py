@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kerasseg import datasets, images, records
 from tests import commands, spoilt, trees
-from tfrecords_tools import build, label_flags, label_rules, writer
+from tfrecords_tools import build, label_flags
 from tfrecords_tools.converters import (
     class_lists,
     folder,
@@ -17,6 +17,7 @@ from tfrecords_tools.converters import (
     splitting,
 )
 from tfrecords_tools.doctor import scanning
+from tfrecords_tools.writing import label_rules, writer
 
 AB = class_lists.read_classes("a,b")
 

@@ -5,9 +5,9 @@ import pytest
 
 from kerasseg import datasets, images, records
 from tests import faults, tiny, trees
-from tfrecords_tools import writer
 from tfrecords_tools.converters import pairs
 from tfrecords_tools.doctor import split_report, survey
+from tfrecords_tools.writing import writer
 
 FIRST, SECOND = (records.shard_name("train", i, 2) for i in range(2))
 

@@ -7,8 +7,8 @@ import pytest
 
 from kerasseg import datasets, images, records
 from tests import faults, published
-from tfrecords_tools import planning, writer
 from tfrecords_tools.converters import nyu_depth_v2, pairs
+from tfrecords_tools.writing import planning, writer
 
 # Kinds of which other tools name the class too: number of the kind -> name.
 KNOWN = {21: "wall", 11: "floor", 64: "picture", 3: "cabinet", 5: "chair", 19: "table"}

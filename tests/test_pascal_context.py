@@ -6,8 +6,8 @@ from scipy import io as scipy_io
 
 from kerasseg import datasets, images, records
 from tests import published
-from tfrecords_tools import writer
 from tfrecords_tools.converters import pairs, pascal_context, pascal_context_60
+from tfrecords_tools.writing import writer
 
 # What other tools sort out of the 459, in an order of their own.
 SAME_NUMBERS = """2 259 260 415 324 9 258 144 18 19 22 23 397 25 284 158 159 416 33 162

@@ -5,8 +5,8 @@ import pytest
 
 from kerasseg import datasets, records
 from tests import published
-from tfrecords_tools import writer
 from tfrecords_tools.converters import pairs, pascal_person_part
+from tfrecords_tools.writing import writer
 
 SPLITS = {"train": ["2008_000003", "2008_000026"], "val": ["2008_000028"]}
 

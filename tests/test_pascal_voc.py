@@ -6,8 +6,8 @@ from scipy import io as scipy_io
 
 from kerasseg import images, records
 from tests import trees
-from tfrecords_tools import planning, writer
 from tfrecords_tools.converters import pairs, pascal_voc
+from tfrecords_tools.writing import planning, writer
 
 # VOC's train and val; SBD's train and val overlap both of them.
 VOC_TRAIN, VOC_VAL = ["2007_a", "2007_b"], ["2008_c", "2008_d"]

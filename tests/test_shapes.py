@@ -5,8 +5,8 @@ import pytest
 
 from kerasseg import datasets, images, records
 from tests import faults
-from tfrecords_tools import writer
 from tfrecords_tools.converters import pairs, shapes
+from tfrecords_tools.writing import writer
 
 
 @pytest.fixture

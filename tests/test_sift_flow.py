@@ -5,8 +5,8 @@ import pytest
 
 from kerasseg import datasets, images, records
 from tests import published
-from tfrecords_tools import writer
 from tfrecords_tools.converters import pairs, sift_flow
+from tfrecords_tools.writing import writer
 
 NAMES = ["coast_arnat59", "coast_natu975", "street_urb506"]
 

@@ -6,8 +6,8 @@ from scipy import io as scipy_io
 
 from kerasseg import datasets, images, records
 from tests import published
-from tfrecords_tools import writer
 from tfrecords_tools.converters import pairs, sun_rgbd
+from tfrecords_tools.writing import writer
 
 SCENES = ["kv1/NYUdata/NYU0001", "kv2/kinect2data/000002_x", "xtion/a/b/c"]
 SPLITS = {"alltrain": [SCENES[0], SCENES[2]], "alltest": [SCENES[1]]}

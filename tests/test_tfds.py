@@ -7,8 +7,8 @@ import pytest
 
 from kerasseg import records
 from tests import faults, published, trees
-from tfrecords_tools import writer
 from tfrecords_tools.converters import class_lists, own_data, pairs
+from tfrecords_tools.writing import writer
 
 library = pytest.importorskip("tensorflow_datasets")
 

@@ -27,9 +27,10 @@ import os
 from absl import app, flags
 
 from kerasseg import cli
-from tfrecords_tools import beam_engine, own_flags, quarantine, writer
+from tfrecords_tools import own_flags
 from tfrecords_tools.converters import pairs
 from tfrecords_tools.doctor import precheck
+from tfrecords_tools.writing import beam_engine, quarantine, writer
 
 _SPLITS = flags.DEFINE_list("splits", None, "Splits; all that the source has if none.")
 _ON_ERROR = flags.DEFINE_enum(

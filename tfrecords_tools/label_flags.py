@@ -3,8 +3,8 @@
 import dataclasses
 
 from kerasseg import images
-from tfrecords_tools import encoding, label_rules
 from tfrecords_tools.converters import class_lists, own_data
+from tfrecords_tools.writing import encoding, label_rules
 
 
 def _flag(default, text):

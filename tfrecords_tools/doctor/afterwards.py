@@ -3,8 +3,8 @@
 import numpy as np
 
 from kerasseg import datasets
-from tfrecords_tools import label_rules
 from tfrecords_tools.doctor import findings, scanning
+from tfrecords_tools.writing import label_rules
 
 
 def examine(looks, rules: label_rules.LabelRules, proposed: dict):

@@ -5,9 +5,9 @@ import collections
 import numpy as np
 
 from kerasseg import datasets
-from tfrecords_tools import label_rules
 from tfrecords_tools.converters import class_lists
 from tfrecords_tools.doctor import findings, levels
+from tfrecords_tools.writing import label_rules
 
 _IGNORED = datasets.IGNORE_LABEL
 _VOID = {0x000000, 0xFFFFFF, 0xE0E0C0}  # Black, white and VOC's: what has no label.

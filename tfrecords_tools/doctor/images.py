@@ -1,7 +1,7 @@
 """Sizes and rotations: does a mask fit its picture, upright or as it is stored?"""
 
-from tfrecords_tools import label_rules
 from tfrecords_tools.doctor import findings
+from tfrecords_tools.writing import label_rules
 
 
 def exif(looks, *, is_given: bool):

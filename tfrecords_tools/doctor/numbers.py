@@ -3,8 +3,9 @@
 import collections
 
 from kerasseg import datasets
-from tfrecords_tools import label_rules, texts
+from tfrecords_tools import texts
 from tfrecords_tools.doctor import findings, levels
+from tfrecords_tools.writing import label_rules
 
 _IGNORED = datasets.IGNORE_LABEL
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from kerasseg import datasets, images
-from tfrecords_tools import label_rules
 from tfrecords_tools.converters import pairs
 from tfrecords_tools.doctor import scanning
+from tfrecords_tools.writing import label_rules
 
 _NUM_PAIRS = 20  # To look at; a data set of 0 and 255 shows nothing else anywhere.
 

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from kerasseg import images
-from tfrecords_tools import annotations, label_rules
+from tfrecords_tools import annotations
 from tfrecords_tools.converters import pairs
+from tfrecords_tools.writing import label_rules
 
 MANY_COLORS = 256  # A mask of more colours than this was smeared.
 _THUMBNAIL = 8  # Pixels a side.

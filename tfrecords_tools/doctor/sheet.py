@@ -4,8 +4,9 @@ import numpy as np
 
 from kerasseg import datasets, images, records
 from kerasseg.images import visualization
-from tfrecords_tools import doctor, encoding
+from tfrecords_tools import doctor
 from tfrecords_tools.converters import class_lists, folder, pairs
+from tfrecords_tools.writing import encoding
 
 _WIDTH = 1000  # Pixels.
 _EXAMPLES = 2  # Of each finding.

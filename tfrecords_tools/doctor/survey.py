@@ -12,8 +12,8 @@ import numpy as np
 from kerasseg import datasets, images, records
 from kerasseg.pipeline import class_statistics
 from kerasseg.system import progress
-from tfrecords_tools import encoding
 from tfrecords_tools.converters import pairs
+from tfrecords_tools.writing import encoding
 
 _CHUNK = 64  # Records read ahead, so that memory stays small.
 _SPLIT_OF_FILE = re.compile(r"(.+?)-\d+-of-\d+\.tfrecord")

@@ -8,8 +8,8 @@ import pathlib
 import shutil
 
 from kerasseg import datasets, images, records
-from tfrecords_tools import encoding, journal, planning
 from tfrecords_tools.converters import pairs
+from tfrecords_tools.writing import encoding, journal, planning
 
 
 class WriteError(OSError):

@@ -9,7 +9,7 @@ import collections.abc
 import contextlib
 import dataclasses
 
-from tfrecords_tools import journal, tasks, workers
+from tfrecords_tools.writing import journal, tasks, workers
 
 _TRIES = 2
 

@@ -12,8 +12,9 @@ import pathlib
 
 from kerasseg import records
 from kerasseg.system import files, lock, progress
-from tfrecords_tools import encoding, journal, planning, quarantine, tasks, texts
+from tfrecords_tools import texts
 from tfrecords_tools.converters import pairs
+from tfrecords_tools.writing import encoding, journal, planning, quarantine, tasks
 
 REJECTED_FILE = "rejected.jsonl"
 

@@ -8,8 +8,8 @@ import math
 import pathlib
 
 from kerasseg import datasets, records
-from tfrecords_tools import encoding
 from tfrecords_tools.converters import pairs
+from tfrecords_tools.writing import encoding
 
 SHARD_PICTURES = 256  # At most in one file.
 _SHARD_BYTES = 64 << 20  # Of pictures in one file, about.

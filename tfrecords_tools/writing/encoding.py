@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from kerasseg import datasets, images, records
-from tfrecords_tools import label_rules, texts
+from tfrecords_tools import texts
 from tfrecords_tools.converters import pairs
+from tfrecords_tools.writing import label_rules
 
 
 @dataclasses.dataclass(frozen=True)

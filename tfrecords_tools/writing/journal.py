@@ -12,7 +12,7 @@ import re
 import shutil
 
 from kerasseg import records
-from tfrecords_tools import planning
+from tfrecords_tools.writing import planning
 
 JOURNAL_FILE = "shards.jsonl"
 NOTES_PREFIX = ".notes-"  # Of a folder that an engine keeps while it runs.

@@ -16,7 +16,7 @@ import threading
 
 from kerasseg import records
 from kerasseg.system import files
-from tfrecords_tools import journal, planning, quarantine, tasks
+from tfrecords_tools.writing import journal, planning, quarantine, tasks
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _FAILED = "failed.json"  # Why a task failed; those that follow do nothing then.

@@ -9,7 +9,7 @@ import typing
 from concurrent import futures
 from multiprocessing import connection
 
-from tfrecords_tools import planning
+from tfrecords_tools.writing import planning
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _counter: typing.Any = None  # In a worker: pictures done by all of them.
