@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from kerasseg import datasets, images, records
 from tests import commands, spoilt, trees
-from tfrecords_tools import build, label_flags
+from tfrecords_tools import build
+from tfrecords_tools.cli import label_flags
 from tfrecords_tools.converters import (
     class_lists,
     folder,

@@ -27,7 +27,7 @@ import os
 from absl import app, flags
 
 from kerasseg import cli
-from tfrecords_tools import own_flags
+from tfrecords_tools.cli import own_flags
 from tfrecords_tools.converters import pairs
 from tfrecords_tools.doctor import precheck
 from tfrecords_tools.writing import beam_engine, quarantine, writer

@@ -22,7 +22,8 @@ from absl import app, flags
 
 from kerasseg import cli, images, records
 from kerasseg.system import files
-from tfrecords_tools import doctor, own_flags
+from tfrecords_tools import doctor
+from tfrecords_tools.cli import own_flags
 from tfrecords_tools.converters import pairs
 from tfrecords_tools.doctor import describing as diagnosis
 from tfrecords_tools.doctor import sheet, split_report, survey

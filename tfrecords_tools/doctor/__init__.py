@@ -9,7 +9,7 @@ import dataclasses
 from concurrent import futures
 
 from kerasseg.system import progress
-from tfrecords_tools import label_flags
+from tfrecords_tools.cli import label_flags
 from tfrecords_tools.converters import folder, own_data, pairs
 from tfrecords_tools.doctor import (
     afterwards,

@@ -3,7 +3,8 @@
 import dataclasses
 import shlex
 
-from tfrecords_tools import doctor, label_flags, texts
+from tfrecords_tools import doctor, texts
+from tfrecords_tools.cli import label_flags
 from tfrecords_tools.converters import own_data
 from tfrecords_tools.doctor import findings
 

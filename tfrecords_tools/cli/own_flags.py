@@ -3,7 +3,7 @@
 import dataclasses
 
 from kerasseg import cli
-from tfrecords_tools import label_flags
+from tfrecords_tools.cli import label_flags
 from tfrecords_tools.converters import archives, own_data, pairs, pascal_voc
 
 SHARED = "source_dir", "sbd_dir", "seed"  # Of the flags that more programs share.
