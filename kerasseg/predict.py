@@ -23,7 +23,8 @@ import sys
 from absl import flags
 
 from kerasseg import cli, inference, inference_flags, predictor_flags
-from kerasseg.inference import job, ray_engine
+from kerasseg.inference import ray_engine
+from kerasseg.inference.job import Job
 from kerasseg.system import files
 
 _INPUT = flags.DEFINE_string(
@@ -59,7 +60,7 @@ def main(argv):
     given, output_dir = cli.required(
         input=_INPUT.value, output_dir=cli.OUTPUT_DIR.value
     )
-    job = job.Job(
+    job = Job(
         workdir=cli.WORKDIR.value,
         export_dir=cli.EXPORT_DIR.value,
         options=cli.read_fields(inference_flags.InferenceFlags),

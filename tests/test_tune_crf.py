@@ -230,7 +230,7 @@ def test_wrong_flags_and_records_are_told_in_one_line(
     assert not (workdir / "crf" / "crf.flags").exists()
 
 
-def tuning(workdir, out):
+def arguments(workdir, out):
     return [f"--workdir={workdir}", f"--output_dir={out}", *FEW, *REACHES]
 
 
@@ -254,8 +254,8 @@ def check_same(out, whole):
 def test_a_run_that_was_killed_is_gone_on_with(run, workdir, tmp_path):
     pytest.importorskip("pydensecrf.densecrf")
     whole, out = tmp_path / "whole", tmp_path / "out"
-    assert run(*tuning(workdir, whole))[0] == 0
-    command = [sys.executable, "-m", "kerasseg.tune_crf", *tuning(workdir, out)]
+    assert run(*arguments(workdir, whole))[0] == 0
+    command = [sys.executable, "-m", "kerasseg.tune_crf", *arguments(workdir, out)]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while running.poll() is None and len(lines(out)) < 9:
         time.sleep(0.001)
@@ -263,7 +263,7 @@ def test_a_run_that_was_killed_is_gone_on_with(run, workdir, tmp_path):
     running.communicate()
     before = [line for line in lines(out) if line.endswith(b"\n")]
     assert 9 <= len(before) < len(lines(whole))
-    status, _, errors = run(*tuning(workdir, out))
+    status, _, errors = run(*arguments(workdir, out))
     assert status == 0, errors
     assert lines(out)[: len(before)] == before
     check_same(out, whole)
@@ -274,13 +274,13 @@ def test_a_run_killed_at_any_file_ends_as_one_that_was_not(run, workdir, tmp_pat
     pytest.importorskip("pydensecrf.densecrf")
     whole, out = tmp_path / "whole", tmp_path / "out"
     few = ["--num_pictures=1", "--try_bilateral_sxy=20"]
-    assert run(*tuning(workdir, whole), *few)[0] == 0
+    assert run(*arguments(workdir, whole), *few)[0] == 0
 
     def check(_):
         for line in lines(out):
             if line.endswith(b"\n"):
                 assert line in lines(whole)
 
-    command = ["-m", "kerasseg.tune_crf", *tuning(workdir, out), *few]
+    command = ["-m", "kerasseg.tune_crf", *arguments(workdir, out), *few]
     assert faults.crashpoints(command, check) >= 3
     check_same(out, whole)

@@ -1,6 +1,7 @@
 """Shapes: drawn by code, so that the whole way can be gone without a download.
 
-`tfrecords_tools.converters.shapes` draws the pictures, 240 x 320, the same from the same seed.
+`tfrecords_tools.converters.shapes` draws the images, 240 x 320, the same from the
+same seed.
 """
 
 from kerasseg import datasets

@@ -36,8 +36,8 @@ def zoomout(
     """Builds the network that the authors released.
 
     That is github.com/ivasiljevic/zoom-out-release. It classifies cells instead of the
-    paper's superpixels, which `kerasseg.inference.superpixels` has. The paper takes its features
-    from VGG16 as it is; the released script does so too, although its README says that
+    paper's superpixels, for which see `inference.superpixels`. The paper takes its
+    features from VGG16 as it is; the released script does so too, although its README says that
     it trains them. How far it pads fc6 is not known: here so that the map keeps its
     size.
 

@@ -1,1 +1,1 @@
-"""cli."""
+"""Flags that build and inspect share."""

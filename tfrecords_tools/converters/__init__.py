@@ -1,1 +1,1 @@
-"""converters."""
+"""Data sets as their authors publish them, as pairs of image and label."""

@@ -110,7 +110,7 @@ def converter(dataset: str) -> typing.Any:
         )
     if dataset != OWN:
         datasets.get(dataset)
-    name = f"tfrecords_tools.{dataset}"
+    name = f"tfrecords_tools.converters.{dataset}"
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -118,7 +118,7 @@ def converter(dataset: str) -> typing.Any:
             raise
         raise ValueError(
             f"No converter lists the pairs of '{dataset}'. Write "
-            f"tfrecords_tools/{dataset}.py with a list_pairs(split, source)"
+            f"tfrecords_tools/converters/{dataset}.py with a list_pairs(split, source)"
         ) from error
 
 

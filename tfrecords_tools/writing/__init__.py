@@ -1,1 +1,1 @@
-"""writing."""
+"""Pairs of image and label to files of records."""
