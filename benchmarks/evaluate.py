@@ -14,7 +14,8 @@ import time
 
 from absl import app, flags
 
-from kerasseg import checkpoints, cli, evaluation, inference, run_records
+from kerasseg import cli, evaluation, inference
+from kerasseg.workdir import best_model, run_records
 
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each, after one more.")
 
@@ -29,7 +30,7 @@ def main(argv):
         records_dir=cli.RECORDS_DIR.value,
         dataset=cli.DATASET.value,
     )
-    predictor = inference.Predictor(checkpoints.load_best(workdir))
+    predictor = inference.Predictor(best_model.load_best(workdir))
     decoded = [reader.read(i)[0][None] for i in range(len(reader.split))]
     every = list(evaluation.MEASURES)
     sides = {

@@ -25,7 +25,6 @@ import sys
 from absl import app, flags
 
 from kerasseg import (
-    checkpoints,
     cli,
     datasets,
     evaluation,
@@ -36,9 +35,9 @@ from kerasseg import (
     predictor_flags,
     records,
     report,
-    run_records,
 )
 from kerasseg.system import files
+from kerasseg.workdir import best_model, run_records
 
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 1, "Pictures of equal size at once.", lower_bound=1
@@ -135,7 +134,7 @@ def _score_network(workdir, stack):
     """
     options = cli.read_fields(inference_flags.InferenceFlags)
     views = cli.read_fields(predictor_flags.PredictorFlags).options()
-    facts = checkpoints.read_best_facts(workdir)
+    facts = best_model.read_best_facts(workdir)
     reader = run_records.open_records(
         workdir,
         cli.SPLIT.value,
@@ -144,7 +143,7 @@ def _score_network(workdir, stack):
     )
     _check_comparable(reader.split)
     refine = stack.enter_context(options.refiner())
-    model = checkpoints.load_best(workdir, output_stride=options.output_stride)
+    model = best_model.load_best(workdir, output_stride=options.output_stride)
     predictor = inference.Predictor(model, **views)
     found = evaluation.evaluate(
         predictor,
@@ -184,7 +183,7 @@ def _labels():
         if dataset is not None:
             spec = datasets.get(dataset)
         elif workdir is not None:
-            spec = checkpoints.read_spec(workdir)
+            spec = best_model.read_spec(workdir)
         elif records_dir is not None:
             spec = records.read_info(records_dir).spec
         else:

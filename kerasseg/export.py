@@ -22,7 +22,6 @@ import numpy as np
 from absl import flags
 
 from kerasseg import (
-    checkpoints,
     cli,
     exporting,
     inference_flags,
@@ -30,6 +29,7 @@ from kerasseg import (
     records,
 )
 from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.workdir import best_model
 
 _LICENSE = flags.DEFINE_string(
     "license", None, "Licence of the weights, for the model card, such as CC-BY-4.0."
@@ -71,7 +71,7 @@ def main(argv):
     options = cli.read_fields(inference_flags.InferenceFlags)
     views = read_views(options)
     facts = exporting.describe(workdir, weights_license=_LICENSE.value)
-    spec = checkpoints.read_spec(workdir)
+    spec = best_model.read_spec(workdir)
     split = cli.SPLIT.value if cli.SPLIT.present else None
     pictures = read_pictures(workdir, _CHECK_PICTURES.value, "eval_split", split)
     calibration_images = []
@@ -81,7 +81,7 @@ def main(argv):
         shown = read_pictures(workdir, count, "train_split")
         calibration_images = [records.decode_image(each.file) for each in shown]
     path = exporting.export_model(
-        checkpoints.load_best(workdir, output_stride=options.output_stride),
+        best_model.load_best(workdir, output_stride=options.output_stride),
         export_dir,
         class_names=spec.class_names,
         palette=spec.palette,

@@ -23,16 +23,10 @@ import os
 import numpy as np
 from absl import app, flags
 
-from kerasseg import (
-    checkpoints,
-    cli,
-    inference,
-    inference_flags,
-    predictor_flags,
-    run_records,
-)
+from kerasseg import cli, inference, inference_flags, predictor_flags
 from kerasseg.crf import tuning
 from kerasseg.system import files
+from kerasseg.workdir import best_model, run_records
 
 _NUM_PICTURES = flags.DEFINE_integer(
     "num_pictures",
@@ -69,7 +63,7 @@ def main(argv):
     indices = _drawn(reader.split)
 
     def make_predictor():
-        model = checkpoints.load_best(workdir, output_stride=options.output_stride)
+        model = best_model.load_best(workdir, output_stride=options.output_stride)
         return inference.Predictor(model, **views)
 
     folder = cli.OUTPUT_DIR.value or os.path.join(workdir, "crf")

@@ -9,8 +9,9 @@ chief save for seconds, "slow".
 import sys
 import time
 
-from kerasseg import checkpoints, distribution
+from kerasseg import distribution
 from kerasseg.training import loop
+from kerasseg.workdir import checkpoints
 from tests import train_tiny
 
 

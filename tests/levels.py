@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kerasseg import checkpoints
+from kerasseg.workdir import best_model
 from tests import tiny
 
 
@@ -41,6 +41,6 @@ def make_workdir(path, model=None, spec=tiny.SPEC, **options):
     """Writes what a finished run leaves; `options` are those of the builder."""
     path.mkdir(exist_ok=True)
     facts = {"model": "levels", "num_classes": 3, "options": options, "step": 7}
-    checkpoints.save_best(path, model or build_model(), {**facts, "scores": {}})
+    best_model.save_best(path, model or build_model(), {**facts, "scores": {}})
     (path / "dataset.json").write_text(json.dumps(spec.to_json()))
     return path

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import checkpoints
+from kerasseg.workdir import best_model, checkpoints
 
 
 def variables():
@@ -48,12 +48,12 @@ def main(kind, folder):
             saver.save(step)
         return
     step = 1
-    if (pathlib.Path(folder) / checkpoints.BEST_FACTS).exists():
-        step = checkpoints.read_best_facts(folder)["step"] + 1
+    if (pathlib.Path(folder) / best_model.BEST_FACTS).exists():
+        step = best_model.read_best_facts(folder)["step"] + 1
     best = model()
     best.get_layer("step").kernel.assign(np.full((1, 1, 3, 1), step))
     facts = {"model": "tiny", "num_classes": 1, "options": {}, "step": step}
-    checkpoints.save_best(folder, best, facts)
+    best_model.save_best(folder, best, facts)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from kerasseg import blocks, checkpoints, cli, exporting, losses, models
+from kerasseg import blocks, cli, exporting, losses, models
+from kerasseg.workdir import best_model
 
 RNG = np.random.default_rng(0)
 NUM_CLASSES = 5
@@ -112,7 +113,7 @@ def test_logits_are_float32_in_mixed_precision(name):
 def test_weights_of_the_plain_network_carry_over(name):
     plain = models.build_model(name, NUM_CLASSES, **models.facts(name).test_options)
     model = with_crf(name)
-    left = checkpoints.copy_weights(plain, model)
+    left = best_model.copy_weights(plain, model)
     assert left == ["crf/gaussian", "crf/bilateral", "crf/compatibility"]
     for variable in model.get_layer("crf").weights:
         variable.assign(0 * variable)
@@ -129,7 +130,7 @@ def test_auxiliary_outputs_stay():
     options = {**models.facts(name).test_options, "aux": True}
     plain = models.build_model(name, NUM_CLASSES, **options)
     model = with_crf(name, aux=True)
-    checkpoints.copy_weights(plain, model)
+    best_model.copy_weights(plain, model)
     image = pictures(1, 33, 47)
     got, wanted = model(image), plain(image)
     assert set(got) == set(wanted)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import checkpoints, models
+from kerasseg import models
 from kerasseg.models import complexity, enet
+from kerasseg.workdir import best_model
 from tests import reference
 
 RNG = np.random.default_rng(0)
@@ -251,7 +252,7 @@ def test_channels_of_zeros_are_appended():
 
 def test_the_second_stage_starts_from_the_encoder_of_the_first():
     first, second = small(encoder_only=True, aux=True), small.__wrapped__()
-    left = checkpoints.copy_weights(first, second)
+    left = best_model.copy_weights(first, second)
     assert {path.split("_")[0].split("/")[0] for path in left} == {
         *("bottleneck4", "bottleneck5", "fullconv")
     }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kerasseg import blocks, checkpoints, exporting, models
+from kerasseg import blocks, exporting, models
 from kerasseg.exporting import (
     formats,
     onnx_file,
@@ -21,6 +21,7 @@ from kerasseg.exporting import (
     tflite_file,
 )
 from kerasseg.models import unet
+from kerasseg.workdir import best_model
 from tests import levels, reference, tiny
 
 FILES = [name for name in formats.FORMATS if name != "saved_model"]
@@ -188,7 +189,7 @@ def test_a_keras_file_keeps_half_precision(tmp_path):
     unlabelled = [exporting.Picture(pictures((40, 48))[0].file)]
     names = "keras", "saved_model"
     folder = export(model, tmp_path, *names, pictures=unlabelled)
-    loaded = checkpoints.load_file(exporting.file_of(folder, "keras"))
+    loaded = best_model.load_file(exporting.file_of(folder, "keras"))
     assert loaded.get_layer("encoder").compute_dtype == "bfloat16"
 
 

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from kerasseg import blocks, checkpoints, models, pipeline, records, training
+from kerasseg import blocks, models, pipeline, records, training
 from kerasseg.pipeline import augment
 from kerasseg.training import feature_statistics
+from kerasseg.workdir import best_model
 from tests import tiny
 
 RNG = np.random.default_rng(0)
@@ -44,7 +45,7 @@ def run(folder, workdir, initial_checkpoint=None, **changes):
         CROP,
         workdir=str(workdir),
     )
-    return checkpoints.load_best(workdir).get_layer("features")
+    return best_model.load_best(workdir).get_layer("features")
 
 
 def pixels(numbers):

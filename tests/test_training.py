@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import blocks, checkpoints, losses, models, records, training
+from kerasseg import blocks, losses, models, records, training
 from kerasseg.pipeline import augment
 from kerasseg.training import objective, optimizers
 from kerasseg.training.step import TrainingStep, prepare_batch_norm
+from kerasseg.workdir import best_model
 from tests import tiny
 
 CROP = augment.Augmentation(crop_size=(24, 24))
@@ -68,7 +69,7 @@ class Step:
         self.average = None
         if self.recipe.ema_decay:
             self.average = tiny.build_model("tiny", 3, **(options or {}))
-            checkpoints.copy_weights(self.model, self.average)
+            best_model.copy_weights(self.model, self.average)
         self.function = TrainingStep(
             tf.distribute.get_strategy(),
             self.model,
@@ -384,7 +385,7 @@ def test_a_run_without_logits_is_scored_by_its_heaviest_output(folder, tmp_path)
         output_weights="logits:0,aux_half:1",
     )
     assert facts["scores"]["mean_iou"] > 0.5  # Chance is about 1/5.
-    best = checkpoints.load_best(tmp_path)
+    best = best_model.load_best(tmp_path)
     assert set(best.output) == {"logits", "aux_half"}
 
 
@@ -442,7 +443,7 @@ def test_a_run_learns_and_writes_its_workdir(folder, tmp_path):
         "pictures",
     ):
         assert (tmp_path / name).exists(), name
-    model = checkpoints.load_best(tmp_path)
+    model = best_model.load_best(tmp_path)
     assert model(np.zeros((1, 5, 7, 3), "float32")).shape == (1, 5, 7, 3)
 
 
@@ -534,7 +535,7 @@ def test_a_run_starts_from_another_runs_weights(folder, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "classify/kernel" in printed and "encoder" not in printed
     first, second = (
-        checkpoints.load_best(tmp_path / name).get_layer("encoder").kernel
+        best_model.load_best(tmp_path / name).get_layer("encoder").kernel
         for name in ("first", "second")
     )
     np.testing.assert_allclose(np.array(first), np.array(second), atol=1e-6)
@@ -542,14 +543,14 @@ def test_a_run_starts_from_another_runs_weights(folder, tmp_path, capsys):
 
 def test_a_run_goes_on_without_what_it_started_from(folder, tmp_path):
     run(folder, tmp_path / "first", num_steps=3)
-    first = np.array(checkpoints.load_best(tmp_path / "first").weights[0])
+    first = np.array(best_model.load_best(tmp_path / "first").weights[0])
     network = training.Network(name="tiny", initial_checkpoint=str(tmp_path / "first"))
     changes = {"network": network, "base_learning_rate": 1e-9, "ema_decay": 0.5}
     run(folder, tmp_path / "second", num_steps=1, **changes)
     shutil.rmtree(tmp_path / "first")
     run(folder, tmp_path / "second", num_steps=2, **changes)
     assert newest(tmp_path / "second").name == "ckpt-2"
-    second = checkpoints.load_best(tmp_path / "second").weights[0]
+    second = best_model.load_best(tmp_path / "second").weights[0]
     np.testing.assert_allclose(first, np.array(second), atol=1e-6)
 
 

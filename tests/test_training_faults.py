@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import checkpoints, models, training
+from kerasseg import models, training
 from kerasseg.pipeline import augment
 from kerasseg.training import history, logs, memory, signals, step
+from kerasseg.workdir import best_model, checkpoints
 from tests import faults, save_tiny, tiny
 
 CROP = augment.Augmentation(crop_size=(24, 24))
@@ -87,8 +88,8 @@ def test_a_kill_at_any_rename_leaves_a_whole_best_model(tmp_path):
     assert faults.run(first).returncode == 0
 
     def check(_):
-        step = checkpoints.load_best(tmp_path).get_layer("step").kernel
-        said = checkpoints.read_best_facts(tmp_path)["step"]
+        step = best_model.load_best(tmp_path).get_layer("step").kernel
+        said = best_model.read_best_facts(tmp_path)["step"]
         # The facts come last; the validation is then run again.
         assert said <= np.array(step).flat[0] <= said + 1
 
@@ -185,14 +186,14 @@ def test_a_best_model_that_cannot_be_written_leaves_the_old_one(tmp_path):
     workdir = tmp_path / "run"
     facts = {"model": "tiny", "num_classes": 3, "options": {}, "step": 1}
     with faults.small_disk(workdir / "best"):
-        checkpoints.save_best(workdir, tiny.build_model("tiny", 3), facts)
+        best_model.save_best(workdir, tiny.build_model("tiny", 3), facts)
         fill(workdir / "best" / "filler")
         with pytest.raises(OSError, match=r"No space left|write"):
-            checkpoints.save_best(
+            best_model.save_best(
                 workdir, tiny.build_model("tiny", 3), {**facts, "step": 2}
             )
-        assert checkpoints.read_best_facts(workdir)["step"] == 1
-        checkpoints.load_best(workdir)
+        assert best_model.read_best_facts(workdir)["step"] == 1
+        best_model.load_best(workdir)
         names = {path.name for path in (workdir / "best").iterdir()}
         assert names == {"model.keras", "model.json", "filler"}
 
@@ -420,7 +421,7 @@ def test_a_damaged_note_of_the_best_model_is_told(tmp_path, text):
     with pytest.raises(
         ValueError, match=r"model\.json is damaged .*the next validation"
     ):
-        checkpoints.load_best(tmp_path)
+        best_model.load_best(tmp_path)
 
 
 # Rows 34 and 35: another run in the same folder.

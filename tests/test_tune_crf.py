@@ -171,7 +171,7 @@ def test_a_second_run_counts_nothing_again(run, workdir, monkeypatch):
         raise RuntimeError("The network was loaded.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("kerasseg.checkpoints.load_best", refuse)
+        patch.setattr("kerasseg.workdir.best_model.load_best", refuse)
         assert run(f"--workdir={workdir}", *FEW)[0] == 0
         assert table(workdir / "crf") == before
         status, *_ = run(f"--workdir={workdir}", *FEW, "--flip")

@@ -11,7 +11,7 @@ import pytest
 from keras import layers
 
 import kerasseg
-from kerasseg import checkpoints
+from kerasseg.workdir import best_model
 from tests import levels
 
 
@@ -24,7 +24,7 @@ def test_python_code_in_a_file_runs_only_for_who_trusts_it(tmp_path):
     path = tmp_path / "model.keras"
     lambda_model(lambda x: x + 1).save(path)
     with pytest.raises(ValueError, match=r"holds Python code .*Lambda.* trust=True\)"):
-        checkpoints.load_file(path)
+        best_model.load_file(path)
     with pytest.raises(
         ValueError, match=r"trust who made it.* kerasseg\.load\(path, t"
     ):

@@ -5,7 +5,7 @@ import os
 import pathlib
 import subprocess
 
-from kerasseg import checkpoints
+from kerasseg.workdir import best_model
 
 _FLAGS, _SCORES = "flags.txt", "metrics.json"
 
@@ -18,7 +18,7 @@ def describe(workdir, *, weights_license=None) -> dict:
         weights_license: Of the weights, in a few words; None where nobody says.
 
     Returns:
-        Facts for `export_model`: those of `checkpoints.read_best_facts`; "dataset", see
+        Facts for `export_model`: those of `best_model.read_best_facts`; "dataset", see
         `DatasetSpec.to_json`, without its classes; "flagfile", the lines of the run's
         own; "evaluation", what the last `kerasseg.evaluate` wrote; "commit" of this
         code; "license". None stands for what there is not.
@@ -27,10 +27,10 @@ def describe(workdir, *, weights_license=None) -> dict:
         FileNotFoundError: The run holds no best model yet.
         ValueError: A file of the run is damaged.
     """
-    dataset = checkpoints.read_spec(workdir).to_json()
+    dataset = best_model.read_spec(workdir).to_json()
     del dataset["classes"]  # They stand at the top.
     return {
-        **checkpoints.read_best_facts(workdir),
+        **best_model.read_best_facts(workdir),
         "dataset": dataset,
         "flagfile": _lines(os.path.join(workdir, _FLAGS)),
         "evaluation": _scores(os.path.join(workdir, _SCORES)),

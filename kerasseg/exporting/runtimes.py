@@ -127,9 +127,9 @@ def _missing(extra, path, error):
 def _keras(path):
     import tensorflow as tf
 
-    from kerasseg import checkpoints
+    from kerasseg.workdir import best_model
 
-    model = checkpoints.load_file(path)
+    model = best_model.load_file(path)
 
     def logits(images):
         outputs = model(images, training=False)

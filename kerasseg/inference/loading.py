@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import checkpoints
 from kerasseg.inference.segmenter import Segmenter
+from kerasseg.workdir import best_model
 
 _SAVED_MODEL = "saved_model.pb"
 _EXPORTED_CLASSES = os.path.join("assets", "classes.json")
@@ -26,7 +26,7 @@ def load(
     Args:
         path: The workdir of a run, whose best model is taken; a `.keras` file, whose
             classes have numbers for names; or an export.
-        output_stride: Of a run only: see `checkpoints.load_best`.
+        output_stride: Of a run only: see `best_model.load_best`.
         trust: Of a `.keras` file only: whether Python code in it may run.
         **options: Of `Predictor`: scales, flip, fusion, tile_size.
 
@@ -36,7 +36,7 @@ def load(
             is out of range.
     """
     path = os.fspath(path)
-    if os.path.exists(os.path.join(path, checkpoints.BEST_FACTS)):
+    if os.path.exists(os.path.join(path, best_model.BEST_FACTS)):
         return _load_workdir(path, output_stride, options)
     if output_stride is not None:
         raise ValueError(
@@ -59,13 +59,13 @@ def load(
 
 
 def _load_workdir(path, output_stride, options):
-    spec = checkpoints.read_spec(path)
-    model = checkpoints.load_best(path, output_stride=output_stride)
+    spec = best_model.read_spec(path)
+    model = best_model.load_best(path, output_stride=output_stride)
     return _segmenter(path, model, spec.class_names, spec.palette, options)
 
 
 def _load_file(path, trust, options):
-    model = checkpoints.load_file(path, trust=trust)
+    model = best_model.load_file(path, trust=trust)
     num_classes = _num_classes(model)
     names = tuple(str(i) for i in range(num_classes))
     return _segmenter(path, model, names, voc_palette(num_classes), options)

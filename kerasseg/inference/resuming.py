@@ -5,10 +5,10 @@ import json
 import os
 import pathlib
 
-from kerasseg import checkpoints
 from kerasseg.inference import outputs
 from kerasseg.inference.inputs import is_video
 from kerasseg.system import files
+from kerasseg.workdir import best_model
 
 _SETTINGS = "predict.json"
 
@@ -20,7 +20,7 @@ def fingerprint(path: str | os.PathLike) -> str:
         path: A workdir, a `.keras` file, or the folder of one version of an export.
     """
     path = pathlib.Path(path)
-    best = path / checkpoints.BEST_MODEL
+    best = path / best_model.BEST_MODEL
     files = [best] if best.exists() else sorted(path.rglob("*")) or [path]
     found = hashlib.sha256()
     for file in files:

@@ -37,9 +37,9 @@ def zoomout(
 
     That is github.com/ivasiljevic/zoom-out-release. It classifies cells instead of the
     paper's superpixels, for which see `inference.superpixels`. The paper takes its
-    features from VGG16 as it is; the released script does so too, although its README says that
-    it trains them. How far it pads fc6 is not known: here so that the map keeps its
-    size.
+    features from VGG16 as it is; the released script does so too, although its README
+    says that it trains them. How far it pads fc6 is not known: here so that the map
+    keeps its size.
 
     The 8320 features of all cells are held at once, and once more normalised: 4.4 GB
     for a picture of 1024x1024 in float32. The head works on each of them: 155 of the

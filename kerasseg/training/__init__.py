@@ -76,7 +76,7 @@ def train(
         strategy: `tf.distribute.Strategy`; None for one device.
 
     Returns:
-        Facts of the best model, see `checkpoints.read_best_facts`; None on a worker
+        Facts of the best model, see `best_model.read_best_facts`; None on a worker
         that does not write.
 
     Raises:

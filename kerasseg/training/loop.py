@@ -5,12 +5,12 @@ import math
 
 import tensorflow as tf
 
-from kerasseg import checkpoints
 from kerasseg.system import progress
 from kerasseg.training import asynchronous, compiling, feeding, fitting, memory, signals
 from kerasseg.training.pace import Pace
 from kerasseg.training.profiling import Profile
 from kerasseg.training.step import SMALLEST_SCALE
+from kerasseg.workdir import best_model
 
 _SCALARS_INTERVAL = 10  # Steps between the points of TensorBoard's training curves.
 
@@ -55,7 +55,7 @@ class Loop:
             bar.close()
             self.profile.close()
             run.log.close()
-        return checkpoints.read_best_facts(run.folder) if run.team.is_chief else None
+        return best_model.read_best_facts(run.folder) if run.team.is_chief else None
 
     def _steps(self, bar):
         run = self.run

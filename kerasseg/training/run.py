@@ -7,7 +7,7 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from kerasseg import checkpoints, distribution, models
+from kerasseg import distribution, models
 from kerasseg.pipeline import class_statistics
 from kerasseg.system import files
 from kerasseg.training import (
@@ -18,11 +18,11 @@ from kerasseg.training import (
     memory,
     objective,
     optimizers,
-    provenance,
     starting,
     validation,
 )
 from kerasseg.training.step import TrainingStep, prepare_batch_norm
+from kerasseg.workdir import best_model, checkpoints, fingerprint
 
 
 class Run:
@@ -63,11 +63,11 @@ class Run:
                 )
 
     def check_records(self):
-        """See `provenance.check` and `provenance.check_apart`."""
-        provenance.check_apart(self.workdir, self.data.records_dir)
+        """See `fingerprint.check` and `fingerprint.check_apart`."""
+        fingerprint.check_apart(self.workdir, self.data.records_dir)
         readers, allowed = (self.reader, self.scoring_reader), self.data.allow_others
         if self.team.is_chief:
-            provenance.check(self.workdir, readers, allow_others=allowed)
+            fingerprint.check(self.workdir, readers, allow_others=allowed)
 
     def build(self):
         """Makes everything that has variables, and restores it."""
@@ -98,7 +98,7 @@ class Run:
         self.step = restored or 0
         self.team.check_agreed(self.step, "step at which the run goes on")
         self.team.check_agreed(
-            provenance.checksum(self.workdir), f"checksum of {provenance.FILE}"
+            fingerprint.checksum(self.workdir), f"checksum of {fingerprint.FILE}"
         )
         fitting.fit(self)
         if not tf.config.list_physical_devices("GPU"):
@@ -120,13 +120,13 @@ class Run:
         )
         self.scored = self._model(copy=True) if recipe.ema_decay else self.model
         if recipe.ema_decay:
-            checkpoints.copy_weights(self.model, self.scored)
+            best_model.copy_weights(self.model, self.scored)
 
     def _begin(self):
         """Takes the initial weights: a run that goes on can do without them."""
         starting.start_from(self.network.initial_checkpoint, self.model)
         if self.recipe.ema_decay:
-            checkpoints.copy_weights(self.model, self.scored)
+            best_model.copy_weights(self.model, self.scored)
 
     def memory(self) -> tuple:
         """Returns what `memory.check` and `memory.too_little` are told."""
@@ -138,7 +138,7 @@ class Run:
         """Returns the model that is scored, with its weights on this machine."""
         if self._here is None:
             return self.scored
-        checkpoints.copy_weights(self.scored, self._here)
+        best_model.copy_weights(self.scored, self._here)
         return self._here
 
     def _open_logs(self):

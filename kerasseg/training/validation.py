@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable
 
-from kerasseg import checkpoints, evaluation, inference
+from kerasseg import evaluation, inference
 from kerasseg.system import progress
+from kerasseg.workdir import best_model
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error.
@@ -77,7 +78,7 @@ class Validation:
                 "step": step,
                 "scores": scores,
             }
-            checkpoints.save_best(self._workdir, model, facts)
+            best_model.save_best(self._workdir, model, facts)
         self._history.add_score(step, score)
         self._log.validation(step, loss, rate, scores)
         return True
@@ -91,7 +92,7 @@ class Validation:
     def _score_to_beat(self, step):
         """What a part of the run that is now repeated had found is no bar."""
         try:
-            facts = checkpoints.read_best_facts(self._workdir)
+            facts = best_model.read_best_facts(self._workdir)
         except (FileNotFoundError, ValueError):  # None yet, or damaged: a whole one.
             return -1.0
         if facts["step"] < step:

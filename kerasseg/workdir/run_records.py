@@ -2,7 +2,8 @@
 
 import os
 
-from kerasseg import checkpoints, cli, pipeline, records
+from kerasseg import cli, pipeline, records
+from kerasseg.workdir import best_model
 
 
 def open_records(workdir, split, *, records_dir=None, dataset=None):
@@ -32,7 +33,7 @@ def open_records(workdir, split, *, records_dir=None, dataset=None):
     opened = records.open_split(
         records_dir, split, dataset=dataset or used.get("dataset")
     )
-    trained = checkpoints.read_spec(workdir)
+    trained = best_model.read_spec(workdir)
     if opened.spec.class_names != trained.class_names:
         raise ValueError(
             f"{records_dir} holds the classes {', '.join(opened.spec.class_names)}; "

@@ -9,31 +9,3 @@ events/         for TensorBoard
 pictures/       predictions on validation pictures
 metrics.json    what kerasseg.evaluate found
 """
-
-from kerasseg.checkpoints.best import (
-    BEST_FACTS,
-    BEST_MODEL,
-    copy_weights,
-    load_best,
-    load_file,
-    load_initial,
-    read_best_facts,
-    read_spec,
-    save_best,
-)
-from kerasseg.checkpoints.state import KEPT, Checkpoints, named
-
-__all__ = [
-    "BEST_FACTS",
-    "BEST_MODEL",
-    "KEPT",
-    "Checkpoints",
-    "copy_weights",
-    "load_best",
-    "load_file",
-    "load_initial",
-    "named",
-    "read_best_facts",
-    "read_spec",
-    "save_best",
-]
