@@ -27,6 +27,7 @@ from absl import app, flags
 from kerasseg import (
     cli,
     datasets,
+    errors,
     evaluation,
     inference,
     inference_flags,
@@ -115,7 +116,7 @@ def _check_comparable(split):
     if path := _other_counts():
         names, _ = evaluation.read_counts(path, split.spec.class_names)
         if len(names) != len(split):
-            raise ValueError(
+            raise errors.UserError(
                 f"{path} is of {len(names)} pictures, the split '{split.name}' of "
                 f"{len(split)}. Score both runs on the same records and split."
             )

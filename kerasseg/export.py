@@ -23,6 +23,7 @@ from absl import flags
 
 from kerasseg import (
     cli,
+    errors,
     exporting,
     inference_flags,
     predictor_flags,
@@ -101,10 +102,10 @@ def _check_labelled(pictures):
     """Looks whether there is a mean IoU, which alone decides about 8 bits."""
     labels = [picture.label for picture in pictures if picture.label is not None]
     if pictures and not any(np.any(label != IGNORE_LABEL) for label in labels):
-        raise ValueError(
+        raise errors.UserError(
             f"tflite_int8 is judged by its mean IoU, and none of the {len(pictures)} "
-            f"pictures to compare it on has a labelled pixel. Give another --split or "
-            f"more --check_pictures, or leave tflite_int8 out of --format."
+            f"pictures to compare it on has a labelled pixel. Give another `split` or "
+            f"more `check_pictures`, or leave tflite_int8 out of `format`."
         )
 
 
@@ -125,7 +126,7 @@ def read_views(options) -> exporting.Views:
     }
     wrong = [name for name, value in given.items() if value]
     if wrong:
-        raise ValueError(
+        raise errors.UserError(
             f"{', '.join(wrong)} cannot be part of an exported graph; leave it out. "
             f"Scales, flip and the CRF of the engine keras can."
         )
@@ -153,9 +154,9 @@ def read_pictures(workdir, count, flag, split=None) -> list[exporting.Picture]:
     used = cli.read_flagfile(path) if os.path.exists(path) else {}
     records_dir = cli.RECORDS_DIR.value or used.get("records_dir")
     if not records_dir or not os.path.isdir(records_dir):
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f"The records that {workdir} was trained on are not in {records_dir}. Give "
-            f"--records_dir, or --check_pictures=0 to compare a drawn picture only."
+            f"`records_dir`, or `check_pictures=0` to compare a drawn picture only."
         )
     split = split or used.get(flag, _SPLITS[flag])
     opened = records.open_split(records_dir, split, dataset=used.get("dataset"))

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from kerasseg import cli, crf
+from kerasseg import cli, crf, errors
 from kerasseg.inference import superpixels
 from kerasseg.system import processes
 
@@ -81,8 +81,8 @@ class InferenceFlags:
         """
         settings = self.crf_settings()
         if settings is not None and self.superpixels:
-            raise ValueError(
-                f"--superpixels={self.superpixels} and --crf both let pixels decide "
+            raise errors.UserError(
+                f"`superpixels={self.superpixels}` and `crf` both let pixels decide "
                 "together: give one of them."
             )
         # One pixel of one class: what is wrong shows before a network is loaded.

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kerasseg import cli
+from kerasseg import cli, errors
 
 
 def _flag(default, text, **metadata):
@@ -41,8 +41,8 @@ class PredictorFlags:
         try:
             scales = tuple(float(part) for part in self.scales.split(","))
         except ValueError:
-            raise ValueError(
-                f"--eval_scales={self.scales}: numbers with commas between them are "
+            raise errors.UserError(
+                f"`eval_scales={self.scales}`: numbers with commas between them are "
                 f"wanted, as in 0.5,0.75,1,1.25."
             ) from None
         return dataclasses.asdict(self) | {"scales": scales}

@@ -10,7 +10,7 @@ import sys
 
 from absl import flags
 
-from kerasseg import cli, distribution, models, training
+from kerasseg import cli, distribution, errors, models, training
 from kerasseg.system import files, lock
 
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "Split to train on.")
@@ -133,8 +133,8 @@ def keep_flags(workdir, allowed=(), *, writes=True) -> None:
     """
     unknown = [name for name in allowed if name not in flags.FLAGS]
     if unknown:
-        raise ValueError(
-            f"--change_flags={','.join(allowed)}: no flag is called "
+        raise errors.UserError(
+            f"`change_flags={','.join(allowed)}`: no flag is called "
             f"{', '.join(unknown)}. Names of flags are wanted, without -- and values."
         )
     path = os.path.join(workdir, "flags.txt")
@@ -155,10 +155,10 @@ def keep_flags(workdir, allowed=(), *, writes=True) -> None:
         if changed:
             was = [line for line in changed if line in before]
             now = [line for line in changed if line in lines]
-            raise ValueError(
+            raise errors.UserError(
                 f"{workdir} holds a run with other flags: {' '.join(was) or 'none'} "
                 f"there, {' '.join(now) or 'none'} here. Give the same flags to go "
-                f"on, or another --workdir to start anew, or --change_flags=NAME,NAME "
+                f"on, or another `workdir` to start anew, or `change_flags=NAME,NAME` "
                 f"to go on with these."
             )
     if not writes:

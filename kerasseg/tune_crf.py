@@ -23,7 +23,7 @@ import os
 import numpy as np
 from absl import app, flags
 
-from kerasseg import cli, inference, inference_flags, predictor_flags
+from kerasseg import cli, errors, inference, inference_flags, predictor_flags
 from kerasseg.crf import tuning
 from kerasseg.system import files
 from kerasseg.workdir import best_model, run_records
@@ -116,7 +116,7 @@ def _drawn(split):
     """Returns the numbers of the pictures, in the order of the split."""
     order = np.random.default_rng(cli.SEED.value).permutation(len(split))
     if not len(order):
-        raise ValueError(
+        raise errors.UserError(
             f"Split '{split.name}' holds no record to try settings on. Choose another "
             "split, or build it again."
         )

@@ -24,4 +24,4 @@ def run(main, *arguments) -> int:
         return end.code
     finally:
         signal.signal(signal.SIGTERM, handler)
-    raise RuntimeError("common_flags.run returned.")
+    raise RuntimeError("cli.run returned.")

@@ -35,7 +35,7 @@ ALLOWED = {
     "supervisor": {"received"},
     "distribution": {"received"},
     "workers": set(),
-    "inference_flags": {"common_flags", "crf", "superpixels", "workers"},
+    "inference_flags": {"cli", "crf", "superpixels", "workers"},
     "records": {"datasets", "durable"},
     "augment": {"datasets"},
     "borders": set(),
@@ -50,10 +50,10 @@ ALLOWED = {
     },
     "crf_tuning": {"crf", "durable", "metrics", "progress", "workers"},
     "report": {"datasets", "durable", "images", "metrics", "progress"},
-    "predictor_flags": {"common_flags"},
+    "predictor_flags": {"cli"},
     "prediction": {"inference", "inference_flags"},
     "ray_engine": {"progress"},
-    "run_records": {"checkpoints", "common_flags", "pipeline", "records"},
+    "run_records": {"checkpoints", "cli", "pipeline", "records"},
     "training": {
         *("augment", "backbones", "checkpoints", "datasets", "durable", "evaluation"),
         *("losses", "models", "pipeline", "progress", "records", "schedules"),
@@ -72,7 +72,7 @@ ALLOWED = {
     "warm_up": set(),
     # A server knows no architecture: it runs what was exported.
     "serve": {"durable", "images", "visualize", "warm_up", "workers"},
-    "common_flags": {"images"},
+    "cli": {"images"},
 }
 KERAS_ONLY = ("blocks", "backbones", "complexity", "models", "losses", "metrics")
 
@@ -116,7 +116,7 @@ def test_imports_point_one_way(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_flags_are_touched_at_the_edge_only(path):
-    if path not in entry_points() and "common_flags" not in path.parts:
+    if path not in entry_points() and "cli" not in path.parts:
         assert not any(name.startswith("absl") for name in imports(path))
 
 

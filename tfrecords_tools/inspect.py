@@ -98,7 +98,7 @@ def _examine(source, reading):
 def _write_left_out(examined):
     """Writes the file for --leave_out, never over another one; returns its path."""
     given = examined.own.leave_out
-    earlier = pathlib.Path(given).read_text("utf-8") if given else ""
+    earlier = files.read_text(given) if given else ""
     data = diagnosis.leave_out_file(examined, earlier).encode()
     wanted = path = pathlib.Path(_LEAVE_OUT_FILE.value)
     for number in itertools.count(2):

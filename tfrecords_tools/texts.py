@@ -2,6 +2,8 @@
 
 import pathlib
 
+from kerasseg import errors
+
 
 def read_lines(path: pathlib.Path) -> list[str]:
     """Reads lines without the spaces around them, and without empty ones.
@@ -13,7 +15,7 @@ def read_lines(path: pathlib.Path) -> list[str]:
     try:
         text = path.read_text("utf-8-sig")  # Some editors begin a file with a mark.
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} is no UTF-8 text ({error}). Save it as UTF-8 in your editor"
         ) from error
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -14,7 +14,7 @@ import pkgutil
 
 import keras
 
-from kerasseg import blocks
+from kerasseg import blocks, errors
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -47,7 +47,7 @@ def register(*, normalization, params=None, classifier=(), name=None):
     `register(normalization=..., name=row)(functools.partial(builder, row))`.
     """
     if normalization not in blocks.NORMALIZATIONS:
-        raise ValueError(
+        raise errors.UserError(
             f"Unknown normalization '{normalization}'; choose one of "
             f"{blocks.NORMALIZATIONS}."
         )
@@ -55,7 +55,7 @@ def register(*, normalization, params=None, classifier=(), name=None):
     def add(builder):
         key = name or builder.__name__
         if key in _BACKBONES:
-            raise ValueError(f"Two encoders are called '{key}'; rename one.")
+            raise errors.UserError(f"Two encoders are called '{key}'; rename one.")
         _BACKBONES[key] = Backbone(builder, normalization, params, tuple(classifier))
         return builder
 
@@ -76,7 +76,7 @@ def facts(name) -> Backbone:
     """
     _import_all()
     if name not in _BACKBONES:
-        raise ValueError(
+        raise errors.UserError(
             f"Unknown backbone '{name}'; choose one of {sorted(_BACKBONES)}."
         )
     return _BACKBONES[name]
@@ -119,13 +119,15 @@ def build(name, image, *, output_stride=32, weights=None, **options):
     """
     builder = facts(name).builder
     if output_stride not in OUTPUT_STRIDES:
-        raise ValueError(
+        raise errors.UserError(
             f"output_stride={output_stride} of '{name}' is not one of {OUTPUT_STRIDES}."
         )
     own = list_options(name)
     unknown = sorted(set(options) - set(own))
     if unknown:
-        raise ValueError(f"Backbone '{name}' has no option {unknown}; it has {own}.")
+        raise errors.UserError(
+            f"Backbone '{name}' has no option {unknown}; it has {own}."
+        )
     named = weights if weights in (None, "imagenet") else None
     c = builder(image, output_stride=output_stride, weights=named, **options)
     if weights != named:
@@ -146,17 +148,17 @@ def load_weights(path, encoder, name) -> None:
         FileNotFoundError: No such file.
     """
     if not str(path).endswith(".keras"):
-        raise ValueError(
+        raise errors.UserError(
             f"Weights '{path}' of backbone '{name}' are no 'imagenet' and no .keras "
             "file; give one of these, or None."
         )
     if not os.path.exists(path):
-        raise FileNotFoundError(f"No weights file {path} for backbone '{name}'.")
+        raise errors.MissingFileError(f"No weights file {path} for backbone '{name}'.")
     try:
         donor = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises what its zip and HDF5 readers raise.
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(
+        raise errors.UserError(
             f"Weights {path} of backbone '{name}' are damaged or no .keras file: "
             f"{reason} Copy the file again, or give another one."
         ) from error
@@ -164,7 +166,7 @@ def load_weights(path, encoder, name) -> None:
     shapes = {key: tuple(v.shape) for key, v in saved.items()}
     missing = [v.path for v in encoder.weights if shapes.get(v.path) != tuple(v.shape)]
     if missing:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} was not saved with backbone '{name}': {len(missing)} of its "
             f"{len(encoder.weights)} variables are not there, the first {missing[0]}."
         )

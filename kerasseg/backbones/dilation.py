@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kerasseg import blocks
+from kerasseg import blocks, errors
 from kerasseg.backbones import layer_scale, pooling
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
@@ -99,7 +99,7 @@ def replace(layer, args, kwargs, output_stride, name):
         return _pool(layer, m, output_stride, name)
     spreads = any(hasattr(layer, key) for key in ("kernel_size", "pool_size", "size"))
     if m.before or (spreads and m.stride):
-        raise ValueError(
+        raise errors.UserError(
             f"Layer '{layer.name}' ({type(layer).__name__}) cannot be dilated, or "
             "stands between a padding and its window; use this encoder unchanged."
         )
@@ -152,7 +152,7 @@ def _window(layer, size, m, output_stride):
     stride = layer.strides[0]
     is_dense = m.stride * stride > output_stride
     if m.stride < output_stride and is_dense:
-        raise ValueError(
+        raise errors.UserError(
             f"Output stride {output_stride} cannot be reached: layer '{layer.name}' "
             f"goes from {m.stride} to {m.stride * stride}; choose one of these."
         )

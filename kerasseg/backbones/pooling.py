@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from kerasseg import errors
+
 
 @keras.saving.register_keras_serializable("kerasseg")
 class Pool2D(layers.Layer):
@@ -21,9 +23,9 @@ class Pool2D(layers.Layer):
     def __init__(self, kind, pool_size, *, stride=1, rate=1, padding, **layer_options):
         super().__init__(**layer_options)
         if kind not in ("max", "average"):
-            raise ValueError(f"Pooling '{kind}' is neither 'max' nor 'average'.")
+            raise errors.UserError(f"Pooling '{kind}' is neither 'max' nor 'average'.")
         if rate > 1 and stride > 1:
-            raise ValueError(
+            raise errors.UserError(
                 f"Pooling cannot have rate {rate} and stride {stride}; make one 1."
             )
         self.kind = kind

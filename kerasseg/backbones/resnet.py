@@ -12,7 +12,7 @@ import functools
 import keras
 from keras import layers
 
-from kerasseg import backbones, blocks
+from kerasseg import backbones, blocks, errors
 
 _EPSILON = 1.001e-5
 _STEMS = ("standard", "deep")
@@ -105,16 +105,18 @@ for _name, _variant in _VARIANTS.items():
 
 def _check(name, variant, weights, stem, multi_grid, extra_blocks):
     if stem not in _STEMS:
-        raise ValueError(f"stem='{stem}' of '{name}' is not one of {_STEMS}.")
+        raise errors.UserError(f"stem='{stem}' of '{name}' is not one of {_STEMS}.")
     if len(multi_grid) != variant.units[3]:
-        raise ValueError(
+        raise errors.UserError(
             f"multi_grid={multi_grid} of '{name}' must have {variant.units[3]} "
             "factors, one for each unit of block4."
         )
     if not 0 <= extra_blocks <= 3:
-        raise ValueError(f"extra_blocks={extra_blocks} of '{name}' must be 0 to 3.")
+        raise errors.UserError(
+            f"extra_blocks={extra_blocks} of '{name}' must be 0 to 3."
+        )
     if weights == "imagenet" and (stem == "deep" or not variant.imagenet):
-        raise ValueError(
+        raise errors.UserError(
             f"Keras has no ImageNet weights of '{name}' with stem='{stem}': give "
             "weights None or a .keras file, or take resnet50 with stem='standard'."
         )

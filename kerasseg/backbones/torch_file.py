@@ -9,6 +9,8 @@ import pickle
 
 import numpy as np
 
+from kerasseg import errors
+
 _MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 _Tensor = collections.namedtuple("_Tensor", "storage offset shape strides")
@@ -22,7 +24,7 @@ class _Reader(pickle.Unpickler):
             return lambda *parts: _Tensor(*parts[:4])
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
-        raise ValueError(
+        raise errors.UserError(
             f"The file asks for {module}.{name}; only float32 and int64 tensors are "
             "read. Save a plain state dict of such tensors."
         )
@@ -48,7 +50,7 @@ def read(path) -> dict[str, np.ndarray]:
         try:
             return _read(file)
         except (EOFError, pickle.UnpicklingError, TypeError, KeyError) as error:
-            raise ValueError(
+            raise errors.UserError(
                 f"{path} is no complete file of PyTorch before 1.6 ({error})."
             ) from error
 

@@ -6,6 +6,7 @@ import numbers
 import keras
 from keras import initializers, layers, ops
 
+from kerasseg import errors
 from kerasseg.blocks import gaussians
 
 _MOST_ITERATIONS = 100  # Each is a part of the graph.
@@ -128,17 +129,17 @@ def _check(settings):
         iterations, bool
     )
     if not whole or not 1 <= iterations <= _MOST_ITERATIONS:
-        raise ValueError(
+        raise errors.UserError(
             f"A CRF of iterations={iterations!r} cannot be built: give a whole number "
             f"from 1 to {_MOST_ITERATIONS} (5 is usual)."
         )
     for name, value in settings.items():
         if name.endswith("compat") and not math.isfinite(value):
-            raise ValueError(
+            raise errors.UserError(
                 f"{name}={value} is no weight: give a finite number (3 or 5 is usual)."
             )
         if "_s" in name and not _SMALLEST_DEVIATION <= value < math.inf:
-            raise ValueError(
+            raise errors.UserError(
                 f"{name}={value} is no standard deviation that can be filtered by: "
                 f"give a finite number of at least {_SMALLEST_DEVIATION}."
             )

@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from kerasseg import errors
+
 SMALLEST_SIDE = 32
 NORMALIZATIONS = ("tf", "tf128", "torch", "caffe", "lite", "none")
 _SCALES = {  # (x - mean) / deviation, for pictures from 0 to 255, RGB.
@@ -29,7 +31,7 @@ class Normalize(layers.Layer):
         options.setdefault("dtype", "float32")
         super().__init__(name=name, **options)
         if kind not in NORMALIZATIONS:
-            raise ValueError(
+            raise errors.UserError(
                 f"Unknown normalization {kind!r}; choose one of {NORMALIZATIONS}."
             )
         self.kind = kind

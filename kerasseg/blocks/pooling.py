@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from kerasseg import errors
+
 
 @keras.saving.register_keras_serializable("kerasseg")
 class AdaptiveAveragePool(layers.Layer):
@@ -20,7 +22,7 @@ class AdaptiveAveragePool(layers.Layer):
     def __init__(self, bins, **options):
         super().__init__(autocast=False, **options)
         if bins < 1:
-            raise ValueError(
+            raise errors.UserError(
                 f"A map cannot be pooled to bins={bins} a side; give 1 or more."
             )
         self.bins = bins

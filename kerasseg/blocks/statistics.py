@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from kerasseg import errors
+
 
 @keras.saving.register_keras_serializable("kerasseg")
 class NormalizeFeatures(layers.Layer):
@@ -52,13 +54,13 @@ class NormalizeFeatures(layers.Layer):
         mean, variance = np.asarray(mean), np.asarray(variance)
         wanted = tuple(self.mean.shape)
         if mean.shape != wanted or variance.shape != wanted or pictures < 1:
-            raise ValueError(
+            raise errors.UserError(
                 f"Layer '{self.name}' has {wanted[0]} channels; got {mean.shape} means "
                 f"and {variance.shape} variances of {pictures} pictures. Count them "
                 f"over the layer's own input, and 1 picture or more."
             )
         if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
-            raise ValueError(
+            raise errors.UserError(
                 f"The statistics for layer '{self.name}' are not all finite: look for "
                 f"the layer before it that overflows."
             )

@@ -1,4 +1,4 @@
-"""How every entry point starts and ends."""
+"""How every command starts and ends."""
 
 import inspect
 import signal
@@ -7,11 +7,11 @@ import traceback
 
 from absl import app, flags, logging
 
+from kerasseg import errors
 from kerasseg.cli import flagfiles
 
 TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the traceback of an error.")
 
-_OURS = ("kerasseg", "tfrecords_tools", "__main__")
 _WRONG_PATH = (
     FileNotFoundError,
     FileExistsError,
@@ -23,14 +23,15 @@ _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull", "-?")
 
 
 def run(main, *, takes_words=False) -> None:
-    """Parses the flags, calls `main(argv)` and leaves with the promised exit status.
+    """Parses the flags, calls `main(argv)` and exits with a status.
 
-    0: done, or `--help`. 2: wrong flags or input, told in one line. 130 and 143:
-    Ctrl-C and SIGTERM. 1: anything else, with its traceback.
+    0: done, or `--help`. 2: wrong flags or input, reported in one line. 130 and 143:
+    Ctrl-C and SIGTERM. 1: any other error; one that the system did not cause comes
+    with its traceback.
 
     Args:
-        main: Takes what is left of the command line, the program's name first.
-        takes_words: Whether something may be left, such as what stands after "--".
+        main: Function of the rest of the command line, the program's name first.
+        takes_words: Whether there may be a rest, such as what follows "--".
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -47,27 +48,37 @@ def _run(main, argv, takes_words=False):
         print(_help_text(full="--helpfull" in argv))
         return 0
     try:
-        rest = flags.FLAGS(argv)
-        logging.use_absl_handler()
+        rest = _parse(argv)
         if len(rest) > 1 and not takes_words:
-            raise app.UsageError(f"Only flags are taken, got {rest[1:]}.")
+            raise app.UsageError(f"Only flags are accepted, got {rest[1:]}.")
         _check_shared(main.__module__)
         main(rest)
     except (flags.Error, app.UsageError) as error:
         print(f"{error} --help lists the flags.", file=sys.stderr)
         return 2
-    except Exception as error:
-        status = _status(error)
-        if TRACEBACK.value or not status:
+    except (errors.UserError, OSError) as error:
+        if TRACEBACK.value:
             traceback.print_exc()
-        if status:
-            print(f"Error: {error}", file=sys.stderr)
-        return status or 1
+        message = errors.with_flags(str(error), lambda name: name in flags.FLAGS)
+        print(f"Error: {message}", file=sys.stderr)
+        return 2 if isinstance(error, (errors.UserError, *_WRONG_PATH)) else 1
+    except Exception:
+        traceback.print_exc()
+        return 1
     return 0
 
 
+def _parse(argv):
+    try:
+        rest = flags.FLAGS(argv)
+    except UnicodeDecodeError as error:
+        raise app.UsageError(f"A --flagfile is not UTF-8 text: {error}.") from error
+    logging.use_absl_handler()
+    return rest
+
+
 def _check_shared(module):
-    """Refuses a flag of other programs: known here as well, it would change nothing."""
+    """Refuses a shared flag that this program does not read: it would do nothing."""
     known = flags.FLAGS
     program = sys.argv[0] if module == "__main__" else module
     own = {flag.name for flag in known.get_key_flags_for_module(program)}
@@ -78,27 +89,6 @@ def _check_shared(module):
     ]
     if foreign:
         raise app.UsageError(f"This program does not take {', '.join(foreign)}.")
-
-
-def _status(error):
-    """Returns the exit status of an error told in one line, None for any other.
-
-    A mistake that our code found at the door, an extra that is not installed, or a
-    path that is wrong, is the user's; what else the system refuses, such as a full
-    disk, is nobody's.
-    """
-    if isinstance(error, OSError) and error.errno is not None:
-        return 2 if isinstance(error, _WRONG_PATH) else 1
-    if isinstance(error, ValueError | OSError | ImportError) and _is_ours(error):
-        return 2
-    return None
-
-
-def _is_ours(error):
-    frame = error.__traceback__
-    while frame.tb_next:
-        frame = frame.tb_next
-    return frame.tb_frame.f_globals.get("__name__", "").split(".")[0] in _OURS
 
 
 def _help_text(full):

@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 
+from kerasseg import errors
 from kerasseg.crf import checks, limits
 from kerasseg.crf.pruning import likely
 
@@ -139,7 +140,7 @@ def engine_name(engine: str | None) -> str:
     """Names the engine that `dense_crf` takes; see there, also for what is raised."""
     if engine is not None:
         if engine not in ENGINES:
-            raise ValueError(
+            raise errors.UserError(
                 f"engine={engine!r} is not known; these are: {', '.join(ENGINES)}. "
                 "None is the first of them that imports."
             )
@@ -158,7 +159,7 @@ def _engine(name):
     except ImportError as error:
         if name != "pydensecrf":
             raise
-        raise ImportError(
+        raise errors.MissingPackageError(
             f"This engine of the dense CRF needs pydensecrf, which does not import "
             f"here ({error}): pip install kerasseg[crf]"
         ) from error

@@ -1,5 +1,6 @@
 """What the dense CRF may take: memory by an estimate, time by counting iterations."""
 
+from kerasseg import errors
 from kerasseg.system import memory
 
 # A pixel's bytes, and those of each of its chances, on noise, where each pixel has
@@ -25,7 +26,7 @@ def check_memory(height, width, num_classes, max_gigabytes, *, engine) -> None:
     if needed <= (room if given is None else given):
         return
     limit = f"{room:.3g} GB are free" if given is None else f"{given:g} are allowed"
-    raise ValueError(
+    raise errors.UserError(
         f"A dense CRF of {height} x {width} pixels and {num_classes} likely classes "
         f"can take {needed:.3g} GB of memory, {limit}. Refine it smaller or in parts, "
         "or give a larger max_gigabytes."

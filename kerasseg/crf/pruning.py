@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from kerasseg import errors
 from kerasseg.crf import checks
 
 _LEAST_CHANCE = 0.1  # Of an even share; see `dense_crf`.
@@ -38,7 +39,7 @@ def likely(image, probabilities) -> Likely:
     probabilities = checks.checked_probabilities(probabilities)
     height, width, num_classes = probabilities.shape
     if image.shape[:2] != (height, width):
-        raise ValueError(
+        raise errors.UserError(
             f"The image is {image.shape[0]} x {image.shape[1]} (height x width), the "
             f"probabilities are {height} x {width}. Resize the logits to the image "
             "before the softmax."

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from pydensecrf import densecrf, eigen
 
+from kerasseg import errors
 from kerasseg.crf import checks
 
 # Up to here both kernels are not left to pydensecrf: see `_FewClasses`. With more
@@ -103,7 +104,7 @@ def _check_counters(pixels, num_classes):
     """Refuses what overflows the 32 bits that pydensecrf counts values in."""
     most = (2**31 - 1) // (6 * math.ceil(num_classes / 4))  # 6 corners, 4 at a time.
     if pixels > most:
-        raise ValueError(
+        raise errors.UserError(
             f"{pixels} pixels with {num_classes} likely classes are more than "
             f"pydensecrf can count, {most} at most. Refine the picture in parts."
         )

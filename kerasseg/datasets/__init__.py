@@ -9,6 +9,8 @@ import pkgutil
 
 import numpy as np
 
+from kerasseg import errors
+
 IGNORE_LABEL = 255  # In records, whatever number the source used.
 
 
@@ -81,7 +83,7 @@ def get(name: str) -> DatasetSpec:
         ValueError: No module of this folder has that name.
     """
     if name not in list_datasets():
-        raise ValueError(
+        raise errors.UserError(
             f"Unknown data set '{name}'; known are {', '.join(list_datasets())}. "
             "A new one is a new file in kerasseg/datasets."
         )

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.distribution.cluster import (
     Cluster,
     WorkerLostError,
@@ -42,7 +43,7 @@ def strategy(name="auto", *, cluster_timeout=300.0) -> tf.distribute.Strategy:
         WorkerLostError: Not all machines came; those that are missing are named.
     """
     if name not in STRATEGIES:
-        raise ValueError(
+        raise errors.UserError(
             f"No strategy is called '{name}': {', '.join(STRATEGIES)} are known."
         )
     name, cluster = _of_cluster(name)
@@ -85,8 +86,8 @@ def _of_cluster(name):
     elif name == "auto" and cluster and len(cluster.workers) > 1:
         name = "multi_worker"
     if name in ("multi_worker", "parameter_server") and cluster is None:
-        raise ValueError(
-            f"--strategy={name} needs the environment variable TF_CONFIG, which names "
+        raise errors.UserError(
+            f"`strategy={name}` needs the environment variable TF_CONFIG, which names "
             f"the machines; see docs/distributed.md, or start all of them with python "
             f"-m kerasseg.launch."
         )
@@ -95,9 +96,9 @@ def _of_cluster(name):
         "parameter_server": ("chief", *SERVERS),
     }
     if cluster and cluster.job not in jobs.get(name, (cluster.job,)):
-        raise ValueError(
+        raise errors.UserError(
             f"TF_CONFIG makes this a task of the job '{cluster.job}', which has no "
-            f"part in --strategy={name}: {', '.join(jobs[name])} have. The chief "
+            f"part in `strategy={name}`: {', '.join(jobs[name])} have. The chief "
             f"validates; leave this task out."
         )
     return name, cluster

@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Mapping
 
+from kerasseg import errors
+
 VARIABLE = "TF_CONFIG"
 _JOBS = ("chief", "worker", "ps", "evaluator")
 _EXAMPLE = (
@@ -86,7 +88,7 @@ def _check(jobs, job, index):
 
 
 def _wrong(what):
-    return ValueError(f"{VARIABLE} {what}. It looks like this: {_EXAMPLE}")
+    return errors.UserError(f"{VARIABLE} {what}. It looks like this: {_EXAMPLE}")
 
 
 def from_environment() -> Cluster | None:
@@ -162,7 +164,7 @@ def missing_tasks(seconds: float, addresses) -> WorkerLostError:
     return WorkerLostError(
         f"After {seconds:g} s these tasks of {VARIABLE} do not answer: "
         f"{', '.join(addresses)}. Start them, mend their addresses, or wait longer "
-        f"with --cluster_timeout."
+        f"with `cluster_timeout`."
     )
 
 

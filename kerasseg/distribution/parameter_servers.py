@@ -12,6 +12,7 @@ import time
 
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.distribution.cluster import (
     VARIABLE,
     Cluster,
@@ -43,7 +44,7 @@ def connect(cluster: Cluster, seconds: float) -> tf.distribute.Strategy:
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver(rpc_layer="grpc")
     strategy = tf.distribute.ParameterServerStrategy(resolver)
     if strategy.num_replicas_in_sync > 1:
-        raise ValueError(
+        raise errors.UserError(
             f"Each worker shows {strategy.num_replicas_in_sync} GPUs, and an "
             f"asynchronous one takes one: start a worker for each of them, with "
             f"CUDA_VISIBLE_DEVICES."
@@ -85,11 +86,11 @@ def serve(cluster: Cluster, seconds: float) -> None:
 def _check(cluster):
     missing = [job for job in ("chief", *SERVERS) if not cluster.jobs.get(job)]
     if missing:
-        raise ValueError(
-            f"--strategy=parameter_server needs the jobs chief, worker and ps in "
+        raise errors.UserError(
+            f"`strategy=parameter_server` needs the jobs chief, worker and ps in "
             f"{VARIABLE}, which lacks {', '.join(missing)}; see docs/distributed.md, "
-            f"or start all of them with python -m kerasseg.launch "
-            f"--parameter_servers=1."
+            f"or let python -m kerasseg.launch start all of them, with parameter "
+            f"servers."
         )
 
 

@@ -7,6 +7,7 @@ import time
 import tensorflow as tf
 from tensorflow.python.eager import context
 
+from kerasseg import errors
 from kerasseg.distribution.cluster import WorkerLostError, from_environment
 
 _CHIEF_DEVICE = "/job:chief/task:0/device:CPU:0"
@@ -62,9 +63,9 @@ class Team:
 
         found = self._strategy.experimental_local_results(total())[0].numpy()
         if found != number * self._strategy.num_replicas_in_sync:
-            raise ValueError(
+            raise errors.UserError(
                 f"The {name} is {number} for worker {self.index}, and another one for "
-                f"others: --workdir must be the same folder on all machines."
+                f"others: `workdir` must be the same folder on all machines."
             )
 
     def report(self, error) -> None:

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from kerasseg import metrics
+from kerasseg import errors, metrics
 from kerasseg.system import files
 
 COUNTS = "pictures.csv"  # In a workdir, or where the scores are written.
@@ -43,15 +43,14 @@ def read_counts(path: str | os.PathLike, class_names) -> tuple[list[str], np.nda
         ValueError: It is damaged, or of other classes.
     """
     if not os.path.exists(path):
-        raise FileNotFoundError(
-            f"{path} is missing: score that run first, with python -m "
-            f"kerasseg.evaluate --workdir={os.path.dirname(path) or '.'}"
+        raise errors.MissingFileError(
+            f"{path} is missing. Score the run of {os.path.dirname(path) or '.'} "
+            f"first, with python -m kerasseg.evaluate."
         )
-    with open(path, encoding="utf-8", newline="") as file:
-        head, *lines = list(csv.reader(file)) or [[]]
+    head, *lines = list(csv.reader(io.StringIO(files.read_text(path)))) or [[]]
     wanted = ["name", "mean_iou", *_columns(class_names)]
     if head != wanted:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} does not hold the counts of the classes {', '.join(class_names)}. "
             f"Two runs are compared on the same classes; score both again."
         )
@@ -60,7 +59,7 @@ def read_counts(path: str | os.PathLike, class_names) -> tuple[list[str], np.nda
         numbers = [[int(text) for text in line[2:]] for line in lines]
         counts = np.array(numbers, np.int64).reshape(-1, 3, len(class_names))
     except ValueError as error:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} is damaged ({error}). Score that run again."
         ) from error
     return names, counts
@@ -82,7 +81,7 @@ def compare(evaluation, path: str | os.PathLike, class_names) -> dict:
     if names != evaluation.names:
         missing = sorted(set(evaluation.names) - set(names))
         extra = sorted(set(names) - set(evaluation.names))
-        raise ValueError(
+        raise errors.UserError(
             f"{path} is of other pictures: {len(missing)} are missing there "
             f"({_first(missing)}), {len(extra)} are there only ({_first(extra)}). "
             f"Score both runs on the same records and split."

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kerasseg import images, pipeline, records
+from kerasseg import errors, images, pipeline, records
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.evaluation.scoring import Evaluation, Scored, score
 
@@ -41,7 +41,7 @@ class LabelFolder:
         self.name, self.spec = os.fspath(folder), spec
         self._paths = sorted(_pngs(folder).items())
         if not self._paths:
-            raise FileNotFoundError(
+            raise errors.MissingFileError(
                 f"{folder} holds no PNG: a folder of labels, whose pixels are class "
                 f"numbers, is wanted."
             )
@@ -113,7 +113,7 @@ def score_masks(predictions_dir: str | os.PathLike, labels, measures=()) -> Eval
             they are listed.
     """
     if "calibration" in measures:
-        raise ValueError(
+        raise errors.UserError(
             "Masks hold no probabilities, which calibration looks at. Leave it out of "
             "the measures."
         )
@@ -162,7 +162,7 @@ def matched(predictions_dir, truths) -> list[pathlib.Path]:
         if names
     ]
     if lines:
-        raise ValueError(
+        raise errors.UserError(
             f"The masks in {predictions_dir} are not those of the {len(truths)} "
             f"labels, and nothing was scored; {'; '.join(lines)}. Predict the same "
             f"pictures at their own size, into an empty folder."
@@ -174,7 +174,9 @@ def _pngs(folder):
     """Returns lists of paths by their name below the folder, without its ending."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder: one of PNG masks is wanted.")
+        raise errors.MissingFileError(
+            f"{folder} is no folder: one of PNG masks is wanted."
+        )
     found = collections.defaultdict(list)
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() == ".png" and path.is_file():

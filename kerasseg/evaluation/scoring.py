@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from kerasseg import metrics, pipeline
+from kerasseg import errors, metrics, pipeline
 from kerasseg.system import processes, progress
 
 MEASURES: dict[str, type[metrics.PictureMeasure]] = {
@@ -81,7 +81,7 @@ def evaluate(
             out of range, or what the network says of a picture is no number.
     """
     if refine and "calibration" in measures:
-        raise ValueError(
+        raise errors.UserError(
             "Calibration looks at the network's probabilities, and what refines them "
             "says only classes. Leave one of the two out."
         )
@@ -124,7 +124,7 @@ def score(
     """
     spec, count = split.spec, min(len(split), limit or len(split))
     if not count:
-        raise ValueError(
+        raise errors.UserError(
             f"Split '{split.name}' holds no record to score (limit: {limit}). Choose "
             f"another split, or build it again."
         )
@@ -139,7 +139,7 @@ def score(
         try:
             return picture, [measure.measure(*seen) for measure in counted]
         except ValueError as error:
-            raise ValueError(f"Picture {picture.name}: {error}") from error
+            raise errors.UserError(f"Picture {picture.name}: {error}") from error
 
     with progress.track(count, unit="picture", text="evaluating") as bar:
         # One thread behind the network: more of them keep it from its cores.
@@ -169,7 +169,7 @@ def _mistakes(confusion):
 def _measures(names, spec):
     unknown = [name for name in names if name not in MEASURES]
     if unknown:
-        raise ValueError(
+        raise errors.UserError(
             f"No such measure: {', '.join(unknown)}. Known: {', '.join(MEASURES)}."
         )
     return [MEASURES[name](spec.num_classes) for name in names]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import blocks, images, inference, metrics
+from kerasseg import blocks, errors, images, inference, metrics
 from kerasseg.exporting import folding, formats, runtimes, signatures
 from kerasseg.system import processes
 
@@ -230,7 +230,7 @@ class _Check:
         }
 
     def _refuse(self, what):
-        raise ValueError(
+        raise errors.UserError(
             f"The exported {self._name} and the model in memory differ: {what}. "
             f"Nothing was exported; leave {self._name} out of the formats, or report "
             f"it with the model's options."
@@ -243,7 +243,7 @@ def _decode(data):
     seen = images.read_image(data, apply_exif=False)
     difference = int(np.abs(decoded.astype(int) - seen).max())
     if difference > _MAX_DECODER_DIFFERENCE:
-        raise ValueError(
+        raise errors.UserError(
             f"The exported graph decodes pictures otherwise than evaluation does: the "
             f"decoded pictures differ by {difference} of 255. Nothing was exported; "
             f"report it with the picture."

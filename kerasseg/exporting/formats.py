@@ -4,6 +4,8 @@ import dataclasses
 import importlib.util
 import os
 
+from kerasseg import errors
+
 
 @dataclasses.dataclass(frozen=True)
 class Format:
@@ -56,7 +58,7 @@ def expand(names) -> list[str]:
     """
     unknown = [name for name in names if name not in FORMATS and name not in _GROUPS]
     if unknown or not names:
-        raise ValueError(
+        raise errors.UserError(
             f"No such format: {', '.join(unknown) or 'none was given'}. Known are "
             f"{', '.join([*FORMATS, *_GROUPS])}."
         )
@@ -74,7 +76,7 @@ def check_installed(names) -> None:
         extra = name.partition("_")[0]
         for package in _PACKAGES.get(extra, []):
             if importlib.util.find_spec(package) is None:
-                raise ImportError(
+                raise errors.MissingPackageError(
                     f"{name} needs {package}: pip install 'kerasseg[{extra}]', or "
                     f"leave {name} out of the formats."
                 )

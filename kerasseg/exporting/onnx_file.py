@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.exporting import signatures
 
 _OPSET = 15  # The newest that tf2onnx writes by itself; of the year 2021.
@@ -32,7 +33,7 @@ def convert(model) -> bytes:
         import onnx
         import tf2onnx
     except ImportError as error:
-        raise ImportError(
+        raise errors.MissingPackageError(
             f"ONNX needs tf2onnx, which does not import here ({error}): pip install "
             f"'kerasseg[onnx]'"
         ) from error
@@ -54,7 +55,7 @@ def convert(model) -> bytes:
     known = {schema.name for schema in onnx.defs.get_all_schemas()}
     missing = {node.op_type for node in made.graph.node} - known
     if missing:
-        raise ValueError(
+        raise errors.UserError(
             f"{model.name} cannot be written as ONNX: it has no "
             f"{', '.join(sorted(missing))}. Nothing was exported; leave onnx out of "
             f"the formats."

@@ -5,6 +5,8 @@ import os
 import pathlib
 import subprocess
 
+from kerasseg import errors
+from kerasseg.system import files
 from kerasseg.workdir import best_model
 
 _FLAGS, _SCORES = "flags.txt", "metrics.json"
@@ -42,7 +44,7 @@ def describe(workdir, *, weights_license=None) -> dict:
 def _lines(path):
     if not os.path.exists(path):
         return None
-    return pathlib.Path(path).read_text("utf-8").splitlines()
+    return files.read_text(path).splitlines()
 
 
 def _scores(path):
@@ -51,7 +53,7 @@ def _scores(path):
     try:
         return json.loads(pathlib.Path(path).read_text("utf-8"))
     except ValueError as error:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} is damaged ({error}). Remove it, or evaluate the run again."
         ) from error
 

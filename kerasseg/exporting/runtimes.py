@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 
+from kerasseg import errors
 from kerasseg.system import processes
 
 
@@ -34,7 +35,7 @@ class Artefact:
         elif os.path.isdir(path):
             self._function, self._masks = _saved_model(path)
         else:
-            raise ValueError(
+            raise errors.UserError(
                 f"{path} is no exported model; {', '.join(loaders)} or the folder of a "
                 f"SavedModel is wanted."
             )
@@ -119,7 +120,7 @@ def _onnx(path):
 
 
 def _missing(extra, path, error):
-    return ImportError(
+    return errors.MissingPackageError(
         f"{path} cannot be run here ({error}): pip install 'kerasseg[{extra}]'"
     )
 

@@ -8,6 +8,7 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.datasets import IGNORE_LABEL
 
 _CLASSES_FILE = "classes.json"
@@ -46,7 +47,7 @@ def write(functions, folder, class_names, palette) -> None:
 def _check_operations(functions):
     found = set().union(*map(operations, functions.values())) & _PYTHON_OPERATIONS
     if found:
-        raise ValueError(
+        raise errors.UserError(
             f"The model calls Python while it runs ({sorted(found)}), which no server "
             f"can; write that layer with keras.ops."
         )

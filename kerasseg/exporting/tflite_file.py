@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.exporting import signatures
 
 
@@ -59,7 +60,7 @@ def _converted(converter, name, numbers, images):
             warnings.simplefilter("ignore")  # Of TensorFlow's own old ways.
             return converter.convert()
     except Exception as error:  # The converter raises what its parts raise.
-        raise ValueError(
+        raise errors.UserError(
             f"{name} cannot be written as TFLite {numbers}: {_reason(error)}. "
             f"Nothing was exported; leave tflite_{numbers} out of the formats."
         ) from error
@@ -68,9 +69,9 @@ def _converted(converter, name, numbers, images):
 def _calibration(images):
     pictures = list(images)
     if not pictures:
-        raise ValueError(
+        raise errors.UserError(
             "TFLite int8 was asked for and no picture that shows how large its numbers "
-            "get; give --records_dir and at least one of --calibration_pictures, or "
+            "get; give `records_dir` and at least one of `calibration_pictures`, or "
             "leave tflite_int8 out of the formats."
         )
     return lambda: ([image[np.newaxis].astype(np.float32)] for image in pictures)

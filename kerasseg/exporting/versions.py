@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 
+from kerasseg import errors
 from kerasseg.system import files
 
 _ASIDE = ".tmp-"  # Not a number: nothing serves it.
@@ -33,10 +34,10 @@ def check(export_dir, version=None, *, with_saved_model=True) -> None:
     if version is not None:
         _check_number(export_dir, version)
     if not with_saved_model and _has_saved_model(export_dir):
-        raise ValueError(
+        raise errors.UserError(
             f"{export_dir} holds versions with a SavedModel, which a server may watch: "
             f"it would take one without for broken. Add saved_model to the formats, or "
-            f"give another --export_dir."
+            f"give another `export_dir`."
         )
     existing = os.path.abspath(export_dir)
     while not os.path.lexists(existing):
@@ -52,7 +53,7 @@ def _has_saved_model(export_dir):
 
 def _check_number(export_dir, version):
     if not re.fullmatch(r"[1-9][0-9]{0,17}", str(version)):
-        raise ValueError(
+        raise errors.UserError(
             f"version={version} is no whole number from 1; give one such as "
             f"{_next(export_dir)}, or none to take the next free one."
         )
@@ -69,7 +70,7 @@ def _exists(export_dir, version):
 
 def _not_writable(export_dir, reason):
     return PermissionError(
-        f"{export_dir} cannot be written to ({reason}); give another --export_dir, or "
+        f"{export_dir} cannot be written to ({reason}); give another `export_dir`, or "
         f"the right to write there."
     )
 

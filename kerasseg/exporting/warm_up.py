@@ -20,6 +20,8 @@ from google.protobuf import (
     message_factory,
 )
 
+from kerasseg import errors
+
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 MOST_REQUESTS = 1000
 
@@ -94,7 +96,7 @@ def read(folder: str | os.PathLike) -> Iterator[tuple[str, dict]]:
         return
     for number, record in enumerate(_records(path), start=1):
         if number > MOST_REQUESTS:
-            raise ValueError(
+            raise errors.UserError(
                 f"{path} holds more than {MOST_REQUESTS} requests, which TensorFlow "
                 f"Serving refuses too. Keep the first ones, or export again."
             )
@@ -102,7 +104,7 @@ def read(folder: str | os.PathLike) -> Iterator[tuple[str, dict]]:
             request = _PredictionLog.FromString(record).predict_log.request
             inputs = {entry.key: _array(entry.value) for entry in request.inputs}
         except (message.DecodeError, ValueError, TypeError) as error:
-            raise ValueError(
+            raise errors.UserError(
                 f"{path}: request {number} is no PredictionLog of a Predict request "
                 f"({error}). Remove the file, or export again."
             ) from error
@@ -113,7 +115,7 @@ def _records(path):
     try:
         yield from tf.data.TFRecordDataset(path).as_numpy_iterator()
     except tf.errors.OpError as error:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} is damaged ({error.message}). Remove it, or export again."
         ) from error
 

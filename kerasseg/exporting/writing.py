@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import images
+from kerasseg import errors, images
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.exporting import (
     checking,
@@ -125,7 +125,7 @@ def _checked_views(views, names):
         return None
     others = [name for name in names if name != "saved_model"]
     if others:
-        raise ValueError(
+        raise errors.UserError(
             f"Scales, flip and CRF go into the SavedModel only, and also asked for are "
             f"{', '.join(others)}. Export these without, into another folder."
         )
@@ -156,7 +156,7 @@ def _drawn(name, pictures):
     if name != "tflite_int8":
         return [checking.drawn_picture()]
     if not pictures:
-        raise ValueError(
+        raise errors.UserError(
             "tflite_int8 fits pictures like those that it was made with, and there is "
             "none to compare it on; give one, or leave it out of the formats."
         )
@@ -185,7 +185,7 @@ def _with_logits_only(model):
     image = model.inputs[0]
     if len(model.inputs) != 1 or tuple(image.shape) != (None, None, None, 3):
         shapes = [tuple(each.shape) for each in model.inputs]
-        raise ValueError(
+        raise errors.UserError(
             f"{model.name} takes {shapes}, wanted is one picture of any size, (None, "
             f"None, None, 3); build it with image_size=(None, None)."
         )
@@ -195,12 +195,12 @@ def _with_logits_only(model):
 def _check_classes(model, class_names, palette):
     num_classes = model.output.shape[-1]
     if not num_classes == len(class_names) == len(palette):
-        raise ValueError(
+        raise errors.UserError(
             f"{model.name} has {num_classes} classes; {len(class_names)} names and "
             f"{len(palette)} colours were given. Give one of each for every class."
         )
     if num_classes > IGNORE_LABEL:
-        raise ValueError(
+        raise errors.UserError(
             f"{model.name} has {num_classes} classes; a mask of 8 bits holds "
             f"{IGNORE_LABEL} at most, so it cannot be exported."
         )

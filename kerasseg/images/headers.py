@@ -7,6 +7,8 @@ import zlib
 
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
+from kerasseg import errors
+
 _SIGNATURES = {  # First bytes; only the first two are read.
     b"\xff\xd8\xff": "jpeg",
     b"\x89PNG\r\n\x1a\n": "png",
@@ -24,7 +26,7 @@ BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 _ORIENTATION = 0x0112  # EXIF tag.
 
 
-class ImageError(ValueError):
+class ImageError(errors.UserError):
     """A picture that cannot be used; the text names it and says why."""
 
 

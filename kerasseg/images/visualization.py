@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from kerasseg import errors
+
 IGNORE_LABEL = 255
 IGNORE_COLOR = (224, 224, 192)  # As PASCAL VOC shows its void.
 
@@ -29,19 +31,19 @@ def colorize(label: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """
     label, palette = np.asarray(label), np.asarray(palette)
     if label.ndim != 2 or label.dtype.kind not in "iu":
-        raise ValueError(
+        raise errors.UserError(
             "A label is [height, width] of an integer type, got "
             f"{list(label.shape)} of {label.dtype}."
         )
     if palette.ndim != 2 or palette.shape[1] != 3 or len(palette) > IGNORE_LABEL:
-        raise ValueError(
+        raise errors.UserError(
             f"A palette is [num_classes, 3] with at most {IGNORE_LABEL} classes, got "
             f"{list(palette.shape)}."
         )
     wrong = ((label < 0) | (label >= len(palette))) & (label != IGNORE_LABEL)
     if wrong.any():
         numbers = ", ".join(map(str, np.unique(label[wrong])[:8]))
-        raise ValueError(
+        raise errors.UserError(
             f"Labels without a colour: {numbers}. The palette has {len(palette)}, and "
             f"{IGNORE_LABEL} is ignored: is it the palette of this data set?"
         )
@@ -71,11 +73,13 @@ def overlay(
     """
     _checked_width(image)
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is a weight from 0 to 1, got {alpha}.")
+        raise errors.UserError(f"alpha is a weight from 0 to 1, got {alpha}.")
     colors = colorize(label, palette)
     if colors.shape != image.shape:
         given, wanted = list(colors.shape[:2]), list(image.shape[:2])
-        raise ValueError(f"A label has the size of its picture, {wanted}, got {given}.")
+        raise errors.UserError(
+            f"A label has the size of its picture, {wanted}, got {given}."
+        )
     tinted = cv2.addWeighted(image, 1 - alpha, colors, alpha, 0)
     label = np.asarray(label).astype(np.uint8)
     if alpha:
@@ -110,7 +114,9 @@ def contact_sheet(
         ValueError: No pictures, other arrays, or another number of captions.
     """
     if not rows or not all(rows):
-        raise ValueError("A contact sheet needs at least one picture in each row.")
+        raise errors.UserError(
+            "A contact sheet needs at least one picture in each row."
+        )
     num_columns = max(map(len, rows))
     _check_captions(captions, num_columns, "column")
     _check_captions(row_captions, len(rows), "row")
@@ -141,7 +147,9 @@ def save_curves(
     from matplotlib import figure, ticker  # A second to import, for few commands.
 
     if not charts:
-        raise ValueError("No chart to draw: give at least one title with its series.")
+        raise errors.UserError(
+            "No chart to draw: give at least one title with its series."
+        )
     sheet = figure.Figure((8, 3 * len(charts)), dpi=100, layout="constrained")
     axes = sheet.subplots(len(charts), sharex=True, squeeze=False)[:, 0]
     for axis, (title, series) in zip(axes, charts.items(), strict=True):
@@ -238,12 +246,12 @@ def _borders(label):
 def _check_captions(captions, count, what):
     if len(captions) not in (0, count):
         given = f"{len(captions)}: {', '.join(captions)}"
-        raise ValueError(f"Captions are one a {what}, {count} here, got {given}.")
+        raise errors.UserError(f"Captions are one a {what}, {count} here, got {given}.")
 
 
 def _checked_width(image):
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
+        raise errors.UserError(
             "A picture is RGB, uint8 [height, width, 3], got "
             f"{list(image.shape)} of {image.dtype}."
         )

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from kerasseg import errors
+
 IGNORE_COLOR = (224, 224, 192)  # PASCAL VOC's colour of label 255.
 
 
@@ -21,7 +23,7 @@ def encode_label(label: np.ndarray) -> bytes:
         ValueError: Another type or shape.
     """
     if label.ndim != 2 or label.dtype not in (np.uint8, np.uint16):
-        raise ValueError(
+        raise errors.UserError(
             f"A label is uint8 or uint16 [height, width], got {label.dtype} "
             f"{list(label.shape)}; cast it, and drop its channel axis"
         )

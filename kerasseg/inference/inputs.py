@@ -6,6 +6,7 @@ import itertools
 import os
 import pathlib
 
+from kerasseg import errors
 from kerasseg.inference import outputs
 
 # Of a folder these are pictures; the formats that cannot be read are told at the end.
@@ -39,8 +40,8 @@ def find_pictures(given: str, output_dir: str) -> dict[str, pathlib.Path]:
     """
     root, found = _find(given, _result_folders(output_dir))
     if not found:
-        raise FileNotFoundError(
-            f"--input={given}: no picture is there. Give a JPEG or PNG file, a "
+        raise errors.MissingFileError(
+            f"`input={given}`: no picture is there. Give a JPEG or PNG file, a "
             f"video, a folder of them, or a pattern in quotes such as 'DIR/*.jpg'."
         )
     groups = collections.defaultdict(list)
@@ -48,7 +49,7 @@ def find_pictures(given: str, output_dir: str) -> dict[str, pathlib.Path]:
         groups[os.fspath(path.relative_to(root).with_suffix(""))].append(path)
     for name, paths in groups.items():
         if len(paths) > 1:
-            raise ValueError(
+            raise errors.UserError(
                 f"{' and '.join(map(str, paths))} would both become {name}. Rename "
                 f"one, or predict them into different folders."
             )
@@ -56,7 +57,7 @@ def find_pictures(given: str, output_dir: str) -> dict[str, pathlib.Path]:
     for name, (path, *_) in groups.items():
         folders = videos.intersection(map(os.fspath, pathlib.PurePath(name).parents))
         if folders:
-            raise ValueError(
+            raise errors.UserError(
                 f"{path} would become a file in {folders.pop()}, the folder of what a "
                 f"video of that name becomes. Rename one, or predict them into "
                 f"different folders."

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import functools
 
-from kerasseg import inference, inference_flags
+from kerasseg import errors, inference, inference_flags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,11 +71,11 @@ class Job:
         if self.workdir is not None:
             return inference.load(path, output_stride=stride, **self.views)
         if stride is not None:
-            raise ValueError("--output_stride can be chosen with --workdir only.")
+            raise errors.UserError("`output_stride` can be chosen with `workdir` only.")
         return inference.load_export(path, **self.views)
 
     def _path(self) -> str:
         given = [x for x in (self.workdir, self.export_dir) if x is not None]
         if len(given) != 1:
-            raise ValueError("One of --workdir and --export_dir is needed.")
+            raise errors.UserError("One of `workdir` and `export_dir` is needed.")
         return given[0]

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.inference.segmenter import Segmenter
 from kerasseg.workdir import best_model
 
@@ -39,7 +40,7 @@ def load(
     if os.path.exists(os.path.join(path, best_model.BEST_FACTS)):
         return _load_workdir(path, output_stride, options)
     if output_stride is not None:
-        raise ValueError(
+        raise errors.UserError(
             f"output_stride={output_stride} can be chosen for the workdir of a run, "
             f"and {path} is none. Leave it out, or give the workdir."
         )
@@ -48,13 +49,13 @@ def load(
     if _versions(path):
         return load_export(path, **options)
     if not os.path.isdir(path):
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f"{path} does not exist: a workdir with a best model, a .keras file or an "
             f"export is wanted."
         )
-    raise FileNotFoundError(
+    raise errors.MissingFileError(
         f"{path} holds neither the best model of a run nor an export. Train with "
-        f"python -m kerasseg.train --workdir={path}, at least to its first validation."
+        f"python -m kerasseg.train, at least to its first validation."
     )
 
 
@@ -84,14 +85,14 @@ def load_export(export_dir: str | os.PathLike, **options) -> Segmenter:
     """
     found = _versions(export_dir)
     if not found:
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f"{export_dir} holds no exported model: no <version>/{_SAVED_MODEL}. Write "
-            f"one with python -m kerasseg.export --export_dir={export_dir}"
+            "one with python -m kerasseg.export."
         )
     path = found[-1]
     facts = path / _EXPORTED_CLASSES
     if not facts.exists():
-        raise ValueError(
+        raise errors.UserError(
             f"{facts} is missing: {path} was not written by python -m kerasseg.export, "
             f"or not copied as a whole. Export the model again."
         )
@@ -122,7 +123,7 @@ class _Exported:
 def _segmenter(path, model, class_names, palette, options):
     num_classes = _num_classes(model)
     if num_classes != len(class_names):
-        raise ValueError(
+        raise errors.UserError(
             f"{path}: the model has {num_classes} classes, dataset.json "
             f"{len(class_names)}. Both must be of one run; train again."
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kerasseg import images
+from kerasseg import errors, images
 from kerasseg.images import visualization
 from kerasseg.inference import contours
 from kerasseg.system import files
@@ -91,7 +91,7 @@ def check(kinds) -> None:
     """Raises ValueError where a kind is not one of `KINDS`, or none is given."""
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
-        raise ValueError(
+        raise errors.UserError(
             f"No such output: {', '.join(unknown) or 'none was given'}. Known: "
             f"{', '.join(KINDS)}."
         )

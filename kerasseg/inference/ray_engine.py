@@ -11,6 +11,7 @@ import dataclasses
 import os
 import pathlib
 
+from kerasseg import errors
 from kerasseg.system import progress
 
 _PICTURES = 32  # To a worker at a time.
@@ -55,8 +56,8 @@ def _import_ray():
     try:
         import ray
     except ImportError as error:
-        raise ImportError(
-            "--engine=ray needs Ray: pip install kerasseg[ray], or leave the flag out"
+        raise errors.MissingPackageError(
+            "`engine=ray` needs Ray: pip install kerasseg[ray], or leave the flag out"
         ) from error
     return ray
 
@@ -106,8 +107,8 @@ class _Pool:
         room = num_gpus or int(self._ray.cluster_resources().get("CPU", 0))
         if count > room:
             what = "GPUs" if num_gpus else "cores"
-            raise ValueError(
-                f"--workers={count}: the cluster has {room} {what}, and each worker "
+            raise errors.UserError(
+                f"`workers={count}`: the cluster has {room} {what}, and each worker "
                 "needs one. Give fewer, or none for the usual number"
             )
 

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 
+from kerasseg import errors
 from kerasseg.inference import outputs
 from kerasseg.inference.inputs import is_video
 from kerasseg.system import files
@@ -21,9 +22,9 @@ def fingerprint(path: str | os.PathLike) -> str:
     """
     path = pathlib.Path(path)
     best = path / best_model.BEST_MODEL
-    files = [best] if best.exists() else sorted(path.rglob("*")) or [path]
+    paths = [best] if best.exists() else sorted(path.rglob("*")) or [path]
     found = hashlib.sha256()
-    for file in files:
+    for file in paths:
         if file.is_file():
             found.update(file.name.encode())
             with open(file, "rb") as opened:
@@ -47,13 +48,13 @@ def claim(output_dir: str | os.PathLike, settings: dict, *, overwrite: bool) -> 
     """
     path = pathlib.Path(output_dir, _SETTINGS)
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    there = path.read_text("utf-8") if path.exists() else None
+    there = files.read_text(path) if path.exists() else None
     if there == text:
         return not overwrite
     if there is not None and not overwrite:
-        raise ValueError(
+        raise errors.UserError(
             f"{output_dir} holds results of another network or other settings, see "
-            f"{path}. Give another --output_dir, or --overwrite to replace them."
+            f"{path}. Give another `output_dir`, or `overwrite` to replace them."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, text.encode())

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kerasseg import images
+from kerasseg import errors, images
 from kerasseg.inference.predictor import Predictor
 
 
@@ -71,7 +71,7 @@ def _picture(image):
         or image.shape[2] != 3
         or not image.size
     ):
-        raise ValueError(
+        raise errors.UserError(
             f"A picture is RGB, uint8 [height, width, 3], of a pixel or more; got "
             f"{image.dtype} {list(image.shape)}. Give the path of the file, or see "
             f"kerasseg.images.read_image."

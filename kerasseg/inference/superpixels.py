@@ -18,6 +18,8 @@ import math
 
 import numpy as np
 
+from kerasseg import errors
+
 
 def segment(image, *, count: int = 500, compactness: float = 10.0) -> np.ndarray:
     """Cuts a picture into superpixels by SLIC.
@@ -40,12 +42,12 @@ def segment(image, *, count: int = 500, compactness: float = 10.0) -> np.ndarray
     slic = _import_slic()
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(
+        raise errors.UserError(
             f"A picture is RGB, uint8 [height, width, 3]; got {image.dtype} "
             f"{list(image.shape)}. Give it as it was before it was normalised."
         )
     if count < 1 or not 0 < compactness < math.inf or not image.size:
-        raise ValueError(
+        raise errors.UserError(
             f"count={count} and compactness={compactness} of superpixels in a picture "
             f"of {image.shape[0]} x {image.shape[1]} pixels: each must be above 0."
         )
@@ -76,7 +78,7 @@ def pool(features, segments, *, stride: int = 1) -> np.ndarray:
     rows, columns, channels = features.shape
     height, width = segments.shape
     if rows * stride < height or columns * stride < width:
-        raise ValueError(
+        raise errors.UserError(
             f"Features of {rows} x {columns} cells of {stride} pixels do not cover "
             f"{height} x {width} pixels. Give the stride that they were made with."
         )
@@ -126,7 +128,7 @@ def _import_sparse():
 
 
 def _missing(error):
-    return ImportError(
+    return errors.MissingPackageError(
         f"Superpixels need scikit-image, which does not import here ({error}): "
         "pip install kerasseg[superpixels]"
     )

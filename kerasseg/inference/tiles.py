@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from kerasseg import errors
 from kerasseg.inference import memory_estimate
 
 _GRID = 32  # Tiles start where every encoder's cells start, as in the whole picture.
@@ -22,7 +23,7 @@ def check_size(tile_size: int) -> int:
         ValueError: It is no multiple of 128 from 128 on, of which a quarter is shared.
     """
     if tile_size < SMALLEST or tile_size % SMALLEST:
-        raise ValueError(
+        raise errors.UserError(
             f"tile_size={tile_size}: the side of a tile is a multiple of {SMALLEST} "
             f"pixels, at least {SMALLEST}."
         )

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from kerasseg import errors
+
 # What the probabilities `[batch, height, width, num_classes]` are finished to.
 _FINISH: dict[str, Callable] = {
     "classes": lambda p: [tf.cast(tf.argmax(p, -1, tf.int32), tf.uint8)],
@@ -33,12 +35,12 @@ class Views:
         self, model: Callable, *, scales: Sequence[float], flip: bool, fusion: str
     ):
         if not scales or not all(0 < scale < math.inf for scale in scales):
-            raise ValueError(
+            raise errors.UserError(
                 f"scales={list(scales)}: give one or more numbers above 0, such as "
                 f"0.5,1.0,1.5."
             )
         if fusion not in ("mean", "max"):
-            raise ValueError(f"fusion={fusion!r}: 'mean' or 'max' is wanted.")
+            raise errors.UserError(f"fusion={fusion!r}: 'mean' or 'max' is wanted.")
         self._model = model
         self._scales, self._flip, self._fusion = tuple(scales), flip, fusion
 
@@ -126,7 +128,7 @@ def _check(sums, names):
     broken = np.flatnonzero(np.isnan(sums.numpy()))
     if broken.size:
         of = f" of picture {names[broken[0]]}" if len(names) else ""
-        raise ValueError(
+        raise errors.UserError(
             f"The network's logits{of} are no numbers (NaN). Its weights are damaged, "
             f"or its training diverged; train it again with a lower learning rate."
         )

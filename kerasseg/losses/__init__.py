@@ -15,6 +15,7 @@ import math
 
 from keras import ops
 
+from kerasseg import errors
 from kerasseg.losses.crossentropies import (
     crossentropy,
     focal,
@@ -51,7 +52,7 @@ def get(name: str):
     """
     if name not in LOSSES:
         known = ", ".join(sorted(LOSSES))
-        raise ValueError(f"No loss is called {name!r}. Choose one of: {known}.")
+        raise errors.UserError(f"No loss is called {name!r}. Choose one of: {known}.")
     return LOSSES[name]
 
 
@@ -72,10 +73,10 @@ def weighted_sum(weights, **options):
             that takes none.
     """
     if not weights:
-        raise ValueError("A weighted sum is of one loss or more, got none.")
+        raise errors.UserError("A weighted sum is of one loss or more, got none.")
     for name, weight in weights.items():
         if not 0 < weight < math.inf:
-            raise ValueError(
+            raise errors.UserError(
                 f"The factor of {name} is above 0 and finite, got {weight}; leave out "
                 "a loss that does not count."
             )
@@ -83,7 +84,7 @@ def weighted_sum(weights, **options):
     for option in options:
         if not any(option in names for names in known.values()):
             takes = "; ".join(f"{k}: {', '.join(v)}" for k, v in known.items())
-            raise ValueError(f"No loss here has the option {option!r}. {takes}.")
+            raise errors.UserError(f"No loss here has the option {option!r}. {takes}.")
 
     def loss(labels, logits, *, pixel_weights=None):
         sums = []
@@ -91,7 +92,7 @@ def weighted_sum(weights, **options):
             given = {k: v for k, v in options.items() if k in known[name]}
             if pixel_weights is not None:
                 if "pixel_weights" not in known[name]:
-                    raise ValueError(
+                    raise errors.UserError(
                         f"{name} is no sum over pixels and takes no pixel_weights: "
                         "leave them out, or choose crossentropy."
                     )

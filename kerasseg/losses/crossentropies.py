@@ -4,6 +4,7 @@ import math
 
 from keras import ops
 
+from kerasseg import errors
 from kerasseg.losses import pixels
 
 
@@ -77,7 +78,7 @@ def focal(
     Source: https://arxiv.org/abs/1708.02002, equation 5.
     """
     if not 0 <= gamma < math.inf:
-        raise ValueError(f"gamma is at least 0 and finite, got {gamma}.")
+        raise errors.UserError(f"gamma is at least 0 and finite, got {gamma}.")
     logits, classes, marks = pixels.read(labels, logits, ignore_label)
     values = pixels.crossentropy(classes, logits)
     if gamma:  # Away from 0, where a power below 1 has no slope.
@@ -132,9 +133,11 @@ def hard_pixel_crossentropy(
     The threshold with a least number is OHEM as in the code of BiSeNet and HRNet.
     """
     if not 0 < keep <= 1:
-        raise ValueError(f"keep is a share in (0, 1], got {keep}.")
+        raise errors.UserError(f"keep is a share in (0, 1], got {keep}.")
     if threshold is not None and not 0 < threshold < 1:
-        raise ValueError(f"threshold is a probability in (0, 1), got {threshold}.")
+        raise errors.UserError(
+            f"threshold is a probability in (0, 1), got {threshold}."
+        )
     logits, classes, marks = pixels.read(labels, logits, ignore_label)
     values = marks * pixels.crossentropy(classes, logits, label_smoothing)
     num_classes = logits.shape[-1]

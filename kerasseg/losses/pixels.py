@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasseg import errors
+
 
 def read(labels, logits, ignore_label):
     """Checks labels and logits and brings them to the types of the arithmetic.
@@ -37,7 +39,7 @@ def in_rows(values):
 def crossentropy(classes, logits, label_smoothing=0.0):
     """Returns the cross-entropy of each pixel, `[batch, height, width]`."""
     if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing is in [0, 1), got {label_smoothing}.")
+        raise errors.UserError(f"label_smoothing is in [0, 1), got {label_smoothing}.")
     if not label_smoothing:  # One fused kernel on TensorFlow; no one-hot targets.
         return ops.sparse_categorical_crossentropy(classes, logits, from_logits=True)
     num_classes = logits.shape[-1]
@@ -56,7 +58,7 @@ def weigh(values, classes, num_classes, class_weights, pixel_weights):
     pixel_weights = ops.cast(pixel_weights, "float32")
     sizes = tuple(pixel_weights.shape), tuple(values.shape)
     if len(sizes[0]) != 3 or not _same(*sizes):
-        raise ValueError(
+        raise errors.UserError(
             f"pixel_weights holds one number a pixel, as the labels do: {sizes[1]}, "
             f"got {sizes[0]}."
         )
@@ -68,12 +70,12 @@ def _as_tensors(labels, logits):
     labels, logits = ops.convert_to_tensor(labels), ops.convert_to_tensor(logits)
     label_type = keras.backend.standardize_dtype(labels.dtype)
     if "int" not in label_type:
-        raise ValueError(
+        raise errors.UserError(
             f"labels are class numbers of an integer type, got {label_type}."
         )
     sizes = tuple(labels.shape), tuple(logits.shape)
     if len(sizes[0]) != 3 or len(sizes[1]) != 4 or not _same(sizes[0], sizes[1][:3]):
-        raise ValueError(
+        raise errors.UserError(
             "labels are [batch, height, width] and logits [batch, height, width, "
             f"num_classes] of the same size, got {sizes[0]} and {sizes[1]}. Resize the "
             "logits to the labels, never the labels."
@@ -91,12 +93,12 @@ def _weight_table(class_weights, num_classes):
     """Returns the weights as a tensor `[num_classes]`, after checks."""
     table = np.asarray(class_weights, "float32")
     if table.shape != (num_classes,):
-        raise ValueError(
+        raise errors.UserError(
             f"class_weights holds one number for each of {num_classes} classes, got "
             f"shape {table.shape}."
         )
     if not np.all(np.isfinite(table)) or table.min() < 0:
-        raise ValueError(
+        raise errors.UserError(
             f"class_weights are finite and at least 0, got {table.tolist()}. A class "
             "without pixels has no median-frequency weight: give it 1."
         )

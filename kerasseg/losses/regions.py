@@ -4,6 +4,7 @@ import math
 
 from keras import ops
 
+from kerasseg import errors
 from kerasseg.losses import pixels
 
 
@@ -45,7 +46,7 @@ def tversky(
     """
     for name, value in {"alpha": alpha, "beta": beta, "exponent": exponent}.items():
         if not 0 < value < math.inf:
-            raise ValueError(f"{name} is above 0 and finite, got {value}.")
+            raise errors.UserError(f"{name} is above 0 and finite, got {value}.")
     hits, found, sizes, marks = _regions(labels, logits, ignore_label)
     present = ops.cast(sizes > 0, "float32")
     index = hits / (

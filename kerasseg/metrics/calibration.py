@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from kerasseg import errors
 from kerasseg.metrics import ratios
 from kerasseg.metrics.image_measures import PictureMeasure
 
@@ -60,14 +61,14 @@ def _units(confidence, labelled):
     """Returns the confidences of the labelled pixels in whole units."""
     shape = None if confidence is None else np.shape(confidence)
     if shape != labelled.shape:
-        raise ValueError(
+        raise errors.UserError(
             f"Calibration wants the probability of each predicted class, of the shape "
             f"of the label, {labelled.shape}; got {shape}."
         )
     confidence = np.asarray(confidence)[labelled]
     # A NaN is neither at least 0 nor at most 1.
     if not np.all((confidence >= 0) & (confidence <= 1 + _TOLERANCE)):
-        raise ValueError(
+        raise errors.UserError(
             f"Confidences are from 0 to 1, got {confidence.min()} to "
             f"{confidence.max()}. Give the softmax of the logits, not the logits."
         )

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasseg import errors
 from kerasseg.metrics import ratios
 
 # JAX has no 64-bit integers unless it is told to.
@@ -28,7 +29,7 @@ def check_labels(
         ValueError: Names the picture, the labels out of range and their pixels.
     """
     if labels.dtype.kind not in "iu":
-        raise ValueError(
+        raise errors.UserError(
             f"{name}: labels are class numbers of an integer type, got {labels.dtype}."
         )
     wrong = ((labels < 0) | (labels >= num_classes)) & (labels != ignore_label)
@@ -37,7 +38,7 @@ def check_labels(
     numbers, pixels = np.unique(labels[wrong], return_counts=True)
     found = [f"{n} ({p:,} pixels)" for n, p in zip(numbers, pixels, strict=True)]
     more = f" and {len(found) - 8} more" if len(found) > 8 else ""
-    raise ValueError(
+    raise errors.UserError(
         f"{name}: labels out of range: {', '.join(found[:8])}{more}. Classes are 0 to "
         f"{num_classes - 1}, and {ignore_label} is ignored. Map the others when the "
         "records are built, or choose the data set with these classes."
@@ -67,7 +68,7 @@ def confusion_matrix(labels, predictions, num_classes: int, ignore_label: int = 
     labels, predictions = _integers(labels), _integers(predictions)
     sizes = tuple(labels.shape), tuple(predictions.shape)
     if sizes[0] != sizes[1] and None not in sizes[0] + sizes[1]:
-        raise ValueError(
+        raise errors.UserError(
             "Predictions are class numbers of the size of the labels, got "
             f"{sizes[1]} for labels {sizes[0]}."
         )
@@ -148,7 +149,7 @@ class SegmentationScores(keras.metrics.Metric):
             sample_weight: None: a count of pixels has no weights.
         """
         if sample_weight is not None:
-            raise ValueError(
+            raise errors.UserError(
                 "SegmentationScores takes no sample_weight: it counts pixels. Label "
                 f"those that shall not count {self.ignore_label}."
             )
@@ -176,17 +177,17 @@ class SegmentationScores(keras.metrics.Metric):
 def _checked(confusion, class_names):
     size = len(class_names)
     if confusion.shape != (size, size) or len(set(class_names)) != size:
-        raise ValueError(
+        raise errors.UserError(
             f"A confusion matrix of {size} classes with different names is wanted, got "
             f"shape {confusion.shape} and classes {', '.join(class_names)}."
         )
     if confusion.dtype.kind not in "iu":
-        raise ValueError(
+        raise errors.UserError(
             f"A confusion matrix holds integers, got {confusion.dtype}: floats lose "
             "counts beyond 2**24."
         )
     if confusion.min() < 0:
-        raise ValueError(
+        raise errors.UserError(
             f"A label or prediction out of the range 0 to {size - 1} was counted. "
             "metrics.check_labels names the picture."
         )
@@ -198,7 +199,7 @@ def _integers(numbers):
     numbers = ops.convert_to_tensor(numbers)
     given = keras.backend.standardize_dtype(numbers.dtype)
     if "int" not in given:
-        raise ValueError(f"Class numbers have an integer type, got {given}.")
+        raise errors.UserError(f"Class numbers have an integer type, got {given}.")
     return ops.cast(numbers, "int64" if given.endswith("64") else "int32")
 
 

@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 
+from kerasseg import errors
 from kerasseg.metrics import confusion
 
 
@@ -64,7 +65,7 @@ class PictureMeasure(abc.ABC):
         """
         total = np.asarray(total)
         if total.shape != self.shape or total.dtype.kind not in "iu" or total.min() < 0:
-            raise ValueError(
+            raise errors.UserError(
                 f"{type(self).__name__} wants the sum of what its measure() returned, "
                 f"integers of shape {self.shape} and not below 0; got {total.dtype} of "
                 f"shape {total.shape}."
@@ -72,7 +73,7 @@ class PictureMeasure(abc.ABC):
         if len(class_names) != self.num_classes or len(set(class_names)) != len(
             class_names
         ):
-            raise ValueError(
+            raise errors.UserError(
                 f"{self.num_classes} classes with different names are wanted, got "
                 f"{', '.join(class_names)}."
             )
@@ -88,7 +89,7 @@ class PictureMeasure(abc.ABC):
 
     def _regions(self, label, prediction):
         if label.ndim != 2 or label.shape != prediction.shape or not label.size:
-            raise ValueError(
+            raise errors.UserError(
                 f"Label and prediction are class numbers [height, width] of the same "
                 f"size, at least one pixel; got {label.shape} and {prediction.shape}."
             )
@@ -96,14 +97,14 @@ class PictureMeasure(abc.ABC):
             label, self.num_classes, name="The label", ignore_label=self.ignore_label
         )
         if prediction.dtype.kind not in "iu":
-            raise ValueError(
+            raise errors.UserError(
                 f"Predictions are class numbers of an integer type, got "
                 f"{prediction.dtype}. Take the argmax of the scores."
             )
         labelled = label != self.ignore_label
         wrong = ((prediction < 0) | (prediction >= self.num_classes)) & labelled
         if wrong.any():
-            raise ValueError(
+            raise errors.UserError(
                 f"Predicted class numbers out of range: {np.count_nonzero(wrong):,} "
                 f"pixels, the first {prediction[wrong][0]}. Classes are 0 to "
                 f"{self.num_classes - 1}; choose the data set of the predictions."

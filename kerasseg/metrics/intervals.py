@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kerasseg import errors
 from kerasseg.metrics import ratios
 
 _LEVEL = 0.95
@@ -118,7 +119,7 @@ def _checked(picture_counts, class_names):
         or picture_counts.dtype.kind not in "iu"
         or picture_counts.min() < 0
     ):
-        raise ValueError(
+        raise errors.UserError(
             f"Counts of pictures are integers [pictures, 3, {len(class_names)}], not "
             f"below 0, of at least one picture; got {picture_counts.dtype} "
             f"{picture_counts.shape}. metrics.iou_counts makes those of a picture."
@@ -128,13 +129,13 @@ def _checked(picture_counts, class_names):
 
 def _check_paired(picture_counts, other_counts):
     if len(picture_counts) != len(other_counts):
-        raise ValueError(
+        raise errors.UserError(
             f"Two runs are compared on the same pictures, got {len(picture_counts)} "
             f"and {len(other_counts)} of them. Score both on the same split."
         )
     same = (picture_counts[:, 1] == other_counts[:, 1]).all(axis=-1)
     if not same.all():
-        raise ValueError(
+        raise errors.UserError(
             f"Two runs are compared on the same pictures in the same order, but the "
             f"labels of {np.count_nonzero(~same)} of {len(same)} differ, first of "
             f"number {np.argmin(same)}. Score both on the same records."

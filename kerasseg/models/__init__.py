@@ -15,7 +15,7 @@ import traceback
 
 import keras
 
-from kerasseg import backbones, blocks
+from kerasseg import backbones, blocks, errors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ def register(
     def add(builder):
         name = builder.__name__
         if name in _MODELS:
-            raise ValueError(f"Two models are called '{name}'; rename one.")
+            raise errors.UserError(f"Two models are called '{name}'; rename one.")
         _MODELS[name] = Facts(
             builder=builder,
             paper=paper,
@@ -86,7 +86,9 @@ def facts(name) -> Facts:
     """
     _import_all()
     if name not in _MODELS:
-        raise ValueError(f"Unknown model '{name}'; choose one of {sorted(_MODELS)}.")
+        raise errors.UserError(
+            f"Unknown model '{name}'; choose one of {sorted(_MODELS)}."
+        )
     return _MODELS[name]
 
 
@@ -127,15 +129,21 @@ def build_model(
     if backbone_weights is not None:
         options["backbone_weights"] = backbone_weights
     if not _is_integer(num_classes):
-        raise ValueError(f"num_classes={num_classes!r} of '{name}' is not an integer.")
+        raise errors.UserError(
+            f"num_classes={num_classes!r} of '{name}' is not an integer."
+        )
     if num_classes < 1:
-        raise ValueError(f"num_classes={num_classes} of '{name}' must be 1 or more.")
+        raise errors.UserError(
+            f"num_classes={num_classes} of '{name}' must be 1 or more."
+        )
     _check_image_size(image_size)
     known = _options(builder)
     unknown = sorted(set(options) - set(known))
     if unknown:
         known = sorted([*known, "crf_iterations"])
-        raise ValueError(f"Model '{name}' has no option {unknown}; it has {known}.")
+        raise errors.UserError(
+            f"Model '{name}' has no option {unknown}; it has {known}."
+        )
     if crf_iterations is None:
         return _built(name, num_classes, image_size, options)
     crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
@@ -151,7 +159,7 @@ def _built(name, num_classes, image_size, options):
         if frame.f_globals["__name__"].startswith("kerasseg."):
             raise  # It names the option by itself.
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        raise ValueError(
+        raise errors.UserError(
             f"Model '{name}' cannot be built with {given or 'no options'}: {error} "
             "Change what is too small or too large."
         ) from error
@@ -186,7 +194,7 @@ def encoder_layers(name, **options) -> frozenset[str]:
     if "backbone" in parameters:
         backbone = options.get("backbone") or parameters["backbone"].default
     if backbone is None:
-        raise ValueError(
+        raise errors.UserError(
             f"Model '{name}' has no encoder that is told from its head, so that all "
             "of it learns at one rate: leave head_learning_rate_factor at 1, or choose "
             "a model with a backbone."
@@ -207,7 +215,7 @@ def _check_image_size(image_size):
     sides = tuple(image_size) if isinstance(image_size, tuple | list) else ()
     right = [side is None or (_is_integer(side) and side > 0) for side in sides]
     if len(sides) != 2 or not all(right):
-        raise ValueError(
+        raise errors.UserError(
             f"image_size={image_size} must be (height, width), each a number of pixels "
             "from 1, or None where it varies."
         )

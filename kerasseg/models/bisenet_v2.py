@@ -14,7 +14,7 @@ CoinCheung/BiSeNet, whose parameters it has. Where the two differ:
 import keras
 from keras import layers
 
-from kerasseg import blocks, models
+from kerasseg import blocks, errors, models
 
 _EXPANSION = 6
 _EPSILON = 1e-5
@@ -40,7 +40,7 @@ def bisenet_v2(num_classes, image_size, *, filters=64, aux=False):
             of the semantic branch, full size, for the booster training of section 5.2.
     """
     if filters % 8:
-        raise ValueError(
+        raise errors.UserError(
             f"filters={filters} of 'bisenet_v2' must be a multiple of 8, since the "
             "semantic branch starts with an eighth of them."
         )

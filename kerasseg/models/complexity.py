@@ -5,6 +5,8 @@ import math
 import keras
 from keras import layers
 
+from kerasseg import errors
+
 
 def count_multiply_adds(model) -> int:
     """Counts the multiply-adds of convolutions and dense layers, for one picture.
@@ -19,7 +21,7 @@ def count_multiply_adds(model) -> int:
         ValueError: The image size varies.
     """
     if None in model.input_shape[1:3]:
-        raise ValueError(
+        raise errors.UserError(
             f"Multiply-adds need a picture of known size, got {model.input_shape}: "
             "build the model with image_size=(height, width)."
         )

@@ -3,7 +3,7 @@
 import keras
 from keras import initializers, layers
 
-from kerasseg import blocks, models
+from kerasseg import blocks, errors, models
 from kerasseg.backbones import vgg
 
 # Of fc6: rows and columns, rate; channels of fc6 and fc7 for one of `filters`.
@@ -56,7 +56,7 @@ def deeplab_v1(
         filters: Channels of the first convolutions; the paper has 64.
     """
     if head not in _HEADS:
-        raise ValueError(
+        raise errors.UserError(
             f"head='{head}' of 'deeplab_v1' is not known; choose one of {[*_HEADS]}."
         )
     image, padded = blocks.picture(image_size, "caffe")

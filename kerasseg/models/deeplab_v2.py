@@ -3,7 +3,7 @@
 import keras
 from keras import initializers, layers, ops
 
-from kerasseg import backbones, blocks, models
+from kerasseg import backbones, blocks, errors, models
 from kerasseg.backbones import vgg
 
 _HEADS = {  # Rates of the branches.
@@ -52,7 +52,7 @@ def deeplab_v2(
             (brought to the same cells) and "aux_half" (one cell to 16 pixels).
     """
     if head not in _HEADS:
-        raise ValueError(
+        raise errors.UserError(
             f"head='{head}' of 'deeplab_v2' is not known; choose one of {[*_HEADS]}."
         )
     image, padded = blocks.picture(image_size, backbones.normalization(backbone))

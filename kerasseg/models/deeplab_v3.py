@@ -3,7 +3,7 @@
 import keras
 from keras import initializers, layers
 
-from kerasseg import backbones, blocks, models
+from kerasseg import backbones, blocks, errors, models
 
 _PAPER = "https://arxiv.org/abs/1706.05587"
 _RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
@@ -42,7 +42,7 @@ def deeplab_v3(
     """
     options = {} if multi_grid is None else {"multi_grid": multi_grid}
     if not set(options) <= set(backbones.list_options(backbone)):
-        raise ValueError(
+        raise errors.UserError(
             f"Backbone '{backbone}' has no multi-grid: give multi_grid=None, or a "
             "ResNet, for example resnet50."
         )

@@ -15,7 +15,7 @@ into the field of view.
 import keras
 from keras import layers, ops
 
-from kerasseg import backbones, blocks, models
+from kerasseg import backbones, blocks, errors, models
 
 _PAPER = "https://arxiv.org/abs/1411.4038"
 _INCEPTIONS = {  # By stage: 1x1; before 3x3, 3x3; before 5x5, 5x5; after the pool.
@@ -158,7 +158,7 @@ def _inception(x, sizes, *, name):
 
 def _check_weights(weights, title):
     if weights == "imagenet":
-        raise ValueError(
+        raise errors.UserError(
             f"Keras has no ImageNet weights of {title}: give backbone_weights None or "
             "a .keras file of a model with the same layers."
         )

@@ -3,7 +3,7 @@
 import keras
 from keras import initializers, layers
 
-from kerasseg import backbones, blocks, models
+from kerasseg import backbones, blocks, errors, models
 
 _GROUP = 4  # Channels that are normalised together: 32 groups of 128 channels.
 
@@ -40,7 +40,7 @@ def fpn(
             paper that it is from ([Lin17] section 3); some later codes leave it out.
     """
     if filters % (2 * _GROUP):
-        raise ValueError(
+        raise errors.UserError(
             f"filters={filters} of 'fpn' must be a multiple of {2 * _GROUP}, so that "
             f"groups of {_GROUP} channels can be normalised in the branches."
         )

@@ -8,7 +8,7 @@ sides of `32 * n + 1` pixels and does not stretch at others.
 import keras
 from keras import layers, ops
 
-from kerasseg import blocks, models
+from kerasseg import blocks, errors, models
 
 _BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}  # The authors' momentum of 0.1.
 _CONTEXT = 512  # Channels of the pixels and of the regions that they are compared with.
@@ -47,7 +47,7 @@ def hrnet_ocr(
             size. The paper trains them at a weight of 0.4.
     """
     if aux and not ocr:
-        raise ValueError(
+        raise errors.UserError(
             "aux=True of 'hrnet_ocr' needs regions: give ocr=True as well."
         )
     image, padded = blocks.picture(image_size, "torch")

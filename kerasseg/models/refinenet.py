@@ -3,7 +3,7 @@
 import keras
 from keras import initializers, layers
 
-from kerasseg import backbones, blocks, models
+from kerasseg import backbones, blocks, errors, models
 
 _STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}
 _CASCADES = {  # Maps that each RefineNet takes from the encoder, the coarsest first.
@@ -88,11 +88,11 @@ def decode(c, cascades, crp_pools, filters):
 
 def _check(cascades, crp_pools):
     if cascades not in _CASCADES:
-        raise ValueError(
+        raise errors.UserError(
             f"cascades={cascades} of 'refinenet' is not one of {tuple(_CASCADES)}."
         )
     if crp_pools < 1:
-        raise ValueError(
+        raise errors.UserError(
             f"crp_pools={crp_pools} of 'refinenet' must be 1 or more; the paper has 2."
         )
 

@@ -12,7 +12,7 @@ import functools
 import keras
 from keras import initializers, layers, ops
 
-from kerasseg import blocks, models
+from kerasseg import blocks, errors, models
 
 _HEADS = (1, 2, 5, 8)
 _REDUCTIONS = (8, 4, 2, 1)  # Of keys and values, a side.
@@ -242,7 +242,7 @@ def _norm(x, *, epsilon=1e-6, name):
 def _check(name, filters, depths):
     whole = [part % heads == 0 for part, heads in zip(filters, _HEADS, strict=False)]
     if len(filters) != len(_HEADS) or len(depths) != len(_HEADS) or not all(whole):
-        raise ValueError(
+        raise errors.UserError(
             f"filters={filters} and depths={depths} of '{name}' must be four numbers "
             f"each, the filters multiples of the attention heads {_HEADS}."
         )

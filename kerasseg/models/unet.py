@@ -3,7 +3,7 @@
 import keras
 from keras import initializers, layers, ops
 
-from kerasseg import backbones, blocks, models
+from kerasseg import backbones, blocks, errors, models
 
 _LEVELS = 4  # Poolings: one cell of the deepest map is 2**4 pixels.
 _STEP = 2**_LEVELS
@@ -70,14 +70,16 @@ def unet(
 
 def _check(padding, backbone, backbone_weights):
     if padding not in ("same", "valid"):
-        raise ValueError(f"padding={padding!r} of 'unet' is not 'same' or 'valid'.")
+        raise errors.UserError(
+            f"padding={padding!r} of 'unet' is not 'same' or 'valid'."
+        )
     if padding == "valid" and backbone is not None:
-        raise ValueError(
+        raise errors.UserError(
             f"Backbone '{backbone}' pads its convolutions: give padding='same', or no "
             "backbone for the paper's network without padding."
         )
     if backbone is None and backbone_weights is not None:
-        raise ValueError(
+        raise errors.UserError(
             f"backbone_weights={backbone_weights!r} of 'unet' needs a backbone: the "
             "paper's contracting path has no pretrained weights."
         )

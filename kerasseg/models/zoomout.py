@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kerasseg import blocks, models
+from kerasseg import blocks, errors, models
 from kerasseg.backbones import vgg
 
 ZOOM_LAYERS = (
@@ -145,11 +145,11 @@ def _stride(name):
 def _check(zoom_layers, downsample):
     known = [*ZOOM_LAYERS, *(f"pool{stage}" for stage in range(1, 6))]
     if not zoom_layers or not set(zoom_layers) <= set(known):
-        raise ValueError(
+        raise errors.UserError(
             f"zoom_layers={tuple(zoom_layers)} of 'zoomout' must be one or more of "
             f"{known}."
         )
     if downsample not in _DOWNSAMPLES:
-        raise ValueError(
+        raise errors.UserError(
             f"downsample={downsample} of 'zoomout' is not one of {_DOWNSAMPLES}."
         )

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.pipeline import augment
 from kerasseg.pipeline.reading import PictureReader
 
@@ -30,7 +31,7 @@ def repeated(reader: PictureReader, class_names, times) -> np.ndarray:
     known = reader.split.spec.class_names
     unknown = [name for name in class_names if name not in known]
     if unknown or times < 1:
-        raise ValueError(
+        raise errors.UserError(
             f"Cannot repeat {list(class_names)} {times} times: unknown are {unknown}; "
             f"a number of at least 1 and names of {list(known)} are wanted."
         )
@@ -87,7 +88,7 @@ def training_dataset(
     numbers = np.arange(len(reader.split)) if order is None else np.asarray(order)
     count = len(numbers)
     if count == 0:
-        raise ValueError(f"The split '{reader.split.name}' holds no record.")
+        raise errors.UserError(f"The split '{reader.split.name}' holds no record.")
     height, width = augmentation.crop_size
 
     def record_at(position):

@@ -6,6 +6,8 @@ import math
 import cv2
 import numpy as np
 
+from kerasseg import errors
+
 _NEGLIGIBLE = 1e-7  # Of a weight of 1: what float32 cannot tell from nothing.
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
@@ -59,7 +61,7 @@ def weigher(class_weights, *, w0: float, sigma: float):
 
 def _check(w0, sigma):
     if not (0 <= w0 < math.inf and 0 < sigma < math.inf):
-        raise ValueError(
+        raise errors.UserError(
             f"w0 is at least 0 and sigma above 0, both finite; got {w0} and {sigma}."
         )
 
@@ -69,7 +71,7 @@ def _class_map(instances, labels, class_weights):
         return np.ones(instances.shape)
     if labels is None or labels.shape != instances.shape:
         shape = None if labels is None else labels.shape
-        raise ValueError(
+        raise errors.UserError(
             f"Class weights need labels of the size of the instances, "
             f"{instances.shape}; got {shape}."
         )

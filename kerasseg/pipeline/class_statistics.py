@@ -7,7 +7,9 @@ from concurrent import futures
 
 import numpy as np
 
+from kerasseg import errors
 from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.system import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +109,8 @@ def class_weights(text, reader) -> np.ndarray | None:
         return read_weights(text, names)
     weights = _numbers(text.split(","), len(names))
     if weights is None:
-        raise ValueError(
-            f"--class_weights is none, median_frequency, enet, {len(names)} numbers "
+        raise errors.UserError(
+            f"`class_weights` is none, median_frequency, enet, {len(names)} numbers "
             f"with commas between, each at least 0, or a file; got '{text}'."
         )
     return weights
@@ -128,8 +130,7 @@ def read_weights(path, names) -> np.ndarray:
     Raises:
         ValueError: The file is anything else.
     """
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
+    text = files.read_text(path)
     try:
         found = json.loads(text)
     except ValueError:
@@ -142,7 +143,7 @@ def read_weights(path, names) -> np.ndarray:
         found = [found[name] for name in names]
     weights = _numbers(found, len(names)) if isinstance(found, list) else None
     if weights is None:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} holds no class weights: it needs one line `name weight` for each "
             f"of {', '.join(names)}, the weight at least 0, or the same as JSON."
         )

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import records
+from kerasseg import errors, records
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.pipeline import augment
 
@@ -60,7 +60,7 @@ class PictureReader:
             example = records.parse_example(serialized)
             image = records.decode_image(example["image"])
             if example["label"] is None:
-                raise ValueError("it holds no label")
+                raise errors.UserError("it holds no label")
             maps = {"label": records.decode_label(example["label"])}
             if instances:
                 maps["instance map"] = _instances(example)
@@ -90,9 +90,9 @@ class PictureReader:
 
 def _instances(example):
     if example["instance"] is None:
-        raise ValueError(
+        raise errors.UserError(
             "it holds no instance numbers, which the weights of borders are made of; "
-            "train without --border_weights, or build records that hold them"
+            "train without `border_weights`, or build records that hold them"
         )
     return records.decode_instances(example["instance"])
 
@@ -115,6 +115,6 @@ def check_label(label, num_classes, where) -> None:
         listed = ", ".join(f"{k} ({counts[k]} pixels)" for k in wrong)
         raise records.RecordError(
             f"{where}: labels out of range: {listed}. Labels are 0 to "
-            f"{num_classes - 1}, or {IGNORE_LABEL} for ignored pixels. Is --dataset "
+            f"{num_classes - 1}, or {IGNORE_LABEL} for ignored pixels. Is `dataset` "
             f"the one that the records were built for?"
         )

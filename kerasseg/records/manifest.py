@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 
-from kerasseg import datasets
+from kerasseg import datasets, errors
 from kerasseg.records import shards
 from kerasseg.system import files
 
@@ -57,15 +57,15 @@ def read_info(records_dir: str | os.PathLike) -> DatasetInfo:
     try:
         facts = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path} does not exist. Write the records first: "
-            f"python -m tfrecords_tools.build --records_dir={records_dir}"
+        raise errors.MissingFileError(
+            f"{path} does not exist. Write the records first, with "
+            "python -m tfrecords_tools.build."
         ) from None
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}). {_AGAIN}") from error
+        raise errors.UserError(f"{path} is no JSON ({error}). {_AGAIN}") from error
     version = facts.get("schema_version") if isinstance(facts, dict) else None
     if version != SCHEMA_VERSION:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} has schema version {version}, this kerasseg reads version "
             f"{SCHEMA_VERSION}. {_AGAIN}"
         )
@@ -76,7 +76,7 @@ def read_info(records_dir: str | os.PathLike) -> DatasetInfo:
             for split, found in facts["splits"].items()
         }
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is incomplete: {error!r}. {_AGAIN}") from error
+        raise errors.UserError(f"{path} is incomplete: {error!r}. {_AGAIN}") from error
     return DatasetInfo(spec=spec, splits=splits, schema_version=version)
 
 

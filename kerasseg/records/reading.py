@@ -8,7 +8,7 @@ import weakref
 
 import numpy as np
 
-from kerasseg import datasets
+from kerasseg import datasets, errors
 from kerasseg.records import manifest, schema, shards, watch
 
 _NUMBERED = re.compile(r"-(\d+)-of-(\d+)\.tfrecord$")
@@ -171,10 +171,9 @@ def find_faults(
         FileNotFoundError: dataset.json has no such split.
     """
     if split not in info.splits:
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f"{folder} has no split '{split}', only {', '.join(sorted(info.splits))}. "
-            "Choose one of them, or build it: python -m tfrecords_tools.build "
-            f"--dataset={info.spec.name} --splits={split} --records_dir={folder}"
+            "Choose one of them, or build it with python -m tfrecords_tools.build."
         )
     expected = {shard.name for shard in info.splits[split]}
     extra = sorted({path.name for path in shards.find_shards(folder, split)} - expected)
@@ -208,9 +207,9 @@ def _check_dataset(folder, spec, dataset):
         return  # Own pictures: the records alone know their classes.
     wanted = datasets.get(dataset)
     if (spec.name, spec.class_names) != (wanted.name, wanted.class_names):
-        raise ValueError(
+        raise errors.UserError(
             f"{folder} holds records of '{spec.name}' with {spec.num_classes} classes, "
-            f"--dataset={dataset} has {wanted.num_classes} classes. Name the folder's "
+            f"`dataset={dataset}` has {wanted.num_classes} classes. Name the folder's "
             "own data set, or build the records again"
         )
 
@@ -218,15 +217,15 @@ def _check_dataset(folder, spec, dataset):
 def _foreign_split(folder, split, dataset):
     paths = shards.find_shards(folder, split)
     if not paths:
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f"{folder} has no {manifest.INFO_FILE} and no {split}-*.tfrecord. Write "
-            f"the records first: python -m tfrecords_tools.build --records_dir={folder}"
+            f"the records first, with python -m tfrecords_tools.build."
         )
     if dataset is None:
-        raise ValueError(
+        raise errors.UserError(
             f"{folder} has no {manifest.INFO_FILE} that names the classes. If other "
             "tools wrote the records, say which data set they are of, for example "
-            "--dataset=pascal_voc; if a build was interrupted, run it again"
+            "`dataset=pascal_voc`; if a build was interrupted, run it again"
         )
     return datasets.get(dataset), paths
 

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from google.protobuf import message
 
+from kerasseg import errors
 from kerasseg.records import example_proto
 
 _IMAGE = "image/encoded"  # JPEG or PNG file, as the source has it.
@@ -75,7 +76,7 @@ def parse_example(serialized: bytes) -> dict:
     try:
         example = example_proto.Example.FromString(serialized)
     except message.DecodeError as error:
-        raise ValueError(
+        raise errors.UserError(
             f"{len(serialized)} bytes are no tf.train.Example ({error}); "
             "build the records again with python -m tfrecords_tools.build"
         ) from error
@@ -96,7 +97,7 @@ def _value(features, key, kind, *, wanted=True):
         return values[0]
     if not wanted and not values:
         return None
-    raise ValueError(
+    raise errors.UserError(
         f"The record has {len(values)} values in '{key}', wanted is one; it has "
         f"{', '.join(sorted(features)) or 'nothing'}. Build the records again with "
         "python -m tfrecords_tools.build, or give them TF DeepLab's keys."
@@ -130,7 +131,7 @@ def decode_label(data: bytes) -> np.ndarray:
     """
     label = _decode(data, cv2.IMREAD_UNCHANGED)
     if label.ndim != 2 or label.dtype != np.uint8:
-        raise ValueError(
+        raise errors.UserError(
             f"A label is {label.dtype} {list(label.shape)}, wanted is an 8-bit grey "
             "PNG of class numbers; a palette or colour PNG must become class numbers "
             "first, as python -m tfrecords_tools.build does"
@@ -149,7 +150,7 @@ def decode_instances(data: bytes) -> np.ndarray:
     """
     instances = _decode(data, cv2.IMREAD_UNCHANGED)
     if instances.ndim != 2 or instances.dtype not in (np.uint8, np.uint16):
-        raise ValueError(
+        raise errors.UserError(
             f"An instance map is {instances.dtype} {list(instances.shape)}, wanted is "
             "a grey PNG of instance numbers, 16 bits deep; build the records again "
             "with python -m tfrecords_tools.build"
@@ -161,7 +162,7 @@ def _decode(data, flags):
     buffer = np.frombuffer(data, np.uint8)
     pixels = cv2.imdecode(buffer, flags) if len(buffer) else None
     if pixels is None:
-        raise ValueError(
+        raise errors.UserError(
             f"{len(data)} bytes are no readable JPEG or PNG file; build the records "
             "again with python -m tfrecords_tools.build"
         )

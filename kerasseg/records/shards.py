@@ -14,6 +14,7 @@ import struct
 import google_crc32c
 import numpy as np
 
+from kerasseg import errors
 from kerasseg.records import watch
 from kerasseg.system import files
 
@@ -23,7 +24,7 @@ _CHUNK = 1 << 20  # Bytes read at once for a checksum.
 _SPLIT_OF_FILE = re.compile(r"(.+)-\d+-of-\d+\.tfrecord")
 
 
-class RecordError(ValueError):
+class RecordError(errors.UserError):
     """Damaged records; the text names the shard, and the record where one is known."""
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kerasseg import errors
 from kerasseg.report import (
     classes,
     closeups,
@@ -90,7 +91,7 @@ def write(
         ValueError: `num_pictures` is negative.
     """
     if num_pictures < 0:
-        raise ValueError(f"num_pictures is a number from 0, got {num_pictures}.")
+        raise errors.UserError(f"num_pictures is a number from 0, got {num_pictures}.")
     ranked = ranking.order(found)
     worst, best = ranking.extremes(found, num_pictures)
     thumbs = [item.index for item in ranked[:num_pictures] if item.cost > 0]

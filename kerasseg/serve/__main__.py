@@ -14,7 +14,7 @@ arrived is answered.
 
 from absl import flags
 
-from kerasseg import cli
+from kerasseg import cli, errors
 from kerasseg.serve import settings
 
 cli.define_fields(settings.Settings)
@@ -37,7 +37,7 @@ def main(argv):
     try:
         from kerasseg.serve import server  # An extra.
     except ImportError as error:
-        raise ImportError(
+        raise errors.MissingPackageError(
             f"The server needs {error.name}: pip install 'kerasseg[serve]'"
         ) from error
     server.serve(chosen, _load)

@@ -236,7 +236,7 @@ async def start(settings, model_api, admission, count):
     except RuntimeError as error:
         raise OSError(
             0,
-            f"--host={settings.host} --grpc_port={settings.grpc_port} cannot be "
+            f"`host={settings.host}` `grpc_port={settings.grpc_port}` cannot be "
             f"listened on; give another, or stop what listens there.",
         ) from error
     await server.start()

@@ -17,6 +17,7 @@ import typing
 
 import uvicorn
 
+from kerasseg import errors
 from kerasseg.serve import admission, batching, decoding, metrics, model_api, protocol
 from kerasseg.serve import app as application
 from kerasseg.serve import segmenting as segmentation
@@ -102,8 +103,8 @@ async def _grpc(settings, *parts):
     try:
         from kerasseg.serve import grpc_api  # An extra; starts TensorFlow.
     except ImportError as error:
-        raise ImportError(
-            f"--grpc_port needs {error.name}: pip install 'kerasseg[grpc]'"
+        raise errors.MissingPackageError(
+            f"`grpc_port` needs {error.name}: pip install 'kerasseg[grpc]'"
         ) from error
     server, port = await grpc_api.start(settings, *parts)
     try:
@@ -125,7 +126,7 @@ def _listen(settings):
     except OSError as error:
         raise OSError(
             error.errno,
-            f"--host={settings.host} --port={settings.port} cannot be listened on "
+            f"`host={settings.host}` `port={settings.port}` cannot be listened on "
             f"({error.strerror}); give another, or stop what listens there.",
         ) from error
 

@@ -3,6 +3,8 @@
 import dataclasses
 import pathlib
 
+from kerasseg import errors
+
 
 def _flag(default, text):
     return dataclasses.field(default=default, metadata={"help": text})
@@ -81,23 +83,23 @@ class Settings:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name.endswith("port") and value > _MAX_PORT:
-                raise ValueError(
+                raise errors.UserError(
                     f"--{field.name}={value} is no port; give one up to {_MAX_PORT}, "
                     f"such as {_PORTS[field.name]}."
                 )
             least = _LEAST.get(field.name, 1e-9)
             if not isinstance(value, str) and value < least:
-                raise ValueError(
+                raise errors.UserError(
                     f"--{field.name}={value} is too little; give more, such as "
                     f"{field.default}."
                 )
         if "/" in self.model_name or ":" in self.model_name or not self.model_name:
-            raise ValueError(
-                f"--model_name={self.model_name} would not fit into an address; give "
+            raise errors.UserError(
+                f"`model_name={self.model_name}` would not fit into an address; give "
                 f"a name without / and :, such as segmenter."
             )
         if not pathlib.Path(self.export_dir).is_dir():
-            raise FileNotFoundError(
-                f"{self.export_dir} is no folder; write a model into it with python -m "
-                f"kerasseg.export --export_dir={self.export_dir}"
+            raise errors.MissingFileError(
+                f"`export_dir={self.export_dir}` is no folder. Write a model into it "
+                f"with python -m kerasseg.export."
             )

@@ -1,8 +1,11 @@
-"""Files that appear under their names only when they are whole and on the disk."""
+"""Files that appear under their names only when whole and on the disk; text files."""
 
 import contextlib
+import json
 import os
 import pathlib
+
+from kerasseg import errors
 
 
 @contextlib.contextmanager
@@ -38,3 +41,38 @@ def sync(path: str | os.PathLike) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Reads a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        errors.MissingFileError: There is no such file.
+        errors.UserError: It is not UTF-8.
+    """
+    try:
+        return pathlib.Path(path).read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise errors.MissingFileError(
+            f"{path} does not exist. Correct the path."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise errors.UserError(
+            f"{path} is not a UTF-8 text file ({error}). Save it as UTF-8 in your "
+            f"editor, or give another file."
+        ) from error
+
+
+def read_json(path: str | os.PathLike):
+    """Reads a JSON file; see `read_text`.
+
+    Raises:
+        errors.MissingFileError: There is no such file.
+        errors.UserError: It is not JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise errors.UserError(
+            f"{path} is not a JSON file: {error}. Correct it, or give another file."
+        ) from error

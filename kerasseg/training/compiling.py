@@ -5,6 +5,7 @@ import time
 
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.system import progress
 
 _SETTLING = 3  # Steps of each way that are not timed: tracing, compiling, choosing.
@@ -24,9 +25,9 @@ def trial(run):
     """
     wanted, alone = run.recipe.jit_compile, run.strategy.num_replicas_in_sync == 1
     if wanted == "on" and (not alone or run.team.is_asynchronous):
-        raise ValueError(
-            "--jit_compile=on compiles the step of one device, and there are several: "
-            "leave it out, or give --strategy=one."
+        raise errors.UserError(
+            "`jit_compile=on` compiles the step of one device, and there are several: "
+            "leave it out, or give `strategy=one`."
         )
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     if wanted != "auto" or not on_gpu or not alone or run.team.is_asynchronous:

@@ -7,6 +7,7 @@ import os
 
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.system import files, progress
 from kerasseg.training import memory
 from kerasseg.training.recipe_texts import FittedBatch
@@ -29,15 +30,15 @@ def check(recipe, team) -> None:
         return
     given = f"--train_batch_size={recipe.batch_size}"
     if recipe.accumulation_steps > 1:
-        raise ValueError(
+        raise errors.UserError(
             f"{given} finds the parts of a batch itself: leave out "
-            f"--gradient_accumulation_steps={recipe.accumulation_steps}, or give a "
-            f"number for --train_batch_size."
+            f"`gradient_accumulation_steps={recipe.accumulation_steps}`, or give a "
+            f"number for `train_batch_size`."
         )
     if team.size > 1 or team.is_asynchronous:
-        raise ValueError(
+        raise errors.UserError(
             f"{given} looks at the memory of one machine, and there are several: give "
-            f"a number, and --gradient_accumulation_steps."
+            f"a number, and `gradient_accumulation_steps`."
         )
 
 

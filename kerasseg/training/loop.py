@@ -5,6 +5,7 @@ import math
 
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.system import progress
 from kerasseg.training import asynchronous, compiling, feeding, fitting, memory, signals
 from kerasseg.training.pace import Pace
@@ -159,11 +160,11 @@ class Loop:
         if not good and not self._may_recover(loss):
             local = run.strategy.experimental_local_results(names)
             pictures = [n.decode() for part in local for n in part.numpy()]
-            raise ValueError(
+            raise errors.UserError(
                 f"The loss of step {step} is {loss}, or its gradients are no numbers. "
                 f"Pictures: {', '.join(pictures)}. The weights were not changed and "
-                f"the last checkpoint is good. Lower --base_learning_rate, clip with "
-                f"--gradient_clip_norm=1, or look at those pictures."
+                f"the last checkpoint is good. Lower `base_learning_rate`, clip with "
+                f"`gradient_clip_norm=1`, or look at those pictures."
             )
         self.loss = loss
         run.history.add_loss(loss, labelled > 0)

@@ -6,6 +6,7 @@ import math
 
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.inference import memory_estimate
 from kerasseg.system import memory
 
@@ -100,7 +101,7 @@ def too_little(model, recipe, crop_size, team, saved: int | None) -> ValueError:
             f"--gradient_accumulation_steps={2 * recipe.accumulation_steps}, for the "
             f"same updates in less memory, or {advice} or --train_batch_size"
         )
-    return ValueError(
+    return errors.UserError(
         f"Out of memory: {pictures} crops of {height}x{width} at once need about "
         f"{estimate / _GIB:.1f} GiB, and {free:.1f} GiB of the machine's "
         f"are free; {checkpoint}. Give {advice}."

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from kerasseg import blocks, datasets, losses
+from kerasseg import blocks, datasets, errors, losses
 from kerasseg.pipeline import border_weights
 
 
@@ -106,10 +106,10 @@ def _output_weights(model, recipe):
     given = recipe.named_output_weights()
     unknown = sorted(set(given) - set(outputs))
     if unknown:
-        raise ValueError(
-            f"--output_weights={recipe.output_weights} names {', '.join(unknown)}; the "
+        raise errors.UserError(
+            f"`output_weights={recipe.output_weights}` names {', '.join(unknown)}; the "
             f"model's outputs are {', '.join(sorted(outputs))}. Auxiliary outputs need "
-            "--model_option=aux=true where the architecture has them."
+            "`model_option=aux=true` where the architecture has them."
         )
     weights = {
         name: given.get(name, 1.0 if name == "logits" else recipe.aux_loss_weight)
@@ -117,8 +117,8 @@ def _output_weights(model, recipe):
     }
     counting = {name: weight for name, weight in weights.items() if weight}
     if not counting:
-        raise ValueError(
-            f"--output_weights={recipe.output_weights} leaves nothing to minimise: "
+        raise errors.UserError(
+            f"`output_weights={recipe.output_weights}` leaves nothing to minimise: "
             f"give one of {', '.join(sorted(outputs))} a weight above 0."
         )
     return counting

@@ -2,6 +2,8 @@
 
 import math
 
+from kerasseg import errors
+
 _FROM_1 = (
     *("num_steps", "batch_size", "accumulation_steps"),
     *("save_interval_steps", "eval_interval_steps", "eval_limit"),
@@ -26,15 +28,19 @@ def check(recipe) -> None:
     for name in _FROM_1:
         value = getattr(recipe, name)
         if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}.")
+            raise errors.UserError(f"{name} must be at least 1, got {value}.")
     for name in _FROM_0:
         value = getattr(recipe, name)
         if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is a finite number from 0, got {value}.")
+            raise errors.UserError(f"{name} is a finite number from 0, got {value}.")
     for name in _SHARES:
         value = getattr(recipe, name)
         if not 0 <= value < 1:
-            raise ValueError(f"{name} is a number from 0 to below 1, got {value}.")
+            raise errors.UserError(
+                f"{name} is a number from 0 to below 1, got {value}."
+            )
     decay = recipe.batch_norm_decay
     if decay is not None and not 0 <= decay <= 1:
-        raise ValueError(f"batch_norm_decay is a number from 0 to 1, got {decay}.")
+        raise errors.UserError(
+            f"batch_norm_decay is a number from 0 to 1, got {decay}."
+        )

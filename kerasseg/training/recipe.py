@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kerasseg import losses
+from kerasseg import errors, losses
 from kerasseg.training import ranges, recipe_texts, schedules
 
 
@@ -161,10 +161,10 @@ class Recipe:
         """Refuses numbers that no run can have."""
         ranges.check(self)
         if self.batch_size % self.accumulation_steps:
-            raise ValueError(
+            raise errors.UserError(
                 f"A batch of {self.batch_size} cannot be cut into "
                 f"{self.accumulation_steps} equal parts: choose "
-                f"--gradient_accumulation_steps among its divisors."
+                f"`gradient_accumulation_steps` among its divisors."
             )
         losses.weighted_sum(self.loss_weights(), **self.loss_options())
         self.named_output_weights()
@@ -176,9 +176,9 @@ class Recipe:
             try:
                 losses.weighted_sum({name: 1.0}, pixel_weights=None)
             except ValueError:
-                raise ValueError(
-                    f"--border_weights={self.border_weights} weighs pixels, and {name} "
-                    "is no sum over pixels: choose --loss=crossentropy, or 0."
+                raise errors.UserError(
+                    f"`border_weights={self.border_weights}` weighs pixels, and {name} "
+                    "is no sum over pixels: choose `loss=crossentropy`, or 0."
                 ) from None
 
     def schedule(self):

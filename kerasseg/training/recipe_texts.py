@@ -2,6 +2,8 @@
 
 import math
 
+from kerasseg import errors
+
 
 class FittedBatch(int):
     """Pictures of an update that goes through a device in as few parts as fit."""
@@ -20,7 +22,7 @@ def batch_size(text) -> int:
     if number == "auto" or number.startswith("auto:"):
         number, make = number[len("auto:") :] if ":" in number else "16", FittedBatch
     if not number.isdecimal() or int(number) < 1:
-        raise ValueError(
+        raise errors.UserError(
             f"A number of pictures from 1, auto or auto:NUMBER is wanted; got '{text}'."
         )
     return make(number)
@@ -36,7 +38,7 @@ def named_weights(flag, text) -> dict[str, float]:
         except ValueError:
             weight = math.nan
         if not name or name in weights or not 0 <= weight < math.inf:
-            raise ValueError(
+            raise errors.UserError(
                 f"--{flag} takes names, each once, with weights from 0, as in "
                 f"one:1,other:0.5; got '{text}'."
             )
@@ -48,8 +50,8 @@ def repeats(text) -> tuple[list[str], int]:
     """Reads names with commas between and a number after a colon."""
     names, separator, times = text.rpartition(":")
     if not separator or not times.isdigit():
-        raise ValueError(
-            f"--repeat_classes takes names and a number, as in bicycle,chair:3; "
+        raise errors.UserError(
+            f"`repeat_classes` takes names and a number, as in bicycle,chair:3; "
             f"got '{text}'."
         )
     return names.split(","), int(times)

@@ -7,7 +7,7 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from kerasseg import distribution, models
+from kerasseg import distribution, errors, models
 from kerasseg.pipeline import class_statistics
 from kerasseg.system import files
 from kerasseg.training import (
@@ -34,10 +34,10 @@ class Run:
         self.strategy = strategy or tf.distribute.get_strategy()
         replicas = self.strategy.num_replicas_in_sync
         if recipe.batch_size % (replicas * recipe.accumulation_steps):
-            raise ValueError(
+            raise errors.UserError(
                 f"A batch of {recipe.batch_size} cannot be dealt to {replicas} devices "
                 f"in {recipe.accumulation_steps} parts: choose a multiple of "
-                f"{replicas * recipe.accumulation_steps} for --train_batch_size."
+                f"{replicas * recipe.accumulation_steps} for `train_batch_size`."
             )
         self.reader = data.reader(data.train_split, recipe.skip_bad_records)
         self.spec = self.reader.split.spec
@@ -57,7 +57,7 @@ class Run:
         readers = {"train_split": self.reader, "eval_split": self.scoring_reader}
         for flag, reader in readers.items():
             if not len(reader.split):
-                raise ValueError(
+                raise errors.UserError(
                     f"The split '{reader.split.name}' holds no record. Choose another "
                     f"--{flag}, or build the records again."
                 )

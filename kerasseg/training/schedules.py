@@ -7,6 +7,8 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 
+from kerasseg import errors
+
 Schedule = Callable[[int], float]
 
 
@@ -80,7 +82,7 @@ def step(
     """
     _check("decay_factor", decay_factor, 0 < decay_factor <= 1, "in (0, 1]")
     if (decay_steps is None) == (boundaries is None):
-        raise ValueError(
+        raise errors.UserError(
             "The step policy takes either decay_steps or boundaries, got decay_steps="
             f"{decay_steps} and boundaries={boundaries}."
         )
@@ -168,12 +170,14 @@ def get(
     """
     if policy not in POLICIES:
         known = ", ".join(sorted(POLICIES))
-        raise ValueError(f"No policy is called {policy!r}. Choose one of: {known}.")
+        raise errors.UserError(
+            f"No policy is called {policy!r}. Choose one of: {known}."
+        )
     signature = inspect.signature(POLICIES[policy]).parameters.values()
     known_options = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
     for name in options:
         if name not in known_options:
-            raise ValueError(
+            raise errors.UserError(
                 f"The {policy} policy has no option {name!r}. "
                 f"It takes: {', '.join(known_options) or 'none'}."
             )
@@ -202,4 +206,4 @@ def _check_end(end_learning_rate):
 
 def _check(name, value, right, wanted):
     if not right:
-        raise ValueError(f"{name} must be {wanted}, got {value}.")
+        raise errors.UserError(f"{name} must be {wanted}, got {value}.")

@@ -1,5 +1,6 @@
 """The weights that a run starts from."""
 
+from kerasseg import errors
 from kerasseg.workdir import best_model
 
 
@@ -16,8 +17,8 @@ def start_from(path, model) -> None:
     source = best_model.load_initial(path)
     left = best_model.copy_weights(source, model)
     if len(left) == len(model.weights):
-        raise ValueError(
-            f"--initial_checkpoint={path} has no variable in common with {model.name}."
+        raise errors.UserError(
+            f"`initial_checkpoint={path}` has no variable in common with {model.name}."
         )
     if left:
         print(f"Not in the initial checkpoint, or of another shape: {left}")

@@ -7,7 +7,7 @@ import zipfile
 
 import keras
 
-from kerasseg import datasets, models
+from kerasseg import datasets, errors, models
 from kerasseg.system import files
 
 BEST_MODEL = os.path.join("best", "model.keras")
@@ -54,18 +54,18 @@ def read_best_facts(workdir) -> dict:
     """
     path = os.path.join(workdir, BEST_FACTS)
     if not os.path.exists(path):
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f"{path} is missing: {workdir} holds no trained model yet. Train one with "
-            f"python -m kerasseg.train --workdir={workdir}, at least to its first "
+            "python -m kerasseg.train, at least to its first "
             f"validation."
         )
     try:
         with open(path, encoding="utf-8") as file:
             facts = json.load(file)
         if not {"model", "num_classes", "options", "step"} <= facts.keys():
-            raise ValueError("it lacks what a validation writes")
+            raise errors.UserError("it lacks what a validation writes")
     except (ValueError, AttributeError) as error:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} is damaged ({error!r}). Copy it again, or train on: the next "
             f"validation writes it."
         ) from error
@@ -84,12 +84,12 @@ def read_spec(workdir) -> datasets.DatasetSpec:
         with open(path, encoding="utf-8") as file:
             return datasets.DatasetSpec.from_json(json.load(file))
     except FileNotFoundError:
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f"{path} is missing: {workdir} is no workdir of python -m kerasseg.train, "
             f"or was not copied as a whole."
         ) from None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} is damaged ({error!r}). Start the training again with the same "
             f"flags: it writes the file and goes on."
         ) from error
@@ -116,7 +116,7 @@ def load_best(workdir, *, output_stride=None) -> keras.Model:
     model = models.build_model(facts["model"], facts["num_classes"], **options)
     left = copy_weights(trained, model)
     if left:
-        raise ValueError(
+        raise errors.UserError(
             f"{facts['model']} does not share its weights over output strides: {left}."
         )
     return model
@@ -149,8 +149,8 @@ def load_initial(path) -> keras.Model:
     if os.path.isdir(path):
         return load_best(path)
     if not os.path.exists(path):
-        raise FileNotFoundError(
-            f"--initial_checkpoint={path} does not exist: a workdir with a best model "
+        raise errors.MissingFileError(
+            f"`initial_checkpoint={path}` does not exist: a workdir with a best model "
             f"or a .keras file is wanted."
         )
     return load_file(path)
@@ -174,12 +174,12 @@ def load_file(path, *, trust=False) -> keras.Model:
     except Exception as error:  # Keras raises what its zip and HDF5 readers raise.
         reason = str(error).strip().partition("\n")[0]
         if "safe_mode" in str(error):
-            raise ValueError(
+            raise errors.UserError(
                 f"{path} holds Python code of its own, which would run here: {reason} "
                 f"Ask for a file without, or, if you trust who made it, load it with "
                 f"kerasseg.load(path, trust=True)."
             ) from error
-        raise ValueError(
+        raise errors.UserError(
             f"{path} is damaged or no .keras file: {reason} Copy it again, or train "
             f"the model again."
         ) from error
@@ -191,13 +191,13 @@ def _check_archive(path):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
     except (OSError, zipfile.BadZipFile) as error:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} is damaged or no .keras file: {error} Copy it again, or train the "
             f"model again. Other files, such as .h5 and pickles, are not read."
         ) from error
     size = os.path.getsize(path)
     if unpacked > _MOST_GROWTH * size + 2**20:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} of {size:,} bytes would unpack to {unpacked:,}, as no model does; "
             f"it was left alone. Get the file from who made it."
         )

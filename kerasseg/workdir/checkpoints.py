@@ -11,6 +11,7 @@ import shutil
 import keras
 import tensorflow as tf
 
+from kerasseg import errors
 from kerasseg.system import files
 
 KEPT = 3  # Checkpoints of a run that stay on the disk.
@@ -121,9 +122,9 @@ class Checkpoints:
             self.num_damaged = len(reasons)
             return step
         if reasons:
-            raise ValueError(
+            raise errors.UserError(
                 f"No checkpoint of {self.folder} can be read ({'; '.join(reasons)}). "
-                f"Take another --workdir, or remove that folder to start again."
+                f"Take another `workdir`, or remove that folder to start again."
             )
         return None
 

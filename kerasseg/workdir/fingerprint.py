@@ -5,6 +5,7 @@ import os
 import pathlib
 import zlib
 
+from kerasseg import errors
 from kerasseg.system import files
 
 FILE = "records.json"
@@ -34,9 +35,9 @@ def check(workdir, readers, *, allow_others=False) -> None:
                 f"{name}: {_said(before.get(name))} there, {_said(found[name])} here"
                 for name in changed
             )
-            raise ValueError(
+            raise errors.UserError(
                 f"{workdir} was trained on other records ({said}). Give the "
-                f"--records_dir of the run, or --change_flags=records_dir to go on "
+                f"`records_dir` of the run, or `change_flags=records_dir` to go on "
                 f"with these."
             )
         found = {**before, **found}
@@ -47,8 +48,8 @@ def check(workdir, readers, *, allow_others=False) -> None:
 def check_apart(workdir, records_dir) -> None:
     """Raises ValueError where a run would write over the list of its own records."""
     if os.path.realpath(records_dir) == os.path.realpath(workdir):
-        raise ValueError(
-            f"{workdir} is given as --workdir and as --records_dir, and each has a "
+        raise errors.UserError(
+            f"{workdir} is given as `workdir` and as `records_dir`, and each has a "
             f"dataset.json of its own. Give the run a folder of its own."
         )
 
@@ -82,7 +83,7 @@ def _read(path):
         for facts in found.values():
             _said(facts)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} is damaged ({error!r}). Remove it to go on: the records are then "
             f"taken for those of the run."
         ) from error

@@ -2,7 +2,7 @@
 
 import os
 
-from kerasseg import cli, pipeline, records
+from kerasseg import cli, errors, pipeline, records
 from kerasseg.workdir import best_model
 
 
@@ -27,17 +27,17 @@ def open_records(workdir, split, *, records_dir=None, dataset=None):
     used = cli.read_flagfile(path) if os.path.exists(path) else {}
     records_dir = records_dir or used.get("records_dir")
     if records_dir is None:
-        raise ValueError(
-            f"{path} does not name the records of the run. Give --records_dir."
+        raise errors.UserError(
+            f"{path} does not name the records of the run. Give `records_dir`."
         )
     opened = records.open_split(
         records_dir, split, dataset=dataset or used.get("dataset")
     )
     trained = best_model.read_spec(workdir)
     if opened.spec.class_names != trained.class_names:
-        raise ValueError(
+        raise errors.UserError(
             f"{records_dir} holds the classes {', '.join(opened.spec.class_names)}; "
             f"{workdir} was trained on {', '.join(trained.class_names)}. Give the "
-            f"--records_dir of the same classes in the same order."
+            f"`records_dir` of the same classes in the same order."
         )
     return pipeline.PictureReader(opened)

@@ -48,7 +48,7 @@ def match(
         ValueError: `{split}` in one pattern only.
     """
     pictures, files, more = matching.find_both(
-        images, annotations, "--annotations", matching.ANNOTATIONS
+        images, annotations, "annotations", matching.ANNOTATIONS
     )
     by_stem = collections.defaultdict(list)
     for key, path in pictures.items():
@@ -90,7 +90,7 @@ def classes(found: dict[matching.Key, Annotated]) -> class_lists.ClassList:
     for name in (IGNORED, "background", "_background_"):
         names.pop(name, None)
     return class_lists.make_list(
-        [("background", None), *((name, None) for name in names)], "--annotations"
+        [("background", None), *((name, None) for name in names)], "annotations"
     )
 
 
@@ -122,14 +122,14 @@ def encode(
     where = f"{annotated.origin} ({annotated.file_name})"
     if unknown:
         raise AnnotationError(
-            f"{where} has shapes of {', '.join(unknown)}, which --classes does not "
-            f"name. Name them there, or ignore them: --label_map={unknown[0]}:255"
+            f"{where} has shapes of {', '.join(unknown)}, which `classes` does not "
+            f"name. Name them there, or ignore them: `label_map={unknown[0]}:255`"
         )
     flat = sorted({shape.kind for shape in shapes} - drawing.KINDS)
     if flat:
         raise AnnotationError(
             f"{where} has shapes without an area: {', '.join(flat)}. Draw polygons, or "
-            f"leave them out with --skip_shapes={','.join(flat)}"
+            f"leave them out with `skip_shapes={','.join(flat)}`"
         )
     facts = {
         "size": [annotated.height, annotated.width],

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kerasseg import datasets, images
+from kerasseg import datasets, errors, images
 from tfrecords_tools.annotations.shapes import AnnotationError
 from tfrecords_tools.converters import coco_masks
 
@@ -74,7 +74,9 @@ def _polygon(points, size):
 
 def _rectangle(points, size):
     if len(points) not in (2, 4):
-        raise ValueError(f"it has {len(points)} corners, wanted are two or all four")
+        raise errors.UserError(
+            f"it has {len(points)} corners, wanted are two or all four"
+        )
     columns, lines = zip(*points, strict=True)
     box = [min(columns), min(lines), max(columns), max(lines)]
     return _pillow(size, lambda pen: pen.rectangle(box, fill=1, outline=1))

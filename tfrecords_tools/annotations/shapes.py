@@ -3,10 +3,12 @@
 import dataclasses
 import typing
 
+from kerasseg import errors
+
 IGNORED = "__ignore__"  # labelme's name of what does not count.
 
 
-class AnnotationError(ValueError):
+class AnnotationError(errors.UserError):
     """Annotations that cannot be used; the text names their file and says why."""
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kerasseg import images
+from kerasseg import errors, images
 from tfrecords_tools.converters import class_lists, own_data
 from tfrecords_tools.writing import encoding, label_rules
 
@@ -70,14 +70,14 @@ class LabelFlags:
         if classes:
             classes = classes.with_colors(colors)
         if not 0 <= self.mask_tolerance <= 255:
-            raise ValueError(
-                f"--mask_tolerance is a distance from 0 to 255, got "
+            raise errors.UserError(
+                f"`mask_tolerance` is a distance from 0 to 255, got "
                 f"{self.mask_tolerance}."
             )
         if self.mask_tolerance and not (numbers or colors):
-            raise ValueError(
-                "--mask_tolerance needs the values that are meant: give --colormap for "
-                "masks of colours, --label_map for grey ones."
+            raise errors.UserError(
+                "`mask_tolerance` needs the values that are meant: give `colormap` for "
+                "masks of colours, `label_map` for grey ones."
             )
         rules = label_rules.LabelRules(
             offset=self.label_offset,

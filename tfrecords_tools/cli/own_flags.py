@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kerasseg import cli
+from kerasseg import cli, errors
 from tfrecords_tools.cli import label_flags
 from tfrecords_tools.converters import archives, own_data, pairs, pascal_voc
 
@@ -21,16 +21,16 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_flags.LabelFlags]:
     """
     reading = cli.read_fields(label_flags.LabelFlags)
     if reading.palette_colors and not reading.colormap:
-        raise ValueError(
-            "--palette_colors needs --colormap, which says what class a colour is; "
+        raise errors.UserError(
+            "`palette_colors` needs `colormap`, which says what class a colour is; "
             "without both, masks with a palette are read by their numbers"
         )
     own = label_flags.with_classes(cli.read_fields(own_data.OwnData), reading)
     wrong = own.images or (own.classes and not pairs.is_open(dataset or pairs.OWN))
     if dataset not in (None, pairs.OWN) and wrong:
-        raise ValueError(
-            f"--images and --classes are of own pictures, --dataset={dataset} is "
-            f"another data set. Give --dataset={pairs.OWN}, or leave them out"
+        raise errors.UserError(
+            f"`images` and `classes` are of own pictures, `dataset={dataset}` is "
+            f"another data set. Give `dataset={pairs.OWN}`, or leave them out"
         )
     source = pairs.make_source(
         cli.SOURCE_DIR.value,

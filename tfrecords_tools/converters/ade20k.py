@@ -15,10 +15,10 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         ValueError: There is no such split.
     """
     what = "ADE20K's folder, ADEChallengeData2016,"
-    folder = pairs.needed(source.source_dir, "--source_dir", what)
+    folder = pairs.needed(source.source_dir, "source_dir", what)
     part = listing.part_of("ade20k", split, _PARTS)
     image_dir, label_dir = (
-        pairs.needed(folder / name / part, "--source_dir", what)
+        pairs.needed(folder / name / part, "source_dir", what)
         for name in ("images", "annotations")
     )
     return listing.pair_folders((image_dir, ".jpg"), (label_dir, ".png"))

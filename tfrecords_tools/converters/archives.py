@@ -18,6 +18,8 @@ import typing
 import zipfile
 import zlib
 
+from kerasseg import errors
+
 MARKER = ".unpacked.json"  # Says of which archives a folder is.
 _ENDING = ".unpacked"
 _MAX_RATIO = 200  # Of what is unpacked to the archive.
@@ -31,7 +33,7 @@ _BROKEN = (
 )
 
 
-class ArchiveError(ValueError):
+class ArchiveError(errors.UserError):
     """An archive that is not unpacked; the text says why."""
 
 

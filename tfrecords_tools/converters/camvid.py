@@ -2,6 +2,7 @@
 
 import pathlib
 
+from kerasseg import errors
 from tfrecords_tools.converters import pairs
 
 
@@ -14,13 +15,13 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         FileNotFoundError: The folder or the list is missing.
         ValueError: A line holds something else than two paths.
     """
-    folder = pairs.needed(source.source_dir, "--source_dir", "CamVid's folder")
+    folder = pairs.needed(source.source_dir, "source_dir", "CamVid's folder")
     path = folder / f"{split}.txt"
     found = []
     for line in pairs.read_list(path):
         files = line.split()
         if len(files) != 2:
-            raise ValueError(
+            raise errors.UserError(
                 f"{path} has the line '{line}', wanted are a picture and its label "
                 "with a space between. Correct the line or remove it"
             )

@@ -21,11 +21,11 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         FileNotFoundError: A folder is missing.
         ValueError: There is no such split.
     """
-    folder = pairs.needed(source.source_dir, "--source_dir", "Cityscapes' folder")
+    folder = pairs.needed(source.source_dir, "source_dir", "Cityscapes' folder")
     found = []
     for part, kind in listing.part_of("cityscapes", split, _PARTS).items():
         image_dir, label_dir = (
-            pairs.needed(folder / name / part, "--source_dir", f"Cityscapes' {name}")
+            pairs.needed(folder / name / part, "source_dir", f"Cityscapes' {name}")
             for name in ("leftImg8bit", kind)
         )
         found += listing.pair_folders(

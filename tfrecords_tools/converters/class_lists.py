@@ -5,7 +5,7 @@ import os
 import pathlib
 import re
 
-from kerasseg import datasets
+from kerasseg import datasets, errors
 from tfrecords_tools import texts
 
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})(?::(\d+))?")
@@ -76,7 +76,7 @@ def read_classes(text: str) -> ClassList:
         found = list(datasets.get(text).classes.items())
     else:
         found = [(name.strip(), None) for name in text.split(",") if name.strip()]
-    return make_list(found, f"--classes={text}")
+    return make_list(found, f"`classes={text}`")
 
 
 def make_list(found, origin: str) -> ClassList:
@@ -84,19 +84,19 @@ def make_list(found, origin: str) -> ClassList:
     names = [name for name, _ in found]
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles:
-        raise ValueError(
+        raise errors.UserError(
             f"{origin} names {', '.join(doubles)} more than once. Each class has one "
             "name: rename or remove the others"
         )
     if len(names) < 2:
         given = f"only '{names[0]}'" if names else "none"
-        raise ValueError(
+        raise errors.UserError(
             f"{origin} names {given}; at least two classes are wanted, since what is "
-            "none of yours is a class too, as in --classes=background,road. If it is a "
+            "none of yours is a class too, as in `classes=background,road`. If it is a "
             "file, is the path right?"
         )
     if len(names) > datasets.IGNORE_LABEL:
-        raise ValueError(
+        raise errors.UserError(
             f"{origin} has {len(names)} classes, labels hold at most "
             f"{datasets.IGNORE_LABEL}. Put rare ones together"
         )
@@ -116,7 +116,7 @@ def _named(line):
     elif match := _NAME_FIRST.fullmatch(line):
         name, color = match[1].strip(), tuple(int(match[i]) for i in (2, 3, 4))
     if color and max(color) > 255:
-        raise ValueError(
+        raise errors.UserError(
             f"'{line}' has a colour beyond 255; red, green and blue are 0 to 255. "
             "Correct the line"
         )
@@ -137,8 +137,8 @@ def read_label_map(text: str) -> tuple[dict[int, int], dict[str, int]]:
         start, separator, end = item.rpartition(":")
         is_number = separator and end.strip().isdecimal()
         if not is_number or _is_beyond(start) or _is_beyond(end):
-            raise ValueError(
-                f"--label_map takes FROM:TO with commas between, TO a number up to 255 "
+            raise errors.UserError(
+                f"`label_map` takes FROM:TO with commas between, TO a number up to 255 "
                 f"(ignored), FROM one up to 255 or a name, as in 11:255,12:0; got "
                 f"'{item}'"
             )
@@ -180,8 +180,8 @@ def read_colormap(
             taken = [number for number in found.values() if number != 255]
             number = int(match[2]) if match[2] else max(taken, default=-1) + 1
             if number > datasets.IGNORE_LABEL:
-                raise ValueError(
-                    "--colormap takes RRGGBB:NUMBER, NUMBER a class's, or 255 "
+                raise errors.UserError(
+                    "`colormap` takes RRGGBB:NUMBER, NUMBER a class's, or 255 "
                     f"(ignored); got '{item}'"
                 )
             found[red, green, blue] = number
@@ -202,14 +202,14 @@ def _named_colors(item):
         missing = [name for name, color in found if color is None]
         if not missing:
             return found
-        raise ValueError(
+        raise errors.UserError(
             f"{item} has no colour for {', '.join(missing[:5])}. A line of a colour "
             "map is R G B NAME, as in 64 0 128 car"
         )
     if item in datasets.list_datasets():
         return list(datasets.get(item).classes.items())
-    raise ValueError(
-        f"--colormap takes a file, a data set ({', '.join(datasets.list_datasets())}), "
+    raise errors.UserError(
+        f"`colormap` takes a file, a data set ({', '.join(datasets.list_datasets())}), "
         f"grey, or colours such as 40e0d0 or 40e0d0:3; got '{item}'"
     )
 
@@ -224,9 +224,9 @@ def _numbered(item, named, classes, name_map):
     numbers |= name_map
     unknown = [name for name in names if name not in numbers]
     if unknown:
-        raise ValueError(
-            f"{item} has colours of {', '.join(unknown[:10])}, which --classes does "
-            f"not name. Name them there, or ignore them: --label_map={unknown[0]}:255"
+        raise errors.UserError(
+            f"{item} has colours of {', '.join(unknown[:10])}, which `classes` does "
+            f"not name. Name them there, or ignore them: `label_map={unknown[0]}:255`"
         )
     return _of_one_class(item, [(color, name, numbers[name]) for name, color in named])
 
@@ -238,7 +238,7 @@ def _of_one_class(item, found):
     for color, name, number in found:
         other, known = first.setdefault(color, (name, number))
         if known != number and os.path.isfile(item):
-            raise ValueError(
+            raise errors.UserError(
                 f"{item} gives {other} and {name} one colour, "
                 f"{' '.join(map(str, color))}. Correct the file, or the masks"
             )

@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from kerasseg import datasets
+from kerasseg import datasets, errors
 from tfrecords_tools.converters import coco_masks, listing, pairs
 
 _PARTS = {"train": "train2017", "val": "val2017"}
@@ -41,18 +41,18 @@ def read_part(
         FileNotFoundError: A folder or the file is missing.
         ValueError: There is no such split, or the file is none of COCO 2017.
     """
-    folder = pairs.needed(source.source_dir, "--source_dir", "COCO's folder")
+    folder = pairs.needed(source.source_dir, "source_dir", "COCO's folder")
     part = listing.part_of(dataset, split, _PARTS)
-    image_dir = pairs.needed(folder / part, "--source_dir", f"COCO's folder {part}")
+    image_dir = pairs.needed(folder / part, "source_dir", f"COCO's folder {part}")
     path = listing.needed_file(
         folder / "annotations" / f"instances_{part}.json", "COCO's annotations"
     )
     names, pictures = coco_masks.read_pictures(path)
     wanted = datasets.get("coco").class_names
     if names != {category: wanted[number] for category, number in CLASSES.items()}:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} has {len(names)} categories, not the 80 of COCO 2017. Give COCO's "
-            "own file; own annotations are --dataset=folder"
+            "own file; own annotations are `dataset=folder`"
         )
     return image_dir, pictures
 

@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from kerasseg import datasets, images
+from kerasseg import datasets, errors, images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +55,12 @@ def read_pictures(path: str | os.PathLike) -> tuple[dict[int, str], list[Picture
         ]
         names = {item["id"]: str(item["name"]) for item in content["categories"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} is no annotation file of COCO's kind, JSON with images, "
             f"annotations and categories ({error!r}). Give the right file"
         ) from error
     if annotations:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} has annotations of pictures that it does not list, such as "
             f"{next(iter(annotations))!r}. Get the file again"
         )
@@ -113,7 +113,7 @@ def decode(segmentation, size: tuple[int, int], name: str) -> np.ndarray:
     try:
         from pycocotools import mask as coco_mask
     except ImportError as error:
-        raise ValueError(
+        raise errors.UserError(
             "COCO's annotations need pycocotools and it is not installed: "
             "pip install kerasseg[datasets]"
         ) from error
@@ -135,7 +135,7 @@ def decode(segmentation, size: tuple[int, int], name: str) -> np.ndarray:
 def _runs(segmentation, size):
     """Lengths of runs, checked: pycocotools writes where they lead it."""
     if list(segmentation["size"]) != list(size):
-        raise ValueError(
+        raise errors.UserError(
             f"its size is {segmentation['size']}, the picture's {list(size)}"
         )
     counts = segmentation["counts"]
@@ -143,7 +143,7 @@ def _runs(segmentation, size):
         counts = _expand(counts)
     counts = [int(count) for count in counts]
     if min(counts, default=0) < 0 or sum(counts) != size[0] * size[1]:
-        raise ValueError(f"its runs do not make up {size[0]} x {size[1]} pixels")
+        raise errors.UserError(f"its runs do not make up {size[0]} x {size[1]} pixels")
     return counts
 
 
@@ -159,7 +159,7 @@ def _expand(text):
         value |= (bits & 0x1F) << shift
         shift += 5
         if shift > 60:
-            raise ValueError("its text of runs is damaged")
+            raise errors.UserError("its text of runs is damaged")
         if bits & 0x20:
             continue
         if bits & 0x10:
@@ -173,10 +173,10 @@ def _polygon(corners, size):
     """Corners, checked: pycocotools walks along each edge, however long it is."""
     points = np.array(corners, float).reshape(-1, 2)
     if len(points) < 3:
-        raise ValueError(f"a polygon has {len(points)} corners, wanted are three")
+        raise errors.UserError(f"a polygon has {len(points)} corners, wanted are three")
     end = np.array(size[::-1])
     if not ((points >= -end) & (points <= 2 * end)).all():
-        raise ValueError(
+        raise errors.UserError(
             f"a polygon from {points.min(axis=0).tolist()} to "
             f"{points.max(axis=0).tolist()} lies far outside of the picture of "
             f"{end[0]} x {end[1]} pixels"

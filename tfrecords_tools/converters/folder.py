@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kerasseg import datasets
+from kerasseg import datasets, errors
 from tfrecords_tools import annotations, texts
 from tfrecords_tools.converters import class_lists, matching, own_data, pairs, splitting
 
@@ -49,9 +49,9 @@ def find(source: pairs.Source) -> Found:
     """
     own = source.own or own_data.OwnData()
     if not own.images or not (own.masks or own.annotations):
-        raise ValueError(
-            "Own pictures are wanted and where they are was not given: --images, and "
-            "--masks or --annotations"
+        raise errors.UserError(
+            "Own pictures are wanted and where they are was not given: `images`, and "
+            "`masks` or `annotations`"
         )
     classes = own.classes
     shapes: dict[matching.Key, annotations.Annotated] = {}
@@ -73,7 +73,7 @@ def _check_left_out(found, path):
     named = {f"{split}:{key[1]}" for split in found.splits for key in _keys(found)}
     unknown = sorted(found.left_out - known - named)
     if unknown:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} names {len(unknown)} pictures that there are not: "
             f"{', '.join(unknown[:_MAX_LISTED])}. Remove the lines, or name the right "
             f"ones: names look like {', '.join(sorted(known)[:3])}"
@@ -96,9 +96,9 @@ def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
     if classes is None and own and own.annotations:
         classes = find(source).classes
     if classes is None:
-        raise ValueError(
-            "The classes are wanted and were not given: --classes=background,road, in "
-            "the order of their numbers, or --classes=FILE with one a line"
+        raise errors.UserError(
+            "The classes are wanted and were not given: `classes=background,road`, in "
+            "the order of their numbers, or `classes=FILE` with one a line"
         )
     return datasets.DatasetSpec(
         name=pairs.OWN,
@@ -123,12 +123,12 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
     """
     found = find(source)
     if split not in found.splits:
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f"Own pictures have no split '{split}', only {', '.join(found.splits)}. "
-            "Choose of them with --splits"
+            "Choose of them with `splits`"
         )
     if found.is_unlabelled(split):
-        raise FileNotFoundError(f"no picture of split '{split}' has a mask")
+        raise errors.MissingFileError(f"no picture of split '{split}' has a mask")
     _refuse_alone(found)
     keys = [key for key in found.splits[split] if not found.is_left_out(split, key)]
     return [make_pair(found, source, key) for key in keys]
@@ -162,10 +162,10 @@ def _refuse_alone(found):
     ]
     if alone or match.doubles:
         what = [*alone, *match.doubles]
-        raise ValueError(
+        raise errors.UserError(
             f"{len(alone)} files pair with nothing and {len(match.doubles)} have the "
             f"name of another: {texts.some(what, _MAX_LISTED)}. Correct them, or "
-            "name them in the file of --leave_out; python -m tfrecords_tools.inspect "
+            "name them in the file of `leave_out`; python -m tfrecords_tools.inspect "
             "with the same flags writes one"
         )
 

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from kerasseg import errors
 from tfrecords_tools.converters import pairs
 
 
@@ -41,9 +42,9 @@ def part_of(dataset: str, split: str, parts: dict):
         ValueError: There is no such split.
     """
     if split not in parts:
-        raise ValueError(
+        raise errors.UserError(
             f"{dataset} has no split '{split}', only {', '.join(parts)}. Choose of "
-            "them with --splits"
+            "them with `splits`"
         )
     return parts[split]
 
@@ -55,8 +56,8 @@ def needed_file(path: pathlib.Path, what: str) -> pathlib.Path:
         FileNotFoundError: There is no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f"{what} are needed and {path} is no file. Put it there, or name another "
-            "folder with --source_dir"
+            "folder with `source_dir`"
         )
     return path

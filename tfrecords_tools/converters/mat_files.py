@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 
-from kerasseg import images
+from kerasseg import errors, images
 
 _HEADER = 128  # Bytes.
 _ORDERS = {b"IM": "<", b"MI": ">"}
@@ -33,7 +33,7 @@ _MAX_BYTES = 1 << 30  # Of one variable.
 _MAX_DEPTH = 32  # Cells in cells.
 
 
-class _DamageError(ValueError):
+class _DamageError(errors.UserError):
     """A file that is not what it should be."""
 
 

@@ -7,6 +7,8 @@ import os
 import pathlib
 import re
 
+from kerasseg import errors
+
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 ANNOTATIONS = (".json", ".xml")
 SPLIT = "{split}"
@@ -56,7 +58,7 @@ def match(images: str, masks: str) -> Match:
         FileNotFoundError: No picture or no mask is there.
         ValueError: `{split}` in one only.
     """
-    return Match(*find_both(images, masks, "--masks"))
+    return Match(*find_both(images, masks, "masks"))
 
 
 def find_both(
@@ -67,7 +69,7 @@ def find_both(
     Args:
         images: See `match`.
         others: Likewise.
-        flag: What errors call the others.
+        flag: Name of the option that `others` comes from, for errors.
         suffixes: Of the others.
 
     Returns:
@@ -78,11 +80,11 @@ def find_both(
         ValueError: Likewise.
     """
     if (SPLIT in images) != (SPLIT in others):
-        raise ValueError(
-            f"{SPLIT} stands in one of --images={images} and {flag}={others} only. "
+        raise errors.UserError(
+            f"{SPLIT} stands in one of `images={images}` and `{flag}={others}` only. "
             "Give it in both or in none"
         )
-    pictures, more = find(images, "--images")
+    pictures, more = find(images, "images")
     found, double = find(others, flag, suffixes)
     return pictures, found, (*more, *double)
 
@@ -94,7 +96,7 @@ def find(
 
     Args:
         pattern: See `match`.
-        flag: What errors call it.
+        flag: Name of the option that it comes from, for errors.
         suffixes: Files of other kinds are passed over.
 
     Returns:
@@ -113,9 +115,9 @@ def find(
     files = [p for p in paths if p.lower().endswith(suffixes) and os.path.isfile(p)]
     if not files:
         kinds = ", ".join(suffixes)
-        raise FileNotFoundError(
-            f"{flag}={pattern} finds no file of the kinds {kinds}. Correct the folder "
-            "or the pattern, which stands in quotes and tells capital letters from "
+        raise errors.MissingFileError(
+            f"`{flag}={pattern}` finds no file of the kinds {kinds}. Correct the "
+            "folder or the pattern, which stands in quotes and tells capital letters from "
             "small ones, .JPG from .jpg"
         )
     found: dict[Key, str] = {}

@@ -46,7 +46,7 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         FileNotFoundError: A file is missing.
         ValueError: There is no such split, or a file is damaged.
     """
-    folder = pairs.needed(source.source_dir, "--source_dir", "NYU Depth V2's folder")
+    folder = pairs.needed(source.source_dir, "source_dir", "NYU Depth V2's folder")
     variable = listing.part_of("nyu_depth_v2", split, _PARTS)
     listed = listing.needed_file(folder / _SPLITS, "NYU Depth V2's list of splits")
     numbers = mat_files.read_variable(listed.read_bytes(), variable, str(listed))

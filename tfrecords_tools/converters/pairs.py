@@ -8,7 +8,7 @@ import typing
 
 import numpy as np
 
-from kerasseg import datasets
+from kerasseg import datasets, errors
 from tfrecords_tools import texts
 from tfrecords_tools.converters import own_data
 
@@ -116,7 +116,7 @@ def converter(dataset: str) -> typing.Any:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise ValueError(
+        raise errors.UserError(
             f"No converter lists the pairs of '{dataset}'. Write "
             f"tfrecords_tools/converters/{dataset}.py with a list_pairs(split, source)"
         ) from error
@@ -154,7 +154,9 @@ def needed(path: pathlib.Path | None, flag: str, what: str) -> pathlib.Path:
     """
     if path is None or not path.is_dir():
         given = f"{path} is no folder" if path else "it was not given"
-        raise FileNotFoundError(f"{what} is needed and {given}. Name it with {flag}")
+        raise errors.MissingFileError(
+            f"{what} is needed and {given}. Name it with `{flag}`."
+        )
     return path
 
 
@@ -166,9 +168,9 @@ def read_list(path: pathlib.Path) -> list[str]:
         ValueError: It is no UTF-8.
     """
     if not path.is_file():
-        raise FileNotFoundError(
+        raise errors.MissingFileError(
             f"{path} does not exist. It lists the pictures of a split: give the folder "
-            "that holds it, or choose other splits with --splits"
+            "that holds it, or choose other splits with `splits`"
         )
     return texts.read_lines(path)
 
@@ -187,7 +189,7 @@ def find_splits(dataset: str, source: Source) -> dict[str, str]:
         except FileNotFoundError as error:
             found[split] = str(error)
     if all(found.values()):
-        raise FileNotFoundError(next(iter(found.values())))
+        raise errors.MissingFileError(next(iter(found.values())))
     return found
 
 

@@ -24,11 +24,11 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         FileNotFoundError: A folder or a list is missing.
     """
     what = "PASCAL VOC's folder, VOCdevkit/VOC2010,"
-    voc = pairs.needed(source.source_dir, "--source_dir", what)
+    voc = pairs.needed(source.source_dir, "source_dir", what)
     names = pairs.read_list(voc / "ImageSets" / "Main" / f"{split}.txt")
     labels = pairs.needed(
         voc / "trainval",
-        "--source_dir",
+        "source_dir",
         "PASCAL-Context's folder trainval, unpacked in PASCAL VOC's,",
     )
     return [

@@ -16,7 +16,7 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         ValueError: There is no such split.
     """
     what = "PASCAL VOC's folder, VOCdevkit/VOC2010,"
-    voc = pairs.needed(source.source_dir, "--source_dir", what)
+    voc = pairs.needed(source.source_dir, "source_dir", what)
     part = listing.part_of("pascal_person_part", split, _PARTS)
     lines = pairs.read_list(voc / _FOLDER / f"{_FOLDER}_trainval_list" / part)
     names = [pathlib.PurePosixPath(line.split()[0]).stem for line in lines]

@@ -19,13 +19,13 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         FileNotFoundError: A folder or a list is missing.
     """
     voc = pairs.needed(
-        source.source_dir, "--source_dir", "PASCAL VOC's folder, VOCdevkit/VOC2012,"
+        source.source_dir, "source_dir", "PASCAL VOC's folder, VOCdevkit/VOC2012,"
     )
     if split != "trainaug":
         names = pairs.read_list(voc / _LISTS / f"{split}.txt")
         return [_voc_pair(voc, name) for name in names]
     sbd = pairs.needed(
-        source.sbd_dir, "--sbd_dir", "SBD's folder, benchmark_RELEASE/dataset,"
+        source.sbd_dir, "sbd_dir", "SBD's folder, benchmark_RELEASE/dataset,"
     )
     train = set(pairs.read_list(voc / _LISTS / "train.txt"))
     val = set(pairs.read_list(voc / _LISTS / "val.txt"))

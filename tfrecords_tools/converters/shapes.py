@@ -7,7 +7,7 @@ one that it mostly shows. Each picture depends on its seed alone.
 import cv2
 import numpy as np
 
-from kerasseg import datasets, images
+from kerasseg import datasets, errors, images
 from tfrecords_tools.converters import pairs
 
 HEIGHT, WIDTH = 240, 320  # Pixels.
@@ -30,7 +30,7 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         ValueError: There is no such split.
     """
     if split not in _SPLIT_SEEDS:
-        raise ValueError(
+        raise errors.UserError(
             f"shapes has no split '{split}', only {', '.join(_SPLIT_SEEDS)}"
         )
     start = (_DRAWING, source.seed, _SPLIT_SEEDS[split])

@@ -19,12 +19,12 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         ValueError: There is no such split.
     """
     what = "SIFT Flow's folder, SiftFlowDataset,"
-    folder = pairs.needed(source.source_dir, "--source_dir", what)
+    folder = pairs.needed(source.source_dir, "source_dir", what)
     is_test = listing.part_of("sift_flow", split, _IS_TEST)
     lines = pairs.read_list(folder / "TestSet1.txt")
     listed = {pathlib.PureWindowsPath(line).stem for line in lines}
     image_dir, label_dir = (
-        pairs.needed(folder / name / _FOLDER, "--source_dir", what)
+        pairs.needed(folder / name / _FOLDER, "source_dir", what)
         for name in ("Images", "SemanticLabels")
     )
     found = listing.pair_folders((image_dir, ".jpg"), (label_dir, ".mat"))

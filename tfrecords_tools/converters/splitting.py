@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 
+from kerasseg import errors
 from tfrecords_tools import texts
 from tfrecords_tools.converters import matching, pairs
 
@@ -37,8 +38,8 @@ def _of_lists(paths, keys):
     for path in paths:
         split = pathlib.Path(path).stem
         if split in found:
-            raise ValueError(
-                f"--lists={','.join(paths)} has two files called {split}, and each "
+            raise errors.UserError(
+                f"`lists={','.join(paths)}` has two files called {split}, and each "
                 "file is a split of its name. Put them together, or rename one"
             )
         found[split] = _listed(path, keys)
@@ -48,8 +49,8 @@ def _of_lists(paths, keys):
 def _drawn(keys, fraction, seed):
     """The pictures with the smallest hashes are val, so that new ones move few."""
     if not 0 <= fraction < 1:
-        raise ValueError(
-            f"--val_fraction is a share of the pictures, from 0 to 1, got {fraction}"
+        raise errors.UserError(
+            f"`val_fraction` is a share of the pictures, from 0 to 1, got {fraction}"
         )
     if not fraction or len(keys) < 2:
         return {"train": keys}
@@ -76,7 +77,7 @@ def _listed(path, keys):
         else:
             missing.append(line)
     if missing:
-        raise ValueError(
+        raise errors.UserError(
             f"{path} lists {len(missing)} names that no picture has: "
             f"{texts.some(missing)}. Correct or remove the lines; names of "
             f"pictures look like {', '.join(name for _, name in keys[:3])}"
@@ -102,8 +103,8 @@ def read_left_out(path: str | None) -> set[str]:
     if not path:
         return set()
     if not pathlib.Path(path).is_file():
-        raise FileNotFoundError(
-            f"--leave_out={path} is no file. Correct the path, or leave the flag out"
+        raise errors.MissingFileError(
+            f"`leave_out={path}` is no file. Correct the path, or leave the flag out"
         )
     lines = texts.read_lines(pathlib.Path(path))
     return {line.rsplit(" # ", 1)[0].strip() for line in lines if line[0] != "#"}

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from kerasseg import errors
 from tfrecords_tools.converters import (
     hdf5_files,
     listing,
@@ -23,9 +24,9 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         ValueError: There is no such split, or a file is damaged.
     """
     what = "SUN RGB-D's folder, with SUNRGBD and SUNRGBDtoolbox,"
-    folder = pairs.needed(source.source_dir, "--source_dir", what)
+    folder = pairs.needed(source.source_dir, "source_dir", what)
     variable = listing.part_of("sun_rgbd", split, _PARTS)
-    toolbox = pairs.needed(folder / "SUNRGBDtoolbox", "--source_dir", what)
+    toolbox = pairs.needed(folder / "SUNRGBDtoolbox", "source_dir", what)
     scenes = _read(toolbox / "traintestSUNRGBD" / "allsplit.mat", variable)
     wanted = {_below(scene) for scene in scenes}
     pictures = _read(toolbox / "Metadata" / "SUNRGBDMeta.mat", "SUNRGBDMeta")
@@ -47,7 +48,7 @@ def _read(path, variable):
     )
     texts = [x.get("rgbpath") if isinstance(x, dict) else x for x in found or [None]]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{path}: {variable} holds no paths. Get the file again")
+        raise errors.UserError(f"{path}: {variable} holds no paths. Get the file again")
     return found
 
 

@@ -8,7 +8,7 @@ import functools
 import os
 import pathlib
 
-from kerasseg import datasets, records
+from kerasseg import datasets, errors, records
 from kerasseg.records import shards
 from tfrecords_tools.converters import class_lists, pairs
 
@@ -42,10 +42,10 @@ class Converter:
             named = [(name, None) for name in names]
             classes = class_lists.make_list(named, self.dataset)
         if classes is None:
-            raise ValueError(
+            raise errors.UserError(
                 f"{self.dataset} does not name the classes of its '{mask}'. Name them "
-                "in the order of their numbers: --classes=background,road; where they "
-                "begin at 1, --label_offset=-1 too"
+                "in the order of their numbers: `classes=background,road`; where they "
+                "begin at 1, `label_offset=-1` too"
             )
         counts = {split: part.num_examples for split, part in info.splits.items()}
         return datasets.DatasetSpec(
@@ -68,9 +68,9 @@ class Converter:
         """
         info = self._info(source)
         if split not in info.splits:
-            raise ValueError(
+            raise errors.UserError(
                 f"{self.dataset} has no split '{split}', only "
-                f"{', '.join(info.splits)}. Choose of them with --splits"
+                f"{', '.join(info.splits)}. Choose of them with `splits`"
             )
         return [
             pairs.Pair(f"{split}_{shard:05d}_{i:06d}", path, path)
@@ -104,13 +104,13 @@ class Converter:
         try:
             info = from_files(name, data_dir=str(folder), **given).info
         except ValueError as error:
-            raise FileNotFoundError(
+            raise errors.MissingFileError(
                 f"{folder} has no prepared '{wanted}' of TensorFlow Datasets. Prepare "
                 f"it first, tensorflow_datasets.builder('{wanted}')"
-                ".download_and_prepare(), or name its folder with --source_dir"
+                ".download_and_prepare(), or name its folder with `source_dir`"
             ) from error
         if info.file_format.value != "tfrecord":
-            raise ValueError(
+            raise errors.UserError(
                 f"{self.dataset} is stored as {info.file_format.value}, wanted is "
                 "tfrecord. Prepare it again with file_format='tfrecord'"
             )
@@ -122,7 +122,7 @@ def _library():
         import tensorflow_datasets
         import tensorflow_datasets.core.read_only_builder
     except ImportError as error:
-        raise ValueError(
+        raise errors.UserError(
             "Sets of TensorFlow Datasets need tensorflow-datasets and it is not "
             "installed: pip install kerasseg[datasets]"
         ) from error
@@ -141,11 +141,11 @@ def _keys(features):
     masks = [key for key in found if key in _MASKS or hasattr(features[key], "names")]
     pictures = [key for key in found if key in _IMAGES]
     if len(masks) != 1 or len(pictures) != 1:
-        raise ValueError(
+        raise errors.UserError(
             f"Wanted are one picture, called {' or '.join(_IMAGES)}, and one mask, "
             f"called {', '.join(_MASKS)} or with labels; the set has "
             f"{', '.join(features)}. Take another set, or save its files and use "
-            f"--dataset={pairs.OWN}"
+            f"`dataset={pairs.OWN}`"
         )
     return pictures[0], masks[0]
 

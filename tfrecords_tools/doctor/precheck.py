@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kerasseg import datasets, images
+from kerasseg import datasets, errors, images
 from tfrecords_tools.converters import pairs
 from tfrecords_tools.doctor import scanning
 from tfrecords_tools.writing import label_rules
@@ -33,8 +33,8 @@ def refuse_0_and_255(
             return
         seen |= found.mask.numbers.keys()
     if seen == {0, datasets.IGNORE_LABEL}:
-        raise ValueError(
+        raise errors.UserError(
             f"Masks such as {listed[0].label} hold 0 and 255 and nothing else, and 255 "
-            "is ignored: there would be one class. Give --label_map=255:1 if 255 is "
-            "the second class, --label_map=255:255 if it is to be ignored"
+            "is ignored: there would be one class. Give `label_map=255:1` if 255 is "
+            "the second class, `label_map=255:255` if it is to be ignored"
         )

@@ -9,7 +9,7 @@ from concurrent import futures
 
 import numpy as np
 
-from kerasseg import datasets, images, records
+from kerasseg import datasets, errors, images, records
 from kerasseg.pipeline import class_statistics
 from kerasseg.system import progress
 from tfrecords_tools.converters import pairs
@@ -145,17 +145,17 @@ def look_at(pictures: Pictures, i: int) -> tuple[np.ndarray, np.ndarray | None]:
         return image, None
     label = records.decode_label(example["label"])
     if label.shape != image.shape[:2]:
-        raise ValueError(
+        raise errors.UserError(
             f"picture '{name}' is {image.shape[:2]}, its label {label.shape} (height, "
             "width). Build the records again from a label as large as the picture"
         )
     known = [*range(pictures.spec.num_classes), datasets.IGNORE_LABEL]
     unknown = np.setdiff1d(label, known)
     if unknown.size:
-        raise ValueError(
+        raise errors.UserError(
             f"picture '{name}' has labels {unknown.tolist()}, {pictures.spec.name} has "
             f"0 to {pictures.spec.num_classes - 1} and {datasets.IGNORE_LABEL}. Name "
-            "the right --dataset, or build the records again"
+            "the right `dataset`, or build the records again"
         )
     return image, label
 

@@ -14,7 +14,7 @@ import shlex
 import tempfile
 import threading
 
-from kerasseg import records
+from kerasseg import errors, records
 from kerasseg.system import files
 from tfrecords_tools.writing import journal, planning, quarantine, tasks
 
@@ -55,8 +55,8 @@ def _import_beam():
         import apache_beam
         import apache_beam.options.pipeline_options
     except ImportError as error:
-        raise ImportError(
-            "--engine=beam needs Apache Beam: pip install kerasseg[beam], or leave "
+        raise errors.MissingPackageError(
+            "`engine=beam` needs Apache Beam: pip install kerasseg[beam], or leave "
             "the flag out"
         ) from error
     return apache_beam

@@ -71,7 +71,7 @@ def _checked_image(pair, data, rules):
         raise images.ImageError(
             f"{name}: EXIF says that the picture is rotated (orientation "
             f"{header.orientation}), so that its label may not fit. Store it upright "
-            "with --apply_exif if the label is upright, or as it is with --ignore_exif"
+            "with `apply_exif` if the label is upright, or as it is with `ignore_exif`"
         )
     pixels = images.read_image(
         data,

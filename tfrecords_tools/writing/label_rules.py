@@ -112,9 +112,9 @@ def map_numbers(numbers: np.ndarray, rules: LabelRules, name: str) -> np.ndarray
     if lost:
         listed = ", ".join(f"{i} ({counts[i]} pixels)" for i in lost[:_MAX_LISTED])
         raise images.ImageError(
-            f"{name}: with --label_offset={rules.offset} these numbers are no class "
-            f"numbers: {listed}. Say what they mean with --label_map, for example "
-            f"--label_map={lost[0]}:{datasets.IGNORE_LABEL} to ignore them"
+            f"{name}: with `label_offset={rules.offset}` these numbers are no class "
+            f"numbers: {listed}. Say what they mean with `label_map`, for example "
+            f"`label_map={lost[0]}:{datasets.IGNORE_LABEL}` to ignore them"
         )
     return cv2.LUT(numbers, table.astype(np.uint8))
 
@@ -178,7 +178,7 @@ def _by_color(pixels, rules, name):
             say=lambda i: f"{hexadecimal(int(found[i]))} ({counts[i]} pixels)",
         )
         raise images.ImageError(
-            f"{name}: --colormap does not have the colours {listed}. Add them, "
+            f"{name}: `colormap` does not have the colours {listed}. Add them, "
             f"for example {hexadecimal(found[lost[0]])}:{datasets.IGNORE_LABEL} to "
             "ignore one; python -m tfrecords_tools.inspect says what the masks hold"
         )
@@ -214,7 +214,7 @@ def resize(numbers: np.ndarray, size: tuple[int, int], name: str | os.PathLike):
     if not fits(numbers.shape[:2], size):
         raise images.ImageError(
             f"{name} is {numbers.shape[1]} x {numbers.shape[0]} pixels, its picture "
-            f"{size[1]} x {size[0]}: another shape, which --resize_masks does not "
+            f"{size[1]} x {size[0]}: another shape, which `resize_masks` does not "
             "mend. Give the right mask, or leave the pair out"
         )
     exact = cv2.INTER_NEAREST_EXACT

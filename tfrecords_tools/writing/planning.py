@@ -7,7 +7,7 @@ import json
 import math
 import pathlib
 
-from kerasseg import datasets, records
+from kerasseg import datasets, errors, records
 from tfrecords_tools.converters import pairs
 from tfrecords_tools.writing import encoding
 
@@ -15,7 +15,7 @@ SHARD_PICTURES = 256  # At most in one file.
 _SHARD_BYTES = 64 << 20  # Of pictures in one file, about.
 
 
-class BuildError(ValueError):
+class BuildError(errors.UserError):
     """A build that cannot go on; the text says why and what to do."""
 
 

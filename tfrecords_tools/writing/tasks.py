@@ -112,7 +112,7 @@ def _checked(task, i, read_pair, rejected):
         raise planning.BuildError(
             f"Split '{task.split}', pair '{pair.name}' is bad: {reason}. Correct it "
             "and run the same command again, or leave bad pairs out with "
-            "--on_error=skip"
+            "`on_error=skip`"
         )
 
 

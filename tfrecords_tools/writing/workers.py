@@ -47,7 +47,7 @@ def run(function, tasks, *, num_workers: int, advance) -> collections.abc.Iterat
     except futures.process.BrokenProcessPool as error:
         raise WorkerDiedError(
             "A worker process died, maybe killed for want of memory. Finished files "
-            "are kept: run the same command again, with a smaller --workers"
+            "are kept: run the same command again, with a smaller `workers`"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

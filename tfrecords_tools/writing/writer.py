@@ -92,7 +92,7 @@ def _refuse_missing(plans):
         return
     raise planning.BuildError(
         f"{len(missing)} listed files do not exist: {texts.some(missing)}. "
-        "Add them, or leave their pairs out with --on_error=skip"
+        "Add them, or leave their pairs out with `on_error=skip`"
     )
 
 
@@ -210,7 +210,7 @@ class _Build:
 
     def _write_rejected(self, rejected):
         path = self.folder / REJECTED_FILE
-        text = path.read_text("utf-8") if path.exists() else ""
+        text = files.read_text(path) if path.exists() else ""
         built = {plan.split for plan in self.plans}
         earlier = [json.loads(line) for line in text.splitlines()]
         lines = [pair for pair in earlier if pair["split"] not in built]

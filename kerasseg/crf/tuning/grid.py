@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from kerasseg import errors
+
 
 class Setting(NamedTuple):
     """What is tuned of `crf.dense_crf`."""
@@ -34,7 +36,7 @@ def coarse(axes: Mapping[str, Sequence[float]]) -> list[Setting]:
     """
     for name, values in axes.items():
         if not values or not all(0 < value < math.inf for value in values):
-            raise ValueError(
+            raise errors.UserError(
                 f"The values of {name} are {list(values)}; wanted is at least one, "
                 "finite numbers above 0."
             )

@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 
+from kerasseg import errors
 from kerasseg.crf.tuning.grid import Setting
 
 
@@ -29,9 +30,9 @@ class Scores:
         except BaseException as error:
             self._file.close()
             if isinstance(error, BlockingIOError):
-                raise ValueError(
+                raise errors.UserError(
                     f"{path} is being written by another program. Wait for it, or "
-                    "give another --output_dir."
+                    "give another `output_dir`."
                 ) from None
             raise
 
@@ -47,7 +48,7 @@ class Scores:
                 for index, setting, counts in lines
             }
         except (ValueError, TypeError) as error:
-            raise ValueError(
+            raise errors.UserError(
                 f"{self._path} is damaged ({error}). Delete it: what it holds is "
                 "counted again."
             ) from error

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from kerasseg import errors
+
 _GRID = 3, 3  # Points that move in an elastic deformation.
 
 
@@ -48,28 +50,32 @@ class Augmentation:
     def __post_init__(self):
         """Refuses values that no picture could come out of."""
         if min(self.crop_size) < 1:
-            raise ValueError(
+            raise errors.UserError(
                 f"crop_size must be at least 1 pixel a side, got {self.crop_size}."
             )
         if not 0 < self.min_scale_factor <= self.max_scale_factor < math.inf:
-            raise ValueError(
+            raise errors.UserError(
                 "Scale factors must fulfil 0 < min_scale_factor <= max_scale_factor, "
                 f"got {self.min_scale_factor} and {self.max_scale_factor}."
             )
         if not math.isfinite(self.rotation):
-            raise ValueError(f"rotation is a number of degrees, got {self.rotation}.")
+            raise errors.UserError(
+                f"rotation is a number of degrees, got {self.rotation}."
+            )
         for name in ("min_resize_value", "max_resize_value"):
             pixels = getattr(self, name)
             if pixels is not None and pixels < 1:
-                raise ValueError(f"{name} must be at least 1 pixel, got {pixels}.")
+                raise errors.UserError(
+                    f"{name} must be at least 1 pixel, got {pixels}."
+                )
         if not 0 <= self.elastic_deformation < math.inf:
-            raise ValueError(
+            raise errors.UserError(
                 "elastic_deformation is a number of pixels from 0, got "
                 f"{self.elastic_deformation}."
             )
         for name in ("brightness", "contrast", "saturation"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
+                raise errors.UserError(
                     f"{name} must lie in [0, 1], got {getattr(self, name)}."
                 )
 

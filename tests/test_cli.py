@@ -23,7 +23,7 @@ python program.py --action=NAME
 """
 import dataclasses, json, os, signal, time
 from absl import app, flags
-from kerasseg import common_flags
+from kerasseg import cli, errors
 
 _ACTION = flags.DEFINE_string("action", "nothing", "What happens.")
 flags.declare_key_flag("workdir")
@@ -37,23 +37,23 @@ class Recipe:
     decay: float | None = dataclasses.field(default=None, metadata={"help": "Decay."})
     mirror: bool = dataclasses.field(default=True, metadata={"help": "Mirror."})
 
-common_flags.define_fields(Recipe)
+cli.define_fields(Recipe)
 
 def foreign():
     json.loads("no json")  # A ValueError of somebody else's code.
 
 def ours():
-    raise ValueError("7 apples given, 8 wanted. Add one.")
+    raise errors.UserError("`action`: 7 apples given, 8 wanted. Add one.")
 
 def extra():
-    raise ImportError("The dense CRF needs pydensecrf.")
+    raise errors.MissingPackageError("The dense CRF needs pydensecrf.")
 
 def wait():
     print("waiting", flush=True)
     time.sleep(60)
 
 def missing():
-    common_flags.required(workdir=common_flags.WORKDIR.value, action=_ACTION.value)
+    cli.required(workdir=cli.WORKDIR.value, action=_ACTION.value)
 
 def folder():
     os.makedirs("/proc/nothing/here")  # A wrong path; raised in a module of Python's.
@@ -63,15 +63,15 @@ def full():
         file.write("x\n")
 
 def flagfile():
-    print("\n".join(common_flags.as_flagfile()))
-    print(common_flags.read_fields(Recipe))
+    print("\n".join(cli.as_flagfile()))
+    print(cli.read_fields(Recipe))
 
 def main(argv):
     action = {"nothing": print}.get(_ACTION.value) or globals()[_ACTION.value]
     action()
 
 if __name__ == "__main__":
-    common_flags.run(main)
+    cli.run(main)
 '''
 
 
@@ -112,7 +112,7 @@ def test_help_is_the_docstring_and_the_flags_and_exits_with_0(program, flag):
     [
         (["--acton=ours"], "Unknown command line flag 'acton'. Did you mean: action ?"),
         (["--training_number_of_steps=many"], "training_number_of_steps=many"),
-        (["picture.png"], r"Only flags are taken, got ['picture.png']."),
+        (["picture.png"], r"Only flags are accepted, got ['picture.png']."),
         (["--flagfile=/nowhere.flags"], "/nowhere.flags"),
         (["--split=train"], "This program does not take --split."),
         (["--action=missing"], "Needed and not given: --workdir. --help lists"),
@@ -129,7 +129,7 @@ PROGRAMS = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in ("kerasseg", "tfrecords_tools")
     for path in (ROOT / package).rglob("*.py")
-    if re.search(r"^ +common_flags\.run\(", path.read_text(), re.M)
+    if re.search(r"^ +cli\.run\(", path.read_text(), re.M)
 )
 
 
@@ -141,7 +141,7 @@ def test_a_program_takes_the_shared_flags_that_it_reads_and_no_others(name):
     texts += "".join(
         inspect.getsource(m) for m in modules if m.__name__.endswith("_flags")
     )
-    read = set(re.findall(r"\bcommon_flags\.([A-Z_]+|engine\()", texts))
+    read = set(re.findall(r"\bcli\.([A-Z_]+|engine\()", texts))
     key = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(name)}
     shared = flags.FLAGS.flags_by_module_dict()["kerasseg.cli"]
     assert key & {f.name for f in shared} == {n.strip("(").lower() for n in read}
@@ -151,7 +151,7 @@ def test_a_mistake_that_our_code_found_is_one_line_and_exits_with_2(program):
     result = run(program, "--action=ours")
     assert (result.returncode, result.stderr) == (
         2,
-        "Error: 7 apples given, 8 wanted. Add one.\n",
+        "Error: --action: 7 apples given, 8 wanted. Add one.\n",
     )
 
 
@@ -167,7 +167,9 @@ def test_the_traceback_of_a_mistake_is_shown_on_request(program):
     result = run(program, "--action=ours", "--traceback")
     assert result.returncode == 2
     assert result.stderr.startswith("Traceback")
-    assert result.stderr.endswith("Error: 7 apples given, 8 wanted. Add one.\n")
+    assert result.stderr.endswith(
+        "Error: --action: 7 apples given, 8 wanted. Add one.\n"
+    )
 
 
 def test_a_wrong_path_is_one_line_and_exits_with_2(program):

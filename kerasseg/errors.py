@@ -1,0 +1,69 @@
+"""Errors that the caller can put right, told from faults of the program by their type.
+
+A message names the arguments and options that it is about in backticks, alone or with a
+value: `workdir`, `train_batch_size=15`. Commands print them as flags.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+
+_NAME = re.compile(r"`([a-z][a-z0-9_]*)(=[^`]*)?`")
+
+
+class UserError(ValueError):
+    """Wrong input: an argument, an option, a file, or data.
+
+    Commands print it in one line and exit with status 2.
+    """
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the arguments and options that the message is about."""
+        return tuple(dict.fromkeys(match[1] for match in _NAME.finditer(str(self))))
+
+    def replace_names(self, replace: Callable[[str], str]) -> None:
+        """Names options in the message by other names.
+
+        Args:
+            replace: Function of a name to its new name.
+        """
+        self.args = (_NAME.sub(lambda m: f"`{replace(m[1])}{m[2] or ''}`", str(self)),)
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file or folder that an argument names, or that a command needs, is missing."""
+
+
+class MissingPackageError(UserError, ImportError):
+    """A package that an optional feature needs is not installed."""
+
+
+@contextlib.contextmanager
+def renamed(names: dict[str, str]) -> Iterator[None]:
+    """Renames the options in errors of a block.
+
+    Args:
+        names: New names by the names that the block's errors use.
+    """
+    try:
+        yield
+    except UserError as error:
+        error.replace_names(lambda name: names.get(name, name))
+        raise
+
+
+def with_flags(message: str, is_flag: Callable[[str], bool]) -> str:
+    """Writes the options in an error's message as flags of a command.
+
+    Args:
+        message: Of a `UserError`.
+        is_flag: Function of an option's name: whether the command has such a flag.
+    """
+
+    def as_flag(match):
+        if not is_flag(match[1]):
+            return match[0]
+        return f"--{match[1]}{match[2] or ''}"
+
+    return _NAME.sub(as_flag, message)
