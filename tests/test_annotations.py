@@ -115,7 +115,7 @@ def test_coco_boxes_have_no_area_and_can_be_left_out(tmp_path):
     picture(tmp_path)
     box = {"category_id": 3, "bbox": [0, 0, 2, 2], "segmentation": []}
     written(tmp_path, "x.json", coco(box))
-    with pytest.raises(ValueError, match=r"without an area: bbox.*--skip_shapes=bbox"):
+    with pytest.raises(ValueError, match=r"without an area: bbox.*`skip_shapes=bbox`"):
         label(tmp_path)
     assert label(tmp_path, skip_shapes="bbox") == rows("........ " * HEIGHT)
 
@@ -141,7 +141,7 @@ def test_what_no_shape_covers_is_ignored_without_a_background(tmp_path):
 def test_names_that_are_no_class_are_errors_unless_they_are_mapped(tmp_path):
     picture(tmp_path)
     written(tmp_path, "x.json", coco(square(3, 0, 0, 2, 1), categories=("van", "road")))
-    with pytest.raises(ValueError, match=r"shapes of van, .*--label_map=van:255"):
+    with pytest.raises(ValueError, match=r"shapes of van, .*`label_map=van:255`"):
         label(tmp_path)
     assert label(tmp_path, name_map=(("van", 1),))[0] == rows("11......")[0]
 
@@ -269,7 +269,7 @@ def test_labelme_lines_have_no_area(tmp_path):
     picture(tmp_path)
     line = shape("car", "line", [[0, 0], [7, 5]])
     written(tmp_path, "a.json", labelme(line, shape("car", "point", [[1, 1]])))
-    with pytest.raises(ValueError, match="--skip_shapes=line,point"):
+    with pytest.raises(ValueError, match="`skip_shapes=line,point`"):
         label(tmp_path)
 
 

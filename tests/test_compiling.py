@@ -97,7 +97,7 @@ def test_both_ways_are_tried_on_one_gpu_alone(monkeypatch, wanted, gpu, options,
 
 @pytest.mark.parametrize("options", [{"replicas": 2}, {"asynchronous": True}])
 def test_several_devices_cannot_be_compiled(options):
-    with pytest.raises(ValueError, match=r"--jit_compile=on compiles the step of one"):
+    with pytest.raises(ValueError, match=r"`jit_compile=on` compiles the step of one"):
         compiling.trial(described("on", **options))
 
 

@@ -103,7 +103,7 @@ def test_the_fewest_parts_that_fit_are_taken(monkeypatch, room, parts):
 def test_one_picture_that_does_not_fit_is_told(folder, tmp_path, monkeypatch):
     room_for(0, monkeypatch)
     with pytest.raises(
-        ValueError, match=r"Out of memory: 1 crops of 24x24 .*Give a smaller --train_cr"
+        ValueError, match=r"Out of memory: 1 crops of 24x24 .*Give a smaller `train_cr"
     ):
         run(folder, tmp_path)
 
@@ -163,7 +163,7 @@ def test_a_device_with_no_room_at_all_is_told(folder, tmp_path, monkeypatch):
 
 
 def test_parts_are_not_both_given_and_found(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"auto:12 finds the parts .* leave out --gra"):
+    with pytest.raises(ValueError, match=r"auto:12 finds the parts .* leave out `gra"):
         run(folder, tmp_path, accumulation_steps=2)
 
 

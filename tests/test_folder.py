@@ -108,13 +108,13 @@ def test_two_slashes_are_one(tmp_path):
 
 
 def test_a_split_in_one_pattern_only_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"\{split\} stands in one of --images="):
+    with pytest.raises(ValueError, match=r"\{split\} stands in one of `images="):
         matching.match(str(tmp_path / "{split}/*"), str(tmp_path / "m"))
 
 
 def test_patterns_that_find_nothing_are_errors(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"--images=.* finds no file .* \.jpg.*capital"
+        FileNotFoundError, match=r"`images=.*` finds no file .* \.jpg.*capital"
     ):
         matching.match(str(tmp_path / "i/*"), str(tmp_path / "m"))
 
@@ -306,7 +306,7 @@ def test_colormaps_of_hexadecimal_digits_count_up():
 def test_colormaps_with_names_find_their_classes(tmp_path):
     file = tmp_path / "map.txt"
     file.write_text("1 1 1 b\n2 2 2 a\n3 3 3 bush\n")
-    with pytest.raises(ValueError, match=r"colours of bush, .* --label_map=bush:255"):
+    with pytest.raises(ValueError, match=r"colours of bush, .* `label_map=bush:255`"):
         class_lists.read_colormap(str(file), AB, {})
     colors, _ = class_lists.read_colormap(str(file), AB, {"bush": 255})
     assert dict(colors) == {(1, 1, 1): 1, (2, 2, 2): 0, (3, 3, 3): 255}
@@ -322,7 +322,7 @@ def test_colormaps_with_names_find_their_classes(tmp_path):
 def test_names_that_differ_in_case_only_are_not_taken_in_their_order(tmp_path):
     file = tmp_path / "map.txt"
     file.write_text("1 1 1 B\n2 2 2 A\n")
-    with pytest.raises(ValueError, match="colours of B, A, which --classes does not"):
+    with pytest.raises(ValueError, match="colours of B, A, which `classes` does not"):
         class_lists.read_colormap(str(file), AB, {})
     file.write_text("1 1 1 eins\n2 2 2 zwei\n")
     colors, _ = class_lists.read_colormap(str(file), AB, {})
@@ -372,7 +372,7 @@ def test_numbers_are_shifted_and_mapped_but_255_stays():
     swapped = rules(label_map="1:2,2:1")
     assert label_rules.map_numbers(label, swapped, "x").tolist() == [[2, 1, 12, 255]]
     with pytest.raises(
-        images.ImageError, match=r"x: with --label_offset=-1 .*: 0 \(2 pixels\).*0:255"
+        images.ImageError, match=r"x: with `label_offset=-1` .*: 0 \(2 pixels\).*0:255"
     ):
         label_rules.map_numbers(numbers(0, 0, 3), rules(label_offset=-1), "x")
 
@@ -401,7 +401,7 @@ def test_unknown_colors_are_named_with_their_pixels(tmp_path):
     exact = rules(colormap="000000")
     with pytest.raises(images.ImageError, match=r"colours 030201 \(2 pixels\)\. Add"):
         label_rules.read_mask(path.read_bytes(), exact, name="x.png")
-    with pytest.raises(images.ImageError, match=r"8-bit RGB.*Or say with --colormap"):
+    with pytest.raises(images.ImageError, match=r"8-bit RGB.*Or say with `colormap`"):
         label_rules.read_mask(path.read_bytes(), name="x.png")
 
 

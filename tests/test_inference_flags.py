@@ -82,7 +82,7 @@ def test_superpixels_average_what_the_network_says():
 
 
 def test_superpixels_and_the_crf_exclude_each_other():
-    with pytest.raises(ValueError, match=r"--superpixels=9 and --crf .* one of them"):
+    with pytest.raises(ValueError, match=r"`superpixels=9` and `crf` .* one of them"):
         InferenceFlags(superpixels=9, crf=True).refiner()
 
 

@@ -68,7 +68,7 @@ def test_a_picture_that_kills_its_worker_is_tried_twice_and_the_others_are_done(
 )
 def test_more_workers_than_there_is_room_for_are_an_error(gpus, given, room):
     ray = fake_ray.FakeRay(gpus)
-    with pytest.raises(ValueError, match=f"--workers={given}: .* has {room}, .* fewer"):
+    with pytest.raises(ValueError, match=f"`workers={given}`: .* has {room}, .* fewer"):
         results(ray, ["a"], given)
     assert not ray.num_started
 

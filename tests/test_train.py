@@ -36,7 +36,7 @@ def test_a_run_goes_on_with_its_own_flags_only(lines, tmp_path):
     lines[2] = "--records_dir=elsewhere"  # The same records may move.
     train.keep_flags(tmp_path)
     lines[1] = "--seed=2"
-    with pytest.raises(ValueError, match=r"--seed=1 there, --seed=2 here.*--workdir"):
+    with pytest.raises(ValueError, match=r"--seed=1 there, --seed=2 here.*`workdir`"):
         train.keep_flags(tmp_path)
 
 
@@ -63,7 +63,7 @@ def test_flags_that_are_named_may_change(lines, tmp_path):
     lines[1] = "--seed=2"
     with pytest.raises(ValueError, match=r"no flag is called sede\. Names of flags"):
         train.keep_flags(tmp_path, ["sede"])
-    with pytest.raises(ValueError, match=r"--change_flags=NAME,NAME"):
+    with pytest.raises(ValueError, match=r"`change_flags=NAME,NAME`"):
         train.keep_flags(tmp_path, ["model"])
     train.keep_flags(tmp_path, ["seed"])
     assert "--seed=2" in (tmp_path / "flags.txt").read_text()

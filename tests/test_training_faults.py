@@ -433,7 +433,7 @@ def test_a_run_does_not_go_on_with_other_records(folder, tmp_path):
     run(tmp_path / "moved", tmp_path / "run", num_steps=2)  # The same, elsewhere.
     others = tiny.write_records(tmp_path / "others", train=13)
     message = r"other records \(train: 12 of 3 .* there, 13 of 3 .* here\)"
-    with pytest.raises(ValueError, match=message + ".*--change_flags=records_dir"):
+    with pytest.raises(ValueError, match=message + ".*`change_flags=records_dir`"):
         run(others, tmp_path / "run", num_steps=3)
     run(others, tmp_path / "run", num_steps=3, allow_others=True)
     with pytest.raises(ValueError, match=r"13 of 3 .* there, 12 of 3 .* here"):
@@ -454,7 +454,7 @@ def test_a_run_does_not_write_over_its_records(tmp_path):
     records_dir = tiny.write_records(tmp_path / "records")
     before = (records_dir / "dataset.json").read_bytes()
     (tmp_path / "link").symlink_to(records_dir)
-    with pytest.raises(ValueError, match=r"--workdir and as --records_dir.*its own"):
+    with pytest.raises(ValueError, match=r"`workdir` and as `records_dir`.*its own"):
         run(records_dir, tmp_path / "link", num_steps=1)
     assert (records_dir / "dataset.json").read_bytes() == before
 

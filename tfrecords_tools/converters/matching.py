@@ -117,8 +117,8 @@ def find(
         kinds = ", ".join(suffixes)
         raise errors.MissingFileError(
             f"`{flag}={pattern}` finds no file of the kinds {kinds}. Correct the "
-            "folder or the pattern, which stands in quotes and tells capital letters from "
-            "small ones, .JPG from .jpg"
+            "folder or the pattern, which stands in quotes and tells capital letters "
+            "from small ones, .JPG from .jpg"
         )
     found: dict[Key, str] = {}
     doubles = []
