@@ -30,7 +30,7 @@ _BATCH = 16
 
 def read(folder) -> None:
     """Reads an epoch as training does."""
-    reader = pipeline.PictureReader(records.open_split(folder, "train"))
+    reader = pipeline.ImageReader(records.open_split(folder, "train"))
     rules = augment.Augmentation(crop_size=(257, 257))
     dataset = pipeline.training_dataset(reader, rules, batch_size=_BATCH, seed=1)
     for _ in dataset.take(len(reader.split) // _BATCH):

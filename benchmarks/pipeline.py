@@ -62,7 +62,7 @@ def write_records(source, folder) -> None:
 
 def ours(folder) -> dict:
     """Measures decoding alone, on all cores, and the whole pipeline."""
-    reader = pipeline.PictureReader(records.open_split(folder, "train"))
+    reader = pipeline.ImageReader(records.open_split(folder, "train"))
     numbers = list(range(len(reader.split))) * 5
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(reader.read, numbers[:64]))

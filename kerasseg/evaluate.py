@@ -135,7 +135,7 @@ def _score_network(workdir, stack):
     """
     options = cli.read_fields(inference_flags.InferenceFlags)
     views = cli.read_fields(predictor_flags.PredictorFlags).options()
-    facts = best_model.read_best_facts(workdir)
+    facts = best_model.read_metadata(workdir)
     reader = run_records.open_records(
         workdir,
         cli.SPLIT.value,
@@ -162,7 +162,7 @@ def _score_network(workdir, stack):
         "crf": options.crf_settings(),
         "superpixels": options.superpixels or None,
     }
-    look = evaluation.network_look(predictor, reader, refine)
+    look = evaluation.network_samples(predictor, reader, refine)
     return found, reader.split.spec, setting, look
 
 
@@ -173,7 +173,7 @@ def _score_masks(predictions_dir):
     measures = _measures(without=["calibration"])
     found = evaluation.score_masks(predictions_dir, labels, measures)
     setting = {"split": labels.name, "predictions_dir": predictions_dir}
-    look = evaluation.masks_look(predictions_dir, labels)
+    look = evaluation.mask_samples(predictions_dir, labels)
     return found, labels.spec, setting, look
 
 
@@ -199,7 +199,7 @@ def _labels():
         )
     elif records_dir is not None:
         opened = records.open_split(records_dir, split, dataset=dataset)
-        reader = pipeline.PictureReader(opened)
+        reader = pipeline.ImageReader(opened)
     else:
         raise app.UsageError(
             "--predictions_dir needs --records_dir or --labels_dir, to score against."

@@ -100,12 +100,12 @@ class InferenceFlags:
 @contextlib.contextmanager
 def _crf_refiner(settings):
     if crf.engine_name(settings["engine"]) == "keras":  # It uses all cores by itself.
-        yield lambda *picture: crf.refined_classes(crf.likely(*picture), **settings)
+        yield lambda *picture: crf.refined_classes(crf.prune(*picture), **settings)
         return
     # In processes, as pydensecrf holds Python's lock while it works.
     function = functools.partial(crf.refined_classes, **settings)
     with processes.Processes(function, processes.num_cores()) as refine:
-        yield lambda *picture: refine(crf.likely(*picture))
+        yield lambda *picture: refine(crf.prune(*picture))
 
 
 def averaged(image, probabilities, *, count) -> np.ndarray:

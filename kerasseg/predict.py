@@ -70,7 +70,7 @@ def main(argv):
         max_pixels=cli.MAX_PIXELS.value,
         batch_size=_BATCH_SIZE.value,
     )
-    pictures = inference.find_pictures(given, output_dir)
+    pictures = inference.find_images(given, output_dir)
     # Opened here for Ray, too: what is wrong shows before anything is claimed.
     with job.open() as predict:
         left = _left(job, pictures)

@@ -60,7 +60,7 @@ def main(argv):
     )
     timeout = _CLUSTER_TIMEOUT.value
     try:
-        if distribution.serve_if_told(_STRATEGY.value, cluster_timeout=timeout):
+        if distribution.serve_if_assigned(_STRATEGY.value, cluster_timeout=timeout):
             return
         facts = _train(name, records_dir, workdir)
     except training.Interrupted as interrupted:
@@ -90,7 +90,7 @@ def _train(name, records_dir, workdir):
     strategy = distribution.strategy(
         _STRATEGY.value, cluster_timeout=_CLUSTER_TIMEOUT.value
     )
-    writes = distribution.Team(strategy).is_chief
+    writes = distribution.WorkerGroup(strategy).is_chief
     with _locked(workdir) if writes else contextlib.nullcontext():
         keep_flags(workdir, _CHANGE_FLAGS.value, writes=writes)
         return training.train(

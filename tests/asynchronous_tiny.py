@@ -14,7 +14,7 @@ from tests import train_tiny
 def main(records_dir, workdir, steps):
     """Trains, or serves."""
     try:
-        if distribution.serve_if_told(cluster_timeout=20):
+        if distribution.serve_if_assigned(cluster_timeout=20):
             return
         strategy = distribution.strategy(cluster_timeout=20)
     except distribution.WorkerLostError as lost:

@@ -22,7 +22,7 @@ def main(records_dir, workdir, steps, fault=""):
     except distribution.WorkerLostError as lost:
         print(lost, flush=True)
         sys.exit(1)
-    chief = distribution.Team(strategy).is_chief
+    chief = distribution.WorkerGroup(strategy).is_chief
     if fault == "slow" and chief:
         save_slowly()
     elif fault.startswith("raise") and not chief:

@@ -49,7 +49,7 @@ def main(kind, folder):
         return
     step = 1
     if (pathlib.Path(folder) / best_model.BEST_FACTS).exists():
-        step = best_model.read_best_facts(folder)["step"] + 1
+        step = best_model.read_metadata(folder)["step"] + 1
     best = model()
     best.get_layer("step").kernel.assign(np.full((1, 1, 3, 1), step))
     facts = {"model": "tiny", "num_classes": 1, "options": {}, "step": step}

@@ -25,7 +25,7 @@ POST = b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: "
 def png(red):
     """Encodes a picture of red values; green and blue are 0."""
     red = np.array(red, np.uint8)
-    return images.encode_picture(np.stack([red, 0 * red, 0 * red], -1))
+    return images.encode_image(np.stack([red, 0 * red, 0 * red], -1))
 
 
 PICTURE = png(LEVELS)

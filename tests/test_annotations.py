@@ -199,7 +199,7 @@ def test_labelme_shapes_are_drawn_with_their_outline_in_order(tmp_path):
 
 def test_labelme_circles_masks_and_what_is_ignored(tmp_path):
     picture(tmp_path)
-    part = images.encode_picture(np.full((2, 3, 3), 255, np.uint8))
+    part = images.encode_image(np.full((2, 3, 3), 255, np.uint8))
     mask = base64.b64encode(part).decode()
     written(
         tmp_path,

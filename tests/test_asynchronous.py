@@ -34,13 +34,13 @@ def test_a_step_that_was_taken_here_is_read_likewise():
 def test_servers_in_the_cluster_make_it_asynchronous(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(WHOLE, "chief"))
     assert distribution._of_cluster("auto")[0] == "parameter_server"
-    assert not distribution.serve_if_told()
-    assert not distribution.serve_if_told("one")
+    assert not distribution.serve_if_assigned()
+    assert not distribution.serve_if_assigned("one")
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(test_cluster.TWO))
     assert distribution._of_cluster("auto")[0] == "multi_worker"
-    assert not distribution.serve_if_told()
+    assert not distribution.serve_if_assigned()
     monkeypatch.delenv("TF_CONFIG")
-    assert not distribution.serve_if_told()
+    assert not distribution.serve_if_assigned()
 
 
 @pytest.mark.parametrize("job", ["chief", "worker", "ps"])
@@ -48,7 +48,7 @@ def test_a_cluster_without_one_of_its_jobs_is_told(monkeypatch, job):
     jobs = {name: tasks for name, tasks in WHOLE.items() if name != job}
     here = next(iter(jobs))
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(jobs, here))
-    act = distribution.strategy if here == "chief" else distribution.serve_if_told
+    act = distribution.strategy if here == "chief" else distribution.serve_if_assigned
     message = rf"jobs chief, worker and ps in TF_CONFIG, which lacks {job}; see docs"
     with pytest.raises(ValueError, match=message):
         act("parameter_server")
@@ -69,7 +69,7 @@ def test_tasks_that_do_not_come_are_named(monkeypatch):
             distribution.strategy("parameter_server", cluster_timeout=1)
 
 
-SERVER = "from kerasseg import distribution; distribution.serve_if_told(**{})"
+SERVER = "from kerasseg import distribution; distribution.serve_if_assigned(**{})"
 
 
 def serving(jobs, job, seconds):

@@ -79,7 +79,7 @@ def test_a_task_without_a_part_writes_nothing(monkeypatch, name, job, others):
     jobs = {**TWO, **others, job: ["four:4"]}
     monkeypatch.setenv("TF_CONFIG", config(jobs, job))
     message = rf"task of the job '{job}', which has no part .*The chief validates"
-    for act in (distribution.strategy, distribution.serve_if_told):
+    for act in (distribution.strategy, distribution.serve_if_assigned):
         with pytest.raises(ValueError, match=message):
             act(name)
 
@@ -133,7 +133,7 @@ def test_those_who_do_not_come_are_named():
 
 
 def test_one_worker_is_its_own_team():
-    team = distribution.Team(tf.distribute.get_strategy())
+    team = distribution.WorkerGroup(tf.distribute.get_strategy())
     assert (team.size, team.index, team.is_chief) == (1, 0, True)
     team.check_agreed(7, "step")
     team.report(ValueError("nobody hears it"))

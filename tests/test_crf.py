@@ -126,7 +126,7 @@ def test_few_classes_come_out_as_of_pydensecrf_alone(num_classes):
 
 @pytest.mark.parametrize(("num_classes", "equal"), [(5, 1), (10, 0.99), (14, 1)])
 def test_several_weights_at_once_come_out_as_one_by_one(num_classes, equal):
-    picture = crf.likely(*drawn(1, 30, 40, num_classes))
+    picture = crf.prune(*drawn(1, 30, 40, num_classes))
     settings = InferenceFlags(crf=True).crf_settings()
     del settings["bilateral_compat"]
     weights = [3.0, 0.0, 10.0]
@@ -336,14 +336,14 @@ def test_a_killed_worker_loses_its_own_picture_only():
     pictures = [drawn(seed, 30, 40, num_classes=3) for seed in range(4)]
     settings = InferenceFlags(crf=True).crf_settings()
     serial = [
-        crf.refined_classes(crf.likely(*picture), **settings) for picture in pictures
+        crf.refined_classes(crf.prune(*picture), **settings) for picture in pictures
     ]
     function = functools.partial(refined_or_dead, **settings)
     with processes.Processes(function, 2) as refine:
         with futures.ThreadPoolExecutor(4) as pool:
             lost = pool.submit(refine, None)
             found = list(
-                pool.map(lambda picture: refine(crf.likely(*picture)), pictures)
+                pool.map(lambda picture: refine(crf.prune(*picture)), pictures)
             )
         with pytest.raises(ChildProcessError, match="died with status -9"):
             lost.result()

@@ -62,7 +62,7 @@ def write(folder, pictures, spec=SPEC, shards=2):
         for i in range(shards)
     ]
     records.write_info(folder, records.DatasetInfo(spec, {"val": found}))
-    return pipeline.PictureReader(records.open_split(folder, "val"))
+    return pipeline.ImageReader(records.open_split(folder, "val"))
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -22,7 +22,7 @@ EVALUATION = {
 def workdir(tmp_path):
     """A finished run that was evaluated too."""
     folder = levels.make_workdir(tmp_path / "run", output_stride=16)
-    facts = best_model.read_best_facts(folder) | {"scores": {"mean_iou": 0.51}}
+    facts = best_model.read_metadata(folder) | {"scores": {"mean_iou": 0.51}}
     facts["options"]["backbone_weights"] = "imagenet"
     (folder / best_model.BEST_FACTS).write_text(json.dumps(facts))
     (folder / "flags.txt").write_text("--model=levels\n--seed=3\n")

@@ -102,7 +102,7 @@ def test_a_new_run_counts_whole_training_pictures(folder, tmp_path):
 
 def test_few_of_many_pictures_are_spread_evenly(folder, monkeypatch):
     monkeypatch.setattr(feature_statistics, "PICTURES", 3)
-    reader = pipeline.PictureReader(records.open_split(str(folder), "train"))
+    reader = pipeline.ImageReader(records.open_split(str(folder), "train"))
     model, copy = build_model("tiny", 3), build_model("tiny", 3)
     feature_statistics.fill(reader, model, copy)
     # Records 0, 2 or 3, and 5 of the two shards; 2.5 is rounded to even.
@@ -114,7 +114,7 @@ def test_few_of_many_pictures_are_spread_evenly(folder, monkeypatch):
 
 
 def test_a_model_on_mirrored_devices_is_filled(folder):
-    reader = pipeline.PictureReader(records.open_split(str(folder), "train"))
+    reader = pipeline.ImageReader(records.open_split(str(folder), "train"))
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         model = build_model("tiny", 3)
     feature_statistics.fill(reader, model)
@@ -144,7 +144,7 @@ def test_damaged_records_are_not_counted(tmp_path):
     records.write_info(tmp_path, info)
     split = records.open_split(str(tmp_path), "train")
     model = build_model("tiny", 3)
-    feature_statistics.fill(pipeline.PictureReader(split, skip_bad=1), model)
+    feature_statistics.fill(pipeline.ImageReader(split, skip_bad=1), model)
     layer = model.get_layer("features")
     assert float(layer.pictures) == 1
     np.testing.assert_allclose(np.asarray(layer.mean)[:3], pixels([0]).mean(axis=0))

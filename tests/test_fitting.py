@@ -96,7 +96,7 @@ def test_the_fewest_parts_that_fit_are_taken(monkeypatch, room, parts):
     room_for(room, monkeypatch)
     model = tiny.build_model("tiny", 3, norm=False)
     recipe = training.Recipe(batch_size=recipe_texts.FittedBatch(12))
-    team = distribution.Team(tf.distribute.get_strategy())
+    team = distribution.WorkerGroup(tf.distribute.get_strategy())
     assert memory.fewest_parts(model, recipe, CROP.crop_size, team, None) == parts
 
 
@@ -168,7 +168,7 @@ def test_parts_are_not_both_given_and_found(folder, tmp_path):
 
 
 def test_the_memory_of_other_machines_is_not_guessed():
-    team = distribution.Team(tf.distribute.get_strategy())
+    team = distribution.WorkerGroup(tf.distribute.get_strategy())
     team.size = 2
     recipe = training.Recipe(batch_size=recipe_texts.FittedBatch(8))
     with pytest.raises(ValueError, match="memory of one machine, and there are sev"):

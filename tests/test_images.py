@@ -259,7 +259,7 @@ def test_palette_pictures_keep_numbers_and_show_colors():
 
 def test_pictures_survive_encoding():
     np.testing.assert_array_equal(
-        images.read_image(images.encode_picture(_SMOOTH)), _SMOOTH
+        images.read_image(images.encode_image(_SMOOTH)), _SMOOTH
     )
 
 

@@ -13,7 +13,7 @@ def touch(folder, *names):
 
 
 def found(folder, given, output_dir="/nowhere"):
-    pictures = inference.find_pictures(str(given), str(output_dir))
+    pictures = inference.find_images(str(given), str(output_dir))
     return {name: str(path.relative_to(folder)) for name, path in pictures.items()}
 
 
@@ -52,9 +52,9 @@ def test_a_pattern_keeps_the_folders_below_its_first_wildcard(tmp_path):
 def test_a_pattern_may_be_relative(tmp_path, monkeypatch):
     touch(tmp_path, "a.jpg", "x/b.jpg")
     monkeypatch.chdir(tmp_path)
-    assert list(inference.find_pictures("*.jpg", "out")) == ["a"]
-    assert list(inference.find_pictures("./x/*.jpg", "out")) == ["b"]
-    assert list(inference.find_pictures(".", "out")) == ["a", "x/b"]
+    assert list(inference.find_images("*.jpg", "out")) == ["a"]
+    assert list(inference.find_images("./x/*.jpg", "out")) == ["b"]
+    assert list(inference.find_images(".", "out")) == ["a", "x/b"]
 
 
 def test_results_of_an_earlier_run_are_no_pictures(tmp_path):
@@ -70,11 +70,11 @@ def test_results_of_an_earlier_run_are_no_pictures(tmp_path):
 def test_two_pictures_of_one_result_are_an_error(tmp_path):
     touch(tmp_path, "a.jpg", "a.png", "b.jpg")
     with pytest.raises(ValueError, match=r"a\.jpg and .*a\.png would both become a"):
-        inference.find_pictures(str(tmp_path), "out")
+        inference.find_images(str(tmp_path), "out")
 
 
 @pytest.mark.parametrize("given", ["", "nothing.jpg", "*.jpg", "**/*.png"])
 def test_nothing_to_predict_is_an_error(tmp_path, given):
     touch(tmp_path, "notes.txt")
     with pytest.raises(FileNotFoundError, match=r"no picture is there\. Give a JPEG"):
-        inference.find_pictures(str(tmp_path / given), "out")
+        inference.find_images(str(tmp_path / given), "out")

@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def reader(folder):
-    return pipeline.PictureReader(records.open_split(folder, "train"))
+    return pipeline.ImageReader(records.open_split(folder, "train"))
 
 
 def take(reader, batches, **options):
@@ -87,7 +87,7 @@ def test_pictures_with_hard_classes_are_repeated(tmp_path):
         [tiny.example(image, label, f"{i}") for i, label in enumerate(labels)],
     )
     records.write_info(tmp_path, records.DatasetInfo(spec, {"train": [shard]}))
-    reader = pipeline.PictureReader(records.open_split(tmp_path, "train"))
+    reader = pipeline.ImageReader(records.open_split(tmp_path, "train"))
     order = pipeline.repeated(reader, ["middle"], 3)
     assert order.tolist() == [0, 1, 1, 1, 2, 3, 3, 3]
     with pytest.raises(ValueError, match=r"unknown are \['bicycle'\].*left"):
@@ -97,7 +97,7 @@ def test_pictures_with_hard_classes_are_repeated(tmp_path):
 
 
 def test_evaluation_reads_each_picture_once_unscaled(folder):
-    reader = pipeline.PictureReader(records.open_split(folder, "val"))
+    reader = pipeline.ImageReader(records.open_split(folder, "val"))
     batches = list(pipeline.evaluation_dataset(reader, batch_size=2))
     assert [len(batch["name"]) for batch in batches] == [2, 2, 1]
     read = {
@@ -150,7 +150,7 @@ MESSAGES = {
 @pytest.mark.parametrize("kind", MESSAGES)
 def test_a_bad_record_stops_the_reading_and_is_named(tmp_path, kind):
     good = tiny.example(*tiny.picture(1), "good.png")
-    reader = pipeline.PictureReader(write_one(tmp_path, [good, damaged(kind)]))
+    reader = pipeline.ImageReader(write_one(tmp_path, [good, damaged(kind)]))
     with (
         pytest.raises(records.RecordError, match=MESSAGES[kind]),
         reader.errors_named(),
@@ -161,13 +161,13 @@ def test_a_bad_record_stops_the_reading_and_is_named(tmp_path, kind):
 def test_skipped_records_are_counted_and_give_ignored_pixels_only(tmp_path):
     good = tiny.example(*tiny.picture(1), "good.png")
     split = write_one(tmp_path, [good, damaged("picture")])
-    reader = pipeline.PictureReader(split, skip_bad=1)
+    reader = pipeline.ImageReader(split, skip_bad=1)
     batches = take(reader, 2, batch_size=2)
     for batch in batches:
         bad = batch["name"].tolist().index(b"")
         assert np.all(batch["label"][bad] == 255)
     assert list(reader.bad) == [1]
-    reader = pipeline.PictureReader(
+    reader = pipeline.ImageReader(
         write_one(tmp_path, [damaged("picture"), damaged("size")]), skip_bad=1
     )
     with pytest.raises(records.RecordError), reader.errors_named():
@@ -176,7 +176,7 @@ def test_skipped_records_are_counted_and_give_ignored_pixels_only(tmp_path):
 
 def test_an_empty_split_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="'train' holds no record"):
-        take(pipeline.PictureReader(write_one(tmp_path, [])), 1)
+        take(pipeline.ImageReader(write_one(tmp_path, [])), 1)
 
 
 def with_instances(number, instances):
@@ -191,7 +191,7 @@ def test_weights_are_made_of_instances_that_went_through_the_same_warp(tmp_path)
     # An instance to each class, in 16 bits; ignored pixels are of instance 900.
     numbers = np.array([300, 301, 302] + [900] * 253, np.uint16)
     serialized = [with_instances(i, numbers[tiny.picture(i)[1]]) for i in range(6)]
-    reader = pipeline.PictureReader(write_one(tmp_path, serialized))
+    reader = pipeline.ImageReader(write_one(tmp_path, serialized))
     turned = augment.Augmentation(crop_size=(33, 37), rotation=20.0)
     settings = {"batch_size": 3, "seed": 1}
     dataset = pipeline.training_dataset(
@@ -225,11 +225,11 @@ def test_weights_are_made_of_instances_that_went_through_the_same_warp(tmp_path)
 )
 def test_records_without_fitting_instances_are_named(tmp_path, instances, message):
     split = write_one(tmp_path, [with_instances(0, instances)])
-    reader = pipeline.PictureReader(split)
+    reader = pipeline.ImageReader(split)
     with pytest.raises(records.RecordError, match=message):
         reader.read(0, instances=True)
     assert len(reader.read(0)) == 3
-    reader = pipeline.PictureReader(split, skip_bad=1)
+    reader = pipeline.ImageReader(split, skip_bad=1)
     assert reader.read(0, instances=True)[3].tolist() == [[0]]
 
 
@@ -237,7 +237,7 @@ def test_workers_share_the_pictures_of_each_update(reader):
     whole = take(reader, 3, batch_size=8)
     # Two workers of two devices each: 8 pictures in parts of 2, two parts a worker.
     parts = [
-        take(reader, 6, batch_size=2, share=pipeline.Share(8, worker, 2))
+        take(reader, 6, batch_size=2, share=pipeline.InputShard(8, worker, 2))
         for worker in (0, 1)
     ]
     for i, update in enumerate(whole):
@@ -245,5 +245,5 @@ def test_workers_share_the_pictures_of_each_update(reader):
         for key, value in update.items():
             read = np.concatenate([part[key] for part in dealt])
             np.testing.assert_array_equal(read, value)
-    later = take(reader, 4, batch_size=2, start=8, share=pipeline.Share(8, 1, 2))
+    later = take(reader, 4, batch_size=2, start=8, share=pipeline.InputShard(8, 1, 2))
     assert names(later) == names(parts[1][2:])

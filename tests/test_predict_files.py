@@ -37,7 +37,7 @@ def write_picture(path, image=levels.IMAGE):
 def test_masks_hold_class_numbers_and_overlays_show_them(segmenter, tmp_path):
     write_picture(tmp_path / "in/deep/a.png")
     write_picture(tmp_path / "in/b.png", levels.red([[255]]))
-    pictures = inference.find_pictures(str(tmp_path / "in"), str(tmp_path / "out"))
+    pictures = inference.find_images(str(tmp_path / "in"), str(tmp_path / "out"))
     assert inference.predict_files(segmenter, pictures, tmp_path / "out") == []
     assert (
         images.read_label(tmp_path / "out/index/deep/a.png").tolist() == levels.CLASSES
@@ -292,7 +292,7 @@ def test_a_video_becomes_videos_and_files_of_frames(segmenter, tmp_path):
     path = write_video(tmp_path / "clip.mp4", [10, 100, 200])
     failures = inference.predict_files(
         segmenter,
-        inference.find_pictures(str(path), str(tmp_path / "out")),
+        inference.find_images(str(path), str(tmp_path / "out")),
         tmp_path / "out",
         kinds=("index", "color", "overlay", "contours"),
         batch_size=2,
@@ -318,7 +318,7 @@ def test_a_damaged_video_is_told_and_the_pictures_done(segmenter, tmp_path, text
     write_picture(tmp_path / "a.png")
     failures = inference.predict_files(
         segmenter,
-        inference.find_pictures(str(tmp_path), str(tmp_path / "out")),
+        inference.find_images(str(tmp_path), str(tmp_path / "out")),
         tmp_path / "out",
     )
     assert len(failures) == 1
@@ -357,7 +357,7 @@ def test_a_video_that_cannot_be_written_is_no_video(tmp_path):
         results = videos.Results(tmp_path / "out", "clip", ["color"], frames)
         label = np.zeros(image.shape[:2], np.uint8)
         palette = np.zeros((2, 3), np.uint8)
-        seen = outputs.Seen("clip.mp4", image, label, None, ("a", "b"), palette)
+        seen = outputs.Prediction("clip.mp4", image, label, None, ("a", "b"), palette)
         small = dataclasses.replace(seen, image=image[:8, :8], label=label[:8, :8])
         told = pytest.raises(OSError, match="not be written whole: 1 of 2 frames")
         with told, results:
@@ -388,7 +388,7 @@ def test_a_video_and_a_folder_of_its_name_are_told(tmp_path):
     write_video(tmp_path / "clip.mp4", [10])
     write_picture(tmp_path / "clip/000000.jpg")
     with pytest.raises(ValueError, match="the folder of what a video of that name"):
-        inference.find_pictures(str(tmp_path), str(tmp_path / "out"))
+        inference.find_images(str(tmp_path), str(tmp_path / "out"))
 
 
 def greedy(path, **options):

@@ -36,7 +36,7 @@ class Split(list):
 
 def look(label, prediction, image=None, probabilities=None):
     label, prediction = np.array(label, np.uint8), np.array(prediction, np.uint8)
-    return evaluation.Look(label, prediction, image, probabilities)
+    return evaluation.Sample(label, prediction, image, probabilities)
 
 
 def evaluated(split, names=None, **options):

@@ -114,7 +114,7 @@ def test_the_keyboard_points_at_classes(page, tmp_path):
 
 
 def test_the_pointer_names_the_class_below_it(page, tmp_path):
-    choose(page, tmp_path / "photo.png", images.encode_picture(photo()))
+    choose(page, tmp_path / "photo.png", images.encode_image(photo()))
     stage = element(page, "stage")
     webdriver.ActionChains(page).move_to_element(stage).perform()
     assert "at 300, " in text(page, "under")
@@ -229,7 +229,7 @@ def test_it_fits_every_screen(page, tmp_path, device, scheme):
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
     page.refresh()
     page.save_screenshot(str(tmp_path / "before.png"))
-    choose(page, tmp_path / "photo.png", images.encode_picture(photo()))
+    choose(page, tmp_path / "photo.png", images.encode_image(photo()))
     page.save_screenshot(str(tmp_path / "after.png"))
     wide = page.execute_script("return document.documentElement.scrollWidth")
     assert wide <= width

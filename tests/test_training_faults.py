@@ -89,7 +89,7 @@ def test_a_kill_at_any_rename_leaves_a_whole_best_model(tmp_path):
 
     def check(_):
         step = best_model.load_best(tmp_path).get_layer("step").kernel
-        said = best_model.read_best_facts(tmp_path)["step"]
+        said = best_model.read_metadata(tmp_path)["step"]
         # The facts come last; the validation is then run again.
         assert said <= np.array(step).flat[0] <= said + 1
 
@@ -192,7 +192,7 @@ def test_a_best_model_that_cannot_be_written_leaves_the_old_one(tmp_path):
             best_model.save_best(
                 workdir, tiny.build_model("tiny", 3), {**facts, "step": 2}
             )
-        assert best_model.read_best_facts(workdir)["step"] == 1
+        assert best_model.read_metadata(workdir)["step"] == 1
         best_model.load_best(workdir)
         names = {path.name for path in (workdir / "best").iterdir()}
         assert names == {"model.keras", "model.json", "filler"}
@@ -347,7 +347,7 @@ def test_a_full_disk_of_what_is_printed_ends_no_run(tmp_path):
         "from kerasseg.system import progress\n"
         "with progress.track(3, unit='step') as bar:\n"
         "    bar.update()\n"
-        "    progress.say('here')\n"
+        "    progress.log('here')\n"
         "open(sys.argv[1], 'w').close()\n"
     )
     with open("/dev/full", "wb", buffering=0) as full:

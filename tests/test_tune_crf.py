@@ -83,7 +83,7 @@ def test_damaged_scores_and_those_of_another_program_are_refused(tmp_path):
 def test_a_kept_picture_is_refined_as_it_was(tmp_path):
     image, probabilities = exact_crf.drawn(1, 24, 30, num_classes=3)
     label = probabilities.argmax(-1).astype(np.uint8)
-    picture, path = crf.likely(image, probabilities), tmp_path / "0.npz"
+    picture, path = crf.prune(image, probabilities), tmp_path / "0.npz"
     with open(path, "wb") as file:
         cache.keep(file, picture, label)
     again = cache.read(path)

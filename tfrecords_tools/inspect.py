@@ -125,7 +125,7 @@ def _write_examples(examined, spec, rules):
     path = _CONTACT_SHEET.value
     picture = sheet.draw(examined, spec, rules) if path else None
     if picture is not None:
-        files.write_bytes(pathlib.Path(path), images.encode_picture(picture))
+        files.write_bytes(pathlib.Path(path), images.encode_image(picture))
         print(f"What was found, in pictures: {os.path.abspath(path)}")
 
 
@@ -134,7 +134,7 @@ def _write_sheet(found, faults):
     if not path or faults:
         return
     sheet = split_report.contact_sheet(found, _SHEET_PICTURES.value)
-    files.write_bytes(pathlib.Path(path), images.encode_picture(sheet))
+    files.write_bytes(pathlib.Path(path), images.encode_image(sheet))
     print(f"Pictures with their labels: {os.path.abspath(path)}")
 
 

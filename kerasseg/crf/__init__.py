@@ -8,14 +8,14 @@ from kerasseg.crf.dense import (
     refined_classes,
     refined_classes_each,
 )
-from kerasseg.crf.pruning import Likely, likely
+from kerasseg.crf.pruning import PrunedImage, prune
 
 __all__ = [
     "ENGINES",
-    "Likely",
+    "PrunedImage",
     "dense_crf",
     "engine_name",
-    "likely",
+    "prune",
     "refine",
     "refined_classes",
     "refined_classes_each",

@@ -6,7 +6,7 @@ import numpy as np
 
 from kerasseg import errors
 from kerasseg.crf import checks, limits
-from kerasseg.crf.pruning import likely
+from kerasseg.crf.pruning import prune
 
 ENGINES = ("pydensecrf", "keras")  # Each is a module `<name>_engine`.
 
@@ -63,7 +63,7 @@ def dense_crf(
     Source: https://arxiv.org/abs/1210.5644; DeepLab uses it as in
         https://arxiv.org/abs/1606.00915, section 3.3.
     """
-    picture = likely(image, probabilities)
+    picture = prune(image, probabilities)
     refined = refine(
         picture,
         iterations=iterations,
@@ -87,7 +87,7 @@ def refine(picture, *, bilateral_compat, **settings) -> np.ndarray:
     """Refines the likely classes of a picture.
 
     Args:
-        picture: What `likely` returned.
+        picture: What `prune` returned.
         bilateral_compat: See `dense_crf`.
         **settings: All the others of `dense_crf`.
 

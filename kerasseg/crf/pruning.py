@@ -12,7 +12,7 @@ _SMALLEST = 1e-5  # Chance that a probability of 0 is taken for; its log must be
 
 
 @dataclasses.dataclass(frozen=True)
-class Likely:
+class PrunedImage:
     """A picture and its likely classes.
 
     Attributes:
@@ -29,7 +29,7 @@ class Likely:
     num_classes: int
 
 
-def likely(image, probabilities) -> Likely:
+def prune(image, probabilities) -> PrunedImage:
     """Looks at what is to be refined, and leaves out what matters to no pixel.
 
     See `dense_crf`, also for what is raised. Takes a small part of its time, and needs
@@ -49,4 +49,4 @@ def likely(image, probabilities) -> Likely:
     if len(numbers) < num_classes:
         probabilities = np.take(probabilities, numbers, axis=-1)
     probabilities = np.maximum(probabilities, np.float32(_SMALLEST), order="C")
-    return Likely(image, probabilities, numbers, num_classes)
+    return PrunedImage(image, probabilities, numbers, num_classes)

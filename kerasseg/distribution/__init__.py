@@ -11,15 +11,15 @@ from kerasseg.distribution.cluster import (
     read_cluster,
 )
 from kerasseg.distribution.parameter_servers import SERVERS, connect, serve
-from kerasseg.distribution.worker_group import Team
+from kerasseg.distribution.worker_group import WorkerGroup
 
 __all__ = [
     "STRATEGIES",
     "Cluster",
-    "Team",
+    "WorkerGroup",
     "WorkerLostError",
     "read_cluster",
-    "serve_if_told",
+    "serve_if_assigned",
     "strategy",
 ]
 
@@ -61,7 +61,7 @@ def strategy(name="auto", *, cluster_timeout=300.0) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def serve_if_told(name="auto", *, cluster_timeout=300.0) -> bool:
+def serve_if_assigned(name="auto", *, cluster_timeout=300.0) -> bool:
     """Serves a chief, where TF_CONFIG makes this process a worker or server of one.
 
     Args:

@@ -14,7 +14,7 @@ _CHIEF_DEVICE = "/job:chief/task:0/device:CPU:0"
 _SPREADING_SECONDS = 2.0  # For an error to reach the others before its process ends.
 
 
-class Team:
+class WorkerGroup:
     """The workers that train together.
 
     Args:

@@ -2,7 +2,7 @@
 
 from kerasseg.evaluation.counts import COUNTS, compare, read_counts, write_counts
 from kerasseg.evaluation.masks import LabelFolder, RecordLabels, score_masks
-from kerasseg.evaluation.predicting import Look, masks_look, network_look
+from kerasseg.evaluation.predicting import Sample, mask_samples, network_samples
 from kerasseg.evaluation.scoring import MEASURES, Evaluation, evaluate
 
 __all__ = [
@@ -10,12 +10,12 @@ __all__ = [
     "MEASURES",
     "Evaluation",
     "LabelFolder",
-    "Look",
     "RecordLabels",
+    "Sample",
     "compare",
     "evaluate",
-    "masks_look",
-    "network_look",
+    "mask_samples",
+    "network_samples",
     "read_counts",
     "score_masks",
     "write_counts",

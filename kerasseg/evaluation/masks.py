@@ -72,7 +72,7 @@ class RecordLabels:
     """The labels of a split of records.
 
     Args:
-        reader: `pipeline.PictureReader` of the split.
+        reader: `pipeline.ImageReader` of the split.
     """
 
     def __init__(self, reader):

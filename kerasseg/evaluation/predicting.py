@@ -12,7 +12,7 @@ _ROWS = 256  # At a time, so that no copy of large probabilities is made.
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class Sample:
     """A picture, what is true of it and what was said of it.
 
     Attributes:
@@ -28,12 +28,12 @@ class Look:
     probabilities: np.ndarray | None = None
 
 
-def network_look(predictor, reader, refine=None) -> Callable[[int], Look]:
-    """Returns a function of a picture's number in the split to a `Look` at it.
+def network_samples(predictor, reader, refine=None) -> Callable[[int], Sample]:
+    """Returns a function of a picture's number in the split to a `Sample` at it.
 
     Args:
         predictor: See `evaluate`, as for the others.
-        reader: `pipeline.PictureReader` of the split.
+        reader: `pipeline.ImageReader` of the split.
         refine: Or None. The probabilities are those before it.
     """
 
@@ -41,18 +41,18 @@ def network_look(predictor, reader, refine=None) -> Callable[[int], Look]:
         image, label, name = reader.read(index)
         (found,) = predictor.probabilities(image[np.newaxis], names=[name])
         prediction = refine(image, found) if refine else _likeliest(found)
-        return Look(label, prediction, image, found)
+        return Sample(label, prediction, image, found)
 
     return look
 
 
-def masks_look(predictions_dir, labels) -> Callable[[int], Look]:
-    """As `network_look`, of masks on disk; see `score_masks`."""
+def mask_samples(predictions_dir, labels) -> Callable[[int], Sample]:
+    """As `network_samples`, of masks on disk; see `score_masks`."""
     paths = masks.matched(predictions_dir, labels.truths())
 
     def look(index):
         image, label = labels.picture(index)
-        return Look(label, images.read_label(paths[index]), image)
+        return Sample(label, images.read_label(paths[index]), image)
 
     return look
 

@@ -9,7 +9,7 @@ import numpy as np
 from kerasseg import errors, metrics, pipeline
 from kerasseg.system import processes, progress
 
-MEASURES: dict[str, type[metrics.PictureMeasure]] = {
+MEASURES: dict[str, type[metrics.ImageMeasure]] = {
     "boundary_iou": metrics.BoundaryIoU,
     "bf_score": metrics.BoundaryF1,
     "trimap": metrics.TrimapCurve,
@@ -43,7 +43,7 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """A picture that is to be scored: what `metrics.PictureMeasure.measure` takes."""
+    """A picture that is to be scored: what `metrics.ImageMeasure.measure` takes."""
 
     index: int
     name: str
@@ -66,7 +66,7 @@ def evaluate(
 
     Args:
         predictor: `inference.Predictor` of the network.
-        reader: `pipeline.PictureReader` of the split.
+        reader: `pipeline.ImageReader` of the split.
         measures: Names of `MEASURES` that are counted beside the confusion matrix,
             "calibration" only without `refine`, which says no probabilities.
         batch_size: Pictures of equal size that go through the network at once.

@@ -20,7 +20,7 @@ def describe(workdir, *, weights_license=None) -> dict:
         weights_license: Of the weights, in a few words; None where nobody says.
 
     Returns:
-        Facts for `export_model`: those of `best_model.read_best_facts`; "dataset", see
+        Facts for `export_model`: those of `best_model.read_metadata`; "dataset", see
         `DatasetSpec.to_json`, without its classes; "flagfile", the lines of the run's
         own; "evaluation", what the last `kerasseg.evaluate` wrote; "commit" of this
         code; "license". None stands for what there is not.
@@ -32,7 +32,7 @@ def describe(workdir, *, weights_license=None) -> dict:
     dataset = best_model.read_spec(workdir).to_json()
     del dataset["classes"]  # They stand at the top.
     return {
-        **best_model.read_best_facts(workdir),
+        **best_model.read_metadata(workdir),
         "dataset": dataset,
         "flagfile": _lines(os.path.join(workdir, _FLAGS)),
         "evaluation": _scores(os.path.join(workdir, _SCORES)),

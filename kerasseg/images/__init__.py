@@ -13,9 +13,9 @@ from kerasseg.images.reading import (
 )
 from kerasseg.images.writing import (
     IGNORE_COLOR,
+    encode_image,
     encode_label,
     encode_palette_png,
-    encode_picture,
 )
 
 __all__ = [
@@ -23,9 +23,9 @@ __all__ = [
     "IGNORE_COLOR",
     "Header",
     "ImageError",
+    "encode_image",
     "encode_label",
     "encode_palette_png",
-    "encode_picture",
     "probe",
     "read_image",
     "read_label",

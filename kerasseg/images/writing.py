@@ -11,7 +11,7 @@ from kerasseg import errors
 IGNORE_COLOR = (224, 224, 192)  # PASCAL VOC's colour of label 255.
 
 
-def encode_picture(image: np.ndarray) -> bytes:
+def encode_image(image: np.ndarray) -> bytes:
     """Packs RGB, uint8 `[height, width, 3]`, as a PNG."""
     return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 

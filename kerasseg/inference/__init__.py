@@ -2,7 +2,7 @@
 
 from kerasseg.inference import outputs, resuming
 from kerasseg.inference.files import predict_files
-from kerasseg.inference.inputs import find_pictures
+from kerasseg.inference.inputs import find_images
 from kerasseg.inference.loading import load, load_export, voc_palette
 from kerasseg.inference.predictor import Predictor
 from kerasseg.inference.segmenter import Segmenter
@@ -10,7 +10,7 @@ from kerasseg.inference.segmenter import Segmenter
 __all__ = [
     "Predictor",
     "Segmenter",
-    "find_pictures",
+    "find_images",
     "load",
     "load_export",
     "outputs",

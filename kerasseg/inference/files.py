@@ -51,7 +51,7 @@ def predict_files(
 
     Args:
         segmenter: `Segmenter`.
-        pictures: What `find_pictures` returned.
+        pictures: What `find_images` returned.
         output_dir: Folder; `outputs.KINDS` are its sub-folders.
         kinds: Of `outputs.KINDS`.
         refine: See `evaluation.evaluate`; or None.
@@ -136,9 +136,9 @@ class _Network:
             item.reason = _reason(item, error)
         return item
 
-    def seen(self, item) -> outputs.Seen:
+    def seen(self, item) -> outputs.Prediction:
         """Returns what results are made of."""
-        return outputs.Seen(
+        return outputs.Prediction(
             item.path.name,
             item.image,
             item.label,

@@ -21,7 +21,7 @@ def is_video(path: pathlib.Path) -> bool:
     return path.suffix.lower() in _VIDEOS
 
 
-def find_pictures(given: str, output_dir: str) -> dict[str, pathlib.Path]:
+def find_images(given: str, output_dir: str) -> dict[str, pathlib.Path]:
     """Lists what shall be predicted.
 
     Args:

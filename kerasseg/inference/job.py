@@ -46,7 +46,7 @@ class Job:
     def open(self) -> collections.abc.Iterator[collections.abc.Callable]:
         """Loads the network; a context manager of a function that predicts pictures.
 
-        The function takes what `inference.find_pictures` returns, and returns what
+        The function takes what `inference.find_images` returns, and returns what
         could not be predicted, as `inference.predict_files` does.
 
         Raises:

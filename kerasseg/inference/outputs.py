@@ -17,7 +17,7 @@ _ROWS = 256  # Of probabilities, at a time.
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class Prediction:
     """A picture and what the network says of it.
 
     Attributes:
@@ -49,11 +49,11 @@ MOVING: dict[str, Callable] = {
 
 
 def _color(file, seen):
-    file.write(images.encode_picture(MOVING["color"](seen)))
+    file.write(images.encode_image(MOVING["color"](seen)))
 
 
 def _overlay(file, seen):
-    file.write(images.encode_picture(MOVING["overlay"](seen)))
+    file.write(images.encode_image(MOVING["overlay"](seen)))
 
 
 def _probabilities(file, seen):
@@ -121,7 +121,7 @@ def remove(output_dir: str | os.PathLike, name: str) -> None:
             path.unlink()
 
 
-def write(output_dir: str | os.PathLike, name: str, kinds, seen: Seen) -> None:
+def write(output_dir: str | os.PathLike, name: str, kinds, seen: Prediction) -> None:
     """Writes the files of a picture, each as a whole or not at all."""
     for kind, path in paths(output_dir, name, kinds).items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ def run(job, pictures: dict[str, pathlib.Path], *, num_workers=None) -> list[str
 
     Args:
         job: `prediction.Job`.
-        pictures: What `inference.find_pictures` returned.
+        pictures: What `inference.find_images` returned.
         num_workers: Processes in all; by default one a GPU, without GPUs one a machine.
 
     Returns:

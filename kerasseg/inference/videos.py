@@ -114,7 +114,7 @@ class Results:
             for kind, path in self._paths.items()
         }
 
-    def add(self, seen: outputs.Seen) -> None:
+    def add(self, seen: outputs.Prediction) -> None:
         """Adds a frame; the first one says how large all are."""
         for kind, part in self._parts.items():
             if kind in outputs.MOVING:

@@ -15,7 +15,7 @@ from kerasseg.metrics.confusion import (
     confusion_matrix,
     scores,
 )
-from kerasseg.metrics.image_measures import Confusion, PictureMeasure
+from kerasseg.metrics.image_measures import Confusion, ImageMeasure
 from kerasseg.metrics.intervals import interval, paired_interval
 from kerasseg.metrics.ratios import iou, iou_counts, mean_iou
 from kerasseg.metrics.tables import table
@@ -25,7 +25,7 @@ __all__ = [
     "BoundaryIoU",
     "Calibration",
     "Confusion",
-    "PictureMeasure",
+    "ImageMeasure",
     "SegmentationScores",
     "TrimapCurve",
     "check_labels",

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from kerasseg.metrics import ratios
-from kerasseg.metrics.image_measures import PictureMeasure
+from kerasseg.metrics.image_measures import ImageMeasure
 
 TRIMAP_WIDTHS = tuple(range(1, 41))  # Pixels.
 _BAND = 0.02  # Of the picture's diagonal; for boundary IoU.
@@ -23,7 +23,7 @@ _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 @dataclasses.dataclass(frozen=True)
-class BoundaryIoU(PictureMeasure):
+class BoundaryIoU(ImageMeasure):
     """Counts the pixels near a class's own boundary, as IoU does all of its pixels.
 
     A pixel of a class is in its band where the square of side 2d + 1 around it leaves
@@ -61,7 +61,7 @@ class BoundaryIoU(PictureMeasure):
 
 
 @dataclasses.dataclass(frozen=True)
-class BoundaryF1(PictureMeasure):
+class BoundaryF1(ImageMeasure):
     """Matches true and predicted boundaries within 0.75 % of the picture's diagonal.
 
     The boundary of a class is those of its pixels that have a neighbour, above, below
@@ -112,7 +112,7 @@ class BoundaryF1(PictureMeasure):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrimapCurve(PictureMeasure):
+class TrimapCurve(ImageMeasure):
     """Counts hits, labelled and predicted pixels by their distance to a true boundary.
 
     The mean IoU at width w is that of the pixels around which the square of side

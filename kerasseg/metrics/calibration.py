@@ -6,7 +6,7 @@ import numpy as np
 
 from kerasseg import errors
 from kerasseg.metrics import ratios
-from kerasseg.metrics.image_measures import PictureMeasure
+from kerasseg.metrics.image_measures import ImageMeasure
 
 _BINS = 15
 _UNIT = 2**24  # To a confidence of 1, as fine as a float32 just below it.
@@ -14,7 +14,7 @@ _TOLERANCE = 1e-3  # Covers a softmax in float16.
 
 
 @dataclasses.dataclass(frozen=True)
-class Calibration(PictureMeasure):
+class Calibration(ImageMeasure):
     """Compares the confidence of labelled pixels with the share that is right.
 
     Confidences fall into 15 bins of equal width, each with its upper end. The expected

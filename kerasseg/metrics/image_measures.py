@@ -10,7 +10,7 @@ from kerasseg.metrics import confusion
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureMeasure(abc.ABC):
+class ImageMeasure(abc.ABC):
     """Counts something in each picture; `scores` reads the sum of the counts.
 
     Counts are int64, fractions too, in small units: their sum is exact, so that order
@@ -117,7 +117,7 @@ class PictureMeasure(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class Confusion(PictureMeasure):
+class Confusion(ImageMeasure):
     """Counts the pairs of true and predicted class; see `metrics.scores`."""
 
     @property

@@ -6,17 +6,17 @@ before anything is read.
 """
 
 from kerasseg.pipeline.batches import (
-    Share,
+    InputShard,
     equal_size_batches,
     evaluation_dataset,
     repeated,
     training_dataset,
 )
-from kerasseg.pipeline.reading import PictureReader, check_label
+from kerasseg.pipeline.reading import ImageReader, check_label
 
 __all__ = [
-    "PictureReader",
-    "Share",
+    "ImageReader",
+    "InputShard",
     "check_label",
     "equal_size_batches",
     "evaluation_dataset",

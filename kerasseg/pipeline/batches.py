@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from kerasseg import errors
 from kerasseg.pipeline import augment
-from kerasseg.pipeline.reading import PictureReader
+from kerasseg.pipeline.reading import ImageReader
 
 
-def repeated(reader: PictureReader, class_names, times) -> np.ndarray:
+def repeated(reader: ImageReader, class_names, times) -> np.ndarray:
     """Lists the records of a split, those that show hard classes several times.
 
     Args:
@@ -42,7 +42,7 @@ def repeated(reader: PictureReader, class_names, times) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class InputShard:
     """Which pictures of each update a worker reads: a part, in one piece.
 
     Attributes:
@@ -57,7 +57,7 @@ class Share:
 
 
 def training_dataset(
-    reader: PictureReader,
+    reader: ImageReader,
     augmentation: augment.Augmentation,
     *,
     batch_size,
@@ -78,7 +78,7 @@ def training_dataset(
         order: Record numbers of one epoch; None for each record once.
         weigh: Function of the instance numbers and the label of a crop, to float32
             weights of its pixels; None for no weights, and no instances wanted.
-        share: Where several workers read, `Share` of this one; None for all pictures.
+        share: Where several workers read, `InputShard` of this one; None for all pictures.
 
     Returns:
         Dataset of dicts: "image" uint8 `[batch, height, width, 3]`, "label" uint8
@@ -117,7 +117,7 @@ def training_dataset(
             for key, array in zip(shapes, arrays, strict=False)
         }
 
-    dataset = _firsts(start, batch_size, share or Share(batch_size))
+    dataset = _firsts(start, batch_size, share or InputShard(batch_size))
     dataset = dataset.map(load_batch, num_parallel_calls=os.cpu_count())
     return dataset.prefetch(1)
 
@@ -153,7 +153,7 @@ def _read_batch(reader, augmentation, seed, weigh, positions, indices):
 
 
 def evaluation_dataset(
-    reader: PictureReader, *, batch_size=1, limit=None
+    reader: ImageReader, *, batch_size=1, limit=None
 ) -> tf.data.Dataset:
     """Reads each picture once, unscaled, batched with pictures of its size only.
 

@@ -54,7 +54,7 @@ def count_classes(labels, num_classes) -> ClassCounts:
 
 
 def count_split(reader) -> ClassCounts:
-    """Counts the classes of all records of a `pipeline.PictureReader`."""
+    """Counts the classes of all records of a `pipeline.ImageReader`."""
     with futures.ThreadPoolExecutor() as pool:
         labels = (
             picture[1] for picture in pool.map(reader.read, range(len(reader.split)))
@@ -93,7 +93,7 @@ def class_weights(text, reader) -> np.ndarray | None:
     Args:
         text: "none", "median_frequency", "enet", a number for each class, or a file
             of them: see `read_weights`.
-        reader: `pipeline.PictureReader` of the training split.
+        reader: `pipeline.ImageReader` of the training split.
 
     Raises:
         ValueError: Neither a known name nor a file nor one number for each class.

@@ -12,7 +12,7 @@ from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.pipeline import augment
 
 
-class PictureReader:
+class ImageReader:
     """Reads one picture of a split by its number, with its label checked.
 
     Args:

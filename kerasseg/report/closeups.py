@@ -17,7 +17,7 @@ def draw(look, mistake: crops.Mistake, found, spec, album):
     """Writes a piece of a picture, its truth and its prediction side by side.
 
     Args:
-        look: `evaluation.Look` at the picture.
+        look: `evaluation.Sample` at the picture.
         mistake: What is to be seen.
         found: `evaluation.Evaluation`.
         spec: `datasets.DatasetSpec`.

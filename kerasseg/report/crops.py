@@ -85,7 +85,7 @@ def piece(look, mistake: Mistake) -> tuple[slice, slice]:
     """Finds rows and columns around the largest region of a confusion in its picture.
 
     Args:
-        look: `evaluation.Look` at the picture, which holds the confusion.
+        look: `evaluation.Sample` at the picture, which holds the confusion.
         mistake: The confusion.
     """
     left, top, width, height = _largest(marked(look, mistake))

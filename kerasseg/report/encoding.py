@@ -49,7 +49,7 @@ def mask(label: np.ndarray, palette: np.ndarray) -> str:
 
 def drawing(image: np.ndarray) -> str:
     """Packs RGB, uint8 `[height, width, 3]`, as the address of a PNG."""
-    return _address("png", images.encode_picture(image))
+    return _address("png", images.encode_image(image))
 
 
 def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:

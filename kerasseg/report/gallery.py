@@ -31,7 +31,7 @@ def row(look, title: str, spec, album):
     """Writes the views of one picture side by side.
 
     Args:
-        look: `evaluation.Look`.
+        look: `evaluation.Sample`.
         title: Name of the picture.
         spec: `datasets.DatasetSpec`.
         album: `encoding.Album`.

@@ -13,7 +13,7 @@ _TITLES = {  # Of the sections, in the list that leads to them.
     "confusions": "Confusions",
     "boundaries": "Boundaries",
     "calibration": "Calibration",
-    "first": "Look at first",
+    "first": "Sample at first",
     "worst": "Worst",
     "best": "Best",
     "closeups": "From near",

@@ -19,7 +19,7 @@ def cleaned(look, num_classes: int):
     """Replaces predictions that are no class, as masks may have at void pixels.
 
     Args:
-        look: `evaluation.Look`.
+        look: `evaluation.Sample`.
         num_classes: Classes are 0 to `num_classes - 1`.
     """
     known = look.prediction < num_classes
@@ -31,7 +31,7 @@ def errors(look, size: tuple[int, int]) -> np.ndarray:
     """Marks the wrong pixels over a faint picture; pixels that do not count are grey.
 
     Args:
-        look: `evaluation.Look`.
+        look: `evaluation.Sample`.
         size: Height and width of the result.
 
     Returns:

@@ -82,7 +82,7 @@ def write(
         spec: `datasets.DatasetSpec`.
         setting: How it was found, for people; "model", "split", "compared_with" and
             "command" are known by name.
-        look: Function of a picture's number in the split to an `evaluation.Look`.
+        look: Function of a picture's number in the split to an `evaluation.Sample`.
             Called for the pictures that are shown only, one at a time.
         num_pictures: The worst pictures that are shown, at most; of the best, half as
             many. 0: no picture at all, and none is looked at.

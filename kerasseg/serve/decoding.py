@@ -121,7 +121,7 @@ class Decoder:
 
     async def warm_up(self) -> None:
         """Starts every process, so that the first request finds them ready."""
-        picture = images.encode_picture(np.zeros((1, 1, 3), np.uint8))
+        picture = images.encode_image(np.zeros((1, 1, 3), np.uint8))
         await asyncio.gather(
             *[self.decode(picture, upright=False) for _ in range(self._num_processes)]
         )

@@ -47,7 +47,7 @@ def track(total, *, unit, text="", initial=0) -> tqdm.tqdm:
     )
 
 
-def say(text) -> None:
+def log(text) -> None:
     """Prints a line on standard output without breaking a running bar."""
     with contextlib.suppress(OSError):  # As above.
         tqdm.tqdm.write(text, file=sys.stdout)

@@ -48,10 +48,10 @@ class Data:
     dataset: str | None = None
     allow_others: bool = False
 
-    def reader(self, split, skip_bad=0) -> pipeline.PictureReader:
+    def reader(self, split, skip_bad=0) -> pipeline.ImageReader:
         """Opens a split; see `records.open_split` for what it raises."""
         opened = records.open_split(self.records_dir, split, dataset=self.dataset)
-        return pipeline.PictureReader(opened, skip_bad=skip_bad)
+        return pipeline.ImageReader(opened, skip_bad=skip_bad)
 
 
 def train(
@@ -76,7 +76,7 @@ def train(
         strategy: `tf.distribute.Strategy`; None for one device.
 
     Returns:
-        Facts of the best model, see `best_model.read_best_facts`; None on a worker
+        Facts of the best model, see `best_model.read_metadata`; None on a worker
         that does not write.
 
     Raises:

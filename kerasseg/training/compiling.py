@@ -82,7 +82,7 @@ class Trial:
             self._set(compiled=True)
             return
         compiled = seconds < _WORTH * self._plain_seconds
-        progress.say(
+        progress.log(
             f"A step takes {1000 * self._plain_seconds:.0f} ms, and "
             f"{1000 * seconds:.0f} ms compiled by XLA: it goes on "
             f"{'compiled' if compiled else 'plainly'}."

@@ -24,7 +24,7 @@ def fill(reader, model, *copies) -> None:
     size: augmentation would shift the statistics.
 
     Args:
-        reader: `pipeline.PictureReader` of the training split.
+        reader: `pipeline.ImageReader` of the training split.
         model: The network; of several such layers the first is filled first.
         *copies: Models of the same layers, which get the same statistics.
 

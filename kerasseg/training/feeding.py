@@ -27,7 +27,7 @@ def batches(run):
             start=run.step * recipe.batch_size,
             order=order,
             weigh=run.objective.weigh,
-            share=pipeline.Share(
+            share=pipeline.InputShard(
                 recipe.batch_size,
                 context.input_pipeline_id,
                 context.num_input_pipelines,

@@ -20,7 +20,7 @@ def check(recipe, team) -> None:
 
     Args:
         recipe: See `recipe.Recipe`.
-        team: `distribution.Team`.
+        team: `distribution.WorkerGroup`.
 
     Raises:
         ValueError: The parts are given too, or there are other machines, whose memory
@@ -77,7 +77,7 @@ def _take(run, least):
     parts = next(n for n in memory.divisors(share) if n >= min(least, share))
     run.recipe = dataclasses.replace(run.recipe, accumulation_steps=parts)
     run.step_function.rebuild(parts=parts)
-    progress.say(f"A batch of {batch} goes through each device by {share // parts}.")
+    progress.log(f"A batch of {batch} goes through each device by {share // parts}.")
     text = json.dumps({"batch_size": batch, "parts": parts}) + "\n"
     files.write_bytes(os.path.join(run.workdir, FILE), text.encode())
 

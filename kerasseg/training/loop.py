@@ -56,7 +56,7 @@ class Loop:
             bar.close()
             self.profile.close()
             run.log.close()
-        return best_model.read_best_facts(run.folder) if run.team.is_chief else None
+        return best_model.read_metadata(run.folder) if run.team.is_chief else None
 
     def _steps(self, bar):
         run = self.run
@@ -121,7 +121,7 @@ class Loop:
     def _goes_on(self):
         patience = self.recipe.early_stopping_validations
         if patience and self.run.history.waited >= patience:
-            progress.say(
+            progress.log(
                 f"No better mean IoU in {patience} validations: training ends early."
             )
             return False

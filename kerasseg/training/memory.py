@@ -73,7 +73,7 @@ def check(model, recipe, crop_size, team, saved: int | None) -> None:
         model: The network.
         recipe: See `recipe.Recipe`.
         crop_size: Height and width.
-        team: `distribution.Team`.
+        team: `distribution.WorkerGroup`.
         saved: Step of the last checkpoint, or None.
 
     Raises:

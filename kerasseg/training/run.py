@@ -44,7 +44,7 @@ class Run:
         self.scoring_reader = data.reader(data.eval_split)
         self._check_not_empty()
         self.rate_at = recipe.schedule()
-        self.team = distribution.Team(self.strategy)
+        self.team = distribution.WorkerGroup(self.strategy)
         fitting.check(recipe, self.team)
         self.folder = workdir  # What people read; those who do not write throw it away.
         if not self.team.is_chief:

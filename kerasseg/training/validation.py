@@ -16,7 +16,7 @@ class Validation:
     """Scores the model now and then and keeps the best one.
 
     Args:
-        reader: `pipeline.PictureReader` of the split.
+        reader: `pipeline.ImageReader` of the split.
         network: `training.Network`, what is trained.
         workdir: Folder of the run.
         log: `logs.RunLog`.
@@ -66,7 +66,7 @@ class Validation:
         score = scores["mean_iou"]
         loss, unlabelled = self._history.take_losses()
         note = f", {unlabelled} batches without a label" if unlabelled else ""
-        progress.say(
+        progress.log(
             f"step {step}: loss {loss:.4f}, mean IoU {score:.4f}, "
             f"pixel accuracy {scores['pixel_accuracy']:.4f}{note}"
         )
@@ -92,7 +92,7 @@ class Validation:
     def _score_to_beat(self, step):
         """What a part of the run that is now repeated had found is no bar."""
         try:
-            facts = best_model.read_best_facts(self._workdir)
+            facts = best_model.read_metadata(self._workdir)
         except (FileNotFoundError, ValueError):  # None yet, or damaged: a whole one.
             return -1.0
         if facts["step"] < step:

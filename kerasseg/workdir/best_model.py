@@ -26,7 +26,7 @@ def save_best(workdir, model, facts) -> None:
     Args:
         workdir: Folder of the run.
         model: The Keras model, with the weights that were scored.
-        facts: What `read_best_facts` returns.
+        facts: What `read_metadata` returns.
     """
     path = os.path.join(workdir, BEST_MODEL)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -41,7 +41,7 @@ def save_best(workdir, model, facts) -> None:
     files.write_bytes(os.path.join(workdir, BEST_FACTS), text.encode())
 
 
-def read_best_facts(workdir) -> dict:
+def read_metadata(workdir) -> dict:
     """Reads what is known of the best model of a run.
 
     Returns:
@@ -107,7 +107,7 @@ def load_best(workdir, *, output_stride=None) -> keras.Model:
         FileNotFoundError: The run holds no best model yet.
         ValueError: The architecture has no such output stride, or the file is damaged.
     """
-    facts = read_best_facts(workdir)
+    facts = read_metadata(workdir)
     trained = load_file(os.path.join(workdir, BEST_MODEL))
     if output_stride in (None, facts["options"].get("output_stride")):
         return trained

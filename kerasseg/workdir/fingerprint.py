@@ -19,7 +19,7 @@ def check(workdir, readers, *, allow_others=False) -> None:
 
     Args:
         workdir: Folder of the run.
-        readers: `pipeline.PictureReader` of each split.
+        readers: `pipeline.ImageReader` of each split.
         allow_others: Notes the records whatever was noted before.
 
     Raises:

@@ -16,7 +16,7 @@ def open_records(workdir, split, *, records_dir=None, dataset=None):
         dataset: Name of the data set; None for that of the run.
 
     Returns:
-        `pipeline.PictureReader`.
+        `pipeline.ImageReader`.
 
     Raises:
         FileNotFoundError: The records, or the run's own files, are not there.
@@ -40,4 +40,4 @@ def open_records(workdir, split, *, records_dir=None, dataset=None):
             f"{workdir} was trained on {', '.join(trained.class_names)}. Give the "
             f"`records_dir` of the same classes in the same order."
         )
-    return pipeline.PictureReader(opened)
+    return pipeline.ImageReader(opened)

@@ -72,7 +72,7 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
             f"{list(picture.shape)}, wanted is uint8 [3, width, height]. Get the file "
             "again"
         )
-    image = images.encode_picture(np.ascontiguousarray(picture.transpose(2, 1, 0)))
+    image = images.encode_image(np.ascontiguousarray(picture.transpose(2, 1, 0)))
     numbers = renumbering.renumber(label.T, _table(), f"{pair.label}, {pair.name}")
     return pairs.Contents(image, numbers)
 

@@ -32,7 +32,8 @@ class OwnData:
         "pattern.",
     )
     val_fraction: float = _flag(
-        0.2, "Share of own pictures that become val, chosen by --seed; others: train."
+        0.2,
+        "InputShard of own pictures that become val, chosen by --seed; others: train.",
     )
     lists: str | None = _flag(
         None,

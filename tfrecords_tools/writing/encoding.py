@@ -81,7 +81,7 @@ def _checked_image(pair, data, rules):
     )
     if header.orientation == 1 or rules.ignore_exif:
         return data, header.format, pixels.shape[:2]
-    return images.encode_picture(pixels), "png", pixels.shape[:2]
+    return images.encode_image(pixels), "png", pixels.shape[:2]
 
 
 def _source_numbers(pair, label, rules):

@@ -5,10 +5,10 @@ import os
 import numpy as np
 
 from kerasseg.crf import dense
-from kerasseg.crf.pruning import Likely
+from kerasseg.crf.pruning import PrunedImage
 
 
-def keep(file, picture: Likely, label) -> None:
+def keep(file, picture: PrunedImage, label) -> None:
     """Writes what `read` and `read_label` read.
 
     Args:
@@ -27,10 +27,10 @@ def keep(file, picture: Likely, label) -> None:
     )
 
 
-def read(path: str | os.PathLike) -> Likely:
+def read(path: str | os.PathLike) -> PrunedImage:
     """Reads a picture that was kept."""
     with np.load(path) as kept:
-        return Likely(
+        return PrunedImage(
             kept["image"],
             kept["probabilities"].astype(np.float32),
             kept["numbers"],

@@ -15,7 +15,7 @@ class Pictures:
     """Pictures of a split that settings are tried on.
 
     Args:
-        reader: `pipeline.PictureReader` of the split.
+        reader: `pipeline.ImageReader` of the split.
         indices: Which of its pictures.
         folder: For their files, 2 bytes a pixel and likely class and 4 a pixel; it is
             made when it is needed.
@@ -56,7 +56,7 @@ class Pictures:
                 if not scores.has(index, None):
                     scores.add(index, {None: self._count(label, found.argmax(axis=-1))})
                 with files.open_file(self.path(index)) as file:
-                    cache.keep(file, crf.likely(image, found), label)
+                    cache.keep(file, crf.prune(image, found), label)
                 bar.update()
 
     def counts(self, index: int, classes) -> np.ndarray:

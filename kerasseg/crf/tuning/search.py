@@ -40,7 +40,7 @@ def tune(pictures, scores, axes, settings) -> Tuned:
     """
     first = grid.coarse(axes)
     # One pixel of one class: what is wrong shows before a network is loaded.
-    one = crf.likely(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1, 1)))
+    one = crf.prune(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1, 1)))
     crf.refined_classes(one, **settings, **first[0]._asdict())
     with _refiner(settings) as refine:
         _score(pictures, scores, first, refine, "coarse grid")
