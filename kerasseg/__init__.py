@@ -1,26 +1,27 @@
-"""Semantic segmentation in Keras 3: published architectures, one way through.
+"""Semantic segmentation in Keras 3: architectures, training, evaluation, serving.
 
 Public names: `build_model`, `list_models`, `load`, `get_dataset`. Each is imported
-when it is first used, so that `import kerasseg` starts no TensorFlow.
+when it is first used, so that `import kerasseg` does not start TensorFlow.
 """
-
-import importlib
 
 from kerasseg import runtime
 
 runtime.prepare()
 
-_PUBLIC = {
-    "build_model": ("kerasseg.models", "build_model"),
-    "list_models": ("kerasseg.models", "list_models"),
-    "load": ("kerasseg.inference", "load"),
-    "get_dataset": ("kerasseg.datasets", "get"),
-}
-__all__ = list(_PUBLIC)
+__all__ = ["build_model", "get_dataset", "list_models", "load"]
 
 
 def __getattr__(name):
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'kerasseg' has no attribute '{name}'")
-    module, attribute = _PUBLIC[name]
-    return getattr(importlib.import_module(module), attribute)
+    if name in ("build_model", "list_models"):
+        from kerasseg import models
+
+        return getattr(models, name)
+    if name == "load":
+        from kerasseg import inference
+
+        return inference.load
+    if name == "get_dataset":
+        from kerasseg import datasets
+
+        return datasets.get
+    raise AttributeError(f"module 'kerasseg' has no attribute '{name}'")

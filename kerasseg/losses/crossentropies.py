@@ -26,7 +26,7 @@ def crossentropy(
         class_weights: One factor a class for the pixels labelled with it, or None for
             1. The number of pixels stays unweighted, so that a weight of 2 doubles
             the gradient.
-        label_smoothing: InputShard of the target, in [0, 1), that is spread evenly over
+        label_smoothing: Share of the target, in [0, 1), that is spread evenly over
             all classes.
         pixel_weights: One factor a pixel, at least 0, `[batch, height, width]`, or
             None for 1; they leave the number of pixels alone as well.
@@ -111,7 +111,7 @@ def hard_pixel_crossentropy(
     Args:
         labels: See `crossentropy`, as for the other options.
         logits: See `crossentropy`.
-        keep: InputShard of a picture's labelled pixels that count, hardest first, in
+        keep: Share of a picture's labelled pixels that count, hardest first, in
             (0, 1]; rounded up to whole pixels.
         threshold: Probability of the true class, in (0, 1), below which a pixel counts
             whatever `keep` says, which then is the least share (OHEM: 0.7 and 1/16);

@@ -94,7 +94,7 @@ def _bottleneck(x, *, rate=1, asymmetric=0, dropout=0.0, activate=None, name):
         x: The map.
         rate: Dilation of its 3x3 convolution.
         asymmetric: Length of the two convolutions, a row and a column, in its place.
-        dropout: InputShard of the channels of the branch that are dropped.
+        dropout: Share of the channels of the branch that are dropped.
         activate: `_prelu` (None) or `_relu`.
         name: Of the bottleneck.
     """

@@ -69,7 +69,7 @@ def _register(name, variant):
             depths: Blocks of the stages.
             head_filters: Channels of the head. The paper has 256 for B0 and B1, 768
                 for the others; MMSegmentation and KerasHub have 256 for all.
-            stochastic_depth: InputShard of the pictures in training that skip a branch of
+            stochastic_depth: Share of the pictures in training that skip a branch of
                 the last block; rises from 0 at the first block.
         """
         _check(name, filters, depths)

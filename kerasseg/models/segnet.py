@@ -36,7 +36,7 @@ def segnet(num_classes, image_size, *, backbone_weights=None, dropout=0.0, filte
         num_classes: Channels of the logits.
         image_size: Height and width; None where they vary.
         backbone_weights: See `backbones.build`.
-        dropout: InputShard of the values dropped after each of the three deepest stages of
+        dropout: Share of the values dropped after each of the three deepest stages of
             encoder and decoder; a half in the paper's benchmark (section 4) and in
             Bayesian SegNet (https://arxiv.org/abs/1511.02680).
         filters: Channels of the first stage; 64 in the paper.
@@ -83,7 +83,7 @@ def segnet_basic(num_classes, image_size, *, dropout=0.0, filters=64):
     Args:
         num_classes: Channels of the logits.
         image_size: Height and width; None where they vary.
-        dropout: InputShard of the values dropped after the two deepest stages of encoder
+        dropout: Share of the values dropped after the two deepest stages of encoder
             and decoder; a half in Bayesian SegNet-Basic.
         filters: Channels of every stage; 64 in the paper.
     """

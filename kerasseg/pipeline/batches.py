@@ -78,7 +78,7 @@ def training_dataset(
         order: Record numbers of one epoch; None for each record once.
         weigh: Function of the instance numbers and the label of a crop, to float32
             weights of its pixels; None for no weights, and no instances wanted.
-        share: Where several workers read, `InputShard` of this one; None for all pictures.
+        share: `InputShard` of this worker, where several read; None for all images.
 
     Returns:
         Dataset of dicts: "image" uint8 `[batch, height, width, 3]`, "label" uint8

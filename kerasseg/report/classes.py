@@ -53,7 +53,7 @@ def _explained(scores):
         text += "Boundary IoU: of the pixels near the class's own boundary alone. "
     if "bf_score_by_class" in scores:
         text += "BF: how well its boundary is met within 0.75 % of the diagonal. "
-    return text + "InputShard: of all labelled pixels."
+    return text + "Share: of all labelled pixels."
 
 
 def _columns(scores):

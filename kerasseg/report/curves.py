@@ -55,7 +55,7 @@ def calibration(scores: dict):
         ),
         charts.reliability(
             found,
-            label=f"InputShard of right pixels by confidence; expected calibration error "
+            label=f"Share of right pixels by confidence; expected calibration error "
             f"{wording.percent(error)} %. The numbers follow.",
         ),
         _numbers(

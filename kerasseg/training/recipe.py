@@ -37,7 +37,7 @@ class Recipe:
     )
     hard_pixel_fraction: float = _flag(
         0.25,
-        "InputShard of the labelled pixels that hard_pixel_crossentropy keeps.",
+        "Share of the labelled pixels that hard_pixel_crossentropy keeps.",
         loss_option="keep",
     )
     hard_pixel_threshold: float | None = _flag(
@@ -60,7 +60,7 @@ class Recipe:
     )
     label_smoothing: float = _flag(
         0.0,
-        "InputShard of the target spread over all classes.",
+        "Share of the target spread over all classes.",
         loss_option="label_smoothing",
     )
     class_weights: str = _flag(

@@ -33,7 +33,7 @@ class OwnData:
     )
     val_fraction: float = _flag(
         0.2,
-        "InputShard of own pictures that become val, chosen by --seed; others: train.",
+        "Share of own pictures that become val, chosen by --seed; others: train.",
     )
     lists: str | None = _flag(
         None,

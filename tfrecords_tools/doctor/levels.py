@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 _RADIUS = 32  # Of 255: two values nearer than this are taken for one.
-_ENOUGH = 0.8  # InputShard of the pixels that the values must explain.
-_SEEN = 0.001  # InputShard of the pixels above which a value occurs; two must.
-_RARE = 0.005  # InputShard of the pixels below which a value is none, if nobody counts.
+_ENOUGH = 0.8  # Share of the pixels that the values must explain.
+_SEEN = 0.001  # Share of the pixels above which a value occurs; two must.
+_RARE = 0.005  # Share of the pixels below which a value is none, if nobody counts.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Levels:
     Attributes:
         centers: RGB of each, most frequent first.
         tolerance: Largest distance that leaves no doubt which one is meant.
-        share_lost: InputShard of the pixels that are farther from all.
+        share_lost: Share of the pixels that are farther from all.
     """
 
     centers: tuple[tuple[int, int, int], ...]
