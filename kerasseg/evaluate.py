@@ -38,7 +38,7 @@ from kerasseg import (
     report,
 )
 from kerasseg.system import files
-from kerasseg.workdir import best_model, run_records
+from kerasseg.workdir import best_model, metadata, run_records
 
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 1, "Pictures of equal size at once.", lower_bound=1
@@ -135,7 +135,7 @@ def _score_network(workdir, stack):
     """
     options = cli.read_fields(inference_flags.InferenceFlags)
     views = cli.read_fields(predictor_flags.PredictorFlags).options()
-    facts = best_model.read_metadata(workdir)
+    facts = metadata.read_metadata(workdir)
     reader = run_records.open_records(
         workdir,
         cli.SPLIT.value,
@@ -184,7 +184,7 @@ def _labels():
         if dataset is not None:
             spec = datasets.get(dataset)
         elif workdir is not None:
-            spec = best_model.read_spec(workdir)
+            spec = metadata.read_spec(workdir)
         elif records_dir is not None:
             spec = records.read_info(records_dir).spec
         else:

@@ -30,7 +30,7 @@ from kerasseg import (
     records,
 )
 from kerasseg.datasets import IGNORE_LABEL
-from kerasseg.workdir import best_model
+from kerasseg.workdir import best_model, metadata
 
 _LICENSE = flags.DEFINE_string(
     "license", None, "Licence of the weights, for the model card, such as CC-BY-4.0."
@@ -72,7 +72,7 @@ def main(argv):
     options = cli.read_fields(inference_flags.InferenceFlags)
     views = read_views(options)
     facts = exporting.describe(workdir, weights_license=_LICENSE.value)
-    spec = best_model.read_spec(workdir)
+    spec = metadata.read_spec(workdir)
     split = cli.SPLIT.value if cli.SPLIT.present else None
     pictures = read_pictures(workdir, _CHECK_PICTURES.value, "eval_split", split)
     calibration_images = []

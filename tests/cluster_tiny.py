@@ -9,8 +9,9 @@ chief save for seconds, "slow".
 import sys
 import time
 
+import keras
+
 from kerasseg import distribution
-from kerasseg.training import loop
 from kerasseg.workdir import checkpoints
 from tests import train_tiny
 
@@ -22,24 +23,27 @@ def main(records_dir, workdir, steps, fault=""):
     except distribution.WorkerLostError as lost:
         print(lost, flush=True)
         sys.exit(1)
+    callbacks = []
     chief = distribution.WorkerGroup(strategy).is_chief
     if fault == "slow" and chief:
         save_slowly()
     elif fault.startswith("raise") and not chief:
-        fail_at(int(fault.partition(":")[2]))
-    train_tiny.train(records_dir, workdir, int(steps), strategy, dropout=0.0)
+        callbacks = [FailAt(int(fault.partition(":")[2]))]
+    train_tiny.train(
+        records_dir, workdir, int(steps), strategy, dropout=0.0, callbacks=callbacks
+    )
 
 
-def fail_at(step):
-    """Makes the run raise an error of its own after a step."""
-    check = loop.Loop._check
+class FailAt(keras.callbacks.Callback):
+    """Raises an error after a step."""
 
-    def fail(self, number, *others):
-        check(self, number, *others)
-        if number == step:
+    def __init__(self, step):
+        super().__init__()
+        self._step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self._step:
             raise ValueError("Picture 7 of this worker is odd.")
-
-    loop.Loop._check = fail
 
 
 def save_slowly():

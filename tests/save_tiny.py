@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg.workdir import best_model, checkpoints
+from kerasseg.workdir import best_model, checkpoints, layout, metadata
 
 
 def variables():
@@ -48,8 +48,8 @@ def main(kind, folder):
             saver.save(step)
         return
     step = 1
-    if (pathlib.Path(folder) / best_model.BEST_FACTS).exists():
-        step = best_model.read_metadata(folder)["step"] + 1
+    if (pathlib.Path(folder) / layout.BEST_METADATA).exists():
+        step = metadata.read_metadata(folder)["step"] + 1
     best = model()
     best.get_layer("step").kernel.assign(np.full((1, 1, 3, 1), step))
     facts = {"model": "tiny", "num_classes": 1, "options": {}, "step": step}

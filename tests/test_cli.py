@@ -32,7 +32,7 @@ flags.declare_key_flag("model_option")
 @dataclasses.dataclass
 class Recipe:
     num_steps: int = dataclasses.field(
-        default=30, metadata={"help": "Updates.", "flag": "training_number_of_steps"}
+        default=30, metadata={"help": "Updates.", }
     )
     decay: float | None = dataclasses.field(default=None, metadata={"help": "Decay."})
     mirror: bool = dataclasses.field(default=True, metadata={"help": "Mirror."})
@@ -115,7 +115,7 @@ def test_help_is_the_docstring_and_the_flags_and_exits_with_0(program, flag):
         (["picture.png"], r"Only flags are accepted, got ['picture.png']."),
         (["--flagfile=/nowhere.flags"], "/nowhere.flags"),
         (["--split=train"], "This program does not take --split."),
-        (["--action=missing"], "Needed and not given: --workdir. --help lists"),
+        (["--action=missing"], "Required flags are missing: --workdir. --help lists"),
     ],
 )
 def test_wrong_flags_exit_with_2_and_one_line(program, arguments, text):

@@ -27,7 +27,7 @@ class Fake:
             raise self.fault
         self.ways.append(self.compiled)
         self.now += self.seconds[self.compiled]
-        return tf.constant(0.5), None, None, None
+        return tf.constant(0.5), None, None
 
 
 def ways(fake, count=40):
@@ -66,12 +66,9 @@ def test_an_error_of_a_plain_step_is_raised():
         ways(fake)
 
 
-def described(wanted, replicas=1, asynchronous=False):
+def group(replicas=1, asynchronous=False):
     return types.SimpleNamespace(
-        recipe=types.SimpleNamespace(jit_compile=wanted),
-        strategy=types.SimpleNamespace(num_replicas_in_sync=replicas),
-        team=types.SimpleNamespace(is_asynchronous=asynchronous),
-        step_function=object(),
+        size=1, local_replicas=replicas, is_asynchronous=asynchronous
     )
 
 
@@ -89,16 +86,16 @@ def described(wanted, replicas=1, asynchronous=False):
 def test_both_ways_are_tried_on_one_gpu_alone(monkeypatch, wanted, gpu, options, tried):
     devices = ["GPU"] if gpu else []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: devices)
-    run = described(wanted, **options)
-    found = compiling.trial(run)
+    step_function = object()
+    found = compiling.choose(step_function, wanted, group(**options))
     assert isinstance(found, compiling.Trial) == tried
-    assert tried or found is run.step_function
+    assert tried or found is step_function
 
 
 @pytest.mark.parametrize("options", [{"replicas": 2}, {"asynchronous": True}])
 def test_several_devices_cannot_be_compiled(options):
     with pytest.raises(ValueError, match=r"`jit_compile=on` compiles the step of one"):
-        compiling.trial(described("on", **options))
+        compiling.choose(object(), "on", group(**options))
 
 
 def test_a_compiled_step_is_the_same_step():

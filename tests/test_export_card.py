@@ -9,7 +9,7 @@ import pytest
 
 from kerasseg import exporting
 from kerasseg.exporting import provenance
-from kerasseg.workdir import best_model
+from kerasseg.workdir import layout, metadata
 from tests import levels, served
 
 EVALUATION = {
@@ -22,9 +22,9 @@ EVALUATION = {
 def workdir(tmp_path):
     """A finished run that was evaluated too."""
     folder = levels.make_workdir(tmp_path / "run", output_stride=16)
-    facts = best_model.read_metadata(folder) | {"scores": {"mean_iou": 0.51}}
+    facts = metadata.read_metadata(folder) | {"scores": {"mean_iou": 0.51}}
     facts["options"]["backbone_weights"] = "imagenet"
-    (folder / best_model.BEST_FACTS).write_text(json.dumps(facts))
+    (folder / layout.BEST_METADATA).write_text(json.dumps(facts))
     (folder / "flags.txt").write_text("--model=levels\n--seed=3\n")
     (folder / "metrics.json").write_text(json.dumps(EVALUATION))
     return folder

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from kerasseg import blocks, models, pipeline, records, training
+from kerasseg import blocks, pipeline, records, training
 from kerasseg.pipeline import augment
 from kerasseg.training import feature_statistics
 from kerasseg.workdir import best_model
@@ -16,19 +16,14 @@ RNG = np.random.default_rng(0)
 CROP = augment.Augmentation(crop_size=(24, 24))
 
 
-def build_model(name, num_classes, **_):
-    """Stands in for `models.build_model`: statistics of raw pixels, a classifier."""
+def build_model(num_classes):
+    """Builds a network of statistics of raw pixels and a classifier."""
     image = keras.Input((None, None, 3), name="image")
     constant = layers.Rescaling(0.0, 7.0, name="constant")(image)
     x = layers.Concatenate(name="join")([image, constant[..., :1]])
     x = blocks.NormalizeFeatures(name="features")(x)
     logits = layers.Conv2D(num_classes, 1, dtype="float32", name="classify")(x)
-    return keras.Model(image, logits, name=name)
-
-
-@pytest.fixture(autouse=True)
-def small_models(monkeypatch):
-    monkeypatch.setattr(models, "build_model", build_model)
+    return keras.Model(image, logits, name="features")
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +32,19 @@ def folder(tmp_path_factory):
 
 
 def run(folder, workdir, initial_checkpoint=None, **changes):
-    settings = {"num_steps": 1, "batch_size": 2, "base_learning_rate": 0.01, **changes}
+    settings = {
+        "training_number_of_steps": 1,
+        "train_batch_size": 2,
+        "base_learning_rate": 0.01,
+        **changes,
+    }
     training.train(
-        training.Network(name="tiny", initial_checkpoint=initial_checkpoint),
+        build_model,
         training.Data(records_dir=str(folder)),
         training.Recipe(**settings),
         CROP,
         workdir=str(workdir),
+        initial_checkpoint=initial_checkpoint,
     )
     return best_model.load_best(workdir).get_layer("features")
 
@@ -128,7 +129,7 @@ def test_statistics_of_a_checkpoint_stay(folder, tmp_path, monkeypatch):
     first = run(folder, tmp_path / "run")
     # Neither a run that goes on nor one that starts from another counts again.
     monkeypatch.setattr(feature_statistics, "_count", None)
-    second = run(folder, tmp_path / "run", num_steps=2)
+    second = run(folder, tmp_path / "run", training_number_of_steps=2)
     third = run(folder, tmp_path / "other", str(tmp_path / "run"))
     for layer in (second, third):
         np.testing.assert_array_equal(layer.mean, first.mean)

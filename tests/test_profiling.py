@@ -3,9 +3,9 @@
 import pytest
 import tensorflow as tf
 
-from kerasseg import models, training
+from kerasseg import training
 from kerasseg.pipeline import augment
-from kerasseg.training import profiling
+from kerasseg.training import loop
 from tests import tiny
 
 
@@ -25,7 +25,7 @@ def calls(monkeypatch):
 
 
 def test_a_few_steps_after_the_first_are_profiled(calls):
-    profile = profiling.Profile("there", wanted=True)
+    profile = loop.Profile("there", enabled=True)
     for number in range(30):
         with profile.step(number):
             calls.append(number)
@@ -36,7 +36,7 @@ def test_a_few_steps_after_the_first_are_profiled(calls):
 
 
 def test_a_profile_ends_with_its_run(calls):
-    profile = profiling.Profile("there", wanted=True)
+    profile = loop.Profile("there", enabled=True)
     for number in range(7):
         with profile.step(number):
             pass
@@ -45,7 +45,7 @@ def test_a_profile_ends_with_its_run(calls):
 
 
 def test_nothing_is_profiled_unasked(calls):
-    profile = profiling.Profile("there", wanted=False)
+    profile = loop.Profile("there", enabled=False)
     for number in range(30):
         with profile.step(number):
             pass
@@ -58,19 +58,18 @@ def test_a_profile_that_cannot_be_written_costs_a_warning(monkeypatch, caplog):
         raise tf.errors.AlreadyExistsError(None, None, "Another profiler is running")
 
     monkeypatch.setattr(tf.profiler.experimental, "start", refuse)
-    profile = profiling.Profile("there", wanted=True)
+    profile = loop.Profile("there", enabled=True)
     for number in range(30):
         with profile.step(number):
             pass
-    assert caplog.text.count("There is no profile in there, training goes on") == 1
+    assert caplog.text.count("No profile was written to there, training continues") == 1
 
 
-def test_a_run_writes_a_profile_that_tensorboard_finds(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "build_model", tiny.build_model)
+def test_a_run_writes_a_profile_that_tensorboard_finds(tmp_path):
     training.train(
-        training.Network(name="tiny"),
+        tiny.Builder(),
         training.Data(records_dir=str(tiny.write_records(tmp_path / "records"))),
-        training.Recipe(num_steps=8, batch_size=4, profile=True),
+        training.Recipe(training_number_of_steps=8, train_batch_size=4, profile=True),
         augment.Augmentation(crop_size=(24, 24)),
         workdir=str(tmp_path / "run"),
     )

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from kerasseg.training import schedules
 
 # Options that each policy cannot do without.
-NEEDED = {"step": {"decay_steps": 10}, "exponential": {"decay_steps": 100}}
+NEEDED = {
+    "step": {"learning_rate_decay_step": 10},
+    "exponential": {"learning_rate_decay_step": 100},
+}
 
 
 def schedule(policy, **options):
@@ -26,7 +29,9 @@ def test_poly_follows_the_published_curve():
 
 
 def test_poly_ends_at_the_end_rate():
-    rate = schedule("poly", base_learning_rate=1.0, end_learning_rate=0.2, power=1)
+    rate = schedule(
+        "poly", base_learning_rate=1.0, end_learning_rate=0.2, learning_power=1
+    )
     # Half way from 1 to 0.2.
     assert [rate(0), rate(50), rate(100)] == pytest.approx([1.0, 0.6, 0.2])
 
@@ -42,7 +47,12 @@ def test_cosine_is_half_way_down_in_the_middle():
 
 
 def test_step_decays_every_so_many_steps():
-    rate = schedule("step", base_learning_rate=1.0, decay_steps=40, decay_factor=0.5)
+    rate = schedule(
+        "step",
+        base_learning_rate=1.0,
+        learning_rate_decay_step=40,
+        learning_rate_decay_factor=0.5,
+    )
     assert [rate(s) for s in (0, 39, 40, 79, 80, 99)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
@@ -54,12 +64,15 @@ def test_step_decays_at_boundaries():
 
 
 def test_step_without_a_boundary_in_reach_is_constant():
-    assert schedule("step", decay_steps=500)(99) == 0.007
+    assert schedule("step", learning_rate_decay_step=500)(99) == 0.007
 
 
 def test_exponential_falls_by_its_factor_in_so_many_steps():
     rate = schedule(
-        "exponential", base_learning_rate=1.0, decay_steps=40, decay_factor=0.25
+        "exponential",
+        base_learning_rate=1.0,
+        learning_rate_decay_step=40,
+        learning_rate_decay_factor=0.25,
     )
     # 0.25 ** (20 / 40) = 1/2, and once more in 20 steps.
     assert [rate(s) for s in (0, 20, 40, 80)] == pytest.approx(
@@ -78,7 +91,7 @@ def test_warm_up_is_a_straight_line_to_the_base_rate(policy):
 
 
 def test_the_policy_counts_from_the_end_of_the_warm_up():
-    rate = schedule("poly", base_learning_rate=1.0, power=1, warmup_steps=20)
+    rate = schedule("poly", base_learning_rate=1.0, learning_power=1, warmup_steps=20)
     # 40 of the 80 steps that remain are left.
     assert rate(60) == pytest.approx(0.5)
 
@@ -105,29 +118,49 @@ def test_rates_stay_between_0_and_the_base(policy, num_steps, warm, step):
             {},
             r"'linear'. Choose one of: constant, cosine, exponential, poly, st",
         ),
-        ("poly", {"decay_steps": 3}, r"poly policy has no option 'decay_steps'.*power"),
+        (
+            "poly",
+            {"learning_rate_decay_step": 3},
+            r"poly policy has no option 'learning_rate_decay_step'.*power",
+        ),
         ("constant", {"power": 3}, r"no option 'power'. It takes: none\."),
-        ("poly", {"power": 0}, "power must be above 0, got 0"),
+        ("poly", {"learning_power": 0}, "power must be above 0, got 0"),
         ("poly", {"end_learning_rate": -1}, "end_learning_rate must be at least 0"),
         ("cosine", {"end_learning_rate": -1}, "end_learning_rate must be at least 0"),
         ("poly", {"base_learning_rate": 0}, "base_learning_rate must be above 0"),
         ("poly", {"base_learning_rate": math.nan}, "above 0 and finite, got nan"),
         ("poly", {"num_steps": 0}, "num_steps must be at least 1, got 0"),
         ("poly", {"warmup_steps": 100}, "warmup_steps must be from 0 to below num_st"),
-        ("step", {"decay_steps": None}, "either decay_steps or boundaries"),
-        ("step", {"boundaries": [1]}, r"decay_steps=10 and boundaries=\[1\]"),
-        ("step", {"decay_steps": 0}, "decay_steps must be at least 1, got 0"),
-        ("step", {"decay_factor": 1.5}, r"decay_factor must be in \(0, 1\], got 1.5"),
         (
-            "exponential",
-            {"decay_steps": None},
-            "decay_steps must be given and at least",
+            "step",
+            {"learning_rate_decay_step": None},
+            "either learning_rate_decay_step or boundaries",
         ),
-        ("exponential", {"decay_steps": 0}, "at least 1, got 0"),
+        (
+            "step",
+            {"boundaries": [1]},
+            r"learning_rate_decay_step=10 and boundaries=\[1\]",
+        ),
+        (
+            "step",
+            {"learning_rate_decay_step": 0},
+            "learning_rate_decay_step must be at least 1, got 0",
+        ),
+        (
+            "step",
+            {"learning_rate_decay_factor": 1.5},
+            r"learning_rate_decay_factor must be in \(0, 1\], got 1.5",
+        ),
         (
             "exponential",
-            {"decay_factor": 0},
-            r"decay_factor must be in \(0, 1\], got 0",
+            {"learning_rate_decay_step": None},
+            "learning_rate_decay_step must be given and at least",
+        ),
+        ("exponential", {"learning_rate_decay_step": 0}, "at least 1, got 0"),
+        (
+            "exponential",
+            {"learning_rate_decay_factor": 0},
+            r"learning_rate_decay_factor must be in \(0, 1\], got 0",
         ),
     ],
 )
@@ -141,7 +174,7 @@ def test_boundaries_ascend_within_the_run(boundaries):
     with pytest.raises(
         ValueError, match=r"boundaries must be ascending.*the 100 steps"
     ):
-        schedule("step", decay_steps=None, boundaries=boundaries)
+        schedule("step", learning_rate_decay_step=None, boundaries=boundaries)
 
 
 def test_a_negative_step_is_refused():

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import blocks, losses, models, records, training
+from kerasseg import blocks, losses, records, training
 from kerasseg.pipeline import augment
-from kerasseg.training import objective, optimizers
-from kerasseg.training.step import TrainingStep, prepare_batch_norm
+from kerasseg.training import network, objective
+from kerasseg.training import run as training_run
+from kerasseg.training import step as steps
 from kerasseg.workdir import best_model
 from tests import tiny
 
@@ -28,18 +29,10 @@ def folder(tmp_path_factory):
     return tiny.write_records(tmp_path_factory.mktemp("records"))
 
 
-@pytest.fixture(autouse=True)
-def tiny_models(monkeypatch):
-    monkeypatch.setattr(models, "build_model", tiny.build_model)
-    monkeypatch.setattr(
-        models, "encoder_layers", lambda *_, **__: frozenset({"encoder"})
-    )
-
-
 def recipe(**changes):
     settings = {
-        "num_steps": 4,
-        "batch_size": 4,
+        "training_number_of_steps": 4,
+        "train_batch_size": 4,
         "base_learning_rate": 0.1,
         "learning_policy": "constant",
         "weight_decay": 0.0,
@@ -48,40 +41,35 @@ def recipe(**changes):
     return training.Recipe(**{**settings, **changes})
 
 
-def run(folder, workdir, network=None, **changes):
-    network = network or training.Network(name="tiny")
-    data = training.Data(records_dir=str(folder))
-    return training.train(network, data, recipe(**changes), CROP, workdir=str(workdir))
+def run(folder, workdir, options=None, *, initial_checkpoint=None, **changes):
+    return training.train(
+        tiny.Builder(options or {}),
+        training.Data(records_dir=str(folder)),
+        recipe(**changes),
+        CROP,
+        workdir=str(workdir),
+        initial_checkpoint=initial_checkpoint,
+    )
 
 
 class Step:
     """A step function on a tiny network, with what it trains."""
 
-    def __init__(self, *, options=None, encoder=frozenset(), **changes):
+    def __init__(self, *, options=None, **changes):
         keras.utils.set_random_seed(3)
         self.recipe = recipe(**changes)
-        self.model = tiny.build_model("tiny", 3, **(options or {}))
-        prepare_batch_norm(self.model, self.recipe, 1)
-        self.objective = objective.Objective(self.model, self.recipe)
-        self.optimizer = optimizers.GroupedOptimizer(
-            self.objective.model, self.recipe, encoder
+        tiny_network = network.Network(tiny.Builder(options or {}), 3)
+        self.state, self.objective = training_run.create_state(
+            tiny_network, self.recipe, None
         )
-        self.average = None
-        if self.recipe.ema_decay:
-            self.average = tiny.build_model("tiny", 3, **(options or {}))
-            best_model.copy_weights(self.model, self.average)
-        self.function = TrainingStep(
-            tf.distribute.get_strategy(),
-            self.model,
-            self.objective,
-            self.optimizer,
-            self.recipe,
-            ema_model=self.average,
+        self.model, self.average = self.state.model, self.state.ema
+        self.function = steps.StepFunction(
+            self.state, self.objective, self.recipe, tf.distribute.get_strategy()
         )
 
     def __call__(self, batch, step=0):
-        loss, good, *_ = self.function(batch, tf.constant(step, tf.int64))
-        return float(loss), bool(good)
+        result = self.function(batch, tf.constant(step, tf.int64))
+        return float(result.loss), bool(result.updated)
 
     def weights(self):
         return {v.path: np.array(v) for v in self.model.weights}
@@ -122,7 +110,7 @@ def test_a_batch_in_parts_gives_the_update_of_the_whole():
     label[0] = 255  # The parts have very different numbers of labelled pixels.
     pictures["label"] = tf.constant(label)
     whole = Step(options={"norm": False})
-    parts = Step(options={"norm": False}, accumulation_steps=4)
+    parts = Step(options={"norm": False}, gradient_accumulation_steps=4)
     assert whole(pictures)[0] == pytest.approx(parts(pictures)[0], rel=1e-5)
     for key, value in whole.weights().items():
         np.testing.assert_allclose(value, parts.weights()[key], atol=1e-6)
@@ -135,7 +123,7 @@ def test_a_loss_of_regions_in_parts_gives_the_update_of_the_whole():
     pictures["label"] = tf.constant(label)
     options = {"norm": False, "aux": True}
     whole = Step(options=options, **changes)
-    parts = Step(options=options, accumulation_steps=4, **changes)
+    parts = Step(options=options, gradient_accumulation_steps=4, **changes)
     assert whole(pictures)[0] == pytest.approx(parts(pictures)[0], rel=1e-5)
     for key, value in whole.weights().items():
         np.testing.assert_allclose(value, parts.weights()[key], atol=1e-6)
@@ -237,10 +225,7 @@ def test_l2_goes_through_the_optimizer_with_the_gradient(optimizer):
 
 def test_new_layers_learn_at_their_own_rate():
     pictures = batch()
-    plain, fast = (
-        Step(encoder={"encoder"}, head_learning_rate_factor=factor)
-        for factor in (1.0, 10.0)
-    )
+    plain, fast = (Step(head_learning_rate_factor=factor) for factor in (1.0, 10.0))
     before = plain.weights()
     plain(pictures)
     fast(pictures)
@@ -379,8 +364,8 @@ def test_a_run_without_logits_is_scored_by_its_heaviest_output(folder, tmp_path)
     facts = run(
         folder,
         tmp_path,
-        network=training.Network(name="tiny", options={"aux": True}),
-        num_steps=30,
+        options={"aux": True},
+        training_number_of_steps=30,
         momentum=0.9,
         output_weights="logits:0,aux_half:1",
     )
@@ -396,20 +381,20 @@ def test_logits_that_other_outputs_train_are_scored():
     model = keras.Model(image, {"logits": logits, "aux_scores": small})
     goal = objective.Objective(model, recipe(output_weights="logits:0"))
     assert goal.weights == {"aux_scores": 0.4}
-    assert goal.scored(model) is model
+    assert goal.evaluated(model) is model
 
 
 def test_float16_overflow_halves_the_scale_and_skips_the_update():
     keras.config.set_dtype_policy("mixed_float16")
     try:
         step = Step(mixed_precision="float16")
-        step.function._scale.assign(3e38)  # Any gradient overflows.
+        step.state.loss_scale.value.assign(3e38)  # Any gradient overflows.
         before = step.weights()
         loss, good = step(batch())
         assert np.isfinite(loss) and not good
         changed = difference(before, step.weights())
         assert changed["encoder/kernel"] == 0
-        assert float(step.function._scale) <= 2.0**15
+        assert float(step.state.loss_scale.value) <= 2.0**15
         for i in range(30):
             good = step(batch(), i)[1]
             if good:
@@ -423,7 +408,7 @@ def test_a_run_learns_and_writes_its_workdir(folder, tmp_path):
     facts = run(
         folder,
         tmp_path,
-        num_steps=30,
+        training_number_of_steps=30,
         momentum=0.9,
         eval_interval_steps=10,
         save_interval_steps=10,
@@ -465,8 +450,8 @@ def test_a_run_stops_at_a_loss_that_is_no_number(tmp_path):
         run(
             poisoned(tmp_path),
             tmp_path / "run",
-            network=training.Network(name="tiny", options={"norm": False}),
-            num_steps=50,
+            options={"norm": False},
+            training_number_of_steps=50,
             base_learning_rate=1e30,
             save_interval_steps=1,
         )
@@ -488,50 +473,49 @@ def test_gradients_that_no_scale_makes_numbers_stop_a_float16_run(
     folder, tmp_path, monkeypatch
 ):
     # The loss is finite. Its scale is halved from 2**15 to 1: after 15 steps.
-    def spoil(_, gradients, *__):
+    def spoil(gradients, *_):
         return [gradient * math.nan for gradient in gradients]
 
-    monkeypatch.setattr(TrainingStep, "_decay_and_clip", spoil)
-    with pytest.raises(ValueError, match=r"The loss of step 15 is .* no numbers"):
-        run(folder, tmp_path, num_steps=20, mixed_precision="float16")
+    monkeypatch.setattr(steps, "_decay", spoil)
+    with pytest.raises(ValueError, match=r"The loss of step 15 is .* not finite"):
+        run(folder, tmp_path, training_number_of_steps=20, mixed_precision="float16")
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(folder, tmp_path, caplog):
-    run(folder, tmp_path, num_steps=4, save_interval_steps=1)
+    run(folder, tmp_path, training_number_of_steps=4, save_interval_steps=1)
     data = pathlib.Path(f"{newest(tmp_path)}.data-00000-of-00001")
     damaged = bytearray(data.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     data.write_bytes(damaged)
-    run(folder, tmp_path, num_steps=4, save_interval_steps=1)
+    run(folder, tmp_path, training_number_of_steps=4, save_interval_steps=1)
     assert "ckpt-4" in caplog.text
     assert newest(tmp_path).name == "ckpt-4"
 
 
 def test_a_run_never_starts_from_scratch_over_its_checkpoints(folder, tmp_path):
-    run(folder, tmp_path, num_steps=2)
+    run(folder, tmp_path, training_number_of_steps=2)
     for path in (tmp_path / "checkpoints").iterdir():
         path.write_bytes(b"rubbish")
     with pytest.raises(ValueError, match=r"No checkpoint of .* can be read .*ckpt-2"):
-        run(folder, tmp_path, num_steps=3)
+        run(folder, tmp_path, training_number_of_steps=3)
 
 
 def test_at_most_three_checkpoints_stay(folder, tmp_path):
-    run(folder, tmp_path, num_steps=6, save_interval_steps=1)
+    run(folder, tmp_path, training_number_of_steps=6, save_interval_steps=1)
     steps = {p.name.split(".")[0] for p in (tmp_path / "checkpoints").iterdir()}
     assert steps == {"ckpt-4", "ckpt-5", "ckpt-6"}
 
 
 def test_a_run_starts_from_another_runs_weights(folder, tmp_path, capsys):
-    run(folder, tmp_path / "first", num_steps=3)
+    run(folder, tmp_path / "first", training_number_of_steps=3)
     other = tiny.SPEC.to_json()
     other["classes"].append({"name": "fourth", "color": [9, 9, 9]})
     spec = type(tiny.SPEC).from_json(other)
     more = tiny.write_records(tmp_path / "records", spec=spec)
-    network = training.Network(name="tiny", initial_checkpoint=str(tmp_path / "first"))
-    run(
-        more, tmp_path / "second", network=network, num_steps=1, base_learning_rate=1e-9
-    )
+    first = str(tmp_path / "first")
+    changes = {"training_number_of_steps": 1, "base_learning_rate": 1e-9}
+    run(more, tmp_path / "second", initial_checkpoint=first, **changes)
     printed = capsys.readouterr().out
     assert "classify/kernel" in printed and "encoder" not in printed
     first, second = (
@@ -542,13 +526,16 @@ def test_a_run_starts_from_another_runs_weights(folder, tmp_path, capsys):
 
 
 def test_a_run_goes_on_without_what_it_started_from(folder, tmp_path):
-    run(folder, tmp_path / "first", num_steps=3)
+    run(folder, tmp_path / "first", training_number_of_steps=3)
     first = np.array(best_model.load_best(tmp_path / "first").weights[0])
-    network = training.Network(name="tiny", initial_checkpoint=str(tmp_path / "first"))
-    changes = {"network": network, "base_learning_rate": 1e-9, "ema_decay": 0.5}
-    run(folder, tmp_path / "second", num_steps=1, **changes)
+    changes = {
+        "initial_checkpoint": str(tmp_path / "first"),
+        "base_learning_rate": 1e-9,
+        "ema_decay": 0.5,
+    }
+    run(folder, tmp_path / "second", training_number_of_steps=1, **changes)
     shutil.rmtree(tmp_path / "first")
-    run(folder, tmp_path / "second", num_steps=2, **changes)
+    run(folder, tmp_path / "second", training_number_of_steps=2, **changes)
     assert newest(tmp_path / "second").name == "ckpt-2"
     second = best_model.load_best(tmp_path / "second").weights[0]
     np.testing.assert_allclose(first, np.array(second), atol=1e-6)
@@ -556,16 +543,17 @@ def test_a_run_goes_on_without_what_it_started_from(folder, tmp_path):
 
 def test_starting_points_that_are_none_are_refused(folder, tmp_path):
     def start_from(path):
-        network = training.Network(name="tiny", initial_checkpoint=str(path))
-        run(folder, tmp_path / "run", network=network)
+        run(folder, tmp_path / "run", initial_checkpoint=str(path))
 
-    with pytest.raises(FileNotFoundError, match="does not exist: a workdir"):
+    with pytest.raises(FileNotFoundError, match="does not exist. Give a workdir"):
         start_from(tmp_path / "nothing")
     (tmp_path / "bad.keras").write_bytes(b"rubbish")
-    with pytest.raises(ValueError, match=r"bad\.keras is damaged or no \.keras file"):
+    with pytest.raises(
+        ValueError, match=r"bad\.keras is damaged or not a \.keras file"
+    ):
         start_from(tmp_path / "bad.keras")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="holds no trained model yet"):
+    with pytest.raises(FileNotFoundError, match="has no trained model yet"):
         start_from(tmp_path / "empty")
     foreign = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     foreign.save(tmp_path / "foreign.keras")
@@ -599,8 +587,14 @@ def test_a_label_out_of_range_stops_the_run_and_names_the_picture(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
-        ({"batch_size": 4, "accumulation_steps": 3}, "4 cannot be cut into 3"),
+        (
+            {"training_number_of_steps": 0},
+            "training_number_of_steps must be at least 1, got 0",
+        ),
+        (
+            {"train_batch_size": 4, "gradient_accumulation_steps": 3},
+            "4 cannot be cut into 3",
+        ),
         ({"save_interval_steps": 0}, "save_interval_steps must be at least 1"),
         ({"class_weights": "1,2"}, "3 numbers with commas between.*got '1,2'"),
         ({"class_weights": "1,2,-1"}, "each at least 0, or a file; got '1,2,-1'"),
@@ -655,13 +649,17 @@ def test_an_epoch_with_repeated_classes_is_longer(tmp_path, capsys):
     pairs = [(image, without), *[(image, label)] * 3]
     pictures = {"train": pairs, "val": pairs[:1]}
     records_dir = tiny.write_pictures(tmp_path / "records", pictures)
-    changes = {"num_steps": 7, "eval_limit": 1, "repeat_classes": "middle:2"}
+    changes = {
+        "training_number_of_steps": 7,
+        "eval_limit": 1,
+        "repeat_classes": "middle:2",
+    }
     run(records_dir, tmp_path / "run", **changes)
     assert "epoch 4.0" in capsys.readouterr().err
 
 
 def test_class_weights_come_from_the_records(folder, tmp_path):
-    run(folder, tmp_path, num_steps=1, class_weights="median_frequency")
+    run(folder, tmp_path, training_number_of_steps=1, class_weights="median_frequency")
     with open(tmp_path / "dataset.json") as file:
         assert [c["name"] for c in json.load(file)["classes"]] == [
             *("left", "middle", "right")

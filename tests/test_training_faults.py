@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import models, training
+from kerasseg import distribution, training
 from kerasseg.pipeline import augment
-from kerasseg.training import history, logs, memory, signals, step
-from kerasseg.workdir import best_model, checkpoints
+from kerasseg.training import logs, memory, signals, state, step
+from kerasseg.workdir import best_model, checkpoints, metadata
 from tests import faults, save_tiny, tiny
 
 CROP = augment.Augmentation(crop_size=(24, 24))
@@ -29,21 +29,16 @@ def folder(tmp_path_factory):
     return tiny.write_records(tmp_path_factory.mktemp("records"))
 
 
-@pytest.fixture(autouse=True)
-def tiny_models(monkeypatch):
-    monkeypatch.setattr(models, "build_model", tiny.build_model)
-
-
 def run(folder, workdir, *, allow_others=False, **changes):
     settings = {
-        "num_steps": 4,
-        "batch_size": 4,
+        "training_number_of_steps": 4,
+        "train_batch_size": 4,
         "base_learning_rate": 0.1,
         "save_interval_steps": 1,
         **changes,
     }
     return training.train(
-        training.Network(name="tiny"),
+        tiny.Builder(),
         training.Data(records_dir=str(folder), allow_others=allow_others),
         training.Recipe(**settings),
         CROP,
@@ -89,7 +84,7 @@ def test_a_kill_at_any_rename_leaves_a_whole_best_model(tmp_path):
 
     def check(_):
         step = best_model.load_best(tmp_path).get_layer("step").kernel
-        said = best_model.read_metadata(tmp_path)["step"]
+        said = metadata.read_metadata(tmp_path)["step"]
         # The facts come last; the validation is then run again.
         assert said <= np.array(step).flat[0] <= said + 1
 
@@ -102,15 +97,15 @@ def test_a_kill_at_any_rename_leaves_a_whole_best_model(tmp_path):
 def test_a_full_disk_stops_a_run_and_loses_nothing(folder, tmp_path):
     workdir = tmp_path / "run"
     with faults.small_disk(workdir / "checkpoints"):
-        run(folder, workdir, num_steps=2)
+        run(folder, workdir, training_number_of_steps=2)
         filler = workdir / "checkpoints" / "filler"
         fill(filler)
         message = r"step 3 could not be written to .*ckpt-2 is whole.*Make room"
         with pytest.raises(OSError, match=message):
-            run(folder, workdir, num_steps=3)
+            run(folder, workdir, training_number_of_steps=3)
         assert newest(workdir) == 2
         filler.unlink()
-        run(folder, workdir, num_steps=3)
+        run(folder, workdir, training_number_of_steps=3)
         assert newest(workdir) == 3
         parts = {p.name.split(".")[0] for p in (workdir / "checkpoints").iterdir()}
         assert parts == {"ckpt-1", "ckpt-2", "ckpt-3"}
@@ -192,7 +187,7 @@ def test_a_best_model_that_cannot_be_written_leaves_the_old_one(tmp_path):
             best_model.save_best(
                 workdir, tiny.build_model("tiny", 3), {**facts, "step": 2}
             )
-        assert best_model.read_metadata(workdir)["step"] == 1
+        assert metadata.read_metadata(workdir)["step"] == 1
         best_model.load_best(workdir)
         names = {path.name for path in (workdir / "best").iterdir()}
         assert names == {"model.keras", "model.json", "filler"}
@@ -215,12 +210,14 @@ def damage(kind, path):
 def test_a_run_goes_on_from_the_newest_whole_checkpoint(
     folder, tmp_path, caplog, part, kind
 ):
-    run(folder, tmp_path, num_steps=3)
+    run(folder, tmp_path, training_number_of_steps=3)
     damage(kind, tmp_path / "checkpoints" / f"ckpt-3.{part}")
-    state = {"history/validated": history.History().variables["history/validated"]}
-    found = checkpoints.Checkpoints(str(tmp_path / "checkpoints"), state)
+    validated = state.History().variables["history/validated"]
+    found = checkpoints.Checkpoints(
+        str(tmp_path / "checkpoints"), {"history/validated": validated}
+    )
     with caplog.at_level(logging.WARNING):
-        run(folder, tmp_path, num_steps=3)
+        run(folder, tmp_path, training_number_of_steps=3)
     assert "ckpt-3" in caplog.text
     assert found.steps() == [1, 2, 3]  # The last one anew.
     assert found.restore() == 3
@@ -228,10 +225,10 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint(
 
 
 def test_damaged_checkpoints_are_counted_for_tensorboard(folder, tmp_path):
-    run(folder, tmp_path, num_steps=3)
+    run(folder, tmp_path, training_number_of_steps=3)
     damage("flip", tmp_path / "checkpoints" / "ckpt-3.data-00000-of-00001")
     damage("truncate", tmp_path / "checkpoints" / "ckpt-2.data-00000-of-00001")
-    run(folder, tmp_path, num_steps=3)
+    run(folder, tmp_path, training_number_of_steps=3)
     found = [
         (event.step, tf.make_ndarray(value.tensor).item())
         for path in (tmp_path / "events").iterdir()
@@ -243,14 +240,14 @@ def test_damaged_checkpoints_are_counted_for_tensorboard(folder, tmp_path):
 
 
 def test_there_is_no_state_file_to_damage(folder, tmp_path):
-    run(folder, tmp_path, num_steps=2)
+    run(folder, tmp_path, training_number_of_steps=2)
     (tmp_path / "checkpoints" / "checkpoint").write_bytes(b"\0rubbish")
-    run(folder, tmp_path, num_steps=3)
+    run(folder, tmp_path, training_number_of_steps=3)
     assert newest(tmp_path) == 3
 
 
 def test_the_newest_checkpoint_is_that_of_the_last_step(folder, tmp_path):
-    run(folder, tmp_path / "old", num_steps=3)
+    run(folder, tmp_path / "old", training_number_of_steps=3)
     shutil.copytree(tmp_path / "old", tmp_path / "new")
     for path in (tmp_path / "new" / "checkpoints").iterdir():
         step = int(re.search(r"ckpt-(\d+)", path.name)[1])
@@ -258,7 +255,7 @@ def test_the_newest_checkpoint_is_that_of_the_last_step(folder, tmp_path):
     saver = checkpoints.Checkpoints(str(tmp_path / "new" / "checkpoints"), {})
     assert saver.steps()[-1] == 3
     before = (tmp_path / "new" / "scores.csv").read_text()
-    run(folder, tmp_path / "new", num_steps=3)
+    run(folder, tmp_path / "new", training_number_of_steps=3)
     assert (tmp_path / "new" / "scores.csv").read_text() == before
 
 
@@ -269,7 +266,7 @@ def test_a_signal_in_a_validation_leaves_and_the_validation_is_made_up_for(
     folder, tmp_path, monkeypatch
 ):
     changes = {
-        "num_steps": 4,
+        "training_number_of_steps": 4,
         "eval_interval_steps": 2,
         "early_stopping_validations": 9,
     }
@@ -281,7 +278,7 @@ def test_a_signal_in_a_validation_leaves_and_the_validation_is_made_up_for(
         os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(logs.RunLog, "draw", draw)
+        patch.setattr(logs.RunLog, "keep_images", draw)
         with pytest.raises(training.Interrupted, match="after step 2; its state"):
             run(folder, tmp_path / "cut", **changes)
     assert len(drawn) == 1
@@ -366,7 +363,7 @@ def test_logs_that_cannot_be_written_cost_a_warning(folder, tmp_path, caplog):
         (tmp_path / name).write_text("in the way")
     (tmp_path / "curves.png").mkdir()
     (tmp_path / "curves.png" / "in the way").touch()
-    run(folder, tmp_path, num_steps=2, eval_interval_steps=1)
+    run(folder, tmp_path, training_number_of_steps=2, eval_interval_steps=1)
     for name in ("events", "pictures", "curves.png"):
         said = re.findall(rf"{name} cannot be written, training goes on", caplog.text)
         assert len(said) == 1, (name, caplog.text)
@@ -376,7 +373,7 @@ def test_logs_that_cannot_be_written_cost_a_warning(folder, tmp_path, caplog):
 def test_a_full_disk_of_tensorboard_costs_a_warning(folder, tmp_path):
     with faults.small_disk(tmp_path / "events", "64k"):
         fill(tmp_path / "events" / "filler")
-        run(folder, tmp_path, num_steps=2, eval_interval_steps=1)
+        run(folder, tmp_path, training_number_of_steps=2, eval_interval_steps=1)
     assert newest(tmp_path) == 2
     assert len(scores(tmp_path)) == 2
 
@@ -393,7 +390,7 @@ def test_a_damaged_list_of_scores_is_set_aside(tmp_path, caplog, text):
     log.close()
     assert [row["step"] for row in scores(tmp_path)] == ["6"]
     if text:
-        assert "scores.csv is damaged and begins anew" in caplog.text
+        assert "scores.csv is damaged and started again" in caplog.text
         assert (tmp_path / "scores.csv.damaged").read_text() == text
 
 
@@ -405,12 +402,12 @@ def test_a_validation_that_is_repeated_has_one_row(folder, tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(training.Interrupted):
-        patch.setattr(logs.RunLog, "draw", draw)
-        run(folder, tmp_path, num_steps=2)
+        patch.setattr(logs.RunLog, "keep_images", draw)
+        run(folder, tmp_path, training_number_of_steps=2)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         patch.setattr(checkpoints.Checkpoints, "save", fail)
-        run(folder, tmp_path, num_steps=2)  # Scored, and not saved.
-    run(folder, tmp_path, num_steps=2)
+        run(folder, tmp_path, training_number_of_steps=2)  # Scored, and not saved.
+    run(folder, tmp_path, training_number_of_steps=2)
     assert [row["step"] for row in scores(tmp_path)] == ["2"]
 
 
@@ -428,34 +425,36 @@ def test_a_damaged_note_of_the_best_model_is_told(tmp_path, text):
 
 
 def test_a_run_does_not_go_on_with_other_records(folder, tmp_path):
-    run(folder, tmp_path / "run", num_steps=1)
+    run(folder, tmp_path / "run", training_number_of_steps=1)
     shutil.copytree(folder, tmp_path / "moved")
-    run(tmp_path / "moved", tmp_path / "run", num_steps=2)  # The same, elsewhere.
+    run(
+        tmp_path / "moved", tmp_path / "run", training_number_of_steps=2
+    )  # The same, elsewhere.
     others = tiny.write_records(tmp_path / "others", train=13)
     message = r"other records \(train: 12 of 3 .* there, 13 of 3 .* here\)"
     with pytest.raises(ValueError, match=message + ".*`change_flags=records_dir`"):
-        run(others, tmp_path / "run", num_steps=3)
-    run(others, tmp_path / "run", num_steps=3, allow_others=True)
+        run(others, tmp_path / "run", training_number_of_steps=3)
+    run(others, tmp_path / "run", training_number_of_steps=3, allow_others=True)
     with pytest.raises(ValueError, match=r"13 of 3 .* there, 12 of 3 .* here"):
-        run(folder, tmp_path / "run", num_steps=4)
+        run(folder, tmp_path / "run", training_number_of_steps=4)
 
 
 def test_a_run_does_not_go_on_with_other_classes(folder, tmp_path):
-    run(folder, tmp_path / "run", num_steps=1)
+    run(folder, tmp_path / "run", training_number_of_steps=1)
     facts = tiny.SPEC.to_json()
     facts["classes"].append({"name": "fourth", "color": [9, 9, 9]})
     spec = type(tiny.SPEC).from_json(facts)
     others = tiny.write_records(tmp_path / "others", spec=spec)
     with pytest.raises(ValueError, match=r"12 of 3 classes.* there, 12 of 4 classes"):
-        run(others, tmp_path / "run", num_steps=2)
+        run(others, tmp_path / "run", training_number_of_steps=2)
 
 
 def test_a_run_does_not_write_over_its_records(tmp_path):
     records_dir = tiny.write_records(tmp_path / "records")
     before = (records_dir / "dataset.json").read_bytes()
     (tmp_path / "link").symlink_to(records_dir)
-    with pytest.raises(ValueError, match=r"`workdir` and as `records_dir`.*its own"):
-        run(records_dir, tmp_path / "link", num_steps=1)
+    with pytest.raises(ValueError, match=r"both `workdir` and `records_dir`.*its own"):
+        run(records_dir, tmp_path / "link", training_number_of_steps=1)
     assert (records_dir / "dataset.json").read_bytes() == before
 
 
@@ -471,16 +470,16 @@ def test_a_damaged_note_of_the_records_is_named(folder, tmp_path, text):
 
 STARVED = """
 import resource, sys
-from kerasseg import augment, models, training
+from kerasseg import training
+from kerasseg.pipeline import augment
 from tests import tiny
-models.build_model = tiny.build_model
 pages = int(open("/proc/self/statm").read().split()[0])
 most = pages * resource.getpagesize() + 3 * 2**30
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
 training.train(
-    training.Network(name="tiny"),
+    tiny.Builder(),
     training.Data(records_dir=sys.argv[1]),
-    training.Recipe(num_steps=2, batch_size=4, save_interval_steps=1),
+    training.Recipe(training_number_of_steps=2, train_batch_size=4, save_interval_steps=1),
     augment.Augmentation(crop_size=(20_000, 20_000)),
     workdir=sys.argv[2],
 )
@@ -488,16 +487,16 @@ training.train(
 
 
 def test_a_crop_beyond_all_memory_is_refused(folder, tmp_path):
-    run(folder, tmp_path, num_steps=1)
+    run(folder, tmp_path, training_number_of_steps=1)
     done = faults.run(["-c", STARVED, folder, tmp_path])
     assert done.returncode == 1
     assert re.search(
         r"Out of memory: 4 crops of 20000x20000 at once need about \d+\.\d GiB, and "
-        r"[0-3]\.\d GiB of the machine's are free; the checkpoint of step 1 is whole\. "
-        r"Give --gradient_accumulation_steps=2, for the same updates in less memory",
+        r"[0-3]\.\d GiB of the machine's memory are available\. The checkpoint of step "
+        r"1 is whole\. Give `gradient_accumulation_steps=2` for the same updates in less",
         done.stderr,
     )
-    run(folder, tmp_path, num_steps=2)
+    run(folder, tmp_path, training_number_of_steps=2)
     assert newest(tmp_path) == 2
 
 
@@ -505,12 +504,12 @@ def test_a_device_that_runs_out_of_memory_is_told(folder, tmp_path, monkeypatch)
     def exhaust(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
-    run(folder, tmp_path, num_steps=1)
-    monkeypatch.setattr(step.TrainingStep, "__call__", exhaust)
+    run(folder, tmp_path, training_number_of_steps=1)
+    monkeypatch.setattr(step.StepFunction, "__call__", exhaust)
     with pytest.raises(
         ValueError, match=r"Out of memory: 1 crops of 24x24 .* whole\. G"
     ):
-        run(folder, tmp_path, num_steps=2, batch_size=1)
+        run(folder, tmp_path, training_number_of_steps=2, train_batch_size=1)
 
 
 def test_the_estimate_of_memory_counts_maps_and_weights():
@@ -519,19 +518,21 @@ def test_the_estimate_of_memory_counts_maps_and_weights():
     model = tiny.build_model("tiny", 3, dropout=0.0)
     least = 1.25 * 4 * 8 * 8 * (3 + 6 + 6 + 6 + 3)
     weights = 4 * 4 * (3 * 3 * 3 * 6 + 6 + 4 * 6 + 6 * 3 + 3)
-    found = memory.needed(model, 1, (8, 8))
+    group = distribution.WorkerGroup(tf.distribute.get_strategy())
+    estimate = memory.StepMemory(model, (8, 8), 3, group)
+    found = estimate.needed(1)
     assert least + weights < found < 3 * least + weights
-    assert memory.needed(model, 3, (8, 8)) - weights == 3 * (found - weights)
+    assert estimate.needed(3) - weights == 3 * (found - weights)
 
 
 # Rows 23 and 37: what a run remembers.
 
 
 def test_losses_are_those_since_the_last_validation():
-    past = history.History()
-    past.add_loss(1.0, labelled=True)
-    past.add_loss(0.0, labelled=False)
-    past.add_loss(2.0, labelled=True)
+    past = state.History()
+    past.add_loss(1.0, labeled=True)
+    past.add_loss(0.0, labeled=False)
+    past.add_loss(2.0, labeled=True)
     assert past.take_losses() == (1.5, 1)
     loss, unlabelled = past.take_losses()
     assert np.isnan(loss)
@@ -539,7 +540,7 @@ def test_losses_are_those_since_the_last_validation():
 
 
 def test_the_best_score_and_how_long_ago_it_was_are_remembered():
-    past = history.History()
+    past = state.History()
     seen = []
     for number, score in enumerate([0.5, 0.5, float("nan"), 0.6, 0.55], 1):
         past.add_score(10 * number, score)
@@ -553,14 +554,14 @@ def test_batches_without_a_label_are_counted(tmp_path, capsys):
     void = np.full_like(label, 255)
     pictures = {"train": [(image, void)] * 4, "val": [(image, label)]}
     records = tiny.write_pictures(tmp_path / "records", pictures)
-    run(records, tmp_path / "run", num_steps=2, eval_interval_steps=2)
+    run(records, tmp_path / "run", training_number_of_steps=2, eval_interval_steps=2)
     assert "loss nan" in (said := capsys.readouterr().out)
     assert ", 2 batches without a label" in said
 
 
 def test_training_ends_early_once_and_for_all(folder, tmp_path, capsys):
     changes = {
-        "num_steps": 9,
+        "training_number_of_steps": 9,
         "base_learning_rate": 1e-12,  # No score is better than the first.
         "fine_tune_batch_norm": False,
         "eval_interval_steps": 1,
@@ -577,7 +578,7 @@ def test_training_ends_early_once_and_for_all(folder, tmp_path, capsys):
 
 
 def test_a_damaged_note_of_the_best_model_is_replaced(folder, tmp_path):
-    run(folder, tmp_path, num_steps=1)
+    run(folder, tmp_path, training_number_of_steps=1)
     (tmp_path / "best" / "model.json").write_text("{")
-    assert run(folder, tmp_path, num_steps=2)["step"] == 2
+    assert run(folder, tmp_path, training_number_of_steps=2)["step"] == 2
     keras.models.load_model(tmp_path / "best" / "model.keras", compile=False)

@@ -1,5 +1,6 @@
 """Small records, small models and small runs that several tests share."""
 
+import dataclasses
 import pathlib
 
 import cv2
@@ -74,12 +75,27 @@ def write_pictures(folder, pictures, *, shards=1, spec=SPEC):
     return folder
 
 
-def build_model(name, num_classes, **options):
-    """Stands in for `models.build_model`: one convolution, batch norm, a classifier.
+@dataclasses.dataclass(frozen=True)
+class Builder:
+    """Builds a tiny network: one convolution, batch norm, a classifier.
 
-    The option `norm=False` leaves batch norm out; `aux=True` adds a head at half size;
-    `features=True` normalises the picture by what is counted before training.
+    Attributes:
+        options: `norm=False` leaves batch norm out; `aux=True` adds an output at half
+            the size; `features=True` normalizes by statistics of the data; `dropout`.
+        name: Name of the model.
+        encoder_layers: As of `training.Builder`.
     """
+
+    options: dict = dataclasses.field(default_factory=dict)
+    name: str = "tiny"
+    encoder_layers: frozenset = frozenset({"encoder"})
+
+    def __call__(self, num_classes):
+        return build_model(self.name, num_classes, **self.options)
+
+
+def build_model(name, num_classes, **options):
+    """Builds the network of `Builder`."""
     image = keras.Input((None, None, 3), name="image")
     x = layers.Rescaling(1 / 127.5, -1.0, name="scale")(image)
     if options.get("features"):

@@ -1,4 +1,4 @@
-"""Flags from the fields of a dataclass, and back."""
+"""Flags from the fields of a dataclass, and the dataclass from flags."""
 
 import collections.abc
 import dataclasses
@@ -10,11 +10,10 @@ from absl import flags
 
 
 def define_fields(cls) -> None:
-    """Defines one flag for each field of a dataclass that has a `help` text.
+    """Defines a flag for each field of a dataclass whose metadata has a "help" text.
 
-    The default stands on the field alone. A flag is named as its field, or as
-    `metadata["flag"]` says; `metadata["parse"]` reads a text that is more than its
-    type.
+    Name, type and default are the field's. `metadata["choices"]` lists the allowed
+    values; `metadata["parse"]` is a function of the text to the value.
     """
     definers: dict[type, collections.abc.Callable] = {
         bool: flags.DEFINE_bool,
@@ -43,11 +42,11 @@ def define_fields(cls) -> None:
 
 
 def read_fields(cls, **others):
-    """Makes the dataclass from the flags that `define_fields` defined.
+    """Creates the dataclass from the flags that `define_fields` defined.
 
     Args:
         cls: The dataclass.
-        **others: Values of the fields that are no flags.
+        **others: Values of the fields without flags.
     """
     values = {
         field.name: flags.FLAGS[_flag_name(field)].value for field, _ in _fields(cls)
@@ -73,7 +72,7 @@ def _flag_name(field):
 
 
 def _fields(cls):
-    """Yields the fields that are flags, with their plain type."""
+    """Yields the fields that are flags, with their type without None."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         if "help" not in field.metadata:

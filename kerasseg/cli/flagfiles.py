@@ -1,36 +1,51 @@
-"""A run's flags as a file, written and read."""
+"""The flags of a program as a flag file."""
 
 import sys
+from collections.abc import Iterable
 
-from absl import flags
+from absl import app, flags
+
+from kerasseg.system import files
 
 SHARED = "kerasseg.cli"  # The module that defines the shared flags.
 
 
 def as_flagfile() -> list[str]:
-    """Lists the program's own flags as a flagfile has them, one `--name=value` each.
+    """Lists the program's own flags as a flag file has them, one `--name=value` each.
 
-    The lines of a flag that is repeated keep their order: the last one counts.
+    The lines of a repeated flag keep their order: the last one counts.
     """
     return [line for flag in _own_flags() for line in _lines(flag)]
 
 
-def missing_defaults(lines) -> list[str]:
-    """Lists the lines of flags that `lines` lack and that have their defaults.
-
-    What was listed before a flag existed lacks it, and did as its default does.
-
-    Args:
-        lines: What `as_flagfile` listed.
-    """
-    there = {line.partition("=")[0] for line in lines}
-    missing = [
-        flag
+def default_lines() -> set[str]:
+    """Returns the lines of `as_flagfile` whose flags have their default value."""
+    return {
+        line
         for flag in _own_flags()
         if flag.value == flag.default
-        and there.isdisjoint({f"--{flag.name}", f"--no{flag.name}"})
-    ]
-    return [line for flag in missing for line in _lines(flag)]
+        for line in _lines(flag)
+    }
+
+
+def check_flag_names(flag: str, names: Iterable[str]) -> None:
+    """Raises `app.UsageError` if a name in the list of a flag is not a flag's name."""
+    unknown = [name for name in names if name not in flags.FLAGS]
+    if unknown:
+        raise app.UsageError(
+            f"--{flag}={','.join(names)}: {', '.join(unknown)} is not the name of a "
+            f"flag. Give names without -- and values."
+        )
+
+
+def read_flagfile(path) -> dict[str, str]:
+    """Reads the values that `as_flagfile` listed, without setting any flag.
+
+    Returns:
+        Text by flag, the last one of a repeated flag; boolean flags are left out.
+    """
+    parts = [line.partition("=") for line in files.read_text(path).splitlines()]
+    return {name.removeprefix("--"): value for name, mark, value in parts if mark}
 
 
 def _own_flags():
@@ -41,17 +56,3 @@ def _own_flags():
 
 def _lines(flag):
     return [] if flag.value is None else flag.serialize().splitlines()
-
-
-def read_flagfile(path) -> dict[str, str]:
-    """Reads the values that `as_flagfile` listed, without setting any flag.
-
-    Returns:
-        Text by flag, the last one of a repeated flag; switches are left out.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-    """
-    with open(path, encoding="utf-8") as file:
-        parts = [line.partition("=") for line in file.read().splitlines()]
-    return {name.removeprefix("--"): value for name, mark, value in parts if mark}

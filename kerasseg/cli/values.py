@@ -1,34 +1,38 @@
-"""Texts of flags to the values that they mean."""
+"""Parses --model_option by the signature of a builder."""
 
 import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from absl import app
 
 
-def model_options(builder, given) -> dict:
-    """Types `key=value` texts by the signature of an architecture's builder.
+def model_options(builder: Callable, given: Iterable[str]) -> dict[str, Any]:
+    """Converts `key=value` texts to the types of the builder's options.
 
     Args:
-        builder: The function that `models.facts` names.
+        builder: Builder of an architecture.
         given: Texts such as `output_stride=8`.
 
     Raises:
-        ValueError: A text is no `key=value`, the key is an argument that is no
-            option, or the value is not of the kind of the option's default. Unknown
-            keys are left to the builder's own error.
+        app.UsageError: A text is not `key=value`, the key is an argument that is not
+            an option, or the value is not of the type of the option's default. Unknown
+            keys are left to `models.build_model`.
     """
     parameters = inspect.signature(builder).parameters
     options = {}
     for text in given:
         key, separator, value = text.partition("=")
         if not separator:
-            raise ValueError(
+            raise app.UsageError(
                 f"--model_option takes key=value, for example output_stride=8; got "
                 f"'{text}'."
             )
         default = parameters[key].default if key in parameters else None
         if default is inspect.Parameter.empty:
-            raise ValueError(
-                f"--model_option={key} is no option: another flag or the data set "
-                f"decides it. Leave it out."
+            raise app.UsageError(
+                f"--model_option={key} is not an option: another flag or the data set "
+                f"sets it. Leave it out."
             )
         options[key] = _typed(key, value, default)
     return options
@@ -40,7 +44,9 @@ def _typed(key, text, default):
         return None
     if isinstance(default, bool) or (default is None and lowered in ("true", "false")):
         if lowered not in ("true", "false", "1", "0"):
-            raise ValueError(f"--model_option={key} is true or false, got '{text}'.")
+            raise app.UsageError(
+                f"--model_option={key} is true or false, got '{text}'."
+            )
         return lowered in ("true", "1")
     if isinstance(default, tuple):
         like = default[0] if default else None
@@ -51,21 +57,7 @@ def _typed(key, text, default):
             return kind(text)
         except ValueError:
             continue
-    raise ValueError(
+    raise app.UsageError(
         f"--model_option={key} takes {kinds[0].__name__}, as in {key}={default}; "
         f"got '{text}'."
     )
-
-
-def crop_size(text: str) -> tuple[int, int]:
-    """Reads `513` or `360,480` (height, width)."""
-    try:
-        sides = [int(part) for part in str(text).split(",")]
-    except ValueError:
-        sides = []
-    if len(sides) not in (1, 2) or min(sides) < 1:
-        raise ValueError(
-            f"A size is one number, or height,width, in pixels, as in 513 or 360,480; "
-            f"got '{text}'."
-        )
-    return sides[0], sides[-1]

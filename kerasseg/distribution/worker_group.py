@@ -18,27 +18,28 @@ class WorkerGroup:
     """The workers that train together.
 
     Args:
-        strategy: `tf.distribute.Strategy`.
+        strategy: The strategy of the run.
 
     Attributes:
-        size: How many they are.
-        index: Number of this one.
-        is_chief: Whether this is the one that writes.
-        local_replicas: Devices of this one.
-        is_asynchronous: Whether this one, alone, hands batches to workers that do not
-            wait for each other.
-        served_by: How many workers that are, 0 where there are none.
-        io_device: This one's own, where other machines hold the variables; else None.
+        size: Number of workers.
+        index: Index of this worker.
+        is_chief: Whether this worker writes the files of the run.
+        local_replicas: Number of devices of this worker.
+        is_asynchronous: Whether this process, alone, sends batches to workers that do
+            not wait for each other.
+        num_served: Number of these workers, 0 where there are none.
+        io_device: CPU of this process, where other machines hold the variables; None
+            elsewhere.
     """
 
-    def __init__(self, strategy):
+    def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy
         self.is_asynchronous = isinstance(
             strategy, tf.distribute.ParameterServerStrategy
         )
         self.io_device = _CHIEF_DEVICE if self.is_asynchronous else None
         cluster = from_environment() if self.is_asynchronous else None
-        self.served_by = len(cluster.jobs["worker"]) if cluster else 0
+        self.num_served = len(cluster.jobs["worker"]) if cluster else 0
         resolver = strategy.cluster_resolver
         alone = self.is_asynchronous or not resolver
         jobs = {} if alone else resolver.cluster_spec().as_dict()
@@ -52,20 +53,32 @@ class WorkerGroup:
         self.is_chief = self.index == 0
         self.local_replicas = strategy.num_replicas_in_sync // self.size
 
+        @tf.function
+        def total(number):
+            return strategy.run(_sum, (number,))
+
+        self._total = total
+
+    def sum(self, number: int) -> tf.Tensor:
+        """Sums a number over the replicas of all workers, int64 scalar.
+
+        Every worker calls it, as often and in the same order as the others.
+        """
+        replicas = self._total(tf.constant(number, tf.int64))
+        return self._strategy.experimental_local_results(replicas)[0]
+
+    def local_values(self, value) -> tuple:
+        """Returns a per-replica value as a tuple of this worker's replicas."""
+        return self._strategy.experimental_local_results(value)
+
     def check_agreed(self, number: int, name: str) -> None:
-        """Raises `ValueError` where workers hold different numbers of something."""
+        """Raises `errors.UserError` where workers have different values of a number."""
         if self.size == 1:
             return
-
-        @tf.function
-        def total():
-            return self._strategy.run(_sum, (tf.constant(number, tf.int64),))
-
-        found = self._strategy.experimental_local_results(total())[0].numpy()
-        if found != number * self._strategy.num_replicas_in_sync:
+        if int(self.sum(number)) != number * self._strategy.num_replicas_in_sync:
             raise errors.UserError(
-                f"The {name} is {number} for worker {self.index}, and another one for "
-                f"others: `workdir` must be the same folder on all machines."
+                f"The {name} is {number} on worker {self.index} and differs on another "
+                f"one: `workdir` must be the same folder on all machines."
             )
 
     def report(self, error) -> None:

@@ -7,7 +7,7 @@ import subprocess
 
 from kerasseg import errors
 from kerasseg.system import files
-from kerasseg.workdir import best_model
+from kerasseg.workdir import metadata
 
 _FLAGS, _SCORES = "flags.txt", "metrics.json"
 
@@ -20,7 +20,7 @@ def describe(workdir, *, weights_license=None) -> dict:
         weights_license: Of the weights, in a few words; None where nobody says.
 
     Returns:
-        Facts for `export_model`: those of `best_model.read_metadata`; "dataset", see
+        Facts for `export_model`: those of `metadata.read_metadata`; "dataset", see
         `DatasetSpec.to_json`, without its classes; "flagfile", the lines of the run's
         own; "evaluation", what the last `kerasseg.evaluate` wrote; "commit" of this
         code; "license". None stands for what there is not.
@@ -29,10 +29,10 @@ def describe(workdir, *, weights_license=None) -> dict:
         FileNotFoundError: The run holds no best model yet.
         ValueError: A file of the run is damaged.
     """
-    dataset = best_model.read_spec(workdir).to_json()
+    dataset = metadata.read_spec(workdir).to_json()
     del dataset["classes"]  # They stand at the top.
     return {
-        **best_model.read_metadata(workdir),
+        **metadata.read_metadata(workdir),
         "dataset": dataset,
         "flagfile": _lines(os.path.join(workdir, _FLAGS)),
         "evaluation": _scores(os.path.join(workdir, _SCORES)),

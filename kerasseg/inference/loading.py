@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kerasseg import errors
 from kerasseg.inference.segmenter import Segmenter
-from kerasseg.workdir import best_model
+from kerasseg.workdir import best_model, layout, metadata
 
 _SAVED_MODEL = "saved_model.pb"
 _EXPORTED_CLASSES = os.path.join("assets", "classes.json")
@@ -37,7 +37,7 @@ def load(
             is out of range.
     """
     path = os.fspath(path)
-    if os.path.exists(os.path.join(path, best_model.BEST_FACTS)):
+    if os.path.exists(os.path.join(path, layout.BEST_METADATA)):
         return _load_workdir(path, output_stride, options)
     if output_stride is not None:
         raise errors.UserError(
@@ -60,7 +60,7 @@ def load(
 
 
 def _load_workdir(path, output_stride, options):
-    spec = best_model.read_spec(path)
+    spec = metadata.read_spec(path)
     model = best_model.load_best(path, output_stride=output_stride)
     return _segmenter(path, model, spec.class_names, spec.palette, options)
 

@@ -9,7 +9,7 @@ from kerasseg import errors
 from kerasseg.inference import outputs
 from kerasseg.inference.inputs import is_video
 from kerasseg.system import files
-from kerasseg.workdir import best_model
+from kerasseg.workdir import layout
 
 _SETTINGS = "predict.json"
 
@@ -21,7 +21,7 @@ def fingerprint(path: str | os.PathLike) -> str:
         path: A workdir, a `.keras` file, or the folder of one version of an export.
     """
     path = pathlib.Path(path)
-    best = path / best_model.BEST_MODEL
+    best = path / layout.BEST_MODEL
     paths = [best] if best.exists() else sorted(path.rglob("*")) or [path]
     found = hashlib.sha256()
     for file in paths:

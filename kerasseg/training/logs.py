@@ -1,4 +1,4 @@
-"""What a run writes for people: scores.csv, curves, TensorBoard, pictures."""
+"""What a run logs: scores.csv, curves, TensorBoard events, validation images."""
 
 import contextlib
 import csv
@@ -9,41 +9,43 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from kerasseg import datasets
 from kerasseg.images import visualization
 from kerasseg.system import files
+from kerasseg.workdir import layout
 
-_PICTURES = 4  # Validation pictures that are drawn each time.
+_NUM_IMAGES = 4  # Validation images that are drawn each time.
 
 
 class RunLog:
-    """Writes the scores and pictures of one run into its workdir.
+    """Writes the scores and images of one run into its workdir.
 
-    Rows of `scores.csv` after `start_step` are dropped: a resumed run makes them
-    again. What cannot be written costs a warning, not the run.
+    Rows of `scores.csv` after `start_step` are dropped: a resumed run writes them
+    again. A file that cannot be written causes a warning and does not stop the run.
 
     Args:
         workdir: Folder of the run.
-        spec: `datasets.DatasetSpec`.
-        start_step: Step at which the run goes on.
+        spec: Specification of the data set.
+        start_step: Step from which the run is resumed.
 
     Attributes:
         events: Folder that TensorBoard reads.
     """
 
-    def __init__(self, workdir, spec, start_step=0):
+    def __init__(self, workdir: str, spec: datasets.DatasetSpec, start_step: int = 0):
         self._workdir = workdir
         self._spec = spec
-        self.events = self._path("events")
+        self.events = self._path(layout.EVENTS)
         self._warned: set[str] = set()
         self._events = tf.summary.create_noop_writer()
-        with self._forgiven("events"):
+        with self._warn_only(layout.EVENTS):
             self._events = tf.summary.create_file_writer(self.events)
-        self._drawn: list[list[np.ndarray]] = []
+        self._images: list[list[np.ndarray]] = []
         self._rows = self._read(start_step)
 
     def _read(self, start_step):
-        """Reads the rows up to a step; sets a damaged file aside."""
-        path = self._path("scores.csv")
+        """Reads the rows up to a step; renames a damaged file."""
+        path = self._path(layout.SCORES)
         try:
             with open(path, newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file, strict=True)
@@ -54,46 +56,49 @@ class RunLog:
         except FileNotFoundError:
             return []
         except (KeyError, TypeError, ValueError, csv.Error, OSError) as error:
-            logging.warning("%s is damaged and begins anew: %r", path, error)
-            with self._forgiven("scores.csv"):
+            logging.warning("%s is damaged and started again: %r", path, error)
+            with self._warn_only(layout.SCORES):
                 os.replace(path, f"{path}.damaged")
             return []
 
     @contextlib.contextmanager
-    def _forgiven(self, name):
-        """Turns what the system refuses into one warning a file."""
+    def _warn_only(self, name):
+        """Turns errors of the system into one warning per file."""
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
             if name not in self._warned:
                 self._warned.add(name)
                 logging.warning(
-                    "%s cannot be written, training goes on: %s",
+                    "%s cannot be written, training continues: %s",
                     self._path(name),
                     str(error).strip().partition("\n")[0],
                 )
 
-    def scalars(self, step, **values) -> None:
+    def scalars(self, step: int, **values: float) -> None:
         """Writes numbers for TensorBoard."""
-        with self._forgiven("events"), self._events.as_default(step=step):
+        with self._warn_only(layout.EVENTS), self._events.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
-    def draw(self, batch, predictions) -> None:
-        """Keeps the first pictures of a validation: image, truth and prediction."""
+    def keep_images(self, batch: dict, masks: np.ndarray) -> None:
+        """Keeps the first images of a validation with their labels and masks."""
         palette = self._spec.palette
-        for image, label, prediction in zip(
-            batch["image"].numpy(), batch["label"].numpy(), predictions, strict=True
+        for image, label, mask in zip(
+            batch["image"].numpy(), batch["label"].numpy(), masks, strict=True
         ):
-            if len(self._drawn) == _PICTURES:
+            if len(self._images) == _NUM_IMAGES:
                 return
-            prediction = prediction.astype(np.uint8)
-            truth = visualization.overlay(image, label, palette)
-            found = visualization.overlay(image, prediction, palette)
-            self._drawn.append([image, truth, found])
+            self._images.append(
+                [
+                    image,
+                    visualization.overlay(image, label, palette),
+                    visualization.overlay(image, mask.astype(np.uint8), palette),
+                ]
+            )
 
-    def validation(self, step, loss, rate, scores) -> None:
-        """Adds a row to scores.csv and draws the curves and pictures anew."""
+    def add_validation(self, step: int, loss: float, rate: float, scores: dict) -> None:
+        """Adds a row to scores.csv and draws the curves and images."""
         row = {
             "step": step,
             "loss": f"{loss:.6g}",
@@ -103,26 +108,26 @@ class RunLog:
                 for name in ("mean_iou", "pixel_accuracy", "mean_accuracy")
             },
         }
-        # One of this step is that of a run that ended before it was saved.
+        # A row of this step is from a run that ended before it was saved.
         self._rows = [each for each in self._rows if int(each["step"]) < step]
         self._rows.append(row)
         text = io.StringIO()
         writer = csv.DictWriter(text, row.keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
-        with self._forgiven("scores.csv"):
-            files.write_bytes(self._path("scores.csv"), text.getvalue().encode())
-        self.scalars(step, **{f"val/{k}": float(row[k]) for k in list(row)[3:]})
-        with self._forgiven("curves.png"):
+        with self._warn_only(layout.SCORES):
+            files.write_bytes(self._path(layout.SCORES), text.getvalue().encode())
+        self.scalars(step, **{f"val/{k}": float(str(row[k])) for k in list(row)[3:]})
+        with self._warn_only(layout.CURVES):
             self._curves()
-        if self._drawn:
-            with self._forgiven("pictures"):
-                self._pictures(step)
-        self.forget_drawn()
+        if self._images:
+            with self._warn_only(layout.IMAGES):
+                self._draw_images(step)
+        self.drop_images()
 
-    def forget_drawn(self) -> None:
-        """Drops the pictures of a validation that came to no end."""
-        self._drawn = []
+    def drop_images(self) -> None:
+        """Drops the images of a validation that was stopped."""
+        self._images = []
 
     def _curves(self):
         def column(name):
@@ -130,7 +135,7 @@ class RunLog:
 
         steps = [int(row["step"]) for row in self._rows]
         visualization.save_curves(
-            self._path("curves.png"),
+            self._path(layout.CURVES),
             {
                 "training loss": {"loss": (steps, column("loss"))},
                 "validation": {
@@ -140,21 +145,21 @@ class RunLog:
             },
         )
 
-    def _pictures(self, step):
+    def _draw_images(self, step):
         sheet = visualization.contact_sheet(
-            self._drawn,
-            captions=["picture", "truth", f"step {step}"],
+            self._images,
+            captions=["image", "label", f"step {step}"],
             legend=(self._spec.class_names, self._spec.palette),
         )
-        os.makedirs(self._path("pictures"), exist_ok=True)
+        os.makedirs(self._path(layout.IMAGES), exist_ok=True)
         png = tf.io.encode_png(sheet).numpy()
-        files.write_bytes(self._path("pictures", f"{step:08d}.png"), png)
+        files.write_bytes(self._path(layout.IMAGES, f"{step:08d}.png"), png)
         with self._events.as_default(step=step):
             tf.summary.image("val/pictures", sheet[None])
 
     def close(self) -> None:
-        """Sees everything to the disk."""
-        with self._forgiven("events"):
+        """Flushes everything to the disk."""
+        with self._warn_only(layout.EVENTS):
             self._events.close()
 
     def _path(self, *names):
@@ -162,7 +167,7 @@ class RunLog:
 
 
 def _checked(row):
-    """Raises where a row lacks a number that the curves show."""
+    """Raises an error if a row lacks a number that the curves show."""
     for name in ("step", "loss", "mean_iou", "pixel_accuracy"):
         float(row[name])
     return row

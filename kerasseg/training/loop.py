@@ -1,173 +1,249 @@
-"""The steps, validations and checkpoints of a training run that is built."""
+"""The training loop: steps, validations and checkpoints until the last step."""
 
 import collections
+import contextlib
+import logging
 import math
+import time
+from collections.abc import Callable, Iterator
 
+import keras
 import tensorflow as tf
 
 from kerasseg import errors
+from kerasseg.distribution import WorkerGroup
 from kerasseg.system import progress
-from kerasseg.training import asynchronous, compiling, feeding, fitting, memory, signals
-from kerasseg.training.pace import Pace
-from kerasseg.training.profiling import Profile
-from kerasseg.training.step import SMALLEST_SCALE
-from kerasseg.workdir import best_model
+from kerasseg.training import asynchronous
+from kerasseg.training.logs import RunLog
+from kerasseg.training.recipe import Recipe
+from kerasseg.training.signals import Interrupted, Signals
+from kerasseg.training.state import LossScale, TrainState
+from kerasseg.training.validation import Validation
+from kerasseg.workdir.checkpoints import Checkpoints
 
 _SCALARS_INTERVAL = 10  # Steps between the points of TensorBoard's training curves.
+# Steps that a GPU may run ahead of the host, which checks their losses later.
+_GPU_STEPS_AHEAD = 10
 
 
-class Loop:
+def train_loop(
+    state: TrainState,
+    take_step: Callable,
+    batches: Iterator[dict],
+    *,
+    recipe: Recipe,
+    steps_per_epoch: float,
+    validation: Validation,
+    checkpoints: Checkpoints,
+    log: RunLog,
+    group: WorkerGroup,
+    num_ahead: Callable[[], int],
+    callbacks: keras.callbacks.CallbackList,
+) -> None:
     """Trains, validates and saves until the last step.
 
     Args:
-        run: `run.Run`, built; its `step` counts on.
+        state: The training state, restored.
+        take_step: Function of a batch, the number of updates so far and the learning
+            rate to a `StepResult`, which may be computed later.
+        batches: Batches of the run, from the state's step on.
+        recipe: The hyperparameters.
+        steps_per_epoch: Number of steps of an epoch, for the progress bar.
+        validation: Evaluates the state and keeps the best model.
+        checkpoints: Saves the state.
+        log: Log of the run.
+        group: The workers of the run.
+        num_ahead: Returns how many results may be unchecked before the next step.
+        callbacks: Keras callbacks of the user.
+
+    Raises:
+        errors.UserError: The loss is not finite. No checkpoint has weights of such a
+            loss.
+        Interrupted: A signal came, to any worker; the state was saved.
     """
+    rate_at = recipe.schedule()
+    last_step = recipe.training_number_of_steps
+    waiting = InputWait()
+    pending: collections.deque = collections.deque()
+    signals = Signals(group)
+    loss = math.nan
 
-    def __init__(self, run):
-        self.run = run
-        self.recipe = run.recipe
-        self.signals = signals.Signals(alone=run.team.size == 1)
-        self.profile = Profile(run.log.events, wanted=self.recipe.profile)
-        self.loss = math.nan
-        self.take = compiling.trial(run)
-        self.workers = None
-        if run.team.is_asynchronous:
-            self.workers = asynchronous.AsynchronousStep(
-                run.strategy,
-                run.step_function,
-                run.optimizer,
-                run.team.served_by,
-                self.recipe.startup_delay_steps,
-            )
+    def is_due(interval):
+        return state.step == last_step or state.step % interval == 0
 
-    def __call__(self) -> dict | None:
-        """Goes to the end; see `train`."""
-        run = self.run
-        bar = progress.track(
-            self.recipe.num_steps, unit="step", text="training", initial=run.step
-        )
-        try:
-            with self.signals:
-                self._steps(bar)
-                self._leave()
-        except tf.errors.ResourceExhaustedError as error:
-            raise memory.too_little(*run.memory()) from error
-        finally:
-            bar.close()
-            self.profile.close()
-            run.log.close()
-        return best_model.read_metadata(run.folder) if run.team.is_chief else None
+    def validate():
+        callbacks.on_test_begin()
+        scores = validation.run(rate_at(state.step - 1), stopped=lambda: signals.stop)
+        if scores is not None:
+            callbacks.on_test_end(scores)
+            checkpoints.save(state.step)
 
-    def _steps(self, bar):
-        run = self.run
-        if self._due()[1] and run.history.validated < run.step:
-            self._validate()  # A signal had cut it short.
-        batches, epoch = feeding.batches(run)
-        pending: collections.deque = collections.deque()
-        pace = Pace()
-        while self._goes_on():
-            with self.profile.step(run.step):
-                with run.reader.errors_named(), pace.waiting():
+    def check_results(count):
+        """Checks results until only `count` are pending."""
+        nonlocal loss
+        while len(pending) > count:
+            step, result, names, total = pending.popleft()
+            signals.agree(total)
+            values = asynchronous.fetch(result)
+            if values is None:  # The worker that had it was lost.
+                continue
+            if not values.updated and not _may_recover(state, values.loss):
+                raise _not_finite(step, values.loss, group.local_values(names))
+            loss = values.loss
+            state.history.add_loss(loss, labeled=values.num_labeled > 0)
+            if step % _SCALARS_INTERVAL == 0:
+                rate = rate_at(step - 1)
+                log.scalars(step, **{"train/loss": loss, "train/learning_rate": rate})
+
+    with (
+        progress.track(
+            last_step, unit="step", text="training", initial=state.step
+        ) as bar,
+        Profile(log.events, enabled=recipe.profile) as profile,
+        signals,
+    ):
+        if is_due(recipe.eval_interval_steps) and state.history.validated < state.step:
+            validate()  # A signal had interrupted it.
+        while state.step < last_step and not signals.stop:
+            if _stops_early(state, recipe) or callbacks.model.stop_training:
+                break
+            callbacks.on_train_batch_begin(state.step)
+            with profile.step(state.step):
+                with waiting.measure():
                     batch = next(batches)
                 names = batch.pop("name")
-                result = self._step(batch)
-            run.step += 1
-            pending.append((run.step, result, names))
-            save, validate = self._due()
-            settled = save or validate or self.signals.stop
-            while len(pending) > (0 if settled else self._unfinished()):
-                self._check(*pending.popleft())
-            said = f"loss {self.loss:.3f}, epoch {run.step / epoch:.1f}, {pace.step()}"
-            bar.set_postfix_str(said, refresh=False)
+                result = take_step(batch, state.step, rate_at(state.step))
+            state.step += 1
+            pending.append((state.step, result, names, signals.exchange()))
+            validates = is_due(recipe.eval_interval_steps)
+            saves = validates or is_due(recipe.save_interval_steps)
+            settle = saves or signals.stop
+            check_results(0 if settle else num_ahead())
+            callbacks.on_train_batch_end(state.step - 1, {"loss": loss})
+            epoch = state.step / steps_per_epoch
+            text = f"loss {loss:.3f}, epoch {epoch:.1f}, {waiting.end_step()}"
+            bar.set_postfix_str(text, refresh=False)
             bar.update()
-            if validate:
-                self._validate()
-            elif save:
-                run.checkpoints.save(run.step)
-        while pending:
-            self._check(*pending.popleft())
+            if validates:
+                validate()
+            elif saves:
+                checkpoints.save(state.step)
+        check_results(0)
+        if signals.stop and state.step not in checkpoints.steps():
+            checkpoints.save(state.step)
+        # No worker ends before the others: what started them may then end the rest.
+        group.check_agreed(state.step, "last step")
+        if signals.stop:
+            raise Interrupted(signals.number, state.step)
 
-    def _step(self, batch):
-        """Takes a step, of smaller parts where it may and a device has no room."""
-        run = self.run
-        arguments = batch, tf.constant(run.step, tf.int64), self.signals.sent()
-        rate = run.rate_at(run.step)
-        if self.workers:  # Steps that are under way have other rates.
-            return self.workers(*arguments, rate)
-        run.optimizer.set_learning_rate(rate)
-        while True:
-            try:
-                return self.take(*arguments)
-            except tf.errors.ResourceExhaustedError:
-                if not fitting.fit_smaller(run):
-                    raise
 
-    def _unfinished(self):
-        """Returns how many steps need not be looked at yet."""
-        if self.workers:
-            return self.workers.unfinished
-        # A GPU runs ahead of the host: its losses are looked at a few steps later.
-        return 10 if tf.config.list_physical_devices("GPU") else 0
+def steps_ahead() -> int:
+    """Returns how many results of a device need not be checked yet."""
+    return _GPU_STEPS_AHEAD if tf.config.list_physical_devices("GPU") else 0
 
-    def _leave(self):
-        run = self.run
-        if self.signals.stop and run.step not in run.checkpoints.steps():
-            run.checkpoints.save(run.step)
-        # Nobody ends before the others: what starts them may then end the rest.
-        run.team.check_agreed(run.step, "last step")
-        if self.signals.stop:
-            raise signals.Interrupted(self.signals.number, run.step)
 
-    def _goes_on(self):
-        patience = self.recipe.early_stopping_validations
-        if patience and self.run.history.waited >= patience:
-            progress.log(
-                f"No better mean IoU in {patience} validations: training ends early."
+def _stops_early(state, recipe):
+    patience = recipe.early_stopping_validations
+    if not patience or state.history.waited < patience:
+        return False
+    progress.log(f"No better mean IoU in {patience} validations: training stops early.")
+    return True
+
+
+def _not_finite(step, loss, names):
+    images = [name.decode() for part in names for name in part.numpy()]
+    return errors.UserError(
+        f"The loss of step {step} is {loss}, or its gradients are not finite. "
+        f"Images: {', '.join(images)}. The weights were not updated and the last "
+        f"checkpoint is whole. Lower `base_learning_rate`, clip gradients with "
+        f"`gradient_clip_norm=1`, or look at these images."
+    )
+
+
+def _may_recover(state, loss):
+    """Returns whether float16 gradients overflowed and the scale can still fall."""
+    scale = state.loss_scale.value.numpy()
+    return math.isfinite(loss) and scale > LossScale.SMALLEST
+
+
+class InputWait:
+    """Measures which share of the time the loop waits for batches."""
+
+    _DECAY = 0.9  # Of the moving average.
+
+    def __init__(self):
+        self._start = time.perf_counter()
+        self._waited = 0.0
+        self._average: float | None = None
+
+    @contextlib.contextmanager
+    def measure(self):
+        """Measures a block that waits for a batch."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._waited += time.perf_counter() - start
+
+    def end_step(self) -> str:
+        """Ends a step and returns the average share of about the last ten steps."""
+        now = time.perf_counter()
+        share = self._waited / max(now - self._start, 1e-9)
+        before = share if self._average is None else self._average
+        self._average = self._DECAY * before + (1 - self._DECAY) * share
+        self._start, self._waited = now, 0.0
+        return f"input {self._average:.0%}"
+
+
+class Profile:
+    """Context manager that profiles some steps for TensorBoard.
+
+    Args:
+        folder: Folder that TensorBoard reads; the profile goes to `plugins/profile`.
+        enabled: Whether to profile at all.
+    """
+
+    _SKIPPED = 5  # First steps: tracing, and filling of buffers.
+    _PROFILED = 10
+
+    def __init__(self, folder: str, *, enabled: bool):
+        self._folder = folder
+        self._steps = 0 if enabled else self._SKIPPED + self._PROFILED
+        self._running = False
+
+    @contextlib.contextmanager
+    def step(self, number: int):
+        """Surrounds a step; the profile ends with the last step that it holds."""
+        if self._steps == self._SKIPPED:
+            self._switch(tf.profiler.experimental.start, self._folder)
+        if self._running:
+            with tf.profiler.experimental.Trace("train", step_num=number, _r=1):
+                yield
+        else:
+            yield
+        self._steps += 1
+        if self._steps == self._SKIPPED + self._PROFILED:
+            self.close()
+
+    def close(self) -> None:
+        """Writes a running profile; one that cannot be written causes a warning."""
+        if self._running:
+            self._switch(tf.profiler.experimental.stop)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _switch(self, function, *arguments):
+        self._running = not self._running
+        try:
+            function(*arguments)
+        except (OSError, tf.errors.OpError) as error:
+            self._running = False
+            logging.warning(
+                "No profile was written to %s, training continues: %s",
+                self._folder,
+                error,
             )
-            return False
-        return self.run.step < self.recipe.num_steps and not self.signals.stop
-
-    def _validate(self):
-        run = self.run
-        done = run.validation.run(
-            run.step,
-            run.scored_here(),
-            run.rate_at(run.step - 1),
-            stopped=lambda: self.signals.stop,
-        )
-        if done:
-            run.checkpoints.save(run.step)
-
-    def _due(self):
-        """Tells whether this step ends with a checkpoint, and with a validation."""
-        step, recipe = self.run.step, self.recipe
-        validate = step == recipe.num_steps or step % recipe.eval_interval_steps == 0
-        return validate or step % recipe.save_interval_steps == 0, validate
-
-    def _may_recover(self, loss):
-        """Tells whether float16 gradients overflowed and can be scaled further down."""
-        scale = self.run.step_function.variables["loss_scale"]
-        return math.isfinite(loss) and scale.numpy() > SMALLEST_SCALE
-
-    def _check(self, step, result, names):
-        """Looks at the loss of a step; raises where it is no number."""
-        run = self.run
-        values = asynchronous.fetch(result)
-        if values is None:
-            return
-        loss, good, labelled, sent = values
-        self.signals.hear(sent)
-        if not good and not self._may_recover(loss):
-            local = run.strategy.experimental_local_results(names)
-            pictures = [n.decode() for part in local for n in part.numpy()]
-            raise errors.UserError(
-                f"The loss of step {step} is {loss}, or its gradients are no numbers. "
-                f"Pictures: {', '.join(pictures)}. The weights were not changed and "
-                f"the last checkpoint is good. Lower `base_learning_rate`, clip with "
-                f"`gradient_clip_norm=1`, or look at those pictures."
-            )
-        self.loss = loss
-        run.history.add_loss(loss, labelled > 0)
-        if step % _SCALARS_INTERVAL == 0:
-            rate = run.rate_at(step - 1)
-            run.log.scalars(step, **{"train/loss": loss, "train/learning_rate": rate})

@@ -1,114 +1,205 @@
-"""What a step of training takes, told where it is too much."""
+"""The memory of a training step: estimated, and fitted by micro-batches."""
 
-import dataclasses
-import functools
+import json
+import logging
 import math
+import os
 
+import keras
 import tensorflow as tf
 
 from kerasseg import errors
+from kerasseg.distribution import WorkerGroup
 from kerasseg.inference import memory_estimate
-from kerasseg.system import memory
+from kerasseg.system import files, memory, progress
+from kerasseg.training.recipe import FittedBatch, Recipe
+from kerasseg.training.step import StepFunction
+from kerasseg.workdir import layout
 
-# Measured was a step of 0.6 to 0.95 of it: six networks at 192 to 256 pixels, on a CPU.
+# Six networks at 192 to 256 pixels took 0.6 to 0.95 of the estimate, on a CPU.
 _SCRATCH = 1.25
-_COPIES = 4  # Of the weights: they, gradients, momentum, moving average.
-_MOST_BYTES = 30_000  # A pixel; none of those six networks took more.
+_COPIES = 4  # Of the weights: weights, gradients, momentum, moving average.
+_MAX_BYTES_PER_PIXEL = 30_000  # None of those six networks took more.
 _GIB = 2**30
 
 
-def needed(model, pictures: int, crop_size: tuple[int, int]) -> int:
-    """Estimates the bytes that a step takes on one device.
+class StepMemory:
+    """Estimates the memory of a training step.
 
     Args:
         model: The network.
-        pictures: That go through it at once.
-        crop_size: Their height and width.
+        crop_size: Height and width of the training crops, in pixels.
+        batch_size: Images of one update, over all devices.
+        group: The workers of the run.
     """
-    picture, weights = _sizes(model, crop_size)
-    return pictures * picture + weights
 
+    def __init__(
+        self,
+        model: keras.Model,
+        crop_size: tuple[int, int],
+        batch_size: int,
+        group: WorkerGroup,
+    ):
+        self._model, self._crop_size = model, crop_size
+        self._replicas = group.local_replicas
+        self.images_per_device = batch_size // (group.size * group.local_replicas)
 
-def _sizes(model, crop_size):
-    """Returns the bytes of each picture of a step, and those that any step takes."""
-    call = functools.partial(model, training=True)
-    weights = sum(
-        math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in model.variables
-    )
-    return int(_SCRATCH * memory_estimate.kept(call, *crop_size)), _COPIES * weights
+    def needed(self, images: int) -> int:
+        """Estimates the bytes of a step on one device.
 
+        Args:
+            images: Number of images that are computed at once.
+        """
 
-def fewest_parts(model, recipe, crop_size, team, saved: int | None) -> int:
-    """Finds into how many equal parts a device's share of a batch has to be cut.
+        def call(image):
+            return self._model(image, training=True)
 
-    Args:
-        model: See `check`, as for the others.
-        recipe: Likewise.
-        crop_size: Likewise.
-        team: Likewise.
-        saved: Likewise.
+        weights = sum(
+            math.prod(v.shape) * tf.as_dtype(v.dtype).size
+            for v in self._model.variables
+        )
+        activations = memory_estimate.kept(call, *self._crop_size)
+        return images * int(_SCRATCH * activations) + _COPIES * weights
 
-    Raises:
-        ValueError: Not even one picture fits, by the estimate.
-    """
-    share = recipe.batch_size // (team.size * team.local_replicas)
-    picture, weights = _sizes(model, crop_size)
-    free = memory.available()
-    for parts in divisors(share):
-        if team.local_replicas * (share // parts * picture + weights) <= free:
-            return parts
-    single = dataclasses.replace(recipe, accumulation_steps=share)
-    raise too_little(model, single, crop_size, team, saved)
+    def check(self, micro_batches: int, saved_step: int | None) -> None:
+        """Refuses a step that cannot fit: Linux would kill the process silently.
+
+        Args:
+            micro_batches: Number of micro-batches of a device's batch.
+            saved_step: Step of the last checkpoint, or None.
+
+        Raises:
+            errors.UserError: Half of the estimate is more than what is available.
+        """
+        images = self.images_per_device // micro_batches
+        available = memory.available()
+        pixels = self._replicas * images * math.prod(self._crop_size)
+        if pixels * _MAX_BYTES_PER_PIXEL < available:
+            return  # Without tracing the network.
+        if self._replicas * self.needed(images) > 2 * available:
+            raise self.error(micro_batches, saved_step)
+
+    def fewest_micro_batches(self, saved_step: int | None) -> int:
+        """Returns the smallest number of equal micro-batches that fit.
+
+        Args:
+            saved_step: Step of the last checkpoint, or None.
+
+        Raises:
+            errors.UserError: By the estimate not even one image fits.
+        """
+        available = memory.available()
+        for count in divisors(self.images_per_device):
+            images = self.images_per_device // count
+            if self._replicas * self.needed(images) <= available:
+                return count
+        raise self.error(self.images_per_device, saved_step)
+
+    def error(self, micro_batches: int, saved_step: int | None) -> errors.UserError:
+        """Returns the error of a step that does not fit; see `check`."""
+        images = self.images_per_device // micro_batches
+        height, width = self._crop_size
+        checkpoint = "There is no checkpoint yet"
+        if saved_step is not None:
+            checkpoint = f"The checkpoint of step {saved_step} is whole"
+        advice = "a smaller `train_crop_size`"
+        if images > 1:
+            advice = (
+                f"`gradient_accumulation_steps={2 * micro_batches}` for the same "
+                f"updates in less memory, {advice} or a smaller `train_batch_size`"
+            )
+        return errors.UserError(
+            f"Out of memory: {images} crops of {height}x{width} at once need about "
+            f"{self.needed(images) / _GIB:.1f} GiB, and "
+            f"{memory.available() / _GIB:.1f} GiB of the machine's memory are "
+            f"available. {checkpoint}. Give {advice}."
+        )
 
 
 def divisors(number: int) -> list[int]:
-    """Lists what a number can be divided by, in order."""
+    """Lists the divisors of a number, in order."""
     return [i for i in range(1, number + 1) if number % i == 0]
 
 
-def check(model, recipe, crop_size, team, saved: int | None) -> None:
-    """Refuses a step that cannot fit; Linux would kill the process without a word.
+class FittedMicroBatches:
+    """Chooses the number of micro-batches where `train_batch_size` is auto.
 
     Args:
-        model: The network.
-        recipe: See `recipe.Recipe`.
-        crop_size: Height and width.
-        team: `distribution.WorkerGroup`.
-        saved: Step of the last checkpoint, or None.
+        recipe: The hyperparameters.
+        group: The workers of the run.
 
     Raises:
-        ValueError: Half of the estimate is more than what is free.
+        errors.UserError: There are other machines, whose memory is not known here.
     """
-    pictures, free = _at_once(recipe, team), memory.available()
-    if team.local_replicas * pictures * math.prod(crop_size) * _MOST_BYTES < free:
-        return  # The network is not looked at.
-    if team.local_replicas * needed(model, pictures, crop_size) > 2 * free:
-        raise too_little(model, recipe, crop_size, team, saved)
 
+    def __init__(self, recipe: Recipe, group: WorkerGroup):
+        self.enabled = isinstance(recipe.train_batch_size, FittedBatch)
+        self._batch_size = int(recipe.train_batch_size)
+        self._images_per_device = self._batch_size // group.local_replicas
+        if self.enabled and (group.size > 1 or group.is_asynchronous):
+            raise errors.UserError(
+                f"`train_batch_size={recipe.train_batch_size}` measures the memory of "
+                f"one machine, and there are several. Give a number of images, and "
+                f"`gradient_accumulation_steps`."
+            )
 
-def too_little(model, recipe, crop_size, team, saved: int | None) -> ValueError:
-    """Describes a step that does not fit; see `check`."""
-    pictures = _at_once(recipe, team)
-    height, width = crop_size
-    estimate = needed(model, pictures, crop_size)
-    free = memory.available() / _GIB
-    checkpoint = "no checkpoint is there yet"
-    if saved is not None:
-        checkpoint = f"the checkpoint of step {saved} is whole"
-    advice = "a smaller --train_crop_size"
-    if pictures > 1:
-        advice = (
-            f"--gradient_accumulation_steps={2 * recipe.accumulation_steps}, for the "
-            f"same updates in less memory, or {advice} or --train_batch_size"
+    def fit(
+        self,
+        step_function: StepFunction,
+        step_memory: StepMemory,
+        workdir: str,
+        saved_step: int | None,
+    ) -> None:
+        """Sets the number of micro-batches; a resumed run keeps at least its own.
+
+        On a CPU the number is estimated, since Linux kills a process that takes too
+        much. On a GPU the whole batch is tried first, see `increase`.
+        """
+        if not self.enabled:
+            return
+        least = _read(workdir, self._batch_size)
+        if not tf.config.list_physical_devices("GPU"):
+            least = max(least, step_memory.fewest_micro_batches(saved_step))
+        self._set(step_function, workdir, least)
+
+    def increase(self, step_function: StepFunction, workdir: str) -> bool:
+        """Uses more micro-batches; returns whether that was possible."""
+        if not self.enabled:
+            return False
+        if step_function.micro_batches >= self._images_per_device:
+            return False
+        self._set(step_function, workdir, step_function.micro_batches + 1)
+        return True
+
+    def _set(self, step_function, workdir, least):
+        """Sets the fewest equal micro-batches that are at least `least`, and logs it.
+
+        The number is written down, so that a resumed run rounds in the same way.
+        """
+        count = next(
+            n
+            for n in divisors(self._images_per_device)
+            if n >= min(least, self._images_per_device)
         )
-    return errors.UserError(
-        f"Out of memory: {pictures} crops of {height}x{width} at once need about "
-        f"{estimate / _GIB:.1f} GiB, and {free:.1f} GiB of the machine's "
-        f"are free; {checkpoint}. Give {advice}."
-    )
+        step_function.rebuild(micro_batches=count)
+        progress.log(
+            f"A batch of {self._batch_size} is computed in {count} micro-batches of "
+            f"{self._images_per_device // count} per device."
+        )
+        text = json.dumps({"batch_size": self._batch_size, "parts": count}) + "\n"
+        files.write_bytes(os.path.join(workdir, layout.MICRO_BATCHES), text.encode())
 
 
-def _at_once(recipe, team):
-    """Returns the pictures that go through a device at once."""
-    devices = team.size * team.local_replicas
-    return recipe.batch_size // (recipe.accumulation_steps * devices)
+def _read(workdir, batch_size):
+    """Returns the number of micro-batches of a run that is resumed, else 1."""
+    path = os.path.join(workdir, layout.MICRO_BATCHES)
+    try:
+        noted = files.read_json(path)
+        return int(noted["parts"]) if noted["batch_size"] == batch_size else 1
+    except FileNotFoundError:
+        return 1
+    except (ValueError, KeyError, TypeError) as error:
+        logging.warning(
+            "%s is damaged, the number of micro-batches is found again: %r", path, error
+        )
+        return 1

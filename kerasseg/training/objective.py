@@ -1,42 +1,51 @@
-"""What a step minimises: losses of the outputs of a network, each with its weight."""
+"""The loss of a training step: a weighted sum over the outputs of the network."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasseg import blocks, datasets, errors, losses
 from kerasseg.pipeline import border_weights
+from kerasseg.training.recipe import LOSS_OPTION_FLAGS, Recipe
 
 
 class Objective:
-    """The weighted losses of a network's outputs, over the labelled pixels.
+    """The weighted losses of a network's outputs, over the labeled pixels.
 
     Args:
-        model: The network: logits, or a dict of them with "logits" at the picture's
-            size.
-        recipe: See `recipe.Recipe`.
-        class_weights: One number a class, or None. Where the recipe weighs borders,
-            its map of weights holds them, and the losses do not.
+        model: The network: logits, or a dict with "logits" at the size of the image.
+        recipe: The hyperparameters.
+        class_weights: One weight per class, or None. If the recipe weights borders,
+            the maps of pixel weights contain them.
 
     Attributes:
-        weigh: Function of a crop's instances and label to the weights of its pixels,
-            or None.
-        model: The network without the outputs that weigh nothing and what only they
-            need; the same layers.
-        weights: Of the outputs that count, by name.
+        weight_map: Function of a crop's instance mask and label to the weights of its
+            pixels, or None.
+        model: The network without outputs of weight 0 and layers that only they use;
+            it shares the other layers.
+        weights: Weights of the outputs, by name.
 
     Raises:
-        ValueError: The recipe names an output that the model lacks, or an option that
-            its losses lack, or no output counts.
+        errors.UserError: The recipe names an output that the model lacks, a loss or
+            an option that does not exist, or no output has a weight.
     """
 
-    def __init__(self, model, recipe, class_weights=None):
-        self.weigh = border_weights.weigher(
+    def __init__(
+        self,
+        model: keras.Model,
+        recipe: Recipe,
+        class_weights: np.ndarray | None = None,
+    ):
+        self.weight_map = border_weights.weigher(
             class_weights, w0=recipe.border_weights, sigma=recipe.border_sigma
         )
         options = recipe.loss_options()
-        if class_weights is not None and self.weigh is None:
+        if class_weights is not None and self.weight_map is None:
             options["class_weights"] = class_weights
-        self._loss = losses.weighted_sum(recipe.loss_weights(), **options)
+        with errors.renamed(LOSS_OPTION_FLAGS):
+            self._loss = losses.weighted_sum(recipe.loss_weights(), **options)
+        if recipe.border_weights:
+            _check_pixel_weights(recipe)
         self.weights = _output_weights(model, recipe)
         self.model = model
         self._strides = {
@@ -51,17 +60,17 @@ class Objective:
     def __call__(self, outputs, label, pixel_weights=None):
         """Sums the losses of all outputs.
 
-        A pixel of a smaller output stands for as many of the picture's as its area
-        holds, so that what is summed over parts and replicas is exact.
+        A pixel of a smaller output counts as often as the pixels of the image that its
+        area covers, so that sums over micro-batches and replicas are exact.
 
         Args:
-            outputs: Of `self.model`.
-            label: uint8 `[batch, height, width]`; a smaller output is held to those
-                of the pixels that its cells stand at (see `blocks.AtStride`).
-            pixel_weights: One factor a pixel, as `label`, or None.
+            outputs: Outputs of `self.model`.
+            label: uint8 `[batch, height, width]`. A smaller output is compared with
+                the pixels at the centers of its cells, see `blocks.AtStride`.
+            pixel_weights: One weight per pixel, like `label`, or None.
 
         Returns:
-            `(total, count)`: the weighted sum, and the label's labelled pixels.
+            The weighted sum of the losses, and the number of labeled pixels.
         """
         if not isinstance(outputs, dict):
             outputs = {"logits": outputs}
@@ -74,24 +83,24 @@ class Objective:
                 options["pixel_weights"] = _at_cells(pixel_weights, logits, stride)
             part, _ = self._loss(small, logits, **options)
             total += weight * part * area / _area(small)
-        labelled = tf.not_equal(label, datasets.IGNORE_LABEL)
-        return total, tf.reduce_sum(tf.cast(labelled, tf.float32))
+        labeled = tf.not_equal(label, datasets.IGNORE_LABEL)
+        return total, tf.reduce_sum(tf.cast(labeled, tf.float32))
 
-    def scored(self, model):
-        """Returns what validations score: `model`, or what stands in for it.
+    def evaluated(self, model: keras.Model) -> keras.Model:
+        """Returns the model that validations evaluate: `model`, or one in its place.
 
-        Where "logits" weighs nothing and needs weights that no other output trains,
-        the output that weighs most is scored in its place, at the size of the picture.
+        If "logits" has weight 0 and needs layers that no other output trains, the
+        output with the largest weight takes its place, at the size of the image.
 
         Args:
             model: The network, or its moving average.
         """
         if "logits" in self.weights or self._trains_logits(model):
             return model
-        heaviest = max(self.weights, key=lambda name: self.weights[name])
+        largest = max(self.weights, key=lambda name: self.weights[name])
         resize = blocks.ResizeLike(dtype="float32", name="scored")
         return keras.Model(
-            model.input, resize([model.output[heaviest], model.input]), name=model.name
+            model.input, resize([model.output[largest], model.input]), name=model.name
         )
 
     def _trains_logits(self, model):
@@ -100,37 +109,49 @@ class Objective:
         return trained.issuperset(v.path for v in logits.trainable_variables)
 
 
+def _check_pixel_weights(recipe):
+    """Refuses border weights for a loss that is not a sum over pixels."""
+    for name in recipe.loss_weights():
+        try:
+            losses.weighted_sum({name: 1.0}, pixel_weights=None)
+        except ValueError:
+            raise errors.UserError(
+                f"`border_weights={recipe.border_weights}` weights pixels, and {name} "
+                f"is not a sum over pixels. Choose `loss=crossentropy`, or 0."
+            ) from None
+
+
 def _output_weights(model, recipe):
-    """Returns the weight of each output that counts, "logits" first."""
+    """Returns the weights of the outputs that are not 0, "logits" first."""
     outputs = model.output if isinstance(model.output, dict) else {"logits": None}
-    given = recipe.named_output_weights()
+    given = recipe.output_loss_weights()
     unknown = sorted(set(given) - set(outputs))
     if unknown:
         raise errors.UserError(
             f"`output_weights={recipe.output_weights}` names {', '.join(unknown)}; the "
-            f"model's outputs are {', '.join(sorted(outputs))}. Auxiliary outputs need "
-            "`model_option=aux=true` where the architecture has them."
+            f"outputs of the model are {', '.join(sorted(outputs))}. For auxiliary "
+            f"outputs give `model_option=aux=true`, if the architecture has them."
         )
     weights = {
         name: given.get(name, 1.0 if name == "logits" else recipe.aux_loss_weight)
         for name in sorted(outputs, key=lambda name: (name != "logits", name))
     }
-    counting = {name: weight for name, weight in weights.items() if weight}
-    if not counting:
+    positive = {name: weight for name, weight in weights.items() if weight}
+    if not positive:
         raise errors.UserError(
-            f"`output_weights={recipe.output_weights}` leaves nothing to minimise: "
-            f"give one of {', '.join(sorted(outputs))} a weight above 0."
+            f"`output_weights={recipe.output_weights}` leaves nothing to minimize. "
+            f"Give one of {', '.join(sorted(outputs))} a weight above 0."
         )
-    return counting
+    return positive
 
 
 def _at_cells(label, logits, stride):
-    """Takes the pixel that each cell stands at: labels are never mixed."""
+    """Returns the label of the pixel at each cell: labels are never interpolated."""
     size = tf.shape(logits)[1:3]
     if stride is None:
         return tf.image.resize(label[..., None], size, method="nearest")[..., 0]
     for axis, cells in ((1, size[0]), (2, size[1])):
-        last = tf.shape(label)[axis] - 1  # Cells beyond it saw the padding alone.
+        last = tf.shape(label)[axis] - 1  # Cells beyond it only cover padding.
         pixels = tf.minimum(stride * tf.range(cells), last)
         label = tf.gather(label, pixels, axis=axis)
     return label

@@ -1,176 +1,418 @@
-"""The state of one training run: built, and restored from its last checkpoint."""
+"""One training run: data, network and state are created, restored, and trained."""
 
+import contextlib
+import dataclasses
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
 
-from kerasseg import distribution, errors, models
-from kerasseg.pipeline import class_statistics
+from kerasseg import errors, pipeline, records
+from kerasseg.distribution import WorkerGroup
+from kerasseg.pipeline import augment, class_statistics
 from kerasseg.system import files
-from kerasseg.training import (
-    feature_statistics,
-    fitting,
-    history,
-    logs,
-    memory,
-    objective,
-    optimizers,
-    starting,
-    validation,
-)
-from kerasseg.training.step import TrainingStep, prepare_batch_norm
-from kerasseg.workdir import best_model, checkpoints, fingerprint
+from kerasseg.training import compiling, feature_statistics, memory
+from kerasseg.training.asynchronous import AsynchronousStep
+from kerasseg.training.logs import RunLog
+from kerasseg.training.loop import steps_ahead, train_loop
+from kerasseg.training.network import Network
+from kerasseg.training.objective import Objective
+from kerasseg.training.optimizers import GroupedOptimizer
+from kerasseg.training.recipe import Recipe
+from kerasseg.training.signals import Interrupted
+from kerasseg.training.state import History, LossScale, TrainState
+from kerasseg.training.step import StepFunction, prepare_batch_norm
+from kerasseg.training.validation import Validation
+from kerasseg.workdir import best_model, fingerprint, layout, metadata
+from kerasseg.workdir.checkpoints import Checkpoints
 
 
-class Run:
-    """The state of one training run."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """The records of a run.
 
-    def __init__(self, network, data, recipe, augmentation, workdir, seed, strategy):
-        self.network, self.data, self.recipe = network, data, recipe
-        self.augmentation, self.workdir, self.seed = augmentation, workdir, seed
-        self.strategy = strategy or tf.distribute.get_strategy()
-        replicas = self.strategy.num_replicas_in_sync
-        if recipe.batch_size % (replicas * recipe.accumulation_steps):
+    Attributes:
+        records_dir: Folder of TFRecords.
+        train_split: Split to train on.
+        eval_split: Split of the validations.
+        dataset: Name of the data set, where the records have no dataset.json.
+        allow_others: Whether a run may be resumed on other records.
+    """
+
+    records_dir: str
+    train_split: str = "train"
+    eval_split: str = "val"
+    dataset: str | None = None
+    allow_others: bool = False
+
+    def open(self, field: str, skip_bad: int = 0) -> pipeline.ImageReader:
+        """Opens the split that a field names.
+
+        Args:
+            field: "train_split" or "eval_split".
+            skip_bad: Number of damaged records that are skipped.
+
+        Raises:
+            errors.MissingFileError: The records or the split are missing.
+            errors.UserError: The records are damaged or of another data set, or the
+                split is empty: it is better to know before the first validation.
+        """
+        split = getattr(self, field)
+        opened = records.open_split(self.records_dir, split, dataset=self.dataset)
+        if not len(opened):
             raise errors.UserError(
-                f"A batch of {recipe.batch_size} cannot be dealt to {replicas} devices "
-                f"in {recipe.accumulation_steps} parts: choose a multiple of "
-                f"{replicas * recipe.accumulation_steps} for `train_batch_size`."
+                f"The split '{split}' has no records. Choose another `{field}`, or "
+                f"build the records again."
             )
-        self.reader = data.reader(data.train_split, recipe.skip_bad_records)
-        self.spec = self.reader.split.spec
-        self.scoring_reader = data.reader(data.eval_split)
-        self._check_not_empty()
-        self.rate_at = recipe.schedule()
-        self.team = distribution.WorkerGroup(self.strategy)
-        fitting.check(recipe, self.team)
-        self.folder = workdir  # What people read; those who do not write throw it away.
-        if not self.team.is_chief:
-            self._spare = tempfile.TemporaryDirectory()
-            self.folder = self._spare.name
-        self.history = history.History()
+        return pipeline.ImageReader(opened, skip_bad=skip_bad)
 
-    def _check_not_empty(self):
-        """Now, and not at the first validation: hours may lie between."""
-        readers = {"train_split": self.reader, "eval_split": self.scoring_reader}
-        for flag, reader in readers.items():
-            if not len(reader.split):
-                raise errors.UserError(
-                    f"The split '{reader.split.name}' holds no record. Choose another "
-                    f"--{flag}, or build the records again."
-                )
 
-    def check_records(self):
-        """See `fingerprint.check` and `fingerprint.check_apart`."""
-        fingerprint.check_apart(self.workdir, self.data.records_dir)
-        readers, allowed = (self.reader, self.scoring_reader), self.data.allow_others
-        if self.team.is_chief:
-            fingerprint.check(self.workdir, readers, allow_others=allowed)
+def train(
+    model_or_builder: keras.Model | Callable[[int], keras.Model],
+    data: Data,
+    recipe: Recipe,
+    augmentation: augment.Augmentation,
+    *,
+    workdir: str | os.PathLike,
+    seed: int = 1,
+    strategy: tf.distribute.Strategy | None = None,
+    initial_checkpoint: str | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> dict | None:
+    """Trains a network until the recipe's last step; resumes the run of a workdir.
 
-    def build(self):
-        """Makes everything that has variables, and restores it."""
-        keras.utils.set_random_seed(self.seed)
-        recipe = self.recipe
-        weights = class_statistics.class_weights(recipe.class_weights, self.reader)
-        with self.strategy.scope():
-            self._build_models(weights)
-        # Parameter servers hold the weights; each picture would fetch them anew.
-        self._here = self._model(copy=True) if self.team.is_asynchronous else None
-        self.step_function = TrainingStep(
-            self.strategy,
-            self.model,
-            self.objective,
-            self.optimizer,
-            recipe,
-            ema_model=self.scored if recipe.ema_decay else None,
+    Args:
+        model_or_builder: A function of the number of classes to a Keras model, such as
+            `network.Builder`, or a Keras model, which is trained itself. The model
+            takes RGB images `[batch, height, width, 3]` from 0 to 255 and returns
+            float32 logits `[batch, height, width, num_classes]`, or a dict with
+            "logits".
+        data: The records.
+        recipe: The hyperparameters.
+        augmentation: Augmentation of the training images.
+        workdir: Folder of the run, see `workdir.layout`.
+        seed: Seed of weights, order and augmentation.
+        strategy: Strategy of the devices; None for one device.
+        initial_checkpoint: A workdir or `.keras` file whose weights a new run starts
+            from; layers of other shapes keep their own.
+        callbacks: Keras callbacks. Of a callback's state nothing is saved: a resumed
+            run is exact without one.
+
+    Returns:
+        Metadata of the best model, see `metadata.read_metadata`; None on a worker that
+        does not write.
+
+    Raises:
+        errors.UserError: The data are damaged or differ from those of the run, options
+            do not fit, or the loss is not finite.
+        OSError: A checkpoint or the best model could not be written; earlier ones are
+            whole.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came, to any worker; the run can be
+            resumed.
+        distribution.WorkerLostError: Another worker or a parameter server failed; the
+            run can be resumed.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    group = WorkerGroup(strategy)
+    previous = keras.config.dtype_policy()
+    if recipe.mixed_precision != "none":
+        keras.config.set_dtype_policy(f"mixed_{recipe.mixed_precision}")
+    try:
+        with _result_folder(workdir, group) as folder:
+            _train(
+                model_or_builder,
+                data,
+                recipe,
+                augmentation,
+                workdir=os.fspath(workdir),
+                folder=folder,
+                seed=seed,
+                strategy=strategy,
+                group=group,
+                initial_checkpoint=initial_checkpoint,
+                callbacks=callbacks,
+            )
+            return metadata.read_metadata(folder) if group.is_chief else None
+    except tf.errors.OpError as error:
+        if lost := group.lost(error):
+            raise lost from error
+        raise
+    except Exception as error:
+        if not isinstance(error, Interrupted):
+            group.report(error)
+        raise
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def _train(
+    model_or_builder,
+    data,
+    recipe,
+    augmentation,
+    *,
+    workdir,
+    folder,
+    seed,
+    strategy,
+    group,
+    initial_checkpoint,
+    callbacks,
+):
+    _check_divisible(recipe, strategy)
+    fitted = memory.FittedMicroBatches(recipe, group)
+    reader = data.open("train_split", recipe.skip_bad_records)
+    eval_reader = data.open("eval_split")
+    fingerprint.check_apart(workdir, data.records_dir)
+    if group.is_chief:
+        fingerprint.check(
+            workdir, (reader, eval_reader), allow_others=data.allow_others
         )
-        self.checkpoints = checkpoints.Checkpoints(
-            os.path.join(self.workdir, "checkpoints"),
-            self._variables(),
-            writes=self.team.is_chief,
-            io_device=self.team.io_device,
+    spec = reader.split.spec
+    keras.utils.set_random_seed(seed)
+    class_weights = class_statistics.class_weights(recipe.class_weights, reader)
+    network = Network(model_or_builder, spec.num_classes)
+    with strategy.scope():
+        state, objective = create_state(
+            network, recipe, class_weights, pretrained=not initial_checkpoint
         )
-        restored = self.checkpoints.restore()
-        if restored is None and self.network.initial_checkpoint:
-            self._begin()
-        self.step = restored or 0
-        self.team.check_agreed(self.step, "step at which the run goes on")
-        self.team.check_agreed(
-            fingerprint.checksum(self.workdir), f"checksum of {fingerprint.FILE}"
+    # Parameter servers hold the weights: each image would fetch them again.
+    local_copy = network.copy() if group.is_asynchronous else None
+    step_function = StepFunction(state, objective, recipe, strategy)
+    variables = state.variables()
+    checkpoints = Checkpoints(
+        os.path.join(workdir, layout.CHECKPOINTS),
+        variables,
+        writes=group.is_chief,
+        io_device=group.io_device,
+    )
+    restored = checkpoints.restore()
+    state.step = restored or 0
+    if restored is None and initial_checkpoint:
+        load_initial_weights(initial_checkpoint, state)
+    group.check_agreed(state.step, "step at which the run is resumed")
+    group.check_agreed(fingerprint.checksum(workdir), f"checksum of {layout.RECORDS}")
+
+    step_memory = memory.StepMemory(
+        objective.model, augmentation.crop_size, recipe.train_batch_size, group
+    )
+    fitted.fit(step_function, step_memory, workdir, restored)
+    if not tf.config.list_physical_devices("GPU"):
+        step_memory.check(step_function.micro_batches, restored)
+    feature_statistics.fill(reader, state.model, state.evaluated_model)
+
+    log = RunLog(folder, spec, state.step)
+    if checkpoints.num_damaged:
+        log.scalars(
+            state.step, **{"train/damaged_checkpoints": checkpoints.num_damaged}
         )
-        fitting.fit(self)
-        if not tf.config.list_physical_devices("GPU"):
-            memory.check(*self.memory())
-        feature_statistics.fill(self.reader, self.model, self.scored)
-        self._open_logs()
-        files.write_bytes(
-            os.path.join(self.folder, "dataset.json"),
-            json.dumps(self.spec.to_json(), indent=2).encode(),
+    files.write_bytes(
+        os.path.join(folder, layout.DATASET),
+        json.dumps(spec.to_json(), indent=2).encode(),
+    )
+    validation = Validation(
+        state,
+        eval_reader,
+        network.metadata(state.model),
+        folder,
+        log,
+        local_copy=local_copy,
+        evaluated=objective.evaluated,
+        limit=recipe.eval_limit,
+    )
+    batches, steps_per_epoch = training_batches(
+        reader,
+        augmentation,
+        recipe,
+        seed=seed,
+        step=state.step,
+        weight_map=objective.weight_map,
+        strategy=strategy,
+        group=group,
+    )
+    if group.is_asynchronous:
+        take_step = AsynchronousStep(
+            strategy, step_function, state, group.num_served, recipe.startup_delay_steps
+        )
+        num_ahead = take_step.num_ahead
+    else:
+        take_step = _synchronous_step(
+            state,
+            compiling.choose(step_function, recipe.jit_compile, group),
+            lambda: fitted.increase(step_function, workdir),
+        )
+        num_ahead = steps_ahead
+    keras_callbacks = keras.callbacks.CallbackList(list(callbacks), model=state.model)
+    state.model.stop_training = False  # A callback may set it, as in Keras' fit.
+    keras_callbacks.on_train_begin()
+    try:
+        train_loop(
+            state,
+            take_step,
+            batches,
+            recipe=recipe,
+            steps_per_epoch=steps_per_epoch,
+            validation=validation,
+            checkpoints=checkpoints,
+            log=log,
+            group=group,
+            num_ahead=num_ahead,
+            callbacks=keras_callbacks,
+        )
+    except tf.errors.ResourceExhaustedError as error:
+        saved = max(checkpoints.steps(), default=None)
+        raise step_memory.error(step_function.micro_batches, saved) from error
+    finally:
+        log.close()
+    keras_callbacks.on_train_end()
+
+
+def create_state(
+    network: Network, recipe: Recipe, class_weights, *, pretrained: bool = True
+) -> tuple[TrainState, Objective]:
+    """Creates the state of a run, in the scope of its strategy.
+
+    Args:
+        network: Creates the models.
+        recipe: The hyperparameters.
+        class_weights: One weight per class, or None.
+        pretrained: Whether a builder loads pretrained weights.
+
+    Returns:
+        The state at step 0, and the loss of its model.
+    """
+    model = network.build(pretrained=pretrained)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    prepare_batch_norm(model, recipe, replicas)
+    objective = Objective(model, recipe, class_weights)
+    encoder: frozenset[str] = frozenset()
+    if recipe.head_learning_rate_factor != 1:
+        encoder = network.encoder_layers
+    optimizer = GroupedOptimizer(objective.model, recipe, encoder)
+    ema = None
+    if recipe.ema_decay:
+        ema = network.copy()
+        best_model.copy_weights(model, ema)
+    loss_scale = LossScale(enabled=recipe.mixed_precision == "float16")
+    return TrainState(model, optimizer, ema, loss_scale, History()), objective
+
+
+def load_initial_weights(path: str, state: TrainState) -> None:
+    """Copies the weights that an initial checkpoint has in common with the model.
+
+    Prints the variables that it does not have.
+
+    Args:
+        path: See `best_model.load_initial`, also for errors.
+        state: The state of a new run.
+
+    Raises:
+        errors.UserError: It has no variable in common with the model.
+    """
+    missing = best_model.copy_weights(best_model.load_initial(path), state.model)
+    if len(missing) == len(state.model.weights):
+        raise errors.UserError(
+            f"`initial_checkpoint={path}` has no variable in common with "
+            f"{state.model.name}. Give a checkpoint of the same architecture."
+        )
+    if missing:
+        print(f"Not in the initial checkpoint, or of another shape: {missing}")
+    if state.ema is not None:
+        best_model.copy_weights(state.model, state.ema)
+
+
+def training_batches(
+    reader: pipeline.ImageReader,
+    augmentation: augment.Augmentation,
+    recipe: Recipe,
+    *,
+    seed: int,
+    step: int,
+    weight_map: Callable | None,
+    strategy: tf.distribute.Strategy,
+    group: WorkerGroup,
+) -> tuple[Iterator[dict], float]:
+    """Returns the batches from a step on, without end, and the steps of an epoch.
+
+    Args:
+        reader: Reader of the training split.
+        augmentation: Augmentation of the images.
+        recipe: The hyperparameters.
+        seed: Seed of order and augmentation.
+        step: Number of updates so far.
+        weight_map: Function of an instance mask and a label to pixel weights, or None.
+        strategy: The strategy of the run.
+        group: The workers of the run.
+    """
+    repeats = recipe.repeats()
+    order = pipeline.repeated(reader, *repeats) if repeats else None
+    num_images = len(reader.split) if order is None else len(order)
+    batch_size = recipe.train_batch_size
+
+    def per_worker(context):
+        return pipeline.training_dataset(
+            reader,
+            augmentation,
+            batch_size=context.get_per_replica_batch_size(batch_size),
+            seed=seed,
+            start=step * batch_size,
+            order=order,
+            weigh=weight_map,
+            share=pipeline.InputShard(
+                batch_size, context.input_pipeline_id, context.num_input_pipelines
+            ),
         )
 
-    def _build_models(self, weights):
-        recipe = self.recipe
-        self.model = self._model()
-        prepare_batch_norm(self.model, recipe, self.strategy.num_replicas_in_sync)
-        self.objective = objective.Objective(self.model, recipe, weights)
-        self.optimizer = optimizers.GroupedOptimizer(
-            self.objective.model, recipe, self._encoder_layers()
-        )
-        self.scored = self._model(copy=True) if recipe.ema_decay else self.model
-        if recipe.ema_decay:
-            best_model.copy_weights(self.model, self.scored)
+    if group.is_asynchronous:  # Batches are read here and sent to free workers.
+        dataset = per_worker(tf.distribute.InputContext())
+    else:
+        dataset = strategy.distribute_datasets_from_function(per_worker)
 
-    def _begin(self):
-        """Takes the initial weights: a run that goes on can do without them."""
-        starting.start_from(self.network.initial_checkpoint, self.model)
-        if self.recipe.ema_decay:
-            best_model.copy_weights(self.model, self.scored)
+    def batches():
+        iterator = iter(dataset)
+        while True:
+            with reader.errors_named():
+                batch = next(iterator)
+            yield batch
 
-    def memory(self) -> tuple:
-        """Returns what `memory.check` and `memory.too_little` are told."""
-        size = self.augmentation.crop_size
-        saved = max(self.checkpoints.steps(), default=None)
-        return self.objective.model, self.recipe, size, self.team, saved
+    return batches(), num_images / batch_size
 
-    def scored_here(self):
-        """Returns the model that is scored, with its weights on this machine."""
-        if self._here is None:
-            return self.scored
-        best_model.copy_weights(self.scored, self._here)
-        return self._here
 
-    def _open_logs(self):
-        self.log = logs.RunLog(self.folder, self.spec, self.step)
-        if damaged := self.checkpoints.num_damaged:
-            self.log.scalars(self.step, **{"train/damaged_checkpoints": damaged})
-        self.validation = validation.Validation(
-            self.scoring_reader,
-            self.network,
-            self.folder,
-            self.log,
-            scored=self.objective.scored(self._here or self.scored),
-            limit=self.recipe.eval_limit,
-            history=self.history,
+def _synchronous_step(state, step_function, use_more_micro_batches):
+    """Returns a function that takes a step, with more micro-batches if need be."""
+
+    def take_step(batch, step, rate):
+        state.optimizer.set_learning_rate(rate)
+        while True:
+            try:
+                return step_function(batch, tf.constant(step, tf.int64))
+            except tf.errors.ResourceExhaustedError:
+                if not use_more_micro_batches():
+                    raise
+
+    return take_step
+
+
+def _check_divisible(recipe, strategy):
+    replicas = strategy.num_replicas_in_sync
+    micro_batches = recipe.gradient_accumulation_steps
+    divisor = replicas * micro_batches
+    if recipe.train_batch_size % divisor:
+        raise errors.UserError(
+            f"`train_batch_size={recipe.train_batch_size}` is not divisible by "
+            f"{replicas} devices with {micro_batches} micro-batches each. Choose a "
+            f"multiple of {divisor}."
         )
 
-    def _model(self, copy=False):
-        options = dict(self.network.options)
-        if copy or self.network.initial_checkpoint:
-            options["backbone_weights"] = None
-        return models.build_model(self.network.name, self.spec.num_classes, **options)
 
-    def _encoder_layers(self):
-        if self.recipe.head_learning_rate_factor == 1:
-            return frozenset()
-        return models.encoder_layers(self.network.name, **self.network.options)
-
-    def _variables(self):
-        groups = {
-            "model": self.model.variables,
-            "optimizer": self.optimizer.variables,
-            "average": self.scored.variables if self.recipe.ema_decay else [],
-        }
-        named = checkpoints.named(groups)
-        return {**named, **self.step_function.variables, **self.history.variables}
+@contextlib.contextmanager
+def _result_folder(workdir, group):
+    """Yields the folder of logs and models; that of other workers is temporary."""
+    if group.is_chief:
+        yield os.fspath(workdir)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield folder

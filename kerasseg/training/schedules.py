@@ -1,6 +1,8 @@
-"""Learning rates as functions of the step: plain numbers, no tensors.
+"""Learning rate schedules: functions from the step to the rate, plain numbers.
 
-Every policy follows a linear warm-up, and its steps are counted from the end of it.
+A schedule is a function `(base_learning_rate, num_steps, *, ...options)` with
+`@register`, which returns the rate of each step; its options are named as the fields of
+`Recipe` that hold them. Each follows a linear warm-up and counts from its end.
 """
 
 import inspect
@@ -10,137 +12,159 @@ from collections.abc import Callable, Sequence
 from kerasseg import errors
 
 Schedule = Callable[[int], float]
+POLICIES: dict[str, Callable[..., Schedule]] = {}
 
 
+def register(schedule):
+    """Makes a schedule a choice of the recipe's `learning_policy`, under its name."""
+    POLICIES[schedule.__name__] = schedule
+    return schedule
+
+
+@register
 def poly(
     base_learning_rate: float,
     num_steps: int,
     *,
-    power: float = 0.9,
+    learning_power: float = 0.9,
     end_learning_rate: float = 0.0,
 ) -> Schedule:
-    """Falls by a power of the share of steps that are left.
+    """Decays by a power of the fraction of steps that remain.
 
     Args:
         base_learning_rate: Rate of step 0.
-        num_steps: Steps until `end_learning_rate`, which stays from then on.
-        power: Exponent; 1 is a straight line.
-        end_learning_rate: Rate of step `num_steps` and after.
+        num_steps: Number of steps until `end_learning_rate`.
+        learning_power: Exponent; 1 decays linearly.
+        end_learning_rate: Rate of step `num_steps` and later steps.
 
     Returns:
         Function from step to rate.
 
     Source: https://arxiv.org/abs/1606.00915, section 4.1.
     """
-    _check("power", power, power > 0, "above 0")
+    _check("learning_power", learning_power, learning_power > 0, "above 0")
     _check_end(end_learning_rate)
 
     def rate(step):
-        left = 1 - min(step / num_steps, 1.0)
-        return (
-            end_learning_rate + (base_learning_rate - end_learning_rate) * left**power
-        )
+        remaining = 1 - min(step / num_steps, 1.0)
+        decayed = (base_learning_rate - end_learning_rate) * remaining**learning_power
+        return end_learning_rate + decayed
 
     return rate
 
 
+@register
 def cosine(
     base_learning_rate: float, num_steps: int, *, end_learning_rate: float = 0.0
 ) -> Schedule:
-    """Falls along half a wave of the cosine; arguments as of `poly`.
+    """Decays along half a cosine; arguments as for `poly`.
 
     Source: https://arxiv.org/abs/1608.03983, equation 5, without restarts.
     """
     _check_end(end_learning_rate)
 
     def rate(step):
-        left = (1 + math.cos(math.pi * min(step / num_steps, 1.0))) / 2
-        return end_learning_rate + (base_learning_rate - end_learning_rate) * left
+        remaining = (1 + math.cos(math.pi * min(step / num_steps, 1.0))) / 2
+        return end_learning_rate + (base_learning_rate - end_learning_rate) * remaining
 
     return rate
 
 
+@register
 def step(
     base_learning_rate: float,
     num_steps: int,
     *,
-    decay_factor: float = 0.1,
-    decay_steps: int | None = None,
+    learning_rate_decay_factor: float = 0.1,
+    learning_rate_decay_step: int | None = None,
     boundaries: Sequence[int] | None = None,
 ) -> Schedule:
-    """Multiplies the rate by `decay_factor` again and again.
+    """Multiplies the rate by a factor at regular steps, or at given ones.
 
     Args:
         base_learning_rate: Rate of step 0.
-        num_steps: Steps of the run; each boundary lies before its end.
-        decay_factor: Factor of each decay, in (0, 1].
-        decay_steps: Steps from one decay to the next. Either this or `boundaries`.
-        boundaries: Steps of the decays, ascending: the first with the smaller rate.
+        num_steps: Number of steps of the run; each boundary is below it.
+        learning_rate_decay_factor: Factor of each decay, in (0, 1].
+        learning_rate_decay_step: Number of steps between two decays. Give either this
+            or `boundaries`.
+        boundaries: Steps of the decays, ascending: the first steps with the new rate.
 
     Returns:
         Function from step to rate.
     """
-    _check("decay_factor", decay_factor, 0 < decay_factor <= 1, "in (0, 1]")
-    if (decay_steps is None) == (boundaries is None):
+    factor, interval = learning_rate_decay_factor, learning_rate_decay_step
+    _check_factor(factor)
+    if (interval is None) == (boundaries is None):
         raise errors.UserError(
-            "The step policy takes either decay_steps or boundaries, got decay_steps="
-            f"{decay_steps} and boundaries={boundaries}."
+            f"The step schedule takes either `learning_rate_decay_step` or "
+            f"`boundaries`, got {interval} and {boundaries}."
         )
-    if decay_steps is not None:
-        _check("decay_steps", decay_steps, decay_steps >= 1, "at least 1")
-        boundaries = range(decay_steps, num_steps, decay_steps)
+    if interval is not None:
+        _check("learning_rate_decay_step", interval, interval >= 1, "at least 1")
+        boundaries = range(interval, num_steps, interval)
     limits = tuple(boundaries or ())
     ascending = list(limits) == sorted(set(limits))
     inside = all(0 < limit < num_steps for limit in limits)
-    wanted = f"ascending and between 0 and the {num_steps} steps after the warm-up"
-    _check("boundaries", limits, ascending and inside, wanted)
+    expected = f"ascending and between 0 and the {num_steps} steps after the warm-up"
+    _check("boundaries", limits, ascending and inside, expected)
 
     def rate(step):
-        return base_learning_rate * decay_factor ** sum(
-            step >= limit for limit in limits
-        )
+        return base_learning_rate * factor ** sum(step >= limit for limit in limits)
 
     return rate
 
 
+@register
 def exponential(
     base_learning_rate: float,
     num_steps: int,  # noqa: ARG001
     *,
-    decay_factor: float = 0.1,
-    decay_steps: int | None = None,
+    learning_rate_decay_factor: float = 0.1,
+    learning_rate_decay_step: int | None = None,
 ) -> Schedule:
-    """Falls a little at each step, by `decay_factor` in each `decay_steps`.
-
-    `step` with the same numbers falls at once, at the end of each epoch for example.
+    """Decays a little at each step, by a factor over each interval.
 
     Args:
         base_learning_rate: Rate of step 0.
-        num_steps: Steps of the run.
-        decay_factor: Factor of `decay_steps` steps together, in (0, 1].
-        decay_steps: Steps that it takes; must be given.
+        num_steps: Number of steps of the run.
+        learning_rate_decay_factor: Factor of an interval, in (0, 1].
+        learning_rate_decay_step: Number of steps of an interval; must be given.
 
     Returns:
         Function from step to rate.
     """
-    _check("decay_factor", decay_factor, 0 < decay_factor <= 1, "in (0, 1]")
-    steps = decay_steps or 0
-    _check("decay_steps", decay_steps, steps >= 1, "given and at least 1")
-    return lambda step: base_learning_rate * decay_factor ** (step / steps)
+    _check_factor(learning_rate_decay_factor)
+    interval = learning_rate_decay_step or 0
+    _check(
+        "learning_rate_decay_step",
+        learning_rate_decay_step,
+        interval >= 1,
+        "given and at least 1",
+    )
+    return lambda step: (
+        base_learning_rate * learning_rate_decay_factor ** (step / interval)
+    )
 
 
+@register
 def constant(base_learning_rate: float, num_steps: int) -> Schedule:  # noqa: ARG001
-    """Stays as it is."""
+    """Keeps the rate."""
     return lambda step: base_learning_rate  # noqa: ARG005
 
 
-POLICIES: dict[str, Callable[..., Schedule]] = {
-    "poly": poly,
-    "step": step,
-    "cosine": cosine,
-    "exponential": exponential,
-    "constant": constant,
-}
+def options(policy: str) -> list[str]:
+    """Lists the options of a schedule.
+
+    Raises:
+        errors.UserError: No schedule has that name.
+    """
+    if policy not in POLICIES:
+        known = ", ".join(sorted(POLICIES))
+        raise errors.UserError(
+            f"`learning_policy={policy}` is not a schedule. Choose one of: {known}."
+        )
+    parameters = inspect.signature(POLICIES[policy]).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
 
 
 def get(
@@ -149,46 +173,40 @@ def get(
     base_learning_rate: float,
     num_steps: int,
     warmup_steps: int = 0,
-    **options,
+    **given,
 ) -> Schedule:
     """Returns the learning rate as a function of the step.
 
     Args:
         policy: A key of `POLICIES`.
         base_learning_rate: Rate at the end of the warm-up, above 0.
-        num_steps: Updates of the weights in the whole run, warm-up included.
-        warmup_steps: Updates before the policy starts. The rate rises in a straight
-            line from `base_learning_rate / (warmup_steps + 1)`, never from 0.
-        **options: Those of the policy, by name.
+        num_steps: Number of updates of the whole run, warm-up included.
+        warmup_steps: Number of updates before the policy starts. The rate rises
+            linearly from `base_learning_rate / (warmup_steps + 1)`, never from 0.
+        **given: Options of the policy.
 
     Returns:
-        Function from the number of updates made so far, 0 and up, to the rate of the
-        next one. It depends on nothing else, so a resumed run goes on exactly.
+        Function from the number of updates so far, 0 or more, to the rate of the next
+        update. It depends on nothing else, so that a resumed run continues exactly.
 
     Raises:
-        ValueError: An unknown policy or option, or a number out of its range.
+        errors.UserError: An unknown policy or option, or a number out of its range.
     """
-    if policy not in POLICIES:
-        known = ", ".join(sorted(POLICIES))
+    known = options(policy)
+    unknown = sorted(set(given) - set(known))
+    if unknown:
         raise errors.UserError(
-            f"No policy is called {policy!r}. Choose one of: {known}."
+            f"The {policy} schedule has no option {unknown[0]!r}. "
+            f"It takes: {', '.join(known) or 'none'}."
         )
-    signature = inspect.signature(POLICIES[policy]).parameters.values()
-    known_options = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
-    for name in options:
-        if name not in known_options:
-            raise errors.UserError(
-                f"The {policy} policy has no option {name!r}. "
-                f"It takes: {', '.join(known_options) or 'none'}."
-            )
     rate = base_learning_rate
     _check("base_learning_rate", rate, 0 < rate < math.inf, "above 0 and finite")
-    _check("num_steps", num_steps, num_steps >= 1, "at least 1")
+    _check("training_number_of_steps", num_steps, num_steps >= 1, "at least 1")
     inside = 0 <= warmup_steps < num_steps
     _check(
-        "warmup_steps", warmup_steps, inside, f"from 0 to below num_steps={num_steps}"
+        "warmup_steps", warmup_steps, inside, f"from 0 to below the {num_steps} steps"
     )
-    decayed = POLICIES[policy](base_learning_rate, num_steps - warmup_steps, **options)
+    decayed = POLICIES[policy](base_learning_rate, num_steps - warmup_steps, **given)
 
     def schedule(step: int) -> float:
         _check("step", step, step >= 0, "at least 0")
@@ -199,11 +217,15 @@ def get(
     return schedule
 
 
+def _check_factor(factor):
+    _check("learning_rate_decay_factor", factor, 0 < factor <= 1, "in (0, 1]")
+
+
 def _check_end(end_learning_rate):
     finite = 0 <= end_learning_rate < math.inf
     _check("end_learning_rate", end_learning_rate, finite, "at least 0 and finite")
 
 
-def _check(name, value, right, wanted):
-    if not right:
-        raise errors.UserError(f"{name} must be {wanted}, got {value}.")
+def _check(name, value, valid, expected):
+    if not valid:
+        raise errors.UserError(f"`{name}` must be {expected}, got {value}.")

@@ -1,4 +1,4 @@
-"""Signals that ask to end: the first is remembered, the second leaves at once."""
+"""Signals that ask a run to stop: the first is remembered, the second exits at once."""
 
 import os
 import signal
@@ -6,54 +6,62 @@ import threading
 
 import tensorflow as tf
 
+from kerasseg.distribution import WorkerGroup
 from kerasseg.system.signals import Received, asked_by
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error.
-    """A signal ended the run; a checkpoint of its last step was written.
+    """A signal stopped the run; a checkpoint of its last step was written.
 
     Attributes:
         status: Exit status, 128 and the signal's number.
     """
 
-    def __init__(self, number, step):
+    def __init__(self, number: int, step: int):
         super().__init__(f"Stopped by a signal after step {step}; its state is saved.")
         self.status = 128 + number
 
 
 class Signals:
-    """Listens between `with` and its end, in the main thread only.
+    """Context manager that handles signals, in the main thread only.
 
-    Where several workers train, all of them stop after the same step: each sends what
-    it received along with a step, and hears what all of them sent.
+    Several workers stop after the same step: after each step they sum up whether one of
+    them received a signal.
 
     Args:
-        alone: Whether there is one worker.
+        group: The workers of the run.
     """
 
-    def __init__(self, *, alone: bool):
-        self.alone = alone
+    def __init__(self, group: WorkerGroup):
+        self._group = group
         self._received = Received()
-        self._heard = False
+        self._agreed = False
         self._handlers: dict = {}
 
     @property
     def stop(self) -> bool:
         """Whether to stop now."""
-        return self._heard or (self.alone and self._received.number is not None)
+        alone = self._group.size == 1
+        return self._agreed or (alone and self._received.number is not None)
 
     @property
     def number(self) -> int:
         """Number of the signal; SIGTERM where another worker received it."""
         return self._received.number or signal.SIGTERM
 
-    def sent(self) -> tf.Tensor:
-        """Returns what a step is to carry to the other workers."""
-        return tf.constant(0.0 if self._received.number is None else 1.0)
+    def exchange(self) -> tf.Tensor | None:
+        """Sums up how many workers received a signal; None where there is one worker.
 
-    def hear(self, total: float) -> None:
-        """Takes the sum of what all workers sent with a step."""
-        self._heard = self._heard or (total > 0 and not self.alone)
+        Every worker calls it once after each step.
+        """
+        if self._group.size == 1:
+            return None
+        return self._group.sum(0 if self._received.number is None else 1)
+
+    def agree(self, total: tf.Tensor | None) -> None:
+        """Stops the run if a worker had received a signal; see `exchange`."""
+        if total is not None and int(total) > 0:
+            self._agreed = True
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():

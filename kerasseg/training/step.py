@@ -1,181 +1,199 @@
-"""One step function for every strategy: gradients, their check, the update."""
+"""One training step, the same under every strategy."""
+
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-SMALLEST_SCALE = 1.0  # Of a loss, against gradients that overflow.
-_LARGEST_SCALE = 2.0**15  # Of a float16 loss.
-_GROWTH_STEPS = 2000  # Steps without an overflow before the scale doubles.
+from kerasseg.training.objective import Objective
+from kerasseg.training.recipe import Recipe
+from kerasseg.training.state import TrainState
 
 
-class TrainingStep:
-    """Updates a model by one global batch.
-
-    The loss is a sum over the valid pixels of the global batch divided by their
-    number, so that a replica with many ignored pixels does not weigh more. An update
-    happens only where loss and gradients are finite.
-
-    Args:
-        strategy: A `tf.distribute.Strategy`.
-        model: The network, made in the strategy's scope.
-        objective: `objective.Objective` of the network.
-        optimizer: `optimizers.GroupedOptimizer` of the objective's model, made there
-            too.
-        recipe: See `recipe.Recipe`.
-        ema_model: Copy of the model that holds the moving average, or None.
+class StepResult(NamedTuple):
+    """Scalars of one step.
 
     Attributes:
-        variables: The state that a checkpoint must hold besides model and optimizer.
-        function: The step as a `tf.function`.
+        loss: Loss of the global batch before the update, float32.
+        updated: Whether loss and gradients were finite and the weights were updated.
+            A finite loss without an update is an overflow of float16 gradients.
+        num_labeled: Number of labeled pixels, float32.
+    """
+
+    loss: tf.Tensor
+    updated: tf.Tensor
+    num_labeled: tf.Tensor
+
+
+def train_step(
+    state: TrainState,
+    batch: dict,
+    step: tf.Tensor,
+    *,
+    objective: Objective,
+    recipe: Recipe,
+    micro_batches: int,
+    strategy: tf.distribute.Strategy,
+) -> StepResult:
+    """Updates the state by one global batch.
+
+    The loss is the sum over the labeled pixels of the global batch divided by their
+    number, so that a replica with many ignored pixels does not weigh more.
+
+    Args:
+        state: The training state; its variables change.
+        batch: Dict of "image" and "label", and "weight" where pixels have weights;
+            per replica.
+        step: Number of updates before this one, int64 scalar.
+        objective: The loss.
+        recipe: The hyperparameters.
+        micro_batches: Number of parts of a replica's batch that are computed one
+            after the other.
+        strategy: The strategy in whose scope the state was created.
+    """
+
+    def compute_gradients(batch):
+        replica = tf.distribute.get_replica_context()
+        weights = [v.value for v in state.optimizer.trainable_variables]
+        loss_sum, num_labeled = 0.0, 0.0
+        gradients = [0.0] * len(weights)
+        for micro_batch in _split(batch, micro_batches):
+            with tf.GradientTape() as tape:
+                outputs = objective.model(micro_batch["image"], training=True)
+                part_sum, part_labeled = objective(
+                    outputs, micro_batch["label"], micro_batch.get("weight")
+                )
+                scaled = part_sum * state.loss_scale.value
+            parts = tape.gradient(scaled, weights, unconnected_gradients="zero")
+            gradients = [a + b for a, b in zip(gradients, parts, strict=True)]
+            loss_sum, num_labeled = loss_sum + part_sum, num_labeled + part_labeled
+        loss_sum, num_labeled = replica.all_reduce("sum", [loss_sum, num_labeled])
+        count = tf.maximum(num_labeled, 1.0)
+        gradients = [g / (count * state.loss_scale.value) for g in gradients]
+        gradients = _decay(gradients, weights, state.optimizer.decayed, strategy)
+        if recipe.gradient_clip_norm:
+            gradients = _clip(gradients, recipe.gradient_clip_norm, replica, strategy)
+        not_finite = replica.all_reduce("sum", _count_not_finite(gradients))
+        loss = loss_sum / count
+        finite = tf.math.is_finite(loss) & (not_finite == 0)
+        return StepResult(loss, finite, num_labeled), gradients
+
+    def update(gradients):
+        # Keras sums the gradients of the replicas.
+        state.optimizer.apply(gradients)
+        if state.ema is not None:
+            _update_average(state.ema, state.model, recipe.ema_decay, step)
+
+    results, gradients = strategy.run(compute_gradients, (batch,))
+    local = strategy.experimental_local_results
+    result = StepResult(*(local(value)[0] for value in results))
+    tf.cond(result.updated, lambda: strategy.run(update, (gradients,)), lambda: None)
+    state.loss_scale.update(result.updated)
+    return result
+
+
+def _split(batch, micro_batches):
+    parts = {key: tf.split(value, micro_batches) for key, value in batch.items()}
+    return [{key: part[i] for key, part in parts.items()} for i in range(micro_batches)]
+
+
+def _decay(gradients, weights, decayed, strategy):
+    """Adds the gradient of the L2 weight decay, once over all replicas."""
+    replicas = strategy.num_replicas_in_sync
+    return [
+        g + (decay / replicas) * w if decay else g
+        for g, w, decay in zip(gradients, weights, decayed, strict=True)
+    ]
+
+
+def _clip(gradients, norm, replica, strategy):
+    """Bounds the global norm of the gradients' sum over the replicas."""
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return tf.clip_by_global_norm(gradients, norm)[0]
+    gradients = replica.all_reduce("sum", gradients)
+    gradients, _ = tf.clip_by_global_norm(gradients, norm)
+    return [g / replicas for g in gradients]  # Keras sums them again.
+
+
+def _count_not_finite(gradients):
+    return tf.add_n(
+        [tf.cast(~tf.reduce_all(tf.math.is_finite(g)), tf.int32) for g in gradients]
+    )
+
+
+def _update_average(ema, model, ema_decay, step):
+    """Moves the average towards the weights, faster in the first steps."""
+    step = tf.cast(step, tf.float32)
+    decay = tf.minimum(ema_decay, (1.0 + step) / (10.0 + step))
+    for average, weight in zip(ema.weights, model.weights, strict=True):
+        if average.dtype.startswith("float"):
+            average.assign(decay * average.value + (1.0 - decay) * weight.value)
+        else:
+            average.assign(weight)
+
+
+class StepFunction:
+    """`train_step` of a run as a `tf.function`, called with a batch and the step.
+
+    Args:
+        state: The training state.
+        objective: The loss.
+        recipe: The hyperparameters.
+        strategy: The strategy in whose scope the state was created.
+
+    Attributes:
+        micro_batches: Number of parts of a batch, see `train_step`.
+        compiled: Whether XLA compiles the step.
+        function: The `tf.function`.
     """
 
     def __init__(
-        self, strategy, model, objective, optimizer, recipe, *, ema_model=None
+        self,
+        state: TrainState,
+        objective: Objective,
+        recipe: Recipe,
+        strategy: tf.distribute.Strategy,
     ):
-        self._strategy = strategy
-        self._model = model
-        self._objective = objective
-        self._optimizer = optimizer
-        self._recipe = recipe
-        self._ema_model = ema_model
-        scaled = recipe.mixed_precision == "float16"
-        with strategy.scope():
-            self._scale = tf.Variable(
-                _LARGEST_SCALE if scaled else SMALLEST_SCALE,
-                trainable=False,
-                dtype=tf.float32,
-            )
-            self._good_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
-        self._scaled = scaled
-        self.variables = {"loss_scale": self._scale, "good_steps": self._good_steps}
-        self._parts, self._compiled = 1, False
-        self.rebuild(
-            parts=recipe.accumulation_steps, compiled=recipe.jit_compile == "on"
-        )
+        self._state, self._objective = state, objective
+        self._recipe, self._strategy = recipe, strategy
+        self.micro_batches = recipe.gradient_accumulation_steps
+        self.compiled = recipe.jit_compile == "on"
+        self.rebuild()
 
-    def rebuild(self, *, parts=None, compiled=None) -> None:
-        """Takes batches in other parts from now on, or is compiled by XLA or not.
-
-        Args:
-            parts: In which a batch goes through a device; None as before.
-            compiled: Whether XLA compiles the step; None as before.
-        """
-        self._parts = self._parts if parts is None else parts
-        self._compiled = self._compiled if compiled is None else compiled
+    def rebuild(
+        self, *, micro_batches: int | None = None, compiled: bool | None = None
+    ) -> None:
+        """Changes the number of micro-batches or the compilation; None keeps it."""
+        self.micro_batches = micro_batches or self.micro_batches
+        self.compiled = self.compiled if compiled is None else compiled
         self.function = tf.function(
-            self._run, reduce_retracing=True, jit_compile=self._compiled
+            self._run, reduce_retracing=True, jit_compile=self.compiled
         )
 
-    def __call__(self, batch, step, signal=0.0):
-        """Runs one step.
+    def __call__(self, batch: dict, step: tf.Tensor) -> StepResult:
+        """Runs one step, see `train_step`."""
+        return self.function(batch, step)
 
-        Args:
-            batch: Dict of "image" and "label", and "weight" where pixels weigh
-                differently; per replica.
-            step: int64 scalar, the number of updates before this one.
-            signal: float32 scalar of this worker, that all of them get the sum of.
-
-        Returns:
-            The loss before the update, whether the update was made, the number of
-            labelled pixels, and the signals. A finite loss without an update is an
-            overflow of float16 gradients.
-        """
-        return self.function(batch, step, signal)
-
-    def _run(self, batch, step, signal):
-        found, gradients = self._strategy.run(self._gradients, (batch, signal))
-        local = self._strategy.experimental_local_results
-        loss, good, count, signals = (local(value)[0] for value in found)
-        tf.cond(
-            good,
-            lambda: self._strategy.run(self._update, (gradients, step)),
-            lambda: None,
+    def _run(self, batch, step):
+        return train_step(
+            self._state,
+            batch,
+            step,
+            objective=self._objective,
+            recipe=self._recipe,
+            micro_batches=self.micro_batches,
+            strategy=self._strategy,
         )
-        if self._scaled:
-            self._adapt_scale(good)
-        return loss, good, count, signals
-
-    def _gradients(self, batch, signal):
-        """Returns what `__call__` does, and this replica's gradients."""
-        replica = tf.distribute.get_replica_context()
-        variables = [v.value for v in self._optimizer.trainable_variables]
-        parts = self._parts
-        total, count = 0.0, 0.0
-        gradients = [0.0] * len(variables)
-        split = {key: tf.split(whole, parts) for key, whole in batch.items()}
-        for i in range(parts):
-            part = {key: pieces[i] for key, pieces in split.items()}
-            with tf.GradientTape() as tape:
-                outputs = self._objective.model(part["image"], training=True)
-                part_total, part_count = self._objective(
-                    outputs, part["label"], part.get("weight")
-                )
-                scaled = part_total * self._scale
-            new = tape.gradient(scaled, variables, unconnected_gradients="zero")
-            gradients = [a + b for a, b in zip(gradients, new, strict=True)]
-            total, count = total + part_total, count + part_count
-        sums = [total, count, tf.identity(signal)]  # On the replica's device.
-        total, labelled, signals = replica.all_reduce("sum", sums)
-        count = tf.maximum(labelled, 1.0)
-        gradients = [g / (count * self._scale) for g in gradients]
-        gradients = self._decay_and_clip(gradients, variables, replica)
-        wrong = tf.add_n(
-            [tf.cast(~tf.reduce_all(tf.math.is_finite(g)), tf.int32) for g in gradients]
-        )
-        wrong = replica.all_reduce("sum", wrong)
-        loss = total / count
-        good = tf.math.is_finite(loss) & (wrong == 0)
-        return (loss, good, labelled, signals), gradients
-
-    def _decay_and_clip(self, gradients, variables, replica):
-        """Adds the L2 weight decay and bounds the norm; gradients stay per replica."""
-        replicas = self._strategy.num_replicas_in_sync
-        gradients = [
-            g + (decay / replicas) * v if decay else g
-            for g, v, decay in zip(
-                gradients, variables, self._optimizer.decayed, strict=True
-            )
-        ]
-        if self._recipe.gradient_clip_norm:
-            if replicas > 1:  # The norm is that of the sum; Keras sums once more.
-                gradients = replica.all_reduce("sum", gradients)
-            gradients, _ = tf.clip_by_global_norm(
-                gradients, self._recipe.gradient_clip_norm
-            )
-            if replicas > 1:
-                gradients = [g / replicas for g in gradients]
-        return gradients
-
-    def _update(self, gradients, step):
-        self._optimizer.apply(gradients)
-        if self._ema_model is None:
-            return
-        step = tf.cast(step, tf.float32)
-        decay = tf.minimum(self._recipe.ema_decay, (1.0 + step) / (10.0 + step))
-        for average, weight in zip(
-            self._ema_model.weights, self._model.weights, strict=True
-        ):
-            if not average.dtype.startswith("float"):
-                average.assign(weight)
-                continue
-            average.assign(decay * average.value + (1.0 - decay) * weight.value)
-
-    def _adapt_scale(self, good):
-        """Halves the loss scale on an overflow, doubles it after a quiet time."""
-        quiet = tf.where(good, self._good_steps + 1, 0)
-        grow = quiet >= _GROWTH_STEPS
-        scale = tf.where(good, tf.where(grow, 2.0, 1.0), 0.5) * self._scale
-        self._scale.assign(tf.clip_by_value(scale, SMALLEST_SCALE, _LARGEST_SCALE))
-        self._good_steps.assign(tf.where(grow, tf.zeros_like(quiet), quiet))
 
 
-def prepare_batch_norm(model, recipe, replicas) -> None:
-    """Sets batch norm as the run wants it: frozen, its decay, synchronised.
+def prepare_batch_norm(model: keras.Model, recipe: Recipe, replicas: int) -> None:
+    """Configures batch norm for a run: frozen or trained, decay, synchronized.
 
     Args:
         model: The network.
-        recipe: See `recipe.Recipe`.
-        replicas: Devices; statistics are taken over the batches of all of them.
+        recipe: The hyperparameters.
+        replicas: Number of devices; statistics are computed over the batches of all.
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):

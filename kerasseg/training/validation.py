@@ -1,100 +1,100 @@
-"""Scores during training, and the best model of them."""
+"""Validations during training, and the best model."""
 
 import math
 from collections.abc import Callable
 
+import keras
+
 from kerasseg import evaluation, inference
 from kerasseg.system import progress
-from kerasseg.workdir import best_model
+from kerasseg.training.logs import RunLog
+from kerasseg.training.state import TrainState
+from kerasseg.workdir import best_model, metadata
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error.
-    """Raised within a validation to leave it."""
+    """Leaves a validation early."""
 
 
 class Validation:
-    """Scores the model now and then and keeps the best one.
+    """Evaluates the model now and then and keeps the best one.
 
     Args:
+        state: The training state; its history is updated.
         reader: `pipeline.ImageReader` of the split.
-        network: `training.Network`, what is trained.
-        workdir: Folder of the run.
-        log: `logs.RunLog`.
-        history: `history.History` of the run.
-        scored: What stands in for the model where it is scored; None for itself.
-        limit: Pictures of a validation; None for the whole split.
+        facts: What is known of the network: "model", "num_classes" and "options" of
+            `metadata.read_metadata`.
+        folder: Folder of the best model.
+        log: Log of the run.
+        local_copy: Model with the state's variables on this machine, where others hold
+            them; its weights are copied before each validation. None elsewhere.
+        evaluated: Function of the model to the model that is evaluated in its place.
+        limit: Number of images of a validation; None for the whole split.
     """
 
     def __init__(
-        self, reader, network, workdir, log, *, history, scored=None, limit=None
+        self,
+        state: TrainState,
+        reader,
+        facts: dict,
+        folder: str,
+        log: RunLog,
+        *,
+        local_copy: keras.Model | None = None,
+        evaluated: Callable[[keras.Model], keras.Model],
+        limit: int | None = None,
     ):
-        self._reader = reader
-        self._network = network
-        self._workdir = workdir
-        self._log = log
-        self._history = history
-        self._scored = scored
-        self._limit = limit
-        self._last: tuple | None = None
+        self._state, self._reader, self._facts = state, reader, facts
+        self._folder, self._log, self._limit = folder, log, limit
+        self._copy = local_copy
+        self._model = local_copy or state.evaluated_model
+        self._predictor = inference.Predictor(evaluated(self._model))
 
-    def run(self, step, model, rate, *, stopped: Callable[[], bool]) -> bool:
-        """Scores `model` after `step` updates, the last one at learning rate `rate`.
+    def run(self, rate: float, *, stopped: Callable[[], bool]) -> dict | None:
+        """Evaluates the state after its last update.
 
         Args:
-            step: Updates so far.
-            model: What is scored, and kept where it is the best.
-            rate: Learning rate.
-            stopped: Asked at every batch whether to leave.
+            rate: Learning rate of that update.
+            stopped: Returns whether to stop; called after each batch.
 
         Returns:
-            Whether it came to its end; else nothing has changed.
+            The scores; None where it was stopped, and nothing has changed.
         """
-        predictor = self._predictor(self._scored or model)
+        if self._copy is not None:
+            best_model.copy_weights(self._state.evaluated_model, self._copy)
 
-        def on_batch(*drawn):
+        def on_batch(batch, masks):
             if stopped():
                 raise _Stopped
-            self._log.draw(*drawn)
+            self._log.keep_images(batch, masks)
 
         try:
             scores = evaluation.evaluate(
-                predictor, self._reader, limit=self._limit, on_batch=on_batch
+                self._predictor, self._reader, limit=self._limit, on_batch=on_batch
             ).scores
         except _Stopped:
-            self._log.forget_drawn()
-            return False
-        score = scores["mean_iou"]
-        loss, unlabelled = self._history.take_losses()
-        note = f", {unlabelled} batches without a label" if unlabelled else ""
+            self._log.drop_images()
+            return None
+        step, history, score = self._state.step, self._state.history, scores["mean_iou"]
+        loss, unlabeled = history.take_losses()
+        note = f", {unlabeled} batches without a label" if unlabeled else ""
         progress.log(
             f"step {step}: loss {loss:.4f}, mean IoU {score:.4f}, "
             f"pixel accuracy {scores['pixel_accuracy']:.4f}{note}"
         )
-        if math.isnan(score) or score >= self._score_to_beat(step):
-            facts = {
-                "model": self._network.name,
-                "num_classes": self._reader.split.spec.num_classes,
-                "options": dict(self._network.options),
-                "step": step,
-                "scores": scores,
-            }
-            best_model.save_best(self._workdir, model, facts)
-        self._history.add_score(step, score)
-        self._log.validation(step, loss, rate, scores)
-        return True
+        if math.isnan(score) or score >= self._score_to_beat():
+            facts = {**self._facts, "step": step, "scores": scores}
+            best_model.save_best(self._folder, self._model, facts)
+        history.add_score(step, score)
+        self._log.add_validation(step, loss, rate, scores)
+        return scores
 
-    def _predictor(self, model):
-        """Keeps the last one: a model is compiled once, not at every validation."""
-        if self._last is None or self._last[0] is not model:
-            self._last = model, inference.Predictor(model)
-        return self._last[1]
-
-    def _score_to_beat(self, step):
-        """What a part of the run that is now repeated had found is no bar."""
+    def _score_to_beat(self):
+        """Ignores the best model of steps that are now repeated."""
         try:
-            facts = best_model.read_metadata(self._workdir)
-        except (FileNotFoundError, ValueError):  # None yet, or damaged: a whole one.
+            facts = metadata.read_metadata(self._folder)
+        except (FileNotFoundError, ValueError):  # None yet, or damaged.
             return -1.0
-        if facts["step"] < step:
+        if facts["step"] < self._state.step:
             return facts["scores"]["mean_iou"]
-        return self._history.best
+        return self._state.history.best

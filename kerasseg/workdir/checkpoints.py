@@ -1,4 +1,4 @@
-"""Every variable of a training run, written and restored."""
+"""Checkpoints: every variable of a training state, written and restored."""
 
 import contextlib
 import errno
@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Collection, Mapping
 
 import keras
 import tensorflow as tf
@@ -16,71 +17,68 @@ from kerasseg.system import files
 
 KEPT = 3  # Checkpoints of a run that stay on the disk.
 
-_BEFORE = "before."  # Of the files of a checkpoint while it is written once more.
-# What a save may leave: a copy, the step, what it is, and whether it is unfinished.
+_BACKUP = "before."  # Prefix of a checkpoint's files while it is written again.
+# What an interrupted save may leave: a backup, the step, the kind, a temporary file.
 _PART = re.compile(r"(before\.)?ckpt-(\d+)(_temp$|\.data-|\.index)(.*tempstate)?")
 
 
-def named(groups) -> dict:
-    """Names the variables of each group by their order and path.
-
-    Args:
-        groups: Dict of names to Keras variables.
-    """
-    return {
-        f"{group}/{i:05d}/{variable.path}": variable
-        for group, variables in groups.items()
-        for i, variable in enumerate(variables)
-    }
-
-
 class Checkpoints:
-    """Writes and restores every variable of a training run.
+    """Writes and restores every variable of a training state.
 
-    The files are those of `tf.train.Checkpoint`: each is written aside and renamed,
-    the index last, with a checksum for each tensor. There is no state file that could
-    be lost: the newest index file is the newest checkpoint.
+    The files are those of `tf.train.Checkpoint`: each is written under a temporary name
+    and renamed, the index last, with a checksum for each tensor. There is no state file
+    that could be lost: the newest index file is the newest checkpoint.
 
     Args:
-        folder: Where `ckpt-<step>` files are.
-        variables: Dict of names to Keras or TensorFlow variables.
-        writes: Whether this process may change the folder: one of several may.
-        io_device: Device whose machine reads and writes the files; None: those that
-            hold the variables.
+        folder: Folder of the `ckpt-<step>` files.
+        variables: Keras or TensorFlow variables by name.
+        optional: Names of variables that older checkpoints may lack; they keep their
+            values where a checkpoint does.
+        writes: Whether this process may change the folder, as one of several may.
+        io_device: Device whose machine reads and writes the files; None for the devices
+            that hold the variables.
 
     Attributes:
-        num_damaged: Checkpoints that `restore` passed over.
+        num_damaged: Checkpoints that `restore` skipped.
     """
 
-    def __init__(self, folder, variables, *, writes=True, io_device=None):
-        self.folder = folder
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        variables: Mapping[str, keras.Variable | tf.Variable],
+        *,
+        optional: Collection[str] = (),
+        writes: bool = True,
+        io_device: str | None = None,
+    ):
+        self.folder = os.fspath(folder)
+        self._optional = optional
         self._writes = writes
         self.num_damaged = 0
         self._options = tf.train.CheckpointOptions(experimental_io_device=io_device)
-        self._checkpoint = tf.train.Checkpoint(
-            variables={
-                name: v.value if isinstance(v, keras.Variable) else v
-                for name, v in variables.items()
-            }
-        )
+        self._variables = {
+            name: v.value if isinstance(v, keras.Variable) else v
+            for name, v in variables.items()
+        }
+        self._checkpoint = tf.train.Checkpoint(variables=self._variables)
 
-    def save(self, step) -> None:
-        """Writes `ckpt-<step>`, sees it to the disk and removes the oldest ones.
+    def save(self, step: int) -> None:
+        """Writes `ckpt-<step>` to the disk and removes the oldest checkpoints.
 
         Raises:
-            OSError: It could not be written; those before are whole.
-            tf.errors.UnavailableError: A machine that holds variables is lost.
+            OSError: It could not be written; earlier checkpoints are whole.
+            tf.errors.UnavailableError: A machine that holds variables was lost.
         """
         if not self._writes:
             return
         path = self._path(step)
         try:
             os.makedirs(self.folder, exist_ok=True)
-            self._copy(step)
+            self._back_up(step)
             self._checkpoint.write(path, self._options)
             for name in [*self._files(step), self.folder]:
                 files.sync(name)
-            self._remove(step, _BEFORE)
+            self._remove(step, _BACKUP)
         except tf.errors.UnavailableError:  # Of another machine, not of the disk.
             raise
         except (OSError, tf.errors.OpError) as error:
@@ -89,29 +87,29 @@ class Checkpoints:
             self._remove(old)
 
     def restore(self) -> int | None:
-        """Restores the newest checkpoint that is whole.
+        """Restores the newest whole checkpoint.
 
-        Those after it, which cannot be read, are renamed to `damaged.ckpt-<step>`.
+        Later ones, which cannot be read, are renamed to `damaged.ckpt-<step>`.
 
         Returns:
             Its step; None where there is no checkpoint at all.
 
         Raises:
-            ValueError: Checkpoints are there and none can be read: a run never
+            errors.UserError: There are checkpoints, and none can be read: a run never
                 starts from scratch over them.
             tf.errors.UnavailableError: See `save`.
         """
         if self._writes:
-            self._bring_back()
-            self._sweep()
+            self._restore_backups()
+            self._clean_up()
         reasons = []
         for step in reversed(self.steps()):
             try:
-                status = self._checkpoint.read(self._path(step), self._options)
+                status = self._reader(step).read(self._path(step), self._options)
                 status.assert_existing_objects_matched()
             except tf.errors.UnavailableError:  # See `save`.
                 raise
-            except Exception as error:  # TensorFlow raises what its readers raise.
+            except Exception as error:  # Of whatever kind TensorFlow's readers raise.
                 reason = str(error).strip().partition("\n")[0] or repr(error)
                 reasons.append(f"ckpt-{step}: {reason}")
                 logging.warning("A checkpoint cannot be read, %s", reasons[-1])
@@ -123,10 +121,27 @@ class Checkpoints:
             return step
         if reasons:
             raise errors.UserError(
-                f"No checkpoint of {self.folder} can be read ({'; '.join(reasons)}). "
-                f"Take another `workdir`, or remove that folder to start again."
+                f"No checkpoint in {self.folder} can be read ({'; '.join(reasons)}). "
+                f"Give another `workdir`, or remove that folder to start from scratch."
             )
         return None
+
+    def _reader(self, step):
+        """Returns a checkpoint object without the optional variables that are missing.
+
+        They are found by their names in the file, in which TensorFlow escapes slashes.
+        """
+        if not self._optional:
+            return self._checkpoint
+        stored = tf.train.load_checkpoint(self._path(step))
+        keys = {key.replace(".S", "/") for key in stored.get_variable_to_shape_map()}
+        found = {
+            name: variable
+            for name, variable in self._variables.items()
+            if name not in self._optional
+            or f"variables/{name}/.ATTRIBUTES/VARIABLE_VALUE" in keys
+        }
+        return tf.train.Checkpoint(variables=found)
 
     def steps(self) -> list[int]:
         """Lists the steps of the checkpoints in the folder, in order."""
@@ -134,56 +149,59 @@ class Checkpoints:
 
     def _steps(self, prefix):
         pattern = os.path.join(glob.escape(self.folder), f"{prefix}ckpt-*.index")
-        found = (re.search(r"ckpt-(\d+)\.index$", name) for name in glob.glob(pattern))
-        return sorted(int(match[1]) for match in found if match)
+        matches = (
+            re.search(r"ckpt-(\d+)\.index$", name) for name in glob.glob(pattern)
+        )
+        return sorted(int(match[1]) for match in matches if match)
 
     def _not_written(self, step, error):
-        """Describes a checkpoint that could not be written, and removes its parts."""
+        """Returns the error of a failed save, after removing its parts."""
         with contextlib.suppress(OSError):
-            self._bring_back()
-            self._sweep()
+            self._restore_backups()
+            self._clean_up()
         before = self.steps()
         whole = f"ckpt-{before[-1]} is whole" if before else "there is none before it"
         reason = str(error).strip().partition("\n")[0]
         return OSError(
             getattr(error, "errno", None) or errno.EIO,
             f"The checkpoint of step {step} could not be written to {self.folder}: "
-            f"{reason}; {whole}. Make room there, and give the same flags to go on",
+            f"{reason}; {whole}. Free disk space there, and give the same flags to "
+            f"resume",
         )
 
-    def _copy(self, step):
-        """Copies a checkpoint that is written once more: its files change one by one.
+    def _back_up(self, step):
+        """Copies a checkpoint that is written again: its files change one by one.
 
-        A step has a second one where a signal had cut short its validation.
+        A step is saved twice where a signal interrupted its validation.
         """
         for path in self._files(step):
-            copy = os.path.join(self.folder, _BEFORE + os.path.basename(path))
+            copy = os.path.join(self.folder, _BACKUP + os.path.basename(path))
             with files.open_file(copy) as target, open(path, "rb") as source:
                 shutil.copyfileobj(source, target)
 
-    def _bring_back(self):
-        """Puts copies back, where what was to replace the files came to no end."""
-        for step in self._steps(_BEFORE):
-            for path in self._files(step, _BEFORE):
-                name = os.path.basename(path).removeprefix(_BEFORE)
+    def _restore_backups(self):
+        """Restores backups whose replacement was not completed."""
+        for step in self._steps(_BACKUP):
+            for path in self._files(step, _BACKUP):
+                name = os.path.basename(path).removeprefix(_BACKUP)
                 os.replace(path, os.path.join(self.folder, name))
 
-    def _sweep(self):
-        """Removes what a killed save left: copies, and parts without an index."""
+    def _clean_up(self):
+        """Removes what a killed save left: backups, and parts without an index."""
         steps = set(self.steps())
         for path in glob.glob(os.path.join(glob.escape(self.folder), "*ckpt-*")):
             part = _PART.match(os.path.basename(path))
             if not part:
                 continue
-            copy, step, kind, unfinished = part.groups()
-            if int(step) in steps and not (copy or unfinished or kind == "_temp"):
+            backup, step, kind, temporary = part.groups()
+            if int(step) in steps and not (backup or temporary or kind == "_temp"):
                 continue
-            if kind == ".data-" and not (copy or unfinished):
-                logging.warning("%s lacks its index: no checkpoint, removed", path)
+            if kind == ".data-" and not (backup or temporary):
+                logging.warning("%s has no index: not a checkpoint, removed", path)
             shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
     def _remove(self, step, prefix=""):
-        # The index first: data without an index is no checkpoint.
+        # The index first: data without an index are not a checkpoint.
         for path in self._files(step, prefix)[::-1]:
             os.remove(path)
 

@@ -1,4 +1,4 @@
-"""Which records a run is trained on: it does not go on with others unasked."""
+"""The records that a run is trained on: it does not resume on others silently."""
 
 import json
 import os
@@ -7,60 +7,59 @@ import zlib
 
 from kerasseg import errors
 from kerasseg.system import files
+from kerasseg.workdir import layout
 
-FILE = "records.json"
 
+def check(workdir: str | os.PathLike, readers, *, allow_others: bool = False) -> None:
+    """Compares the records with those that the run was started on, or notes them.
 
-def check(workdir, readers, *, allow_others=False) -> None:
-    """Compares the records with those that the run began with, or notes them.
-
-    Records are the same where their classes and the lengths of all of them are, in
-    order; where they lie does not count.
+    Records are the same if they have the same classes, and records of the same lengths
+    in the same order, wherever the files are.
 
     Args:
         workdir: Folder of the run.
         readers: `pipeline.ImageReader` of each split.
-        allow_others: Notes the records whatever was noted before.
+        allow_others: Whether to note the records even if they differ.
 
     Raises:
-        ValueError: They are others, or the note is damaged.
+        errors.UserError: The records differ, or the note is damaged.
     """
-    path = os.path.join(workdir, FILE)
-    found = {reader.split.name: _facts(reader.split) for reader in readers}
+    path = os.path.join(workdir, layout.RECORDS)
+    current = {reader.split.name: _fingerprint(reader.split) for reader in readers}
     if os.path.exists(path) and not allow_others:
         before = _read(path)
-        changed = [name for name in found if before.get(name) != found[name]]
+        changed = [name for name in current if before.get(name) != current[name]]
         if changed:
-            said = "; ".join(
-                f"{name}: {_said(before.get(name))} there, {_said(found[name])} here"
+            differences = "; ".join(
+                f"{name}: {_text(before.get(name))} there, {_text(current[name])} here"
                 for name in changed
             )
             raise errors.UserError(
-                f"{workdir} was trained on other records ({said}). Give the "
-                f"`records_dir` of the run, or `change_flags=records_dir` to go on "
-                f"with these."
+                f"{workdir} was trained on other records ({differences}). Give the "
+                f"`records_dir` of the run, or `change_flags=records_dir` to resume it "
+                f"on these."
             )
-        found = {**before, **found}
+        current = {**before, **current}
     os.makedirs(workdir, exist_ok=True)
-    files.write_bytes(path, (json.dumps(found, indent=2) + "\n").encode())
+    files.write_bytes(path, (json.dumps(current, indent=2) + "\n").encode())
 
 
-def check_apart(workdir, records_dir) -> None:
-    """Raises ValueError where a run would write over the list of its own records."""
+def check_apart(workdir: str | os.PathLike, records_dir: str | os.PathLike) -> None:
+    """Raises `errors.UserError` where the workdir is the folder of the records."""
     if os.path.realpath(records_dir) == os.path.realpath(workdir):
         raise errors.UserError(
-            f"{workdir} is given as `workdir` and as `records_dir`, and each has a "
-            f"dataset.json of its own. Give the run a folder of its own."
+            f"{workdir} is both `workdir` and `records_dir`, and the run would replace "
+            f"the {layout.DATASET} of the records. Give the run its own folder."
         )
 
 
-def checksum(workdir) -> int:
-    """Returns a number of what is noted in a workdir, 0 where nothing is."""
-    path = pathlib.Path(workdir, FILE)
+def checksum(workdir: str | os.PathLike) -> int:
+    """Returns a checksum of the noted records, 0 where none are noted."""
+    path = pathlib.Path(workdir, layout.RECORDS)
     return zlib.crc32(path.read_bytes()) if path.exists() else 0
 
 
-def _facts(split):
+def _fingerprint(split):
     return {
         "records": len(split),
         "classes": split.spec.num_classes,
@@ -68,23 +67,23 @@ def _facts(split):
     }
 
 
-def _said(facts):
-    if facts is None:
+def _text(fingerprint):
+    if fingerprint is None:
         return "none"
     return (
-        f"{facts['records']} of {facts['classes']} classes, {facts['fingerprint'][:8]}"
+        f"{fingerprint['records']} of {fingerprint['classes']} classes, "
+        f"{fingerprint['fingerprint'][:8]}"
     )
 
 
 def _read(path):
     try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
-        for facts in found.values():
-            _said(facts)
+        noted = files.read_json(path)
+        for fingerprint in noted.values():
+            _text(fingerprint)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.UserError(
-            f"{path} is damaged ({error!r}). Remove it to go on: the records are then "
-            f"taken for those of the run."
+            f"{path} is damaged ({error!r}). Remove it to resume: the given records "
+            f"are then taken as those of the run."
         ) from error
-    return found
+    return noted

@@ -1,43 +1,46 @@
-"""The records that a run is scored on: those that its flags name, or others."""
+"""The records that a run is evaluated on: those that its flags name, or others."""
 
 import os
 
-from kerasseg import cli, errors, pipeline, records
-from kerasseg.workdir import best_model
+from kerasseg import errors, pipeline, records
+from kerasseg.workdir import flag_file, layout, metadata
 
 
-def open_records(workdir, split, *, records_dir=None, dataset=None):
-    """Opens what a run is scored on.
+def open_records(
+    workdir: str | os.PathLike,
+    split: str,
+    *,
+    records_dir: str | None = None,
+    dataset: str | None = None,
+) -> pipeline.ImageReader:
+    """Opens the records of a split for a run.
 
     Args:
-        workdir: Of the run.
+        workdir: Folder of the run.
         split: Name of the split.
         records_dir: Folder of the records; None for that of the run.
         dataset: Name of the data set; None for that of the run.
 
-    Returns:
-        `pipeline.ImageReader`.
-
     Raises:
-        FileNotFoundError: The records, or the run's own files, are not there.
-        ValueError: Nothing names the records, or their classes are not those of the
-            run.
+        errors.MissingFileError: The records, or files of the run, are missing.
+        errors.UserError: The run does not name its records, or the records have other
+            classes than the run.
     """
-    path = os.path.join(workdir, "flags.txt")
-    used = cli.read_flagfile(path) if os.path.exists(path) else {}
-    records_dir = records_dir or used.get("records_dir")
+    trained = metadata.read_spec(workdir)
+    flags = flag_file.read(workdir)
+    records_dir = records_dir or flags.get("records_dir")
     if records_dir is None:
         raise errors.UserError(
-            f"{path} does not name the records of the run. Give `records_dir`."
+            f"{os.path.join(workdir, layout.FLAGS)} does not name the records of the "
+            f"run. Give `records_dir`."
         )
     opened = records.open_split(
-        records_dir, split, dataset=dataset or used.get("dataset")
+        records_dir, split, dataset=dataset or flags.get("dataset")
     )
-    trained = best_model.read_spec(workdir)
     if opened.spec.class_names != trained.class_names:
         raise errors.UserError(
-            f"{records_dir} holds the classes {', '.join(opened.spec.class_names)}; "
-            f"{workdir} was trained on {', '.join(trained.class_names)}. Give the "
-            f"`records_dir` of the same classes in the same order."
+            f"{records_dir} has the classes {', '.join(opened.spec.class_names)}, and "
+            f"{workdir} was trained on {', '.join(trained.class_names)}. Give a "
+            f"`records_dir` with the same classes in the same order."
         )
     return pipeline.ImageReader(opened)

@@ -102,7 +102,7 @@ def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
         )
     return datasets.DatasetSpec(
         name=pairs.OWN,
-        source="tfrecords_tools.converters.folder",
+        source="tfrecords_tools.folder",
         classes=classes.with_palette(),
         num_images={},
     )

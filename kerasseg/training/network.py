@@ -1,0 +1,124 @@
+"""The networks that can be trained: built by a function, or given as Keras models."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasseg import errors, models
+
+
+@dataclasses.dataclass(frozen=True)
+class Builder:
+    """A registered architecture with its options, as a function `num_classes -> model`.
+
+    Attributes:
+        name: Name of the architecture, see `models.list_models`.
+        options: Options of its builder, see `models.build_model`.
+    """
+
+    name: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __call__(self, num_classes: int, **changes) -> keras.Model:
+        """Builds the model; `changes` replace options."""
+        return models.build_model(self.name, num_classes, **{**self.options, **changes})
+
+    @property
+    def encoder_layers(self) -> frozenset[str]:
+        """Names of the encoder's layers, see `models.encoder_layers`."""
+        return models.encoder_layers(self.name, **self.options)
+
+
+class Network:
+    """Creates the models of a run from a builder or a Keras model.
+
+    Args:
+        model_or_builder: A function of the number of classes to a Keras model, such as
+            a `Builder`; or a Keras model, which is trained itself.
+        num_classes: Number of classes of the data.
+    """
+
+    def __init__(
+        self, model_or_builder: keras.Model | Callable[[int], keras.Model], num_classes
+    ):
+        self._source, self.num_classes = model_or_builder, num_classes
+
+    def build(self, *, pretrained: bool = True) -> keras.Model:
+        """Creates the model that is trained.
+
+        Args:
+            pretrained: Whether a builder loads pretrained weights, if its options say
+                so; not needed where others replace them.
+
+        Raises:
+            errors.UserError: The model does not fit the data or the strategy.
+        """
+        if isinstance(self._source, keras.Model):
+            _check_unreplicated(self._source)
+            model = self._source
+        elif isinstance(self._source, Builder) and not pretrained:
+            model = self._source(self.num_classes, backbone_weights=None)
+        else:
+            model = self._source(self.num_classes)
+        _check_outputs(model, self.num_classes)
+        return model
+
+    def copy(self) -> keras.Model:
+        """Creates a second model with the same layers and other variables."""
+        if isinstance(self._source, keras.Model):
+            return keras.models.clone_model(self._source)
+        return self.build(pretrained=False)
+
+    @functools.cached_property
+    def encoder_layers(self) -> frozenset[str]:
+        """Names of the layers that learn at the base rate, not at the head's.
+
+        Raises:
+            errors.UserError: The builder does not name them.
+        """
+        layers = getattr(self._source, "encoder_layers", None)
+        if layers is None:
+            raise errors.UserError(
+                "`head_learning_rate_factor` needs a network that names the layers of "
+                "its encoder. Leave the factor at 1, or pass a builder with an "
+                "attribute encoder_layers."
+            )
+        return frozenset(layers)
+
+    def metadata(self, model: keras.Model) -> dict[str, Any]:
+        """Returns what the best model's metadata say of the network."""
+        return {
+            "model": getattr(self._source, "name", model.name),
+            "num_classes": self.num_classes,
+            "options": dict(getattr(self._source, "options", {})),
+        }
+
+
+def _check_unreplicated(model):
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        raise errors.UserError(
+            f"The model {model.name} was built outside the strategy, which has several "
+            f"devices. Pass the function that builds it."
+        )
+
+
+def _check_outputs(model, num_classes):
+    outputs = (
+        model.output if isinstance(model.output, dict) else {"logits": model.output}
+    )
+    if "logits" not in outputs:
+        raise errors.UserError(
+            f"The model {model.name} has the outputs {', '.join(sorted(outputs))}. "
+            f"One of them must be called logits."
+        )
+    shape = outputs["logits"].shape
+    if len(shape) != 4 or shape[-1] != num_classes:
+        raise errors.UserError(
+            f"The model {model.name} has logits of shape {tuple(shape)}, expected is "
+            f"[batch, height, width, {num_classes}], as the data have {num_classes} "
+            f"classes. Build it for this number of classes."
+        )

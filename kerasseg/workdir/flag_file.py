@@ -1,0 +1,102 @@
+"""The flags that a run was started with, as a flag file, and the workdir's format."""
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+
+from kerasseg import errors
+from kerasseg.system import files
+from kerasseg.workdir import layout
+
+# 1: without run.json. A later version of the code reads every earlier format.
+FORMAT = 1
+
+
+def read(workdir: str | os.PathLike) -> dict[str, str]:
+    """Reads the flags of a run.
+
+    Returns:
+        Text by flag; the last one of a repeated flag. Boolean flags are left out.
+        Empty where the workdir has no flag file.
+
+    Raises:
+        errors.UserError: The file is not text.
+    """
+    path = os.path.join(workdir, layout.FLAGS)
+    if not os.path.exists(path):
+        return {}
+    parts = [line.partition("=") for line in files.read_text(path).splitlines()]
+    return {name.removeprefix("--"): value for name, equals, value in parts if equals}
+
+
+def keep(
+    workdir: str | os.PathLike,
+    lines: Sequence[str],
+    *,
+    defaults: Collection[str],
+    may_change: Iterable[str],
+    writes: bool = True,
+) -> None:
+    """Writes the flags of a run, or compares them with those of an earlier start.
+
+    A run without a checkpoint may be started again with any flags.
+
+    Args:
+        workdir: Folder of the run.
+        lines: The flags as a flag file lists them, one `--name=value` each.
+        defaults: Those of `lines` that have their default value.
+        may_change: Names of flags that may differ.
+        writes: Whether to write the file, which one of several workers does.
+
+    Raises:
+        errors.UserError: The run in the workdir was started with other flags.
+    """
+    check_format(workdir)
+    path = os.path.join(workdir, layout.FLAGS)
+    if os.path.exists(path) and os.path.exists(
+        os.path.join(workdir, layout.CHECKPOINTS)
+    ):
+        before = files.read_text(path).splitlines()
+        _check_unchanged(workdir, before, lines, defaults, set(may_change))
+    if writes:
+        os.makedirs(workdir, exist_ok=True)
+        files.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _check_unchanged(workdir, before, lines, defaults, may_change):
+    # A flag that did not exist when the run was started did as its default does.
+    known = {name for line in before for name in _names(line)}
+    compared = {line for line in lines if line not in defaults or _names(line) & known}
+    changed = [
+        line
+        for line in sorted(compared.symmetric_difference(before))
+        if not _names(line) & may_change
+    ]
+    if changed:
+        was = " ".join(line for line in changed if line in before)
+        now = " ".join(line for line in changed if line in lines)
+        raise errors.UserError(
+            f"{workdir} holds a run that was started with other flags: {was or 'none'} "
+            f"there, {now or 'none'} here. Give the same flags to resume it, another "
+            f"`workdir` for a new run, or `change_flags=NAME,NAME` to resume it with "
+            f"these flags."
+        )
+
+
+def _names(line):
+    """Returns the flags that a line may set: --noise is noise, or disables ise."""
+    name = line.partition("=")[0].removeprefix("--")
+    return {name, name.removeprefix("no")}
+
+
+def check_format(workdir: str | os.PathLike) -> None:
+    """Raises `errors.UserError` for a workdir of a later version of this package."""
+    path = os.path.join(workdir, layout.RUN)
+    if not os.path.exists(path):
+        return
+    found = files.read_json(path)
+    number = found.get("format") if isinstance(found, dict) else None
+    if not isinstance(number, int) or number > FORMAT:
+        raise errors.UserError(
+            f"{path} has format {number}, and this version of kerasseg reads formats "
+            f"up to {FORMAT}. Install the version that wrote it, or a later one."
+        )

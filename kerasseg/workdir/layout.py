@@ -1,0 +1,20 @@
+"""The files of a run's workdir, by their names."""
+
+import os
+
+FLAGS = "flags.txt"  # A flag file that repeats the run.
+RUN = "run.json"  # Version of the workdir's format.
+DATASET = "dataset.json"  # Class names, colors and sizes of the data set.
+RECORDS = "records.json"  # Fingerprint of the records of each split.
+MICRO_BATCHES = "batch_parts.json"  # What train_batch_size=auto found.
+CHECKPOINTS = "checkpoints"  # ckpt-<step>: every variable of the training state.
+BEST_MODEL = os.path.join("best", "model.keras")  # The best network so far.
+BEST_METADATA = os.path.join("best", "model.json")  # Its architecture and scores.
+SCORES = "scores.csv"  # A row for each validation.
+CURVES = "curves.png"
+EVENTS = "events"  # TensorBoard reads this folder.
+IMAGES = "pictures"  # Predictions on validation images.
+METRICS = "metrics.json"  # Scores of the last evaluation.
+IMAGE_COUNTS = "pictures.csv"  # Its counts for each image.
+REPORT = "report.html"  # Its report.
+CRF = "crf"  # Results of kerasseg.tune_crf.

@@ -1,0 +1,58 @@
+"""What is known of a run's data set and best model; read without Keras."""
+
+import os
+
+from kerasseg import datasets, errors
+from kerasseg.system import files
+from kerasseg.workdir import layout
+
+
+def read_metadata(workdir: str | os.PathLike) -> dict:
+    """Reads the metadata of the best model of a run.
+
+    Returns:
+        Dict of "model" (the architecture), "num_classes", "options" (of its builder),
+        "step" and "scores" (see `metrics.scores`).
+
+    Raises:
+        errors.MissingFileError: The run has no best model yet.
+        errors.UserError: The file is damaged.
+    """
+    path = os.path.join(workdir, layout.BEST_METADATA)
+    if not os.path.exists(path):
+        raise errors.MissingFileError(
+            f"{path} is missing: {workdir} has no trained model yet. Train one with "
+            f"python -m kerasseg.train, at least to its first validation."
+        )
+    try:
+        metadata = files.read_json(path)
+        if not {"model", "num_classes", "options", "step"} <= metadata.keys():
+            raise ValueError("an entry is missing")
+    except (ValueError, AttributeError) as error:
+        raise errors.UserError(
+            f"{path} is damaged ({error!r}). Copy it again, or resume the training: "
+            f"the next validation writes it."
+        ) from error
+    return metadata
+
+
+def read_spec(workdir: str | os.PathLike) -> datasets.DatasetSpec:
+    """Reads the specification of the data set that a run was trained on.
+
+    Raises:
+        errors.MissingFileError: The folder is not a workdir, or the file was removed.
+        errors.UserError: The file is damaged.
+    """
+    path = os.path.join(workdir, layout.DATASET)
+    if not os.path.exists(path):
+        raise errors.MissingFileError(
+            f"{path} is missing: {workdir} is not a workdir of python -m "
+            f"kerasseg.train, or was not copied as a whole."
+        )
+    try:
+        return datasets.DatasetSpec.from_json(files.read_json(path))
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.UserError(
+            f"{path} is damaged ({error!r}). Start the training again with the same "
+            f"flags: it writes the file and resumes."
+        ) from error
