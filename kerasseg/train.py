@@ -113,7 +113,9 @@ def _locked(workdir):
 def _network(name):
     return training.Network(
         name=name,
-        options=cli.model_options(models.facts(name).builder, cli.MODEL_OPTION.value),
+        options=cli.model_options(
+            models.metadata(name).builder, cli.MODEL_OPTION.value
+        ),
         initial_checkpoint=_INITIAL_CHECKPOINT.value,
     )
 

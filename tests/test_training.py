@@ -605,7 +605,7 @@ def test_a_label_out_of_range_stops_the_run_and_names_the_picture(tmp_path):
         ({"class_weights": "1,2"}, "3 numbers with commas between.*got '1,2'"),
         ({"class_weights": "1,2,-1"}, "each at least 0, or a file; got '1,2,-1'"),
         ({"class_weights": "much"}, "or a file; got 'much'"),
-        ({"loss": "dise"}, "No loss is called 'dise'. Choose one of: crossentropy"),
+        ({"loss": "dise"}, "Unknown loss 'dise'. Choose one of: crossentropy"),
         ({"loss": "dice:1,dice:2"}, "--loss takes names, each once, .*'dice:1,dice:2'"),
         ({"loss": "dice:much"}, "--loss takes names, .*got 'dice:much'"),
         ({"loss": ""}, "--loss takes names, each once, with weights from 0"),

@@ -7,7 +7,7 @@ def model_options(builder, given) -> dict:
     """Types `key=value` texts by the signature of an architecture's builder.
 
     Args:
-        builder: The function that `models.facts` names.
+        builder: The function that `models.metadata` names.
         given: Texts such as `output_stride=8`.
 
     Raises:
