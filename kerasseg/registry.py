@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import pathlib
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -33,7 +34,8 @@ class Registry(Mapping[str, Value]):
         """
         self._kind, self._package = kind, package
         self._values: dict[str, Value] = {}
-        self._is_complete = False
+        self._is_complete = self._is_importing = False
+        self._lock = threading.RLock()  # A module may look up while it is imported.
 
     def register(self, name: str | None = None) -> Callable[[Any], Any]:
         """Returns a decorator that registers a function or class.
@@ -85,13 +87,21 @@ class Registry(Mapping[str, Value]):
 
     def _all(self):
         """Imports the modules of the package, once, and returns all values."""
-        if not self._is_complete:
-            path = importlib.import_module(self._package).__path__
-            for module in pkgutil.iter_modules(path, f"{self._package}."):
-                if not module.name.endswith(".__main__"):
-                    importlib.import_module(module.name)
-            self._is_complete = True
+        with self._lock:
+            if not self._is_complete and not self._is_importing:
+                self._is_importing = True
+                try:
+                    self._import_modules()
+                    self._is_complete = True
+                finally:
+                    self._is_importing = False
         return self._values
+
+    def _import_modules(self):
+        path = importlib.import_module(self._package).__path__
+        for module in pkgutil.iter_modules(path, f"{self._package}."):
+            if not module.name.endswith(".__main__"):
+                importlib.import_module(module.name)
 
 
 def names_in(package: str) -> list[str]:

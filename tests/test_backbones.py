@@ -230,7 +230,12 @@ def test_a_damaged_file_of_weights_is_named(tmp_path, share):
 @pytest.mark.parametrize(
     "name, options, error, message",
     [
-        ("vgg61", {}, ValueError, "Unknown backbone 'vgg61'. Choose one of: .*resnet50"),
+        (
+            "vgg61",
+            {},
+            ValueError,
+            "Unknown backbone 'vgg61'. Choose one of: .*resnet50",
+        ),
         ("resnet50", {"output_stride": 4}, ValueError, "output_stride=4 of 'resnet50'"),
         ("resnet50", {"steam": 1}, ValueError, r"no option \['steam'\]; it has .*stem"),
         (
