@@ -111,7 +111,9 @@ def test_names_of_models_equal_those_that_are_registered():
     assert sorted(registry.names_in("kerasseg.models")) == models.list_models()
 
 
-@pytest.mark.parametrize("package", ["kerasseg.models", "kerasseg.losses"])
+@pytest.mark.parametrize(
+    "package", ["kerasseg.models", "kerasseg.losses", "kerasseg.metrics"]
+)
 def test_listing_names_starts_no_framework_and_is_fast(package):
     code = f"""
         import sys, time
