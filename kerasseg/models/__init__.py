@@ -12,10 +12,14 @@ import inspect
 import numbers
 import pkgutil
 import traceback
+import typing
 
-import keras
+from kerasseg import errors
 
-from kerasseg import backbones, blocks, errors
+# Keras is imported when a model is built: `python -m kerasseg.models --help` and the
+# names of the models do not need it.
+if typing.TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +105,7 @@ def build_model(
     image_size=(None, None),
     crf_iterations=None,
     **options,
-) -> keras.Model:
+) -> "keras.Model":
     """Builds a model: pictures in, logits out.
 
     Args:
@@ -146,6 +150,8 @@ def build_model(
         )
     if crf_iterations is None:
         return _built(name, num_classes, image_size, options)
+    from kerasseg import blocks
+
     crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
     return _refined(_built(name, num_classes, image_size, options), crf)
 
@@ -167,6 +173,8 @@ def _built(name, num_classes, image_size, options):
 
 def _refined(model, crf):
     """Puts a CRF behind the logits; layers and other outputs stay as they are."""
+    import keras
+
     outputs = model.output
     if isinstance(outputs, dict):
         outputs = {**outputs, "logits": crf([model.input, outputs["logits"]])}
@@ -189,6 +197,10 @@ def encoder_layers(name, **options) -> frozenset[str]:
     Raises:
         ValueError: It has no encoder that could be told from its head.
     """
+    import keras
+
+    from kerasseg import backbones
+
     parameters = inspect.signature(facts(name).builder).parameters
     backbone = facts(name).encoder
     if "backbone" in parameters:
@@ -232,6 +244,8 @@ def _options(builder) -> list[str]:
 
 @functools.cache
 def _import_all():
+    from kerasseg import backbones
+
     backbones.list_backbones()  # Their layers are in the files of models.
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         if not module.name.endswith("__main__"):
