@@ -10,7 +10,7 @@ from absl import flags
 
 from kerasseg import cli, models
 from kerasseg.models import __main__ as table
-from kerasseg.training import AugmentationFlags, Recipe
+from kerasseg.training import recipe
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
@@ -94,15 +94,15 @@ def test_a_flagfile_is_a_whole_run(path):
     known = set(builder.__kwdefaults__)
     assert set(options) <= known
     assert "training_number_of_steps" in values and "base_learning_rate" in values
-    cli.crop_size(values["train_crop_size"])
+    recipe.crop_size(values["train_crop_size"])
     keys = ("loss", "output_weights")
-    Recipe(**{key: values[key] for key in keys if key in values})
+    recipe.Recipe(**{key: values[key] for key in keys if key in values})
     text = path.read_text()
     assert f"--flagfile=experiments/{path.parent.name}/{path.name}" in text
     assert re.search(r"^# (Measured|Not (measured|trained))", text, re.M)
 
 
-@pytest.mark.parametrize("cls", [Recipe, AugmentationFlags])
+@pytest.mark.parametrize("cls", [recipe.Recipe, recipe.AugmentationOptions])
 def test_flags_and_fields_have_one_default(cls):
     fresh = cls()
     read = cli.read_fields(cls)

@@ -8,12 +8,15 @@ import dataclasses
 import inspect
 import numbers
 import traceback
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
+from kerasseg import errors, registry
 
-from kerasseg import backbones, blocks, errors, registry
+# Keras is imported when a model is built: the names of the models do not need it.
+if typing.TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class Metadata:
         test_options: Options of a small model for the tests.
     """
 
-    builder: Callable[..., keras.Model]
+    builder: Callable[..., "keras.Model"]
     paper: str
     params: int
     macs: int
@@ -96,6 +99,8 @@ def list_models() -> list[str]:
     Afterwards every layer class that a saved model can contain is registered with
     Keras.
     """
+    from kerasseg import backbones
+
     backbones.list_backbones()
     return sorted(_MODELS)
 
@@ -118,7 +123,7 @@ def build_model(
     image_size=(None, None),
     crf_iterations=None,
     **options,
-) -> keras.Model:
+) -> "keras.Model":
     """Builds a model: pictures in, logits out.
 
     Args:
@@ -163,6 +168,8 @@ def build_model(
         )
     if crf_iterations is None:
         return _built(name, num_classes, image_size, options)
+    from kerasseg import blocks
+
     crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
     return _refined(_built(name, num_classes, image_size, options), crf)
 
@@ -184,6 +191,8 @@ def _built(name, num_classes, image_size, options):
 
 def _refined(model, crf):
     """Puts a CRF behind the logits; layers and other outputs stay as they are."""
+    import keras
+
     outputs = model.output
     if isinstance(outputs, dict):
         outputs = {**outputs, "logits": crf([model.input, outputs["logits"]])}
@@ -206,6 +215,10 @@ def encoder_layers(name, **options) -> frozenset[str]:
     Raises:
         ValueError: It has no encoder that could be told from its head.
     """
+    import keras
+
+    from kerasseg import backbones
+
     parameters = inspect.signature(metadata(name).builder).parameters
     backbone = metadata(name).encoder
     if "backbone" in parameters:
