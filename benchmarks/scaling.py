@@ -24,9 +24,10 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from kerasseg import distribution, models, training
-from kerasseg.training import objective, optimizers
-from kerasseg.training.step import TrainingStep, prepare_batch_norm
+from kerasseg import distribution, training
+from kerasseg.training.network import Network
+from kerasseg.training.run import create_state
+from kerasseg.training.step import StepFunction
 
 _MODEL = flags.DEFINE_string("model", "enet", "Architecture.")
 _CROP = flags.DEFINE_integer("crop_size", 240, "Height and width.")
@@ -63,16 +64,14 @@ def ours(replicas) -> dict:
     tf.config.set_logical_device_configuration(cpu, devices)
     strategy = distribution.strategy("mirrored" if replicas > 1 else "one")
     recipe = training.Recipe(
-        batch_size=_BATCH.value * replicas, base_learning_rate=0.01
+        train_batch_size=_BATCH.value * replicas, base_learning_rate=0.01
     )
+    network = Network(training.Builder(_MODEL.value), _CLASSES)
     with strategy.scope():
-        model = models.build_model(_MODEL.value, _CLASSES)
-        prepare_batch_norm(model, recipe, replicas)
-        goal = objective.Objective(model, recipe)
-        optimizer = optimizers.GroupedOptimizer(goal.model, recipe)
+        state, objective = create_state(network, recipe, None)
     reduced: dict = collections.defaultdict(list)
-    count_reduced(reduced, len(optimizer.trainable_variables))
-    step = TrainingStep(strategy, model, goal, optimizer, recipe)
+    count_reduced(reduced, len(state.optimizer.trainable_variables))
+    step = StepFunction(state, objective, recipe, strategy)
     rng = np.random.default_rng(0)
     shape = (_BATCH.value * replicas, _CROP.value, _CROP.value)
     arrays = {

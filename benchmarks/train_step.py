@@ -16,9 +16,10 @@ import sides
 import tensorflow as tf
 from absl import app, flags
 
-from kerasseg import models, training
-from kerasseg.training import objective, optimizers
-from kerasseg.training.step import TrainingStep
+from kerasseg import training
+from kerasseg.training.network import Network
+from kerasseg.training.run import create_state
+from kerasseg.training.step import StepFunction
 
 flags.adopt_module_key_flags(sides)
 _ONLY = flags.DEFINE_bool("only_ours", False, "One run of our side, in this process.")
@@ -28,11 +29,10 @@ _SIZE, _BATCH, _STEPS = 321, 2, 5
 
 def ours() -> dict:
     """Measures the mean of a few steps after the first."""
-    recipe = training.Recipe(batch_size=_BATCH, base_learning_rate=0.01)
-    model = models.build_model("deeplab_v3", 21, backbone="resnet50")
-    goal = objective.Objective(model, recipe)
-    optimizer = optimizers.GroupedOptimizer(goal.model, recipe)
-    step = TrainingStep(tf.distribute.get_strategy(), model, goal, optimizer, recipe)
+    recipe = training.Recipe(train_batch_size=_BATCH, base_learning_rate=0.01)
+    builder = training.Builder("deeplab_v3", {"backbone": "resnet50"})
+    state, objective = create_state(Network(builder, 21), recipe, None)
+    step = StepFunction(state, objective, recipe, tf.distribute.get_strategy())
     rng = np.random.default_rng(0)
     shape = (_BATCH, _SIZE, _SIZE)
     batch = {

@@ -5,6 +5,7 @@ python -m kerasseg.train --flagfile=experiments/camvid/NAME.flags \
 """
 
 import contextlib
+import importlib
 import os
 import sys
 
@@ -14,7 +15,7 @@ from kerasseg import cli, runtime
 from kerasseg.distribution import names
 from kerasseg.system import lock
 from kerasseg.training import recipe
-from kerasseg.workdir import fingerprint, flag_file
+from kerasseg.workdir import fingerprint, flag_file, layout
 
 _TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "Split to train on.")
 _EVAL_SPLIT = flags.DEFINE_string("eval_split", "val", "Split of the validations.")
@@ -64,7 +65,12 @@ def main(argv):
     )
     chosen = cli.read_fields(recipe.Recipe)
     images = cli.read_fields(recipe.AugmentationOptions)
+    _check_names(name, chosen.loss_weights())
+    cli.check_exists(records_dir=records_dir)
+    if not os.path.exists(os.path.join(workdir, layout.CHECKPOINTS)):
+        cli.check_exists(initial_checkpoint=_INITIAL_CHECKPOINT.value)
     fingerprint.check_apart(workdir, records_dir)
+    keep_flags(workdir, _CHANGE_FLAGS.value, writes=False)
     runtime.start_tensorflow()
     from kerasseg import distribution, models, training
 
@@ -74,7 +80,9 @@ def main(argv):
             return
         strategy = distribution.strategy(_STRATEGY.value, cluster_timeout=timeout)
         writes = distribution.WorkerGroup(strategy).is_chief
-        options = cli.model_options(models.facts(name).builder, cli.MODEL_OPTION.value)
+        options = cli.model_options(
+            models.metadata(name).builder, cli.MODEL_OPTION.value
+        )
         with _locked(workdir) if writes else contextlib.nullcontext():
             keep_flags(workdir, _CHANGE_FLAGS.value, writes=writes)
             best = training.train(
@@ -104,6 +112,17 @@ def main(argv):
             f"Best model: mean IoU {best['scores']['mean_iou']:.4f} at step "
             f"{best['step']}, in {os.path.join(workdir, 'best')}."
         )
+
+
+def _check_names(model, losses):
+    """Checks the names of the architecture and of the losses without importing them."""
+    try:
+        registry = importlib.import_module("kerasseg.registry")
+    except ModuleNotFoundError:  # until merged
+        return
+    cli.check_choice("model", model, registry.names_in("kerasseg.models"))
+    for name in losses:
+        cli.check_choice("loss", name, registry.names_in("kerasseg.losses"))
 
 
 def _locked(workdir):

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import distribution
-from kerasseg.distribution import worker_group
+from kerasseg.distribution import choice, worker_group
 from kerasseg.training import asynchronous
+from kerasseg.training.step import StepResult
 from tests import faults, test_cluster
 
 WHOLE = {"chief": ["zero:1"], "worker": ["one:1", "two:1"], "ps": ["three:1"]}
@@ -27,17 +28,17 @@ def test_workers_start_one_after_the_other():
 
 
 def test_a_step_that_was_taken_here_is_read_likewise():
-    values = tf.constant(0.5), tf.constant(True), tf.constant(3.0), tf.constant(0.0)
-    assert asynchronous.fetch(values) == [0.5, True, 3.0, 0.0]
+    result = StepResult(tf.constant(0.5), tf.constant(True), tf.constant(3.0))
+    assert asynchronous.fetch(result) == StepResult(0.5, True, 3.0)
 
 
 def test_servers_in_the_cluster_make_it_asynchronous(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(WHOLE, "chief"))
-    assert distribution._of_cluster("auto")[0] == "parameter_server"
+    assert choice._of_cluster("auto")[0] == "parameter_server"
     assert not distribution.serve_if_assigned()
     assert not distribution.serve_if_assigned("one")
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(test_cluster.TWO))
-    assert distribution._of_cluster("auto")[0] == "multi_worker"
+    assert choice._of_cluster("auto")[0] == "multi_worker"
     assert not distribution.serve_if_assigned()
     monkeypatch.delenv("TF_CONFIG")
     assert not distribution.serve_if_assigned()

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import images, models, records, training
+from kerasseg import errors, images, records
 from kerasseg.pipeline import border_weights
 from tests import test_training, tiny
-
-tiny_models = test_training.tiny_models
 
 
 def write(folder, **more):
@@ -34,7 +32,7 @@ def write(folder, **more):
 
 
 def train(folder, workdir, **changes):
-    test_training.run(folder, workdir, num_steps=1, **changes)
+    test_training.run(folder, workdir, training_number_of_steps=1, **changes)
     (row,) = csv.DictReader((workdir / "scores.csv").read_text().splitlines())
     return float(row["loss"])
 
@@ -58,7 +56,7 @@ def test_weighted_batches_in_parts_give_the_update_of_the_whole():
     pictures["weight"] = tf.reshape(tf.range(np.prod(shape), dtype=tf.float32), shape)
     pictures["weight"] /= np.prod(shape)
     whole = test_training.Step(options={"norm": False})
-    parts = test_training.Step(options={"norm": False}, accumulation_steps=4)
+    parts = test_training.Step(options={"norm": False}, gradient_accumulation_steps=4)
     assert whole(pictures)[0] == pytest.approx(parts(pictures)[0], rel=1e-5)
     for key, value in whole.weights().items():
         np.testing.assert_allclose(value, parts.weights()[key], atol=1e-6)
@@ -108,17 +106,14 @@ def test_records_without_instances_stop_the_run(tmp_path):
 @pytest.mark.parametrize("loss", ["dice", "crossentropy:1,lovasz_softmax:1"])
 def test_border_weights_want_losses_that_are_sums_over_pixels(loss):
     name = loss.split(",")[-1].split(":")[0]
-    with pytest.raises(
-        ValueError, match=f"border_weights=10.0 weighs pixels, and {name}"
-    ):
-        training.Recipe(loss=loss, border_weights=10.0)
-    training.Recipe(loss="focal:1,crossentropy:1", border_weights=10.0)
+    message = f"`border_weights=10.0` weights pixels, and {name} is not a sum"
+    with pytest.raises(errors.UserError, match=message):
+        test_training.Step(loss=loss, border_weights=10.0)
+    test_training.Step(loss="focal:1,crossentropy:1", border_weights=10.0)
 
 
-def test_a_reach_of_nothing_stops_the_run_at_its_start(tmp_path):
-    folder = write(tmp_path)
+def test_a_border_sigma_of_0_is_refused():
     with pytest.raises(
-        ValueError, match=r"sigma above 0, both finite; got 10\.0 and 0\.0"
+        errors.UserError, match=r"`border_sigma` must be finite and above 0, got 0\.0"
     ):
-        train(folder, tmp_path / "run", border_weights=10.0, border_sigma=0.0)
-    assert models.build_model is tiny.build_model
+        test_training.recipe(border_weights=10.0, border_sigma=0.0)

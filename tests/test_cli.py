@@ -13,7 +13,8 @@ import sys
 import pytest
 from absl import flags
 
-from kerasseg import cli
+from kerasseg import cli, errors
+from kerasseg.training import recipe
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = r'''
@@ -31,8 +32,8 @@ flags.declare_key_flag("model_option")
 
 @dataclasses.dataclass
 class Recipe:
-    num_steps: int = dataclasses.field(
-        default=30, metadata={"help": "Updates.", }
+    training_number_of_steps: int = dataclasses.field(
+        default=30, metadata={"help": "Updates."}
     )
     decay: float | None = dataclasses.field(default=None, metadata={"help": "Decay."})
     mirror: bool = dataclasses.field(default=True, metadata={"help": "Mirror."})
@@ -223,7 +224,8 @@ def test_the_flagfile_repeats_the_run(program, tmp_path):
         "--action=flagfile",
     ]
     first = run(program, *given).stdout
-    assert "Recipe(num_steps=70, decay=0.25, mirror=False)" in first
+    expected = "Recipe(training_number_of_steps=70, decay=0.25, mirror=False)"
+    assert expected in first
     path = tmp_path / "flags.txt"
     path.write_text(first[: first.index("Recipe")])
     assert run(program, f"--flagfile={path}").stdout == first
@@ -294,7 +296,7 @@ def test_model_options_are_typed_by_the_builder(text, value):
         ("dropout=much", "dropout takes float, as in dropout=0.1; got 'much'"),
         ("aux=maybe", "aux is true or false, got 'maybe'"),
         ("rates=1,two", "rates takes int, as in rates=6; got 'two'"),
-        ("num_classes=5", "num_classes is no option: another flag or the data set"),
+        ("num_classes=5", "num_classes is not an option: another flag or the data set"),
     ],
 )
 def test_wrong_model_options_say_what_is_wanted(text, message):
@@ -311,10 +313,11 @@ def test_the_last_of_equal_model_options_counts():
     ("text", "size"), [("513", (513, 513)), ("360,480", (360, 480))]
 )
 def test_a_crop_size_is_one_side_or_height_and_width(text, size):
-    assert cli.crop_size(text) == size
+    assert recipe.crop_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "5,6,7", "wide", "360x480", "-3"])
 def test_a_wrong_crop_size_says_what_is_wanted(text):
-    with pytest.raises(ValueError, match=f"as in 513 or 360,480; got '{text}'"):
-        cli.crop_size(text)
+    message = f"`train_crop_size={text}` is not a size in pixels.*513 or 360,480"
+    with pytest.raises(errors.UserError, match=message):
+        recipe.crop_size(text)

@@ -10,7 +10,7 @@ import pytest
 from absl import flags
 
 from kerasseg import cli, models
-from kerasseg.training import AugmentationOptions, Recipe, recipe
+from kerasseg.training import recipe
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
@@ -92,7 +92,7 @@ def test_a_flagfile_is_a_whole_run(path):
     lines = [x for x in path.read_text().splitlines() if x and x[0] != "#"]
     check_flags("kerasseg.train", lines)
     values = dict(line.removeprefix("--").partition("=")[::2] for line in lines)
-    builder = models.facts(values["model"]).builder
+    builder = models.metadata(values["model"]).builder
     given = [x.split("=", 1)[1] for x in lines if x.startswith("--model_option=")]
     options = cli.model_options(builder, given)
     known = set(builder.__kwdefaults__)
@@ -100,13 +100,13 @@ def test_a_flagfile_is_a_whole_run(path):
     assert "training_number_of_steps" in values and "base_learning_rate" in values
     recipe.crop_size(values["train_crop_size"])
     keys = ("loss", "output_weights")
-    Recipe(**{key: values[key] for key in keys if key in values})
+    recipe.Recipe(**{key: values[key] for key in keys if key in values})
     text = path.read_text()
     assert f"--flagfile=experiments/{path.parent.name}/{path.name}" in text
     assert re.search(r"^# (Measured|Not (measured|trained))", text, re.M)
 
 
-@pytest.mark.parametrize("cls", [Recipe, AugmentationOptions])
+@pytest.mark.parametrize("cls", [recipe.Recipe, recipe.AugmentationOptions])
 def test_flags_and_fields_have_one_default(cls):
     fresh = cls()
     read = cli.read_fields(cls)

@@ -104,7 +104,7 @@ def test_a_new_run_counts_whole_training_pictures(folder, tmp_path):
 def test_few_of_many_pictures_are_spread_evenly(folder, monkeypatch):
     monkeypatch.setattr(feature_statistics, "PICTURES", 3)
     reader = pipeline.ImageReader(records.open_split(str(folder), "train"))
-    model, copy = build_model("tiny", 3), build_model("tiny", 3)
+    model, copy = build_model(3), build_model(3)
     feature_statistics.fill(reader, model, copy)
     # Records 0, 2 or 3, and 5 of the two shards; 2.5 is rounded to even.
     names = [reader.read(i)[2] for i in (0, 2, 5)]
@@ -117,7 +117,7 @@ def test_few_of_many_pictures_are_spread_evenly(folder, monkeypatch):
 def test_a_model_on_mirrored_devices_is_filled(folder):
     reader = pipeline.ImageReader(records.open_split(str(folder), "train"))
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-        model = build_model("tiny", 3)
+        model = build_model(3)
     feature_statistics.fill(reader, model)
     layer = model.get_layer("features")
     assert layer.is_filled
@@ -144,7 +144,7 @@ def test_damaged_records_are_not_counted(tmp_path):
     info = records.DatasetInfo(tiny.SPEC, {"train": [shard]})
     records.write_info(tmp_path, info)
     split = records.open_split(str(tmp_path), "train")
-    model = build_model("tiny", 3)
+    model = build_model(3)
     feature_statistics.fill(pipeline.ImageReader(split, skip_bad=1), model)
     layer = model.get_layer("features")
     assert float(layer.pictures) == 1

@@ -60,9 +60,10 @@ def imports(path):
 def library():
     """Yields the files of kerasseg that are neither entry points nor `cli`."""
     for path in SOURCES:
-        if path.is_relative_to(ROOT / "kerasseg") and not is_entry_point(path):
-            if part_of(path) not in ("__init__", "cli"):
-                yield path
+        if not path.is_relative_to(ROOT / "kerasseg") or is_entry_point(path):
+            continue
+        if part_of(path) not in ("__init__", "cli"):
+            yield path
 
 
 def edges():
@@ -226,9 +227,9 @@ def texts(tree):
         and ast.get_docstring(node, clean=False) is not None
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in docstrings:
-                yield node
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if is_text and id(node) not in docstrings:
+            yield node
 
 
 def raised(tree):
@@ -236,9 +237,10 @@ def raised(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Raise) and node.exc is not None:
             yield node.exc
-        elif isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
-            if ast.unparse(node.value.func).endswith("Error"):
-                yield node.value
+            continue
+        value = node.value if isinstance(node, ast.Return) else None
+        if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("Error"):
+            yield value
 
 
 def test_no_error_of_the_library_names_a_flag():

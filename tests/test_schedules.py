@@ -121,46 +121,54 @@ def test_rates_stay_between_0_and_the_base(policy, num_steps, warm, step):
         (
             "poly",
             {"learning_rate_decay_step": 3},
-            r"poly policy has no option 'learning_rate_decay_step'.*power",
+            r"poly schedule has no option 'learning_rate_decay_step'.*power",
         ),
         ("constant", {"power": 3}, r"no option 'power'. It takes: none\."),
-        ("poly", {"learning_power": 0}, "power must be above 0, got 0"),
-        ("poly", {"end_learning_rate": -1}, "end_learning_rate must be at least 0"),
-        ("cosine", {"end_learning_rate": -1}, "end_learning_rate must be at least 0"),
-        ("poly", {"base_learning_rate": 0}, "base_learning_rate must be above 0"),
+        ("poly", {"learning_power": 0}, "`learning_power` must be above 0, got 0"),
+        ("poly", {"end_learning_rate": -1}, "`end_learning_rate` must be at least 0"),
+        ("cosine", {"end_learning_rate": -1}, "`end_learning_rate` must be at least 0"),
+        ("poly", {"base_learning_rate": 0}, "`base_learning_rate` must be above 0"),
         ("poly", {"base_learning_rate": math.nan}, "above 0 and finite, got nan"),
-        ("poly", {"num_steps": 0}, "num_steps must be at least 1, got 0"),
-        ("poly", {"warmup_steps": 100}, "warmup_steps must be from 0 to below num_st"),
+        (
+            "poly",
+            {"num_steps": 0},
+            "`training_number_of_steps` must be at least 1, got 0",
+        ),
+        (
+            "poly",
+            {"warmup_steps": 100},
+            "`warmup_steps` must be from 0 to below the 100",
+        ),
         (
             "step",
             {"learning_rate_decay_step": None},
-            "either learning_rate_decay_step or boundaries",
+            "either `learning_rate_decay_step` or `boundaries`",
         ),
         (
             "step",
             {"boundaries": [1]},
-            r"learning_rate_decay_step=10 and boundaries=\[1\]",
+            r"`boundaries`, got 10 and \[1\]",
         ),
         (
             "step",
             {"learning_rate_decay_step": 0},
-            "learning_rate_decay_step must be at least 1, got 0",
+            "`learning_rate_decay_step` must be at least 1, got 0",
         ),
         (
             "step",
             {"learning_rate_decay_factor": 1.5},
-            r"learning_rate_decay_factor must be in \(0, 1\], got 1.5",
+            r"`learning_rate_decay_factor` must be in \(0, 1\], got 1.5",
         ),
         (
             "exponential",
             {"learning_rate_decay_step": None},
-            "learning_rate_decay_step must be given and at least",
+            "`learning_rate_decay_step` must be given and at least",
         ),
         ("exponential", {"learning_rate_decay_step": 0}, "at least 1, got 0"),
         (
             "exponential",
             {"learning_rate_decay_factor": 0},
-            r"learning_rate_decay_factor must be in \(0, 1\], got 0",
+            r"`learning_rate_decay_factor` must be in \(0, 1\], got 0",
         ),
     ],
 )
@@ -172,11 +180,11 @@ def test_wrong_options_are_named(policy, options, message):
 @pytest.mark.parametrize("boundaries", [[20, 10], [10, 10], [0], [100]])
 def test_boundaries_ascend_within_the_run(boundaries):
     with pytest.raises(
-        ValueError, match=r"boundaries must be ascending.*the 100 steps"
+        ValueError, match=r"`boundaries` must be ascending.*the 100 steps"
     ):
         schedule("step", learning_rate_decay_step=None, boundaries=boundaries)
 
 
 def test_a_negative_step_is_refused():
-    with pytest.raises(ValueError, match="step must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="`step` must be at least 0, got -1"):
         schedule("poly")(-1)

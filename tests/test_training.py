@@ -497,7 +497,7 @@ def test_a_run_never_starts_from_scratch_over_its_checkpoints(folder, tmp_path):
     run(folder, tmp_path, training_number_of_steps=2)
     for path in (tmp_path / "checkpoints").iterdir():
         path.write_bytes(b"rubbish")
-    with pytest.raises(ValueError, match=r"No checkpoint of .* can be read .*ckpt-2"):
+    with pytest.raises(ValueError, match=r"No checkpoint in .* can be read .*ckpt-2"):
         run(folder, tmp_path, training_number_of_steps=3)
 
 
@@ -545,7 +545,7 @@ def test_starting_points_that_are_none_are_refused(folder, tmp_path):
     def start_from(path):
         run(folder, tmp_path / "run", initial_checkpoint=str(path))
 
-    with pytest.raises(FileNotFoundError, match="does not exist. Give a workdir"):
+    with pytest.raises(FileNotFoundError, match=r"does not exist\. Give a workdir"):
         start_from(tmp_path / "nothing")
     (tmp_path / "bad.keras").write_bytes(b"rubbish")
     with pytest.raises(
@@ -589,39 +589,51 @@ def test_a_label_out_of_range_stops_the_run_and_names_the_picture(tmp_path):
     [
         (
             {"training_number_of_steps": 0},
-            "training_number_of_steps must be at least 1, got 0",
+            "`training_number_of_steps` must be at least 1, got 0",
         ),
         (
             {"train_batch_size": 4, "gradient_accumulation_steps": 3},
-            "4 cannot be cut into 3",
+            "`train_batch_size=4` is not divisible by `gradient_accumulation_steps=3`",
         ),
-        ({"save_interval_steps": 0}, "save_interval_steps must be at least 1"),
+        ({"save_interval_steps": 0}, "`save_interval_steps` must be at least 1"),
         ({"class_weights": "1,2"}, "3 numbers with commas between.*got '1,2'"),
         ({"class_weights": "1,2,-1"}, "each at least 0, or a file; got '1,2,-1'"),
         ({"class_weights": "much"}, "or a file; got 'much'"),
-        ({"loss": "dise"}, "No loss is called 'dise'. Choose one of: crossentropy"),
-        ({"loss": "dice:1,dice:2"}, "--loss takes names, each once, .*'dice:1,dice:2'"),
-        ({"loss": "dice:much"}, "--loss takes names, .*got 'dice:much'"),
-        ({"loss": ""}, "--loss takes names, each once, with weights from 0"),
-        ({"loss": "dice:0"}, "factor of dice is above 0 and finite, got 0.0"),
-        ({"loss": "dice", "label_smoothing": 0.1}, "has the option 'label_smoothing'"),
-        ({"loss": "dice", "class_weights": "1,2,3"}, "has the option 'class_weights'"),
-        ({"focal_gamma": 1.0}, "No loss here has the option 'gamma'"),
+        ({"loss": "dise"}, "Unknown loss 'dise'. Choose one of: crossentropy"),
+        (
+            {"loss": "dice:1,dice:2"},
+            "`loss=dice:1,dice:2` is not a list of names .* once",
+        ),
+        ({"loss": "dice:much"}, "`loss=dice:much` is not a list of names"),
+        ({"loss": ""}, "`loss=` is not a list of names with weights from 0"),
+        ({"loss": "dice:0"}, "factor of dice must be above 0 and finite, got 0.0"),
+        ({"loss": "dice", "label_smoothing": 0.1}, "has an option `label_smoothing`"),
+        ({"loss": "dice", "class_weights": "1,2,3"}, "has an option `class_weights`"),
+        ({"focal_gamma": 1.0}, "None of the losses has an option `focal_gamma`"),
         ({"output_weights": "logits"}, None),
-        ({"output_weights": "logits:-1"}, "--output_weights takes names, .*logits:-1"),
-        ({"output_weights": "logits:0"}, "leaves nothing to minimise: give one of log"),
+        (
+            {"output_weights": "logits:-1"},
+            "`output_weights=logits:-1` is not a list of n",
+        ),
+        ({"output_weights": "logits:0"}, "leaves nothing to minimize. Give one of log"),
         (
             {"output_weights": "aux_half:1"},
-            "names aux_half; the model's outputs are logits. .*--model_option=aux=true",
+            "names aux_half; the outputs of the model are logits. .*`model_option=aux",
         ),
-        ({"eval_limit": 0}, "eval_limit must be at least 1, got 0"),
-        ({"skip_bad_records": -1}, "skip_bad_records is a finite number from 0, .*-1"),
-        ({"gradient_clip_norm": -1.0}, "clip_norm is a finite number from 0, got -1.0"),
-        ({"weight_decay": math.nan}, "weight_decay is a finite number from 0, got nan"),
-        ({"ema_decay": 1.5}, "ema_decay is a number from 0 to below 1, got 1.5"),
-        ({"momentum": -0.9}, "momentum is a number from 0 to below 1, got -0.9"),
-        ({"batch_norm_decay": 2.0}, "batch_norm_decay is a number from 0 to 1, got 2"),
-        ({"repeat_classes": "left"}, "as in bicycle,chair:3; got 'left'"),
+        ({"eval_limit": 0}, "`eval_limit` must be at least 1, got 0"),
+        ({"skip_bad_records": -1}, "`skip_bad_records` must be finite and .* got -1"),
+        (
+            {"gradient_clip_norm": -1.0},
+            "clip_norm` must be finite and at least 0, got -1.0",
+        ),
+        (
+            {"weight_decay": math.nan},
+            "`weight_decay` must be finite and at least 0, got nan",
+        ),
+        ({"ema_decay": 1.5}, "`ema_decay` must be at least 0 and below 1, got 1.5"),
+        ({"momentum": -0.9}, "`momentum` must be at least 0 and below 1, got -0.9"),
+        ({"batch_norm_decay": 2.0}, "`batch_norm_decay` must be from 0 to 1, got 2"),
+        ({"repeat_classes": "left"}, "`repeat_classes=left` is not .* bicycle,chair:3"),
     ],
 )
 def test_impossible_recipes_are_refused(folder, tmp_path, changes, message):
@@ -637,7 +649,7 @@ def test_impossible_recipes_are_refused(folder, tmp_path, changes, message):
 )
 def test_a_split_without_records_is_refused_at_once(tmp_path, split, flag):
     folder = tiny.write_records(tmp_path / "records", **{split: 0})
-    with pytest.raises(ValueError, match=f"'{split}' holds no record.*--{flag}"):
+    with pytest.raises(ValueError, match=f"'{split}' has no records.*`{flag}`"):
         run(folder, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
 

@@ -100,7 +100,7 @@ def test_a_full_disk_stops_a_run_and_loses_nothing(folder, tmp_path):
         run(folder, workdir, training_number_of_steps=2)
         filler = workdir / "checkpoints" / "filler"
         fill(filler)
-        message = r"step 3 could not be written to .*ckpt-2 is whole.*Make room"
+        message = r"step 3 could not be written to .*ckpt-2 is whole.*Free disk"
         with pytest.raises(OSError, match=message):
             run(folder, workdir, training_number_of_steps=3)
         assert newest(workdir) == 2
@@ -291,14 +291,18 @@ def test_a_signal_in_a_validation_leaves_and_the_validation_is_made_up_for(
             assert float(one[name]) == pytest.approx(float(two[name]), abs=1e-4)
 
 
+def one_worker():
+    return distribution.WorkerGroup(tf.distribute.get_strategy())
+
+
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
 def test_a_terminal_that_closes_is_heard_unless_nohup_hides_it(handler):
     before = signal.signal(signal.SIGHUP, handler)
     try:
-        with signals.Signals(alone=True) as heard:
+        with signals.Signals(one_worker()) as received:
             if handler is signal.SIG_DFL:
                 os.kill(os.getpid(), signal.SIGHUP)
-                assert (heard.stop, heard.number) == (True, signal.SIGHUP)
+                assert (received.stop, received.number) == (True, signal.SIGHUP)
             else:
                 assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         assert signal.getsignal(signal.SIGHUP) is handler
@@ -306,32 +310,34 @@ def test_a_terminal_that_closes_is_heard_unless_nohup_hides_it(handler):
         signal.signal(signal.SIGHUP, before)
 
 
+HANDLES_SIGNALS = (
+    "import os, signal\n"
+    "import tensorflow as tf\n"
+    "from kerasseg import distribution\n"
+    "from kerasseg.training import signals\n"
+    "group = distribution.WorkerGroup(tf.distribute.get_strategy())\n"
+    "with signals.Signals(group) as received:\n"
+)
+
+
 def test_a_second_signal_leaves_at_once():
     program = (
-        "import os, signal, sys\n"
-        "from kerasseg.training import signals\n"
-        "with signals.Signals(alone=True) as heard:\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    print(heard.stop, heard.number, flush=True)\n"
+        "    print(received.stop, received.number, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    print('still here', flush=True)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
+    done = faults.run(["-c", HANDLES_SIGNALS + program])
     assert (done.returncode, done.stdout) == (130, "True 15\n")
 
 
 def test_a_signal_that_timeout_sends_twice_is_no_second_one():
     program = (
-        "import os, signal\n"
-        "from kerasseg.training import signals\n"
-        "with signals.Signals(alone=True) as heard:\n"
         "    for _ in range(2):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    print(heard.stop, flush=True)\n"
+        "    print(received.stop, flush=True)\n"
     )
-    done = faults.run(["-c", program])
+    done = faults.run(["-c", HANDLES_SIGNALS + program])
     assert (done.returncode, done.stdout) == (0, "True\n")
 
 
@@ -365,7 +371,7 @@ def test_logs_that_cannot_be_written_cost_a_warning(folder, tmp_path, caplog):
     (tmp_path / "curves.png" / "in the way").touch()
     run(folder, tmp_path, training_number_of_steps=2, eval_interval_steps=1)
     for name in ("events", "pictures", "curves.png"):
-        said = re.findall(rf"{name} cannot be written, training goes on", caplog.text)
+        said = re.findall(rf"{name} cannot be written, training continues", caplog.text)
         assert len(said) == 1, (name, caplog.text)
     assert newest(tmp_path) == 2
 
@@ -384,7 +390,7 @@ def test_a_full_disk_of_tensorboard_costs_a_warning(folder, tmp_path):
 def test_a_damaged_list_of_scores_is_set_aside(tmp_path, caplog, text):
     (tmp_path / "scores.csv").write_text(text)
     log = logs.RunLog(tmp_path, tiny.SPEC, 5)
-    log.validation(
+    log.add_validation(
         6, 0.5, 0.1, {"mean_iou": 0.5, "pixel_accuracy": 0.6, "mean_accuracy": 0.7}
     )
     log.close()
@@ -479,7 +485,9 @@ resource.setrlimit(resource.RLIMIT_AS, (most, most))
 training.train(
     tiny.Builder(),
     training.Data(records_dir=sys.argv[1]),
-    training.Recipe(training_number_of_steps=2, train_batch_size=4, save_interval_steps=1),
+    training.Recipe(
+        training_number_of_steps=2, train_batch_size=4, save_interval_steps=1
+    ),
     augment.Augmentation(crop_size=(20_000, 20_000)),
     workdir=sys.argv[2],
 )
@@ -493,7 +501,8 @@ def test_a_crop_beyond_all_memory_is_refused(folder, tmp_path):
     assert re.search(
         r"Out of memory: 4 crops of 20000x20000 at once need about \d+\.\d GiB, and "
         r"[0-3]\.\d GiB of the machine's memory are available\. The checkpoint of step "
-        r"1 is whole\. Give `gradient_accumulation_steps=2` for the same updates in less",
+        r"1 is whole\. Give `gradient_accumulation_steps=2` for the same updates in "
+        r"less memory, a smaller `train_crop_size` or a smaller `train_batch_size`\.",
         done.stderr,
     )
     run(folder, tmp_path, training_number_of_steps=2)

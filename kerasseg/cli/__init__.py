@@ -11,7 +11,7 @@ from kerasseg.cli.flagfiles import (
     read_flagfile,
 )
 from kerasseg.cli.running import run
-from kerasseg.cli.values import model_options
+from kerasseg.cli.values import check_choice, check_exists, model_options
 
 __all__ = [
     "DATASET",
@@ -29,6 +29,8 @@ __all__ = [
     "WORKDIR",
     "WORKERS",
     "as_flagfile",
+    "check_choice",
+    "check_exists",
     "check_flag_names",
     "default_lines",
     "define_fields",

@@ -2,13 +2,13 @@ r"""Prints the table of architectures, each at its paper's setting.
 
 python -m kerasseg.models [--markdown]
 
-Trainable parameters, multiply-adds of a picture of 513x513 (convolutions and dense
-layers), pixels to one cell of the deepest map.
+Trainable parameters, multiply-adds for one image of 513x513 pixels (of convolutions and
+dense layers), and the stride of the deepest feature map, in pixels.
 """
 
 from absl import flags
 
-from kerasseg import cli, models
+from kerasseg import cli, models, runtime
 
 _MARKDOWN = flags.DEFINE_bool("markdown", False, "Print the table of README.md.")
 
@@ -16,17 +16,17 @@ _HEADINGS = "model", "parameters", "multiply-adds", "output stride", "paper"
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Lists the headings, then what is known of each architecture, as texts."""
+    """Returns the headings, then the columns of each architecture, as text."""
     lines: list[tuple[str, ...]] = [_HEADINGS]
     for name in models.list_models():
-        facts = models.facts(name)
-        params, macs = f"{facts.params / 1e6:.2f} M", f"{facts.macs / 1e9:.1f} G"
-        lines.append((name, params, macs, str(facts.output_stride), facts.paper))
+        metadata = models.metadata(name)
+        params, macs = f"{metadata.params / 1e6:.2f} M", f"{metadata.macs / 1e9:.1f} G"
+        lines.append((name, params, macs, str(metadata.output_stride), metadata.paper))
     return lines
 
 
 def plain() -> str:
-    """Sets the table out for a terminal."""
+    """Formats the table for a terminal."""
     return "\n".join(
         f"{name:<24}{params:>11}{macs:>15}{stride:>15}   {paper}"
         for name, params, macs, stride, paper in rows()
@@ -34,7 +34,7 @@ def plain() -> str:
 
 
 def markdown() -> str:
-    """Sets the table out for README.md; names and links in their short form."""
+    """Formats the table for README.md, with links in their short form."""
     heading, *others = rows()
     lines: list[tuple[str, ...]] = [heading, ("---", "---:", "---:", "---:", "---")]
     for name, *numbers, paper in others:
@@ -46,6 +46,7 @@ def markdown() -> str:
 def main(argv):
     """Prints a line for each architecture."""
     del argv
+    runtime.start_tensorflow()  # The modules that define the models import Keras.
     print(markdown() if _MARKDOWN.value else plain())
 
 
