@@ -140,6 +140,12 @@ def test_links_lead_to_files_and_headings(page):
             assert anchor in anchors(file.read_text()), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_code_compiles(page):
+    for code in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
+        compile(code, page.name, "exec")
+
+
 def anchors(text):
     """Returns the anchors of a page's headings, as GitHub writes them."""
     titles = re.findall(r"^#+ (.*)$", text, re.M)
