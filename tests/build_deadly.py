@@ -31,5 +31,5 @@ def read_files(pair):
 pairs.read_files = read_files  # In each worker too, which loads this program.
 
 if __name__ == "__main__":
-    planning.SHARD_PICTURES = 2
+    planning.SHARD_IMAGES = 2
     cli.run(build.main)

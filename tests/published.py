@@ -17,7 +17,7 @@ def cityscapes(folder, pictures):
 
     Args:
         folder: Where leftImg8bit, gtFine and gtCoarse go.
-        pictures: By "<part>/<city>/<name>": the ids of its label, which is coarse where
+        images: By "<part>/<city>/<name>": the ids of its label, which is coarse where
             the part is "train_extra"; one of "train" has both.
     """
     for stem, ids in pictures.items():
@@ -61,7 +61,7 @@ def coco_file(path, pictures, names):
 
     Args:
         path: Where to.
-        pictures: By file name: height, width, and its annotations: dicts without
+        images: By file name: height, width, and its annotations: dicts without
             "id" and "image_id".
         names: Name by category id.
     """
@@ -97,15 +97,15 @@ def coco(folder, parts):
 
 
 def nyu_depth_v2(folder, labels, splits):
-    """Writes NYU Depth V2's labelled file, HDF5 as MATLAB 7.3 writes it.
+    """Writes NYU Depth V2's labeled file, HDF5 as MATLAB 7.3 writes it.
 
     Args:
         folder: Where to.
-        labels: Numbers 0 to 894, uint16 `[pictures, height, width]`.
-        splits: Numbers of pictures, from 1, by "trainNdxs" and "testNdxs".
+        labels: Numbers 0 to 894, uint16 `[images, height, width]`.
+        splits: Numbers of images, from 1, by "trainNdxs" and "testNdxs".
 
     Returns:
-        The pictures, RGB uint8 `[pictures, height, width, 3]`.
+        The images, RGB uint8 `[images, height, width, 3]`.
     """
     import h5py
     from scipy import io as scipy_io
@@ -116,7 +116,7 @@ def nyu_depth_v2(folder, labels, splits):
     with h5py.File(
         folder / "nyu_depth_v2_labeled.mat", "w", userblock_size=512
     ) as file:
-        # MATLAB's [height, width, 3, pictures] is the other way round in HDF5.
+        # MATLAB's [height, width, 3, images] is the other way round in HDF5.
         file["images"] = pictures.transpose(0, 3, 2, 1)
         file["labels"] = labels.transpose(0, 2, 1)
         file["depths"] = np.zeros(labels.shape, np.float32).transpose(0, 2, 1)
@@ -133,7 +133,7 @@ def sun_rgbd(folder, pictures, splits):
 
     Args:
         folder: Where to.
-        pictures: By scene, as "kv1/NYUdata/NYU0001": the numbers 0 to 37 of its label.
+        images: By scene, as "kv1/NYUdata/NYU0001": the numbers 0 to 37 of its label.
         splits: Scenes by "alltrain" and "alltest".
     """
     import h5py

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kerasseg import images, records
-from tests import commands, spoilt, test_doctor, trees
+from tests import commands, corrupt, test_doctor, trees
 from tfrecords_tools import annotations, build
 from tfrecords_tools.converters import class_lists, folder, own_data, pairs
 
@@ -35,7 +35,7 @@ def source(root, annotations="labels", *, classes=THREE, **more):
 
 
 def label(root, **more):
-    """Class numbers of the only picture, as a list of rows."""
+    """Class numbers of the only image, as a list of rows."""
     (pair,) = folder.list_pairs("train", source(root, **more))
     return folder.read_pair(pair).label.tolist()
 
@@ -138,16 +138,16 @@ def test_what_no_shape_covers_is_ignored_without_a_background(tmp_path):
 
 
 @pytest.mark.usefixtures("pycocotools")
-def test_names_that_are_no_class_are_errors_unless_they_are_mapped(tmp_path):
+def test_names_that_are_not_a_class_are_errors_unless_they_are_mapped(tmp_path):
     picture(tmp_path)
     written(tmp_path, "x.json", coco(square(3, 0, 0, 2, 1), categories=("van", "road")))
-    with pytest.raises(ValueError, match=r"shapes of van, .*`label_map=van:255`"):
+    with pytest.raises(ValueError, match=r"shapes named van, .*`label_map=van:255`"):
         label(tmp_path)
     assert label(tmp_path, name_map=(("van", 1),))[0] == rows("11......")[0]
 
 
 @pytest.mark.usefixtures("pycocotools")
-def test_pictures_of_one_name_are_told_apart_by_their_folder(tmp_path):
+def test_images_of_one_name_are_distinguished_by_their_folder(tmp_path):
     picture(tmp_path, "x/a.png"), picture(tmp_path, "y/a.png")
     pictures = ("y/a.png", "x/a.png")
     written(tmp_path, "x.json", coco(square(3, 0, 0, 8, 6), pictures=pictures))
@@ -157,7 +157,7 @@ def test_pictures_of_one_name_are_told_apart_by_their_folder(tmp_path):
 
 
 @pytest.mark.usefixtures("pycocotools")
-def test_folders_whose_names_end_alike_are_told_apart(tmp_path):
+def test_folders_whose_names_end_alike_are_distinguished(tmp_path):
     for name in ("1/a.png", "11/a.png"):
         picture(tmp_path, name)
     car = square(3, 0, 0, 2, 2)
@@ -168,7 +168,7 @@ def test_folders_whose_names_end_alike_are_told_apart(tmp_path):
 
 
 @pytest.mark.usefixtures("pycocotools")
-def test_annotations_without_a_picture_are_named(tmp_path):
+def test_annotations_without_an_image_are_named(tmp_path):
     picture(tmp_path)
     written(tmp_path, "x.json", coco(pictures=("a.png", "lost.png")))
     with pytest.raises(ValueError, match=r"x\.json \(lost\.png\)"):
@@ -243,7 +243,7 @@ def test_shapes_that_are_damaged_are_named_with_what_to_do(tmp_path, bad):
         label(tmp_path)
 
 
-def test_labels_that_are_no_text_are_damage(tmp_path):
+def test_labels_that_are_not_strings_are_damage(tmp_path):
     picture(tmp_path)
     written(tmp_path, "a.json", labelme(shape(None, "rectangle", [[0, 5], [7, 5]])))
     with pytest.raises(
@@ -253,7 +253,7 @@ def test_labels_that_are_no_text_are_damage(tmp_path):
 
 
 @pytest.mark.usefixtures("pycocotools")
-def test_many_shapes_on_a_large_picture_take_little_memory():
+def test_many_shapes_on_a_large_image_take_little_memory():
     size = 1000
     square = [[1, 1, 3, 1, 3, 3, 1, 3]]
     facts = {"size": [size, size], "ground": 0, "largest_first": True}
@@ -273,7 +273,7 @@ def test_labelme_lines_have_no_area(tmp_path):
         label(tmp_path)
 
 
-def test_labelme_pictures_may_have_been_renamed(tmp_path):
+def test_labelme_images_may_have_been_renamed(tmp_path):
     picture(tmp_path, "new.png")
     written(tmp_path, "new.json", labelme(name="..\\images\\old.png"))
     assert label(tmp_path) == rows("........ " * HEIGHT)
@@ -348,10 +348,10 @@ def test_cvat_points_and_videos_are_refused(tmp_path):
     ("name", "content", "reason"),
     [
         ("x.json", "{", "x.json is damaged"),
-        ("x.json", "[]", "x.json is of no known format. Wanted is COCO JSON"),
+        ("x.json", "[]", "x.json has an unknown format. Expected COCO JSON"),
         ("x.json", '{"shapes": [{}]}', "x.json is damaged: KeyError"),
-        ("x.xml", "<a>", "x.xml is no XML"),
-        ("x.xml", "<a/>", "x.xml holds no pictures"),
+        ("x.xml", "<a>", "x.xml is not an XML file"),
+        ("x.xml", "<a/>", "x.xml holds no images"),
     ],
 )
 def test_files_of_another_kind_are_errors(tmp_path, name, content, reason):
@@ -375,7 +375,7 @@ def test_annotations_of_splits(tmp_path):
     (pair,) = folder.list_pairs("val", pairs.Source(own=own))
     assert folder.read_pair(pair).label[0].tolist() == rows("11......")[0]
     alone = dataclasses.replace(own, annotations=str(tmp_path / "labels/*.json"))
-    with pytest.raises(ValueError, match=r"\{split\} stands in one of"):
+    with pytest.raises(ValueError, match=r"\{split\} is in only one of"):
         folder.find(pairs.Source(own=alone))
 
 
@@ -394,7 +394,7 @@ def test_one_command_builds_annotations(tmp_path, capsys, monkeypatch):
     command = ["--dataset=folder", *found, "--records_dir=r", "--workers=2"]
     assert commands.run(build.main, *command) == 0
     assert records.read_info("r").spec.class_names == ("background", "car", "road")
-    contents = {**spoilt.contents("r")["train"], **spoilt.contents("r")["val"]}
+    contents = {**corrupt.contents("r")["train"], **corrupt.contents("r")["val"]}
     assert contents["p0"][1].tolist()[0] == rows("22......")[0]
     assert not contents["p1"][1].any()
 
@@ -407,8 +407,8 @@ def test_the_doctor_names_what_cannot_be_drawn(tmp_path, capsys, monkeypatch):
     flags = ["--images=images", "--annotations=labels", "--classes=background,car"]
     status, report, _ = test_doctor.examined(capsys, *flags)
     assert status == 2
-    assert "shapes without an area: line" in test_doctor.told(report)
-    assert "--skip_shapes=line" in test_doctor.told(report)
+    assert "shapes without an area: line" in test_doctor.unwrapped(report)
+    assert "`skip_shapes=line`" in test_doctor.unwrapped(report)
     status, report, _ = test_doctor.examined(capsys, *flags, "--skip_shapes=line")
     assert status == 0, report
 

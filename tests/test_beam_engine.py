@@ -23,8 +23,8 @@ def source(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def two_pictures_a_file(monkeypatch):
-    monkeypatch.setattr(planning, "SHARD_PICTURES", 2)
+def two_images_per_file(monkeypatch):
+    monkeypatch.setattr(planning, "SHARD_IMAGES", 2)
 
 
 def build(source, folder, **options):
@@ -76,7 +76,7 @@ def test_a_bad_pair_stops_it_or_is_left_out_as_without_beam(source, tmp_path):
 
 
 @needs_beam
-def test_a_picture_that_kills_its_reader_is_left_out_after_two_tries(source, tmp_path):
+def test_an_image_that_kills_its_reader_is_left_out_after_two_tries(source, tmp_path):
     deaths = tmp_path / "deaths"
     deaths.mkdir()
     done = faults.run(
@@ -100,7 +100,7 @@ def test_a_picture_that_kills_its_reader_is_left_out_after_two_tries(source, tmp
 
 
 @needs_beam
-def test_it_goes_on_after_a_kill(source, tmp_path):
+def test_it_resumes_after_a_kill(source, tmp_path):
     build(source, tmp_path / "one")
     folder = tmp_path / "beam"
     build(source, folder, engine=direct())
@@ -127,7 +127,7 @@ def task(tmp_path):
     return tasks.Task(None, "train", path, (), {}, None, False)
 
 
-def test_workers_that_do_not_see_the_folder_are_told(tmp_path):
+def test_workers_that_do_not_see_the_folder_are_an_error(tmp_path):
     with pytest.raises(planning.BuildError, match=r"without 1 of its files.*share"):
         list(beam_engine._results(Ended(), tmp_path / "notes", [task(tmp_path)], None))
 

@@ -1,4 +1,4 @@
-"""CamVid: its lists as they are found, and the real pictures."""
+"""CamVid: its lists as they are found, and the real images."""
 
 import functools
 
@@ -9,7 +9,7 @@ from kerasseg import datasets, records
 from kerasseg.pipeline import class_statistics
 from tests import trees
 from tfrecords_tools.converters import camvid, pairs
-from tfrecords_tools.doctor import survey
+from tfrecords_tools.doctor import splits, survey
 from tfrecords_tools.writing import quarantine, writer
 
 # Pixels of sky to bicyclist and void, counted in the SegNet tutorial's labels.
@@ -51,16 +51,16 @@ def test_files_that_do_not_exist_are_named_where_they_should_be(tmp_path):
     assert found[1].label == str(tmp_path / "valannot" / "val_01.png")
 
 
-def test_lines_that_are_no_pair_are_errors(tmp_path):
+def test_lines_that_are_not_a_pair_are_errors(tmp_path):
     (tmp_path / "train.txt").write_text("a.png b.png\na.png\n")
     with pytest.raises(
-        ValueError, match=r"train.txt has the line 'a.png', wanted are a"
+        ValueError, match=r"train.txt has the line 'a.png', expected the"
     ):
         camvid.list_pairs("train", pairs.Source(tmp_path))
 
 
 def test_missing_folders_and_lists_are_errors(tmp_path):
-    with pytest.raises(FileNotFoundError, match="CamVid's folder is needed and it was"):
+    with pytest.raises(FileNotFoundError, match="CamVid's folder is needed, but it"):
         camvid.list_pairs("train", pairs.Source())
     with pytest.raises(FileNotFoundError, match=r"train\.txt does not exist. It lists"):
         camvid.list_pairs("train", pairs.Source(tmp_path))
@@ -85,9 +85,9 @@ def test_the_real_splits_are_whole(real_records):
 
 
 def test_the_real_pixels_are_those_that_others_counted(real_records):
-    train, val = survey.find_records(real_records)
+    train, val = splits.open_records(real_records)
     found = survey.survey(train)
-    assert found.faults == () and found.num_unlabelled == 0
+    assert found.faults == () and found.num_unlabeled == 0
     counts = found.counts
     assert [*counts.pixels.tolist(), counts.ignored] == TRAIN_PIXELS
     assert counts.pictures.tolist() == TRAIN_PICTURES
@@ -98,7 +98,7 @@ def test_the_real_pixels_are_those_that_others_counted(real_records):
     assert [*counts.pixels.tolist(), counts.ignored] == VAL_PIXELS
 
 
-def test_the_real_pictures_are_stored_byte_for_byte(real_records):
+def test_the_real_images_are_stored_byte_for_byte(real_records):
     split = records.open_split(real_records, "val")
     example = records.parse_example(split.read(50))
     path = trees.real("camvid") / "val" / f"{example['name']}.png"

@@ -18,7 +18,7 @@ TO_VOC |= {"motorcycle": "motorbike", "potted plant": "pottedplant", "tv": "tvmo
 
 
 def thing(category, left, right, **more):
-    """A thing that is as high as the picture, 40 rows."""
+    """A thing with the height of the image, 40 rows."""
     polygon = [left, 0, right, 0, right, 40, left, 40]
     area = float(40 * (right - left))
     facts = {"category_id": category, "segmentation": [polygon], "area": area}
@@ -50,7 +50,7 @@ def labels(dataset, source, folder, split="train"):
     }
 
 
-def test_facts_are_those_of_coco_2017():
+def test_the_spec_is_that_of_coco_2017():
     spec = datasets.get("coco")
     assert spec.num_images == {"train": 118287, "val": 5000}
     assert spec.num_classes == 1 + 80 == 1 + len(coco.CLASSES)
@@ -108,7 +108,7 @@ def test_changed_annotations_are_built_again(source, tmp_path):
 def test_files_that_are_not_cocos_are_refused(source):
     path = source.source_dir / "annotations" / "instances_val2017.json"
     published.coco_file(path, PICTURES, {1: "person"})
-    with pytest.raises(ValueError, match="has 1 categories, not the 80 of COCO 2017"):
+    with pytest.raises(ValueError, match="has 1 categories, expected the 80 of COCO"):
         coco.list_pairs("val", source)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"instances_val2017\.json"):

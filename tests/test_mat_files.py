@@ -38,7 +38,7 @@ def test_arrays_come_back_as_they_were(array, compress):
 
 
 def test_numbers_stored_smaller_than_they_are_get_their_type_back():
-    # scipy, as MATLAB, stores doubles as they are; MATLAB also stores them as bytes.
+    # scipy, as MATLAB, stores duplicates as they are; MATLAB also stores them as bytes.
     data = bytearray(saved(compress=False, x=np.array([[1.0, 2.0]])))
     start = data.index(np.array([1.0, 2.0]).tobytes())
     data[start - 8 : start + 16] = b"\x02\x00\x02\x00\x01\x02\x00\x00"  # Two uint8.
@@ -76,14 +76,14 @@ def test_big_endian_files_are_read():
     [
         (b"", "its header is damaged"),
         (b"<html>" + bytes(200), "its header is damaged"),
-        (b"MATLAB 7.3 MAT-file" + bytes(200), "it is of version 7.3, wanted"),
-        (saved(y=1), "it holds y, wanted is x"),
-        (saved()[:128], "it holds nothing, wanted is x"),
+        (b"MATLAB 7.3 MAT-file" + bytes(200), "it has version 7.3, expected"),
+        (saved(y=1), "it holds y, expected x"),
+        (saved()[:128], "it holds nothing, expected x"),
         (saved(x=1)[:-1], "an element has"),
         (saved(False, x=1)[:-8], "an element has"),
     ],
 )
-def test_what_is_no_such_file_is_refused(data, reason):
+def test_other_files_are_refused(data, reason):
     with pytest.raises(images.ImageError, match=r"a\.mat cannot be .* again") as caught:
         mat_files.read_variable(data, "x", "a.mat")
     assert reason in str(caught.value)
@@ -93,7 +93,9 @@ def test_a_variable_that_would_fill_the_memory_is_refused(monkeypatch):
     data = saved(x=np.zeros((1000, 1000)))
     assert len(data) < 20_000
     monkeypatch.setattr(mat_files, "_MAX_BYTES", 1 << 20)
-    with pytest.raises(images.ImageError, match="cut, or larger than 1,048,576 bytes"):
+    with pytest.raises(
+        images.ImageError, match="truncated, or larger than 1,048,576 bytes"
+    ):
         mat_files.read_variable(data, "x", "a.mat")
 
 

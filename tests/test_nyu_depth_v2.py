@@ -29,7 +29,7 @@ def source(tmp_path):
     return pairs.Source(folder)
 
 
-def test_facts_are_those_of_gupta():
+def test_the_spec_is_that_of_gupta():
     spec = datasets.get("nyu_depth_v2")
     assert spec.num_images == {"train": 795, "test": 654}
     assert spec.num_classes == 40
@@ -47,11 +47,11 @@ def test_kinds_become_classes(source, tmp_path):
     names = [*datasets.get("nyu_depth_v2").class_names]
     found = [names[i] for i in label.ravel()[16 : 16 + len(KNOWN)]]
     assert found == list(KNOWN.values())
-    # 0 is unlabelled; 882 and 892 are furniture, 880, 881, ... "otherprop".
+    # 0 is unlabeled; 882 and 892 are furniture, 880, 881, ... "otherprop".
     assert label[0].tolist() == [255, 39, 39, 38, *[39] * 9, 38, 39, 39]
 
 
-def test_pictures_are_turned_upright(tmp_path):
+def test_images_are_turned_upright(tmp_path):
     folder = tmp_path / "again"
     pictures = published.nyu_depth_v2(folder, np.zeros((3, 9, 5), np.uint16), SPLITS)
     for pair in nyu_depth_v2.list_pairs("train", pairs.Source(folder)):
@@ -63,7 +63,7 @@ def test_splits_are_those_of_the_list(source):
     found = [pair.name for pair in nyu_depth_v2.list_pairs("train", source)]
     assert found == ["0001", "0003"]
     (source.source_dir / "splits.mat").unlink()
-    with pytest.raises(FileNotFoundError, match=r"list of splits are needed.*splits"):
+    with pytest.raises(FileNotFoundError, match=r"list of splits is needed.*splits"):
         nyu_depth_v2.list_pairs("train", source)
 
 
@@ -89,7 +89,7 @@ def test_flipped_bytes_are_an_error_or_other_pixels(source, tmp_path):
             nyu_depth_v2.read_pair(pairs.Pair("0002", str(path), str(path)))
 
 
-def test_pictures_that_the_file_lacks_are_named(tmp_path):
+def test_images_that_the_file_lacks_are_named(tmp_path):
     folder = tmp_path / "short"
     published.nyu_depth_v2(folder, np.zeros((1, 12, 16), np.uint16), SPLITS)
     (pair,) = nyu_depth_v2.list_pairs("test", pairs.Source(folder))

@@ -14,7 +14,7 @@ _REAL = pathlib.Path(__file__).parents[2] / "shared" / "data"
 
 
 def real(name):
-    """Finds a folder of real pictures, or skips the test."""
+    """Finds a folder of real images, or skips the test."""
     folder = pathlib.Path(os.environ.get("KERASSEG_TEST_DATA", _REAL)) / name
     if not folder.is_dir():
         pytest.skip(
@@ -37,7 +37,7 @@ def label(seed, num_classes, height=12, width=16):
 
 
 def save(path, pixels):
-    """Writes a picture; OpenCV takes the format from the path."""
+    """Writes an image; OpenCV takes the format from the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), pixels)
 
@@ -72,7 +72,7 @@ def voc(folder, train, val):
 
 
 def save_palette(path, numbers):
-    """Writes class numbers in VOC's colours, as VOC does."""
+    """Writes class numbers in VOC's colors, as VOC does."""
     colors = np.zeros((256, 3), np.uint8)
     colors[:21] = datasets.get("pascal_voc").palette
     colors[255] = (224, 224, 192)

@@ -1,63 +1,102 @@
-"""Pairs of folders: what belongs together has one name, up to its folder and ending."""
+"""Files and folders of a source: finding them, checking them, reading lists."""
 
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from kerasseg import errors
-from tfrecords_tools.converters import pairs
+from kerasseg.system import files
+
+_Part = TypeVar("_Part")
 
 
-def pair_folders(
-    images: tuple[pathlib.Path, str], labels: tuple[pathlib.Path, str]
-) -> list[pairs.Pair]:
-    """Pairs the files of two folders, also those of folders within them.
-
-    A picture without a label is paired all the same, and a label without a picture:
-    the build names the file that is missing.
+def required_folder(path: pathlib.Path | None, option: str, what: str) -> pathlib.Path:
+    """Returns a folder that the user must give.
 
     Args:
-        images: Folder of the pictures, and how their names end.
-        labels: Folder of the labels, and how their names end.
-    """
-    stems = _stems(*images) | _stems(*labels)
-    return [
-        pairs.Pair(stem.rsplit("/", 1)[-1], _path(*images, stem), _path(*labels, stem))
-        for stem in stems
-    ]
-
-
-def _stems(folder, ending):
-    """Paths below a folder, without their ending."""
-    found = folder.rglob(f"*{ending}")
-    return {path.relative_to(folder).as_posix().removesuffix(ending) for path in found}
-
-
-def _path(folder, ending, stem):
-    return str(folder / f"{stem}{ending}")
-
-
-def part_of(dataset: str, split: str, parts: dict):
-    """Returns what a data set calls a split.
+        path: The folder.
+        option: Name of the option that gives it.
+        what: What the folder is, for the error message.
 
     Raises:
-        ValueError: There is no such split.
+        errors.MissingFileError: It was not given, or does not exist.
+    """
+    if path is None or not path.is_dir():
+        given = f"{path} is not a folder" if path else "it was not given"
+        raise errors.MissingFileError(
+            f"{what} is needed, but {given}. Give it with `{option}`."
+        )
+    return path
+
+
+def required_file(path: pathlib.Path, what: str) -> pathlib.Path:
+    """Returns a file that must exist below the user's folder.
+
+    Raises:
+        errors.MissingFileError: There is no such file.
+    """
+    if not path.is_file():
+        raise errors.MissingFileError(
+            f"{what} is needed, but {path} is not a file. Put it there, or give "
+            "another folder with `source_dir`."
+        )
+    return path
+
+
+def part_of(dataset: str, split: str, parts: dict[str, _Part]) -> _Part:
+    """Returns the entry of a split in `parts`.
+
+    Raises:
+        errors.UserError: There is no such split.
     """
     if split not in parts:
         raise errors.UserError(
-            f"{dataset} has no split '{split}', only {', '.join(parts)}. Choose of "
-            "them with `splits`"
+            f"{dataset} has no split '{split}', only {', '.join(parts)}. Choose from "
+            "these with `splits`."
         )
     return parts[split]
 
 
-def needed_file(path: pathlib.Path, what: str) -> pathlib.Path:
-    """Returns a file that there must be below the user's folder.
+def read_lines(path: str | pathlib.Path) -> list[str]:
+    """Reads the lines of a text file, stripped and without empty ones.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        errors.MissingFileError: There is no such file.
+        errors.UserError: It is not UTF-8.
+    """
+    lines = (line.strip() for line in files.read_text(path).splitlines())
+    return [line for line in lines if line]
+
+
+def read_list(path: pathlib.Path) -> list[str]:
+    """Reads the list of the images of a split; see `read_lines`.
+
+    Raises:
+        errors.MissingFileError: There is no such file.
+        errors.UserError: It is not UTF-8.
     """
     if not path.is_file():
         raise errors.MissingFileError(
-            f"{what} are needed and {path} is no file. Put it there, or name another "
-            "folder with `source_dir`"
+            f"{path} does not exist. It lists the images of a split: give the folder "
+            "that holds it, or choose other splits with `splits`."
         )
-    return path
+    return read_lines(path)
+
+
+def shorten(
+    items: Sequence,
+    most: int = 10,
+    *,
+    separator: str = ", ",
+    format_item: Callable[[Any], str] = str,
+) -> str:
+    """Joins the first items of a list, and counts the others.
+
+    Args:
+        items: The list.
+        most: Number of items to show.
+        separator: Text between two items.
+        format_item: Function from an item to its text.
+    """
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return f"{separator.join(map(format_item, items[:most]))}{more}"

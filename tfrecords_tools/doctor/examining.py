@@ -1,213 +1,210 @@
-"""The data doctor: what is wrong with own pictures and masks, and which flags help.
-
-`looking` says what a pair shows; `names`, `numbers`, `colors`, `pictures` and
-`duplicates` what that means; `describing` puts it into words, `sheet` into a picture.
-Nothing is changed: the flags that are printed are for the build.
-"""
+"""Reads every pair of own images, and collects the findings."""
 
 import dataclasses
 from concurrent import futures
 
 from kerasseg.system import progress
-from tfrecords_tools.cli import label_flags
 from tfrecords_tools.converters import folder, own_data, pairs
 from tfrecords_tools.doctor import (
-    afterwards,
     colors,
     duplicates,
     findings,
     images,
+    mapped,
     names,
     numbers,
     scanning,
 )
+from tfrecords_tools.doctor.findings import Finding
+from tfrecords_tools.writing import label_options
 
-_CHUNK = 64  # Pairs looked at ahead, so that memory stays small.
+_CHUNK = 64  # Pairs read ahead, which bounds the memory.
 
 
 @dataclasses.dataclass(frozen=True)
 class Examination:
-    """What the doctor found.
+    """The result of the doctor.
 
     Attributes:
-        num_pairs: Pairs of each split.
-        kinds: Masks of each kind, such as "palette PNG".
-        found: What was found, in the order in which to read it.
-        own: Where the pictures are, with what settles names and classes.
-        reading: How they are read, with the flags that settle the findings.
-        leave_out: Lines for --leave_out.
-        pairs: The pair of each (split, name) that was looked at.
+        num_pairs: Number of pairs of each split.
+        kinds: Number of masks of each kind, such as "palette PNG".
+        findings: The findings; those that need nothing to be done are last.
+        own: The own images, with options that fix names and classes.
+        options: How they are read, with options that fix the findings.
+        leave_out: Lines for the file of `leave_out`.
+        pairs: The pairs that were read, by split and name.
     """
 
     num_pairs: dict[str, int]
     kinds: dict[str, int]
-    found: tuple[findings.Finding, ...]
+    findings: tuple[Finding, ...]
     own: own_data.OwnData
-    reading: label_flags.LabelFlags
+    options: label_options.LabelOptions
     leave_out: tuple[str, ...]
     pairs: dict[tuple[str, str], pairs.Pair]
 
     @property
-    def to_settle(self) -> list[findings.Finding]:
-        """Findings that need flags, or a hand."""
-        return [finding for finding in self.found if not finding.is_note]
+    def problems(self) -> list[Finding]:
+        """Findings that need options, or corrected files."""
+        return [finding for finding in self.findings if not finding.is_note]
 
 
 def examine(
-    source: pairs.Source, reading: label_flags.LabelFlags, max_pixels: int
+    source: pairs.Source, options: label_options.LabelOptions, max_pixels: int
 ) -> Examination:
-    """Looks at every picture and every mask.
+    """Reads all images and masks.
 
     Args:
-        source: Own pictures.
-        reading: What flags say already.
-        max_pixels: Larger pictures are not decoded.
+        source: Own images.
+        options: Options that are already given.
+        max_pixels: Images with more pixels are not decoded.
 
     Raises:
-        ValueError: Flags that do not fit what is there.
-        FileNotFoundError: No picture or no mask is there.
+        errors.UserError: The options do not fit the files.
+        errors.MissingFileError: There is no image or no mask.
     """
     own = source.own or own_data.OwnData()
     found = folder.find(source)
     listed = list(names.examine(found, own))
-    settled = [finding for finding in listed if "masks" in finding.flags]
-    if settled:  # With the other pattern, masks have pictures that can be looked at.
-        own = dataclasses.replace(own, **settled[0].flags)
+    renamed = [finding for finding in listed if "masks" in finding.options]
+    if renamed:  # With the other pattern, masks have images.
+        own = dataclasses.replace(own, **renamed[0].options)
         source = dataclasses.replace(source, own=own)
         found = folder.find(source)
-        listed = [*settled, *names.examine(found, own)]
-    looks, refused = _look_at_all(found, source, max_pixels)
-    listed += _faults([*refused, *(look for look in looks if look.fault)])
-    looks = [look for look in looks if not look.fault]
-    listed += _diagnose(looks, own.classes or found.classes, reading)
-    flags = _combined(listed, reading)
-    reading = dataclasses.replace(reading, **flags)
-    listed += afterwards.examine(looks, reading.read().rules.labels, flags)
-    listed = [_without_most(each, len(found.match.pictures)) for each in listed]
+        listed = [*renamed, *names.examine(found, own)]
+    scans, failed = _scan_all(found, source, max_pixels)
+    listed += _unreadable([*failed, *(scan for scan in scans if scan.fault)])
+    scans = [scan for scan in scans if not scan.fault]
+    listed += _diagnose(scans, own.classes or found.classes, options)
+    proposed = _combine(listed, options)
+    options = dataclasses.replace(options, **proposed)
+    listed += mapped.examine(scans, options.read().rules.labels, proposed)
+    listed = [_keep_most(each, len(found.match.images)) for each in listed]
     return Examination(
         num_pairs={
-            split: sum(look.split == split for look in looks) for split in found.splits
+            split: sum(scan.split == split for scan in scans) for split in found.splits
         },
-        kinds=_kinds(looks),
-        found=tuple(sorted(listed, key=lambda finding: finding.is_note)),
-        own=label_flags.with_classes(own, reading),
-        reading=reading,
+        kinds=_kinds(scans),
+        findings=tuple(sorted(listed, key=lambda finding: finding.is_note)),
+        own=options.add_classes(own),
+        options=options,
         leave_out=tuple(
             dict.fromkeys(line for each in listed for line in each.leave_out)
         ),
-        pairs={(look.split, look.pair.name): look.pair for look in looks},
+        pairs={(scan.split, scan.pair.name): scan.pair for scan in scans},
     )
 
 
-def _without_most(finding, num_pictures):
-    """Takes back leaving out, where it would leave out most of the pictures."""
-    if len(finding.leave_out) * 2 <= num_pictures:
+def _keep_most(finding, num_images):
+    """Removes a proposal to leave out more than half of the images."""
+    if len(finding.leave_out) * 2 <= num_images:
         return finding
     return dataclasses.replace(finding, leave_out=())
 
 
-def _look_at_all(found, source, max_pixels):
-    """Returns looks, and looks at pairs that cannot be made."""
-    wanted, refused = [], []
+def _scan_all(found, source, max_pixels):
+    """Returns the scans, and scans with a fault for pairs that cannot be made."""
+    to_scan, failed = [], []
     for split, keys in found.splits.items():
         for key in keys:
             if found.is_left_out(split, key) or key not in found.match.masks:
                 continue
             try:
-                wanted.append((split, folder.make_pair(found, source, key)))
+                to_scan.append((split, folder.make_pair(found, source, key)))
             except ValueError as error:
                 path = found.match.masks[key]
-                pair = pairs.Pair(key[1], found.match.pictures[key], path)
-                refused.append(scanning.Look(split, pair, fault=str(error)))
+                pair = pairs.Pair(key[1], found.match.images[key], path)
+                failed.append(scanning.Scan(split, pair, fault=str(error)))
 
-    def see(item):
+    def scan(item):
         split, pair = item
-        return scanning.look(split, pair, max_pixels)
+        return scanning.scan(split, pair, max_pixels)
 
-    looks = []
+    scans = []
     with (
         futures.ThreadPoolExecutor() as pool,
-        progress.track(len(wanted), unit="picture", text="looking") as bar,
+        progress.track(len(to_scan), unit="image", text="reading") as bar,
     ):
-        for start in range(0, len(wanted), _CHUNK):
-            chunk = wanted[start : start + _CHUNK]
-            for look in pool.map(see, chunk):
+        for start in range(0, len(to_scan), _CHUNK):
+            chunk = to_scan[start : start + _CHUNK]
+            for result in pool.map(scan, chunk):
                 bar.update()
-                looks.append(look)
-    return looks, refused
+                scans.append(result)
+    return scans, failed
 
 
-def _diagnose(looks, classes, reading):
-    """Yields what the looks at pairs mean."""
-    rules = reading.read().rules.labels
+def _diagnose(scans, classes, options):
+    """Yields findings about the scans."""
+    rules = options.read().rules.labels
     kinds = {
-        kind: [look for look in looks if look.mask.kind == kind] for kind in _KINDS
+        kind: [scan for scan in scans if scan.mask.kind == kind] for kind in _KINDS
     }
-    palettes, by_color = kinds["palette"], kinds[scanning.COLORS]
+    palettes, by_color = kinds[scanning.PALETTE], kinds[scanning.COLORS]
     if palettes and not rules.palette_colors:
-        if colors.inconsistent_palettes(palettes):
-            yield findings.of(
+        if colors.palettes_differ(palettes):
+            yield findings.of_masks(
                 palettes,
                 "palettes that differ",
-                "In the palettes of these masks one number has several colours, so "
-                "that it means nothing. The flag reads the colours instead.",
-                flags={"palette_colors": True},
+                "In the palettes of these masks, one value has several colors, so "
+                "values are not class numbers. The option reads the colors instead.",
+                options={"palette_colors": True},
             )
             by_color = [*by_color, *palettes]
             palettes = []
         else:
-            yield findings.of(
+            yield findings.of_masks(
                 palettes,
                 "palettes",
-                "These masks have a palette. The numbers of its entries are read as "
-                "class numbers, whatever their colours are.",
+                "These masks have a palette. Their values are read as class numbers, "
+                "whatever the colors are.",
                 is_note=True,
             )
     elif palettes:
         by_color, palettes = [*by_color, *palettes], []
-    yield from images.exif(looks, is_given=reading.apply_exif or reading.ignore_exif)
-    yield from images.sizes(looks, is_given=reading.resize_masks)
+    yield from images.exif(scans, is_given=options.apply_exif or options.ignore_exif)
+    yield from images.sizes(scans, is_given=options.resize_masks)
     num_classes = len(classes.names) if classes else None
-    yield from numbers.examine([*kinds["grey"], *palettes], num_classes, rules)
-    yield from colors.examine(by_color, classes, rules, reading.colormap)
-    yield from duplicates.examine(looks)
+    yield from numbers.examine([*kinds[scanning.GRAY], *palettes], num_classes, rules)
+    yield from colors.examine(by_color, classes, rules, options.colormap)
+    yield from duplicates.examine(scans)
 
 
-_KINDS = ("grey", "palette", "colors", "drawn")
+_KINDS = (scanning.GRAY, scanning.PALETTE, scanning.COLORS, scanning.DRAWN)
 
 
-def _kinds(looks):
+def _kinds(scans):
     kinds: dict[str, int] = {}
-    for look in looks:
-        text = f"{look.mask.kind} {look.mask.format.upper()}".strip()
+    for scan in scans:
+        text = f"{scan.mask.kind} {scan.mask.format.upper()}".strip()
         kinds[text] = kinds.get(text, 0) + 1
     return kinds
 
 
-def _combined(listed, reading):
-    """Puts the flags of all findings together; lists grow by commas."""
-    flags: dict = {}
+def _combine(listed, options):
+    """Combines the options of all findings; `label_map` is extended."""
+    combined: dict = {}
     for finding in listed:
-        for name, value in finding.flags.items():
+        for name, value in finding.options.items():
             if name == "label_map":
-                value = ",".join(filter(None, [reading.label_map, value]))
-            if name in _READING and name not in flags:
-                flags[name] = value
-    return flags
+                value = ",".join(filter(None, [options.label_map, value]))
+            if name in _NAMES and name not in combined:
+                combined[name] = value
+    return combined
 
 
-_READING = {field.name for field in dataclasses.fields(label_flags.LabelFlags)}
+_NAMES = {field.name for field in dataclasses.fields(label_options.LabelOptions)}
 
 
-def _faults(looks):
-    if looks:
+def _unreadable(scans):
+    if scans:
         yield findings.Finding(
             "files that cannot be read",
-            f"Pairs that cannot be read: {len(looks)}, such as this: {looks[0].fault}.",
-            files=tuple(map(_blamed, looks)),
-            leave_out=tuple(look.name for look in looks),
+            f"Pairs that cannot be read: {len(scans)}, for example: "
+            f"{scans[0].fault.rstrip('.')}.",
+            files=tuple(map(_faulty_file, scans)),
+            leave_out=tuple(scan.name for scan in scans),
         )
 
 
-def _blamed(look):
-    return look.pair.image if look.pair.image in look.fault else look.pair.label
+def _faulty_file(scan):
+    return scan.pair.image if scan.pair.image in scan.fault else scan.pair.label

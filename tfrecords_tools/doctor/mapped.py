@@ -1,4 +1,6 @@
-"""What masks become once the flags are applied: nothing, or less than they were."""
+"""Masks that the proposed options would ignore as a whole, or damage."""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -7,48 +9,51 @@ from tfrecords_tools.doctor import findings, scanning
 from tfrecords_tools.writing import label_rules
 
 
-def examine(looks, rules: label_rules.LabelRules, proposed: dict):
-    """Yields masks that are all ignored, and masks that flags for others spoil.
+def examine(
+    scans: Sequence[scanning.Scan], rules: label_rules.LabelRules, proposed: dict
+) -> Iterator[findings.Finding]:
+    """Yields masks that are ignored as a whole, and masks that need other options.
 
     Args:
-        looks: Pairs that can be read.
-        rules: How masks are read, with the flags that settle other findings.
-        proposed: These flags.
+        scans: Pairs that can be read.
+        rules: How masks are read, with the options of other findings.
+        proposed: These options.
     """
     table = label_rules.number_table(rules)
-    values = len(rules.numbers)
+    num_values = len(rules.numbers)
     merged = [
-        look
-        for look in looks
-        if look.mask.format == "png"
-        and 1 < len(look.mask.numbers) <= values
-        and _merges(look.mask, table)
+        scan
+        for scan in scans
+        if scan.mask.format == "png"
+        and 1 < len(scan.mask.numbers) <= num_values
+        and _merges(scan.mask, table)
     ]
     if "label_map" in proposed and merged:
-        yield findings.of(
+        yield findings.of_masks(
             merged,
-            "masks that want other flags",
-            f"--label_map={proposed['label_map']}, which other masks need, would make "
-            "one class of two numbers of these. Flags are for all masks: export one "
-            "kind again like the other.",
+            "masks that need other options",
+            f"--label_map={proposed['label_map']}, which other masks need, would merge "
+            "two values of these masks into one class. Options apply to all masks: "
+            "export these, or the others, again.",
         )
-    empty = [look for look in looks if _mapped(look.mask, table, rules) == _NOTHING]
+    empty = [scan for scan in scans if _mapped(scan.mask, table, rules) == _IGNORED]
     if empty:
-        yield findings.of(
+        yield findings.of_masks(
             empty,
             "masks that are all ignored",
-            "No pixel of these counts: nothing is learnt or scored there.",
-            leave_out=tuple(look.name for look in empty),
+            "All pixels of these masks are ignored, so nothing is trained or evaluated "
+            "on them.",
+            leave_out=tuple(scan.name for scan in empty),
         )
 
 
 def _merges(mask, table):
-    mapped = [int(table[number]) for number in mask.numbers]
-    counted = [number for number in mapped if number != datasets.IGNORE_LABEL]
-    return len(set(counted)) < len(counted)
+    numbers = [int(table[value]) for value in mask.numbers]
+    valid = [number for number in numbers if number != datasets.IGNORE_LABEL]
+    return len(set(valid)) < len(valid)
 
 
-_NOTHING = {datasets.IGNORE_LABEL}
+_IGNORED = {datasets.IGNORE_LABEL}
 
 
 def _mapped(mask, table, rules):
@@ -57,9 +62,9 @@ def _mapped(mask, table, rules):
     if (
         mask.colors
         and rules.colors
-        and (mask.kind != "palette" or rules.palette_colors)
+        and (mask.kind != scanning.PALETTE or rules.palette_colors)
     ):
-        if mask.is_smeared:
+        if mask.has_many_colors:
             return set()
         return set(label_rules.map_colors(np.array(list(mask.colors)), rules).tolist())
-    return {int(table[number]) for number in mask.numbers}
+    return {int(table[value]) for value in mask.numbers}

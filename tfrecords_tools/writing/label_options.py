@@ -1,68 +1,71 @@
-"""The flags that say how pictures and masks are read."""
+"""Options for reading images and masks."""
 
 import dataclasses
+from typing import Any
 
 from kerasseg import errors, images
 from tfrecords_tools.converters import class_lists, own_data
 from tfrecords_tools.writing import encoding, label_rules
 
 
-def _flag(default, text):
+def _option(default, text) -> Any:
     return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LabelFlags:
-    """How pictures and masks are read, as flags say it.
+class LabelOptions:
+    """How images and masks are read. Fields with a help text are flags.
 
-    python -m tfrecords_tools.inspect tells which of them own pictures need.
+    python -m tfrecords_tools.inspect reports which of them your own images need.
     """
 
-    classes: str | None = _flag(
+    classes: str | None = _option(
         None,
-        "Names of the classes in the order of their numbers, with commas between, or "
-        "a file with one a line, or a data set that has the same.",
+        "Comma-separated names of the classes in the order of their numbers; or a file "
+        "with one per line; or the name of a data set with the same classes.",
     )
-    label_offset: int = _flag(
-        0, "What is added to the numbers of masks: -1 where they begin at 1."
+    label_offset: int = _option(
+        0, "Number to add to all values of masks: -1 if they start at 1."
     )
-    label_map: str = _flag(
+    label_map: str = _option(
         "",
-        "Numbers of masks, or names of annotations, and what they become, as FROM:TO "
-        "with commas between; 255 is ignored.",
+        "Comma-separated FROM:TO, where FROM is a value of masks or a name in "
+        "annotations, and TO a class number or 255 (ignored).",
     )
-    colormap: str = _flag(
+    colormap: str = _option(
         "",
-        "For masks of colours: a data set, a file with R G B NAME a line, grey, or "
-        "RRGGBB:NUMBER; several with commas between.",
+        "For color masks, comma-separated: a data set, a file with R G B NAME per "
+        "line, grey, or RRGGBB:NUMBER.",
     )
-    palette_colors: bool = _flag(
-        False, "Read masks with a palette by --colormap, not by their numbers."
+    palette_colors: bool = _option(
+        False, "Read masks with a palette by --colormap instead of by their values."
     )
-    mask_tolerance: int = _flag(
+    mask_tolerance: int = _option(
         0,
-        "For JPEG and resized masks: a value so far from one of --colormap or "
-        "--label_map, of 255, counts as it; what is farther is ignored.",
+        "For JPEG and resized masks: largest distance (0 to 255) of a value from one "
+        "in --colormap or --label_map at which it counts as that one. Others are "
+        "ignored.",
     )
-    resize_masks: bool = _flag(
-        False, "Bring masks of another size to that of their picture, nearest pixel."
+    resize_masks: bool = _option(
+        False, "Resize masks to the size of their image, with nearest neighbor."
     )
 
-    apply_exif: bool = _flag(
-        False, "Store pictures upright that EXIF says are rotated."
+    apply_exif: bool = _option(
+        False, "Store images upright that are rotated according to EXIF."
     )
-    ignore_exif: bool = _flag(
-        False, "Store such pictures as they are, where their masks fit them so."
+    ignore_exif: bool = _option(
+        False, "Store such images unchanged, if their masks fit them as stored."
     )
 
     def read(self, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> "Labels":
-        """Makes rules of the texts.
+        """Parses the options.
 
         Args:
-            max_pixels: Larger pictures are refused.
+            max_pixels: Images with more pixels are refused.
 
         Raises:
-            ValueError: A text cannot be read, or texts do not fit each other.
+            errors.UserError: An option cannot be parsed, or options do not fit
+                together.
         """
         classes = class_lists.read_classes(self.classes) if self.classes else None
         numbers, names = class_lists.read_label_map(self.label_map)
@@ -71,13 +74,13 @@ class LabelFlags:
             classes = classes.with_colors(colors)
         if not 0 <= self.mask_tolerance <= 255:
             raise errors.UserError(
-                f"`mask_tolerance` is a distance from 0 to 255, got "
-                f"{self.mask_tolerance}."
+                f"`mask_tolerance={self.mask_tolerance}` is out of range. Give a "
+                "distance from 0 to 255."
             )
         if self.mask_tolerance and not (numbers or colors):
             raise errors.UserError(
-                "`mask_tolerance` needs the values that are meant: give `colormap` for "
-                "masks of colours, `label_map` for grey ones."
+                "`mask_tolerance` needs the exact values. Give `colormap` for color "
+                "masks, or `label_map` for grayscale masks."
             )
         rules = label_rules.LabelRules(
             offset=self.label_offset,
@@ -87,26 +90,29 @@ class LabelFlags:
             tolerance=self.mask_tolerance,
             resize=self.resize_masks,
         )
-        reading = encoding.Rules(max_pixels, self.apply_exif, self.ignore_exif, rules)
-        return Labels(classes, tuple(names.items()), reading)
+        encoding_rules = encoding.Rules(
+            max_pixels, self.apply_exif, self.ignore_exif, rules
+        )
+        return Labels(classes, tuple(names.items()), encoding_rules)
+
+    def add_classes(self, own: own_data.OwnData) -> own_data.OwnData:
+        """Returns own images with the classes of these options."""
+        labels = self.read()
+        return dataclasses.replace(
+            own, classes=labels.classes, name_map=labels.name_map
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """What `LabelFlags` say.
+    """The parsed `LabelOptions`.
 
     Attributes:
-        classes: The classes, None where no flag names them.
-        name_map: Names in annotations with the numbers that they become.
-        rules: How pictures and masks are read.
+        classes: The classes; None if no option names them.
+        name_map: Class numbers of names in annotations.
+        rules: How images and masks are read.
     """
 
     classes: class_lists.ClassList | None
     name_map: tuple[tuple[str, int], ...]
     rules: encoding.Rules
-
-
-def with_classes(own: own_data.OwnData, reading: LabelFlags) -> own_data.OwnData:
-    """Returns own pictures with the classes that flags name."""
-    labels = reading.read()
-    return dataclasses.replace(own, classes=labels.classes, name_map=labels.name_map)
