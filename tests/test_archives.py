@@ -1,4 +1,4 @@
-"""Downloads as zip and tar: row 11 of facts/reliability.md."""
+"""Downloads as zip and tar: row 11 of docs/datasets.md."""
 
 import io
 import os
@@ -238,8 +238,8 @@ def test_the_command_finds_the_folder_in_an_archive(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "train: 1 records" in done.stdout
     example = records.parse_example(records.open_split(tmp_path / "r", "val").read(0))
-    picture = tmp_path / "voc" / "JPEGImages" / "2007_b.jpg"
-    assert example["image"] == picture.read_bytes()
+    image_path = tmp_path / "voc" / "JPEGImages" / "2007_b.jpg"
+    assert example["image"] == image_path.read_bytes()
     done = run_build("--dataset=camvid", *flags)
     assert done.returncode == 2
     assert "was unpacked, but does not hold the data set" in done.stderr

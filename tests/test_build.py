@@ -139,7 +139,7 @@ def test_transparent_gray_labels_are_rewritten(source, tmp_path):
     np.testing.assert_array_equal(label, numbers)
 
 
-# Row 1 and 2 of facts/reliability.md: kills.
+# Rows 1 and 2 of docs/datasets.md: kills.
 
 
 @pytest.fixture
@@ -446,8 +446,8 @@ def test_rejected_pairs_of_other_splits_stay_listed(source, tmp_path):
 
 def test_a_split_whose_pairs_are_all_bad_is_refused(source, tmp_path):
     folder = tmp_path / "records"
-    pictures = sorted((source.source_dir / "val").iterdir())
-    for path in pictures:
+    image_paths = sorted((source.source_dir / "val").iterdir())
+    for path in image_paths:
         path.write_bytes(b"")
     for _ in range(2):  # The second time nothing is to do any more.
         with pytest.raises(planning.BuildError, match=r"^All pairs of val are bad, as"):
@@ -456,10 +456,10 @@ def test_a_split_whose_pairs_are_all_bad_is_refused(source, tmp_path):
         with pytest.raises(FileNotFoundError, match="has no split 'val', only train"):
             records.open_split(folder, "val")
         lines = (folder / writer.REJECTED_FILE).read_text().splitlines()
-        assert len(lines) == len(pictures)
-    for i, path in enumerate(pictures):  # Fixed.
+        assert len(lines) == len(image_paths)
+    for i, path in enumerate(image_paths):  # Fixed.
         trees.save(path, trees.picture(i))
-    assert build(source, folder).num_records == {"train": 5, "val": len(pictures)}
+    assert build(source, folder).num_records == {"train": 5, "val": len(image_paths)}
 
 
 def test_a_file_whose_pairs_are_all_bad_is_an_empty_one(source, tmp_path):
@@ -515,7 +515,7 @@ def test_larger_images_can_be_refused(source, tmp_path):
         build(source, tmp_path / "records", rules=encoding.Rules(max_pixels=191))
 
 
-# Row 9: what is missing or double.
+# Row 9: what is missing or duplicated.
 
 
 def test_all_missing_files_are_listed(source, tmp_path):

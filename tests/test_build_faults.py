@@ -1,4 +1,4 @@
-"""Faults of a build: rows 10 to 13 of facts/reliability.md."""
+"""Faults of a build: rows 10 to 13 of docs/datasets.md."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def wait_for(condition, seconds=60):
         time.sleep(0.02)
 
 
-# Row 10: an image that ends the process that reads it.
+# Row 10: an image that crashes the process that reads it.
 
 
 def deadly_build(source, folder, deaths, *more, **environment):
@@ -110,7 +110,7 @@ def test_images_that_kill_once_and_in_all_files_are_distinguished(source, tmp_pa
 def test_a_second_build_is_refused_until_the_first_has_ended(source, tmp_path):
     folder = tmp_path / "records"
     build(source, tmp_path / "undisturbed")
-    picture = image_file(source).read_bytes()
+    data = image_file(source).read_bytes()
     image_file(source).unlink()
     os.mkfifo(image_file(source))  # The first build waits here for ever.
     first = subprocess.Popen(
@@ -129,7 +129,7 @@ def test_a_second_build_is_refused_until_the_first_has_ended(source, tmp_path):
     first.wait()
     assert (folder / lock.LOCK_FILE).exists()  # It locks nothing now.
     image_file(source).unlink()
-    image_file(source).write_bytes(picture)
+    image_file(source).write_bytes(data)
     build(source, folder)
     assert contents(folder) == contents(tmp_path / "undisturbed")
     assert not (folder / lock.LOCK_FILE).exists()
@@ -166,7 +166,7 @@ def test_a_lock_that_was_removed_while_it_was_opened_does_not_count(
     assert len(calls) == 2 and not path.exists()
 
 
-# Row 13: a source that changes meanwhile.
+# Row 13: a source that changes during the build.
 
 
 def change_after(monkeypatch, path, change):

@@ -17,7 +17,7 @@ TRAIN_PIXELS = [10682767, 14750079, 623349, 20076880, 2845085, 6166762, 743859]
 TRAIN_PIXELS += [714595, 3719877, 405385, 184967, 2503995]
 VAL_PIXELS = [1601620, 4531180, 98499, 5053176, 1521751, 2851125, 155724]
 VAL_PIXELS += [537197, 304716, 113531, 387010, 297271]
-TRAIN_PICTURES = [366, 365, 366, 367, 349, 319, 351, 173, 360, 317, 201]
+TRAIN_IMAGES = [366, 365, 366, 367, 349, 319, 351, 173, 360, 317, 201]
 MEDIAN_FREQUENCY = [0.2793, 0.2017, 4.7865, 0.1490, 1.0, 0.4217, 3.8467]
 MEDIAN_FREQUENCY += [1.9736, 0.7889, 6.3747, 8.8587]
 ENET = [5.6035, 4.2953, 33.5736, 3.3355, 15.4856, 8.7387, 31.5420]
@@ -90,7 +90,7 @@ def test_the_real_pixels_are_those_that_others_counted(real_records):
     assert found.faults == () and found.num_unlabeled == 0
     counts = found.counts
     assert [*counts.pixels.tolist(), counts.ignored] == TRAIN_PIXELS
-    assert counts.pictures.tolist() == TRAIN_PICTURES
+    assert counts.pictures.tolist() == TRAIN_IMAGES
     weights = class_statistics.median_frequency_weights(counts)
     np.testing.assert_allclose(weights, MEDIAN_FREQUENCY, atol=5e-5)
     np.testing.assert_allclose(class_statistics.enet_weights(counts), ENET, atol=5e-5)

@@ -25,7 +25,7 @@ def thing(category, left, right, **more):
     return {**facts, "iscrowd": 0, **more}
 
 
-PICTURES = {
+IMAGES = {
     "000000000009.jpg": (40, 60, [thing(1, 0, 30), thing(54, 20, 40)]),  # A sandwich.
     "000000000025.jpg": (40, 60, [thing(25, 0, 60)]),  # A giraffe, none of VOC's.
     "000000000030.jpg": (40, 60, [thing(3, 0, 25)]),  # 1,000 pixels of a car.
@@ -36,7 +36,7 @@ PICTURES = {
 
 @pytest.fixture
 def source(tmp_path):
-    parts = {"train2017": PICTURES, "val2017": PICTURES}
+    parts = {"train2017": IMAGES, "val2017": IMAGES}
     return pairs.Source(published.coco(tmp_path / "coco", parts))
 
 
@@ -107,7 +107,7 @@ def test_changed_annotations_are_built_again(source, tmp_path):
 
 def test_files_that_are_not_cocos_are_refused(source):
     path = source.source_dir / "annotations" / "instances_val2017.json"
-    published.coco_file(path, PICTURES, {1: "person"})
+    published.coco_file(path, IMAGES, {1: "person"})
     with pytest.raises(ValueError, match="has 1 categories, expected the 80 of COCO"):
         coco.list_pairs("val", source)
     path.unlink()

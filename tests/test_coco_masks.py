@@ -113,8 +113,8 @@ def test_any_text_of_runs_is_drawn_or_refused(text):
 
 def test_a_file_of_annotations_is_read(tmp_path):
     thing = {"category_id": 3, "segmentation": box(0, 0, 1, 1), "area": 1.0}
-    pictures = {"a.jpg": (4, 6, [thing]), "b.jpg": (5, 7, [])}
-    published.coco_file(tmp_path / "a.json", pictures, {3: "car", 1: "person"})
+    listed = {"a.jpg": (4, 6, [thing]), "b.jpg": (5, 7, [])}
+    published.coco_file(tmp_path / "a.json", listed, {3: "car", 1: "person"})
     names, found = coco.read_images(tmp_path / "a.json")
     assert names == {3: "car", 1: "person"}
     assert [(x.file_name, x.height, x.width) for x in found] == [

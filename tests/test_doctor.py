@@ -1,6 +1,6 @@
 """The data doctor: it finds what was corrupt, and its flags undo it exactly.
 
-With KERASSEG_CAMVID=DIR a slow test spoils CamVid, as the SegNet tutorial has it.
+With KERASSEG_CAMVID=DIR slow tests corrupt the CamVid of the SegNet tutorial.
 """
 
 import os
@@ -87,8 +87,8 @@ def check_fixed(capsys, tmp_path, corrupt_folder, clean_folder, **more):
     assert status == 2 and error.splitlines()[-1].startswith("Error: ")
     found = printed_flags(report)
     assert set(given) <= set(found)
-    fixed = built(tmp_path / "mended", *found)
-    expected = built(tmp_path / "wanted", *flags(clean_folder, **more))
+    fixed = built(tmp_path / "fixed", *found)
+    expected = built(tmp_path / "expected", *flags(clean_folder, **more))
     corrupt.check_equal(fixed, expected)
     again, text, _ = examined(capsys, *found)
     assert again == 0, text  # With its own flags the doctor is content.
@@ -120,8 +120,8 @@ def test_palettes_are_read_by_number(clean, capsys, tmp_path):
     corrupt.palette(corrupt.mask_paths(other))
     status, report, _ = examined(capsys, *flags(other))
     assert status == 0 and kinds(report) == ["Palettes (nothing to do)"]
-    fixed = built(tmp_path / "mended", *printed_flags(report))
-    corrupt.check_equal(fixed, built(tmp_path / "wanted", *flags(clean)))
+    fixed = built(tmp_path / "fixed", *printed_flags(report))
+    corrupt.check_equal(fixed, built(tmp_path / "expected", *flags(clean)))
 
 
 def test_palettes_that_differ_are_read_by_color(clean, capsys, tmp_path):
@@ -168,8 +168,8 @@ def test_colors_of_a_file_that_is_given(clean, capsys, tmp_path):
     assert status == 2 and kinds(report) == ["Colors without a class"]
     found = printed_flags(report)
     assert "--colormap=colors.txt,e0e0c0:255" in found
-    fixed = built(tmp_path / "mended", *found)
-    corrupt.check_equal(fixed, built(tmp_path / "wanted", *flags(clean)))
+    fixed = built(tmp_path / "fixed", *found)
+    corrupt.check_equal(fixed, built(tmp_path / "expected", *flags(clean)))
 
 
 def test_given_colors_with_artifacts(clean, capsys):
@@ -207,8 +207,8 @@ def test_too_many_colors(clean, capsys):
 
 def test_gray_numbers_in_three_channels(clean, capsys, tmp_path):
     bad = corrupt.copy(clean, clean.with_name("bad"))
-    greys = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
-    corrupt.colors(corrupt.mask_paths(bad), greys)
+    grays = np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1)
+    corrupt.colors(corrupt.mask_paths(bad), grays)
     _, more = check_fixed(capsys, tmp_path, bad, clean)
     assert more == ["--colormap=grey"]
 
@@ -233,7 +233,7 @@ def test_masks_of_half_the_size(clean, capsys, tmp_path):
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 def test_rotated_images_with_upright_masks(clean, capsys, tmp_path, orientation):
-    # Turned by 180 degrees the sizes are equal: edges tell that the mask is upright.
+    # Turned by 180 degrees, sizes are equal. Edges show that the mask is upright.
     bad = corrupt.copy(clean, clean.with_name("bad"))
     corrupt.rotated(corrupt.image_paths(bad)[:5], orientation)
     report, more = check_fixed(capsys, tmp_path, bad, clean)
@@ -279,8 +279,8 @@ def test_duplicates_in_one_split_are_a_note(clean, capsys):
 
 
 def test_two_files_of_one_name_and_splits_without_masks(clean, capsys):
-    picture = clean / "images/train/train0.png"
-    trees.save(picture.with_suffix(".jpg"), images.read_image(picture))
+    path = clean / "images/train/train0.png"
+    trees.save(path.with_suffix(".jpg"), images.read_image(path))
     trees.save(clean / "images/test/t.png", trees.picture(1))
     status, report, error = examined(capsys, *flags(clean))
     assert status == 2
@@ -333,15 +333,15 @@ def test_images_that_were_saved_again_are_leaks_too(clean, capsys, tmp_path):
 
 def test_images_of_one_texture_are_no_leaks():
     # Their thumbnails are equal but for a level or two, what is finer is not.
-    looks = []
+    scans = []
     for i, split in enumerate(("train", "train", "val", "val")):
         noise = np.random.default_rng(i).integers(118, 139, (256, 256, 3), np.uint8)
         path = pathlib.Path(f"{i}.png")
         trees.save(path, noise)
         pair = pairs.Pair(str(i), str(path), str(path))
-        looks.append(scanning.scan(split, pair, 10**6))
-    assert np.ptp([look.thumbnail for look in looks], axis=0).max() <= 4
-    assert not list(duplicates.examine(looks))
+        scans.append(scanning.scan(split, pair, 10**6))
+    assert np.ptp([scan.thumbnail for scan in scans], axis=0).max() <= 4
+    assert not list(duplicates.examine(scans))
 
 
 def test_masks_that_are_all_ignored_and_files_alone(clean, capsys, tmp_path):
@@ -389,7 +389,7 @@ def test_damaged_files_and_masks_of_other_images(clean, capsys, tmp_path):
     ]
     assert "train1.png: the png file is damaged or cut" in unwrapped(report)
     assert "60 x 60 for 80 x 60" in unwrapped(report)
-    found = built(tmp_path / "mended", *printed_flags(report))
+    found = built(tmp_path / "fixed", *printed_flags(report))
     assert len(records.open_split(found, "train")) == 6
 
 
@@ -422,28 +422,28 @@ def test_interpolated_masks_of_two_classes_are_fixed_but_for_thin_things(
     status, report, _ = examined(capsys, *flags(bad, two))
     assert status == 2 and kinds(report) == ["Values with artifacts"]
     assert "nearest of 0, 255 and ignore 0.00% of the pixels" in unwrapped(report)
-    fixed = corrupt.contents(built(tmp_path / "mended", *printed_flags(report)))
-    expected = corrupt.contents(built(tmp_path / "wanted", *flags(clean, two)))
+    fixed = corrupt.contents(built(tmp_path / "fixed", *printed_flags(report)))
+    expected = corrupt.contents(built(tmp_path / "expected", *flags(clean, two)))
     for split, each in fixed.items():
         for name, (_, label) in each.items():
             assert (label == expected[split][name][1]).mean() > 0.98
 
 
-@pytest.mark.parametrize("spoil", ["jpeg", "resized"])
-def test_colors_with_artifacts_are_mapped_closely(clean, capsys, tmp_path, spoil):
+@pytest.mark.parametrize("corruption", ["jpeg", "resized"])
+def test_colors_with_artifacts_are_mapped_closely(clean, capsys, tmp_path, corruption):
     bad = corrupt.copy(clean, clean.with_name("bad"))
-    if spoil == "jpeg":
+    if corruption == "jpeg":
         corrupt.jpeg(corrupt.mask_paths(bad), corrupt.colors_of(SHAPES))
     else:
         corrupt.colors(corrupt.mask_paths(bad), corrupt.colors_of(SHAPES))
         interpolated(corrupt.mask_paths(bad))
     status, report, _ = examined(capsys, *flags(bad))
-    title = {"jpeg": "JPEG masks", "resized": "Colors with artifacts"}[spoil]
+    title = {"jpeg": "JPEG masks", "resized": "Colors with artifacts"}[corruption]
     assert status == 2 and kinds(report) == [title]
     assert "--colormap=shapes" in printed_flags(report)
     assert "It is better to export the masks again, as PNG." in unwrapped(report)
-    found = built(tmp_path / "mended", *printed_flags(report))
-    expected = corrupt.contents(built(tmp_path / "wanted", *flags(clean)))
+    found = built(tmp_path / "fixed", *printed_flags(report))
+    expected = corrupt.contents(built(tmp_path / "expected", *flags(clean)))
     labels = [
         (label, expected[split][name][1])
         for split, each in corrupt.contents(found).items()
@@ -585,7 +585,7 @@ def test_images_of_two_lists_are_a_leak(clean, capsys, tmp_path):
 
 
 def everything(folder, table):
-    """Spoils a copy in all ways at once that flags can undo together.
+    """Corrupts a copy in all ways that flags can undo together.
 
     Of every five masks two are off by one, one of these with a palette; one is in
     colors, and one of half the size. The fifth is off by one, of a rotated image.

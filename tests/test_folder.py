@@ -63,9 +63,9 @@ def test_folders_pair_with_all_folders_within_them(tmp_path):
 
 
 def test_cityscapes_own_names_pair(tmp_path):
-    picture = "leftImg8bit/train/bonn/bonn_000001_leftImg8bit.png"
+    image = "leftImg8bit/train/bonn/bonn_000001_leftImg8bit.png"
     label = "gtFine/train/bonn/bonn_000001_gtFine_labelIds.png"
-    files(tmp_path, picture, label)
+    files(tmp_path, image, label)
     found = matching.match(
         str(tmp_path / "leftImg8bit/{split}/*/*_leftImg8bit.png"),
         str(tmp_path / "gtFine/{split}/*/*_gtFine_labelIds.png"),
@@ -140,10 +140,10 @@ def keys(count):
 @given(st.integers(2, 60), st.floats(0.01, 0.99), st.integers(0, 5))
 def test_a_fraction_is_assigned_to_val(count, fraction, seed):
     own = own_data.OwnData(val_fraction=fraction)
-    dealt = splitting.assign(keys(count), own, seed)
-    assert sorted(dealt["train"] + dealt["val"]) == sorted(keys(count))
-    assert abs(len(dealt["val"]) - fraction * count) <= 1
-    assert dealt == splitting.assign(keys(count)[::-1], own, seed)
+    assigned = splitting.assign(keys(count), own, seed)
+    assert sorted(assigned["train"] + assigned["val"]) == sorted(keys(count))
+    assert abs(len(assigned["val"]) - fraction * count) <= 1
+    assert assigned == splitting.assign(keys(count)[::-1], own, seed)
 
 
 def test_seeds_choose_differently_and_new_images_move_few():
@@ -229,15 +229,15 @@ def test_lists_of_windows_editors_are_read(tmp_path):
 def test_a_large_split_without_masks_is_checked_once(tmp_path, monkeypatch):
     files(tmp_path, "images/train/a.png", "masks/train/a.png")
     files(tmp_path, *(f"images/test/{i}.png" for i in range(20)))
-    looks = []
+    calls = []
     known = folder.OwnImages.is_unlabeled
     monkeypatch.setattr(
         *(folder.OwnImages, "is_unlabeled"),
-        lambda found, split: looks.append(split) or known(found, split),
+        lambda found, split: calls.append(split) or known(found, split),
     )
     found = folder.find(source(tmp_path, "images/{split}/*", "masks/{split}/*"))
     assert folder.unpaired_images(found) == []
-    assert sorted(looks) == ["test", "train"]
+    assert sorted(calls) == ["test", "train"]
 
 
 def test_images_can_be_left_out_whose_names_hold_a_hash(tmp_path):

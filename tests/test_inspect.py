@@ -28,7 +28,7 @@ def write_labels(folder, labels, *, spec=tiny.SPEC, image_size=None):
             records.encode_example(
                 image=tiny.png(image),
                 label=None if label is None else images.encode_label(label),
-                name=f"picture{i}",
+                name=f"image{i}",
                 image_format="png",
                 height=size[0],
                 width=size[1],
@@ -54,13 +54,13 @@ def test_pixels_weights_and_sizes_are_counted(tmp_path):
     first[0] = 1
     second = np.ones((2, 4), np.uint8)
     second[0, :2] = 255
-    (pictures,) = splits.open_records(write_labels(tmp_path / "r", [first, second]))
-    found = survey.survey(pictures)
+    (reader,) = splits.open_records(write_labels(tmp_path / "r", [first, second]))
+    found = survey.survey(reader)
     assert found.counts.pixels.tolist() == [12, 10, 0]
     assert found.counts.pictures.tolist() == [1, 2, 0]
     assert found.counts.ignored == 2
     assert dict(found.sizes) == {(4, 4): 1, (2, 4): 1}
-    text = split_report.describe(pictures, found)
+    text = split_report.describe(reader, found)
     assert "stripes train: 2 images\n" in text
     assert "sizes (height x width): 4 x 4: 1, 2 x 4: 1" in text
     left = next(line for line in text.splitlines() if "left " in line).split()
@@ -70,39 +70,39 @@ def test_pixels_weights_and_sizes_are_counted(tmp_path):
 
 def test_many_sizes_are_shortened(tmp_path):
     labels = [np.zeros((2, 2 + i), np.uint8) for i in range(7)]
-    (pictures,) = splits.open_records(write_labels(tmp_path / "r", labels))
-    text = split_report.describe(pictures, survey.survey(pictures))
+    (reader,) = splits.open_records(write_labels(tmp_path / "r", labels))
+    text = split_report.describe(reader, survey.survey(reader))
     assert "2 x 2: 1, 2 x 3: 1, 2 x 4: 1, 2 x 5: 1, others: 3" in text
 
 
 def test_images_without_labels_are_counted(tmp_path):
     folder = write_labels(tmp_path / "r", [None, np.zeros((4, 4), np.uint8)])
-    (pictures,) = splits.open_records(folder)
-    text = split_report.describe(pictures, survey.survey(pictures))
+    (reader,) = splits.open_records(folder)
+    text = split_report.describe(reader, survey.survey(reader))
     assert "without a label: 1" in text
     only = write_labels(tmp_path / "only", [None])
-    (pictures,) = splits.open_records(only)
-    text = split_report.describe(pictures, survey.survey(pictures))
+    (reader,) = splits.open_records(only)
+    text = split_report.describe(reader, survey.survey(reader))
     assert "median" not in text  # There is nothing to weigh.
 
 
 def test_fewer_images_than_the_data_set_has_are_noted(tmp_path):
     spec = datasets.get("shapes")
     folder = write_labels(tmp_path / "r", [np.zeros((4, 4), np.uint8)], spec=spec)
-    (pictures,) = splits.open_records(folder, "shapes")
-    text = split_report.describe(pictures, survey.survey(pictures))
+    (reader,) = splits.open_records(folder, "shapes")
+    text = split_report.describe(reader, survey.survey(reader))
     assert "shapes train: 1 images (the data set has 400)" in text
 
 
 def test_every_bad_record_is_named(tmp_path):
     good, unknown = np.zeros((4, 4), np.uint8), np.full((4, 4), 9, np.uint8)
     folder = write_labels(tmp_path / "r", [good, unknown, good])
-    (pictures,) = splits.open_records(folder)
-    found = survey.survey(pictures)
+    (reader,) = splits.open_records(folder)
+    found = survey.survey(reader)
     (fault,) = found.faults
-    assert fault.startswith("train-00000-of-00001.tfrecord, record 1: image 'pict")
+    assert fault.startswith("train-00000-of-00001.tfrecord, record 1: image 'imag")
     assert "has labels [9], but stripes has 0 to 2 and 255" in fault
-    assert "bad: 1" in split_report.describe(pictures, found)
+    assert "bad: 1" in split_report.describe(reader, found)
     text = split_report.list_faults([fault] * 12)
     assert text.startswith("12 images are bad: train-") and text.endswith("2 more")
 
@@ -110,8 +110,8 @@ def test_every_bad_record_is_named(tmp_path):
 def test_labels_of_another_size_are_named(tmp_path):
     labels = [np.zeros((4, 4), np.uint8)]
     folder = write_labels(tmp_path / "r", labels, image_size=(4, 6))
-    (pictures,) = splits.open_records(folder)
-    (fault,) = survey.survey(pictures).faults
+    (reader,) = splits.open_records(folder)
+    (fault,) = survey.survey(reader).faults
     assert "is (4, 6), its label (4, 4)" in fault
 
 

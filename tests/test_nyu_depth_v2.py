@@ -53,10 +53,10 @@ def test_kinds_become_classes(source, tmp_path):
 
 def test_images_are_turned_upright(tmp_path):
     folder = tmp_path / "again"
-    pictures = published.nyu_depth_v2(folder, np.zeros((3, 9, 5), np.uint16), SPLITS)
+    pixels = published.nyu_depth_v2(folder, np.zeros((3, 9, 5), np.uint16), SPLITS)
     for pair in nyu_depth_v2.list_pairs("train", pairs.Source(folder)):
         image = images.read_image(nyu_depth_v2.read_pair(pair).image)
-        np.testing.assert_array_equal(image, pictures[int(pair.name) - 1])
+        np.testing.assert_array_equal(image, pixels[int(pair.name) - 1])
 
 
 def test_splits_are_those_of_the_list(source):

@@ -63,8 +63,8 @@ def test_records_hold_class_numbers_of_palettes_and_mat_files(source, tmp_path):
     expected[0] = 255  # The void border stays ignored.
     np.testing.assert_array_equal(labels[0], expected)
     np.testing.assert_array_equal(labels[2], NUMBERS)
-    picture = source.source_dir / "JPEGImages" / "2007_a.jpg"
-    assert examples[0]["image"] == picture.read_bytes()
+    path = source.source_dir / "JPEGImages" / "2007_a.jpg"
+    assert examples[0]["image"] == path.read_bytes()
 
 
 def test_trainaug_is_left_out_without_sbd(source):

@@ -17,8 +17,8 @@ SPLITS = {"alltrain": [SCENES[0], SCENES[2]], "alltest": [SCENES[1]]}
 def source(tmp_path):
     labels = [np.full((12, 16), i) for i in (1, 37, 0)]
     labels[1][0, :5] = 0
-    pictures = dict(zip(SCENES, labels, strict=True))
-    return pairs.Source(published.sun_rgbd(tmp_path / "SUN", pictures, SPLITS))
+    labels_by_scene = dict(zip(SCENES, labels, strict=True))
+    return pairs.Source(published.sun_rgbd(tmp_path / "SUN", labels_by_scene, SPLITS))
 
 
 def test_the_classes_are_the_first_37_of_nyu():

@@ -15,7 +15,7 @@ library = pytest.importorskip("tensorflow_datasets")
 CLASSES = own_data.OwnData(classes=class_lists.read_classes("background,pet"))
 
 
-def pictures(count, num_classes=2):
+def examples(count, num_classes=2):
     return [
         (trees.picture(i)[..., ::-1], trees.label(i, num_classes)) for i in range(count)
     ]
@@ -23,7 +23,7 @@ def pictures(count, num_classes=2):
 
 @pytest.fixture
 def source(tmp_path):
-    splits = {"train": pictures(3), "test": pictures(2)}
+    splits = {"train": examples(3), "test": examples(2)}
     folder = published.tfds(tmp_path / "data", "tiny_pets", splits)
     return pairs.Source(folder, own=CLASSES)
 
@@ -39,7 +39,7 @@ def test_records_hold_images_and_masks_of_the_set(source, tmp_path):
     # Images 0 and 2 are in the first file, 1 is in the second.
     for i, number in enumerate((0, 2, 1)):
         example = records.parse_example(split.read(i))
-        image, label = pictures(3)[number]
+        image, label = examples(3)[number]
         np.testing.assert_array_equal(records.decode_image(example["image"]), image)
         np.testing.assert_array_equal(records.decode_label(example["label"]), label)
     assert example["name"] == "train_00001_000000"
@@ -47,7 +47,7 @@ def test_records_hold_images_and_masks_of_the_set(source, tmp_path):
 
 def test_the_command_takes_classes_and_an_offset(tmp_path):
     # As oxford_iiit_pet has them: 1, 2, 3 and no names.
-    ones = [(image, label + 1) for image, label in pictures(2, 3)]
+    ones = [(image, label + 1) for image, label in examples(2, 3)]
     folder = published.tfds(tmp_path / "data", "tiny_pets", {"train": ones})
     done = faults.run(
         [
@@ -63,7 +63,7 @@ def test_the_command_takes_classes_and_an_offset(tmp_path):
 
 
 def test_classes_that_the_set_names_are_used(tmp_path):
-    splits = {"train": pictures(1)}
+    splits = {"train": examples(1)}
     folder = published.tfds(tmp_path, "named", splits, labels=["road", "sky"])
     spec = registry.get_spec("tfds:named", pairs.Source(folder))
     assert spec.class_names == ("road", "sky")
@@ -83,7 +83,7 @@ def test_sets_that_were_not_prepared_are_never_downloaded(source):
 
 def test_sets_without_one_image_and_one_mask_are_refused(tmp_path):
     more = {"annotation": library.features.Image(), "text": library.features.Text()}
-    folder = published.tfds(tmp_path, "two", {"train": pictures(1)}, **more)
+    folder = published.tfds(tmp_path, "two", {"train": examples(1)}, **more)
     with pytest.raises(
         ValueError, match=r"features .*annotation.*text.*, expected one image"
     ):

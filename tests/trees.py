@@ -86,13 +86,15 @@ def sbd(folder, train, val, numbers):
     """Writes an SBD of these names, whose labels are all `numbers`."""
     from scipy import io as scipy_io
 
-    truth = np.zeros((1, 1), [("Boundaries", "O"), ("Segmentation", "O")])
-    truth[0, 0] = (np.zeros((20, 1), object), numbers)
+    groundtruth = np.zeros((1, 1), [("Boundaries", "O"), ("Segmentation", "O")])
+    groundtruth[0, 0] = (np.zeros((20, 1), object), numbers)
     for name in (*train, *val):
         save(folder / "img" / f"{name}.jpg", picture(len(name)))
         (folder / "cls").mkdir(exist_ok=True)
         path = folder / "cls" / f"{name}.mat"
-        scipy_io.savemat(path, {"GTcls": truth}, do_compression=True)  # As SBD's are.
+        scipy_io.savemat(
+            path, {"GTcls": groundtruth}, do_compression=True
+        )  # As SBD's are.
     for split, names in (("train", train), ("val", val)):
         (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
     return folder

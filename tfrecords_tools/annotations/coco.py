@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -138,7 +139,7 @@ def draw(image: CocoImage, classes: dict[int, int], *, background: int) -> np.nd
     return label
 
 
-def decode(segmentation, size: tuple[int, int], name: str) -> np.ndarray:
+def decode(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarray:
     """Decodes polygons or run lengths.
 
     Args:

@@ -46,8 +46,13 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_options.LabelOptions]
         seed=cli.SEED.value,
         own=own,
     )
+    return _unpack_archives(dataset, source), options
+
+
+def _unpack_archives(dataset, source):
+    """Returns a source of folders, after unpacking archives."""
     if dataset is None:
-        return source, options
+        return source
 
     def accepts(folder):
         try:
@@ -58,13 +63,10 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_options.LabelOptions]
             return False
         return True
 
-    return (
-        dataclasses.replace(
-            source,
-            sbd_dir=_unpack(source.sbd_dir, pascal_voc.is_sbd),
-            source_dir=_unpack(source.source_dir, accepts),
-        ),
-        options,
+    return dataclasses.replace(
+        source,
+        sbd_dir=_unpack(source.sbd_dir, pascal_voc.is_sbd),
+        source_dir=_unpack(source.source_dir, accepts),
     )
 
 

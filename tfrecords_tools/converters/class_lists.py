@@ -209,11 +209,12 @@ def _named_colors(item):
     if os.path.isfile(item):
         named = _read_file(item)
         missing = [name for name, color in named if color is None]
-        if not missing:
+        if named and not missing:
             return named
+        what = f"no color for {', '.join(missing[:5])}" if named else "no colors"
         raise errors.UserError(
-            f"{item} has no color for {', '.join(missing[:5])}. Each line of a color "
-            "map is R G B NAME, as in 64 0 128 car."
+            f"{item} has {what}. A line of a color map is R G B NAME, as in 64 0 128 "
+            "car."
         )
     if item in datasets.list_datasets():
         return list(datasets.get(item).classes.items())

@@ -39,8 +39,8 @@ def exif(
         )
         high, low = max(strengths), max(min(strengths), 1e-9)
         evidence = (
-            f" For {len(unclear)} of them the size is the same both ways, but at the "
-            f"borders of their masks, edges are {high / low:.1f} times as strong."
+            f" For {len(unclear)} of them, the size fits both ways, but {how} the "
+            f"edges at the borders of the mask are {high / low:.1f} times as strong."
         )
     yield findings.of_images(
         rotated,
@@ -76,7 +76,7 @@ def sizes(
         yield findings.of_masks(
             same_ratio,
             "masks of another size",
-            f"Masks with the aspect ratio of their image, but another size: "
+            "Masks with the aspect ratio of their image, but another size: "
             f"{len(same_ratio)}, such as {_sizes(same_ratio[0])}. The option resizes "
             "them to the size of the image, with nearest neighbor. Fine borders were "
             "lost when they were resized before. If you have the original masks, use "

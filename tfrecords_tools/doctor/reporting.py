@@ -80,6 +80,11 @@ def inspect_source(
 
 
 def _inspect(readers, outputs):
+    empty = [reader.split for reader in readers if not reader.count]
+    if empty:
+        raise errors.UserError(
+            f"Split '{empty[0]}' lists no image. Give the right folder."
+        )
     faults = _survey(readers)
     if faults:
         raise records.RecordError(faults)

@@ -162,6 +162,7 @@ class _Build:
         self.folder, self.spec, self.plans = folder, spec, plans
         self.info = self._read_info()
         self.journal = journal.Journal(folder)
+        self.rejected_before = self._read_rejected()
         self._check_foreign_files()
         self.finished = {}
         for plan in plans:
@@ -173,7 +174,7 @@ class _Build:
             return records.DatasetInfo(self.spec, {})
         try:
             info = records.read_info(self.folder)
-        except ValueError as error:
+        except (ValueError, IsADirectoryError) as error:
             raise planning.BuildError(
                 f"{str(error).rstrip('.')}. {_OTHER_FOLDER}"
             ) from error
@@ -269,12 +270,15 @@ class _Build:
             f"{first['reason'].rstrip('.')}. Check the folders."
         )
 
-    def _write_rejected(self, rejected):
+    def _read_rejected(self):
         path = self.folder / REJECTED_FILE
         data = path.read_bytes() if path.exists() else b""
+        return journal.read_json_lines(data, path)
+
+    def _write_rejected(self, rejected):
+        path = self.folder / REJECTED_FILE
         built = {plan.split for plan in self.plans}
-        earlier = journal.read_json_lines(data, path)
-        lines = [pair for pair in earlier if pair.get("split") not in built]
+        lines = [x for x in self.rejected_before if x.get("split") not in built]
         lines += rejected
         if lines:
             text = "".join(json.dumps(pair) + "\n" for pair in lines)
