@@ -1,4 +1,4 @@
-"""Runs tfrecords_tools.build with two images a file, so that few make many files."""
+"""Runs tfrecords_tools.build with two images per file, so that few make many files."""
 
 from kerasseg import cli
 from tfrecords_tools import build

@@ -59,7 +59,7 @@ def image_paths(folder, split="*"):
 
 
 def read(path):
-    """Numbers of a mask."""
+    """Reads the values of a mask."""
     return images.read_label(path)
 
 

@@ -8,7 +8,7 @@ from tests import trees
 
 
 def numbers(seed, values, height=12, width=16):
-    """Numbers of a source's label, in blocks of four pixels."""
+    """Draws the values of a source's label, in blocks of four pixels."""
     return np.array(values)[trees.label(seed, len(values), height, width)]
 
 
@@ -82,7 +82,7 @@ def coco_file(path, images, names):
 
 
 def coco(folder, parts):
-    """Writes a COCO 2017: by part ("train2017"), what `coco_file` takes."""
+    """Writes a COCO 2017, with the images of `coco_file` by part ("train2017")."""
     from kerasseg import datasets
 
     gaps = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -116,7 +116,7 @@ def nyu_depth_v2(folder, labels, splits):
     with h5py.File(
         folder / "nyu_depth_v2_labeled.mat", "w", userblock_size=512
     ) as file:
-        # MATLAB's [height, width, 3, images] is the other way round in HDF5.
+        # MATLAB's [height, width, 3, images] is in reverse order in HDF5.
         file["images"] = images.transpose(0, 3, 2, 1)
         file["labels"] = labels.transpose(0, 2, 1)
         file["depths"] = np.zeros(labels.shape, np.float32).transpose(0, 2, 1)
@@ -125,7 +125,7 @@ def nyu_depth_v2(folder, labels, splits):
     return images
 
 
-_SUN = "/n/fs/sun3d/data/SUNRGBD"  # Where the authors had it.
+_SUN = "/n/fs/sun3d/data/SUNRGBD"  # On the authors' machine.
 
 
 def sun_rgbd(folder, images, splits):
@@ -201,7 +201,7 @@ def pascal_person_part(voc, splits, label):
 
 
 def tfds(folder, name, splits, *, labels=None, **more):
-    """Writes a set as TensorFlow Datasets prepares it, in two files a split.
+    """Writes a data set as TensorFlow Datasets prepares it, in two files per split.
 
     Args:
         folder: Its data_dir.

@@ -48,7 +48,7 @@ def written(root, name, content):
 
 
 def rows(text):
-    """Digits as rows of class numbers; "." is 0, "x" is 255."""
+    """Parses digits as rows of class numbers; "." is 0, "x" is 255."""
     table = {".": 0, "x": 255}
     return [[table.get(c) if c in table else int(c) for c in r] for r in text.split()]
 
@@ -89,7 +89,7 @@ def test_coco_polygons_cover_whole_pixels_and_small_ones_lie_on_top(tmp_path):
 
 
 def test_coco_run_lengths_are_read_column_by_column(tmp_path, pycocotools):
-    # 6 rows: the first column and 1 pixel of the second are skipped, then 2 are road.
+    # 6 rows: skips the first column and 1 pixel of the second, then 2 are road.
     runs = {"size": [HEIGHT, WIDTH], "counts": [7, 2, 39]}
     packed = pycocotools.frPyObjects(runs, HEIGHT, WIDTH)
     packed["counts"] = packed["counts"].decode()
@@ -262,7 +262,7 @@ def test_many_shapes_on_a_large_image_take_little_memory():
     annotations.draw(text)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 10 * size * size  # Bytes; 50 masks at a time would be 50 times.
+    assert peak < 10 * size * size  # Bytes; 50 masks at a time would take 50 times.
 
 
 def test_labelme_lines_have_no_area(tmp_path):
@@ -320,7 +320,7 @@ def test_cvat_masks_are_read_row_by_row(tmp_path):
 
 
 def test_cvat_boxes_and_ellipses_can_be_turned(tmp_path):
-    # A quarter turn around (3.5, 2.5) makes a box of 4 x 2 one of 2 x 4.
+    # Rotated by 90 degrees around (3.5, 2.5), a box of 4 x 2 becomes 2 x 4.
     add_image(tmp_path)
     box = '<box label="car" xtl="1.5" ytl="1.5" xbr="5.5" ybr="3.5" rotation="90"/>'
     ellipse = '<ellipse label="car" cx="3.5" cy="2.5" rx="3" ry="1" rotation="90"/>'
@@ -341,7 +341,7 @@ def test_cvat_points_and_videos_are_refused(tmp_path):
         label(tmp_path)
 
 
-# All.
+# All formats.
 
 
 @pytest.mark.parametrize(

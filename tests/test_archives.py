@@ -16,7 +16,7 @@ from kerasseg import records
 from tests import faults, published, trees
 from tfrecords_tools.converters import archives
 
-ZEROS = bytes(32 << 20)  # A thousandth of it when it is packed.
+ZEROS = bytes(32 << 20)  # Compressed to a thousandth of its size.
 
 
 def zip_of(path, members, *, links=()):
@@ -56,7 +56,7 @@ def inner(tmp_path):
 
 
 def refused(path, reason):
-    """The archive is refused and nothing of it is anywhere."""
+    """Checks that an archive is refused and that nothing was unpacked."""
     top = path.parent.parent
     before = sorted(top.rglob("*"))
     with pytest.raises(archives.ArchiveError, match=reason) as caught:
@@ -66,7 +66,7 @@ def refused(path, reason):
 
 
 @MAKERS
-def test_plain_files_are_unpacked_beside_the_archive(inner, make, ending):
+def test_plain_files_are_unpacked_next_to_the_archive(inner, make, ending):
     path = make(
         inner / f"a.{ending}", [("top/a.txt", b"one"), ("./top/b/c.txt", b"two")]
     )
@@ -82,7 +82,7 @@ def test_plain_files_are_unpacked_beside_the_archive(inner, make, ending):
     "name",
     ["../escaped", "a/../../escaped", "/tmp/escaped", "..\\escaped", "C:\\escaped"],
 )
-def test_members_that_lead_out_of_the_folder_are_refused(inner, make, ending, name):
+def test_members_outside_of_the_folder_are_refused(inner, make, ending, name):
     path = make(inner / f"a.{ending}", [("fine", b"x"), (name, b"x")])
     refused(path, "would be written outside of the folder")
 
@@ -146,7 +146,7 @@ def test_a_plain_tar_that_is_cut_between_its_files_is_refused(inner):
             info = tarfile.TarInfo(name)
             info.size = 3
             archive.addfile(info, io.BytesIO(b"abc"))
-    os.truncate(path, 2 * 512)  # A header and a block of data a file.
+    os.truncate(path, 2 * 512)  # A header and a block of data per file.
     refused(path, "damaged or protected .it is truncated")
 
 
@@ -219,7 +219,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
 
 
 def packed(folder, path, top=""):
-    """Packs what lies in a folder."""
+    """Packs the files of a folder."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     names = [top + file.relative_to(folder).as_posix() for file in files]
     members = [(x, file.read_bytes()) for x, file in zip(names, files, strict=True)]
@@ -257,7 +257,7 @@ def test_sbd_may_be_an_archive_too(tmp_path):
     assert "trainaug is skipped: SBD's folder" in done.stdout
 
 
-def test_the_command_takes_several_archives_together(tmp_path):
+def test_the_command_accepts_several_archives(tmp_path):
     folder = tmp_path / "cityscapes"
     names = ["train/aachen/aachen_0", "val/munster/munster_0"]
     published.cityscapes(folder, dict.fromkeys(names, np.full((12, 16), 7)))

@@ -65,7 +65,7 @@ def test_the_bytes_are_those_of_beams_own_processes(source, tmp_path):
 
 
 @needs_beam
-def test_a_bad_pair_stops_it_or_is_left_out_as_without_beam(source, tmp_path):
+def test_a_bad_pair_stops_it_or_is_skipped_as_without_beam(source, tmp_path):
     (source.source_dir / "train/train_03.png").write_bytes(b"")
     with pytest.raises(planning.BuildError, match=r"pair 'train_03' is bad: .*empty"):
         build(source, tmp_path / "beam", engine=direct())
@@ -76,7 +76,7 @@ def test_a_bad_pair_stops_it_or_is_left_out_as_without_beam(source, tmp_path):
 
 
 @needs_beam
-def test_an_image_that_kills_its_reader_is_left_out_after_two_tries(source, tmp_path):
+def test_an_image_that_crashes_its_reader_is_skipped_after_two_tries(source, tmp_path):
     deaths = tmp_path / "deaths"
     deaths.mkdir()
     done = faults.run(
@@ -104,7 +104,7 @@ def test_it_resumes_after_a_kill(source, tmp_path):
     build(source, tmp_path / "one")
     folder = tmp_path / "beam"
     build(source, folder, engine=direct())
-    # As a kill leaves it: two files are noted, a note is left, the rest is not there.
+    # As after a kill: the journal has two files, a note is left, others are missing.
     lines = (folder / "shards.jsonl").read_text().splitlines(keepends=True)
     (folder / "shards.jsonl").write_text("".join(lines[:3]))
     (folder / "dataset.json").unlink()

@@ -1,4 +1,4 @@
-"""Building records: checked pairs, the same bytes always, nothing half done."""
+"""Building records: checked pairs, reproducible bytes, no incomplete files."""
 
 import functools
 import hashlib
@@ -57,7 +57,7 @@ def command(source, folder, *more):
 
 
 def contents(folder):
-    """Every file with its bytes, but the journal, whose order depends on workers."""
+    """Returns the bytes of every file but the journal, whose order varies."""
     names = sorted(set(os.listdir(folder)) - {journal.JOURNAL_FILE})
     return {name: (folder / name).read_bytes() for name in names}
 
@@ -71,7 +71,7 @@ def label_file(source, name="train_01"):
 
 
 def only_rejected(source, folder, **options):
-    """Builds with bad pairs left out; returns the reason of the single one."""
+    """Builds, skipping bad pairs; returns the reason of the only one."""
     result = build(source, folder, skip_bad=True, **options)
     assert len(result.rejected) == 1
     assert result.num_records == {"train": 4, "val": 3}
@@ -130,7 +130,7 @@ def test_palette_and_few_bit_labels_are_rewritten(source, tmp_path):
 
 
 def test_transparent_gray_labels_are_rewritten(source, tmp_path):
-    # Gray with one transparent value: OpenCV reads four channels, pillow the numbers.
+    # Gray with a transparent value: OpenCV reads four channels, Pillow the values.
     numbers = trees.label(3, 11)
     Image.fromarray(numbers).save(label_file(source), transparency=3)
     build(source, tmp_path / "records")
@@ -149,7 +149,7 @@ def undisturbed(source, tmp_path):
 
 
 def check_nothing_looks_finished(folder, expected):
-    """What has its final name is whole; dataset.json is there when all is."""
+    """Checks that files with final names are complete, dataset.json last."""
     if not folder.exists():
         return
     found = contents(folder)
@@ -171,8 +171,8 @@ def test_a_build_killed_at_every_rename_resumes_to_the_same_bytes(
     def check(_):
         check_nothing_looks_finished(folder, undisturbed)
 
-    # Each run writes one more file before it is killed at the next rename: a run that
-    # is killed at its first rename gets nowhere, one killed at its second writes one.
+    # A run that is killed at its first rename writes no file, one that is killed at
+    # its second rename writes one.
     kills = faults.crashpoints(command(source, folder, "--workers=1"), check)
     assert kills >= 2
     assert contents(folder) == undisturbed
@@ -209,7 +209,7 @@ def test_a_build_killed_at_any_write_resumes_to_the_same_bytes(
 
 def test_killed_workers_leave_nothing_incomplete(source, tmp_path, undisturbed):
     # strace counts for each process: every worker dies at its second rename. Whether
-    # that ends the build depends on whether another worker was at a pair then.
+    # that ends the build depends on whether another worker was reading a pair.
     folder = tmp_path / "records"
     arguments = [sys.executable, *command(source, folder, "--workers=2")]
     strace = shutil.which("strace") or pytest.skip("strace is not installed")
@@ -313,7 +313,7 @@ def test_a_damaged_journal_is_an_error(source, tmp_path):
         build(source, tmp_path / "records")
 
 
-# Row 3: the same bytes for any number of workers, at any place, at any time.
+# Row 3: the same bytes for any number of workers, in any folder, at any time.
 
 
 @pytest.mark.parametrize("num_workers", [2, 4])
@@ -419,7 +419,7 @@ def test_a_bad_image_stops_the_build_with_name_and_reason(source, tmp_path, kind
 
 
 @pytest.mark.parametrize("kind", BAD_IMAGES)
-def test_a_bad_image_can_be_left_out(source, tmp_path, kind):
+def test_a_bad_image_can_be_skipped(source, tmp_path, kind):
     image_file(source).write_bytes(BAD_IMAGES[kind][0])
     folder = tmp_path / "records"
     result = build(source, folder, skip_bad=True)
@@ -449,7 +449,7 @@ def test_a_split_whose_pairs_are_all_bad_is_refused(source, tmp_path):
     image_paths = sorted((source.source_dir / "val").iterdir())
     for path in image_paths:
         path.write_bytes(b"")
-    for _ in range(2):  # The second time nothing is to do any more.
+    for _ in range(2):  # The second time, no file is left to write.
         with pytest.raises(planning.BuildError, match=r"^All pairs of val are bad, as"):
             build(source, folder, skip_bad=True)
         assert len(records.open_split(folder, "train", deep=True)) == 5
@@ -500,7 +500,7 @@ def test_rotated_images_are_refused_unless_an_option_handles_them(source, tmp_pa
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = Image.fromarray(trees.picture(5, height=16, width=12))
-    stored.save(image_file(source), exif=exif)  # Upright, it is as large as its label.
+    stored.save(image_file(source), exif=exif)  # Upright, it has the size of its label.
     reason = only_rejected(source, tmp_path / "stopped")
     assert "the image is rotated (orientation 6)" in reason and "`apply_exif`" in reason
     build(source, tmp_path / "records", rules=encoding.Rules(apply_exif=True))
@@ -555,7 +555,7 @@ def test_an_empty_list_is_an_error(source, tmp_path):
         build(source, tmp_path / "records")
 
 
-# Folders of others.
+# Folders with other files.
 
 
 def test_records_of_another_data_set_are_left_alone(source, tmp_path):
@@ -593,7 +593,7 @@ def test_copied_records_without_their_journal_are_recognized(
     assert contents(folder) == undisturbed
 
 
-# Doors and workers.
+# Commands and workers.
 
 
 def test_unknown_data_sets_and_those_without_converter_are_errors(monkeypatch):
@@ -678,7 +678,7 @@ def test_workers_count_what_is_done(num_workers):
 
 
 def test_workers_end_with_their_parent(tmp_path):
-    # The parent is killed; its workers must not stay behind.
+    # The parent is killed. Its workers must end, too.
     many = trees.camvid(tmp_path / "Many", splits=[("train", 60)])
     trees.camvid(tmp_path / "Many", splits=[("val", 2)])
     arguments = command(pairs.Source(many), tmp_path / "records", "--workers=2")
@@ -703,7 +703,7 @@ def test_workers_end_with_their_parent(tmp_path):
 
 
 def marked(folder):
-    """Processes that were started with this folder in their environment."""
+    """Returns the processes that have this folder in their environment."""
     mark = f"KERASSEG_TEST_MARK={folder}".encode()
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):

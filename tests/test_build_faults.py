@@ -64,7 +64,7 @@ def deadly_build(source, folder, deaths, *more, **environment):
     return done, {path.name: len(path.read_text()) for path in deaths.iterdir()}
 
 
-def test_an_image_that_kills_its_reader_twice_is_left_out(source, tmp_path):
+def test_an_image_that_crashes_its_reader_twice_is_skipped(source, tmp_path):
     folder = tmp_path / "records"
     done, deaths = deadly_build(
         source, folder, tmp_path / "deaths", "--on_error=skip", DEADLY="train_01"
@@ -75,15 +75,15 @@ def test_an_image_that_kills_its_reader_twice_is_left_out(source, tmp_path):
     (line,) = (folder / writer.REJECTED_FILE).read_text().splitlines()
     assert json.loads(line)["name"] == "train_01"
     assert "it crashed the process that read it, twice" in line
-    # The rest is as if the image could not be read for any other reason.
+    # The other records are as if the image were bad for another reason.
     image_file(source).write_bytes(b"")
     build(source, tmp_path / "bad", skip_bad=True)
     assert contents(folder) == contents(tmp_path / "bad")
     files = {path.name for path in folder.iterdir() if path.name[0] == "."}
-    assert not files  # No notes, no halves, no lock.
+    assert not files  # No notes, no incomplete files, no lock.
 
 
-def test_it_stops_the_build_where_bad_pairs_do(source, tmp_path):
+def test_such_an_image_stops_the_build_by_default(source, tmp_path):
     done, deaths = deadly_build(
         source, tmp_path / "records", tmp_path / "deaths", DEADLY="train_01"
     )
@@ -93,7 +93,7 @@ def test_it_stops_the_build_where_bad_pairs_do(source, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_images_that_kill_once_and_in_all_files_are_distinguished(source, tmp_path):
+def test_images_that_crash_their_reader_once_are_kept(source, tmp_path):
     build(source, tmp_path / "undisturbed")
     folder = tmp_path / "records"
     done, deaths = deadly_build(
@@ -112,7 +112,7 @@ def test_a_second_build_is_refused_until_the_first_has_ended(source, tmp_path):
     build(source, tmp_path / "undisturbed")
     data = image_file(source).read_bytes()
     image_file(source).unlink()
-    os.mkfifo(image_file(source))  # The first build waits here for ever.
+    os.mkfifo(image_file(source))  # The first build waits here forever.
     first = subprocess.Popen(
         [sys.executable, *command(source, folder, "--workers=1")],
         cwd=faults.ROOT,
@@ -135,7 +135,7 @@ def test_a_second_build_is_refused_until_the_first_has_ended(source, tmp_path):
     assert not (folder / lock.LOCK_FILE).exists()
 
 
-def test_the_lock_ends_with_an_error(source, tmp_path):
+def test_an_error_releases_the_lock(source, tmp_path):
     image_file(source).write_bytes(b"")
     for _ in range(2):
         with pytest.raises(planning.BuildError, match="'train_01' is bad"):
@@ -204,7 +204,7 @@ def test_an_image_that_changed_after_the_plan_stops_the_build(
 
     def make_plan(*arguments):
         plan = real(*arguments)
-        os.utime(image_file(source), ns=(1, 1))  # Nothing but its time.
+        os.utime(image_file(source), ns=(1, 1))  # Only its modification time.
         return plan
 
     monkeypatch.setattr(planning, "make_plan", make_plan)

@@ -1,4 +1,4 @@
-"""CamVid: its lists as they are found, and the real images."""
+"""CamVid: its lists, and the real images."""
 
 import functools
 
@@ -76,7 +76,7 @@ def real_records(tmp_path_factory):
     return folder
 
 
-def test_the_real_splits_are_whole(real_records):
+def test_the_real_splits_are_complete(real_records):
     spec = datasets.get("camvid")
     for split in ("train", "val"):
         opened = records.open_split(real_records, split, deep=True)
@@ -84,7 +84,7 @@ def test_the_real_splits_are_whole(real_records):
         assert np.unique(opened.sizes, axis=0).tolist() == [[360, 480]]
 
 
-def test_the_real_pixels_are_those_that_others_counted(real_records):
+def test_the_real_pixels_are_those_of_other_counts(real_records):
     train, val = splits.open_records(real_records)
     found = survey.survey(train)
     assert found.faults == () and found.num_unlabeled == 0

@@ -77,7 +77,7 @@ def test_the_part_in_vocs_classes_is_mapped_by_name():
 def test_things_are_drawn_and_crowds_ignored(source, tmp_path):
     found = labels("coco", source, tmp_path / "r")
     assert list(found) == ["9", "25", "30", "34", "36"]
-    # The sandwich, 49th thing, is the smaller one and lies over the person.
+    # The sandwich, 49th thing, is smaller and is drawn over the person.
     assert found["9"][0, [0, 19, 20, 39, 40]].tolist() == [1, 1, 49, 49, 0]
     assert (found["34"] == 0).all()
     assert np.unique(found["36"][:, :10]).tolist() == [80]

@@ -44,7 +44,7 @@ def test_the_parts_of_a_thing_are_one_mask():
     assert mask.sum() == 1 + 4
 
 
-def test_runs_go_down_the_columns():
+def test_runs_are_in_column_order():
     # One pixel off, two on, one off: column 0 has rows 1 and 2.
     runs = {"size": [4, 6], "counts": [1, 2, 21]}
     mask = decode(runs)

@@ -1,4 +1,4 @@
-"""The data doctor: it finds what was corrupt, and its flags undo it exactly.
+"""The data doctor: it finds corruptions, and its flags undo them exactly.
 
 With KERASSEG_CAMVID=DIR slow tests corrupt the CamVid of the SegNet tutorial.
 """
@@ -35,7 +35,7 @@ def clean(drawn, tmp_path):
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
-    """The contact sheet and the list of what is left out go there."""
+    """Runs in an empty folder, where the doctor writes its files."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -63,7 +63,7 @@ def examined(capsys, *arguments):
 
 
 def printed_flags(report):
-    """Flags of the command that the doctor prints, as a shell hands them over."""
+    """Returns the flags of the printed command, parsed as by a shell."""
     (command,) = re.findall(r"Build with\n\n((?:.+\\\n)*.+)\n", report)
     words = shlex.split(command.replace("\\\n", ""))
     assert words[:4] == ["python", "-m", "tfrecords_tools.build", "--dataset=folder"]
@@ -72,7 +72,7 @@ def printed_flags(report):
 
 
 def unwrapped(report):
-    """The report with its lines joined."""
+    """Joins the lines of a report."""
     return report.replace("\n   ", " ")
 
 
@@ -91,7 +91,7 @@ def check_fixed(capsys, tmp_path, corrupt_folder, clean_folder, **more):
     expected = built(tmp_path / "expected", *flags(clean_folder, **more))
     corrupt.check_equal(fixed, expected)
     again, text, _ = examined(capsys, *found)
-    assert again == 0, text  # With its own flags the doctor is content.
+    assert again == 0, text  # With its own flags, the doctor finds no problems.
     return report, [flag for flag in found if flag not in given]
 
 
@@ -180,7 +180,7 @@ def test_given_colors_with_artifacts(clean, capsys):
     given = "--colormap=000000,c80000,00c800,0000c8,c8c800,c800c8"
     status, report, _ = examined(capsys, *flags(bad), given)
     assert status == 2 and kinds(report) == ["JPEG masks"]
-    # The nearest two differ by 200 in one channel: up to 99 leaves no doubt.
+    # The nearest two differ by 200 in one channel, so 99 is unambiguous.
     assert {given, "--mask_tolerance=99"} <= set(printed_flags(report))
     status, report, _ = examined(capsys, *printed_flags(report))
     assert status == 0, report
@@ -245,7 +245,7 @@ def test_rotated_images_with_upright_masks(clean, capsys, tmp_path, orientation)
 def test_rotated_images_with_masks_of_what_is_stored(
     clean, capsys, tmp_path, orientation
 ):
-    # The mask is turned as the image is stored; clean is the turned pair, no EXIF.
+    # The mask is rotated as the stored image. The clean pair is both, without EXIF.
     bad = corrupt.copy(clean, clean.with_name("bad"))
     for folder in (clean, bad):
         turned = [corrupt.read(path) for path in corrupt.mask_paths(folder)]
@@ -332,7 +332,7 @@ def test_images_that_were_saved_again_are_leaks_too(clean, capsys, tmp_path):
 
 
 def test_images_of_one_texture_are_no_leaks():
-    # Their thumbnails are equal but for a level or two, what is finer is not.
+    # Their thumbnails differ by a level or two only, but their details differ.
     scans = []
     for i, split in enumerate(("train", "train", "val", "val")):
         noise = np.random.default_rng(i).integers(118, 139, (256, 256, 3), np.uint8)
@@ -466,7 +466,7 @@ def test_gray_jpeg_masks_of_two_classes(clean, capsys, tmp_path):
 
 
 def test_options_that_damage_other_masks_are_reported(clean, capsys):
-    # JPEGs of 0 and 255 want a tolerance, under which 0 and 1 of the PNGs are one.
+    # JPEGs of 0 and 255 need a tolerance, which merges 0 and 1 of the PNGs.
     corrupt.two_classes(corrupt.mask_paths(clean))
     for path in corrupt.mask_paths(clean)[:4]:
         trees.save(path.with_suffix(".jpg"), corrupt.read(path) * np.uint8(255))
@@ -489,7 +489,7 @@ def test_gray_values_stand_for_classes(clean, capsys, tmp_path):
 
 
 def test_one_value_too_many_can_mean_three_things(clean, capsys):
-    # 0 to 5 and void as 6, as CamVid has it; or 5 classes and a background.
+    # 0 to 5 and void as 6, as in CamVid; or 5 classes and a background.
     status, report, _ = examined(capsys, *flags(clean, "circle,square,triangle,star,x"))
     assert status == 2 and kinds(report) == ["One value too many"]
     text = unwrapped(report)
@@ -510,7 +510,7 @@ def test_numbers_from_1_with_void_after_them(clean, capsys, tmp_path):
     assert more == ["--label_offset=-1", "--label_map=7:255"]
 
 
-def test_jpeg_masks_of_class_numbers_are_lost(clean, capsys):
+def test_jpeg_masks_of_class_numbers_cannot_be_recovered(clean, capsys):
     for path in corrupt.mask_paths(clean):
         trees.save(path.with_suffix(".jpg"), corrupt.read(path))
         path.unlink()
@@ -522,7 +522,7 @@ def test_jpeg_masks_of_class_numbers_are_lost(clean, capsys):
     assert "No option fixes JPEG masks" in error
 
 
-def test_numbers_that_no_flag_explains_are_named(clean, capsys):
+def test_values_that_no_option_fixes_are_named(clean, capsys):
     path = corrupt.mask_paths(clean)[0]
     label = corrupt.read(path)
     label[20:22, :10] = 77

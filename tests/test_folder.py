@@ -1,4 +1,4 @@
-"""Own images: which file belongs to which, splits, classes, colors and rules."""
+"""Own images: matching files, splits, classes, colors and rules."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_what_the_wildcards_match_is_the_name(tmp_path):
     assert names(tmp_path, "i/[a-b].png", "m/[!c]_mask.png") == ["a", "b"]
 
 
-def test_folders_pair_with_all_folders_within_them(tmp_path):
+def test_folders_include_their_subfolders(tmp_path):
     files(tmp_path, "i/x/a.png", "i/y/a.jpg", "m/x/a.png", "m/y/a.png", "i/c.png")
     (tmp_path / "i" / "Thumbs.db").write_text("")
     assert names(tmp_path, "i", "m") == ["x/a", "y/a"]
@@ -73,7 +73,7 @@ def test_cityscapes_own_names_pair(tmp_path):
     assert found.paired == [("train", "bonn/bonn_000001")]
 
 
-def test_brackets_in_the_name_of_a_folder_are_letters(tmp_path):
+def test_brackets_in_the_name_of_a_folder_are_literal(tmp_path):
     files(tmp_path / "set [1]", "i/a.png", "m/a.png")
     assert names(tmp_path / "set [1]", "i", "m") == ["a"]
 
@@ -91,7 +91,7 @@ def test_splits_in_patterns(tmp_path):
     assert pair.name == "a" and pair.label == str(tmp_path / "valannot/a.png")
 
 
-def test_folders_of_splits_are_everything_within_them(tmp_path):
+def test_folders_of_splits_include_their_subfolders(tmp_path):
     files(tmp_path, "i/train/x/1.png", "i/val/2.png", "m/train/x/1.png", "m/val/2.png")
     found = matching.match(f"{tmp_path}/i/{{split}}", f"{tmp_path}/m/{{split}}/")
     assert found.paired == [("train", "x/1"), ("val", "2")]
@@ -112,7 +112,7 @@ def test_a_split_in_one_pattern_only_is_an_error(tmp_path):
         matching.match(str(tmp_path / "{split}/*"), str(tmp_path / "m"))
 
 
-def test_patterns_that_find_nothing_are_errors(tmp_path):
+def test_patterns_that_match_nothing_are_errors(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"`images=.*` matches no file .* \.jpg.*case-sens"
     ):
@@ -259,7 +259,7 @@ def test_classes_are_names_a_file_or_a_data_set(tmp_path):
     found = class_lists.read_classes(str(file))
     assert found.names == ("car park", "road", "plain name")
     assert found.colors == ((64, 0, 128), (1, 2, 3), None)
-    # Class 2 = 0b010: its only bit is green's uppermost.
+    # Class 2 = 0b010: its only bit is the highest of green.
     assert found.with_palette()["plain name"] == (0, 128, 0)
 
 
@@ -358,7 +358,7 @@ def test_one_color_of_two_classes_is_an_error(tmp_path):
     ):
         class_lists.read_colormap(str(file), AB, {})
     colors, classes = class_lists.read_colormap("ade20k", None, {})
-    assert classes.names[48] == "skyscraper"  # As gray as road, by its authors.
+    assert classes.names[48] == "skyscraper"  # Its authors gave it the color of road.
     assert len(colors) == 148 and (140, 140, 140) not in dict(colors)
     colors, _ = class_lists.read_colormap("ade20k,8c8c8c:6", None, {})
     assert dict(colors)[140, 140, 140] == 6
@@ -419,7 +419,7 @@ def test_unknown_colors_are_named_with_their_pixels(tmp_path):
 
 
 def test_colors_of_16_bits_are_refused(tmp_path):
-    path = tmp_path / "m.png"  # Read by their upper 8 bits, all were black.
+    path = tmp_path / "m.png"  # With the upper 8 bits only, all would be black.
     trees.save(path, np.full((2, 3, 3), 2, np.uint16))
     with pytest.raises(
         images.ImageError, match=r"m\.png has colors of 16 bits.*8 bits"
@@ -500,7 +500,7 @@ def test_a_build_resumes_and_images_can_be_added(own, tmp_path):
     assert again.num_records == {"train": 5, "val": 2} and again.num_kept == 2
 
 
-def test_a_split_whose_name_begins_like_another_one_is_its_own(own, tmp_path):
+def test_splits_with_a_common_prefix_are_separate(own, tmp_path):
     for kind in ("images", "masks"):
         (own / kind / "val").rename(own / kind / "train-extra")
     six = f"--classes={','.join(corrupt.CLASSES)}"

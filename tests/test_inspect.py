@@ -1,4 +1,4 @@
-"""Inspecting records: every fault named, the numbers right, a contact sheet."""
+"""Inspecting records: faults, statistics, the contact sheet."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_images_without_labels_are_counted(tmp_path):
     only = write_labels(tmp_path / "only", [None])
     (reader,) = splits.open_records(only)
     text = split_report.describe(reader, survey.survey(reader))
-    assert "median" not in text  # There is nothing to weigh.
+    assert "median" not in text  # There are no classes to weight.
 
 
 def test_fewer_images_than_the_data_set_has_are_noted(tmp_path):

@@ -1,4 +1,4 @@
-"""MATLAB's files: equal to what scipy reads, and damage is always an error."""
+"""MATLAB files: the same as scipy reads, and damage is always an error."""
 
 import io
 
@@ -30,15 +30,15 @@ DTYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]
     ),
     strategies.booleans(),
 )
-def test_arrays_come_back_as_they_were(array, compress):
+def test_arrays_are_read_unchanged(array, compress):
     data = saved(compress, first=1.5, x=array)
     found = mat_files.read_variable(data, "x", "a.mat")
     np.testing.assert_array_equal(found, array)
     assert found.dtype == array.dtype
 
 
-def test_numbers_stored_smaller_than_they_are_get_their_type_back():
-    # scipy, as MATLAB, stores duplicates as they are; MATLAB also stores them as bytes.
+def test_numbers_stored_in_a_smaller_type_are_converted():
+    # scipy and MATLAB store doubles unchanged; MATLAB may also store them as bytes.
     data = bytearray(saved(compress=False, x=np.array([[1.0, 2.0]])))
     start = data.index(np.array([1.0, 2.0]).tobytes())
     data[start - 8 : start + 16] = b"\x02\x00\x02\x00\x01\x02\x00\x00"  # Two uint8.
@@ -48,7 +48,7 @@ def test_numbers_stored_smaller_than_they_are_get_their_type_back():
     assert found.dtype == np.float64 and found.tolist() == [[1.0, 2.0]]
 
 
-def test_cells_structs_and_texts_are_lists_dicts_and_texts():
+def test_cells_structs_and_strings_are_lists_dicts_and_strings():
     cell = np.empty((1, 3), object)
     cell[0] = ["über", np.array([[3]], np.uint8), np.array([], object)]
     data = saved(x=cell, y={"name": "a", "size": 2.0})
@@ -60,7 +60,7 @@ def test_cells_structs_and_texts_are_lists_dicts_and_texts():
 
 def test_big_endian_files_are_read():
     data = bytearray(saved(compress=False, x=np.array([[7]], np.uint8)))
-    # Every 4-byte word of this file turned round, but its text and its data.
+    # Reverses every 4-byte word of this file, except for its text and its data.
     for i in range(128, len(data), 4):
         data[i : i + 4] = data[i : i + 4][::-1]
     data[124:128] = b"\x01\x00MI"

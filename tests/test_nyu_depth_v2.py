@@ -10,7 +10,7 @@ from tests import faults, published
 from tfrecords_tools.converters import nyu_depth_v2, pairs
 from tfrecords_tools.writing import planning, writer
 
-# Kinds of which other tools name the class too: number of the kind -> name.
+# Kinds whose class other tools name as well: number of the kind -> name.
 KNOWN = {21: "wall", 11: "floor", 64: "picture", 3: "cabinet", 5: "chair", 19: "table"}
 KNOWN |= {59: "window", 28: "door", 119: "pillow", 4: "ceiling", 15: "paper", 26: "box"}
 KNOWN |= {144: "lamp", 55: "bag", 7: "counter", 157: "bed", 83: "sofa", 85: "books"}

@@ -9,7 +9,7 @@ from tests import published
 from tfrecords_tools.converters import pairs, pascal_context, pascal_context_60
 from tfrecords_tools.writing import writer
 
-# What other tools sort out of the 459, in an order of their own.
+# What other tools select from the 459, in another order.
 SAME_NUMBERS = """2 259 260 415 324 9 258 144 18 19 22 23 397 25 284 158 159 416 33 162
     420 454 295 296 427 44 45 46 308 59 440 445 31 232 65 354 424 68 326 72 458 34 207
     80 355 85 347 220 349 360 98 187 104 105 366 189 368 113 115"""
@@ -41,9 +41,9 @@ def test_the_spec_is_that_of_the_authors():
     assert spec.class_names[-1] == "wood"
 
 
-def test_numbers_are_those_that_others_took():
+def test_numbers_are_those_of_other_tools():
     assert sorted(pascal_context.NUMBERS) == sorted(map(int, SAME_NUMBERS.split()))
-    # From labels.txt: the three that are called otherwise there, and some that are not.
+    # From labels.txt: the three with other names there, and some with the same name.
     number = dict(
         zip(
             datasets.get("pascal_context").class_names,

@@ -1,4 +1,4 @@
-"""From a source's numbers to class numbers."""
+"""Mapping a source's values to class numbers."""
 
 import hypothesis
 import numpy as np
@@ -11,7 +11,7 @@ from tfrecords_tools.converters import renumbering
 
 
 def test_other_values_are_ignored_or_become_others():
-    # Numbers 0 to 4 of which 3 and 1 are classes 0 and 1.
+    # Values 0 to 4, of which 3 and 1 are classes 0 and 1.
     table = renumbering.make_table((3, 1), 5)
     assert table.tolist() == [255, 1, 255, 0, 255]
     assert renumbering.make_table((3, 1), 5, others=7).tolist() == [7, 1, 7, 0, 7]

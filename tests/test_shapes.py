@@ -1,4 +1,4 @@
-"""The drawn data set: the same from the same seed, and as described."""
+"""The drawn data set: reproducible, and as described."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Sets of TensorFlow Datasets, prepared on disk as the library prepares them."""
+"""Data sets of TensorFlow Datasets, prepared on disk by the library."""
 
 import sys
 
@@ -46,7 +46,7 @@ def test_records_hold_images_and_masks_of_the_set(source, tmp_path):
 
 
 def test_the_command_takes_classes_and_an_offset(tmp_path):
-    # As oxford_iiit_pet has them: 1, 2, 3 and no names.
+    # As in oxford_iiit_pet: 1, 2, 3 without names.
     ones = [(image, label + 1) for image, label in examples(2, 3)]
     folder = published.tfds(tmp_path / "data", "tiny_pets", {"train": ones})
     done = faults.run(

@@ -25,12 +25,12 @@ def real(name):
 
 
 def picture(seed, height=12, width=16):
-    """Noise, BGR as OpenCV wants it."""
+    """Draws noise, BGR as OpenCV expects it."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def label(seed, num_classes, height=12, width=16):
-    """Class numbers in blocks of four pixels."""
+    """Draws class numbers in blocks of four pixels."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, num_classes, (height // 4, width // 4), np.uint8)
     return small.repeat(4, axis=0).repeat(4, axis=1)
@@ -94,7 +94,7 @@ def sbd(folder, train, val, numbers):
         path = folder / "cls" / f"{name}.mat"
         scipy_io.savemat(
             path, {"GTcls": groundtruth}, do_compression=True
-        )  # As SBD's are.
+        )  # As in SBD.
     for split, names in (("train", train), ("val", val)):
         (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
     return folder

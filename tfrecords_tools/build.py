@@ -42,8 +42,8 @@ _ON_ERROR = flags.DEFINE_enum(
 _NUM_DRAWN = flags.DEFINE_integer(
     "num_drawn",
     None,
-    "Number of images to draw for each split of --dataset=shapes; by default 400 for "
-    "train and 100 for val.",
+    "Number of images to draw for each split of --dataset=shapes, instead of the "
+    "default.",
     lower_bound=1,
 )
 _BEAM_OPTIONS = flags.DEFINE_string(
