@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerasseg import datasets
-from tfrecords_tools.converters import pairs
+from tfrecords_tools.converters import pairs, registry
 
 
 @pytest.mark.parametrize("name", datasets.list_datasets())
@@ -29,7 +29,7 @@ def test_facts_survive_json(name):
 
 @pytest.mark.parametrize("name", datasets.list_datasets())
 def test_every_data_set_has_a_converter_that_knows_its_splits(name):
-    converter = pairs.converter(name)
+    converter = registry.converter(name)
     # What is asked for first is the source, not whether there is such a split.
     for split in datasets.get(name).num_images:
         with contextlib.suppress(FileNotFoundError):

@@ -7,7 +7,7 @@ same seed.
 from kerasseg import datasets
 
 SPEC = datasets.DatasetSpec(
-    source="tfrecords_tools.shapes",
+    source="tfrecords_tools.shapes",  # Stored in dataset.json; never change it.
     num_images={"train": 400, "val": 100},
     source_ignore=(255,),
     classes={

@@ -1,8 +1,8 @@
-"""Own pictures with masks, and the ways in which users' copies of them are spoilt.
+"""Own images with masks, and functions that corrupt them as users' copies are.
 
-`write` makes a clean copy: images/SPLIT/NAME.png and masks/SPLIT/NAME.png. Every other
-function spoils the pairs that it is given, or changes them so that a spoilt copy can be
-undone exactly.
+`write` writes a clean copy: images/SPLIT/NAME.png and masks/SPLIT/NAME.png. The other
+functions corrupt the given pairs, or change them such that a corruption can be undone
+exactly.
 """
 
 import pathlib
@@ -18,7 +18,7 @@ from tfrecords_tools.converters import shapes
 
 CLASSES = ("ground", "circle", "square", "triangle", "star", "ring")
 VOID = 255
-_TURNED = {  # EXIF orientation: how a picture is stored that it shows upright.
+_STORED = {  # By EXIF orientation: function from an upright image to the stored one.
     3: lambda x: x[::-1, ::-1],
     6: lambda x: x[:, ::-1].swapaxes(0, 1),
     8: lambda x: x.swapaxes(0, 1)[:, ::-1],
@@ -26,7 +26,7 @@ _TURNED = {  # EXIF orientation: how a picture is stored that it shows upright.
 
 
 def drawn(num_train=8, num_val=4):
-    """Yields split, name, picture and label of small shapes with some void."""
+    """Yields split, name, image and label of small shapes with some void."""
     for split, count in (("train", num_train), ("val", num_val)):
         for i in range(count):
             image, label, _ = shapes.draw((7, len(split), i))
@@ -35,9 +35,9 @@ def drawn(num_train=8, num_val=4):
             yield split, f"{split}{i}", np.ascontiguousarray(image[::4, ::4]), label
 
 
-def write(folder, pictures):
+def write(folder, pairs):
     """Writes a clean copy; returns its folder."""
-    for split, name, image, label in pictures:
+    for split, name, image, label in pairs:
         trees.save(folder / "images" / split / f"{name}.png", image[..., ::-1])
         trees.save(folder / "masks" / split / f"{name}.png", label)
     return folder
@@ -48,18 +48,18 @@ def copy(folder, target):
     return pathlib.Path(shutil.copytree(folder, target))
 
 
-def masks(folder, split="*"):
+def mask_paths(folder, split="*"):
     """Paths of the masks, sorted."""
     return sorted((folder / "masks").glob(f"{split}/*"))
 
 
-def pictures(folder, split="*"):
-    """Paths of the pictures, sorted."""
+def image_paths(folder, split="*"):
+    """Paths of the images, sorted."""
     return sorted((folder / "images").glob(f"{split}/*"))
 
 
 def read(path):
-    """Numbers of a mask."""
+    """Reads the values of a mask."""
     return images.read_label(path)
 
 
@@ -75,13 +75,13 @@ def palette(paths):
 
 
 def colors(paths, table):
-    """Saves masks in colours; `table` is RGB by number, uint8 `[256, 3]`."""
+    """Saves masks in colors; `table` is RGB by number, uint8 `[256, 3]`."""
     for path in paths:
         trees.save(path, table[read(path)][..., ::-1])
 
 
 def colors_of(palette, void=images.IGNORE_COLOR):
-    """Makes the table that `colors` wants."""
+    """Returns a table for `colors`."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
     table[VOID] = void
@@ -89,19 +89,19 @@ def colors_of(palette, void=images.IGNORE_COLOR):
 
 
 def quantized(paths, table):
-    """Saves masks in colours as a program does that makes a palette for each file."""
+    """Saves color masks as a program does that chooses a palette for each file."""
     for i, path in enumerate(paths):
         label = read(path)
         values = np.unique(label)
         order = values if i % 2 else values[::-1]
         numbers = np.argsort(order)[np.searchsorted(values, label)].astype(np.uint8)
-        picture = Image.fromarray(numbers)
-        picture.putpalette(table[order].tobytes())
-        picture.save(path)
+        image = Image.fromarray(numbers)
+        image.putpalette(table[order].tobytes())
+        image.save(path)
 
 
 def two_classes(paths):
-    """Leaves class 0 and others, without void: what 0 and 255 can hold."""
+    """Merges all classes but 0 and void into class 1, and void into class 0."""
     for path in paths:
         label = read(path)
         trees.save(path, ((label > 0) & (label != VOID)).astype(np.uint8))
@@ -113,7 +113,7 @@ def zero_and_255(paths):
 
 
 def coarse(paths):
-    """Makes 2 x 2 pixels equal, so that halving and doubling changes nothing."""
+    """Makes blocks of 2 x 2 pixels equal, so that halving the size loses nothing."""
     for path in paths:
         label = read(path)
         trees.save(path, label[::2, ::2].repeat(2, axis=0).repeat(2, axis=1))
@@ -125,7 +125,7 @@ def half_size(paths):
 
 
 def jpeg(paths, table):
-    """Saves masks as JPEG in colours, and removes the PNG."""
+    """Saves masks as JPEG in colors, and removes the PNG."""
     for path in paths:
         colored = table[read(path)][..., ::-1]
         quality = [cv2.IMWRITE_JPEG_QUALITY, 90]
@@ -134,19 +134,19 @@ def jpeg(paths, table):
 
 
 def rotated(paths, orientation):
-    """Stores pictures turned, with EXIF that says how to show them upright."""
+    """Saves rotated images, with an EXIF orientation that makes them upright."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     for path in paths:
         upright = images.read_image(path)
-        turned = np.ascontiguousarray(_TURNED[orientation](upright))
-        Image.fromarray(turned).save(path, exif=exif)
+        stored = np.ascontiguousarray(_STORED[orientation](upright))
+        Image.fromarray(stored).save(path, exif=exif)
         np.testing.assert_array_equal(images.read_image(path), upright)
 
 
 def leak(folder, count):
-    """Copies the first pictures of val, with their masks, into train."""
-    for path in pictures(folder, "val")[:count]:
+    """Copies the first images of val, with their masks, into train."""
+    for path in image_paths(folder, "val")[:count]:
         name = f"again_{path.name}"
         shutil.copy(path, folder / "images" / "train" / name)
         mask = folder / "masks" / "val" / path.name
@@ -154,21 +154,21 @@ def leak(folder, count):
 
 
 def add_void(folder):
-    """Adds a pair whose mask says nothing."""
-    image = images.read_image(pictures(folder, "train")[0])[::-1]
+    """Adds a pair whose mask is all void."""
+    image = images.read_image(image_paths(folder, "train")[0])[::-1]
     trees.save(folder / "images/train/unseen.png", image)
     trees.save(folder / "masks/train/unseen.png", np.full(image.shape[:2], VOID, "u1"))
 
 
-def add_alone(folder):
-    """Adds a picture without a mask, and a mask without a picture."""
-    image = images.read_image(pictures(folder, "train")[0])[:, ::-1]
+def add_unpaired(folder):
+    """Adds an image without a mask, and a mask without an image."""
+    image = images.read_image(image_paths(folder, "train")[0])[:, ::-1]
     trees.save(folder / "images/train/alone.png", image)
     trees.save(folder / "masks/val/orphan.png", np.zeros(image.shape[:2], np.uint8))
 
 
 def contents(records_dir):
-    """Name, pixels and label of every record, by split."""
+    """Returns the image and label of every record, by split and name."""
     found = {}
     for split in records.read_info(records_dir).splits:
         opened = records.open_split(records_dir, split)
@@ -183,13 +183,13 @@ def contents(records_dir):
     return found
 
 
-def check_equal(records_dir, wanted_dir):
-    """Compares two folders of records, pixel by pixel."""
-    found, wanted = contents(records_dir), contents(wanted_dir)
+def check_equal(records_dir, expected_dir):
+    """Checks that two folders of records are equal, pixel by pixel."""
+    found, expected = contents(records_dir), contents(expected_dir)
     assert {s: list(each) for s, each in found.items()} == {
-        s: list(each) for s, each in wanted.items()
+        s: list(each) for s, each in expected.items()
     }
-    for split, examples in wanted.items():
+    for split, examples in expected.items():
         for name, (image, label) in examples.items():
             np.testing.assert_array_equal(found[split][name][0], image, name)
             np.testing.assert_array_equal(found[split][name][1], label, name)
