@@ -1,6 +1,7 @@
-"""One picture of a split with all that is known of it, for those who want to see it."""
+"""Single images of a split with their label and prediction, for display."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -8,58 +9,65 @@ import numpy as np
 from kerasseg import images
 from kerasseg.evaluation import masks
 
-_ROWS = 256  # At a time, so that no copy of large probabilities is made.
+_ROWS = 256  # Processed at a time, to avoid a copy of large probabilities.
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A picture, what is true of it and what was said of it.
+    """An image with its label and prediction.
 
     Attributes:
-        label: True class numbers and 255, uint8 `[height, width]`.
-        prediction: Class numbers, uint8 `[height, width]`.
-        image: RGB, uint8 `[height, width, 3]`, or None where only labels are at hand.
+        label: Class indices and 255, uint8 `[height, width]`.
+        mask: Predicted class indices, uint8 `[height, width]`.
+        image: RGB, uint8 `[height, width, 3]`; None if only the labels are available.
         probabilities: float `[height, width, num_classes]`, or None.
     """
 
     label: np.ndarray
-    prediction: np.ndarray
+    mask: np.ndarray
     image: np.ndarray | None = None
     probabilities: np.ndarray | None = None
 
 
-def network_samples(predictor, reader, refine=None) -> Callable[[int], Sample]:
-    """Returns a function of a picture's number in the split to a `Sample` at it.
+def network_samples(
+    predictor, reader, refine: Callable | None = None
+) -> Callable[[int], Sample]:
+    """Returns a function that predicts the image with a given index in the split.
 
     Args:
-        predictor: See `evaluate`, as for the others.
+        predictor: `inference.Predictor` of the network.
         reader: `pipeline.ImageReader` of the split.
-        refine: Or None. The probabilities are those before it.
+        refine: See `evaluate`. The probabilities of a sample are those before it.
     """
 
-    def look(index):
+    def get_sample(index):
         image, label, name = reader.read(index)
-        (found,) = predictor.probabilities(image[np.newaxis], names=[name])
-        prediction = refine(image, found) if refine else _likeliest(found)
-        return Sample(label, prediction, image, found)
+        (probabilities,) = predictor.probabilities(image[np.newaxis], names=[name])
+        mask = refine(image, probabilities) if refine else _argmax(probabilities)
+        return Sample(label, mask, image, probabilities)
 
-    return look
+    return get_sample
 
 
-def mask_samples(predictions_dir, labels) -> Callable[[int], Sample]:
-    """As `network_samples`, of masks on disk; see `score_masks`."""
-    paths = masks.matched(predictions_dir, labels.truths())
+def mask_samples(predictions_dir: str | os.PathLike, labels) -> Callable[[int], Sample]:
+    """Returns a function that reads the mask of the image with a given index.
 
-    def look(index):
-        image, label = labels.picture(index)
+    Args:
+        predictions_dir: Folder of the masks; see `score_masks`.
+        labels: `LabelFolder` or `RecordLabels`.
+    """
+    paths = masks.matching_masks(predictions_dir, labels.targets())
+
+    def get_sample(index):
+        image, label = labels.read(index)
         return Sample(label, images.read_label(paths[index]), image)
 
-    return look
+    return get_sample
 
 
-def _likeliest(probabilities):
-    found = np.empty(probabilities.shape[:2], np.uint8)
-    for start in range(0, len(found), _ROWS):
+def _argmax(probabilities):
+    mask = np.empty(probabilities.shape[:2], np.uint8)
+    for start in range(0, len(mask), _ROWS):
         rows = slice(start, start + _ROWS)
-        found[rows] = np.argmax(probabilities[rows], axis=-1)
-    return found
+        mask[rows] = np.argmax(probabilities[rows], axis=-1)
+    return mask

@@ -15,7 +15,7 @@ def batches(run):
         An endless iterator of batches, and the steps of an epoch.
     """
     recipe, repeats = run.recipe, run.recipe.repeats()
-    order = pipeline.repeated(run.reader, *repeats) if repeats else None
+    order = pipeline.oversample(run.reader, *repeats) if repeats else None
     pictures = len(run.reader.split) if order is None else len(order)
 
     def per_worker(context):
@@ -26,8 +26,8 @@ def batches(run):
             seed=run.seed,
             start=run.step * recipe.batch_size,
             order=order,
-            weigh=run.objective.weigh,
-            share=pipeline.InputShard(
+            weight_map_fn=run.objective.weigh,
+            shard=pipeline.InputShard(
                 recipe.batch_size,
                 context.input_pipeline_id,
                 context.num_input_pipelines,

@@ -67,7 +67,7 @@ class Loop:
         pace = Pace()
         while self._goes_on():
             with self.profile.step(run.step):
-                with run.reader.errors_named(), pace.waiting():
+                with run.reader.reraise_errors(), pace.waiting():
                     batch = next(batches)
                 names = batch.pop("name")
                 result = self._step(batch)

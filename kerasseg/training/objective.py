@@ -30,7 +30,7 @@ class Objective:
     """
 
     def __init__(self, model, recipe, class_weights=None):
-        self.weigh = border_weights.weigher(
+        self.weigh = border_weights.weight_map_fn(
             class_weights, w0=recipe.border_weights, sigma=recipe.border_sigma
         )
         options = recipe.loss_options()
