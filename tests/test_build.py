@@ -394,9 +394,9 @@ def wrong_checksum():
 
 BAD_IMAGES = {
     "truncated": (truncated_jpeg(), "jpeg .* damaged"),
-    "checksum": (wrong_checksum(), "the png file is damaged or cut"),
-    "html": (b"<html>Not found</html>", "no JPEG or PNG file but text"),
-    "empty": (b"", "no JPEG or PNG file but empty"),
+    "checksum": (wrong_checksum(), "the png file is damaged or truncated"),
+    "html": (b"<html>Not found</html>", "not a JPEG or PNG file but text"),
+    "empty": (b"", "not a JPEG or PNG file but empty"),
     "gif": (test_images.saved(test_images.RGB, "GIF"), "but gif"),
     "bomb": (test_images.bomb(), "20000 x 20000 = 400,000,000 pixels"),
     "size": (
@@ -490,7 +490,7 @@ def test_color_labels_are_refused_with_a_hint_at_the_palette(
 ):
     trees.save(label_file(source), np.zeros((12, 16, channels), np.uint8))
     reason = only_rejected(source, tmp_path / "records")
-    assert f"8-bit {'RGBA'[:channels]}, wanted is one channel" in reason
+    assert f"8-bit {'RGBA'[:channels]}, expected one channel" in reason
     assert "palette" in reason
 
 
@@ -509,7 +509,7 @@ def test_rotated_pictures_are_refused_unless_they_are_to_be_turned(source, tmp_p
 
 
 def test_larger_pictures_can_be_refused(source, tmp_path):
-    with pytest.raises(planning.BuildError, match=r"16 x 12 = 192 pixels.*most 191"):
+    with pytest.raises(planning.BuildError, match=r"16 x 12 = 192 pixels.*is 191"):
         build(source, tmp_path / "records", rules=encoding.Rules(max_pixels=191))
 
 

@@ -382,7 +382,7 @@ def test_damaged_files_and_masks_of_other_pictures(clean, capsys, tmp_path):
     status, report, _ = examined(capsys, *flags(bad))
     assert status == 2
     assert kinds(report) == ["Files that cannot be read", "Masks of another shape"]
-    assert "train1.png: the png file is damaged or cut" in told(report)
+    assert "train1.png: the png file is damaged or truncated" in told(report)
     assert "60 x 60 for 80 x 60" in told(report)
     found = built(tmp_path / "mended", *printed_flags(report))
     assert len(records.open_split(found, "train")) == 6
@@ -392,7 +392,7 @@ def test_masks_of_16_bits_are_not_all_left_out(clean, capsys):
     for path in spoilt.masks(clean):
         trees.save(path, spoilt.read(path).astype(np.uint16))
     status, report, error = examined(capsys, *flags(clean))
-    assert status == 2 and "is 16-bit I;16, wanted is one channel" in told(report)
+    assert status == 2 and "is 16-bit I;16, expected one channel" in told(report)
     assert "--leave_out" not in report
     assert "no flag settles files that cannot be read" in error
 
