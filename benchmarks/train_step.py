@@ -1,11 +1,12 @@
-r"""Seconds a picture of one training step, beside a peer.
+r"""Seconds per image of a training step, compared with a peer.
 
 python benchmarks/train_step.py [--peer=SCRIPT --peer_python=PYTHON]
 
-DeepLab v3 on ResNet-50, output stride 16, 321x321, two pictures, SGD with momentum, the
-step function that `kerasseg.train` runs. The peer is any script that prints a JSON line
-with "train_s". Both run in turn, each in a process of its own; the medians and their
-ratio are printed as one JSON line.
+The network is DeepLab v3 with a ResNet-50 at output stride 16, trained on batches of
+two images of 321x321 pixels by SGD with momentum, with the step function of
+`kerasseg.train`. The peer is any script that prints a JSON line with "train_s". Both
+sides run alternately, each in its own process. Prints the medians and their ratio as
+one JSON line.
 """
 
 import json
@@ -21,13 +22,13 @@ from kerasseg.training import objective, optimizers
 from kerasseg.training.step import TrainingStep
 
 flags.adopt_module_key_flags(sides)
-_ONLY = flags.DEFINE_bool("only_ours", False, "One run of our side, in this process.")
+_ONLY = flags.DEFINE_bool("only_ours", False, "Run our side once, in this process.")
 
 _SIZE, _BATCH, _STEPS = 321, 2, 5
 
 
 def ours() -> dict:
-    """Measures the mean of a few steps after the first."""
+    """Measures the mean time of a few steps after the first."""
     recipe = training.Recipe(batch_size=_BATCH, base_learning_rate=0.01)
     model = models.build_model("deeplab_v3", 21, backbone="resnet50")
     goal = objective.Objective(model, recipe)
@@ -48,7 +49,7 @@ def ours() -> dict:
 
 
 def main(argv):
-    """Runs both sides in turn."""
+    """Runs both sides alternately."""
     del argv
     if _ONLY.value:
         print(json.dumps(ours()))
