@@ -19,7 +19,7 @@ def coordinates(height, width):
     return np.stack([x, y, np.full_like(x, 7)], axis=-1), x
 
 
-def whole(height, width, **options):
+def identity(height, width, **options):
     """An augmentation that does not change the image except by `options`."""
     settings = {"min_scale_factor": 1.0, "max_scale_factor": 1.0, "flip": False}
     return augment.Augmentation(crop_size=(height, width), **{**settings, **options})
@@ -28,7 +28,7 @@ def whole(height, width, **options):
 def test_no_augmentation_changes_nothing():
     image, label = coordinates(5, 9)
     warped, warped_label = augment.augment(
-        image, label, whole(5, 9), np.random.default_rng(0)
+        image, label, identity(5, 9), np.random.default_rng(0)
     )
     np.testing.assert_array_equal(warped, image)
     np.testing.assert_array_equal(warped_label, label)
@@ -165,7 +165,7 @@ def test_control_points_are_at_cell_centers_with_interpolation_between_them():
 
 def test_displacements_have_the_given_standard_deviation():
     rng = np.random.default_rng(0)
-    augmentation = whole(9, 9, elastic_deformation=10.0)
+    augmentation = identity(9, 9, elastic_deformation=10.0)
     drawn = np.stack(
         [augment.sample_displacements(augmentation, rng) for _ in range(500)]
     )
@@ -203,7 +203,7 @@ def test_images_are_resized_to_the_target_size(size, expected):
 
 def test_colors_change_within_their_bounds():
     image = np.full((2, 2, 3), 100, np.uint8)
-    brighter = whole(2, 2, brightness=0.1)
+    brighter = identity(2, 2, brightness=0.1)
     values = {
         int(augment.change_colors(image, brighter, np.random.default_rng(i))[0, 0, 0])
         for i in range(200)
@@ -211,7 +211,7 @@ def test_colors_change_within_their_bounds():
     assert 100 - 26 <= min(values) < 85 and 115 < max(values) <= 100 + 26
     gray = augment.change_colors(
         np.array([[[200, 100, 50]]], np.uint8),
-        whole(1, 1, saturation=1.0),
+        identity(1, 1, saturation=1.0),
         np.random.default_rng(3),
     )
     assert gray.dtype == np.uint8

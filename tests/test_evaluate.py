@@ -70,14 +70,14 @@ def test_a_run_is_evaluated_on_its_own_records(workdir):
     assert lines[2].split() == ["middle", "66.67", "66.67", "100.00", "40.00"]
     assert lines[3].split() == ["right", "-", "-", "-", "0.00"]
     assert "Never seen, left out of the means: right." in lines
-    found = read_metrics(workdir)
-    assert found["mean_iou"] == pytest.approx(MEAN_IOU)
-    assert found["pixel_accuracy"] == pytest.approx(4 / 5)
-    assert found["mean_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
-    assert found["frequency_weighted_iou"] == pytest.approx(2 / 3)
-    assert found["iou"]["right"] is None
-    assert (found["split"], found["pictures"], found["step"]) == ("val", 2, 7)
-    assert (found["output_stride"], found["crf"]) == (16, None)
+    metrics = read_metrics(workdir)
+    assert metrics["mean_iou"] == pytest.approx(MEAN_IOU)
+    assert metrics["pixel_accuracy"] == pytest.approx(4 / 5)
+    assert metrics["mean_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert metrics["frequency_weighted_iou"] == pytest.approx(2 / 3)
+    assert metrics["iou"]["right"] is None
+    assert (metrics["split"], metrics["pictures"], metrics["step"]) == ("val", 2, 7)
+    assert (metrics["output_stride"], metrics["crf"]) == (16, None)
 
 
 def test_other_records_and_splits_can_be_given(run, workdir, tmp_path):
@@ -89,8 +89,8 @@ def test_other_records_and_splits_can_be_given(run, workdir, tmp_path):
         "--batch_size=4",
     )
     assert status == 0, errors
-    found = read_metrics(workdir)
-    assert (found["split"], found["mean_iou"]) == ("test", 1.0)
+    metrics = read_metrics(workdir)
+    assert (metrics["split"], metrics["mean_iou"]) == ("test", 1.0)
 
 
 def test_scores_without_labeled_pixels_are_null(run, workdir, tmp_path):
@@ -109,9 +109,9 @@ def test_the_output_stride_can_be_given(run, workdir, monkeypatch):
     monkeypatch.setattr("kerasseg.models.build_model", build)
     assert run(f"--workdir={workdir}", "--output_stride=8")[0] == 0
     assert built == [("levels", 8)]
-    found = read_metrics(workdir)
-    assert found["output_stride"] == 8
-    assert found["mean_iou"] == pytest.approx(MEAN_IOU)
+    metrics = read_metrics(workdir)
+    assert metrics["output_stride"] == 8
+    assert metrics["mean_iou"] == pytest.approx(MEAN_IOU)
 
 
 def test_the_crf_is_evaluated_and_its_settings_are_written(run, workdir, tmp_path):
@@ -128,10 +128,10 @@ def test_the_crf_is_evaluated_and_its_settings_are_written(run, workdir, tmp_pat
         *given, "--crf", "--crf_iterations=5", "--crf_bilateral_compat=0"
     )
     assert status == 0, errors
-    found = read_metrics(workdir)
-    assert found["pixel_accuracy"] == 1
-    assert found["crf"]["iterations"] == 5
-    assert found["crf"]["gaussian_sxy"] == 3
+    metrics = read_metrics(workdir)
+    assert metrics["pixel_accuracy"] == 1
+    assert metrics["crf"]["iterations"] == 5
+    assert metrics["crf"]["gaussian_sxy"] == 3
 
 
 def test_a_failed_evaluation_leaves_the_old_metrics(run, workdir, tmp_path):
@@ -200,14 +200,14 @@ def test_a_run_without_flags_file_needs_records_dir(run, workdir):
 
 def test_measures_are_chosen(run, workdir):
     assert run(f"--workdir={workdir}")[0] == 0
-    found = read_metrics(workdir)
-    assert found["expected_calibration_error"] >= 0
-    assert found["interval"]["pictures"] == 2
+    metrics = read_metrics(workdir)
+    assert metrics["expected_calibration_error"] >= 0
+    assert metrics["interval"]["pictures"] == 2
     for given, present in (("", False), ("trimap", True)):
         assert run(f"--workdir={workdir}", f"--measures={given}")[0] == 0
-        found = read_metrics(workdir)
-        assert ("trimap" in found) is present
-        assert "bf_score" not in found
+        metrics = read_metrics(workdir)
+        assert ("trimap" in metrics) is present
+        assert "bf_score" not in metrics
     status, _, errors = run(f"--workdir={workdir}", "--measures=size")
     assert status == 2
     assert "Unknown measures: size. Choose from boundary_iou, bf_score" in errors
@@ -216,9 +216,9 @@ def test_measures_are_chosen(run, workdir):
 def test_calibration_is_left_out_with_refinement(run, workdir):
     pytest.importorskip("skimage")
     assert run(f"--workdir={workdir}", "--superpixels=2")[0] == 0
-    found = read_metrics(workdir)
-    assert "trimap" in found
-    assert "reliability" not in found
+    metrics = read_metrics(workdir)
+    assert "trimap" in metrics
+    assert "reliability" not in metrics
     status, _, errors = run(
         f"--workdir={workdir}", "--superpixels=2", "--measures=calibration"
     )
@@ -229,9 +229,9 @@ def test_scales_and_flip_are_used_and_written(run, workdir):
     flags = ["--eval_scales=1,2", "--flip", "--eval_fusion=max", "--tile_size=128"]
     status, _, errors = run(f"--workdir={workdir}", *flags)
     assert status == 0, errors
-    found = read_metrics(workdir)
-    assert (found["scales"], found["flip"]) == ([1, 2], True)
-    assert (found["fusion"], found["tile_size"]) == ("max", 128)
+    metrics = read_metrics(workdir)
+    assert (metrics["scales"], metrics["flip"]) == ([1, 2], True)
+    assert (metrics["fusion"], metrics["tile_size"]) == ("max", 128)
     for flag, text in [
         ("--eval_scales=1,big", "--eval_scales=1,big: numbers with commas between"),
         ("--eval_scales=0", "give one or more numbers above 0"),
@@ -292,10 +292,10 @@ def test_masks_have_the_same_scores_as_the_network(run, workdir, tmp_path):
     given = [f"--predictions_dir={folder}", f"--output_dir={tmp_path / 'out'}"]
     status, _, errors = run(*given, f"--records_dir={tmp_path / 'records'}")
     assert status == 0, errors
-    network, found = read_metrics(workdir), read_metrics(tmp_path / "out")
+    network, metrics = read_metrics(workdir), read_metrics(tmp_path / "out")
     for key in ("iou", "mean_iou", "trimap", "bf_score", "boundary_iou", "interval"):
-        assert found[key] == network[key]
-    assert found["predictions_dir"] == str(folder)
+        assert metrics[key] == network[key]
+    assert metrics["predictions_dir"] == str(folder)
     # A run with the same classes names its records.
     assert run(*given, f"--workdir={workdir}")[0] == 0
 
@@ -311,10 +311,10 @@ def test_masks_are_evaluated_with_a_folder_of_labels(run, tmp_path):
         f"--output_dir={tmp_path / 'out'}",
     )
     assert status == 0, errors
-    found = read_metrics(tmp_path / "out")
-    assert found["pixel_accuracy"] == 0.5
-    assert found["iou"]["sky"] == 0.5
-    assert found["iou"]["tree"] is None
+    metrics = read_metrics(tmp_path / "out")
+    assert metrics["pixel_accuracy"] == 0.5
+    assert metrics["iou"]["sky"] == 0.5
+    assert metrics["iou"]["tree"] is None
 
 
 def test_a_folder_of_labels_may_have_the_classes_of_a_run_or_of_records(
@@ -328,9 +328,9 @@ def test_a_folder_of_labels_may_have_the_classes_of_a_run_or_of_records(
     ):
         status, _, errors = run(*given, f"--output_dir={tmp_path / str(i)}", own)
         assert status == 0, errors
-        found = read_metrics(tmp_path / str(i))
+        metrics = read_metrics(tmp_path / str(i))
         # One of two pixels in the union each.
-        assert found["iou"] == {"left": 0.5, "middle": 0.5, "right": None}
+        assert metrics["iou"] == {"left": 0.5, "middle": 0.5, "right": None}
 
 
 @pytest.mark.parametrize(

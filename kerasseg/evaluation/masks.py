@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kerasseg import datasets, errors, images, records
+from kerasseg import datasets, errors, images, pipeline, records
 from kerasseg.evaluation import inputs
 from kerasseg.evaluation.scoring import Evaluation, ScoredImage, score
 
@@ -37,7 +37,7 @@ class LabelFolder:
 
     Args:
         folder: The folder.
-        spec: `datasets.DatasetSpec`. The indices of its `source_ignore` are ignored.
+        spec: The data set. The indices of its `source_ignore` are ignored.
 
     Raises:
         errors.MissingFileError: The folder has no PNG file.
@@ -81,7 +81,7 @@ class RecordLabels:
         reader: `pipeline.ImageReader` of the split.
     """
 
-    def __init__(self, reader):
+    def __init__(self, reader: pipeline.ImageReader):
         self.name, self.spec = reader.split.name, reader.split.spec
         self._reader = reader
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kerasseg import images
+from kerasseg import images, pipeline
 from kerasseg.evaluation import masks
 
 _ROWS = 256  # Processed at a time, to avoid a copy of large probabilities.
@@ -30,7 +30,7 @@ class Sample:
 
 
 def network_samples(
-    predictor, reader, refine: Callable | None = None
+    predictor, reader: pipeline.ImageReader, refine: Callable | None = None
 ) -> Callable[[int], Sample]:
     """Returns a function that predicts the image with a given index in the split.
 

@@ -65,7 +65,7 @@ class ScoredImage:
 
 def evaluate(
     predictor,
-    reader: "pipeline.ImageReader",
+    reader: pipeline.ImageReader,
     *,
     measures: Sequence[str] = (),
     batch_size: int = 1,

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from kerasseg import metrics
+from kerasseg.datasets import DatasetSpec
 from kerasseg.report import encoding, gallery, markup
 from kerasseg.report.markup import Markup, joined, name, section, swatch, tag
 
@@ -133,7 +134,11 @@ def _around(center, side, length):
 
 
 def figure(
-    sample, closeup: Closeup, title: str, spec, budget: encoding.ImageBudget
+    sample,
+    closeup: Closeup,
+    title: str,
+    spec: DatasetSpec,
+    budget: encoding.ImageBudget,
 ) -> Markup | None:
     """Returns a crop of image, label and prediction, or None if it does not fit.
 
@@ -141,7 +146,7 @@ def figure(
         sample: `evaluation.Sample` of the image.
         closeup: The confusion to show.
         title: Name of the image.
-        spec: `datasets.DatasetSpec`.
+        spec: The data set.
         budget: Remaining size of the page.
     """
     rows, columns = crop(sample, closeup)
@@ -195,12 +200,12 @@ def _scaled(pixels, size, enlarging):
     return cv2.resize(pixels, (size[1], size[0]), interpolation=method)
 
 
-def closeup_section(evaluation, spec, figures) -> Markup | None:
+def closeup_section(evaluation, spec: DatasetSpec, figures) -> Markup | None:
     """Returns the section of the close-ups, or None if it is empty.
 
     Args:
         evaluation: `evaluation.Evaluation`.
-        spec: `datasets.DatasetSpec`.
+        spec: The data set.
         figures: Markup or None by `Closeup`, in order.
     """
     by_class: dict[int, list] = {}

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from kerasseg import images, metrics
-from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.datasets import IGNORE_LABEL, DatasetSpec
 from kerasseg.report import encoding, markup
 from kerasseg.report.markup import Markup, joined, name, section, swatch, tag
 
@@ -35,13 +35,15 @@ def image(url: str, alt: str, size: tuple[int, int], **attributes) -> Markup:
     )
 
 
-def row(sample, title: str, spec, budget: encoding.ImageBudget) -> Markup | None:
+def row(
+    sample, title: str, spec: DatasetSpec, budget: encoding.ImageBudget
+) -> Markup | None:
     """Returns the views of one image side by side, or None if they do not fit.
 
     Args:
         sample: `evaluation.Sample`.
         title: Name of the image.
-        spec: `datasets.DatasetSpec`.
+        spec: The data set.
         budget: Remaining size of the page.
     """
     size = encoding.fit_size(sample.label.shape, _SIDE)
@@ -118,7 +120,7 @@ def thumbnail(sample, title: str, budget: encoding.ImageBudget) -> Markup | None
     return image(url, f"Errors of {title}", size)
 
 
-def legend(sample, spec) -> Markup:
+def legend(sample, spec: DatasetSpec) -> Markup:
     """Returns the colors and names of the classes in an image, the largest first."""
     counts = _counts(sample.label) + _counts(sample.mask)
     present = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]

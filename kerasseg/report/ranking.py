@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasseg import metrics
+from kerasseg.datasets import DatasetSpec
 from kerasseg.report import markup
 from kerasseg.report.markup import Markup, joined, name, section, swatch, tag
 
@@ -103,13 +104,13 @@ def worst_and_best(evaluation, count: int) -> tuple[list[int], list[int]]:
     return order[: min(count, len(order) - len(best))], best
 
 
-def ranking_section(ranked, evaluation, spec, shown, thumbnails) -> Markup:
+def ranking_section(ranked, evaluation, spec: DatasetSpec, shown, thumbnails) -> Markup:
     """Returns the section of the images to check first.
 
     Args:
         ranked: The list of `rank_images`.
         evaluation: `evaluation.Evaluation`.
-        spec: `datasets.DatasetSpec`.
+        spec: The data set.
         shown: Indices of the images that the page shows, to be linked.
         thumbnails: Thumbnails by index.
     """

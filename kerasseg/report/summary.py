@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from kerasseg.datasets import DatasetSpec
 from kerasseg.report import markup
 from kerasseg.report.markup import joined, name, tag
 
@@ -19,14 +20,14 @@ _MEANS = {  # Names of scores by their key.
 _ALMOST_ALL = 0.99
 
 
-def title(spec, settings: Mapping) -> str:
+def title(spec: DatasetSpec, settings: Mapping) -> str:
     """Returns the title: the model and the data."""
     model = settings.get("model") or "Masks"
     data = [part for part in (spec.name, settings.get("split")) if part]
     return f"{model} on {', '.join(map(str, data))}" if data else str(model)
 
 
-def header(evaluation, spec, settings: Mapping) -> markup.Markup:
+def header(evaluation, spec: DatasetSpec, settings: Mapping) -> markup.Markup:
     """Returns the heading, the mean IoU, other means, and the settings."""
     return tag(
         "header",

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kerasseg.datasets import DatasetSpec
 from kerasseg.report import encoding, markup
 from kerasseg.report.markup import Markup, joined, name, scrolled, section, swatch, tag
 
@@ -12,7 +13,7 @@ _DARK = 0.8  # Strength of a cell's color above which its text is light.
 _BACKGROUND, _CORRECT, _WRONG = (255, 255, 255), (20, 80, 170), (180, 40, 20)
 
 
-def class_table(evaluation, spec) -> Markup:
+def class_table(evaluation, spec: DatasetSpec) -> Markup:
     """Returns the section with the scores of each class, and their means."""
     columns = _columns(evaluation.scores)
     head = [
@@ -136,7 +137,7 @@ def _difference(difference):
     return _cell(difference["value"], joined([value]))
 
 
-def confusion_matrix(evaluation, spec) -> Markup:
+def confusion_matrix(evaluation, spec: DatasetSpec) -> Markup:
     """Returns the section of the confusion matrix and its largest entries."""
     confusion, is_table = evaluation.confusion, spec.num_classes <= _MAX_TABLE_CLASSES
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kerasseg import errors
+from kerasseg.datasets import DatasetSpec
 from kerasseg.report import (
     charts,
     closeups,
@@ -38,7 +39,7 @@ _TITLES = {  # Titles of the sections in the navigation.
 def write(
     path: str | os.PathLike,
     evaluation,
-    spec,
+    spec: DatasetSpec,
     settings: Mapping[str, Any],
     get_sample: Callable,
     *,
@@ -53,7 +54,7 @@ def write(
         path: An HTML file; it is replaced.
         evaluation: `evaluation.Evaluation`; its scores may have "interval" and
             "difference", see `metrics.table`.
-        spec: `datasets.DatasetSpec`.
+        spec: The data set.
         settings: Settings of the evaluation, which the page lists. "model", "split",
             "compared_with" and "command" have a place of their own.
         get_sample: Function of an image's index in the split that returns its
