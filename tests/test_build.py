@@ -396,9 +396,9 @@ def wrong_checksum():
 
 BAD_IMAGES = {
     "truncated": (truncated_jpeg(), "jpeg .* damaged"),
-    "checksum": (wrong_checksum(), "the png file is damaged or cut"),
-    "html": (b"<html>Not found</html>", "no JPEG or PNG file but text"),
-    "empty": (b"", "no JPEG or PNG file but empty"),
+    "checksum": (wrong_checksum(), "the png file is damaged or truncated"),
+    "html": (b"<html>Not found</html>", "not a JPEG or PNG file but text"),
+    "empty": (b"", "not a JPEG or PNG file but empty"),
     "gif": (test_images.saved(test_images.RGB, "GIF"), "but gif"),
     "bomb": (test_images.bomb(), "20000 x 20000 = 400,000,000 pixels"),
     "size": (
@@ -492,7 +492,7 @@ def test_color_labels_are_refused_with_a_hint_at_the_palette(
 ):
     trees.save(label_file(source), np.zeros((12, 16, channels), np.uint8))
     reason = only_rejected(source, tmp_path / "records")
-    assert f"8-bit {'RGBA'[:channels]}" in reason and "one channel" in reason
+    assert f"8-bit {'RGBA'[:channels]}, expected one channel" in reason
     assert "palette" in reason
 
 

@@ -90,7 +90,7 @@ def test_the_real_pixels_are_those_of_other_counts(real_records):
     assert found.faults == () and found.num_unlabeled == 0
     counts = found.counts
     assert [*counts.pixels.tolist(), counts.ignored] == TRAIN_PIXELS
-    assert counts.pictures.tolist() == TRAIN_IMAGES
+    assert counts.images.tolist() == TRAIN_IMAGES
     weights = class_statistics.median_frequency_weights(counts)
     np.testing.assert_allclose(weights, MEDIAN_FREQUENCY, atol=5e-5)
     np.testing.assert_allclose(class_statistics.enet_weights(counts), ENET, atol=5e-5)

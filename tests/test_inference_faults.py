@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import faults, levels, tiny
-from tests.test_evaluate import PICTURES, write_records
+from tests.test_evaluate import IMAGES, write_records
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def test_predict_killed_at_any_file_ends_with_the_same_bytes(tmp_path):
 
 
 def test_evaluate_killed_at_any_file_leaves_whole_ones(tmp_path):
-    records_dir = write_records(tmp_path / "records", PICTURES)
+    records_dir = write_records(tmp_path / "records", IMAGES)
     workdir = levels.make_workdir(tmp_path / "run")
     arguments = [
         *("-m", "kerasseg.evaluate", f"--workdir={workdir}"),

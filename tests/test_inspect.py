@@ -57,7 +57,7 @@ def test_pixels_weights_and_sizes_are_counted(tmp_path):
     (reader,) = splits.open_records(write_labels(tmp_path / "r", [first, second]))
     found = survey.survey(reader)
     assert found.counts.pixels.tolist() == [12, 10, 0]
-    assert found.counts.pictures.tolist() == [1, 2, 0]
+    assert found.counts.images.tolist() == [1, 2, 0]
     assert found.counts.ignored == 2
     assert dict(found.sizes) == {(4, 4): 1, (2, 4): 1}
     text = split_report.describe(reader, found)
@@ -123,7 +123,7 @@ def test_a_flipped_bit_a_cut_and_extra_files_are_listed_at_once(folder):
     with pytest.raises(records.RecordError) as caught:
         splits.open_records(folder)
     text = str(caught.value)
-    assert f"{FIRST}: its checksum is not the one in dataset.json" in text
+    assert f"{FIRST}: its checksum differs from dataset.json" in text
     assert f"{SECOND}: expected 6 records" in text
     assert "val-00000-of-00002.tfrecord is missing" in text
     assert "test-00000-of-00001.tfrecord is not in dataset.json" in text
@@ -140,7 +140,7 @@ def test_every_split_of_foreign_records_is_found(folder):
 
 
 def test_a_folder_without_records_says_how_to_build(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Write the records first"):
+    with pytest.raises(FileNotFoundError, match="Build the records first"):
         splits.open_records(tmp_path, "camvid")
 
 
@@ -151,7 +151,8 @@ def test_a_source_is_inspected_as_the_records_it_would_become(tmp_path):
     train, val = splits.open_source("camvid", source)
     found = survey.survey(train)
     (fault,) = found.faults
-    assert fault.startswith("train_02: ") and "JPEG or PNG file but empty" in fault
+    assert fault.startswith("train_02: ")
+    assert "is not a JPEG or PNG file but empty" in fault
     assert survey.survey(val).faults == ()
     trees.save(bad, trees.picture(2))
     writer.build_records("camvid", source, tmp_path / "records", splits=["train"])

@@ -109,7 +109,7 @@ def test_bad_pictures_are_told_at_the_end_and_exit_with_2(
     assert output == f"2 of 3 are in {tmp_path}/out.\n"
     told = errors.splitlines()[-2:]
     assert told[0] == "Not predicted, 1:"
-    assert told[1].startswith(f"{pictures}/page.jpg is no JPEG or PNG file but text")
+    assert told[1].startswith(f"{pictures}/page.jpg is not a JPEG or PNG file but text")
     assert "Traceback" not in errors
     assert len(files(tmp_path / "out")) == 6  # Two pictures twice, and two notes.
     assert (tmp_path / "out/failed.txt").read_text() == f"{told[1]}\n"
@@ -133,8 +133,8 @@ def test_a_picture_beyond_max_pixels_is_told(run, workdir, pictures, tmp_path):
     assert status == 2
     assert output == f"0 of 1 are in {tmp_path}/out.\n"
     # levels.IMAGE is 3 wide and 2 high.
-    assert "3 x 2 = 6 pixels, wanted are at most 5" in errors
-    assert "raise max_pixels" in errors
+    assert "3 x 2 = 6 pixels, the maximum is 5" in errors
+    assert "raise `max_pixels`" in errors
 
 
 def test_the_crf_removes_a_lonely_pixel(run, workdir, tmp_path):

@@ -81,8 +81,8 @@ def test_bad_pictures_are_told_and_the_others_done(segmenter, tmp_path):
     pictures["gone"] = tmp_path / "gone.png"
     failures = inference.predict_files(segmenter, pictures, tmp_path / "out")
     assert len(failures) == 3
-    assert "cut.png: the png file is damaged or cut" in failures[0]
-    assert "page.png is no JPEG or PNG file but text" in failures[1]
+    assert "cut.png: the png file is damaged or truncated" in failures[0]
+    assert "page.png is not a JPEG or PNG file but text" in failures[1]
     assert failures[2].endswith("gone.png: No such file or directory")
     assert [p.name for p in (tmp_path / "out/index").iterdir()] == ["good.png"]
 

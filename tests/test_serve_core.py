@@ -185,10 +185,10 @@ def test_pictures_are_decoded_in_other_processes():
 @pytest.mark.parametrize(
     ("data", "status", "text"),
     [
-        (b"", 400, "no JPEG or PNG file but empty"),
-        (b"GIF89a", 400, "no JPEG or PNG file but gif"),
+        (b"", 400, "not a JPEG or PNG file but empty"),
+        (b"GIF89a", 400, "not a JPEG or PNG file but gif"),
         (b"<svg/>", 400, "text, such as HTML or SVG"),
-        (served.FILE[:-20], 400, "damaged or cut"),
+        (served.FILE[:-20], 400, "damaged or truncated"),
         (tiny.png(levels.red([[1] * 7] * 3)), 413, "7 x 3 = 21 pixels, .* at most 20"),
     ],
 )

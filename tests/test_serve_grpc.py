@@ -119,7 +119,7 @@ def repeated():
         (request(name="x", image_bytes=[b""]), "NOT_FOUND", r"Latest\(x\)"),
         (request("x", image_bytes=[b""]), "INVALID_ARGUMENT", '"x" not found'),
         (request(image=IMAGE), "INVALID_ARGUMENT", "wanted are .'image_bytes'"),
-        (request(image_bytes=[b"?"]), "INVALID_ARGUMENT", "no JPEG or PNG"),
+        (request(image_bytes=[b"?"]), "INVALID_ARGUMENT", "not a JPEG or PNG"),
         (request(image_bytes=b"?"), "INVALID_ARGUMENT", "wanted is .-1"),
         (request(image_bytes=1.0), "INVALID_ARGUMENT", "wanted is 7, string"),
         (

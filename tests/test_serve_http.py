@@ -80,7 +80,7 @@ def test_a_picture_is_turned_upright_as_people_see_it(server):
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
-        (b"", 400, "no JPEG or PNG file but empty"),
+        (b"", 400, "not a JPEG or PNG file but empty"),
         (b"GIF89a" + bytes(30), 400, "but gif"),
         (b"<svg/>", 400, "text, such as HTML or SVG"),
         (PICTURE[:50], 400, "damaged"),
@@ -259,7 +259,7 @@ ONE = {"instances": [b64(PICTURE)]}
         (b'{"instances": [{"b64": 1}]}', "keys must be equal to: image_bytes"),
         (b'{"instances": ["a", ["b"]]}', "list at unexpected level: 1 expected < 1"),
         (b'{"instances": [["a"], ["b"]]}', r"shape \[2, 1\], wanted is \[-1\]"),
-        (b'{"instances": ["a"]}', "no JPEG or PNG file but unknown"),
+        (b'{"instances": ["a"]}', "not a JPEG or PNG file but unknown"),
         (b'{"instances": ["a", {"image_bytes": "a"}]}', "got object at item 1"),
         (b'{"instances": [{"image_bytes": "a"}, 1]}', "got list at item 1"),
         (b'{"inputs": {"x": 1}}', "Missing named input: image_bytes"),

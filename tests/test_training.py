@@ -578,9 +578,7 @@ def test_a_label_out_of_range_stops_the_run_and_names_the_picture(tmp_path):
     )
     info.splits["val"] = [val]
     records.write_info(tmp_path, info)
-    with pytest.raises(
-        records.RecordError, match=r"picture odd: labels out of range: 9"
-    ):
+    with pytest.raises(records.RecordError, match=r"image odd: labels out of range: 9"):
         run(tmp_path, tmp_path / "run")
 
 

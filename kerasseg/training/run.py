@@ -348,7 +348,7 @@ def training_batches(
         group: The workers of the run.
     """
     repeats = recipe.repeats()
-    order = pipeline.repeated(reader, *repeats) if repeats else None
+    order = pipeline.oversample(reader, *repeats) if repeats else None
     num_images = len(reader.split) if order is None else len(order)
     batch_size = recipe.train_batch_size
 
@@ -360,8 +360,8 @@ def training_batches(
             seed=seed,
             start=step * batch_size,
             order=order,
-            weigh=weight_map,
-            share=pipeline.InputShard(
+            weight_map_fn=weight_map,
+            shard=pipeline.InputShard(
                 batch_size, context.input_pipeline_id, context.num_input_pipelines
             ),
         )
@@ -374,7 +374,7 @@ def training_batches(
     def batches():
         iterator = iter(dataset)
         while True:
-            with reader.errors_named():
+            with reader.reraise_errors():
                 batch = next(iterator)
             yield batch
 

@@ -50,7 +50,7 @@ def _table(spec, counts):
     for i, name in enumerate(spec.class_names):
         lines.append(
             f"  {name:<{width}} {counts.pixels[i]:>15,} "
-            f"{counts.pixels[i] / total:>8.2%} {counts.pictures[i]:>8} "
+            f"{counts.pixels[i] / total:>8.2%} {counts.images[i]:>8} "
             f"{median[i]:>23.4f} {enet[i]:>11.4f}"
         )
     lines.append(f"  {'ignored':<{width}} {counts.ignored:>15,}")
