@@ -21,10 +21,12 @@ WHOLE = {"chief": ["zero:1"], "worker": ["one:1", "two:1"], "ps": ["three:1"]}
 def test_workers_start_one_after_the_other():
     # With 15 steps between them: one at 0, two at 15, three at 30, all four at 45, and
     # from then on two batches for each, so that none waits for its next.
-    found = {n: asynchronous.in_flight(n, 4, 15) for n in (0, 14, 15, 30, 44, 45, 1000)}
+    found = {
+        n: asynchronous.max_scheduled(n, 4, 15) for n in (0, 14, 15, 30, 44, 45, 1000)
+    }
     assert found == {0: 1, 14: 1, 15: 2, 30: 3, 44: 3, 45: 8, 1000: 8}
-    assert asynchronous.in_flight(0, 4, 0) == 8
-    assert asynchronous.in_flight(0, 1, 15) == 2
+    assert asynchronous.max_scheduled(0, 4, 0) == 8
+    assert asynchronous.max_scheduled(0, 1, 15) == 2
 
 
 def test_a_step_that_was_taken_here_is_read_likewise():
@@ -34,11 +36,11 @@ def test_a_step_that_was_taken_here_is_read_likewise():
 
 def test_servers_in_the_cluster_make_it_asynchronous(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(WHOLE, "chief"))
-    assert choice._of_cluster("auto")[0] == "parameter_server"
+    assert choice._choose("auto")[0] == "parameter_server"
     assert not distribution.serve_if_assigned()
     assert not distribution.serve_if_assigned("one")
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(test_cluster.TWO))
-    assert choice._of_cluster("auto")[0] == "multi_worker"
+    assert choice._choose("auto")[0] == "multi_worker"
     assert not distribution.serve_if_assigned()
     monkeypatch.delenv("TF_CONFIG")
     assert not distribution.serve_if_assigned()
@@ -50,7 +52,7 @@ def test_a_cluster_without_one_of_its_jobs_is_told(monkeypatch, job):
     here = next(iter(jobs))
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(jobs, here))
     act = distribution.strategy if here == "chief" else distribution.serve_if_assigned
-    message = rf"jobs chief, worker and ps in TF_CONFIG, which lacks {job}; see docs"
+    message = rf"jobs chief, worker and ps in TF_CONFIG, which lacks {job}\. See docs"
     with pytest.raises(ValueError, match=message):
         act("parameter_server")
 
@@ -96,7 +98,7 @@ def test_a_server_whose_port_is_taken_says_so():
         taken = f"localhost:{other.getsockname()[1]}"
         done = serving({"chief": [chief], "worker": [worker], "ps": [taken]}, "ps", 1)
     assert done.returncode == 1
-    assert f"gives this ps {taken}, where it cannot listen" in done.stderr
+    assert f"assigns {taken} to this ps, which cannot listen there" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_a_lost_worker_is_started_again_alone(tmp_path):
     program = DIES_ONCE.format(job="worker")
     status, _, errors = launch(program, tmp_path, "--workers=1")
     assert status == 0
-    assert "Worker 0 ended with status -9; it alone is started again." in errors
+    assert "Worker 0 ended with status -9; only this task is restarted." in errors
     assert len(list(tmp_path.glob("chief*"))) == len(list(tmp_path.glob("ps*"))) == 1
 
 
@@ -176,5 +178,5 @@ def test_workers_that_are_lost_again_and_again_end_it(tmp_path):
     began = time.monotonic()
     status, _, errors = launch(program, tmp_path, "--workers=1", "--max_restarts=2")
     assert status == 3
-    assert errors.count("it alone is started again") == 2
+    assert errors.count("only this task is restarted") == 2
     assert time.monotonic() - began < 55

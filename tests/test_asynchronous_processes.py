@@ -160,7 +160,7 @@ def test_a_lost_parameter_server_is_told_and_the_checkpoint_goes_on(folder, tmp_
         assert tasks.processes["chief", 0].wait(timeout=60) == 1
         assert time.monotonic() - began < 60
         said = tasks.text()
-        assert re.search(r"arameter server.* is lost.*start all tasks again", said)
+        assert re.search(r"arameter server.* is lost.*Start all tasks again", said)
         statuses = {n: p.wait(timeout=30) for n, p in tasks.processes.items()}
         assert statuses["worker", 0] == statuses["worker", 1] == 0
     saved = max(tasks.steps()) // 5 * 5
@@ -207,7 +207,7 @@ def test_a_launch_brings_an_asynchronous_run_home(folder, tmp_path):
     errors = process.communicate(timeout=300)[1]
     assert process.returncode == 0, errors
     assert killed == ["worker", "ps"]
-    assert "Worker 0 ended with status -9; it alone is started again." in errors
+    assert "Worker 0 ended with status -9; only this task is restarted." in errors
     assert "Parameter server 0 ended with status -9" in errors
     assert (tmp_path / "checkpoints" / "ckpt-400.index").exists()
 

@@ -146,7 +146,7 @@ def test_the_loss_of_one_ends_the_other_soon_and_clearly(folder, tmp_path, worke
     assert time.monotonic() - began < 30
     processes[worker].communicate()
     assert other.returncode == 1, errors
-    assert f"Worker {1 - worker} of 2 cannot go on without the others" in output
+    assert f"Worker {1 - worker} of 2 cannot continue without the others" in output
 
 
 @pytest.mark.slow
@@ -196,7 +196,7 @@ def test_workers_with_workdirs_of_their_own_do_not_begin(folder, tmp_path):
     statuses, texts = finish(start(folder, workdirs))
     assert statuses == [1, 1]
     for output, errors in texts:
-        assert "--workdir must be the same folder on all machines" in output + errors
+        assert "Give the same folder as `workdir` on all machines" in output + errors
     assert not (workdirs[0] / "checkpoints").exists()
 
 

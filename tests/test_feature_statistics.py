@@ -88,7 +88,7 @@ def test_parts_of_all_sizes_count_as_the_whole():
         moments.add(len(part), part.mean(axis=0), part.var(axis=0))
     np.testing.assert_allclose(moments.mean, values.mean(axis=0))
     np.testing.assert_allclose(moments.variance, values.var(axis=0), atol=1e-9)
-    assert moments.parts == 4
+    assert moments.num_parts == 4
 
 
 def test_a_new_run_counts_whole_training_pictures(folder, tmp_path):
@@ -102,7 +102,7 @@ def test_a_new_run_counts_whole_training_pictures(folder, tmp_path):
 
 
 def test_few_of_many_pictures_are_spread_evenly(folder, monkeypatch):
-    monkeypatch.setattr(feature_statistics, "PICTURES", 3)
+    monkeypatch.setattr(feature_statistics, "MAX_IMAGES", 3)
     reader = pipeline.ImageReader(records.open_split(str(folder), "train"))
     model, copy = build_model(3), build_model(3)
     feature_statistics.fill(reader, model, copy)
@@ -128,7 +128,7 @@ def test_a_model_on_mirrored_devices_is_filled(folder):
 def test_statistics_of_a_checkpoint_stay(folder, tmp_path, monkeypatch):
     first = run(folder, tmp_path / "run")
     # Neither a run that goes on nor one that starts from another counts again.
-    monkeypatch.setattr(feature_statistics, "_count", None)
+    monkeypatch.setattr(feature_statistics, "_compute", None)
     second = run(folder, tmp_path / "run", training_number_of_steps=2)
     third = run(folder, tmp_path / "other", str(tmp_path / "run"))
     for layer in (second, third):
