@@ -80,7 +80,9 @@ def main(argv):
             return
         strategy = distribution.strategy(_STRATEGY.value, cluster_timeout=timeout)
         writes = distribution.WorkerGroup(strategy).is_chief
-        options = cli.model_options(models.facts(name).builder, cli.MODEL_OPTION.value)
+        options = cli.model_options(
+            models.metadata(name).builder, cli.MODEL_OPTION.value
+        )
         with _locked(workdir) if writes else contextlib.nullcontext():
             keep_flags(workdir, _CHANGE_FLAGS.value, writes=writes)
             best = training.train(

@@ -47,7 +47,7 @@ def slopes(given):
 
 def fit(given):
     """Trains an architecture with a CRF by Keras; returns the first and last loss."""
-    options = models.facts("unet").test_options
+    options = models.metadata("unet").test_options
     model = models.build_model("unet", 3, crf_iterations=1, **options)
 
     def mean(labels, logits):

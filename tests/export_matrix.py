@@ -35,7 +35,7 @@ def build(name):
     values = [line.removeprefix("--").partition("=")[::2] for line in lines]
     model = next(value for key, value in values if key == "model")
     given = [value for key, value in values if key == "model_option"]
-    options = cli.model_options(models.facts(model).builder, given)
+    options = cli.model_options(models.metadata(model).builder, given)
     options.pop("backbone_weights", None)
     return reference.shake(models.build_model(model, NUM_CLASSES, **options))
 

@@ -1,4 +1,4 @@
-"""Small label maps for tests: blobs of classes, some without a label."""
+"""Small random labels and predictions for tests, with blobs and ignored pixels."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ VOID = 255
 
 
 def random_pair(seed, *, height, width, num_classes=4, blob=1, void=0.15):
-    """Draws a label and a prediction that agrees with most of it."""
+    """Returns a random label and a prediction that is mostly correct."""
     random = np.random.default_rng(seed)
     cells = -(-height // blob), -(-width // blob)
 
@@ -25,7 +25,7 @@ def random_pair(seed, *, height, width, num_classes=4, blob=1, void=0.15):
 
 
 def windows(regions, reach, outside):
-    """Stacks the squares of side 2 * reach + 1 around every pixel.
+    """Returns the squares of side 2 * reach + 1 around every pixel.
 
     Returns:
         `[height, width, side, side]`.

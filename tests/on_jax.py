@@ -40,7 +40,7 @@ def draw_no_weights():
 def build(name, kind):
     """Builds the small variant of an architecture, for one of `SIZES`."""
     size = (None, None) if kind == "odd" else SIZES[kind]
-    options = models.facts(name).test_options
+    options = models.metadata(name).test_options
     return models.build_model(name, NUM_CLASSES, image_size=size, **options)
 
 

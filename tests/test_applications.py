@@ -100,10 +100,10 @@ def heads():
     """Names the layers that each architecture puts behind any encoder."""
     result = {}
     for name in models.list_models():
-        parameters = inspect.signature(models.facts(name).builder).parameters
+        parameters = inspect.signature(models.metadata(name).builder).parameters
         if "backbone" not in parameters:
             continue
-        options = {**models.facts(name).test_options, "backbone": "resnet18_quarter"}
+        options = {**models.metadata(name).test_options, "backbone": "resnet18_quarter"}
         if "aux" in parameters:
             options["aux"] = True
         model = models.build_model(name, 2, **options)

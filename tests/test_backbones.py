@@ -86,7 +86,7 @@ def test_a_dilated_encoder_holds_the_strided_one_at_its_even_cells(name, size):
 def test_an_encoder_has_the_parameters_that_its_decorator_states(name, params):
     model = encoder(name)
     count = sum(np.prod(v.shape) for v in model.trainable_variables)
-    assert count == params == backbones.facts(name).params
+    assert count == params == backbones.metadata(name).params
 
 
 def test_the_deep_stem_has_the_parameters_of_the_paper():
@@ -230,7 +230,12 @@ def test_a_damaged_file_of_weights_is_named(tmp_path, share):
 @pytest.mark.parametrize(
     "name, options, error, message",
     [
-        ("vgg61", {}, ValueError, "Unknown backbone 'vgg61'; choose one of .*resnet50"),
+        (
+            "vgg61",
+            {},
+            ValueError,
+            "Unknown backbone 'vgg61'. Choose one of: .*resnet50",
+        ),
         ("resnet50", {"output_stride": 4}, ValueError, "output_stride=4 of 'resnet50'"),
         ("resnet50", {"steam": 1}, ValueError, r"no option \['steam'\]; it has .*stem"),
         (
@@ -263,7 +268,9 @@ def test_a_wrong_argument_is_named(name, options, error, message):
 
 
 def test_registering_twice_or_with_an_unknown_normalisation_is_an_error():
-    with pytest.raises(ValueError, match="Two encoders are called 'resnet50'"):
+    with pytest.raises(
+        ValueError, match="backbone named 'resnet50' is already registered"
+    ):
         backbones.register(normalization="tf", name="resnet50")(lambda image: image)
     with pytest.raises(ValueError, match="Unknown normalization 'vgg'"):
         backbones.register(normalization="vgg")

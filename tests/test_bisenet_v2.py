@@ -13,7 +13,7 @@ AUX = ["aux_stage2", "aux_stage3", "aux_stage4", "aux_stage5"]
 
 
 def small(**options):
-    options = models.facts("bisenet_v2").test_options | options
+    options = models.metadata("bisenet_v2").test_options | options
     return models.build_model("bisenet_v2", 3, **options)
 
 

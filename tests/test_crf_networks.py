@@ -23,7 +23,7 @@ def slow_but_for(quick):
 
 
 # All are wrapped in the same way: one of each file is, and one is run, always.
-FILES = {models.facts(n).builder.__module__: n for n in models.list_models()[::-1]}
+FILES = {models.metadata(n).builder.__module__: n for n in models.list_models()[::-1]}
 FAMILIES = slow_but_for(FILES.values())
 NAMES = slow_but_for(["unet"])
 
@@ -34,7 +34,7 @@ def pictures(batch, height, width):
 
 def with_crf(name, iterations=1, **options):
     keras.utils.set_random_seed(0)
-    options = {**models.facts(name).test_options, **options}
+    options = {**models.metadata(name).test_options, **options}
     return models.build_model(name, NUM_CLASSES, crf_iterations=iterations, **options)
 
 
@@ -111,7 +111,7 @@ def test_logits_are_float32_in_mixed_precision(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_of_the_plain_network_carry_over(name):
-    plain = models.build_model(name, NUM_CLASSES, **models.facts(name).test_options)
+    plain = models.build_model(name, NUM_CLASSES, **models.metadata(name).test_options)
     model = with_crf(name)
     left = best_model.copy_weights(plain, model)
     assert left == ["crf/gaussian", "crf/bilateral", "crf/compatibility"]
@@ -125,9 +125,9 @@ def test_auxiliary_outputs_stay():
     name = next(
         name
         for name in models.list_models()
-        if "aux" in inspect.signature(models.facts(name).builder).parameters
+        if "aux" in inspect.signature(models.metadata(name).builder).parameters
     )
-    options = {**models.facts(name).test_options, "aux": True}
+    options = {**models.metadata(name).test_options, "aux": True}
     plain = models.build_model(name, NUM_CLASSES, **options)
     model = with_crf(name, aux=True)
     best_model.copy_weights(plain, model)
@@ -140,7 +140,7 @@ def test_auxiliary_outputs_stay():
 
 
 def test_the_option_is_read_from_the_command_line():
-    builder = models.facts("unet").builder
+    builder = models.metadata("unet").builder
     given = cli.model_options(builder, ["crf_iterations=5"])
     assert given == {"crf_iterations": 5}
     assert "crf_iterations=5" in flags.FLAGS[cli.MODEL_OPTION.name].help

@@ -19,7 +19,7 @@ def count(name, **options):
 
 def small(name, **options):
     """Builds the test model of an architecture."""
-    options = {**models.facts(name).test_options, **options}
+    options = {**models.metadata(name).test_options, **options}
     return models.build_model(name, 3, **options)
 
 

@@ -88,7 +88,7 @@ def test_a_flagfile_is_a_whole_run(path):
     lines = [x for x in path.read_text().splitlines() if x and x[0] != "#"]
     check_flags("kerasseg.train", lines)
     values = dict(line.removeprefix("--").partition("=")[::2] for line in lines)
-    builder = models.facts(values["model"]).builder
+    builder = models.metadata(values["model"]).builder
     given = [x.split("=", 1)[1] for x in lines if x.startswith("--model_option=")]
     options = cli.model_options(builder, given)
     known = set(builder.__kwdefaults__)

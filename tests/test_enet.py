@@ -37,7 +37,7 @@ def paper_encoder():
 @functools.cache
 def small(**options):
     """Builds a small model with statistics, biases and slopes that show faults."""
-    options = {**models.facts("enet").test_options, **options}
+    options = {**models.metadata("enet").test_options, **options}
     model = models.build_model("enet", 3, **options)
     reference.shake(model)
     for variable in model.weights:

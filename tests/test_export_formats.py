@@ -268,7 +268,7 @@ def test_what_must_fail_is_refused_before_anything_is_written(tmp_path, monkeypa
 
 def test_operations_that_a_format_lacks_are_named(tmp_path):
     need("tflite", "onnx")
-    options = {**models.facts("fcn_32s").test_options, "crf_iterations": 2}
+    options = {**models.metadata("fcn_32s").test_options, "crf_iterations": 2}
     model = models.build_model("fcn_32s", 3, **options)
     with pytest.raises(ValueError, match=r"TFLite float32: it has no \w+.* leave tfl"):
         export(model, tmp_path, "tflite_float32")
@@ -297,7 +297,7 @@ MULTI_GRID = {"deeplab_v3": {"multi_grid": None}}  # Only ResNets have one.
 OVER = [
     (name, {"backbone": "efficientnet_lite0", **MULTI_GRID.get(name, {})})
     for name in models.list_models()
-    if "backbone" in inspect.signature(models.facts(name).builder).parameters
+    if "backbone" in inspect.signature(models.metadata(name).builder).parameters
     and name != "deeplab_v3_cascade"
 ]
 
@@ -316,7 +316,7 @@ OVER = [
 def test_every_architecture_is_written(name, changes, form, tmp_path, monkeypatch):
     need(form)
     monkeypatch.setattr(signatures, "LARGE", 64)  # As those of real ones are.
-    options = {**models.facts(name).test_options, **changes}
+    options = {**models.metadata(name).test_options, **changes}
     model = reference.shake(models.build_model(name, 3, **options))
     unlabelled = [exporting.Picture(pictures((65, 97))[0].file)]
     export(model, tmp_path, form, pictures=unlabelled)

@@ -189,7 +189,7 @@ def test_the_code_that_is_shown_makes_a_mask(folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", models.list_models())
 def test_a_network_is_exported_as_plain_tensorflow(name, tmp_path):
-    options = models.facts(name).test_options
+    options = models.metadata(name).test_options
     model = reference.shake(models.build_model(name, 3, **options))
     path = export(
         model, tmp_path, pictures=[exporting.Picture(tiny.png(picture(65, 97)))]

@@ -31,7 +31,7 @@ TINY = {
 
 def small(name, num_classes=3, **options):
     """Builds the test model of an architecture."""
-    options = {**models.facts(name).test_options, **options}
+    options = {**models.metadata(name).test_options, **options}
     return models.build_model(name, num_classes, **options)
 
 
@@ -55,13 +55,13 @@ def test_fixed_weights_make_up_what_the_released_nets_hold(name, options, releas
     # The trainable ones are counted, at their size, with every architecture's.
     model = small(name, 21, **options)
     fixed = sum(np.prod(v.shape) for v in model.non_trainable_weights)
-    assert models.facts(name).params + fixed == released
+    assert models.metadata(name).params + fixed == released
 
 
 def test_googlenet_has_the_parameters_of_its_replication_but_for_the_classifier():
     classifier = 1024 * 1000 + 1000
     scores = 1024 * 21 + 21
-    params = models.facts("fcn_32s_googlenet").params
+    params = models.metadata("fcn_32s_googlenet").params
     assert params - scores == 6_998_552 - classifier
 
 

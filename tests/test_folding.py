@@ -99,7 +99,7 @@ def test_a_batch_norm_of_two_convolutions_stays():
 
 
 def test_all_scales_of_deeplab_v2_are_folded():
-    options = models.facts("deeplab_v2").test_options
+    options = models.metadata("deeplab_v2").test_options
     assert options["multi_scale"]
     keras.utils.set_random_seed(0)
     model = models.build_model("deeplab_v2", 3, **options)

@@ -10,7 +10,7 @@ RNG = np.random.default_rng(0)
 
 
 def small(**options):
-    return models.build_model("fpn", 3, **models.facts("fpn").test_options | options)
+    return models.build_model("fpn", 3, **models.metadata("fpn").test_options | options)
 
 
 def count(model):
@@ -27,7 +27,7 @@ def test_without_smoothing_it_has_the_parameters_of_third_party_code():
         weights = [v for v in model.trainable_variables if v.path.startswith(part)]
         assert sum(np.prod(v.shape) for v in weights) == params
     # The paper's own smoothing adds four convolutions of 256 to 256 channels.
-    assert models.facts("fpn").params == 26_118_613 + 4 * (9 * 256 * 256 + 256)
+    assert models.metadata("fpn").params == 26_118_613 + 4 * (9 * 256 * 256 + 256)
 
 
 def test_resnet101_version_has_the_parameters_of_third_party_code():

@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 
 
 def small(**options):
-    options = models.facts("hrnet_ocr").test_options | options
+    options = models.metadata("hrnet_ocr").test_options | options
     return models.build_model("hrnet_ocr", 3, **options)
 
 
@@ -57,7 +57,7 @@ def test_parts_of_w48_have_the_parameters_of_the_authors():
 def test_a_class_more_has_1234_parameters_or_721_without_regions():
     # 721 = 720 + 1 score it as a region, 513 = 512 + 1 as a class. 59 and 150 classes
     # are 40 and 131 more than 19.
-    with_regions, alone = models.facts("hrnet_ocr").params, 65_859_379
+    with_regions, alone = models.metadata("hrnet_ocr").params, 65_859_379
     assert with_regions == 70_372_678
     assert (with_regions + 40 * 1234, alone + 40 * 721) == (70_422_038, 65_888_219)
     assert (with_regions + 131 * 1234, alone + 131 * 721) == (70_534_332, 65_953_830)

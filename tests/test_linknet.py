@@ -22,7 +22,7 @@ def paper():
 @functools.cache
 def small(**options):
     """Builds a network of few channels, its biases and statistics shaken."""
-    options = {**models.facts("linknet").test_options, **options}
+    options = {**models.metadata("linknet").test_options, **options}
     model = models.build_model("linknet", 3, **options)
     reference.shake(model)
     return model

@@ -1,4 +1,5 @@
 import functools
+import inspect
 
 import keras
 import numpy as np
@@ -8,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from kerasseg import losses
+from kerasseg import losses, registry
 
 # Softmax of [0, log 3] is [1/4, 3/4].
 QUARTER = np.array([0.0, np.log(3.0)], "float32")
 
 
 def pixels(labels, logits):
-    """One picture, one pixel high."""
+    """Returns one image, one pixel high."""
     return np.array([[labels]]), np.array([[logits]], "float32")
 
 
@@ -27,18 +28,11 @@ def gradient(loss, labels, logits, **options):
     return tape.gradient(total, logits).numpy()
 
 
-# Every loss alone and with each of its options.
-OPTIONS = [(name, {}) for name in losses.LOSSES] + [
-    ("crossentropy", {"class_weights": [1, 2, 3]}),
-    ("crossentropy", {"label_smoothing": 0.1}),
-    ("focal", {"class_weights": [1, 2, 3]}),
-    ("focal", {"gamma": 0.5}),
-    ("hard_pixel_crossentropy", {"class_weights": [1, 2, 3]}),
-    ("hard_pixel_crossentropy", {"label_smoothing": 0.1}),
-    ("hard_pixel_crossentropy", {"keep": 0.1, "threshold": 0.7}),
-    ("tversky", {"exponent": 0.75}),
-    ("tversky", {"alpha": 0.9, "beta": 0.1}),
+# Every loss with its defaults and with each of its test options.
+OPTIONS = [
+    (name, options) for name in losses.LOSSES for options in losses.test_options(name)
 ]
+THREE_CLASSES = np.random.default_rng(1).choice([0, 1, 2, 255], (2, 5, 7))
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "xla"])
@@ -87,50 +81,50 @@ def test_smoothing_and_weights_work_together():
 def test_hard_pixels_are_those_with_the_greatest_loss():
     labels, logits = pixels([0, 1, 0, 1, 255], [QUARTER] * 4 + [[0.0, 90.0]])
     total, count = losses.hard_pixel_crossentropy(labels, logits, keep=0.5)
-    # Four are labelled, two are kept, both of class 0: their mean of 1.386294 for four.
+    # Four are labelled, two are kept, both of class 0: four times their mean, 1.386294.
     assert float(total) == pytest.approx(4 * 1.386294, abs=1e-5)
     assert float(count) == 4
 
 
-def test_equally_hard_pixels_share_what_is_left():
+def test_equally_hard_pixels_share_the_remaining_weight():
     labels, logits = pixels([0, 0, 0, 1], [QUARTER] * 4)
     total, count = losses.hard_pixel_crossentropy(labels, logits, keep=0.5)
     assert float(total) == pytest.approx(4 * 1.386294, abs=1e-5)
     assert float(count) == 4
-    # Each of the three gets 2/3 of softmax - target = [1/4 - 1, 3/4]; the mean of two
-    # kept for four labelled doubles it.
-    slope = gradient(losses.hard_pixel_crossentropy, labels, logits, keep=0.5)
-    np.testing.assert_allclose(slope[0, 0, :3], [[-1.0, 1.0]] * 3, atol=1e-6)
-    np.testing.assert_array_equal(slope[0, 0, 3], 0)
+    # Each of the three gets 2/3 of softmax - target = [1/4 - 1, 3/4], doubled because
+    # two of four labelled pixels are kept.
+    gradients = gradient(losses.hard_pixel_crossentropy, labels, logits, keep=0.5)
+    np.testing.assert_allclose(gradients[0, 0, :3], [[-1.0, 1.0]] * 3, atol=1e-6)
+    np.testing.assert_array_equal(gradients[0, 0, 3], 0)
 
 
-def test_hard_pixels_are_rounded_up_and_chosen_in_each_picture():
+def test_the_number_of_hard_pixels_is_rounded_up_in_each_image():
     labels = np.array([[[0, 255, 255]], [[1, 1, 0]], [[255, 255, 255]]])
     logits = np.broadcast_to(QUARTER, (3, 1, 3, 2))
     total, count = losses.hard_pixel_crossentropy(labels, logits, keep=0.25)
-    # ceil(0.25 * 1), ceil(0.25 * 3) and 0 pixels, of class 0, for 1, 3 and 0 labelled.
+    # ceil(0.25 * 1), ceil(0.25 * 3) and 0 pixels, of class 0, of 1, 3 and 0 labelled.
     assert float(count) == 4
     assert float(total) == pytest.approx((1 + 3) * 1.386294, abs=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("threshold", "wanted"),
+    ("threshold", "expected"),
     [
-        (0.7, 1.386294),  # Two have a chance of 1/4: both, and no more.
-        (0.2, 1.386294),  # None is below: the least share of 1/16, one pixel.
+        (0.7, 1.386294),  # Two have probability 1/4: these two.
+        (0.2, 1.386294),  # None is below: the least fraction, 1/16, is one pixel.
         (0.8, 0.836988),  # All four: (1.386294 + 0.287682) / 2.
     ],
 )
-def test_every_pixel_below_the_threshold_is_hard(threshold, wanted):
+def test_every_pixel_below_the_threshold_is_hard(threshold, expected):
     labels, logits = pixels([0, 1, 0, 1, 255], [QUARTER] * 4 + [[0.0, 90.0]])
     total, count = losses.hard_pixel_crossentropy(
         labels, logits, keep=1 / 16, threshold=threshold
     )
     assert float(count) == 4
-    assert float(losses.mean(total, count)) == pytest.approx(wanted, abs=1e-5)
+    assert float(losses.mean(total, count)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_focal_loss_turns_from_what_is_almost_right():
+def test_focal_loss_down_weights_well_classified_pixels():
     labels, logits = pixels([0, 1, 255], [QUARTER] * 3)
     total, count = losses.focal(labels, logits)
     # (3/4)^2 * 1.386294 + (1/4)^2 * 0.287682 = 0.779790 + 0.017980
@@ -142,7 +136,7 @@ def test_focal_loss_turns_from_what_is_almost_right():
     assert float(losses.focal(labels, logits, gamma=0)[0]) == float(plain)
 
 
-def test_focal_loss_has_a_slope_where_a_pixel_is_right():
+def test_focal_loss_has_a_finite_gradient_at_a_correct_pixel():
     labels, logits = pixels([0], [[90.0, 0.0]])
     for gamma in (0.5, 1.0, 2.0):
         assert np.all(np.isfinite(gradient(losses.focal, labels, logits, gamma=gamma)))
@@ -158,12 +152,12 @@ def test_pixel_weights_scale_the_loss_and_not_the_count(loss):
     assert float(count) == 2
 
 
-def test_a_heavy_pixel_is_a_hard_one():
+def test_hard_pixels_are_chosen_by_weighted_loss():
     labels, logits = pixels([0, 1], [QUARTER] * 2)
     total, count = losses.hard_pixel_crossentropy(
         labels, logits, keep=0.5, pixel_weights=np.array([[[1.0, 10.0]]])
     )
-    # 10 * 0.287682 is more than 1.386294, and stands for both.
+    # 10 * 0.287682 is more than 1.386294, and is the mean for both.
     assert float(total) == pytest.approx(2 * 2.87682, abs=1e-4)
     assert float(count) == 2
 
@@ -175,31 +169,31 @@ def test_hard_pixels_equal_a_sort_in_numpy(seed, keep):
     labels = random.choice([0, 1, 2, 255], (2, 3, 4))
     logits = np.round(random.normal(size=(2, 3, 4, 3)), 1).astype("float32")
     total, count = losses.hard_pixel_crossentropy(labels, logits, keep=keep)
-    wanted, labelled = 0.0, 0
+    expected, labelled = 0.0, 0
     for label, logit in zip(labels, logits, strict=True):
-        chance = np.exp(logit) / np.exp(logit).sum(-1, keepdims=True)
-        flat = zip(label.flat, chance.reshape(-1, 3), strict=True)
-        each = [-np.log(share[number]) for number, share in flat if number != 255]
-        num_kept = int(np.ceil(np.float32(keep) * np.float32(len(each))))
-        hardest = sorted(each, reverse=True)[:num_kept]
-        wanted += sum(hardest) / max(num_kept, 1) * len(each)
-        labelled += len(each)
+        probability = np.exp(logit) / np.exp(logit).sum(-1, keepdims=True)
+        flat = zip(label.flat, probability.reshape(-1, 3), strict=True)
+        values = [-np.log(p[number]) for number, p in flat if number != 255]
+        num_kept = int(np.ceil(np.float32(keep) * np.float32(len(values))))
+        hardest = sorted(values, reverse=True)[:num_kept]
+        expected += sum(hardest) / max(num_kept, 1) * len(values)
+        labelled += len(values)
     assert float(count) == labelled
-    assert float(total) == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+    assert float(total) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
-def test_ignored_pixels_have_exactly_no_gradient(name, options):
+def test_the_gradient_of_ignored_pixels_is_exactly_zero(name, options):
     random = np.random.default_rng(1)
     labels = random.choice([0, 1, 2, 255], (2, 5, 7))
     logits = random.normal(size=(2, 5, 7, 3)).astype("float32") * 9
-    slope = gradient(losses.get(name), labels, logits, **options)
-    np.testing.assert_array_equal(slope[labels == 255], 0)
-    assert np.all(np.isfinite(slope)) and np.any(slope)
+    gradients = gradient(losses.get(name), labels, logits, **options)
+    np.testing.assert_array_equal(gradients[labels == 255], 0)
+    assert np.all(np.isfinite(gradients)) and np.any(gradients)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_a_batch_without_labels_has_loss_0_and_gradient_0(name, compiled):
+def test_a_batch_of_ignored_pixels_has_loss_0_and_gradient_0(name, compiled):
     labels = np.full((2, 3, 3), 255, "uint8")
     logits = np.random.default_rng(2).normal(size=(2, 3, 3, 4)).astype("float32")
     total, count = compiled(losses.get(name))(labels, logits)
@@ -209,7 +203,7 @@ def test_a_batch_without_labels_has_loss_0_and_gradient_0(name, compiled):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
-def test_a_label_that_is_no_class_gives_nan(name, options):
+def test_a_label_out_of_range_gives_nan(name, options):
     for bad in (3, -1, 254, 2**32, 2**32 + 1):
         labels, logits = pixels([0, 1, bad], np.zeros((3, 3)))
         total, count = losses.get(name)(labels, logits, **options)
@@ -218,7 +212,7 @@ def test_a_label_that_is_no_class_gives_nan(name, options):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_a_label_that_is_no_class_gives_nan_compiled_too(name, compiled):
+def test_a_label_out_of_range_gives_nan_when_compiled(name, compiled):
     loss = compiled(losses.get(name))
     for bad in (3, -1, 254, 2**32, 2**32 + 1):
         total, count = loss(*pixels([0, 1, bad], np.zeros((3, 3))))
@@ -226,13 +220,13 @@ def test_a_label_that_is_no_class_gives_nan_compiled_too(name, compiled):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_a_picture_with_nothing_but_a_bad_label_gives_nan(name):
+def test_an_image_with_only_a_wrong_label_gives_nan(name):
     labels, logits = pixels([255, 7], [QUARTER] * 2)
     assert np.isnan(losses.get(name)(labels, logits)[0])
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_another_ignore_label_makes_255_a_bad_one(name):
+def test_with_another_ignore_label_255_is_out_of_range(name):
     labels, logits = pixels([0, 9, 9], [QUARTER] * 3)
     assert float(losses.get(name)(labels, logits, ignore_label=9)[1]) == 1
     labels, logits = pixels([0, 9, 255], [QUARTER] * 3)
@@ -240,7 +234,7 @@ def test_another_ignore_label_makes_255_a_bad_one(name):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_a_nan_among_the_logits_is_never_hidden(name):
+def test_a_nan_logit_gives_nan(name):
     for label in (0, 255):
         labels, logits = pixels([0, 1, label], [QUARTER, QUARTER, [np.nan, 0]])
         assert np.isnan(losses.get(name)(labels, logits)[0])
@@ -249,7 +243,7 @@ def test_a_nan_among_the_logits_is_never_hidden(name):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_many_nans_are_sorted_by_no_one(name):
+def test_many_nan_logits_give_nan(name):
     random = np.random.default_rng(6)
     labels = random.choice([0, 1, 7, 255], (1, 60, 70)).astype("uint8")
     logits = random.normal(size=(1, 60, 70, 2)).astype("float32")
@@ -258,24 +252,37 @@ def test_many_nans_are_sorted_by_no_one(name):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_narrow_logits_are_summed_in_float32(name, compiled):
+def test_float16_logits_are_summed_in_float32(name, compiled):
     labels = np.zeros((1, 300, 300), "uint8")
     logits = ops.cast(np.zeros((1, 300, 300, 2)), "float16")
     total, count = compiled(losses.get(name))(labels, logits)
     # float16 ends at 65,504.
     assert total.dtype == count.dtype == tf.float32
     assert float(count) == 90_000
-    # p = 1/2 everywhere. Dice 1 - 2 * 45 / (45 + 90), Jaccard and Lovasz 1 - 45 / 90,
-    # Tversky 1 - 45 / (45 + 0.7 * 45), focal 1/4 * ln 2.
-    wanted = {
-        **{"dice": 1 / 3, "jaccard": 1 / 2, "lovasz_softmax": 1 / 2},
-        **{"tversky": 1 - 1 / 1.7, "focal": np.log(2) / 4},
-    }.get(name, np.log(2))
-    assert float(losses.mean(total, count)) == pytest.approx(wanted, rel=1e-4)
+    expected, _ = losses.get(name)(labels, np.zeros((1, 300, 300, 2), "float32"))
+    assert float(total) == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("crossentropy", np.log(2)),
+        ("dice", 1 / 3),  # 1 - 2 * 45 / (45 + 90), in thousands of pixels.
+        ("focal", np.log(2) / 4),
+        ("hard_pixel_crossentropy", np.log(2)),
+        ("jaccard", 1 / 2),  # 1 - 45 / 90.
+        ("lovasz_softmax", 1 / 2),  # 1 - 45 / 90.
+        ("tversky", 1 - 1 / 1.7),  # 1 - 45 / (45 + 0.7 * 45).
+    ],
+)
+def test_the_loss_of_even_probabilities_equals_that_worked_by_hand(name, expected):
+    labels = np.zeros((1, 300, 300), "uint8")
+    total, count = losses.get(name)(labels, np.zeros((1, 300, 300, 2), "float32"))
+    assert float(losses.mean(total, count)) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_logits_and_labels_of_any_type_give_the_same(name):
+def test_the_types_of_logits_and_labels_do_not_matter(name):
     random = np.random.default_rng(7)
     labels = random.choice([0, 1, 2, 100], (2, 5, 7))
     logits = random.normal(size=(2, 5, 7, 3)).astype("float16")
@@ -287,7 +294,7 @@ def test_logits_and_labels_of_any_type_give_the_same(name):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
-def test_a_perfect_prediction_costs_nothing(name, options):
+def test_the_loss_of_a_perfect_prediction_is_0(name, options):
     random = np.random.default_rng(8)
     labels = random.choice([0, 1, 2, 255], (2, 5, 7))
     logits = 40.0 * (labels[..., None] == np.arange(3))
@@ -314,20 +321,20 @@ def test_the_order_of_pixels_does_not_matter(seed, case):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_compiled_values_and_gradients_are_those_of_each_operation(name):
+def test_compiled_values_and_gradients_equal_eager_ones(name):
     random = np.random.default_rng(9)
     labels = random.choice([0, 1, 2, 255], (2, 5, 7))
     logits = random.normal(size=(2, 5, 7, 3)).astype("float32") * 3
 
-    def slope(labels, logits):
+    def value_and_gradient(labels, logits):
         with tf.GradientTape() as tape:
             tape.watch(logits)
             total, count = losses.get(name)(labels, logits)
         return total, count, tape.gradient(total, logits)
 
     pair = tf.constant(labels), tf.constant(logits)
-    compiled = tf.function(slope, jit_compile=True, autograph=False)(*pair)
-    for one, other in zip(compiled, slope(*pair), strict=True):
+    compiled = tf.function(value_and_gradient, jit_compile=True, autograph=False)(*pair)
+    for one, other in zip(compiled, value_and_gradient(*pair), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
         assert np.any(one)
 
@@ -337,16 +344,76 @@ def test_huge_logits_stay_finite():
     assert float(losses.crossentropy(labels, logits)[0]) == pytest.approx(2e4)
 
 
-def test_sums_of_parts_are_the_sum_of_the_whole():
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
+def test_the_sum_over_a_batch_is_the_sum_over_its_images(name, options):
     random = np.random.default_rng(3)
     labels = random.choice([0, 1, 2, 255], (4, 6, 6), p=[0.2, 0.1, 0.1, 0.6])
     labels[3] = 255
     logits = random.normal(size=(4, 6, 6, 3)).astype("float32")
-    for name, options in OPTIONS:
-        loss = functools.partial(losses.get(name), **options)
-        whole = np.array([float(part) for part in loss(labels, logits)])
-        parts = [loss(labels[i : i + 1], logits[i : i + 1]) for i in range(4)]
-        np.testing.assert_allclose(np.array(parts, "float64").sum(0), whole, rtol=1e-5)
+    loss = functools.partial(losses.get(name), **options)
+    whole = np.array([float(value) for value in loss(labels, logits)])
+    each = [loss(labels[i : i + 1], logits[i : i + 1]) for i in range(4)]
+    np.testing.assert_allclose(np.array(each, "float64").sum(0), whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
+def test_the_count_is_the_number_of_labelled_pixels(name, options):
+    logits = np.zeros((*THREE_CLASSES.shape, 3), "float32")
+    total, count = losses.get(name)(THREE_CLASSES, logits, **options)
+    assert float(count) == np.sum(THREE_CLASSES != 255)
+    assert total.shape == count.shape == ()
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
+def test_gradient_descent_decreases_the_loss(name, options):
+    logits = keras.Variable(np.zeros((*THREE_CLASSES.shape, 3), "float32"))
+    optimizer = keras.optimizers.Adam(0.1)
+    values = []
+    for _ in range(20):
+        with tf.GradientTape() as tape:
+            value = losses.mean(
+                *losses.get(name)(THREE_CLASSES, logits.value, **options)
+            )
+        optimizer.apply([tape.gradient(value, logits.value)], [logits])
+        values.append(float(value))
+    assert np.all(np.isfinite(values))
+    assert values[-1] < 0.8 * values[0]
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_gradients_are_the_slopes_of_the_values(name):
+    random = np.random.default_rng(1)
+    labels = random.choice([0, 1, 2, 255], (2, 3, 4))
+    logits = random.normal(size=(2, 3, 4, 3)).astype("float32")
+    gradients = gradient(losses.get(name), labels, logits)
+    for index in [(0, 0, 0, 0), (1, 2, 3, 1), (0, 1, 2, 2), (1, 0, 3, 0)]:
+        step = np.zeros_like(logits)
+        step[index] = 0.01
+        up, down = [
+            losses.get(name)(labels, x)[0] for x in (logits + step, logits - step)
+        ]
+        assert gradients[index] == pytest.approx(float(up - down) / 0.02, abs=2e-3)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_every_option_is_a_keyword_and_documented(name):
+    loss = losses.get(name)
+    parameters = list(inspect.signature(loss).parameters.values())
+    assert [p.name for p in parameters[:2]] == ["labels", "logits"]
+    for parameter in parameters:
+        assert f"    {parameter.name}:" in loss.__doc__
+    for parameter in parameters[2:]:
+        assert parameter.kind == parameter.KEYWORD_ONLY
+        assert parameter.default is not parameter.empty
+
+
+def test_losses_are_attributes_of_the_package():
+    assert list(losses.LOSSES) == registry.names_in("kerasseg.losses")
+    for name, loss in losses.LOSSES.items():
+        assert getattr(losses, name) is losses.get(name) is loss
+        assert name in dir(losses)
+    with pytest.raises(AttributeError, match="no attribute 'dise'"):
+        _ = losses.dise
 
 
 def test_a_weighted_sum_is_the_sum_of_its_losses():
@@ -364,38 +431,44 @@ def test_a_weighted_sum_is_the_sum_of_its_losses():
     assert float(count) == np.sum(labels != 255)
 
 
-def test_a_weighted_sum_takes_pixel_weights_for_sums_over_pixels():
+def test_a_weighted_sum_passes_on_pixel_weights():
     labels, logits = pixels([0, 1], [QUARTER] * 2)
     weights = np.array([[[1.0, 0.0]]])
     loss = losses.weighted_sum({"crossentropy": 1, "focal": 2})
     total, _ = loss(labels, logits, pixel_weights=weights)
     assert float(total) == pytest.approx(1.386294 + 2 * 0.779790, abs=1e-5)
     loss = losses.weighted_sum({"crossentropy": 1, "dice": 2})
-    with pytest.raises(ValueError, match="dice is no sum over pixels and takes no"):
+    with pytest.raises(
+        ValueError, match="dice is not a sum over pixels and has no `pixel_weights`"
+    ):
         loss(labels, logits, pixel_weights=weights)
 
 
 @pytest.mark.parametrize(
     ("weights", "options", "message"),
     [
-        ({}, {}, "of one loss or more, got none"),
-        ({"dice": 0.0}, {}, "factor of dice is above 0 and finite, got 0.0; leave out"),
-        ({"dice": np.inf}, {}, "factor of dice is above 0 and finite, got inf"),
-        ({"dise": 1.0}, {}, "No loss is called 'dise'"),
+        ({}, {}, "needs at least one loss, got none"),
+        (
+            {"dice": 0.0},
+            {},
+            "factor of dice must be above 0 and finite, got 0.0. Leave out",
+        ),
+        ({"dice": np.inf}, {}, "factor of dice must be above 0 and finite, got inf"),
+        ({"dise": 1.0}, {}, "Unknown loss 'dise'"),
         (
             {"dice": 1, "focal": 1},
             {"keep": 0.5},
-            "No loss here has the option 'keep'. dice: ignore_label; focal: gamma, cla",
+            "has an option `keep`. They have dice: ignore_label; focal: gamma, cla",
         ),
     ],
 )
-def test_wrong_sums_are_named(weights, options, message):
+def test_wrong_weighted_sums_are_errors(weights, options, message):
     with pytest.raises(ValueError, match=message):
         losses.weighted_sum(weights, **options)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
-def test_sizes_known_only_at_run_time_work(name):
+def test_unknown_static_shapes_work(name):
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, None, None], tf.uint8),
@@ -407,12 +480,12 @@ def test_sizes_known_only_at_run_time_work(name):
 
     labels, logits = pixels([0, 1, 0, 1], [QUARTER] * 4)
     total, count = call(labels.astype("uint8"), logits)
-    wanted = losses.get(name)(labels, logits)[0]
-    assert float(total) == pytest.approx(float(wanted), abs=1e-5)
+    expected = losses.get(name)(labels, logits)[0]
+    assert float(total) == pytest.approx(float(expected), abs=1e-5)
     assert float(count) == 4
 
 
-def test_a_model_trains_with_the_mean():
+def test_a_step_on_the_mean_loss_equals_that_worked_by_hand():
     logits = keras.Variable(np.zeros((1, 1, 2, 2), "float32"))
     optimizer = keras.optimizers.SGD(1.0)
     with tf.GradientTape() as tape:
@@ -425,29 +498,31 @@ def test_a_model_trains_with_the_mean():
     ("options", "message"),
     [
         ({"class_weights": [1.0]}, r"each of 2 classes, got shape \(1,\)"),
-        ({"class_weights": [1.0, np.inf]}, "finite and at least 0, got"),
-        ({"class_weights": [1.0, -1.0]}, "finite and at least 0, got"),
-        ({"label_smoothing": 1.0}, r"label_smoothing is in \[0, 1\), got 1.0"),
-        ({"keep": 0.0}, r"keep is a share in \(0, 1\], got 0.0"),
-        ({"keep": float("nan")}, r"keep is a share in \(0, 1\], got nan"),
-        ({"threshold": 1.0}, r"threshold is a probability in \(0, 1\), got 1.0"),
-        ({"threshold": 0.0}, r"threshold is a probability in \(0, 1\), got 0.0"),
+        ({"class_weights": [1.0, np.inf]}, "must be finite and at least 0, got"),
+        ({"class_weights": [1.0, -1.0]}, "must be finite and at least 0, got"),
+        ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\), got 1.0"),
+        ({"keep": 0.0}, r"`keep` must be in \(0, 1\], got 0.0"),
+        ({"keep": float("nan")}, r"`keep` must be in \(0, 1\], got nan"),
+        ({"threshold": 1.0}, r"`threshold` must be a probability in \(0, 1\), got 1.0"),
+        ({"threshold": 0.0}, r"`threshold` must be a probability in \(0, 1\), got 0.0"),
         (
             {"pixel_weights": np.ones((1, 2, 1))},
-            r"one number a pixel, as the labels do: \(1, 1, 1\), got \(1, 2, 1\)",
+            r"the shape of the labels, \(1, 1, 1\), got \(1, 2, 1\)",
         ),
-        ({"pixel_weights": np.ones(1)}, r"one number a pixel.*got \(1,\)"),
+        ({"pixel_weights": np.ones(1)}, r"the shape of the labels.*got \(1,\)"),
     ],
 )
-def test_wrong_options_are_named(options, message):
+def test_wrong_options_are_errors(options, message):
     labels, logits = pixels([0], [QUARTER])
     with pytest.raises(ValueError, match=message):
         losses.hard_pixel_crossentropy(labels, logits, **options)
-    with pytest.raises(ValueError, match=r"gamma is at least 0 and finite, got -1"):
+    with pytest.raises(
+        ValueError, match=r"`gamma` must be at least 0 and finite, got -1"
+    ):
         losses.focal(labels, logits, gamma=-1)
 
 
-def test_wrong_shapes_and_types_are_named():
+def test_wrong_shapes_and_types_are_errors():
     logits = np.zeros((1, 2, 2, 3), "float32")
     with pytest.raises(ValueError, match=r"got \(1, 4, 4\) and \(1, 2, 2, 3\)"):
         losses.crossentropy(np.zeros((1, 4, 4), "uint8"), logits)
@@ -457,6 +532,6 @@ def test_wrong_shapes_and_types_are_named():
         losses.crossentropy(np.zeros((1, 2, 2), "float32"), logits)
 
 
-def test_an_unknown_loss_lists_the_known():
+def test_an_unknown_loss_is_an_error():
     with pytest.raises(ValueError, match=r"'dise'.*crossentropy, dice, focal, hard_p"):
         losses.get("dise")

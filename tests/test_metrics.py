@@ -50,7 +50,7 @@ def test_scores_of_three_classes_equal_those_worked_by_hand():
     assert found["frequency_weighted_iou"] == pytest.approx(0.59)
 
 
-def test_a_class_never_seen_is_left_out_and_the_table_says_so():
+def test_a_class_that_never_occurs_is_left_out_and_listed():
     found = metrics.scores([[1, 1, 0], [0, 1, 0], [0, 0, 0]], ["road", "sky", "tram"])
     assert found["mean_iou"] == 0.5
     assert found["iou"]["tram"] is None
@@ -97,21 +97,21 @@ def test_scores_pool_pixels_over_batches():
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5))
 def test_any_batch_size_gives_the_same_scores(seed, batch_size):
     random = np.random.default_rng(seed)
-    labels = random.choice([0, 1, 2, 4, 255], (6, 3, 4))  # Class 3 is never seen.
+    labels = random.choice([0, 1, 2, 4, 255], (6, 3, 4))  # Class 3 never occurs.
     predictions = random.choice([0, 1, 2, 4], (6, 3, 4))
-    wanted = np.zeros((5, 5), int)
+    expected = np.zeros((5, 5), int)
     for true, predicted in zip(labels.flat, predictions.flat, strict=True):
         if true != 255:
-            wanted[true, predicted] += 1
+            expected[true, predicted] += 1
     pooled = metrics.SegmentationScores(num_classes=5)
     for start in range(0, 6, batch_size):
         batch = slice(start, start + batch_size)
         pooled.update_state(labels[batch], predictions[batch])
-    np.testing.assert_array_equal(pooled.counts.numpy(), wanted)
-    if wanted.any():
-        expected = metrics.scores(wanted, "abcde")
+    np.testing.assert_array_equal(pooled.counts.numpy(), expected)
+    if expected.any():
+        scores = metrics.scores(expected, "abcde")
         for name, value in pooled.result().items():
-            assert float(value) == pytest.approx(expected[name], rel=1e-6)
+            assert float(value) == pytest.approx(scores[name], rel=1e-6)
 
 
 def test_counts_are_exact_beyond_float32():
@@ -121,7 +121,7 @@ def test_counts_are_exact_beyond_float32():
     assert int(pooled.counts.numpy()[0, 0]) == 2**53 + 1
 
 
-def test_one_more_pixel_still_counts_in_scores_beyond_float32():
+def test_scores_are_exact_beyond_float32():
     # 2**24 + 1 of 2**25 + 2 right is exactly a half.
     half = 2**24 + 1
     found = metrics.scores([[half, half], [0, 0]], "ab")
@@ -132,13 +132,13 @@ def test_one_more_pixel_still_counts_in_scores_beyond_float32():
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_label_out_of_range_never_improves_a_score(bad, compiled):
     call = tf.function(metrics.confusion_matrix, jit_compile=compiled, autograph=False)
-    spoilt = call(tf.constant([[[0, bad]]], tf.int64), tf.constant([[[0, 0]]]), 2)
-    assert np.all(spoilt.numpy() < 0)
+    invalid = call(tf.constant([[[0, bad]]], tf.int64), tf.constant([[[0, 0]]]), 2)
+    assert np.all(invalid.numpy() < 0)
     good = metrics.confusion_matrix(
         np.zeros((1, 99, 99), int), np.zeros((1, 99, 99), int), 2
     )
     with pytest.raises(ValueError, match="out of the range 0 to 1 was counted"):
-        metrics.scores(spoilt + 1000 * good, ["road", "sky"])
+        metrics.scores(invalid + 1000 * good, ["road", "sky"])
     pooled = metrics.SegmentationScores(num_classes=2)
     pooled.update_state([[[0, bad]]], [[[0, 0]]])
     pooled.update_state([[[0, 1]]], [[[0, 1]]])
@@ -146,14 +146,14 @@ def test_a_label_out_of_range_never_improves_a_score(bad, compiled):
 
 
 def test_a_prediction_out_of_range_never_improves_a_score():
-    spoilt = metrics.confusion_matrix([[[0, 0]]], [[[0, 5]]], 2)
-    assert np.all(spoilt.numpy() < 0)
+    invalid = metrics.confusion_matrix([[[0, 0]]], [[[0, 5]]], 2)
+    assert np.all(invalid.numpy() < 0)
     pooled = metrics.SegmentationScores(num_classes=2)
     pooled.update_state([[[0, 0]]], [[[[1, 0], [np.nan, 0]]]])
     assert np.isnan(float(pooled.result()["mean_iou"]))
 
 
-def test_what_is_predicted_for_an_ignored_pixel_does_not_matter():
+def test_the_prediction_of_an_ignored_pixel_does_not_matter():
     found = metrics.confusion_matrix([[[0, 255]]], [[[0, 99]]], 2)
     np.testing.assert_array_equal(found, [[1, 0], [0, 0]])
 
@@ -182,12 +182,14 @@ def test_fit_and_evaluate_report_the_scores():
     model.fit(images, labels, batch_size=2, verbose=0)
     found = model.evaluate(images, labels, batch_size=2, verbose=0, return_dict=True)
     predicted = np.argmax(model.predict(images, verbose=0), axis=-1)
-    wanted = metrics.scores(metrics.confusion_matrix(labels, predicted, 2), "ab")
-    assert found["mean_iou"] == pytest.approx(wanted["mean_iou"], rel=1e-6)
-    assert found["pixel_accuracy"] == pytest.approx(wanted["pixel_accuracy"], rel=1e-6)
+    expected = metrics.scores(metrics.confusion_matrix(labels, predicted, 2), "ab")
+    assert found["mean_iou"] == pytest.approx(expected["mean_iou"], rel=1e-6)
+    assert found["pixel_accuracy"] == pytest.approx(
+        expected["pixel_accuracy"], rel=1e-6
+    )
 
 
-def test_check_labels_names_picture_labels_and_pixels():
+def test_check_labels_reports_image_labels_and_pixels():
     labels = np.array([[0, 1, 255], [11, 11, 200]], "uint8")
     with pytest.raises(
         ValueError, match=r"a\.png: .* 11 \(2 pixels\), 200 \(1 pixels\)"
@@ -203,7 +205,7 @@ def test_check_labels_names_picture_labels_and_pixels():
         metrics.check_labels(np.zeros((2, 2), "float32"), 2, name="a.png")
 
 
-def test_check_labels_lets_classes_and_the_ignore_label_pass():
+def test_check_labels_accepts_classes_and_the_ignore_label():
     metrics.check_labels(np.array([[0, 1, 255]], "uint8"), 2, name="a.png")
     metrics.check_labels(np.array([0, 1, -1]), 2, name="a.png", ignore_label=-1)
     metrics.check_labels(np.arange(256, dtype="uint8"), 256, name="a.png")
@@ -213,31 +215,31 @@ def test_check_labels_lets_classes_and_the_ignore_label_pass():
 @pytest.mark.parametrize(
     ("confusion", "message"),
     [
-        ([[1]], r"2 classes with different names is wanted, got shape \(1, 1\)"),
-        ([[1.0, 0.0], [0.0, 1.0]], "holds integers, got float64"),
-        ([[1, 0], [0, -1]], "check_labels names the picture"),
+        ([[1]], r"2 classes with different names is expected, got shape \(1, 1\)"),
+        ([[1.0, 0.0], [0.0, 1.0]], "must hold integers, got float64"),
+        ([[1, 0], [0, -1]], "check_labels finds the image"),
     ],
 )
-def test_what_is_no_confusion_matrix_is_refused(confusion, message):
+def test_wrong_confusion_matrices_are_errors(confusion, message):
     with pytest.raises(ValueError, match=message):
         metrics.scores(confusion, ["road", "sky"])
 
 
-def test_two_classes_of_one_name_are_refused():
+def test_two_classes_of_one_name_are_an_error():
     with pytest.raises(ValueError, match="different names"):
         metrics.scores(CONFUSION, ["road", "road"])
 
 
-def test_wrong_arguments_of_the_counts_are_named():
+def test_wrong_arguments_of_the_counts_are_errors():
     with pytest.raises(ValueError, match=r"got \(1, 2, 2\) for labels \(1, 1, 4\)"):
         metrics.confusion_matrix(LABELS, np.zeros((1, 2, 2), int), 2)
     with pytest.raises(ValueError, match="integer type, got float32"):
         metrics.confusion_matrix(LABELS.astype("float32"), PREDICTIONS, 2)
-    with pytest.raises(ValueError, match="takes no sample_weight"):
+    with pytest.raises(ValueError, match="does not accept `sample_weight`"):
         metrics.SegmentationScores(2).update_state(LABELS, PREDICTIONS, [1.0])
 
 
-def test_two_replicas_count_what_one_counts():
+def test_the_counts_of_two_replicas_add_up_to_those_of_one():
     labels = np.random.default_rng(4).choice([0, 1, 255], (4, 5, 5))
     predictions = np.random.default_rng(5).choice([0, 1], (4, 5, 5))
     whole = metrics.confusion_matrix(labels, predictions, 2)

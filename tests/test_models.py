@@ -16,7 +16,7 @@ NAMES = models.list_models()
 WITH_AUXILIARY = [
     name
     for name in NAMES
-    if "aux" in inspect.signature(models.facts(name).builder).parameters
+    if "aux" in inspect.signature(models.metadata(name).builder).parameters
 ]
 NUM_CLASSES = 5
 RNG = np.random.default_rng(0)
@@ -26,14 +26,14 @@ RNG = np.random.default_rng(0)
 def small(name):
     """Builds an architecture at its test options, once, and always the same."""
     keras.utils.set_random_seed(0)
-    return models.build_model(name, NUM_CLASSES, **models.facts(name).test_options)
+    return models.build_model(name, NUM_CLASSES, **models.metadata(name).test_options)
 
 
 @functools.cache
 def with_auxiliary(name):
     """Builds it with its auxiliary heads, once."""
     keras.utils.set_random_seed(0)
-    options = models.facts(name).test_options
+    options = models.metadata(name).test_options
     return models.build_model(name, NUM_CLASSES, aux=True, **options)
 
 
@@ -57,7 +57,7 @@ def test_logits_cover_every_pixel(name, size, batch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_known_image_size_gives_the_same_logits(name):
-    options = models.facts(name).test_options
+    options = models.metadata(name).test_options
     fixed = models.build_model(name, NUM_CLASSES, image_size=(33, 20), **options)
     assert fixed.output_shape == (None, 33, 20, NUM_CLASSES)
     fixed.set_weights(small(name).get_weights())
@@ -85,7 +85,7 @@ def test_a_picture_alone_and_in_a_batch_gets_the_same_logits(name):
 def test_logits_are_float32_in_mixed_precision(name, policy):
     keras.config.set_dtype_policy(policy)
     try:
-        options = models.facts(name).test_options
+        options = models.metadata(name).test_options
         model = models.build_model(name, NUM_CLASSES, **options)
     finally:
         keras.config.set_dtype_policy("float32")
@@ -137,7 +137,7 @@ def test_auxiliary_outputs_are_named_and_float32(name):
         assert np.isfinite(logits).all()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        options = models.facts(name).test_options
+        options = models.metadata(name).test_options
         half = models.build_model(name, NUM_CLASSES, aux=True, **options)
     finally:
         keras.config.set_dtype_policy("float32")
@@ -183,14 +183,14 @@ def test_gradients_reach_every_variable_of_auxiliary_outputs(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_decorator_states_parameters_and_multiply_adds(name):
-    facts = models.facts(name)
-    model = models.build_model(name, image_size=(513, 513), **facts.setting)
+    metadata = models.metadata(name)
+    model = models.build_model(name, image_size=(513, 513), **metadata.setting)
     count = sum(np.prod(v.shape) for v in model.trainable_variables)
-    assert count == facts.params
-    assert complexity.count_multiply_adds(model) == facts.macs
+    assert count == metadata.params
+    assert complexity.count_multiply_adds(model) == metadata.macs
     maps = {side for layer in model.layers for side in sides(layer)}
-    assert maps & {513 // facts.output_stride, -(-513 // facts.output_stride)}
-    assert facts.paper.startswith("https://")
+    assert maps & {513 // metadata.output_stride, -(-513 // metadata.output_stride)}
+    assert metadata.paper.startswith("https://")
 
 
 def sides(layer):
@@ -212,7 +212,7 @@ def test_names_of_layers_and_variables_are_unique(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_is_a_keyword_and_documented(name):
-    builder = models.facts(name).builder
+    builder = models.metadata(name).builder
     parameters = list(inspect.signature(builder).parameters.values())
     assert [p.name for p in parameters[:2]] == ["num_classes", "image_size"]
     for parameter in parameters:
@@ -261,12 +261,12 @@ def test_registering_a_name_twice_is_an_error():
     def deeplab_v3(num_classes, image_size):
         del num_classes, image_size
 
-    with pytest.raises(ValueError, match="Two models are called 'deeplab_v3'"):
+    with pytest.raises(ValueError, match="model named 'deeplab_v3' is already"):
         models.register(paper="https://", params=0, macs=0, output_stride=1)(deeplab_v3)
 
 
 def test_the_layers_of_the_encoder_are_told_from_those_of_the_head():
-    options = models.facts("deeplab_v3").test_options
+    options = models.metadata("deeplab_v3").test_options
     encoder = models.encoder_layers("deeplab_v3", **options)
     weighted = {layer.name for layer in small("deeplab_v3").layers if layer.weights}
     head = weighted - encoder

@@ -90,7 +90,7 @@ def score(model, images, labels, num_classes):
 def test_it_learns_four_pictures_by_heart(name, pictures):
     images, labels, num_classes = pictures
     keras.utils.set_random_seed(0)
-    options = models.facts(name).test_options
+    options = models.metadata(name).test_options
     model = models.build_model(name, num_classes, image_size=(HEIGHT, WIDTH), **options)
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):

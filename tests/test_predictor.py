@@ -109,7 +109,7 @@ def test_every_answer_is_the_same_in_tiles(network):
 
 def test_a_deep_network_says_nearly_the_same_in_tiles():
     keras.utils.set_random_seed(0)
-    options = models.facts("deeplab_v3_plus").test_options
+    options = models.metadata("deeplab_v3_plus").test_options
     network = models.build_model("deeplab_v3_plus", 5, **options)
     rows, columns = np.mgrid[:400, :530]
     image = np.stack([rows, columns, rows + columns], -1) // 4 % 256

@@ -17,7 +17,7 @@ BINS = (1, 2, 3, 6)
 def small(**options):
     """Builds the test model."""
     return models.build_model(
-        "pspnet", 3, **{**models.facts("pspnet").test_options, **options}
+        "pspnet", 3, **{**models.metadata("pspnet").test_options, **options}
     )
 
 
@@ -257,7 +257,7 @@ def test_the_stem_is_the_released_networks_unless_told_otherwise():
     "stem, layer", [("deep", "conv1_1_conv"), (None, "conv1_conv")]
 )
 def test_the_stem_belongs_to_the_encoder(stem, layer):
-    options = models.facts("pspnet").test_options
+    options = models.metadata("pspnet").test_options
     options = {**options, "stem": stem or "standard"}
     assert layer in models.encoder_layers("pspnet", **options)
 

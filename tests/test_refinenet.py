@@ -13,7 +13,7 @@ from kerasseg.models import complexity, refinenet
 from tests import reference
 
 RNG = np.random.default_rng(0)
-OPTIONS = models.facts("refinenet").test_options
+OPTIONS = models.metadata("refinenet").test_options
 
 
 def small(**options):

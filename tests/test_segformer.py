@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 
 def small(**options):
-    default = models.facts("segformer_b0").test_options | {"depths": (1, 1, 2, 1)}
+    default = models.metadata("segformer_b0").test_options | {"depths": (1, 1, 2, 1)}
     options = default | options
     return models.build_model("segformer_b0", 3, **options)
 

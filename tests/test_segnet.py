@@ -19,7 +19,7 @@ MEAN = (123.68, 116.779, 103.939)  # What the network's normalisation makes zero
 
 def build(name, **options):
     """Builds a small model with statistics and biases that show faults."""
-    options = {**models.facts(name).test_options, **options}
+    options = {**models.metadata(name).test_options, **options}
     model = models.build_model(name, 3, **options)
     reference.shake(model)
     return model

@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 
 
 def small(**options):
-    options = models.facts("upernet").test_options | options
+    options = models.metadata("upernet").test_options | options
     return models.build_model("upernet", 3, **options)
 
 

@@ -4,47 +4,60 @@ The folder is the list: every module here registers what it builds. A builder is
 function `(image, *, output_stride, weights, **options) -> {"c1": ..., "c5": ...}`.
 """
 
-import collections.abc
 import dataclasses
-import functools
-import importlib
 import inspect
 import os
-import pkgutil
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
-from kerasseg import blocks, errors
+from kerasseg import blocks, errors, registry
 
 OUTPUT_STRIDES = (8, 16, 32)
 
 
-@dataclasses.dataclass(frozen=True)
-class Backbone:
-    """One encoder.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What `register` records of a backbone.
 
     Attributes:
-        builder: What makes its endpoints.
-        normalization: Of `blocks.NORMALIZATIONS`: the range it was trained on.
-        params: Number of its trainable parameters up to c5; None where not stated.
-        classifier: Names of layers after "c5" that come pretrained too, in the
-            architectures that keep them.
+        builder: Function that builds its endpoints.
+        normalization: One of `blocks.NORMALIZATIONS`: the input range that its
+            pretrained weights expect.
+        params: Number of trainable parameters up to "c5"; None if not counted.
+        classifier: Names of pretrained layers after "c5", for the models that keep
+            them.
     """
 
-    builder: collections.abc.Callable
+    builder: Callable[..., dict[str, Any]]
     normalization: str
     params: int | None = None
     classifier: tuple[str, ...] = ()
 
 
-_BACKBONES: dict[str, Backbone] = {}
+_BACKBONES: registry.Registry[Metadata] = registry.Registry("backbone", __name__)
 
 
-def register(*, normalization, params=None, classifier=(), name=None):
-    """Registers a builder under its own name, or under `name`; see `Backbone`.
+def register(
+    *,
+    normalization: str,
+    params: int | None = None,
+    classifier: Sequence[str] = (),
+    name: str | None = None,
+) -> Callable:
+    """Returns a decorator that registers a builder.
 
-    A table of encoders is registered in a loop:
-    `register(normalization=..., name=row)(functools.partial(builder, row))`.
+    Args:
+        normalization: See `Metadata`.
+        params: See `Metadata`.
+        classifier: See `Metadata`.
+        name: Name of the backbone; None for the builder's own. The backbones of a
+            table are registered in a loop:
+            `register(normalization=..., name=row)(functools.partial(builder, row))`.
+
+    Raises:
+        UserError: Unknown normalization, or the name is already registered.
     """
     if normalization not in blocks.NORMALIZATIONS:
         raise errors.UserError(
@@ -52,44 +65,41 @@ def register(*, normalization, params=None, classifier=(), name=None):
             f"{blocks.NORMALIZATIONS}."
         )
 
-    def add(builder):
-        key = name or builder.__name__
-        if key in _BACKBONES:
-            raise errors.UserError(f"Two encoders are called '{key}'; rename one.")
-        _BACKBONES[key] = Backbone(builder, normalization, params, tuple(classifier))
+    def decorate(builder):
+        metadata = Metadata(
+            builder=builder,
+            normalization=normalization,
+            params=params,
+            classifier=tuple(classifier),
+        )
+        _BACKBONES.add(name or builder.__name__, metadata)
         return builder
 
-    return add
+    return decorate
 
 
 def list_backbones() -> list[str]:
-    """Lists the names that `build` knows."""
-    _import_all()
+    """Returns the names that `build` accepts, sorted."""
     return sorted(_BACKBONES)
 
 
-def facts(name) -> Backbone:
-    """Returns what is known of one encoder.
+def metadata(name: str) -> Metadata:
+    """Returns the metadata of a backbone.
 
     Raises:
-        ValueError: No encoder has that name.
+        UserError: There is no backbone of that name.
     """
-    _import_all()
-    if name not in _BACKBONES:
-        raise errors.UserError(
-            f"Unknown backbone '{name}'; choose one of {sorted(_BACKBONES)}."
-        )
-    return _BACKBONES[name]
+    return _BACKBONES.lookup(name)
 
 
 def normalization(name) -> str:
     """Names the normalisation that the encoder's weights want."""
-    return facts(name).normalization
+    return metadata(name).normalization
 
 
 def list_options(name) -> list[str]:
     """Lists the options that an encoder has beyond output stride and weights."""
-    parameters = inspect.signature(facts(name).builder).parameters.values()
+    parameters = inspect.signature(metadata(name).builder).parameters.values()
     names = {p.name for p in parameters if p.kind == p.KEYWORD_ONLY}
     return sorted(names - {"output_stride", "weights"})
 
@@ -117,7 +127,7 @@ def build(name, image, *, output_stride=32, weights=None, **options):
         FileNotFoundError: No such file of weights.
         OSError: Weights of ImageNet cannot be downloaded.
     """
-    builder = facts(name).builder
+    builder = metadata(name).builder
     if output_stride not in OUTPUT_STRIDES:
         raise errors.UserError(
             f"output_stride={output_stride} of '{name}' is not one of {OUTPUT_STRIDES}."
@@ -194,9 +204,3 @@ def pretrained(constructor, **options):
             "them once, to ~/.keras/models: do this where the internet can be reached, "
             "or copy the file there; or give backbone_weights none or a .keras file."
         ) from error
-
-
-@functools.cache
-def _import_all():
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        importlib.import_module(module.name)

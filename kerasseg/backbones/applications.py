@@ -24,7 +24,7 @@ class _Row(NamedTuple):
         widest: How its endpoints are found (`rewrite.encoder`).
         side: Of the picture its paddings were made for, which is what it was trained
             on: those of NASNet and its ImageNet weights depend on it.
-        classifier: See `backbones.Backbone`.
+        classifier: See `backbones.Metadata`.
     """
 
     constructor: collections.abc.Callable

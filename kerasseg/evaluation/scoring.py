@@ -9,13 +9,7 @@ import numpy as np
 from kerasseg import errors, metrics, pipeline
 from kerasseg.system import processes, progress
 
-MEASURES: dict[str, type[metrics.ImageMeasure]] = {
-    "boundary_iou": metrics.BoundaryIoU,
-    "bf_score": metrics.BoundaryF1,
-    "trimap": metrics.TrimapCurve,
-    "calibration": metrics.Calibration,
-}
-
+MEASURES = metrics.MEASURES
 
 _MOST_MISTAKES = 100  # Pairs of classes kept of each picture.
 

@@ -1,105 +1,133 @@
-"""Losses of labelled pictures, as a sum and the number of labelled pixels.
+"""Losses for labels with ignored pixels, as a total and a number of labelled pixels.
 
-A trainer adds both up over replicas and gradient-accumulation steps and divides once,
-so that a replica whose pixels are mostly ignored does not weigh more. Every loss
-counts the same pixels, all that have a label. So those of whole regions, which have
-one value a picture, weigh it with the picture's labelled pixels, as hard-pixel
-cross-entropy does with its mean over the pixels kept: the result is a mean over
-pictures in which a pixel counts the same in each, it does not depend on how pictures
-are dealt to batches, and a weighted sum of losses is the sum of their totals over one
-count, exactly.
+A loss is a function `(labels, logits, *, ...options) -> (total, count)`. Every module
+of this package registers the losses it defines. They are attributes of the package, as
+in `losses.dice`.
+
+The trainer adds up totals and counts over replicas and gradient accumulation steps and
+divides once, so a replica whose pixels are mostly ignored does not weigh more. All
+losses count the same pixels, those with a label. A loss with one value per image, such
+as Dice, multiplies it by the number of labelled pixels of the image. So the result does
+not depend on how images are batched, and a weighted sum of losses is the weighted sum
+of their totals over one count.
 """
 
 import inspect
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from keras import ops
 
-from kerasseg import errors
-from kerasseg.losses.crossentropies import (
-    crossentropy,
-    focal,
-    hard_pixel_crossentropy,
-)
-from kerasseg.losses.regions import dice, jaccard, lovasz_softmax, tversky
+from kerasseg import errors, registry
 
-LOSSES = {
-    loss.__name__: loss
-    for loss in (
-        crossentropy,
-        dice,
-        focal,
-        hard_pixel_crossentropy,
-        jaccard,
-        lovasz_softmax,
-        tversky,
-    )
-}
+LOSSES: registry.Registry[Callable] = registry.Registry("loss", __name__)
+_TEST_OPTIONS: dict[str, list[dict[str, Any]]] = {}
 
-__all__ = ["LOSSES", "get", "mean", "weighted_sum", *LOSSES]
+
+def register(*, test_options: Sequence[Mapping[str, Any]] = ()) -> Callable:
+    """Returns a decorator that registers a loss under its own name.
+
+    Args:
+        test_options: Options with which the tests check the loss, besides its defaults.
+            They have three classes.
+
+    Raises:
+        UserError: A loss of that name is already registered.
+    """
+
+    def decorate(loss):
+        LOSSES.add(loss.__name__, loss)
+        _TEST_OPTIONS[loss.__name__] = [{}, *map(dict, test_options)]
+        return loss
+
+    return decorate
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_") and name in LOSSES:
+        return LOSSES[name]
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *LOSSES])
 
 
 def mean(total, count):
-    """Returns `total` for each pixel of `count`, 0 of no pixels, NaN of a NaN."""
+    """Returns the mean loss per labelled pixel.
+
+    Args:
+        total: First value that a loss returns.
+        count: Second value that a loss returns.
+
+    Returns:
+        `total / count`, 0 for a count of 0, and NaN for a NaN.
+    """
     return total / ops.maximum(count, 1.0)
 
 
-def get(name: str):
+def get(name: str) -> Callable:
     """Returns the loss called `name`, a key of `LOSSES`.
 
     Raises:
-        ValueError: No loss has that name.
+        UserError: There is no loss of that name.
     """
-    if name not in LOSSES:
-        known = ", ".join(sorted(LOSSES))
-        raise errors.UserError(f"No loss is called {name!r}. Choose one of: {known}.")
-    return LOSSES[name]
+    return LOSSES.lookup(name)
 
 
-def weighted_sum(weights, **options):
-    """Makes one loss of several.
+def test_options(name: str) -> list[dict[str, Any]]:
+    """Returns the options with which a loss is tested, first of all none."""
+    get(name)
+    return _TEST_OPTIONS[name]
+
+
+def weighted_sum(weights: Mapping[str, float], **options) -> Callable:
+    """Returns a weighted sum of losses as one loss.
 
     Args:
         weights: Factor of each loss, above 0, by its name in `LOSSES`.
-        **options: Of the losses; each goes to all those that have it.
+        **options: Options of the losses. Each is passed to all losses that have it.
 
     Returns:
         Function `(labels, logits, *, pixel_weights=None)` to `(total, count)`: the
-        weighted sum of the totals, and the number of labelled pixels.
+        weighted sum of the totals, and the number of labelled pixels. It raises
+        `UserError` for pixel weights if a loss does not accept them.
 
     Raises:
-        ValueError: An unknown name, no loss, a factor that is none, or an option that
-            none of the losses has; and, from the function, pixel weights for a loss
-            that takes none.
+        UserError: Unknown loss, no loss, a factor that is not above 0 and finite, or
+            an option that none of the losses has.
     """
     if not weights:
-        raise errors.UserError("A weighted sum is of one loss or more, got none.")
+        raise errors.UserError("A weighted sum needs at least one loss, got none.")
     for name, weight in weights.items():
         if not 0 < weight < math.inf:
             raise errors.UserError(
-                f"The factor of {name} is above 0 and finite, got {weight}; leave out "
-                "a loss that does not count."
+                f"The factor of {name} must be above 0 and finite, got {weight}. Leave "
+                "out a loss that should not count."
             )
     known = {name: _options(get(name)) for name in weights}
     for option in options:
         if not any(option in names for names in known.values()):
-            takes = "; ".join(f"{k}: {', '.join(v)}" for k, v in known.items())
-            raise errors.UserError(f"No loss here has the option {option!r}. {takes}.")
+            accepted = "; ".join(f"{k}: {', '.join(v)}" for k, v in known.items())
+            raise errors.UserError(
+                f"None of the losses has an option `{option}`. They have {accepted}."
+            )
 
     def loss(labels, logits, *, pixel_weights=None):
-        sums = []
+        totals = []
         for name, weight in weights.items():
-            given = {k: v for k, v in options.items() if k in known[name]}
+            own = {k: v for k, v in options.items() if k in known[name]}
             if pixel_weights is not None:
                 if "pixel_weights" not in known[name]:
                     raise errors.UserError(
-                        f"{name} is no sum over pixels and takes no pixel_weights: "
-                        "leave them out, or choose crossentropy."
+                        f"{name} is not a sum over pixels and has no `pixel_weights`. "
+                        "Leave them out, or choose crossentropy."
                     )
-                given["pixel_weights"] = pixel_weights
-            total, count = LOSSES[name](labels, logits, **given)
-            sums.append(weight * total)
-        return sum(sums), count
+                own["pixel_weights"] = pixel_weights
+            total, count = LOSSES[name](labels, logits, **own)
+            totals.append(weight * total)
+        return sum(totals), count
 
     return loss
 

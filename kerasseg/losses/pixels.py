@@ -1,4 +1,4 @@
-"""What the labels say of each pixel, and its cross-entropy."""
+"""Per-pixel inputs and values that several losses share."""
 
 import keras
 import numpy as np
@@ -7,40 +7,42 @@ from keras import ops
 from kerasseg import errors
 
 
-def read(labels, logits, ignore_label):
-    """Checks labels and logits and brings them to the types of the arithmetic.
+def read(labels, logits, ignore_label: int):
+    """Checks and converts labels and logits.
 
     Returns:
-        `(logits, classes, marks)`: float32 scores; int32 class numbers, 0 where a
-        pixel has none; and float32 1 where a pixel counts, 0 where it is ignored, NaN
-        where its label is neither a class nor `ignore_label`.
+        `(logits, classes, valid)`: float32 logits; int32 class numbers, 0 for pixels
+        without a class; and float32 1 for labelled pixels, 0 for ignored ones, NaN
+        for labels that are neither a class number nor `ignore_label`.
     """
     labels, logits = _as_tensors(labels, logits)
-    known = ops.logical_and(labels >= 0, labels < logits.shape[-1])
+    is_class = ops.logical_and(labels >= 0, labels < logits.shape[-1])
     ignored = ops.equal(labels, ignore_label)
-    counted = ops.logical_and(known, ops.logical_not(ignored))
-    # The kernels differ in what they do with a number that is no class: send class 0.
-    classes = ops.cast(ops.where(counted, labels, ops.zeros_like(labels)), "int32")
-    marks = ops.cast(counted, "float32")
-    return logits, classes, ops.where(ops.logical_or(known, ignored), marks, np.nan)
+    labelled = ops.logical_and(is_class, ops.logical_not(ignored))
+    # Kernels differ in how they treat an index out of range, so pass class 0.
+    classes = ops.cast(ops.where(labelled, labels, ops.zeros_like(labels)), "int32")
+    valid = ops.cast(labelled, "float32")
+    return logits, classes, ops.where(ops.logical_or(is_class, ignored), valid, np.nan)
 
 
-def count(marks):
-    """Returns the number of labelled pixels; a label that is no class is one."""
-    return ops.sum(ops.cast(ops.not_equal(marks, 0), "float32"))
+def count(valid):
+    """Returns the number of labelled pixels, including those whose label is wrong."""
+    return ops.sum(ops.cast(ops.not_equal(valid, 0), "float32"))
 
 
-def in_rows(values):
-    """Brings `[batch, height, width, ...]` to `[batch, pixels, ...]`."""
+def flatten(values):
+    """Reshapes `[batch, height, width, ...]` to `[batch, pixels, ...]`."""
     num_pixels = ops.shape(values)[1] * ops.shape(values)[2]
     return ops.reshape(values, (-1, num_pixels, *values.shape[3:]))
 
 
-def crossentropy(classes, logits, label_smoothing=0.0):
+def crossentropy(classes, logits, label_smoothing: float = 0.0):
     """Returns the cross-entropy of each pixel, `[batch, height, width]`."""
     if not 0 <= label_smoothing < 1:
-        raise errors.UserError(f"label_smoothing is in [0, 1), got {label_smoothing}.")
-    if not label_smoothing:  # One fused kernel on TensorFlow; no one-hot targets.
+        raise errors.UserError(
+            f"`label_smoothing` must be in [0, 1), got {label_smoothing}."
+        )
+    if not label_smoothing:  # One fused kernel in TensorFlow, without one-hot targets.
         return ops.sparse_categorical_crossentropy(classes, logits, from_logits=True)
     num_classes = logits.shape[-1]
     targets = ops.one_hot(classes, num_classes, dtype="float32")
@@ -48,58 +50,62 @@ def crossentropy(classes, logits, label_smoothing=0.0):
     return ops.categorical_crossentropy(targets, logits, from_logits=True)
 
 
-def weigh(values, classes, num_classes, class_weights, pixel_weights):
-    """Multiplies the values of the pixels by what their class and place weigh."""
+def weigh(values, classes, num_classes: int, class_weights, pixel_weights):
+    """Multiplies per-pixel values by class weights and pixel weights, if any."""
     if class_weights is not None:
         table = _weight_table(class_weights, num_classes)
         values = values * ops.take(table, classes)
     if pixel_weights is None:
         return values
     pixel_weights = ops.cast(pixel_weights, "float32")
-    sizes = tuple(pixel_weights.shape), tuple(values.shape)
-    if len(sizes[0]) != 3 or not _same(*sizes):
+    shape, expected = tuple(pixel_weights.shape), tuple(values.shape)
+    if len(shape) != 3 or not _are_compatible(shape, expected):
         raise errors.UserError(
-            f"pixel_weights holds one number a pixel, as the labels do: {sizes[1]}, "
-            f"got {sizes[0]}."
+            f"`pixel_weights` must have the shape of the labels, {expected}, got "
+            f"{shape}."
         )
     return values * pixel_weights
 
 
 def _as_tensors(labels, logits):
-    """Returns labels as a wide integer and logits as float32, after checks."""
+    """Returns labels as int32 or int64 and logits as float32, after checks."""
     labels, logits = ops.convert_to_tensor(labels), ops.convert_to_tensor(logits)
     label_type = keras.backend.standardize_dtype(labels.dtype)
     if "int" not in label_type:
         raise errors.UserError(
-            f"labels are class numbers of an integer type, got {label_type}."
+            f"`labels` must be class numbers of an integer type, got {label_type}."
         )
-    sizes = tuple(labels.shape), tuple(logits.shape)
-    if len(sizes[0]) != 3 or len(sizes[1]) != 4 or not _same(sizes[0], sizes[1][:3]):
+    label_shape, shape = tuple(labels.shape), tuple(logits.shape)
+    if (
+        len(label_shape) != 3
+        or len(shape) != 4
+        or not _are_compatible(label_shape, shape[:3])
+    ):
         raise errors.UserError(
-            "labels are [batch, height, width] and logits [batch, height, width, "
-            f"num_classes] of the same size, got {sizes[0]} and {sizes[1]}. Resize the "
-            "logits to the labels, never the labels."
+            "`labels` must have shape [batch, height, width] and `logits` [batch, "
+            f"height, width, num_classes] with the same size, got {label_shape} and "
+            f"{shape}. Resize the logits to the labels, never the labels."
         )
     wide = "int64" if label_type.endswith("64") else "int32"
     return ops.cast(labels, wide), ops.cast(logits, "float32")
 
 
-def _same(one, other):
-    """Tells whether two static shapes agree where both are known."""
-    return all(a == b for a, b in zip(one, other, strict=True) if None not in (a, b))
+def _are_compatible(shape, other):
+    """Returns whether two static shapes are equal where both are known."""
+    return all(a == b for a, b in zip(shape, other, strict=True) if None not in (a, b))
 
 
 def _weight_table(class_weights, num_classes):
-    """Returns the weights as a tensor `[num_classes]`, after checks."""
+    """Returns the class weights as a tensor `[num_classes]`, after checks."""
     table = np.asarray(class_weights, "float32")
     if table.shape != (num_classes,):
         raise errors.UserError(
-            f"class_weights holds one number for each of {num_classes} classes, got "
-            f"shape {table.shape}."
+            f"`class_weights` must be one number for each of {num_classes} classes, "
+            f"got shape {table.shape}."
         )
     if not np.all(np.isfinite(table)) or table.min() < 0:
         raise errors.UserError(
-            f"class_weights are finite and at least 0, got {table.tolist()}. A class "
-            "without pixels has no median-frequency weight: give it 1."
+            f"`class_weights` must be finite and at least 0, got {table.tolist()}. A "
+            "class without pixels has no median-frequency weight: give it 1."
         )
     return ops.convert_to_tensor(table)

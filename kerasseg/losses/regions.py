@@ -1,13 +1,14 @@
-"""Losses of whole regions: how well each class's region of a picture is covered."""
+"""Losses on the overlap of each class's predicted and labelled region in an image."""
 
 import math
 
 from keras import ops
 
-from kerasseg import errors
+from kerasseg import errors, losses
 from kerasseg.losses import pixels
 
 
+@losses.register(test_options=[{"exponent": 0.75}, {"alpha": 0.9, "beta": 0.1}])
 def tversky(
     labels,
     logits,
@@ -17,53 +18,61 @@ def tversky(
     exponent: float = 1.0,
     ignore_label: int = 255,
 ):
-    """Averages `(1 - index) ** exponent` over the classes of each picture.
+    """Averages `(1 - index) ** exponent` over the classes of each image.
 
-    The index of a class is `hits / (hits + alpha * false + beta * missed)`, of the
-    probabilities over the labelled pixels: `hits` their sum where the label is the
-    class, `false` where it is another, and `missed` what `hits` lack to the number of
-    the class's pixels. Classes that a picture's labels do not show are left out of
-    it: whatever is predicted, their index is 0.
+    The Tversky index of a class is `tp / (tp + alpha * fp + beta * fn)` with soft
+    counts: `tp` and `fp` are sums of the class's probability over the labelled pixels
+    of the class and of other classes, and `fn` is the class's number of pixels minus
+    `tp`. Classes without a labelled pixel in an image are left out, because their
+    index is 0 for any prediction.
 
     Args:
         labels: See `crossentropy`.
         logits: See `crossentropy`.
-        alpha: Weight of what is falsely predicted, above 0.
-        beta: Weight of what is missed, above 0.
-        exponent: Above 0; of the focal Tversky loss (3/4 in its paper), whose
-            names for `alpha` and `beta` are the other way round.
+        alpha: Weight of false positives, above 0.
+        beta: Weight of false negatives, above 0.
+        exponent: Exponent of the focal Tversky loss, above 0. Its paper uses 3/4, and
+            exchanges the names `alpha` and `beta`.
         ignore_label: See `crossentropy`.
 
     Returns:
-        `(total, count)`, float32 scalars: the loss of each picture, 0 to 1, times its
-        labelled pixels, and the number of these. What is NaN in `crossentropy` is NaN.
+        `(total, count)`, float32 scalars: sum over the images of their loss, 0 to 1,
+        times the number of their labelled pixels, and the sum of these numbers. `total`
+        is NaN wherever that of `crossentropy` is.
 
     Raises:
-        ValueError: Shapes, types or options that do not fit.
+        UserError: Wrong shapes, types or options.
 
-    Source: https://arxiv.org/abs/1706.05721, equation 3, for one class against the
-    rest; the exponent https://arxiv.org/abs/1810.07842, equation 4.
+    Source: https://arxiv.org/abs/1706.05721, equation 3, for each class against the
+    others; `exponent`: https://arxiv.org/abs/1810.07842, equation 4.
     """
     for name, value in {"alpha": alpha, "beta": beta, "exponent": exponent}.items():
         if not 0 < value < math.inf:
-            raise errors.UserError(f"{name} is above 0 and finite, got {value}.")
-    hits, found, sizes, marks = _regions(labels, logits, ignore_label)
-    present = ops.cast(sizes > 0, "float32")
-    index = hits / (
-        hits + alpha * (found - hits) + beta * (sizes - hits) + (1 - present)
+            raise errors.UserError(f"`{name}` must be above 0 and finite, got {value}.")
+    true_positives, predicted, labelled, valid = _soft_counts(
+        labels, logits, ignore_label
+    )
+    present = ops.cast(labelled > 0, "float32")
+    false_positives = predicted - true_positives
+    false_negatives = labelled - true_positives
+    index = true_positives / (
+        true_positives
+        + alpha * false_positives
+        + beta * false_negatives
+        + (1 - present)
     )
     values = 1 - index
-    if exponent != 1:  # Away from 0, where a power below 1 has no slope.
+    if exponent != 1:  # At 0, a power below 1 has no finite gradient.
         values = ops.power(ops.maximum(values, 1e-7), exponent)
-    return weigh_pictures(values, present, marks)
+    return weigh_images(values, present, valid)
 
 
+@losses.register()
 def dice(labels, logits, *, ignore_label: int = 255):
-    """Averages one minus the soft Dice coefficient over the classes of each picture.
+    """Averages one minus the soft Dice coefficient over the classes of each image.
 
-    It is `2 hits / (found + size)`: twice the probability on the class's own pixels
-    over all probability of the class and the number of its pixels (see `tversky`,
-    of which it is the case 1/2 and 1/2).
+    The coefficient is `2 tp / (2 tp + fp + fn)` with the soft counts of `tversky`,
+    which it equals for `alpha=0.5` and `beta=0.5`.
 
     Args:
         labels: See `crossentropy`.
@@ -71,21 +80,22 @@ def dice(labels, logits, *, ignore_label: int = 255):
         ignore_label: See `crossentropy`.
 
     Returns:
-        `(total, count)` as of `tversky`.
+        `(total, count)` as `tversky` returns them.
 
     Raises:
-        ValueError: Shapes or types that do not fit.
+        UserError: Wrong shapes or types.
 
     Source: https://arxiv.org/abs/1608.04117, equation 1.
     """
     return tversky(labels, logits, alpha=0.5, beta=0.5, ignore_label=ignore_label)
 
 
+@losses.register()
 def jaccard(labels, logits, *, ignore_label: int = 255):
-    """Averages one minus the soft intersection over union of each picture's classes.
+    """Averages one minus the soft intersection over union of each image's classes.
 
-    It is `hits / (found + size - hits)` (see `tversky`, of which it is the case 1
-    and 1).
+    It is `tp / (tp + fp + fn)` with the soft counts of `tversky`, which it equals for
+    `alpha=1` and `beta=1`.
 
     Args:
         labels: See `crossentropy`.
@@ -93,10 +103,10 @@ def jaccard(labels, logits, *, ignore_label: int = 255):
         ignore_label: See `crossentropy`.
 
     Returns:
-        `(total, count)` as of `tversky`.
+        `(total, count)` as `tversky` returns them.
 
     Raises:
-        ValueError: Shapes or types that do not fit.
+        UserError: Wrong shapes or types.
 
     Source: Rahman and Wang, 2016, https://doi.org/10.1007/978-3-319-50835-1_22,
     equation 3.
@@ -104,13 +114,14 @@ def jaccard(labels, logits, *, ignore_label: int = 255):
     return tversky(labels, logits, alpha=1.0, beta=1.0, ignore_label=ignore_label)
 
 
+@losses.register()
 def lovasz_softmax(labels, logits, *, ignore_label: int = 255):
-    """Averages the Lovasz extension of the Jaccard loss over each picture's classes.
+    """Averages the Lovasz extension of the Jaccard loss over each image's classes.
 
-    A pixel's error for a class is `1 - p` where it has that label and `p` elsewhere.
-    Errors are sorted, the largest first; each counts as much as the Jaccard loss grows
-    when its pixel is the next to be wrong. Sorting costs about twenty times what the
-    cross-entropy does on a CPU.
+    A pixel's error for a class is `1 - p` if it is labelled with the class, else `p`.
+    The errors are sorted in descending order, and each is weighted by how much the
+    Jaccard loss increases when its pixel is added to the wrong ones. Sorting makes it
+    about twenty times as slow as cross-entropy on a CPU.
 
     Args:
         labels: See `crossentropy`.
@@ -118,81 +129,85 @@ def lovasz_softmax(labels, logits, *, ignore_label: int = 255):
         ignore_label: See `crossentropy`.
 
     Returns:
-        `(total, count)` as of `tversky`.
+        `(total, count)` as `tversky` returns them.
 
     Raises:
-        ValueError: Shapes or types that do not fit.
+        UserError: Wrong shapes or types.
 
     Source: https://arxiv.org/abs/1705.08790, equations 9 and 11, over the classes
-    present in each picture.
+    present in each image.
     """
-    chances, own, marks = _chances(labels, logits, ignore_label)
-    chances, own = [ops.transpose(x, (0, 2, 1)) for x in (chances, own)]
-    errors = ops.where(own, 1 - chances, chances)
-    # A NaN compares with nothing, which a sort does not survive everywhere.
-    known = ops.logical_and(marks[:, None] > 0, errors >= 0)
-    errors = ops.where(known, errors, -1.0)
-    errors, order = ops.top_k(errors, ops.shape(errors)[-1])
-    own = ops.take_along_axis(ops.cast(own, "float32"), order, axis=-1)
-    growth = ops.stop_gradient(_jaccard_growth(own))
-    values = ops.sum(ops.relu(errors) * growth, axis=-1)
-    present = ops.cast(ops.any(own > 0, axis=-1), "float32")
-    marks = marks + 0 * ops.sum(chances, axis=1)  # NaN there must still be seen.
-    return weigh_pictures(values, present, marks)
+    probabilities, targets, valid = _flat_inputs(labels, logits, ignore_label)
+    probabilities, targets = [
+        ops.transpose(x, (0, 2, 1)) for x in (probabilities, targets)
+    ]
+    distances = ops.where(targets, 1 - probabilities, probabilities)
+    # Not every backend can sort NaN.
+    finite = ops.logical_and(valid[:, None] > 0, distances >= 0)
+    distances = ops.where(finite, distances, -1.0)
+    distances, order = ops.top_k(distances, ops.shape(distances)[-1])
+    targets = ops.take_along_axis(ops.cast(targets, "float32"), order, axis=-1)
+    growth = ops.stop_gradient(_jaccard_growth(targets))
+    values = ops.sum(ops.relu(distances) * growth, axis=-1)
+    present = ops.cast(ops.any(targets > 0, axis=-1), "float32")
+    valid = valid + 0 * ops.sum(probabilities, axis=1)  # Propagates NaN.
+    return weigh_images(values, present, valid)
 
 
-def _jaccard_growth(own):
-    """Returns how much the Jaccard loss grows with each pixel that is wrong.
+def _jaccard_growth(targets):
+    """Returns how much the Jaccard loss increases with each wrong pixel.
 
-    The loss of the first `i` pixels is `i / union`, the union that of the class and
-    the pixels of other classes among them; its differences, without cancellation.
+    The loss of the first `i` pixels is `i / union`, where the union is that of the
+    class and the pixels of other classes among them. The differences are computed
+    without cancellation.
 
     Args:
-        own: 1 for a pixel of the class, else 0, in the order in which they go wrong.
+        targets: 1 for a pixel of the class, else 0, by descending error.
     """
-    seen = ops.cumsum(own, axis=-1)
-    size = seen[..., -1:]
-    others = ops.cumsum(1 - own, axis=-1)
+    found = ops.cumsum(targets, axis=-1)
+    size = found[..., -1:]
+    others = ops.cumsum(1 - targets, axis=-1)
     union = ops.maximum(size + others, 1.0)
-    growth = (size - seen) / (union * ops.maximum(union - 1, 1.0))
-    return ops.where(own > 0, 1 / union, growth)
+    growth = (size - found) / (union * ops.maximum(union - 1, 1.0))
+    return ops.where(targets > 0, 1 / union, growth)
 
 
-def _regions(labels, logits, ignore_label):
-    """Sums over each picture.
+def _soft_counts(labels, logits, ignore_label):
+    """Sums probabilities over the pixels of each image.
 
     Returns:
-        `(hits, found, sizes, marks)`: the probability of each class on its own pixels,
-        on all labelled pixels, and the number of its pixels, `[batch, num_classes]`;
-        and the marks of `pixels.read`, `[batch, pixels]`.
+        `(true_positives, predicted, labelled, valid)`: the probability of each class
+        summed over its own pixels and over all labelled pixels, and the number of its
+        pixels, `[batch, num_classes]`; and `valid` of `pixels.read`, `[batch, pixels]`.
     """
-    chances, own, marks = _chances(labels, logits, ignore_label)
-    chances = chances * marks[..., None]
-    hits = ops.sum(ops.where(own, chances, 0.0), axis=1)
-    return hits, ops.sum(chances, axis=1), ops.sum(ops.cast(own, "float32"), 1), marks
+    probabilities, targets, valid = _flat_inputs(labels, logits, ignore_label)
+    probabilities = probabilities * valid[..., None]
+    true_positives = ops.sum(ops.where(targets, probabilities, 0.0), axis=1)
+    predicted = ops.sum(probabilities, axis=1)
+    return true_positives, predicted, ops.sum(ops.cast(targets, "float32"), 1), valid
 
 
-def _chances(labels, logits, ignore_label):
-    """Returns probabilities, whether the class is the label's own, and marks."""
-    logits, classes, marks = pixels.read(labels, logits, ignore_label)
-    classes, marks = pixels.in_rows(classes), pixels.in_rows(marks)
-    classes = ops.where(marks > 0, classes, -1)
-    own = ops.equal(classes[..., None], ops.arange(logits.shape[-1], dtype="int32"))
-    return ops.softmax(pixels.in_rows(logits)), own, marks
+def _flat_inputs(labels, logits, ignore_label):
+    """Returns probabilities and boolean one-hot targets, and `valid`, by pixel."""
+    logits, classes, valid = pixels.read(labels, logits, ignore_label)
+    classes, valid = pixels.flatten(classes), pixels.flatten(valid)
+    classes = ops.where(valid > 0, classes, -1)
+    targets = ops.equal(classes[..., None], ops.arange(logits.shape[-1], dtype="int32"))
+    return ops.softmax(pixels.flatten(logits)), targets, valid
 
 
-def weigh_pictures(values, present, marks):
-    """Averages over the classes of a picture, then weighs it by its labelled pixels.
+def weigh_images(values, present, valid):
+    """Averages over the classes of an image and weights it by its labelled pixels.
 
     Args:
         values: Loss of each class, `[batch, num_classes]`.
-        present: 1 where a picture shows the class, else 0; same shape.
-        marks: Of `pixels.read`, `[batch, pixels]`.
+        present: 1 for classes present in the image, else 0; same shape.
+        valid: `valid` of `pixels.read`, `[batch, pixels]`.
 
     Returns:
         `(total, count)`.
     """
     num_present = ops.maximum(ops.sum(present, axis=1), 1.0)
-    # Products, not selections: a NaN must be seen wherever it is.
+    # Products instead of selections propagate NaN.
     values = ops.sum(values * present, axis=1) / num_present
-    return ops.sum(values * ops.sum(marks, axis=1)), pixels.count(marks)
+    return ops.sum(values * ops.sum(valid, axis=1)), pixels.count(valid)

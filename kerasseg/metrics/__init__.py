@@ -1,9 +1,9 @@
-"""Scores of a whole split, from counts that add up over its pictures.
+"""Scores of a whole split, from counts that are summed over its images.
 
-They are never means over batches, so that batch size, order and number of replicas
-change nothing. `confusion_matrix` runs on any Keras backend; the measures of pictures
-are NumPy and OpenCV on the host: the sum of what `measure` returned for each picture
-goes into `scores`.
+They are never means over batches, so they do not depend on batch size, order and number
+of replicas. `confusion_matrix` runs on any Keras backend. `MEASURES` holds further
+measures by name, which use NumPy and OpenCV on the host: `measure` counts one image,
+and `scores` computes the scores from the sum of the counts.
 """
 
 from kerasseg.metrics.boundaries import BoundaryF1, BoundaryIoU, TrimapCurve
@@ -15,15 +15,22 @@ from kerasseg.metrics.confusion import (
     confusion_matrix,
     scores,
 )
-from kerasseg.metrics.image_measures import Confusion, ImageMeasure
+from kerasseg.metrics.image_measures import (
+    MEASURES,
+    ClassScore,
+    Confusion,
+    ImageMeasure,
+)
 from kerasseg.metrics.intervals import interval, paired_interval
 from kerasseg.metrics.ratios import iou, iou_counts, mean_iou
 from kerasseg.metrics.tables import table
 
 __all__ = [
+    "MEASURES",
     "BoundaryF1",
     "BoundaryIoU",
     "Calibration",
+    "ClassScore",
     "Confusion",
     "ImageMeasure",
     "SegmentationScores",

@@ -1,4 +1,7 @@
-"""Scores that all come from one confusion matrix of integers."""
+"""Confusion matrix and the scores computed from it."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -7,11 +10,12 @@ from keras import ops
 from kerasseg import errors
 from kerasseg.metrics import ratios
 
-# JAX has no 64-bit integers unless it is told to.
+# JAX has no 64-bit integers by default.
 _COUNT = "int32" if keras.backend.backend() == "jax" else "int64"
-# What one bad batch adds to every cell: more than a split has pixels, so that the sum
-# stays below 0, and little enough that a million bad batches do not overflow.
-_SPOILT = -(2**31) if _COUNT == "int32" else -(2**42)
+# Added to every cell by a batch with a class out of range. Its absolute value is above
+# the number of pixels of a split, so the sum stays negative, and a million such batches
+# do not overflow.
+_INVALID = -(2**31) if _COUNT == "int32" else -(2**42)
 
 
 def check_labels(
@@ -21,34 +25,43 @@ def check_labels(
 
     Args:
         labels: Class numbers of an integer type, any shape.
-        num_classes: Classes are 0 to `num_classes - 1`.
-        name: The picture, for the message.
-        ignore_label: Label of the pixels that never count.
+        num_classes: Number of classes.
+        name: Name of the image, for the message.
+        ignore_label: Label of ignored pixels.
 
     Raises:
-        ValueError: Names the picture, the labels out of range and their pixels.
+        UserError: Labels out of range, listed with their numbers of pixels, or of a
+            type that is not an integer.
     """
     if labels.dtype.kind not in "iu":
         raise errors.UserError(
-            f"{name}: labels are class numbers of an integer type, got {labels.dtype}."
+            f"{name}: labels must be class numbers of an integer type, got "
+            f"{labels.dtype}."
         )
     wrong = ((labels < 0) | (labels >= num_classes)) & (labels != ignore_label)
     if not wrong.any():
         return
     numbers, pixels = np.unique(labels[wrong], return_counts=True)
-    found = [f"{n} ({p:,} pixels)" for n, p in zip(numbers, pixels, strict=True)]
-    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    listed = [f"{n} ({p:,} pixels)" for n, p in zip(numbers, pixels, strict=True)]
+    more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
     raise errors.UserError(
-        f"{name}: labels out of range: {', '.join(found[:8])}{more}. Classes are 0 to "
+        f"{name}: labels out of range: {', '.join(listed[:8])}{more}. Classes are 0 to "
         f"{num_classes - 1}, and {ignore_label} is ignored. Map the others when the "
         "records are built, or choose the data set with these classes."
     )
 
 
 def class_numbers(logits):
-    """Returns the best class of scores `[..., num_classes]`, -1 where one is NaN."""
-    broken = ops.any(ops.isnan(logits), axis=-1)
-    return ops.where(broken, -1, ops.cast(ops.argmax(logits, axis=-1), "int32"))
+    """Returns the class with the highest score, as int32.
+
+    Args:
+        logits: Scores, `[..., num_classes]`.
+
+    Returns:
+        int32 `[...]`, -1 for a pixel with a NaN.
+    """
+    has_nan = ops.any(ops.isnan(logits), axis=-1)
+    return ops.where(has_nan, -1, ops.cast(ops.argmax(logits, axis=-1), "int32"))
 
 
 def confusion_matrix(labels, predictions, num_classes: int, ignore_label: int = 255):
@@ -57,61 +70,65 @@ def confusion_matrix(labels, predictions, num_classes: int, ignore_label: int = 
     Args:
         labels: True class numbers, any shape and integer type.
         predictions: Predicted class numbers, same shape, any integer type.
-        num_classes: See `check_labels`, as for `ignore_label`.
-        ignore_label: Label of the pixels that never count.
+        num_classes: Number of classes.
+        ignore_label: Label of ignored pixels.
 
     Returns:
-        Integers `[num_classes, num_classes]`: row true, column predicted. Sums of such
-        matrices belong into int64. A label, or the prediction of a labelled pixel, out
-        of range makes every cell negative, in sums too, which `scores` refuses.
+        Integers `[num_classes, num_classes]`: true class (row), predicted class
+        (column). Sum such matrices in int64. If a label, or the prediction of a
+        labelled pixel, is out of range, every cell is negative, also in sums, and
+        `scores` raises an error.
+
+    Raises:
+        UserError: Different shapes, or a type that is not an integer.
     """
     labels, predictions = _integers(labels), _integers(predictions)
     sizes = tuple(labels.shape), tuple(predictions.shape)
     if sizes[0] != sizes[1] and None not in sizes[0] + sizes[1]:
         raise errors.UserError(
-            "Predictions are class numbers of the size of the labels, got "
+            "Predictions must be class numbers in the shape of the labels, got "
             f"{sizes[1]} for labels {sizes[0]}."
         )
     labels, predictions = ops.ravel(labels), ops.ravel(predictions)
     counted = ops.not_equal(labels, ignore_label)
-    known = (labels >= 0) & (labels < num_classes)
-    known &= (predictions >= 0) & (predictions < num_classes)
-    row = ops.cast(ops.where(known, labels, 0), "int32")
-    column = ops.cast(ops.where(known, predictions, 0), "int32")
-    # Two more cells take the rest: ignored pixels, then those out of range.
-    rest = num_classes**2 + ops.cast(counted, "int32")
-    cells = ops.where(known & counted, row * num_classes + column, rest)
-    # Not bincount: neither XLA nor JAX can compile it.
+    in_range = (labels >= 0) & (labels < num_classes)
+    in_range &= (predictions >= 0) & (predictions < num_classes)
+    row = ops.cast(ops.where(in_range, labels, 0), "int32")
+    column = ops.cast(ops.where(in_range, predictions, 0), "int32")
+    # Two more cells count the others: ignored pixels, then those out of range.
+    other = num_classes**2 + ops.cast(counted, "int32")
+    cells = ops.where(in_range & counted, row * num_classes + column, other)
+    # Neither XLA nor JAX can compile bincount.
     sums = ops.segment_sum(ops.ones_like(cells), cells, num_classes**2 + 2)
     matrix = ops.reshape(sums[: num_classes**2], (num_classes, num_classes))
-    return ops.cast(matrix, _COUNT) + ops.cast(sums[-1] > 0, _COUNT) * _SPOILT
+    return ops.cast(matrix, _COUNT) + ops.cast(sums[-1] > 0, _COUNT) * _INVALID
 
 
-def scores(confusion, class_names) -> dict:
+def scores(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """Computes the scores of a confusion matrix, in float64.
 
     Args:
-        confusion: Integers `[num_classes, num_classes]`: row true, column predicted.
-        class_names: One name a class, in the order of the numbers.
+        confusion: Integers `[num_classes, num_classes]`: true class (row), predicted
+            class (column).
+        class_names: Class names in the order of the class numbers.
 
     Returns:
         Dict of "mean_iou", "pixel_accuracy", "mean_accuracy" and
-        "frequency_weighted_iou", from 0 to 1, NaN where no pixel is labelled;
-        "mean_iou_without_background", None where class 0 is not called "background" or
-        no other occurs; "iou" and "accuracy", dicts by class name, None where there is
-        nothing to divide by; and "pixels", labelled pixels by class name. A class that
-        is neither labelled nor predicted is left out of the mean IoU; one that is not
-        labelled, of the mean accuracy. One that is predicted and never labelled has
-        IoU 0.
+        "frequency_weighted_iou", from 0 to 1, NaN if no pixel is labelled;
+        "mean_iou_without_background", None if class 0 is not called "background" or no
+        other class occurs; "iou" and "accuracy", dicts by class name, None where
+        undefined; and "pixels", the number of labelled pixels by class name. The mean
+        IoU is over the classes that are labelled or predicted, the mean accuracy over
+        those that are labelled. A class that is predicted but never labelled has IoU 0.
 
     Raises:
-        ValueError: Not a matrix of counts for these classes, or one that was spoilt
-            by a label or prediction out of range.
+        UserError: Not a confusion matrix of these classes, or a label or prediction
+            was out of range when it was counted.
 
     Source: https://arxiv.org/abs/1411.4038, section 5.
     """
     confusion = _checked(np.asarray(confusion), class_names)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing is labelled.
+    with np.errstate(invalid="ignore"):  # 0 / 0 if no pixel is labelled.
         means, iou, accuracy = _scores(confusion.astype("float64"), np)
     labelled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     return {name: float(value) for name, value in means.items()} | {
@@ -123,15 +140,23 @@ def scores(confusion, class_names) -> dict:
 
 
 class SegmentationScores(keras.metrics.Metric):
-    """Pools the scores of all pixels seen; never a mean over batches.
+    """Keras metric with the scores of all pixels so far, not a mean over batches.
 
     Args:
-        num_classes: See `check_labels`, as for `ignore_label`.
-        ignore_label: Label of the pixels that never count.
+        num_classes: Number of classes.
+        ignore_label: Label of ignored pixels.
         name: Name of the metric.
+        dtype: See `keras.metrics.Metric`.
     """
 
-    def __init__(self, num_classes, *, ignore_label=255, name="scores", dtype=None):
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        ignore_label: int = 255,
+        name: str = "scores",
+        dtype=None,
+    ):
         super().__init__(name=name, dtype=dtype)
         self.num_classes = num_classes
         self.ignore_label = ignore_label
@@ -146,30 +171,30 @@ class SegmentationScores(keras.metrics.Metric):
             y_true: Class numbers, `[batch, height, width]`, any integer type.
             y_pred: Logits, `[batch, height, width, num_classes]`, or class numbers in
                 the shape of `y_true`.
-            sample_weight: None: a count of pixels has no weights.
+            sample_weight: Must be None, because pixels are counted.
         """
         if sample_weight is not None:
             raise errors.UserError(
-                "SegmentationScores takes no sample_weight: it counts pixels. Label "
-                f"those that shall not count {self.ignore_label}."
+                "SegmentationScores counts pixels and does not accept `sample_weight`. "
+                f"Give pixels that should not count the label {self.ignore_label}."
             )
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         if len(y_pred.shape) == len(y_true.shape) + 1:
             y_pred = class_numbers(y_pred)
         counts = confusion_matrix(y_true, y_pred, self.num_classes, self.ignore_label)
-        spoilt = ops.minimum(ops.min(counts), ops.min(self.counts)) < 0
+        invalid = ops.minimum(ops.min(counts), ops.min(self.counts)) < 0
         total = self.counts + counts
-        self.counts.assign(ops.where(spoilt, ops.full_like(total, _SPOILT), total))
+        self.counts.assign(ops.where(invalid, ops.full_like(total, _INVALID), total))
 
     def result(self):
-        """Returns the four scores of `scores`, all NaN after a pixel out of range."""
+        """Returns the four means of `scores`; NaN if a class was out of range."""
         wide = "float32" if _COUNT == "int32" else "float64"
         means, _, _ = _scores(ops.cast(self.counts, wide), ops)
-        spoilt = ops.where(ops.min(self.counts) < 0, np.nan, 1.0)
-        return {name: ops.cast(v, "float32") * spoilt for name, v in means.items()}
+        factor = ops.where(ops.min(self.counts) < 0, np.nan, 1.0)
+        return {name: ops.cast(v, "float32") * factor for name, v in means.items()}
 
     def get_config(self):
-        """Returns what rebuilds the metric."""
+        """Returns the arguments of the constructor."""
         options = {"num_classes": self.num_classes, "ignore_label": self.ignore_label}
         return super().get_config() | options
 
@@ -178,28 +203,29 @@ def _checked(confusion, class_names):
     size = len(class_names)
     if confusion.shape != (size, size) or len(set(class_names)) != size:
         raise errors.UserError(
-            f"A confusion matrix of {size} classes with different names is wanted, got "
-            f"shape {confusion.shape} and classes {', '.join(class_names)}."
+            f"A confusion matrix [{size}, {size}] of {size} classes with different "
+            f"names is expected, got shape {confusion.shape} and classes "
+            f"{', '.join(class_names)}."
         )
     if confusion.dtype.kind not in "iu":
         raise errors.UserError(
-            f"A confusion matrix holds integers, got {confusion.dtype}: floats lose "
-            "counts beyond 2**24."
+            f"A confusion matrix must hold integers, got {confusion.dtype}. float32 is "
+            "not exact above 2**24."
         )
     if confusion.min() < 0:
         raise errors.UserError(
             f"A label or prediction out of the range 0 to {size - 1} was counted. "
-            "metrics.check_labels names the picture."
+            "metrics.check_labels finds the image."
         )
     return confusion
 
 
 def _integers(numbers):
-    """Returns a tensor of int32, or of int64 where it was as wide."""
+    """Returns a tensor of int64 if `numbers` has 64 bits, else of int32."""
     numbers = ops.convert_to_tensor(numbers)
     given = keras.backend.standardize_dtype(numbers.dtype)
     if "int" not in given:
-        raise errors.UserError(f"Class numbers have an integer type, got {given}.")
+        raise errors.UserError(f"Class numbers must have an integer type, got {given}.")
     return ops.cast(numbers, "int64" if given.endswith("64") else "int32")
 
 

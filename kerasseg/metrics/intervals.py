@@ -1,4 +1,7 @@
-"""Bootstrap: how much a mean IoU would vary with other pictures of the same kind."""
+"""Bootstrap intervals: how much a mean IoU varies with the choice of images."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -7,136 +10,143 @@ from kerasseg.metrics import ratios
 
 _LEVEL = 0.95
 _RESAMPLES = 1000
-_CHUNK = 50  # Resamples at a time: with 10,000 pictures, 4 MB of weights.
+_CHUNK = 50  # Resamples at a time; 10,000 images need 4 MB of weights.
 _SEED = 0
 
 
-def interval(picture_counts, class_names) -> dict:
-    """Draws the pictures of a split anew, a thousand times, and scores each draw.
+def interval(image_counts: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
+    """Computes bootstrap intervals of the IoUs of a split, from 1,000 resamples.
 
     Args:
-        picture_counts: Integers `[pictures, 3, num_classes]`, see `iou_counts`, in an
-            order that does not change from run to run: the draws are by position.
-        class_names: One name a class, in the order of the numbers.
+        image_counts: Integers `[images, 3, num_classes]`, see `iou_counts`. Images are
+            resampled by position, so their order should not change between runs.
+        class_names: Class names in the order of the class numbers.
 
     Returns:
-        "mean_iou" and, by class name, "iou": each a dict of "value", of all pictures,
-        and "low" and "high", which hold 95 % of the draws between them; None for a
-        class that never occurs. A draw without a class says nothing of that class.
-        Then "level", "resamples" and "pictures".
+        "mean_iou" and, by class name, "iou": each a dict of "value", that of all
+        images, and "low" and "high", between which 95 % of the resamples lie; None for
+        a class that never occurs. A resample without a class is left out for that
+        class. Also "level" (0.95), "resamples" (1000) and "pictures", the number of
+        images.
 
     Raises:
-        ValueError: No pictures, or not their counts.
+        UserError: `image_counts` is empty, or of wrong shape or type.
 
     Source: the percentile interval of Efron, https://doi.org/10.1214/aos/1176344552.
     """
-    picture_counts = _checked(picture_counts, class_names)
-    (draws,) = _draws(picture_counts)
-    total = picture_counts.sum(axis=0)
+    image_counts = _checked(image_counts, class_names)
+    (resampled,) = _resampled_sums(image_counts)
+    total = image_counts.sum(axis=0)
 
-    def summary(value, drawn):
-        return _ends(drawn, value=float(value)) if not np.isnan(value) else None
+    def summary(value, samples):
+        return _ends(samples, value=float(value)) if not np.isnan(value) else None
 
-    means = summary(ratios.mean_iou(total), ratios.mean_iou(draws))
-    classes = map(summary, ratios.iou(total), ratios.iou(draws).T)
-    return _described(means, classes, picture_counts, class_names)
+    means = summary(ratios.mean_iou(total), ratios.mean_iou(resampled))
+    classes = map(summary, ratios.iou(total), ratios.iou(resampled).T)
+    return _result(means, classes, image_counts, class_names)
 
 
-def paired_interval(picture_counts, other_counts, class_names) -> dict:
-    """Draws the same pictures for two runs and scores the difference of each draw.
+def paired_interval(
+    image_counts: np.ndarray, other_counts: np.ndarray, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Computes bootstrap intervals of the difference between two runs.
+
+    Every resample has the same images for both runs.
 
     Args:
-        picture_counts: See `interval`.
-        other_counts: Likewise of another run, on the same pictures in the same order.
+        image_counts: See `interval`.
+        other_counts: Counts of the other run, for the same images in the same order.
         class_names: See `interval`.
 
     Returns:
-        As `interval`, "value" that of `picture_counts` less that of `other_counts`,
-        each dict with "above_zero", the share of draws in which the difference is.
+        As `interval` returns it, for the scores of `image_counts` minus those of
+        `other_counts`. Each dict also has "above_zero", the fraction of resamples with
+        a positive difference.
 
     Raises:
-        ValueError: No pictures, not their counts, or other pictures.
+        UserError: Counts are empty or of wrong shape or type, or the images differ.
     """
-    picture_counts = _checked(picture_counts, class_names)
+    image_counts = _checked(image_counts, class_names)
     other_counts = _checked(other_counts, class_names)
-    _check_paired(picture_counts, other_counts)
-    draws = _draws(picture_counts, other_counts)
-    totals = picture_counts.sum(axis=0), other_counts.sum(axis=0)
+    _check_paired(image_counts, other_counts)
+    resampled = _resampled_sums(image_counts, other_counts)
+    totals = image_counts.sum(axis=0), other_counts.sum(axis=0)
 
-    def summary(value, drawn):
+    def summary(value, samples):
         if np.isnan(value):
             return None
-        above = float(np.mean(drawn[~np.isnan(drawn)] > 0))
-        return _ends(drawn, value=float(value)) | {"above_zero": above}
+        above = float(np.mean(samples[~np.isnan(samples)] > 0))
+        return _ends(samples, value=float(value)) | {"above_zero": above}
 
     means = summary(
         np.subtract(*map(ratios.mean_iou, totals)),
-        np.subtract(*map(ratios.mean_iou, draws)),
+        np.subtract(*map(ratios.mean_iou, resampled)),
     )
     values = np.subtract(*map(ratios.iou, totals))
-    classes = map(summary, values, np.subtract(*map(ratios.iou, draws)).T)
-    return _described(means, classes, picture_counts, class_names)
+    classes = map(summary, values, np.subtract(*map(ratios.iou, resampled)).T)
+    return _result(means, classes, image_counts, class_names)
 
 
-def _draws(*tables):
-    """Returns, for each table, the sums of its counts in each draw of pictures."""
+def _resampled_sums(*tables):
+    """Returns the sums of each table's counts over the images of each resample."""
     generator, size = np.random.default_rng(_SEED), len(tables[0])
     flat = [table.reshape(size, -1).astype(np.float64) for table in tables]
     sums: list[list] = [[] for _ in tables]
     for _ in range(0, _RESAMPLES, _CHUNK):
         weights = generator.multinomial(size, np.full(size, 1 / size), _CHUNK)
         weights = weights.astype(np.float64)
-        for table, found in zip(flat, sums, strict=True):
-            found.append(weights @ table)  # Integers below 2**53: exact.
+        for table, chunks in zip(flat, sums, strict=True):
+            chunks.append(weights @ table)  # Exact for integers below 2**53.
     return [
-        np.concatenate(found).reshape(_RESAMPLES, *table.shape[1:])
-        for table, found in zip(tables, sums, strict=True)
+        np.concatenate(chunks).reshape(_RESAMPLES, *table.shape[1:])
+        for table, chunks in zip(tables, sums, strict=True)
     ]
 
 
-def _ends(drawn, value):
+def _ends(samples, value):
     outside = 50 * (1 - _LEVEL)
-    low, high = np.percentile(drawn[~np.isnan(drawn)], [outside, 100 - outside])
+    low, high = np.percentile(samples[~np.isnan(samples)], [outside, 100 - outside])
     return {"value": value, "low": float(low), "high": float(high)}
 
 
-def _described(means, classes, picture_counts, class_names):
+def _result(means, classes, image_counts, class_names):
     return {
         "mean_iou": means,
         "iou": dict(zip(class_names, classes, strict=True)),
         "level": _LEVEL,
         "resamples": _RESAMPLES,
-        "pictures": len(picture_counts),
+        "pictures": len(image_counts),
     }
 
 
-def _checked(picture_counts, class_names):
-    picture_counts = np.asarray(picture_counts)
-    wanted = (3, len(class_names))
+def _checked(image_counts, class_names):
+    image_counts = np.asarray(image_counts)
+    expected = (3, len(class_names))
     if (
-        picture_counts.shape[1:] != wanted
-        or not len(picture_counts)
-        or picture_counts.dtype.kind not in "iu"
-        or picture_counts.min() < 0
+        image_counts.shape[1:] != expected
+        or not len(image_counts)
+        or image_counts.dtype.kind not in "iu"
+        or image_counts.min() < 0
     ):
         raise errors.UserError(
-            f"Counts of pictures are integers [pictures, 3, {len(class_names)}], not "
-            f"below 0, of at least one picture; got {picture_counts.dtype} "
-            f"{picture_counts.shape}. metrics.iou_counts makes those of a picture."
+            f"Counts must be integers [images, 3, {len(class_names)}], at least 0, of "
+            f"at least one image; got {image_counts.dtype} {image_counts.shape}. "
+            "metrics.iou_counts computes those of an image."
         )
-    return picture_counts
+    return image_counts
 
 
-def _check_paired(picture_counts, other_counts):
-    if len(picture_counts) != len(other_counts):
+def _check_paired(image_counts, other_counts):
+    if len(image_counts) != len(other_counts):
         raise errors.UserError(
-            f"Two runs are compared on the same pictures, got {len(picture_counts)} "
-            f"and {len(other_counts)} of them. Score both on the same split."
+            "Two runs can be compared only on the same images, got "
+            f"{len(image_counts)} and {len(other_counts)}. Score both on the same "
+            "split."
         )
-    same = (picture_counts[:, 1] == other_counts[:, 1]).all(axis=-1)
+    same = (image_counts[:, 1] == other_counts[:, 1]).all(axis=-1)
     if not same.all():
         raise errors.UserError(
-            f"Two runs are compared on the same pictures in the same order, but the "
-            f"labels of {np.count_nonzero(~same)} of {len(same)} differ, first of "
-            f"number {np.argmin(same)}. Score both on the same records."
+            "Two runs can be compared only on the same images in the same order, but "
+            f"the labels of {np.count_nonzero(~same)} of {len(same)} differ, the first "
+            f"at index {np.argmin(same)}. Score both on the same records."
         )

@@ -1,17 +1,20 @@
 """Scores as text."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-_WIDTHS = (1, 5, 10, 20, 40)  # Of the trimap curve.
+from kerasseg.metrics import image_measures
 
 
-def table(scores: dict) -> str:
-    """Sets out scores as text: a line a class, then the means, then the others.
+def table(scores: Mapping[str, Any]) -> str:
+    """Formats scores as text: a line per class, the means, then the other scores.
 
     Args:
-        scores: What `metrics.scores` returned, with those of other measures where
-            there are any; "interval" and "difference" are what `metrics.interval` and
-            `metrics.paired_interval` returned.
+        scores: Scores returned by `metrics.scores`, and by any measures. "interval" and
+            "difference", if present, are those returned by `metrics.interval` and
+            `metrics.paired_interval`.
     """
     iou, accuracy = scores["iou"], scores["accuracy"]
     columns = _columns(scores)
@@ -34,7 +37,7 @@ def table(scores: dict) -> str:
 
 
 def _columns(scores):
-    """Returns title, dict by class name and mean of each column."""
+    """Returns title, values by class name, and mean of each column."""
     total = max(sum(scores["pixels"].values()), 1)
     shares = {name: pixels / total for name, pixels in scores["pixels"].items()}
     columns = [("IoU %", scores["iou"], scores["mean_iou"])]
@@ -46,7 +49,7 @@ def _columns(scores):
 
 
 def _means(scores, columns):
-    """Returns the rows below the classes."""
+    """Returns the rows below those of the classes."""
     means = [("mean of classes", *(mean for _, _, mean in columns))]
     if scores.get("mean_iou_without_background") is not None:
         means.append(("without background", scores["mean_iou_without_background"]))
@@ -56,43 +59,32 @@ def _means(scores, columns):
 
 
 def _others(scores):
-    """Yields a line for each score, from 0 to 1, that is no column."""
+    """Yields a line for each score that does not have a column."""
     if "interval" in scores:
-        drawn = scores["interval"]
+        interval = scores["interval"]
         yield _line(
             "mean IoU",
-            f"{_interval(drawn)} in {drawn['level']:.0%} of "
-            f"{drawn['resamples']:,} draws of {drawn['pictures']:,} pictures",
+            f"{_interval(interval)}, {interval['level']:.0%} interval of "
+            f"{interval['resamples']:,} resamples of {interval['pictures']:,} images",
         )
     if "difference" in scores:
-        found = scores["difference"]["mean_iou"]
-        share = f", above 0 in {found['above_zero']:.1%} of them" if found else ""
+        mean = scores["difference"]["mean_iou"]
+        share = f", above 0 in {mean['above_zero']:.1%} of them" if mean else ""
         yield _line("difference", _interval(scores["difference"]) + share)
-    if "bf_score" in scores:
-        yield _line("BF score", _number(scores["bf_score"]))
-    if "trimap" in scores:
-        curve = scores["trimap"]
-        values = dict(zip(curve["width"], curve["mean_iou"], strict=True))
-        points = [f"{_number(values[width])} ({width} px)" for width in _WIDTHS]
-        yield _line("trimap mean IoU", ", ".join(points))
-    if "expected_calibration_error" in scores:
-        error = scores["expected_calibration_error"]
-        yield _line("calibration error", _number(error))
+    for measure in image_measures.MEASURES.values():
+        for title, text in measure.lines(scores):
+            yield _line(title, text)
 
 
-def _interval(drawn):
-    found = drawn["mean_iou"]
-    if found is None:
+def _interval(interval):
+    mean = interval["mean_iou"]
+    if mean is None:
         return "-"
-    return f"{found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
+    return f"{mean['value']:.4f} [{mean['low']:.4f}, {mean['high']:.4f}]"
 
 
 def _line(title, text):
     return f"{title:<20}{text}"
-
-
-def _number(value):
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _cell(value):

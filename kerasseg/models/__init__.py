@@ -1,67 +1,83 @@
-"""Architectures: `build_model(name, num_classes)` gives a Keras model.
+"""Segmentation models: `build_model(name, num_classes)` returns a Keras model.
 
-The folder is the list: every module here registers what it builds. A builder is a
-function `(num_classes, image_size, *, ...options) -> keras.Model`.
+Every module of this package registers the models it defines. A builder is a function
+`(num_classes, image_size, *, ...options) -> keras.Model`.
 """
 
-import collections.abc
 import dataclasses
-import functools
-import importlib
 import inspect
 import numbers
-import pkgutil
 import traceback
 import typing
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from kerasseg import errors
+from kerasseg import errors, registry
 
-# Keras is imported when a model is built: `python -m kerasseg.models --help` and the
-# names of the models do not need it.
+# Keras is imported when a model is built: the names of the models do not need it.
 if typing.TYPE_CHECKING:
     import keras
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What stands on an architecture's decorator.
+class Metadata:
+    """What `register` records of a model.
 
     Attributes:
-        builder: What makes the model.
-        paper: Address of its paper.
+        builder: Function that builds the model.
+        paper: URL of the paper.
         params: Number of trainable parameters at `setting`.
-        macs: Multiply-adds of a picture of 513x513 at `setting`
-            (`complexity.count_multiply_adds`).
-        output_stride: Pixels to one cell of the deepest map at `setting`.
-        setting: `num_classes` and the options that both were counted at.
-        encoder: Backbone whose layers it holds by name, where it has no option
-            `backbone`; else None.
-        test_options: Options of a small model on which the promises are tested.
+        macs: Multiply-adds for one image of 513x513 pixels at `setting`; see
+            `complexity.count_multiply_adds`.
+        output_stride: Stride of the deepest feature map at `setting`, in pixels.
+        setting: `num_classes` and the options at which `params` and `macs` are counted.
+        encoder: Name of the backbone whose layer names the model uses, for a model
+            without a `backbone` option; None if there is no such backbone.
+        test_options: Options of a small model for the tests.
     """
 
-    builder: collections.abc.Callable
+    builder: Callable[..., "keras.Model"]
     paper: str
     params: int
     macs: int
     output_stride: int
-    setting: dict
+    setting: dict[str, Any]
     encoder: str | None
-    test_options: dict
+    test_options: dict[str, Any]
 
 
-_MODELS: dict[str, Facts] = {}
+_MODELS: registry.Registry[Metadata] = registry.Registry("model", __name__)
 
 
 def register(
-    *, paper, params, macs, output_stride, setting=None, encoder=None, test_options=None
-):
-    """Registers a builder under its own name, with its facts (see `Facts`)."""
+    *,
+    paper: str,
+    params: int,
+    macs: int,
+    output_stride: int,
+    setting: Mapping[str, Any] | None = None,
+    encoder: str | None = None,
+    test_options: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> Callable:
+    """Returns a decorator that registers a builder.
 
-    def add(builder):
-        name = builder.__name__
-        if name in _MODELS:
-            raise errors.UserError(f"Two models are called '{name}'; rename one.")
-        _MODELS[name] = Facts(
+    Args:
+        paper: See `Metadata`.
+        params: See `Metadata`.
+        macs: See `Metadata`.
+        output_stride: See `Metadata`.
+        setting: See `Metadata`; `num_classes` is 21 unless given.
+        encoder: See `Metadata`.
+        test_options: See `Metadata`.
+        name: Name of the model; None for the builder's own.
+
+    Raises:
+        UserError: A model of that name is already registered.
+    """
+
+    def decorate(builder):
+        metadata = Metadata(
             builder=builder,
             paper=paper,
             params=params,
@@ -69,31 +85,33 @@ def register(
             output_stride=output_stride,
             setting={"num_classes": 21, **(setting or {})},
             encoder=encoder,
-            test_options=test_options or {},
+            test_options=dict(test_options or {}),
         )
+        _MODELS.add(name or builder.__name__, metadata)
         return builder
 
-    return add
+    return decorate
 
 
 def list_models() -> list[str]:
-    """Lists the names that `build_model` knows."""
-    _import_all()
+    """Returns the names that `build_model` accepts, sorted.
+
+    Afterwards every layer class that a saved model can contain is registered with
+    Keras.
+    """
+    from kerasseg import backbones
+
+    backbones.list_backbones()
     return sorted(_MODELS)
 
 
-def facts(name) -> Facts:
-    """Returns what is known of one architecture.
+def metadata(name: str) -> Metadata:
+    """Returns the metadata of a model.
 
     Raises:
-        ValueError: No architecture has that name.
+        UserError: There is no model of that name.
     """
-    _import_all()
-    if name not in _MODELS:
-        raise errors.UserError(
-            f"Unknown model '{name}'; choose one of {sorted(_MODELS)}."
-        )
-    return _MODELS[name]
+    return _MODELS.lookup(name)
 
 
 def build_model(
@@ -127,7 +145,7 @@ def build_model(
     Raises:
         ValueError: An unknown name or option, or a wrong number or size.
     """
-    builder = facts(name).builder
+    builder = metadata(name).builder
     if backbone is not None:
         options["backbone"] = backbone
     if backbone_weights is not None:
@@ -159,7 +177,7 @@ def build_model(
 def _built(name, num_classes, image_size, options):
     """Calls the builder; says which options a layer of Keras cannot be made with."""
     try:
-        return facts(name).builder(num_classes, tuple(image_size), **options)
+        return metadata(name).builder(num_classes, tuple(image_size), **options)
     except ValueError as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if frame.f_globals["__name__"].startswith("kerasseg."):
@@ -201,8 +219,8 @@ def encoder_layers(name, **options) -> frozenset[str]:
 
     from kerasseg import backbones
 
-    parameters = inspect.signature(facts(name).builder).parameters
-    backbone = facts(name).encoder
+    parameters = inspect.signature(metadata(name).builder).parameters
+    backbone = metadata(name).encoder
     if "backbone" in parameters:
         backbone = options.get("backbone") or parameters["backbone"].default
     if backbone is None:
@@ -220,7 +238,7 @@ def encoder_layers(name, **options) -> frozenset[str]:
     endpoints = backbones.build(backbone, image, **own)
     encoder = keras.Model(image, list(endpoints.values()))
     names = {layer.name for layer in encoder.layers if layer.weights}
-    return frozenset(names).union(backbones.facts(backbone).classifier)
+    return frozenset(names).union(backbones.metadata(backbone).classifier)
 
 
 def _check_image_size(image_size):
@@ -240,13 +258,3 @@ def _is_integer(value) -> bool:
 def _options(builder) -> list[str]:
     parameters = inspect.signature(builder).parameters.values()
     return sorted(p.name for p in parameters if p.kind == p.KEYWORD_ONLY)
-
-
-@functools.cache
-def _import_all():
-    from kerasseg import backbones
-
-    backbones.list_backbones()  # Their layers are in the files of models.
-    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)

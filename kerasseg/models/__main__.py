@@ -19,9 +19,9 @@ def rows() -> list[tuple[str, ...]]:
     """Returns the headings, then the columns of each architecture, as text."""
     lines: list[tuple[str, ...]] = [_HEADINGS]
     for name in models.list_models():
-        facts = models.facts(name)
-        params, macs = f"{facts.params / 1e6:.2f} M", f"{facts.macs / 1e9:.1f} G"
-        lines.append((name, params, macs, str(facts.output_stride), facts.paper))
+        metadata = models.metadata(name)
+        params, macs = f"{metadata.params / 1e6:.2f} M", f"{metadata.macs / 1e9:.1f} G"
+        lines.append((name, params, macs, str(metadata.output_stride), metadata.paper))
     return lines
 
 

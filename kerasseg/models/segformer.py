@@ -6,7 +6,6 @@ others, keys and values leave out up to `reduction - 1` rows and columns at the 
 and right, as there.
 """
 
-import dataclasses
 import functools
 
 import keras
@@ -21,43 +20,17 @@ _EXPANSION = 4
 _start = functools.partial(initializers.VarianceScaling, 2.0, "fan_out", "normal")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Variant:
-    params: int
-    macs: int
-    filters: tuple[int, int, int, int] = (64, 128, 320, 512)
-    depths: tuple[int, int, int, int] = (2, 2, 2, 2)
-    head_filters: int = 768
+def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
+    """Returns the builder of a variant, whose sizes are the defaults of its options."""
+    sizes = filters, depths, head_filters
 
-
-_VARIANTS = {  # [Xie21] table 6, counted at 150 classes.
-    "segformer_b0": _Variant(
-        3_752_694, 7_559_219_296, filters=(32, 64, 160, 256), head_filters=256
-    ),
-    "segformer_b1": _Variant(13_715_798, 14_386_715_328, head_filters=256),
-    "segformer_b2": _Variant(27_461_974, 60_057_669_568, depths=(3, 4, 6, 3)),
-    "segformer_b3": _Variant(47_337_814, 75_477_281_728, depths=(3, 4, 18, 3)),
-    "segformer_b4": _Variant(64_108_374, 90_190_751_936, depths=(3, 8, 27, 3)),
-    "segformer_b5": _Variant(84_708_694, 105_320_951_232, depths=(3, 6, 40, 3)),
-}
-
-
-_TEST_OPTIONS = {
-    "filters": (16, 32, 40, 64),
-    "depths": (1, 1, 1, 1),
-    "head_filters": 32,
-    "stochastic_depth": 0.0,  # What is skipped in all pictures gets no gradient.
-}
-
-
-def _register(name, variant):
     def builder(
         num_classes,
         image_size,
         *,
-        filters=variant.filters,
-        depths=variant.depths,
-        head_filters=variant.head_filters,
+        filters=sizes[0],
+        depths=sizes[1],
+        head_filters=sizes[2],
         stochastic_depth=0.1,
     ):
         """Builds a SegFormer ([Xie21] figure 2 and table 6).
@@ -81,18 +54,46 @@ def _register(name, variant):
         return keras.Model(image, logits, name=name)
 
     builder.__name__ = name
-    models.register(
-        paper="https://arxiv.org/abs/2105.15203",
-        params=variant.params,
-        macs=variant.macs,
-        output_stride=32,
-        setting={"num_classes": 150},
-        test_options=_TEST_OPTIONS,
-    )(builder)
+    return builder
 
 
-for _name, _variant in _VARIANTS.items():
-    _register(_name, _variant)
+_register = functools.partial(
+    models.register,
+    paper="https://arxiv.org/abs/2105.15203",
+    output_stride=32,
+    setting={"num_classes": 150},
+    test_options={
+        "filters": (16, 32, 40, 64),
+        "depths": (1, 1, 1, 1),
+        "head_filters": 32,
+        "stochastic_depth": 0.0,  # A skipped branch gets no gradient.
+    },
+)
+
+# [Xie21] table 6.
+_register(name="segformer_b0", params=3_752_694, macs=7_559_219_296)(
+    _builder(
+        "segformer_b0",
+        filters=(32, 64, 160, 256),
+        depths=(2, 2, 2, 2),
+        head_filters=256,
+    )
+)
+_register(name="segformer_b1", params=13_715_798, macs=14_386_715_328)(
+    _builder("segformer_b1", depths=(2, 2, 2, 2), head_filters=256)
+)
+_register(name="segformer_b2", params=27_461_974, macs=60_057_669_568)(
+    _builder("segformer_b2", depths=(3, 4, 6, 3))
+)
+_register(name="segformer_b3", params=47_337_814, macs=75_477_281_728)(
+    _builder("segformer_b3", depths=(3, 4, 18, 3))
+)
+_register(name="segformer_b4", params=64_108_374, macs=90_190_751_936)(
+    _builder("segformer_b4", depths=(3, 8, 27, 3))
+)
+_register(name="segformer_b5", params=84_708_694, macs=105_320_951_232)(
+    _builder("segformer_b5", depths=(3, 6, 40, 3))
+)
 
 
 def mix_transformer(x, filters, depths, stochastic_depth):

@@ -1,5 +1,6 @@
 """The table of classes, a line each."""
 
+from kerasseg import metrics
 from kerasseg.report import wording
 from kerasseg.report.markup import Markup, joined, name, scrolled, section, tag
 
@@ -49,11 +50,19 @@ def _explained(scores):
     text += "predicted as the class. Accuracy: of those labelled. "
     if "interval" in scores:
         text += "The thin line in a bar is the interval of the IoU. "
-    if "boundary_iou" in scores:
-        text += "Boundary IoU: of the pixels near the class's own boundary alone. "
-    if "bf_score_by_class" in scores:
-        text += "BF: how well its boundary is met within 0.75 % of the diagonal. "
+    for score in _measured(scores):
+        text += f"{score.note} " if score.note else ""
     return text + "Share: of all labelled pixels."
+
+
+def _measured(scores):
+    """Lists the scores of the classes by the measures that were evaluated."""
+    return [
+        score
+        for measure in metrics.MEASURES.values()
+        for score in measure.class_scores
+        if score.key in scores
+    ]
 
 
 def _columns(scores):
@@ -79,13 +88,9 @@ def _columns(scores):
         change = (scores["difference"]["mean_iou"] or {}).get("value")
         write = lambda label: _changed(differences[label])  # noqa: E731
         columns.append(("change", write, wording.points(change)))
-    for title, key, mean in (
-        ("boundary IoU", "boundary_iou", "mean_boundary_iou"),
-        ("BF", "bf_score_by_class", "bf_score"),
-        ("accuracy", "accuracy", "mean_accuracy"),
-    ):
-        if key in scores:
-            columns.append((title, of(key), wording.percent(scores[mean])))
+    accuracy = metrics.ClassScore("accuracy", "accuracy", "mean_accuracy")
+    for title, key, mean, _ in (*_measured(scores), accuracy):
+        columns.append((title, of(key), wording.percent(scores[mean])))
     shares = {key: pixels / total for key, pixels in scores["pixels"].items()}
     return [*columns, ("share", lambda label: _cell(shares[label]), "")]
 

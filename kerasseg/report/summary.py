@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from kerasseg import metrics
 from kerasseg.report import wording
 from kerasseg.report.markup import joined, name, tag
 
@@ -12,9 +13,6 @@ _MEANS = {  # Key of the scores -> what it is called.
     "pixel_accuracy": "pixel accuracy",
     "mean_accuracy": "mean accuracy",
     "frequency_weighted_iou": "frequency-weighted IoU",
-    "mean_boundary_iou": "boundary IoU",
-    "bf_score": "BF score",
-    "expected_calibration_error": "calibration error",
 }
 _ALMOST_ALL = 0.99
 
@@ -55,7 +53,10 @@ def _mean_iou(scores):
 
 
 def _means(scores):
-    known = {key: said for key, said in _MEANS.items() if scores.get(key) is not None}
+    titles = dict(_MEANS)
+    for measure in metrics.MEASURES.values():
+        titles.update(measure.titles)
+    known = {key: said for key, said in titles.items() if scores.get(key) is not None}
     parts = [
         tag("div", tag("dt", said), tag("dd", f"{wording.percent(scores[key])} %"))
         for key, said in known.items()
