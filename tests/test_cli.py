@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from absl import flags
+from absl import app, flags
 
 from kerasseg import cli, errors
 from kerasseg.training import recipe
@@ -303,7 +303,7 @@ def test_model_options_are_typed_by_the_builder(text, value):
     ],
 )
 def test_wrong_model_options_say_what_is_expected(text, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(app.UsageError, match=message):
         cli.model_options(builder, [text])
 
 

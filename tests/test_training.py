@@ -468,10 +468,10 @@ def test_gradients_that_overflow_at_any_scale_stop_a_float16_run(
     folder, tmp_path, monkeypatch
 ):
     # The loss is finite. Its scale is halved from 2**15 to 1: after 15 steps.
-    def spoil(gradients, *_):
+    def make_nan(gradients, *_):
         return [gradient * math.nan for gradient in gradients]
 
-    monkeypatch.setattr(steps, "_decay", spoil)
+    monkeypatch.setattr(steps, "_decay", make_nan)
     with pytest.raises(ValueError, match=r"The loss of step 15 is .* not finite"):
         run(folder, tmp_path, training_number_of_steps=20, mixed_precision="float16")
     assert not (tmp_path / "checkpoints").exists()

@@ -1,7 +1,7 @@
 """Training steps of workers that do not wait for each other.
 
 As in the appendix of DeepLab v3 (https://arxiv.org/abs/1706.05587): each replica reads
-the weights, computes the gradient of its own batch and applies it, while others do the
+the weights, computes the gradient of one batch and applies it, while others do the
 same. Replicas start one after the other, so that few take the first, largest steps.
 """
 
