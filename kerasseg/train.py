@@ -5,13 +5,12 @@ python -m kerasseg.train --flagfile=experiments/camvid/NAME.flags \
 """
 
 import contextlib
-import importlib
 import os
 import sys
 
 from absl import flags
 
-from kerasseg import cli, runtime
+from kerasseg import cli, registry, runtime
 from kerasseg.distribution import names
 from kerasseg.system import lock
 from kerasseg.training import recipe
@@ -65,7 +64,9 @@ def main(argv):
     )
     chosen = cli.read_fields(recipe.Recipe)
     images = cli.read_fields(recipe.AugmentationOptions)
-    _check_names(name, chosen.loss_weights())
+    cli.check_choice("model", name, registry.names_in("kerasseg.models"))
+    for loss in chosen.loss_weights():
+        cli.check_choice("loss", loss, registry.names_in("kerasseg.losses"))
     cli.check_exists(records_dir=records_dir)
     if not os.path.exists(os.path.join(workdir, layout.CHECKPOINTS)):
         cli.check_exists(initial_checkpoint=_INITIAL_CHECKPOINT.value)
@@ -112,17 +113,6 @@ def main(argv):
             f"Best model: mean IoU {best['scores']['mean_iou']:.4f} at step "
             f"{best['step']}, in {os.path.join(workdir, 'best')}."
         )
-
-
-def _check_names(model, losses):
-    """Checks the names of the architecture and of the losses without importing them."""
-    try:
-        registry = importlib.import_module("kerasseg.registry")
-    except ModuleNotFoundError:  # until merged
-        return
-    cli.check_choice("model", model, registry.names_in("kerasseg.models"))
-    for name in losses:
-        cli.check_choice("loss", name, registry.names_in("kerasseg.losses"))
 
 
 def _locked(workdir):

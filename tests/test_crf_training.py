@@ -37,19 +37,19 @@ def drawn(number):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Holds records of drawn pictures, and runs to the last step and half-way there."""
+    """Folder with records of drawn images and two runs, one stopped halfway."""
     folder = tmp_path_factory.mktemp("crf")
     splits = {
         "train": [drawn(n) for n in range(8)],
         "val": [drawn(n) for n in range(8, 11)],
     }
     tiny.write_pictures(folder / "records", splits, spec=datasets.get("shapes"))
-    learn(folder, "whole", NUM_STEPS)
-    learn(folder, "resumed", NUM_STEPS // 2)
+    train_crf(folder, "whole", NUM_STEPS)
+    train_crf(folder, "resumed", NUM_STEPS // 2)
     return folder
 
 
-def learn(folder, name, num_steps, *more):
+def train_crf(folder, name, num_steps, *more):
     status = commands.run(
         train.main,
         *("--model=unet", "--model_option=filters=4", "--model_option=dropout=0"),
@@ -71,9 +71,9 @@ def weights(workdir):
     return {n: reader.get_tensor(n) for n in names if re.search("model", n)}
 
 
-def test_a_run_that_stopped_goes_on_to_the_same_weights(folder):
+def test_a_stopped_run_resumes_to_the_same_weights(folder):
     change = "--change_flags=training_number_of_steps"
-    learn(folder, "resumed", NUM_STEPS, change)
+    train_crf(folder, "resumed", NUM_STEPS, change)
     whole, resumed = weights(folder / "whole"), weights(folder / "resumed")
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
@@ -90,18 +90,16 @@ def test_a_trained_crf_is_scored_used_and_exported(folder, tmp_path):
     assert commands.run(evaluate.main, workdir, "--noreport") == 0
     scores = json.loads((folder / "whole" / "metrics.json").read_text())
     assert 0 <= scores["mean_iou"] <= 1
-    picture = tmp_path / "picture.png"
-    cv2.imwrite(str(picture), drawn(20)[0][:61, :83])
-    given = f"--input={picture}", f"--output_dir={tmp_path / 'masks'}"
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), drawn(20)[0][:61, :83])
+    given = f"--input={image}", f"--output_dir={tmp_path / 'masks'}"
     assert commands.run(predict.main, workdir, *given) == 0
     assert commands.run(export.main, workdir, f"--export_dir={tmp_path / 'out'}") == 0
     mask = tmp_path / "mask.png"
-    done = faults.run(
-        ["-W", "ignore", "-c", LOAD, tmp_path / "out" / "1", picture, mask]
-    )
+    done = faults.run(["-W", "ignore", "-c", LOAD, tmp_path / "out" / "1", image, mask])
     assert done.returncode == 0, done.stderr
-    index = tmp_path / "masks" / "index" / "picture.png"
-    found, wanted = (np.asarray(Image.open(path)) for path in (mask, index))
+    index = tmp_path / "masks" / "index" / "image.png"
+    found, expected = (np.asarray(Image.open(path)) for path in (mask, index))
     assert found.shape == (61, 83)
-    # Floats of other kernels: a pixel between two classes may turn.
-    assert (found == wanted).mean() > 0.999
+    # Rounding may change pixels between two classes.
+    assert (found == expected).mean() > 0.999

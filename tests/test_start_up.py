@@ -141,7 +141,6 @@ def test_a_wrong_value_of_a_training_flag_is_light(flags, tmp_path):
 
 @pytest.mark.parametrize("flags", [["--model=ennet"], ["--model=enet", "--loss=dise"]])
 def test_an_unknown_name_is_light(flags, tmp_path):
-    pytest.importorskip("kerasseg.registry")  # until merged
     given = [f"--records_dir={tmp_path}", f"--workdir={tmp_path}/run"]
     text = f"Error: {flags[-1]} is not a known "
     check_light(["-m", "kerasseg.train", *given, *flags], tmp_path, 2, text)

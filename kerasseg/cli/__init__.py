@@ -1,4 +1,4 @@
-"""What the commands share: flags, their conversion, how each starts and ends."""
+"""What the commands share: flags, their conversion, and how a command runs."""
 
 from absl import app, flags
 

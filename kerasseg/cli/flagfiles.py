@@ -1,5 +1,6 @@
 """The flags of a program as a flag file."""
 
+import os
 import sys
 from collections.abc import Iterable
 
@@ -11,7 +12,7 @@ SHARED = "kerasseg.cli"  # The module that defines the shared flags.
 
 
 def as_flagfile() -> list[str]:
-    """Lists the program's own flags as a flag file has them, one `--name=value` each.
+    """Returns the program's own flags as lines of a flag file: `--name=value`.
 
     The lines of a repeated flag keep their order: the last one counts.
     """
@@ -38,11 +39,11 @@ def check_flag_names(flag: str, names: Iterable[str]) -> None:
         )
 
 
-def read_flagfile(path) -> dict[str, str]:
-    """Reads the values that `as_flagfile` listed, without setting any flag.
+def read_flagfile(path: str | os.PathLike) -> dict[str, str]:
+    """Reads a file of `as_flagfile` without setting any flag.
 
     Returns:
-        Text by flag, the last one of a repeated flag; boolean flags are left out.
+        Text by flag; the last one of a repeated flag. Boolean flags are left out.
     """
     parts = [line.partition("=") for line in files.read_text(path).splitlines()]
     return {name.removeprefix("--"): value for name, mark, value in parts if mark}

@@ -73,7 +73,7 @@ def evaluate_run(
             are not those of the evaluation to compare with.
     """
     predictor_options = dict(predictor_options or {})
-    metadata = metadata.read_metadata(workdir)
+    best = metadata.read_metadata(workdir)
     reader = run_records.open_records(
         workdir, split, records_dir=records_dir, dataset=dataset
     )
@@ -88,11 +88,11 @@ def evaluate_run(
             batch_size=batch_size,
             refine=refine,
         )
-        stride = options.output_stride or metadata["options"].get("output_stride")
+        stride = options.output_stride or best["options"].get("output_stride")
         settings = {
             "split": reader.split.name,
-            "model": metadata["model"],
-            "step": metadata["step"],
+            "model": best["model"],
+            "step": best["step"],
             "output_stride": stride,
             **predictor_options,
             "crf": options.crf_settings(),

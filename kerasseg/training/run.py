@@ -26,7 +26,7 @@ from kerasseg.training.signals import Interrupted
 from kerasseg.training.state import History, LossScale, TrainState
 from kerasseg.training.step import StepFunction, prepare_batch_norm
 from kerasseg.training.validation import Validation
-from kerasseg.workdir import best_model, fingerprint, layout, metadata
+from kerasseg.workdir import best_model, fingerprint, flag_file, layout, metadata
 from kerasseg.workdir.checkpoints import Checkpoints
 
 
@@ -98,8 +98,8 @@ def train(
         strategy: Strategy of the devices; None for one device.
         initial_checkpoint: A workdir or `.keras` file whose weights a new run starts
             from; layers of other shapes keep their own.
-        callbacks: Keras callbacks. Of a callback's state nothing is saved: a resumed
-            run is exact without one.
+        callbacks: Keras callbacks, called at the start and end of training, of each
+            step and of each validation; there are no epochs. Their state is not saved.
 
     Returns:
         Metadata of the best model, see `metadata.read_metadata`; None on a worker that
@@ -163,6 +163,7 @@ def _train(
     callbacks,
 ):
     _check_divisible(recipe, strategy)
+    flag_file.check_format(workdir)
     fitted = memory.FittedMicroBatches(recipe, group)
     reader = data.open("train_split", recipe.skip_bad_records)
     eval_reader = data.open("eval_split")
