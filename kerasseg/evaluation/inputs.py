@@ -3,14 +3,15 @@
 import os
 from collections.abc import Sequence
 
-from kerasseg import datasets, errors, records
+from kerasseg import datasets, errors, records, registry
+from kerasseg.workdir import metadata
 
 COUNTS_FILE = "pictures.csv"
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
 
-# Keys of `evaluation.MEASURES`, whose classes cannot be imported without Keras.
-MEASURE_NAMES = ("boundary_iou", "bf_score", "trimap", "calibration")
+# Names of `evaluation.MEASURES`; importing its classes would import Keras.
+MEASURE_NAMES = tuple(registry.names_in("kerasseg.metrics"))
 
 
 def check_inputs(
@@ -48,6 +49,8 @@ def check_inputs(
             raise errors.MissingFileError(
                 f"`{name}={folder}` is not an existing folder. Correct the path."
             )
+    if workdir is not None and predictions_dir is None:
+        metadata.read_metadata(workdir)  # There is a best model.
     if records_dir is not None and labels_dir is None:
         records.check_split(records_dir, split)
     if predictions_dir is not None:
