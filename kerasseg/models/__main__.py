@@ -1,9 +1,9 @@
-r"""Prints the table of architectures, each at its paper's setting.
+"""Prints a table of the architectures, each at the setting of its paper.
 
 python -m kerasseg.models [--markdown]
 
-Trainable parameters, multiply-adds of a picture of 513x513 (convolutions and dense
-layers), pixels to one cell of the deepest map.
+The columns are trainable parameters, multiply-adds for an image of 513x513 pixels
+(convolutions and dense layers), and the stride of the deepest feature map.
 """
 
 from absl import flags
@@ -16,7 +16,7 @@ _HEADINGS = "model", "parameters", "multiply-adds", "output stride", "paper"
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Lists the headings, then what is known of each architecture, as texts."""
+    """Returns the cells of the table, headings first."""
     lines: list[tuple[str, ...]] = [_HEADINGS]
     for name in models.list_models():
         metadata = models.metadata(name)
@@ -26,7 +26,7 @@ def rows() -> list[tuple[str, ...]]:
 
 
 def plain() -> str:
-    """Sets the table out for a terminal."""
+    """Formats the table for a terminal."""
     return "\n".join(
         f"{name:<24}{params:>11}{macs:>15}{stride:>15}   {paper}"
         for name, params, macs, stride, paper in rows()
@@ -34,7 +34,7 @@ def plain() -> str:
 
 
 def markdown() -> str:
-    """Sets the table out for README.md; names and links in their short form."""
+    """Formats the table for README.md, with short links."""
     heading, *others = rows()
     lines: list[tuple[str, ...]] = [heading, ("---", "---:", "---:", "---:", "---")]
     for name, *numbers, paper in others:
@@ -44,7 +44,7 @@ def markdown() -> str:
 
 
 def main(argv):
-    """Prints a line for each architecture."""
+    """Prints the table."""
     del argv
     print(markdown() if _MARKDOWN.value else plain())
 
