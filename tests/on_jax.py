@@ -83,7 +83,7 @@ def try_model(name, given):
             expected, axis=(0, 1, 2)
         ).max()  # Relative to the range of each class.
         report[kind] = float(np.abs(logits - expected).max() / spread)
-    if not given["learns"]:
+    if not given["trains"]:
         return report
     # Variants of a family can be the same network with their test options.
     key = tuple((v.path, v.shape) for v in model.weights)
@@ -99,7 +99,7 @@ def try_loss(name, given):
 
     loss = losses.get(name)
     labels = ops.convert_to_tensor(given["labels"])
-    (total, count), slope = jax.value_and_grad(
+    (total, count), gradient = jax.value_and_grad(
         lambda logits: loss(labels, logits), has_aux=True
     )(given["logits"])
     image = keras.Input((None, None, 3))
@@ -107,7 +107,7 @@ def try_loss(name, given):
     model = keras.Model(image, keras.layers.Conv2D(NUM_CLASSES, 3, padding="same")(x))
     return {
         "sums": [float(total), float(count)],
-        "slope": np.asarray(slope).tolist(),
+        "gradient": np.asarray(gradient).tolist(),
         "fit": fit(model, loss),
     }
 

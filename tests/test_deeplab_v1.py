@@ -82,7 +82,7 @@ def test_heads_have_the_kernels_and_rates_of_table_1(head, kernel, rate):
 
 
 def extent(model, image, cell):
-    """Finds the first and last row that the score of a cell depends on."""
+    """Returns the first and last row that the score of a cell depends on."""
     image = tf.constant(image)
     with tf.GradientTape() as tape:
         tape.watch(image)
@@ -98,8 +98,8 @@ def test_the_field_of_view_of_large_fov_is_435_pixels():
         variable.assign(np.full(variable.shape, 0.1 if kernel else 1.0))
     # The gradient of a maximum goes to one cell: the last of increasing values, the
     # first of decreasing ones.
-    slope = np.linspace(150, 250, 769, dtype="float32")
-    rising = np.broadcast_to((slope[:, None] + slope)[..., None] / 2, (1, 769, 769, 3))
+    ramp = np.linspace(150, 250, 769, dtype="float32")
+    rising = np.broadcast_to((ramp[:, None] + ramp)[..., None] / 2, (1, 769, 769, 3))
     cell = 48  # At pixel 384, more than 217 from every border.
     assert extent(model, rising, cell)[1] == 384 + 217
     assert extent(model, np.flip(rising, (1, 2)), cell)[0] == 384 - 217
@@ -134,7 +134,7 @@ def test_logits_are_the_scores_resized_with_aligned_corners():
 
 
 def part(model, *names):
-    """Makes a model of the same picture to the maps of some layers."""
+    """Returns a model from the image to the outputs of layers."""
     return keras.Model(model.input, [model.get_layer(name).output for name in names])
 
 

@@ -35,7 +35,7 @@ def random_image(*size):
 
 
 def part(model, *names):
-    """Makes a model of the same picture to the maps of some layers."""
+    """Returns a model from the image to the outputs of layers."""
     return keras.Model(model.input, [model.get_layer(name).output for name in names])
 
 

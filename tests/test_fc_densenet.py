@@ -58,12 +58,12 @@ PARTS = {
 
 @functools.cache
 def build(name):
-    """Builds the network of the paper for CamVid's pictures, once."""
+    """Builds the network of the paper for images of CamVid, once."""
     return models.build_model(name, 11, image_size=(360, 480))
 
 
 def numbers(count, way):
-    """Numbers of the parts as a picture meets them: the way up counts down."""
+    """Returns the names of the parts in the order of the network."""
     return range(count, 0, -1) if way in ("tu", "up") else range(1, count + 1)
 
 
@@ -79,8 +79,8 @@ def test_the_channels_grow_as_in_table_2(name):
         new = [
             x for x in model.layers if re.fullmatch(f"{block}_layer\\d+_conv", x.name)
         ]
-        seen = model.get_layer(f"{block}_layer1_bn").gamma.shape[0]
-        ends.append(seen + sum(layer.filters for layer in new))
+        inputs = model.get_layer(f"{block}_layer1_bn").gamma.shape[0]
+        ends.append(inputs + sum(layer.filters for layer in new))
     assert ends == MAPS[name]
 
 
@@ -176,14 +176,14 @@ def test_a_block_with_its_transitions_equals_one_in_numpy(depth):
             x = np.concatenate([x, new[-1]], -1)
         return x, np.concatenate(new, -1)
 
-    want_stack, _ = block(x, "block")
+    stack, _ = block(x, "block")
     # The ninth row is dropped.
-    want_down = reference.max_pool(layer(want_stack, "td"), 2, stride=2)
-    _, want_new = block(want_down, "deep")
+    down = reference.max_pool(layer(stack, "td"), 2, stride=2)
+    _, new = block(down, "deep")
     kernel, bias = model.get_layer("tu_deconv").get_weights()
     # 4 x 6 cells become 9 x 13; the thirteenth column is cropped.
-    large = reference.conv_transpose(want_new, kernel, bias, stride=2)
+    large = reference.conv_transpose(new, kernel, bias, stride=2)
     assert large.shape[1:3] == (9, 13)
-    want_up = np.concatenate([large[:, :, :12], want_stack], -1)
-    for got, want in zip(model(x), (want_stack, want_down, want_up), strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-4)
+    up = np.concatenate([large[:, :, :12], stack], -1)
+    for actual, expected in zip(model(x), (stack, down, up), strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-4)

@@ -92,8 +92,8 @@ def test_the_field_of_view_of_a_cell_is_around_its_upsampled_position(name, axis
     for image, column in zip(images, columns, strict=True):
         image[0, column] += 100
     scores = part(model, "score_fr")(np.swapaxes(images, axis, 2))
-    seen = np.swapaxes(scores, axis, 2)[:, 0, cell, 0] > 0
-    assert list(seen) == [False, True, True, False]
+    depends = np.swapaxes(scores, axis, 2)[:, 0, cell, 0] > 0
+    assert list(depends) == [False, True, True, False]
     # The upsampled scores of a single cell are largest at its center.
     lone = np.zeros((1, 1, 27, 1), "float32")
     lone[0, 0, cell] = 1

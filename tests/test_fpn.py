@@ -1,4 +1,4 @@
-"""Semantic FPN: what its paper says of the pyramid and of the branches."""
+"""Semantic FPN: its pyramid and its branches."""
 
 import keras
 import numpy as np

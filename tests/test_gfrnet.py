@@ -62,7 +62,7 @@ def test_gate_relu_applies_relu_to_the_inputs_of_gates():
 
 
 def gate(fine_size, coarse_size):
-    """Makes a gate alone."""
+    """Builds a single gate."""
     fine, coarse = keras.Input((*fine_size, 3)), keras.Input((*coarse_size, 3))
     return keras.Model([fine, coarse], gfrnet.gate(fine, coarse, name="gate"))
 

@@ -173,10 +173,10 @@ def test_pyramid_and_head_equal_those_in_numpy(size):
         pooled = np.moveaxis(np.array(cells), 2, 0)
         pooled = conv_bn_relu(pooled, f"pyramid_bin{bins}")
         maps.append(reference.resize(pooled, *size, aligned=True))
-    want = conv_bn_relu(np.concatenate(maps, -1), "head_refine")
+    expected = conv_bn_relu(np.concatenate(maps, -1), "head_refine")
     kernel, bias = model.get_layer("head_classify").get_weights()
-    want = reference.conv(want, kernel, bias)
-    np.testing.assert_allclose(part(x), want, atol=1e-4)
+    expected = reference.conv(expected, kernel, bias)
+    np.testing.assert_allclose(part(x), expected, atol=1e-4)
 
 
 def test_with_a_pyramid_of_zeros_the_logits_depend_only_on_c5():
@@ -192,8 +192,8 @@ def test_with_a_pyramid_of_zeros_the_logits_depend_only_on_c5():
     part = keras.Model(c5, model.get_layer("head_refine_conv").output)
     x = features(1, 5, 7, c5.shape[-1])
     kernel = model.get_layer("head_refine_conv").get_weights()[0]
-    want = reference.conv(x, kernel[:, :, : x.shape[-1]])
-    np.testing.assert_allclose(part(x), want, atol=1e-4)
+    expected = reference.conv(x, kernel[:, :, : x.shape[-1]])
+    np.testing.assert_allclose(part(x), expected, atol=1e-4)
 
 
 def test_every_logit_depends_on_the_whole_image():

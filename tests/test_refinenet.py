@@ -135,8 +135,8 @@ def test_a_block_equals_one_in_numpy():
     pooled = reference.max_pool(first, 5, stride=1, before=2, after=2)
     x = x + first + conv(pooled, "chain_conv2")
     inner = reference.relu(conv(reference.relu(x), "unit_conv1"))
-    want = x + conv(inner, "unit_conv2")
-    np.testing.assert_allclose(model([coarse, fine]), want, atol=1e-4)
+    expected = x + conv(inner, "unit_conv2")
+    np.testing.assert_allclose(model([coarse, fine]), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def _scores_of_scales(network, image, full):
 
 
 def _largest(scores):
-    """Takes the maximum over the scales ([Chen16] section 4.1)."""
+    """Returns the maximum over the scales ([Chen16] section 4.1)."""
     half = Resample((1, 2), dtype="float32", name="scores_half")(
         scores["aux_half"], like=scores["aux_full"]
     )
