@@ -58,7 +58,7 @@ def test_a_channel_is_normalized_to_mean_0_and_variance_1():
     x = np.array([[[[7.0, 5.0]]]], "float32")
     assert np.ravel(layer(x)).tolist() == [7, 5]  # Before it is filled.
     assert not layer.is_filled
-    layer.fill([3.0, 5.0], [4.0, 0.0], pictures=2)
+    layer.fill([3.0, 5.0], [4.0, 0.0], images=2)
     # (7 - 3) / 2, and 0 where a channel never changes.
     assert np.ravel(layer(x)).tolist() == [2, 0]
     assert layer.is_filled
@@ -70,7 +70,7 @@ def test_a_channel_is_normalized_to_mean_0_and_variance_1():
     "given, message",
     [
         (([1.0], [1.0], 1), r"has 2 channels; got \(1,\) means and \(1,\) variances"),
-        (([1.0, 2.0], [1.0, 1.0], 0), "of 0 pictures"),
+        (([1.0, 2.0], [1.0, 1.0], 0), "of 0 images"),
         (([1.0, np.nan], [1.0, 1.0], 1), "'norm' are not all finite"),
     ],
 )

@@ -125,7 +125,7 @@ def refine(
         smooth = functools.partial(gaussians.smooth, sxy=gaussian_sxy)
         filters.append(_normalized(smooth, gaussian_compat, image))
     if bilateral_compat is not None:
-        lattice = gaussians.by_place_and_color(image, bilateral_sxy, bilateral_srgb)
+        lattice = gaussians.bilateral_lattice(image, bilateral_sxy, bilateral_srgb)
         filters.append(_normalized(lattice.filter, bilateral_compat, image))
     unary = ops.log(probabilities)
 

@@ -1,4 +1,4 @@
-"""Pictures on their way in: normalised, and never too small."""
+"""Layers that normalize and pad the input image."""
 
 import keras
 from keras import layers, ops
@@ -7,7 +7,7 @@ from kerasseg import errors
 
 SMALLEST_SIDE = 32
 NORMALIZATIONS = ("tf", "tf128", "torch", "caffe", "lite", "none")
-_SCALES = {  # (x - mean) / deviation, for pictures from 0 to 255, RGB.
+_SCALES = {  # Mean and standard deviation of RGB images from 0 to 255.
     "tf": ((127.5,) * 3, (127.5,) * 3),
     "tf128": ((128.0,) * 3, (128.0,) * 3),
     "torch": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
@@ -18,16 +18,16 @@ _SCALES = {  # (x - mean) / deviation, for pictures from 0 to 255, RGB.
 
 @keras.saving.register_keras_serializable("kerasseg")
 class Normalize(layers.Layer):
-    """Brings a picture, RGB from 0 to 255, to the range an encoder was trained on.
+    """Normalizes an RGB image from 0 to 255 as pretrained weights expect it.
 
     Args:
         kind: "tf" (-1 to 1), "tf128" ((x - 128) / 128), "torch" (ImageNet mean and
-            deviation), "caffe" (BGR, mean subtracted), "lite" ((x - 127) / 128) or
-            "none" (as it is).
-        name: Of the layer.
+            standard deviation), "caffe" (BGR, mean subtracted), "lite"
+            ((x - 127) / 128) or "none" (unchanged).
+        name: Name of the layer.
     """
 
-    def __init__(self, kind, *, name="normalize", **options):
+    def __init__(self, kind: str, *, name: str = "normalize", **options):
         options.setdefault("dtype", "float32")
         super().__init__(name=name, **options)
         if kind not in NORMALIZATIONS:
@@ -37,7 +37,7 @@ class Normalize(layers.Layer):
         self.kind = kind
 
     def call(self, image):
-        """Normalises in float32, whatever the policy."""
+        """Normalizes in float32 for any dtype policy."""
         image = ops.cast(image, "float32")
         if self.kind == "none":
             return image
@@ -46,36 +46,36 @@ class Normalize(layers.Layer):
         return ops.flip(image, axis=-1) if self.kind == "caffe" else image
 
     def get_config(self):
-        """Adds the kind."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "kind": self.kind}
 
 
 @keras.saving.register_keras_serializable("kerasseg")
 class PadSmall(layers.Layer):
-    """Adds zeros at the bottom and right until both sides are `smallest` or more."""
+    """Pads images with zeros at the bottom and right to at least `smallest` pixels."""
 
-    def __init__(self, smallest=SMALLEST_SIDE, **options):
+    def __init__(self, smallest: int = SMALLEST_SIDE, **options):
         super().__init__(**options)
         self.smallest = smallest
 
     def call(self, x):
-        """Pads what is too small; leaves the rest."""
+        """Pads the sides that are too small."""
         batch, height, width, channels = ops.shape(x)
         bottom, right = self._missing(height), self._missing(width)
         x = ops.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]])
-        # TFLite's converter forgets the channels where paddings are not known.
+        # TFLite's converter loses the number of channels if paddings are dynamic.
         return ops.reshape(x, (batch, height + bottom, width + right, channels))
 
     def _missing(self, side):
-        if isinstance(side, int):  # Known: a traced number would be no padding in JAX.
+        if isinstance(side, int):  # JAX cannot pad by a traced number.
             return max(self.smallest - side, 0)
         return ops.maximum(self.smallest - side, 0)
 
     def compute_output_spec(self, x):
-        """Knows a side where the side of the input is known."""
+        """Returns the output spec; sides unknown in the input stay unknown."""
         sides = [side and max(side, self.smallest) for side in x.shape[1:3]]
         return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), x.dtype)
 
     def get_config(self):
-        """Adds the smallest side."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "smallest": self.smallest}
