@@ -30,13 +30,12 @@ from kerasseg import (
     errors,
     evaluation,
     inference,
-    inference_flags,
     metrics,
     pipeline,
-    predictor_flags,
     records,
     report,
 )
+from kerasseg.cli import inference_flags
 from kerasseg.system import files
 from kerasseg.workdir import best_model, run_records
 
@@ -133,8 +132,8 @@ def _score_network(workdir, stack):
         What was found, the data set's facts, how it was found, and a function that
         looks at one picture.
     """
-    options = cli.read_fields(inference_flags.InferenceFlags)
-    views = cli.read_fields(predictor_flags.PredictorFlags).options()
+    options = inference_flags.read_inference_options()
+    views = inference_flags.read_predictor_options().arguments()
     facts = best_model.read_metadata(workdir)
     reader = run_records.open_records(
         workdir,
@@ -143,7 +142,9 @@ def _score_network(workdir, stack):
         dataset=cli.DATASET.value,
     )
     _check_comparable(reader.split)
-    refine = stack.enter_context(options.refiner())
+    refine = stack.enter_context(
+        inference.start_refiner(options.crf_settings(), options.superpixels)
+    )
     model = best_model.load_best(workdir, output_stride=options.output_stride)
     predictor = inference.Predictor(model, **views)
     found = evaluation.evaluate(

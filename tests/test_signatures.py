@@ -1,4 +1,4 @@
-"""Decoding in the graph: the pixels that evaluation sees, or an error."""
+"""Decoding in the graph: the same pixels as in evaluation, or an error."""
 
 import io
 
@@ -54,12 +54,12 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_pictures_decode_as_evaluation_sees_them(kind):
-    found = signatures.decode(tf.constant(FILES[kind]))
-    # EXIF is left to who calls.
-    wanted = images.read_image(FILES[kind], apply_exif=False)
-    np.testing.assert_array_equal(found, wanted)
-    assert found.dtype == tf.uint8
+def test_images_are_decoded_like_in_evaluation(kind):
+    decoded = signatures.decode(tf.constant(FILES[kind]))
+    # EXIF is left to the caller.
+    expected = images.read_image(FILES[kind], apply_exif=False)
+    np.testing.assert_array_equal(decoded, expected)
+    assert decoded.dtype == tf.uint8
 
 
 def test_cmyk_differs_by_rounding_only():
@@ -71,19 +71,19 @@ def test_cmyk_differs_by_rounding_only():
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"GIF89a" + bytes(40), b"\x89PNG"])
-def test_other_files_are_refused(data):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="no JPEG or PNG"):
+def test_other_files_are_errors(data):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not a JPEG or PNG"):
         signatures.decode(tf.constant(data))
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png"])
 @pytest.mark.parametrize("kept", [20, 200, -20])
-def test_files_that_are_cut_are_refused(kind, kept):
+def test_truncated_files_are_errors(kind, kept):
     with pytest.raises(tf.errors.InvalidArgumentError):
         signatures.decode(tf.constant(FILES[kind][:kept]))
 
 
-def test_a_picture_of_too_many_pixels_is_not_decoded():
+def test_an_image_of_too_many_pixels_is_not_decoded():
     png = bytearray(FILES["png"])
     png[16:24] = (20_000).to_bytes(4) * 2
     with pytest.raises(tf.errors.InvalidArgumentError, match="more than 64000000 pix"):
