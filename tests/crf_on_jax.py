@@ -63,7 +63,7 @@ def main(folder):
     """Computes the results to compare."""
     given = dict(np.load(pathlib.Path(folder, "given.npz")))
     inputs = [given["images"], given["logits"]]
-    found = {
+    results = {
         "refined": crf.dense_crf(
             given["image"], given["probabilities"], engine="keras"
         ),
@@ -72,7 +72,7 @@ def main(folder):
         "fit": fit(given),
         **slopes(given),
     }
-    np.savez(pathlib.Path(folder, "found.npz"), **found)
+    np.savez(pathlib.Path(folder, "found.npz"), **results)
 
 
 if __name__ == "__main__":

@@ -90,8 +90,8 @@ def measure(cells) -> None:
         for _ in range(ROUNDS):
             for name, seconds in functions.items():
                 times[name].append(seconds(image, 1))
-    for name, found in times.items():
-        cells[name]["seconds"] = float(np.median(found))
+    for name, seconds in times.items():
+        cells[name]["seconds"] = float(np.median(seconds))
 
 
 def exports(name, folder) -> dict:
@@ -128,9 +128,9 @@ def text(name, cells) -> str:
 if __name__ == "__main__":
     from tests import export_matrix  # The name under which other processes import it.
 
-    for asked in sys.argv[1:] or sorted(FLAGFILES):
-        found = export_matrix.row(asked)
-        print(text(asked, found), flush=True)
-        for key, value in found.items():
-            if not value["works"]:
-                print(f"{asked} {key}: {value['reason']}", file=sys.stderr)
+    for name in sys.argv[1:] or sorted(FLAGFILES):
+        cells = export_matrix.row(name)
+        print(text(name, cells), flush=True)
+        for key, cell in cells.items():
+            if not cell["works"]:
+                print(f"{name} {key}: {cell['reason']}", file=sys.stderr)

@@ -47,11 +47,11 @@ def test_a_run_is_exported_and_compared_on_its_records(run, tmp_path):
     folder = tmp_path / "out" / "1"
     assert f"Exported to {folder}" in text
     assert f'tf.saved_model.load("{folder}")' in text
-    found = metadata(folder)
-    assert (found["model"], found["step"]) == ("levels", 7)
-    assert found["dataset"]["name"] == "stripes"
-    assert "--nomirror" in found["flagfile"]
-    compared = found["formats"]["saved_model"]
+    actual = metadata(folder)
+    assert (actual["model"], actual["step"]) == ("levels", 7)
+    assert actual["dataset"]["name"] == "stripes"
+    assert "--nomirror" in actual["flagfile"]
+    compared = actual["formats"]["saved_model"]
     assert compared["pictures"] == 6  # All 5, and the synthetic one.
     assert compared["mean_iou"] == compared["mean_iou_of_the_model"]
     assert set(tf.saved_model.load(folder).signatures) == {"serving_default", "tensor"}
@@ -80,15 +80,15 @@ def test_every_format_is_run_in_a_new_process(run, tmp_path):
         *("--check_pictures=3", "--license=CC0-1.0"),
     )
     assert status == 0, errors
-    found = metadata(tmp_path / "out" / "1")
-    assert list(found["formats"]) == [
+    actual = metadata(tmp_path / "out" / "1")
+    assert list(actual["formats"]) == [
         *("saved_model", "tflite_float32", "tflite_float16", "tflite_int8"),
         *("onnx", "keras"),
     ]
-    for name, entry in found["formats"].items():
+    for name, entry in actual["formats"].items():
         assert entry["pictures"] == (3 if name == "tflite_int8" else 4)
         assert entry["mean_iou"] == pytest.approx(entry["mean_iou_of_the_model"], 0.02)
-    assert found["license"] == "CC0-1.0"
+    assert actual["license"] == "CC0-1.0"
 
 
 def test_int8_needs_a_labeled_pixel(run, tmp_path):
@@ -120,10 +120,10 @@ def test_scales_flip_and_crf_go_into_the_graph(run, tmp_path):
         *("--check_images=2", "--crf_bilateral_compat=0"),
     )
     assert status == 0, errors
-    found = metadata(tmp_path / "out" / "1")
-    assert found["views"]["scales"] == [1, 1.5]
-    assert found["views"]["crf"]["iterations"] == 2
-    compared = found["formats"]["saved_model"]
+    actual = metadata(tmp_path / "out" / "1")
+    assert actual["views"]["scales"] == [1, 1.5]
+    assert actual["views"]["crf"]["iterations"] == 2
+    compared = actual["formats"]["saved_model"]
     assert compared["mean_iou"] == compared["mean_iou_of_the_model"]
 
 
@@ -202,6 +202,6 @@ def test_a_killed_export_leaves_no_incomplete_version(tmp_path):
     assert kills >= 3  # The files of TensorFlow, and the version.
     assert numbers() == {"1", "2"}
     for number in numbers():
-        found = tf.saved_model.load(tmp_path / number).signatures["tensor"]
+        tensor = tf.saved_model.load(tmp_path / number).signatures["tensor"]
         image = tf.constant(levels.IMAGE[None], tf.float32)
-        assert found(image=image)["classes"][0].numpy().tolist() == levels.CLASSES
+        assert tensor(image=image)["classes"][0].numpy().tolist() == levels.CLASSES

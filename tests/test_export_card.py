@@ -32,19 +32,19 @@ def workdir(tmp_path):
 
 def test_the_metadata_are_complete(workdir, tmp_path):
     description = exporting.describe(workdir, weights_license="CC-BY-4.0")
-    found = exporting.read_metadata(
+    actual = exporting.read_metadata(
         served.export(tmp_path / "out", description=description)
     )
-    assert found["classes"][1] == {"name": "middle", "color": [255, 0, 0]}
-    assert found["ignore_label"] == 255
-    assert found["dataset"]["name"] == "stripes"
-    assert found["dataset"]["source"] == "tests.tiny"
-    assert found["scores"]["mean_iou"] == 0.51
-    assert found["evaluation"] == EVALUATION
-    assert found["flagfile"] == ["--model=levels", "--seed=3"]
-    assert found["options"]["output_stride"] == 16
-    assert found["license"] == "CC-BY-4.0"
-    assert {"tensorflow", "keras", "commit"} <= set(found)
+    assert actual["classes"][1] == {"name": "middle", "color": [255, 0, 0]}
+    assert actual["ignore_label"] == 255
+    assert actual["dataset"]["name"] == "stripes"
+    assert actual["dataset"]["source"] == "tests.tiny"
+    assert actual["scores"]["mean_iou"] == 0.51
+    assert actual["evaluation"] == EVALUATION
+    assert actual["flagfile"] == ["--model=levels", "--seed=3"]
+    assert actual["options"]["output_stride"] == 16
+    assert actual["license"] == "CC-BY-4.0"
+    assert {"tensorflow", "keras", "commit"} <= set(actual)
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="needs git")
@@ -72,8 +72,8 @@ def test_the_commit_is_that_of_kerasseg(tmp_path, monkeypatch):
 
 
 def test_a_run_that_was_only_trained_can_be_described(tmp_path):
-    found = exporting.describe(levels.make_workdir(tmp_path / "run"))
-    assert found["evaluation"] is found["flagfile"] is found["license"] is None
+    actual = exporting.describe(levels.make_workdir(tmp_path / "run"))
+    assert actual["evaluation"] is actual["flagfile"] is actual["license"] is None
 
 
 def test_damaged_scores_are_an_error(workdir):

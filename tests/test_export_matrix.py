@@ -29,9 +29,9 @@ def test_the_networks_of_the_page_have_a_flag_file():
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", sorted(ROWS))
 def test_a_row_is_as_on_the_page(name):
-    found = export_matrix.row(name)
-    print(export_matrix.text(name, found))  # Run with -s to replace the row.
-    for shown, (form, cell) in zip(ROWS[name], found.items(), strict=True):
+    row = export_matrix.row(name)
+    print(export_matrix.text(name, row))  # Run with -s to replace the row.
+    for shown, (form, cell) in zip(ROWS[name], row.items(), strict=True):
         assert cell["works"] == (shown != "no"), (form, cell)
         if cell["works"]:
             difference, megabytes = map(float, CELL.fullmatch(shown).groups()[:2])

@@ -85,14 +85,14 @@ def test_one_request_may_hold_images_of_different_sizes(exported):
 
 def test_an_empty_request_returns_no_mask(exported):
     nothing = tf.constant([], tf.string)
-    found = exported.signatures["serving_default"](image_bytes=nothing)
-    assert found["mask_png_bytes"].shape == (0,)
+    actual = exported.signatures["serving_default"](image_bytes=nothing)
+    assert actual["mask_png_bytes"].shape == (0,)
 
 
 def test_a_mask_is_an_8_bit_grayscale_png_of_class_numbers(exported):
     files = tf.constant([tiny.png(levels.IMAGE)])
-    found = exported.signatures["serving_default"](image_bytes=files)
-    mask = found["mask_png_bytes"].numpy()[0]
+    actual = exported.signatures["serving_default"](image_bytes=files)
+    mask = actual["mask_png_bytes"].numpy()[0]
     assert images.stores_plain_numbers(mask)
     header = images.probe(mask)
     assert (header.mode, header.width, header.height) == ("L", 3, 2)
@@ -118,25 +118,25 @@ def test_files_of_other_kinds_are_errors(exported, file):
 
 def test_the_tensor_signature_takes_batches(exported):
     batch = np.stack([levels.IMAGE, levels.IMAGE[:, ::-1]]).astype(np.float32)
-    found = exported.signatures["tensor"](image=tf.constant(batch))
+    actual = exported.signatures["tensor"](image=tf.constant(batch))
     first = np.array(levels.CLASSES)
-    np.testing.assert_array_equal(found["classes"], [first, first[:, ::-1]])
-    softmax = tf.nn.softmax(found["logits"])
-    np.testing.assert_allclose(found["probabilities"], softmax, atol=1e-6)
+    np.testing.assert_array_equal(actual["classes"], [first, first[:, ::-1]])
+    softmax = tf.nn.softmax(actual["logits"])
+    np.testing.assert_allclose(actual["probabilities"], softmax, atol=1e-6)
 
 
 def test_among_several_outputs_the_logits_are_exported(tmp_path):
     path = export(tiny.build_model("tiny", 3, aux=True), tmp_path)
-    found = tf.saved_model.load(path).signatures["tensor"]
-    assert set(found.structured_outputs) == {"logits", "probabilities", "classes"}
+    tensor = tf.saved_model.load(path).signatures["tensor"]
+    assert set(tensor.structured_outputs) == {"logits", "probabilities", "classes"}
 
 
 # Other files of a version.
 
 
 def test_assets_hold_class_names_and_palette(folder):
-    found = json.loads((folder / "assets/classes.json").read_text())
-    assert found == {
+    actual = json.loads((folder / "assets/classes.json").read_text())
+    assert actual == {
         "class_names": ["left", "middle", "right"],
         "palette": [[0, 0, 0], [255, 0, 0], [0, 0, 255]],
         "ignore_label": 255,
@@ -154,11 +154,11 @@ def test_the_metadata_hold_the_comparison_and_the_description(tmp_path):
         samples=list(map(exporting.Sample, files, labels)),
         description={"step": 70, "scores": {"iou": {"right": nan, "left": 2 * [inf]}}},
     )
-    found = json.loads(pathlib.Path(path, "metadata.json").read_text())
-    assert found["step"] == 70
-    assert found["scores"] == {"iou": {"right": None, "left": [None, None]}}
-    assert [entry["name"] for entry in found["classes"]] == list(NAMES)
-    compared = found["formats"]["saved_model"]
+    actual = json.loads(pathlib.Path(path, "metadata.json").read_text())
+    assert actual["step"] == 70
+    assert actual["scores"] == {"iou": {"right": None, "left": [None, None]}}
+    assert [entry["name"] for entry in actual["classes"]] == list(NAMES)
+    compared = actual["formats"]["saved_model"]
     assert compared["mean_iou"] == compared["mean_iou_of_the_model"] == 1 / 3
     assert compared["bytes"] > 1000
     assert compared["pictures"] == 3  # With the synthetic one, 33 x 47.
@@ -236,10 +236,10 @@ def test_a_network_of_half_precision_is_exported_in_float32(tmp_path):
         keras.config.set_dtype_policy("float32")
     path = export(model, tmp_path)
     batch = noise(8, 9)[np.newaxis].astype(np.float32)
-    found = tf.saved_model.load(path).signatures["tensor"](image=tf.constant(batch))
+    actual = tf.saved_model.load(path).signatures["tensor"](image=tf.constant(batch))
     plain = folding.in_float32(model)(batch)
-    np.testing.assert_allclose(found["logits"], plain, atol=1e-5)
-    assert np.abs(found["logits"] - model(batch)).max() > 1e-4  # 8 bits of mantissa.
+    np.testing.assert_allclose(actual["logits"], plain, atol=1e-5)
+    assert np.abs(actual["logits"] - model(batch)).max() > 1e-4  # 8 bits of mantissa.
 
 
 # Errors.
@@ -317,8 +317,8 @@ def test_masks_may_differ_where_rounding_decides():
     kernel[..., 2], bias[2] = kernel[..., 1], bias[1] + 1e-7  # Classes 1 and 2 tie.
     model.get_layer("logits").set_weights([kernel, bias])
     ones = np.minimum(levels.CLASSES, 1).astype(np.uint8)
-    found = compare_with(model, mask=images.encode_label(ones))
-    assert found["pixels_that_differ"] <= 4  # The number of pixels of classes 1 and 2.
+    actual = compare_with(model, mask=images.encode_label(ones))
+    assert actual["pixels_that_differ"] <= 4  # The number of pixels of classes 1 and 2.
 
 
 def test_a_network_that_unpools_may_differ_at_some_pixels():
@@ -347,9 +347,9 @@ def test_a_network_that_unpools_may_differ_at_some_pixels():
     # the largest logit.
     assert compare_at(unpools, 29)["largest_difference"] == 0
     largest = np.abs(np.array(plain(np.zeros((1, 20, 30, 3))))).max()
-    found = compare_at(unpools, 299, 0.04 * largest)
-    assert found["largest_difference"] == pytest.approx(0.04)
-    assert found["tolerance"] == 0.05
+    actual = compare_at(unpools, 299, 0.04 * largest)
+    assert actual["largest_difference"] == pytest.approx(0.04)
+    assert actual["tolerance"] == 0.05
     for model, count, by in [
         (unpools, 30, 5.0),
         (unpools, 301, 0.04 * largest),

@@ -25,12 +25,12 @@ def test_each_pixel_gets_the_class_of_its_largest_logit(segmenter):
 
 
 def test_probabilities_are_the_softmax_of_the_logits(segmenter):
-    found = segmenter.probabilities(levels.IMAGE)
+    actual = segmenter.probabilities(levels.IMAGE)
     logits = segmenter.model(levels.IMAGE[np.newaxis].astype(np.float32)).numpy()[0]
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     expected = exponentials / exponentials.sum(-1, keepdims=True)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
 def test_among_several_outputs_the_logits_are_used():
@@ -61,9 +61,9 @@ def test_images_of_all_sizes_share_one_graph(segmenter):
 def test_an_image_of_twelve_million_pixels_is_predicted(segmenter):
     image = np.zeros((3000, 4000, 3), np.uint8)
     image[-1, -1, 0] = 200
-    found = segmenter.predict(image)
-    assert found.shape == (3000, 4000)
-    assert (found[0, 0], found[-1, -1]) == (0, 2)
+    actual = segmenter.predict(image)
+    assert actual.shape == (3000, 4000)
+    assert (actual[0, 0], actual[-1, -1]) == (0, 2)
 
 
 def test_a_file_is_read(segmenter, tmp_path):
@@ -83,11 +83,11 @@ def write_rotated(path):
 
 def test_a_file_is_rotated_upright(segmenter, tmp_path):
     write_rotated(tmp_path / "image.jpg")
-    found = segmenter.predict(tmp_path / "image.jpg")
-    assert found.shape == (32, 16)
+    actual = segmenter.predict(tmp_path / "image.jpg")
+    assert actual.shape == (32, 16)
     # The left half is now at the top.
-    assert np.unique(found[:14]).tolist() == [0]
-    assert np.unique(found[18:]).tolist() == [2]
+    assert np.unique(actual[:14]).tolist() == [0]
+    assert np.unique(actual[18:]).tolist() == [2]
 
 
 @pytest.mark.parametrize(

@@ -64,13 +64,13 @@ def test_evaluate_killed_at_any_file_leaves_complete_files(tmp_path):
 
     def check(_):
         for name in ("metrics.json", "pictures.csv"):
-            found = contents(tmp_path / "out").get(name)
-            assert found in (None, expected[name])
+            actual = contents(tmp_path / "out").get(name)
+            assert actual in (None, expected[name])
 
     assert faults.crashpoints(arguments, check) >= 2
-    found = contents(tmp_path / "out")
+    actual = contents(tmp_path / "out")
     for name in ("metrics.json", "pictures.csv"):
-        assert found[name] == expected[name]
+        assert actual[name] == expected[name]
 
 
 def test_predict_on_a_full_disk_fails_and_can_be_resumed(tmp_path):

@@ -12,7 +12,7 @@ def touch(folder, *names):
         path.write_bytes(b"")
 
 
-def found(folder, given, output_dir="/nowhere"):
+def find(folder, given, output_dir="/nowhere"):
     paths = inference.find_images(str(given), str(output_dir))
     return {name: str(path.relative_to(folder)) for name, path in paths.items()}
 
@@ -20,7 +20,7 @@ def found(folder, given, output_dir="/nowhere"):
 def test_a_folder_is_searched_recursively(tmp_path):
     touch(tmp_path, "b.PNG", "a.b.jpg", "deep/er/c.jpeg", "notes.txt", "Thumbs.db")
     touch(tmp_path, ".hidden.jpg", ".cache/d.jpg", "old.bmp")
-    assert found(tmp_path, tmp_path) == {
+    assert find(tmp_path, tmp_path) == {
         "a.b": "a.b.jpg",
         "b": "b.PNG",
         "deep/er/c": "deep/er/c.jpeg",
@@ -31,19 +31,19 @@ def test_a_folder_is_searched_recursively(tmp_path):
 def test_a_single_file_keeps_its_name(tmp_path):
     touch(tmp_path, "deep/image[1].jpg", "deep/no_extension")
     path = tmp_path / "deep"
-    assert found(tmp_path, path / "image[1].jpg") == {"image[1]": "deep/image[1].jpg"}
-    assert found(tmp_path, path / "no_extension") == {
+    assert find(tmp_path, path / "image[1].jpg") == {"image[1]": "deep/image[1].jpg"}
+    assert find(tmp_path, path / "no_extension") == {
         "no_extension": "deep/no_extension"
     }
 
 
 def test_a_pattern_keeps_the_folders_below_its_first_wildcard(tmp_path):
     touch(tmp_path, "x/one/a.jpg", "x/two/a.jpg", "x/two/b.txt", "y/one/a.jpg")
-    assert found(tmp_path, tmp_path / "x/*/a.*") == {
+    assert find(tmp_path, tmp_path / "x/*/a.*") == {
         "one/a": "x/one/a.jpg",
         "two/a": "x/two/a.jpg",
     }
-    assert list(found(tmp_path, tmp_path / "**/one/*.jpg")) == [
+    assert list(find(tmp_path, tmp_path / "**/one/*.jpg")) == [
         "x/one/a",
         "y/one/a",
     ]
@@ -59,12 +59,12 @@ def test_a_pattern_may_be_relative(tmp_path, monkeypatch):
 
 def test_results_of_an_earlier_run_are_left_out(tmp_path):
     touch(tmp_path, "a.jpg", "index/a.png", "overlay/a.png", "out/index/a.png")
-    assert found(tmp_path, tmp_path, tmp_path / "out") == {
+    assert find(tmp_path, tmp_path, tmp_path / "out") == {
         "a": "a.jpg",
         "index/a": "index/a.png",
         "overlay/a": "overlay/a.png",
     }
-    assert list(found(tmp_path, tmp_path / "*.jpg", tmp_path)) == ["a"]
+    assert list(find(tmp_path, tmp_path / "*.jpg", tmp_path)) == ["a"]
 
 
 def test_two_images_with_the_same_result_are_an_error(tmp_path):

@@ -25,8 +25,8 @@ folder = sys.argv[1]
 loaded = tf.saved_model.load(folder + "/model").signatures["serving_default"]
 given = list(map(tf.constant, np.load(folder + "/given.npz").values()))
 pairs = zip(given[::2], given[1::2])
-found = [loaded(x3=image, x4=p)["refined"] for image, p in pairs]
-np.savez(folder + "/found.npz", *found)
+actual = [loaded(x3=image, x4=p)["refined"] for image, p in pairs]
+np.savez(folder + "/found.npz", *actual)
 """
 SETTINGS = {"bilateral_sxy": 50.0, "bilateral_srgb": 5.0, "bilateral_compat": 4.0}
 
@@ -206,9 +206,9 @@ def test_a_saved_model_runs_it_without_keras(tmp_path):
     np.savez(tmp_path / "given.npz", *given)
     done = faults.run(["-W", "ignore", "-c", PLAIN, tmp_path])
     assert done.returncode == 0, done.stderr
-    found = np.load(tmp_path / "found.npz")
-    for name, pair in zip(found, drawn, strict=True):
-        np.testing.assert_allclose(found[name][0], refine(*pair), atol=1e-4)
+    actual = np.load(tmp_path / "found.npz")
+    for name, pair in zip(actual, drawn, strict=True):
+        np.testing.assert_allclose(actual[name][0], refine(*pair), atol=1e-4)
 
 
 def nodes(graph):

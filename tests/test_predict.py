@@ -266,11 +266,11 @@ def test_kinds_of_results_are_chosen(run, workdir, inputs, tmp_path):
     given = [f"--workdir={workdir}", f"--input={inputs}/a.png"]
     given += [f"--output_dir={tmp_path}/out", "--predict_batch_size=3"]
     assert run(*given, "--output=contours,probabilities")[0] == 0
-    found = ["contours/a.json", "predict.json", "probabilities/a.npy"]
-    assert files(tmp_path / "out") == found
+    actual = ["contours/a.json", "predict.json", "probabilities/a.npy"]
+    assert files(tmp_path / "out") == actual
     # Other kinds of the same network are added.
     assert run(*given, "--output=index")[0] == 0
-    assert files(tmp_path / "out") == [*found[:1], "index/a.png", *found[1:]]
+    assert files(tmp_path / "out") == [*actual[:1], "index/a.png", *actual[1:]]
     status, _, errors = run(*given, "--output=mask,index")
     assert status == 2
     assert (

@@ -230,15 +230,15 @@ def test_the_contour_of_a_square_with_a_hole_follows_its_pixels():
 
 def inside(polygon, height, width):
     """Returns for each pixel whether its center is inside, by counting crossings."""
-    found = np.zeros((height, width), bool)
+    actual = np.zeros((height, width), bool)
     rows, columns = np.mgrid[:height, :width] + 0.5
     points = np.reshape(polygon, (-1, 2))
     for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
         if y0 == y1:
             continue
         crosses = (y0 <= rows) != (y1 <= rows)
-        found ^= crosses & (columns < x0 + (rows - y0) / (y1 - y0) * (x1 - x0))
-    return found
+        actual ^= crosses & (columns < x0 + (rows - y0) / (y1 - y0) * (x1 - x0))
+    return actual
 
 
 @settings(deadline=None)
@@ -250,14 +250,14 @@ def inside(polygon, height, width):
     )
 )
 def test_contours_enclose_exactly_the_pixels_of_their_class(label):
-    found = np.full(label.shape, 255)
+    actual = np.full(label.shape, 255)
     for annotation in contours.annotations(label, tolerance=0):
         (polygon,) = annotation["segmentation"]
         region = inside(polygon, *label.shape)
         assert region.sum() == annotation["area"]
-        assert (found[region] == 255).all()
-        found[region] = annotation["category_id"]
-    np.testing.assert_array_equal(found, label)
+        assert (actual[region] == 255).all()
+        actual[region] = annotation["category_id"]
+    np.testing.assert_array_equal(actual, label)
 
 
 def test_a_tolerance_reduces_the_points_of_a_contour():

@@ -23,16 +23,16 @@ TILE_SIZES = st.sampled_from([128, 256, 384])
 
 @given(SIDES, TILE_SIZES)
 def test_tiles_cover_a_side_and_share_a_quarter_with_their_neighbors(length, size):
-    found = tiles.spans(length, size)
-    assert found[0][0] == 0
-    assert found[-1][1] == length
-    for (start, stop), (following, _) in itertools.pairwise(found):
+    actual = tiles.spans(length, size)
+    assert actual[0][0] == 0
+    assert actual[-1][1] == length
+    for (start, stop), (following, _) in itertools.pairwise(actual):
         assert stop - start == size
         assert stop - following == size // 4
         assert following % 32 == 0
-    for (_, stop), (later, _) in zip(found, found[2:], strict=False):
+    for (_, stop), (later, _) in zip(actual, actual[2:], strict=False):
         assert stop <= later  # Never three tiles at one pixel.
-    assert len(found) == 1 or found[-1][1] - found[-1][0] > size // 4
+    assert len(actual) == 1 or actual[-1][1] - actual[-1][0] > size // 4
 
 
 def test_a_tile_fades_in_over_the_shared_pixels():
@@ -135,9 +135,9 @@ def expected_views(network, images, merge):
 
 def test_the_flipped_image_is_averaged_with_the_image(network):
     images = noise(8, 14)
-    found = inference.Predictor(network, flip=True).probabilities(images)
+    actual = inference.Predictor(network, flip=True).probabilities(images)
     expected = expected_views(network, images, lambda parts: sum(parts) / 2)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
 def test_max_fusion_takes_the_largest_probability(network):
@@ -167,9 +167,9 @@ def test_scales_are_averaged_at_the_size_of_the_image():
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (33, 47)])
 def test_small_images_have_all_scales(network, size):
     predictor = inference.Predictor(network, scales=(0.1, 0.75, 2.0), flip=True)
-    found = predictor.probabilities(noise(*size))
-    assert found.shape == (1, *size, 4)
-    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
+    actual = predictor.probabilities(noise(*size))
+    assert actual.shape == (1, *size, 4)
+    np.testing.assert_allclose(actual.sum(-1), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -1.0), (float("nan"),)])
@@ -311,9 +311,9 @@ side = int(sys.argv[1])
 image = np.zeros((1, side, side, 3), np.uint8)
 image[..., 0] = np.arange(side) * 255 // side
 predictor = inference.Predictor(levels.build_model(), tile_size=1024)
-found = predictor.classes(image)[0]
+actual = predictor.classes(image)[0]
 expected = np.minimum(image[0, 0, :, 0] // 64, 2)
-assert (found == expected).all()
+assert (actual == expected).all()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

@@ -37,9 +37,9 @@ def results(ray, names, num_workers=None):
     """Returns the number of images, the failures, and the images of each call."""
     job = Job([])
     pool = ray_engine._Pool(ray, job, num_workers)
-    found = list(pool.results({name: pathlib.Path(f"/{name}.png") for name in names}))
-    failures = [line for _, failed in found for line in failed]
-    return sum(count for count, _ in found), failures, job.calls
+    actual = list(pool.results({name: pathlib.Path(f"/{name}.png") for name in names}))
+    failures = [line for _, failed in actual for line in failed]
+    return sum(count for count, _ in actual), failures, job.calls
 
 
 def test_images_are_distributed_in_chunks_of_32():
@@ -109,18 +109,18 @@ def test_the_results_equal_those_of_the_local_engine(tmp_path):
         (tmp_path / f"inputs/{i % 3}").mkdir(parents=True, exist_ok=True)
         (tmp_path / f"inputs/{i % 3}/{i}.png").write_bytes(tiny.png(image))
     (tmp_path / "inputs/broken.png").write_bytes(b"none")
-    found = {}
+    actual = {}
     for engine in ("local", "ray"):
         output = tmp_path / engine
         done = predict(f"--engine={engine}", tmp_path / "inputs", output, workdir)
         assert done.returncode == 2, done.stderr
         assert "Failed (1):" in done.stderr
-        found[engine] = {
+        actual[engine] = {
             str(path.relative_to(output)): path.read_bytes()
             for path in output.rglob("*.png")
         }
-    assert len(found["local"]) == 80
-    assert found["ray"] == found["local"]
+    assert len(actual["local"]) == 80
+    assert actual["ray"] == actual["local"]
 
 
 def predict(engine, inputs, output, workdir):

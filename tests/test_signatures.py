@@ -37,17 +37,17 @@ def rotated_jpeg():
 FILES = {
     "jpeg": cv2_file(".jpg", noise(31, 45, 3)),
     "smooth jpeg": cv2_file(".jpg", cv2.resize(noise(4, 5, 3), (45, 31))),
-    "grey jpeg": cv2_file(".jpg", noise(31, 45)),
+    "gray jpeg": cv2_file(".jpg", noise(31, 45)),
     "progressive jpeg": pillow_file("RGB", "JPEG", 3, progressive=True),
     "jpeg 4:2:0": pillow_file("RGB", "JPEG", 3, subsampling=2),
     "rotated jpeg": rotated_jpeg(),
     "png": cv2_file(".png", noise(31, 45, 3)),
-    "grey png": cv2_file(".png", noise(31, 45)),
+    "gray png": cv2_file(".png", noise(31, 45)),
     "16-bit png": cv2_file(".png", noise(31, 45, 3, dtype=np.uint16)),
-    "16-bit grey png": cv2_file(".png", noise(31, 45, dtype=np.uint16)),
+    "16-bit gray png": cv2_file(".png", noise(31, 45, dtype=np.uint16)),
     "RGBA png": cv2_file(".png", noise(31, 45, 4)),
     "16-bit RGBA png": cv2_file(".png", noise(31, 45, 4, dtype=np.uint16)),
-    "grey and alpha png": pillow_file("LA", "PNG", 2),
+    "gray and alpha png": pillow_file("LA", "PNG", 2),
     "palette png": pillow_file("P", "PNG", 1),
     "one pixel": cv2_file(".png", noise(1, 1, 3)),
 }
@@ -64,10 +64,10 @@ def test_images_are_decoded_like_in_evaluation(kind):
 
 def test_cmyk_differs_by_rounding_only():
     data = pillow_file("CMYK", "JPEG", 4)
-    found = signatures.decode(tf.constant(data)).numpy().astype(int)
-    assert np.abs(found - images.read_image(data)).max() <= 2
+    actual = signatures.decode(tf.constant(data)).numpy().astype(int)
+    assert np.abs(actual - images.read_image(data)).max() <= 2
     shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    assert np.abs(found - shown).max() <= 1
+    assert np.abs(actual - shown).max() <= 1
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"GIF89a" + bytes(40), b"\x89PNG"])

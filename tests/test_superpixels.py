@@ -45,8 +45,8 @@ def test_a_cell_is_weighted_by_its_pixels():
     cells = np.array([[[1], [10]], [[100], [1000]]], np.float32)
     segments = np.array([[0, 0, 0], [0, 0, 0], [1, 1, 1]])
     # (4 x 1 + 2 x 10) / 6 and (2 x 100 + 1000) / 3.
-    found = superpixels.pool(cells, segments, stride=2)
-    np.testing.assert_allclose(found, [[4], [400]])
+    actual = superpixels.pool(cells, segments, stride=2)
+    np.testing.assert_allclose(actual, [[4], [400]])
 
 
 def test_the_majority_excludes_ignored_pixels():

@@ -154,13 +154,13 @@ def test_the_best_setting_scores_the_same_in_evaluate(run, workdir, engine):
     given = [f"--workdir={workdir}", "--noreport"]
     status, _, errors = run(*given, f"--flagfile={flagfile}", main=evaluate.main)
     assert status == 0, errors
-    found = json.loads((workdir / "metrics.json").read_text())
-    assert found["mean_iou"] == pytest.approx(max(means.values()), abs=1e-6)
-    assert found["crf"]["iterations"] == 3
-    assert found["crf"]["bilateral_sxy"] == 20
+    actual = json.loads((workdir / "metrics.json").read_text())
+    assert actual["mean_iou"] == pytest.approx(max(means.values()), abs=1e-6)
+    assert actual["crf"]["iterations"] == 3
+    assert actual["crf"]["bilateral_sxy"] == 20
     run(*given, main=evaluate.main)
-    found = json.loads((workdir / "metrics.json").read_text())
-    assert found["mean_iou"] == pytest.approx(means["", "", ""], abs=1e-6)
+    actual = json.loads((workdir / "metrics.json").read_text())
+    assert actual["mean_iou"] == pytest.approx(means["", "", ""], abs=1e-6)
 
 
 def test_a_second_run_scores_nothing_again(run, workdir, monkeypatch):

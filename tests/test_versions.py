@@ -11,9 +11,9 @@ from kerasseg.exporting import versions
 
 def publish(folder, version=None):
     versions.check_version(folder, version)
-    with versions.temporary_folder(folder) as aside:
-        pathlib.Path(aside, "file").write_text("x")
-        return versions.publish(aside, folder, version)
+    with versions.temporary_folder(folder) as temporary:
+        pathlib.Path(temporary, "file").write_text("x")
+        return versions.publish(temporary, folder, version)
 
 
 def test_versions_count_up_from_the_largest(tmp_path):
@@ -75,25 +75,25 @@ def test_a_failing_disk_is_an_error(tmp_path, monkeypatch):
 
 
 def test_two_exports_at_once_take_two_numbers(tmp_path):
-    with versions.temporary_folder(tmp_path) as aside:
+    with versions.temporary_folder(tmp_path) as temporary:
         (tmp_path / "1").mkdir()  # Another export was faster.
         (tmp_path / "1" / "file").touch()
-        assert versions.publish(aside, tmp_path) == str(tmp_path / "2")
-    with versions.temporary_folder(tmp_path) as aside:
+        assert versions.publish(temporary, tmp_path) == str(tmp_path / "2")
+    with versions.temporary_folder(tmp_path) as temporary:
         (tmp_path / "7").mkdir()
         (tmp_path / "7" / "file").touch()
         with pytest.raises(FileExistsError, match="Version 7 exists in"):
-            versions.publish(aside, tmp_path, 7)
+            versions.publish(temporary, tmp_path, 7)
     assert sorted(os.listdir(tmp_path)) == ["1", "2", "7"]
 
 
 def test_exports_of_two_machines_may_have_one_process_number(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 1)  # As in containers.
-    with versions.temporary_folder(tmp_path) as aside:
-        pathlib.Path(aside, "file").write_text("x")
+    with versions.temporary_folder(tmp_path) as temporary:
+        pathlib.Path(temporary, "file").write_text("x")
         with versions.temporary_folder(tmp_path):
             pass
-        assert os.listdir(aside) == ["file"]
+        assert os.listdir(temporary) == ["file"]
 
 
 @pytest.mark.parametrize("name", ["out", "[1] out*"])
@@ -122,7 +122,10 @@ def test_folders_of_killed_exports_are_removed_after_a_day(tmp_path):
 
 
 def test_an_error_removes_the_temporary_folder(tmp_path):
-    with pytest.raises(KeyboardInterrupt), versions.temporary_folder(tmp_path) as aside:
-        assert os.path.isdir(aside)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        versions.temporary_folder(tmp_path) as temporary,
+    ):
+        assert os.path.isdir(temporary)
         raise KeyboardInterrupt
     assert os.listdir(tmp_path) == []
