@@ -63,7 +63,7 @@ def main(argv):
         workdir,
         export_dir,
         format_names=names,
-        test_time_options=options.from_flags(
+        test_time_options=options.from_options(
             inference_flags.read_predictor_options(), inference
         ),
         output_stride=inference.output_stride,

@@ -138,3 +138,75 @@ def test_a_wrong_number_of_superpixels_is_an_error_before_an_image_is_refined():
         inference.start_refiner(num_superpixels=-1),
     ):
         pass
+
+
+WITHOUT_TENSORFLOW = """
+import runpy, sys
+sys.modules["tensorflow"] = sys.modules["keras"] = None  # Importing them fails.
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("predict", [], "Needed and not given: --input, --output_dir"),
+        (
+            "predict",
+            ["--workdir=/nowhere"],
+            "/nowhere does not exist. Give the workdir",
+        ),
+        ("predict", ["--workdir={run}"], "--input={run}/*.jpg: no image found"),
+        (
+            "predict",
+            ["--workdir={run}", "--output=mask"],
+            "--output=mask: expected one",
+        ),
+        (
+            "predict",
+            ["--workdir={run}", "--eval_scales=0"],
+            "--eval_scales=0: expected",
+        ),
+        ("predict", ["--workdir={run}", "--tile_size=5"], "--tile_size=5: expected a"),
+        ("predict", ["--crf", "--crf_iterations=0"], "--crf_iterations=0: expected a"),
+        ("export", ["--workdir=/nowhere"], "/nowhere does not exist. Give the workdir"),
+        (
+            "export",
+            ["--workdir={run}", "--format=x"],
+            "--format=x: expected one or more",
+        ),
+        ("export", ["--workdir={run}", "--version=x"], "--version=x: expected a whole"),
+        (
+            "export",
+            ["--workdir={run}", "--tile_size=128"],
+            "cannot be part of an export",
+        ),
+        (
+            "export",
+            ["--workdir={run}"],
+            "or --check_images=0 to compare on a synthetic",
+        ),
+        ("tune_crf", ["--workdir=/nowhere"], "/nowhere does not exist. Give the workd"),
+        ("tune_crf", ["--workdir={run}", "--try_bilateral_sxy=0"], "try_bilateral_sxy"),
+        ("tune_crf", ["--workdir={run}", "--superpixels=9"], "--superpixels cannot be"),
+        ("serve", ["--port=70000"], "--port=70000: expected a port up to 65535"),
+    ],
+)
+def test_mistakes_are_reported_before_tensorflow_starts(
+    tmp_path, command, arguments, message
+):
+    given = [argument.format(run=tmp_path) for argument in arguments]
+    if given and command == "predict":
+        given += [f"--input={tmp_path}/*.jpg", f"--output_dir={tmp_path}/out"]
+    if command in ("export", "serve"):
+        given += [f"--export_dir={tmp_path}/out"]
+    if command == "serve":
+        given += ["--model_name=m"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, f"kerasseg.{command}", *given],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert message.format(run=tmp_path) in done.stderr

@@ -117,7 +117,7 @@ def repeated():
     ("given", "code", "text"),
     [
         (request(name="x", image_bytes=[b""]), "NOT_FOUND", r"Latest\(x\)"),
-        (request("x", image_bytes=[b""]), "INVALID_ARGUMENT", '"x" not actual'),
+        (request("x", image_bytes=[b""]), "INVALID_ARGUMENT", '"x" not found'),
         (request(image=IMAGE), "INVALID_ARGUMENT", "expected .'image_bytes'"),
         (request(image_bytes=[b"?"]), "INVALID_ARGUMENT", "no JPEG or PNG"),
         (request(image_bytes=b"?"), "INVALID_ARGUMENT", "expected .-1"),

@@ -255,7 +255,7 @@ ONE = {"instances": [b64(IMAGE_FILE)]}
         (b'{"instances": 1}', "'instances' to be an list/array"),
         (b'{"instances": []}', "No values in 'instances' array"),
         (b'{"signature_name": 1}', "'signature_name' key must be a string value"),
-        (b'{"signature_name": "x"}', 'name: "x" not actual in signature def'),
+        (b'{"signature_name": "x"}', 'name: "x" not found in signature def'),
         (b'{"instances": [1]}', "JSON Value: 1 is not of expected type: string"),
         (b'{"instances": [{"b64": "?"}]}', "Unable to base64 decode"),
         (b'{"instances": [{"b64": 1}]}', "keys must be equal to: image_bytes"),

@@ -23,13 +23,13 @@ _BYTES = {"pydensecrf": (500, 82), "keras": (1000, 110)}
 
 def check_kernels(
     *,
-    iterations,
-    max_iterations,
-    gaussian_sxy,
-    gaussian_compat,
-    bilateral_sxy,
-    bilateral_srgb,
-    bilateral_compat,
+    iterations: int,
+    max_iterations: int,
+    gaussian_sxy: float,
+    gaussian_compat: float,
+    bilateral_sxy: float,
+    bilateral_srgb: float,
+    bilateral_compat: float,
 ) -> None:
     """Raises `errors.UserError` for arguments of `dense_crf` that are out of range."""
     if not isinstance(iterations, numbers.Integral) or iterations < 1:
@@ -69,11 +69,11 @@ def check_extent(
     height: int,
     width: int,
     *,
-    gaussian_sxy,
-    gaussian_compat,
-    bilateral_sxy,
-    bilateral_srgb,
-    bilateral_compat,
+    gaussian_sxy: float,
+    gaussian_compat: float,
+    bilateral_sxy: float,
+    bilateral_srgb: float,
+    bilateral_compat: float,
     **_,
 ) -> None:
     """Checks that the lattice of an image has no more cells than an engine can count.
@@ -144,7 +144,7 @@ def check_memory(
     )
 
 
-def checked_image(image) -> np.ndarray:
+def checked_image(image: np.ndarray) -> np.ndarray:
     """Returns a contiguous copy of an RGB image; raises `errors.UserError` else."""
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[-1] != 3 or not image.size:
@@ -161,7 +161,7 @@ def checked_image(image) -> np.ndarray:
     return np.array(image, order="C")
 
 
-def checked_probabilities(probabilities) -> np.ndarray:
+def checked_probabilities(probabilities: np.ndarray) -> np.ndarray:
     """Returns probabilities as float32; raises `errors.UserError` for other arrays."""
     probabilities = np.asarray(probabilities)
     if probabilities.ndim != 3 or not probabilities.size:

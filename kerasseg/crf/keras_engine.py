@@ -16,15 +16,15 @@ tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
 
 
 def mean_field(
-    image,
-    probabilities,
+    image: np.ndarray,
+    probabilities: np.ndarray,
     *,
-    iterations,
-    gaussian_sxy,
-    gaussian_compat,
-    bilateral_sxy,
-    bilateral_srgb,
-    bilateral_compat,
+    iterations: int,
+    gaussian_sxy: float,
+    gaussian_compat: float,
+    bilateral_sxy: float,
+    bilateral_srgb: float,
+    bilateral_compat: float,
 ) -> np.ndarray:
     """Computes the mean field; `dense_crf` has checked the arguments.
 

@@ -15,7 +15,9 @@ _FEW_CLASSES, _FEW_TO_SHARE = 9, 13
 _WIDEST_BLUR = 10.0  # Standard deviation in pixels; a filter of 69 taps.
 
 
-def mean_field(image, probabilities, *, bilateral_compat, **settings) -> np.ndarray:
+def mean_field(
+    image: np.ndarray, probabilities: np.ndarray, *, bilateral_compat: float, **settings
+) -> np.ndarray:
     """Computes the mean field; `dense_crf` has checked the arguments.
 
     Args:
@@ -35,15 +37,15 @@ def mean_field(image, probabilities, *, bilateral_compat, **settings) -> np.ndar
 
 
 def mean_fields(
-    image,
-    probabilities,
+    image: np.ndarray,
+    probabilities: np.ndarray,
     *,
-    bilateral_compats,
-    iterations,
-    gaussian_sxy,
-    gaussian_compat,
-    bilateral_sxy,
-    bilateral_srgb,
+    bilateral_compats: collections.abc.Sequence[float],
+    iterations: int,
+    gaussian_sxy: float,
+    gaussian_compat: float,
+    bilateral_sxy: float,
+    bilateral_srgb: float,
 ) -> collections.abc.Iterator[np.ndarray]:
     """Computes a mean field for each of several weights of the bilateral kernel.
 

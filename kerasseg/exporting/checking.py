@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -38,7 +39,7 @@ class Reference:
         unpools: Whether the model has unpooling layers that use indices of maxima.
     """
 
-    def __init__(self, model, options: TestTimeOptions | None = None):
+    def __init__(self, model: keras.Model, options: TestTimeOptions | None = None):
         self.num_classes = model.output.shape[-1]
         self._model, self._options = model, options
         self._in_float32 = folding.in_float32(model)

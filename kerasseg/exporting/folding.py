@@ -20,7 +20,7 @@ _FOLDABLE = (
 _BATCH_NORMS = layers.BatchNormalization, blocks.BatchNormalization
 
 
-def fold_batch_norm(model) -> keras.Model:
+def fold_batch_norm(model: keras.Model) -> keras.Model:
     """Copies a model, with batch normalization folded into the convolutions.
 
     The copy computes in float32, whatever the dtype policy of `model`. A batch
@@ -37,7 +37,7 @@ def fold_batch_norm(model) -> keras.Model:
     return _copy(model, _pairs(model))
 
 
-def in_float32(model) -> keras.Model:
+def in_float32(model: keras.Model) -> keras.Model:
     """Returns a float32 copy of a half-precision model, and any other model itself."""
     if all(layer.compute_dtype == "float32" for layer in model.layers):
         return model

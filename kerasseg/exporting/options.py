@@ -50,7 +50,7 @@ class TestTimeOptions:
         return self == TestTimeOptions()
 
 
-def from_flags(
+def from_options(
     predictor: PredictorOptions, inference: InferenceOptions
 ) -> TestTimeOptions:
     """Returns the test-time options that a command's options ask for.

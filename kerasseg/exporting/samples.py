@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -80,7 +81,7 @@ def read_samples(
     ]
 
 
-def has_labeled_pixels(samples) -> bool:
+def has_labeled_pixels(samples: Iterable[Sample]) -> bool:
     """Returns whether any pixel of the samples has a label."""
     labels = [sample.label for sample in samples if sample.label is not None]
     return any(np.any(label != IGNORE_LABEL) for label in labels)

@@ -1,8 +1,9 @@
 """The signatures of an exported model, as graphs of TensorFlow's operations."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -20,7 +21,7 @@ _SMALLEST = 1e-5  # Lower bound of the probabilities, as in `crf.dense_crf`.
 _PNG_SIDES_AT = 16  # Width and height, four bytes each, big-endian.
 
 
-def build(model, options: TestTimeOptions | None = None) -> dict:
+def build(model: keras.Model, options: TestTimeOptions | None = None) -> dict:
     """Builds the signatures of a model.
 
     All but the huge weights become constants of one function, which both signatures
@@ -100,7 +101,7 @@ def with_test_time_options(logits: Callable, options: TestTimeOptions) -> Callab
     return log_probabilities
 
 
-def freeze(model, arguments=()):
+def freeze(model: keras.Model, arguments: Iterable = ()) -> Callable:
     """Returns a function of images to logits in which the weights are constants.
 
     Args:
@@ -124,7 +125,7 @@ def freeze(model, arguments=()):
     return logits
 
 
-def with_variables(model, variables):
+def with_variables(model: keras.Model, variables: Iterable) -> Callable:
     """Returns a function of images to logits; all other weights are constants."""
     logits = freeze(model, variables)
 
@@ -134,7 +135,7 @@ def with_variables(model, variables):
     return call
 
 
-def large_variables(model, least: int) -> list:
+def large_variables(model: keras.Model, least: int) -> list:
     """Returns the variables of a certain size.
 
     Converters copy the constants of a graph many times, but not its variables.
@@ -146,7 +147,7 @@ def large_variables(model, least: int) -> list:
     return [v for v in model.variables if math.prod(v.shape) >= least]
 
 
-def traced(function, specification):
+def traced(function: Callable, specification: tf.TensorSpec):
     """Returns the concrete function for an input specification."""
     return tf.function(function, autograph=False).get_concrete_function(specification)
 

@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
 
 from kerasseg import errors
 from kerasseg.system import files
@@ -90,7 +91,7 @@ def _next(export_dir):
 
 
 @contextlib.contextmanager
-def temporary_folder(export_dir: str | os.PathLike):
+def temporary_folder(export_dir: str | os.PathLike) -> Iterator[str]:
     """Creates a folder beside the versions, and removes it when the block ends.
 
     Also removes folders that a killed export left more than a day ago.

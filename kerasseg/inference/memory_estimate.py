@@ -1,5 +1,7 @@
 """Estimates of the memory that a network needs for an image."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 # Bytes per pixel: more than any of our networks needs for an image of a megapixel, and
@@ -8,7 +10,7 @@ MOST_BYTES = 16_000
 _UNSEEN_BYTES = 8_000
 
 
-def needed(call, height: int, width: int) -> int:
+def needed(call: Callable, height: int, width: int) -> int:
     """Estimates the peak memory of a network from its graph.
 
     Args:
@@ -41,7 +43,7 @@ def needed(call, height: int, width: int) -> int:
     return 2 * most
 
 
-def kept(call, height: int, width: int) -> int:
+def kept(call: Callable, height: int, width: int) -> int:
     """Returns the bytes of all feature maps of one image, which training keeps.
 
     Args:

@@ -8,7 +8,7 @@ other.
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -127,7 +127,7 @@ def _weights(size, shared, top, left, next_top, next_left):
     return (sides[0][:, np.newaxis] * sides[1])[..., np.newaxis]
 
 
-def allocate(shape, dtype=np.float32) -> np.ndarray:
+def allocate(shape: Sequence[int], dtype: type = np.float32) -> np.ndarray:
     """Creates an array of zeros; a large one is memory-mapped to an unnamed file.
 
     Raises:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from collections.abc import Callable, Iterator
 
 from kerasseg.serve.request_errors import RequestError
 
@@ -36,7 +37,7 @@ class Admission:
             )
 
     @contextlib.contextmanager
-    def enter(self):
+    def enter(self) -> Iterator[None]:
         """Counts a request while the block runs.
 
         Raises:
@@ -58,7 +59,7 @@ class Admission:
         return min(_MAX_RETRY_SECONDS, max(1, math.ceil(self._mean_seconds)))
 
     @contextlib.contextmanager
-    def holding(self):
+    def holding(self) -> Iterator[Callable[[int], None]]:
         """Counts the bytes of one body until the block ends.
 
         Yields:

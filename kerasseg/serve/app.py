@@ -6,7 +6,13 @@ import logging
 import time
 
 from kerasseg.serve import bodies, image_api, responses
+from kerasseg.serve.admission import Admission
+from kerasseg.serve.image_pipeline import ImagePipeline
+from kerasseg.serve.metrics import Metrics
+from kerasseg.serve.model_api import ModelApi
 from kerasseg.serve.request_errors import RequestError
+from kerasseg.serve.settings import Settings
+from kerasseg.serve.versions import Versions
 
 _LOG = logging.getLogger(__name__)
 _PAGE = {
@@ -42,7 +48,16 @@ class App:
         stopping: Set before the server stops; /readyz then returns 503.
     """
 
-    def __init__(self, settings, versions, pipeline, model_api, *, admission, metrics):
+    def __init__(
+        self,
+        settings: Settings,
+        versions: Versions,
+        pipeline: ImagePipeline,
+        model_api: ModelApi,
+        *,
+        admission: Admission,
+        metrics: Metrics,
+    ):
         self._settings, self._versions = settings, versions
         self._pipeline, self._model_api = pipeline, model_api
         self._admission, self._metrics = admission, metrics

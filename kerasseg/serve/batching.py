@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import time
 import typing
+from collections.abc import Callable, Hashable
 from concurrent import futures
 
 from kerasseg.serve.request_errors import RequestError
@@ -36,7 +37,13 @@ class Batcher:
         computing: Whether a call is running; Python cannot interrupt it.
     """
 
-    def __init__(self, max_size: int, max_weight: int, max_wait: float, on_batch=None):
+    def __init__(
+        self,
+        max_size: int,
+        max_weight: int,
+        max_wait: float,
+        on_batch: Callable[[int], None] | None = None,
+    ):
         self._max_size, self._max_weight = max_size, max_weight
         self._max_wait = max_wait
         self._on_batch = on_batch
@@ -51,7 +58,15 @@ class Batcher:
         """Number of payloads in the queue."""
         return len(self._waiting)
 
-    async def submit(self, function, payload, *, key, weight: int, deadline: float):
+    async def submit(
+        self,
+        function: Callable,
+        payload,
+        *,
+        key: Hashable,
+        weight: int,
+        deadline: float,
+    ):
         """Waits for the result of one payload.
 
         Args:

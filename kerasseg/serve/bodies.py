@@ -2,6 +2,7 @@
 
 import asyncio
 import zlib
+from collections.abc import Callable, Mapping
 
 from kerasseg.serve.request_errors import RequestError
 
@@ -12,7 +13,14 @@ class ClientGoneError(Exception):
     """The client closed the connection."""
 
 
-async def read(scope, receive, *, max_bytes: int, seconds: float, hold) -> bytes:
+async def read(
+    scope: Mapping,
+    receive: Callable,
+    *,
+    max_bytes: int,
+    seconds: float,
+    hold: Callable[[int], None],
+) -> bytes:
     """Reads a body and decompresses gzip.
 
     Args:
@@ -87,7 +95,7 @@ def _too_large(max_bytes):
     )
 
 
-async def gone(receive) -> None:
+async def gone(receive: Callable) -> None:
     """Returns when the client closes the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -7,6 +7,7 @@ import asyncio
 import functools
 import pathlib
 import resource
+from collections.abc import Callable
 from concurrent import futures
 
 import cv2
@@ -84,7 +85,12 @@ class Decoder:
     """
 
     def __init__(
-        self, num_processes: int, max_pixels: int, *, function=read, seconds=_SECONDS
+        self,
+        num_processes: int,
+        max_pixels: int,
+        *,
+        function: Callable = read,
+        seconds: float = _SECONDS,
     ):
         self._num_processes = num_processes
         call = functools.partial(function, max_pixels=max_pixels)

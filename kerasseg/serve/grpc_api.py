@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Callable
 
 import grpc
 import numpy as np
@@ -22,7 +23,10 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from kerasseg.serve.admission import Admission
+from kerasseg.serve.model_api import ModelApi
 from kerasseg.serve.request_errors import RequestError
+from kerasseg.serve.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_SIGNATURE = "serving_default"
@@ -52,7 +56,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         count: Called with route, status and seconds of each call.
     """
 
-    def __init__(self, settings, model_api, admission, count):
+    def __init__(
+        self,
+        settings: Settings,
+        model_api: ModelApi,
+        admission: Admission,
+        count: Callable,
+    ):
         self._settings, self._api = settings, model_api
         self._admission, self._count = admission, count
 
@@ -140,7 +150,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         model_api: A `model_api.ModelApi`.
     """
 
-    def __init__(self, model_api):
+    def __init__(self, model_api: ModelApi):
         self._api = model_api
 
     async def GetModelStatus(self, request, context):  # noqa: N802
@@ -206,7 +216,9 @@ def _response(request, engine, signature, outputs):
     return response
 
 
-async def start(settings, model_api, admission, count):
+async def start(
+    settings: Settings, model_api: ModelApi, admission: Admission, count: Callable
+) -> tuple[grpc.aio.Server, int]:
     """Starts to listen at the gRPC port.
 
     Args:

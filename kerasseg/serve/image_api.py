@@ -10,13 +10,14 @@ import numpy as np
 from kerasseg import images
 from kerasseg.images import visualization
 from kerasseg.serve import responses
+from kerasseg.serve.image_pipeline import ImagePipeline
 
 OFFERED = (responses.PNG, responses.JPEG, responses.JSON)
 _JPEG_QUALITY = 90
 
 
 async def segment(
-    pipeline, engine, data: bytes, content_type: str, *, deadline: float
+    pipeline: ImagePipeline, engine, data: bytes, content_type: str, *, deadline: float
 ) -> responses.Response:
     """Predicts the mask of an image.
 

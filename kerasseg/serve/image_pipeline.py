@@ -5,6 +5,8 @@ import asyncio
 import numpy as np
 
 from kerasseg import images
+from kerasseg.serve.batching import Batcher
+from kerasseg.serve.decoding import Decoder
 from kerasseg.serve.request_errors import RequestError
 
 _SMALLEST_SIDE = 32  # Networks pad smaller sides to this.
@@ -20,11 +22,13 @@ class ImagePipeline:
         max_pixels: Limit for the pixels of an image.
     """
 
-    def __init__(self, decoder, batcher, max_pixels: int):
+    def __init__(self, decoder: Decoder, batcher: Batcher, max_pixels: int):
         self._decoder, self._batcher = decoder, batcher
         self._max_pixels = max_pixels
 
-    async def mask(self, engine, data: bytes, *, upright: bool, deadline: float):
+    async def mask(
+        self, engine, data: bytes, *, upright: bool, deadline: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Predicts the mask of one image.
 
         Args:
@@ -95,7 +99,9 @@ class ImagePipeline:
             raise error from None
         return masks
 
-    async def call(self, engine, signature: str, inputs: dict, *, deadline: float):
+    async def call(
+        self, engine, signature: str, inputs: dict, *, deadline: float
+    ) -> dict[str, np.ndarray]:
         """Calls a signature with tensors.
 
         Args:

@@ -2,6 +2,8 @@
 
 import prometheus_client
 
+from kerasseg.serve.admission import Admission
+
 
 class Metrics:
     """The server's metrics, in a separate registry.
@@ -10,7 +12,7 @@ class Metrics:
         admission: An `admission.Admission`, which knows the current requests.
     """
 
-    def __init__(self, admission):
+    def __init__(self, admission: Admission):
         self._registry = prometheus_client.CollectorRegistry()
         self._requests = prometheus_client.Counter(
             "kerasseg_requests",

@@ -10,7 +10,9 @@ import urllib.parse
 from concurrent import futures
 
 from kerasseg.serve import responses, tensor_inputs, tensor_outputs
+from kerasseg.serve.image_pipeline import ImagePipeline
 from kerasseg.serve.request_errors import RequestError
+from kerasseg.serve.versions import Versions
 
 _SERVED = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS = re.IGNORECASE | re.ASCII
@@ -35,7 +37,7 @@ class ModelApi:
         pipeline: An `image_pipeline.ImagePipeline`.
     """
 
-    def __init__(self, versions, pipeline):
+    def __init__(self, versions: Versions, pipeline: ImagePipeline):
         self._versions, self._pipeline = versions, pipeline
         # One at a time: parsed values need many times the memory of their text, and
         # the GIL would serialize them anyway.
@@ -102,7 +104,9 @@ class ModelApi:
             await run(self._thread, tensor_outputs.write, outputs, row)
         )
 
-    async def compute(self, engine, signature: str, arrays: dict, *, deadline: float):
+    async def compute(
+        self, engine, signature: str, arrays: dict, *, deadline: float
+    ) -> dict:
         """Calls a signature; image files are processed like those of `/segment`.
 
         Args:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 
 from kerasseg.serve.request_errors import RequestError
 
@@ -30,7 +31,7 @@ class Response:
     status: int = 200
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    async def send(self, send) -> None:
+    async def send(self, send: Callable) -> None:
         """Sends the response through ASGI's `send`."""
         own = {
             "content-type": self.content_type,

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import typing
+from collections.abc import Callable
 
 import uvicorn
 
@@ -29,13 +30,14 @@ from kerasseg.serve import (
 )
 from kerasseg.serve import app as application
 from kerasseg.serve import versions as watching
+from kerasseg.serve.settings import Settings
 
 _MAX_HEAD_BYTES = 16 * 1024
 _KEEP_ALIVE_SECONDS = 5
 _BACKLOG = 128
 
 
-def serve(settings, load, announce=print) -> None:
+def serve(settings: Settings, load: Callable, announce: Callable = print) -> None:
     """Serves until SIGTERM or Ctrl-C, and completes the requests received until then.
 
     If the network is still computing after the grace period, the process exits.

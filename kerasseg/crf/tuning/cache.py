@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from kerasseg.crf import dense
 from kerasseg.crf.pruning import PrunedImage
 
 
-def write(file, pruned: PrunedImage, label: np.ndarray) -> None:
+def write(file: IO[bytes], pruned: PrunedImage, label: np.ndarray) -> None:
     """Writes a file that `read` and `read_label` read.
 
     Args:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kerasseg import crf, metrics
 from kerasseg.crf.tuning import cache
+from kerasseg.crf.tuning.scores import Scores
 from kerasseg.system import files, progress
 
 
@@ -40,7 +41,7 @@ class CachedImages:
         """Returns the path of an image's file."""
         return self._folder / f"{index}.npz"
 
-    def prepare(self, indices: Iterable[int], scores) -> None:
+    def prepare(self, indices: Iterable[int], scores: Scores) -> None:
         """Runs the network on those images that have no file yet.
 
         Args:

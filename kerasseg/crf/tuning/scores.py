@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -77,6 +78,6 @@ class Scores:
         os.fsync(self._file.fileno())
         self._counts |= {(index, setting): array for setting, array in counts.items()}
 
-    def of(self, setting: Setting | None, indices) -> np.ndarray:
+    def of(self, setting: Setting | None, indices: Iterable[int]) -> np.ndarray:
         """Returns the counts of images, int64 `[images, 3, num_classes]`."""
         return np.stack([self._counts[index, setting] for index in indices])

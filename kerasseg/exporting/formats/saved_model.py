@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -68,7 +68,12 @@ def load(path: str) -> formats.Loaded:
     return formats.Loaded(tensor, masks)
 
 
-def save(functions: Mapping, folder: str | os.PathLike, class_names, palette) -> None:
+def save(
+    functions: Mapping,
+    folder: str | os.PathLike,
+    class_names: Sequence[str],
+    palette: np.ndarray,
+) -> None:
     """Writes concrete functions as signatures, and the classes as an asset.
 
     Args:
