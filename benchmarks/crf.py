@@ -22,7 +22,7 @@ import numpy as np
 import sides
 from absl import app, flags
 
-from kerasseg import inference_flags
+from kerasseg import inference
 from kerasseg.system import processes
 
 flags.adopt_module_key_flags(sides)
@@ -34,7 +34,11 @@ flags.DEFINE_alias("picture", "image")
 _ONLY = flags.DEFINE_bool("only_ours", False, "Run our side once, in this process.")
 
 _HEIGHT, _WIDTH, _NUM_IMAGES = 375, 500, 24
-_SETTINGS = {"bilateral_sxy": 49.0, "bilateral_srgb": 5.0, "bilateral_compat": 4.0}
+_SETTINGS = {
+    "crf_bilateral_sxy": 49.0,
+    "crf_bilateral_srgb": 5.0,
+    "crf_bilateral_compat": 4.0,
+}
 
 
 def ours(path: str, live_labels: int, peer: str) -> dict:
@@ -44,8 +48,8 @@ def ours(path: str, live_labels: int, peer: str) -> dict:
     planes = functions["smooth_probabilities"](_HEIGHT, _WIDTH, live_labels)
     probabilities = np.ascontiguousarray(planes.transpose(1, 2, 0))
     cores = processes.num_cores()
-    options = inference_flags.InferenceFlags(crf=True, **_SETTINGS)
-    with options.refiner() as refine:
+    options = inference.InferenceOptions(crf=True, **_SETTINGS)
+    with inference.start_refiner(options.crf_settings()) as refine:
 
         def refined(count):
             def one(_):

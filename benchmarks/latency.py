@@ -51,7 +51,7 @@ def export(folder) -> dict[str, str]:
         class_names=[str(i) for i in range(_NUM_CLASSES)],
         palette=np.zeros((_NUM_CLASSES, 3), np.uint8),
         format_names=_FORMATS.value,
-        pictures=[exporting.Picture(cv2.imencode(".png", noise_image())[1].tobytes())],
+        samples=[exporting.Sample(cv2.imencode(".png", noise_image())[1].tobytes())],
         calibration_images=[noise_image()],
         fresh_process=False,
     )

@@ -21,7 +21,8 @@ from typing import Any
 
 from absl import flags
 
-from kerasseg import cli, evaluation, inference_flags, predictor_flags, runtime
+from kerasseg import cli, evaluation, runtime
+from kerasseg.cli import inference_flags
 
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 1, "Images of equal size per batch.", lower_bound=1
@@ -74,8 +75,8 @@ def main(argv):
         compare_workdir=_COMPARE_WORKDIR.value,
         **data,
     )
-    options = cli.read_fields(inference_flags.InferenceFlags)
-    predictor_options = cli.read_fields(predictor_flags.PredictorFlags).options()
+    options = inference_flags.read_inference_options()
+    predictor_options = inference_flags.read_predictor_options().arguments()
     runtime.start_tensorflow()
     output = evaluation.Output(
         folder=output_dir,

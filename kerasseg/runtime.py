@@ -48,3 +48,10 @@ def start_tensorflow() -> None:
         finally:
             os.dup2(stderr, _STDERR)
             os.close(stderr)
+
+
+def has_gpu() -> bool:
+    """Returns whether TensorFlow has a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))

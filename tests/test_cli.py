@@ -232,7 +232,7 @@ def test_the_flagfile_repeats_the_run(program, tmp_path):
     path = tmp_path / "flags.txt"
     path.write_text(first[: first.index("Recipe")])
     assert run(program, f"--flagfile={path}").stdout == first
-    values = cli.read_flagfile(path)
+    values = flag_file.read(tmp_path)
     assert values["training_number_of_steps"] == "70"
     assert values["model_option"] == "output_stride=16"
     assert "workdir" not in values  # None has no line.

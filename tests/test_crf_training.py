@@ -1,4 +1,4 @@
-"""A network that ends with a CRF, from its training to its export."""
+"""A network with CRF-RNN, from training to export."""
 
 import json
 import re
@@ -37,19 +37,19 @@ def drawn(number):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Folder with records of drawn images and two runs, one stopped halfway."""
+    """Holds records of synthetic images, and runs to the last step and halfway."""
     folder = tmp_path_factory.mktemp("crf")
     splits = {
         "train": [drawn(n) for n in range(8)],
         "val": [drawn(n) for n in range(8, 11)],
     }
     tiny.write_pictures(folder / "records", splits, spec=datasets.get("shapes"))
-    train_crf(folder, "whole", NUM_STEPS)
-    train_crf(folder, "resumed", NUM_STEPS // 2)
+    run_training(folder, "whole", NUM_STEPS)
+    run_training(folder, "resumed", NUM_STEPS // 2)
     return folder
 
 
-def train_crf(folder, name, num_steps, *more):
+def run_training(folder, name, num_steps, *more):
     status = commands.run(
         train.main,
         *("--model=unet", "--model_option=filters=4", "--model_option=dropout=0"),
@@ -71,9 +71,9 @@ def weights(workdir):
     return {n: reader.get_tensor(n) for n in names if re.search("model", n)}
 
 
-def test_a_stopped_run_resumes_to_the_same_weights(folder):
+def test_a_resumed_run_ends_with_the_same_weights(folder):
     change = "--change_flags=training_number_of_steps"
-    train_crf(folder, "resumed", NUM_STEPS, change)
+    run_training(folder, "resumed", NUM_STEPS, change)
     whole, resumed = weights(folder / "whole"), weights(folder / "resumed")
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
@@ -85,7 +85,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(folder):
         assert 1e-7 < change < 0.5, gain
 
 
-def test_a_trained_crf_is_scored_used_and_exported(folder, tmp_path):
+def test_a_trained_crf_is_evaluated_predicted_and_exported(folder, tmp_path):
     workdir = f"--workdir={folder / 'whole'}"
     assert commands.run(evaluate.main, workdir, "--noreport") == 0
     scores = json.loads((folder / "whole" / "metrics.json").read_text())
@@ -99,7 +99,7 @@ def test_a_trained_crf_is_scored_used_and_exported(folder, tmp_path):
     done = faults.run(["-W", "ignore", "-c", LOAD, tmp_path / "out" / "1", image, mask])
     assert done.returncode == 0, done.stderr
     index = tmp_path / "masks" / "index" / "image.png"
-    found, expected = (np.asarray(Image.open(path)) for path in (mask, index))
-    assert found.shape == (61, 83)
-    # Rounding may change pixels between two classes.
-    assert (found == expected).mean() > 0.999
+    exported, predicted = (np.asarray(Image.open(path)) for path in (mask, index))
+    assert exported.shape == (61, 83)
+    # Other kernels round differently: a pixel between two classes may change.
+    assert (exported == predicted).mean() > 0.999

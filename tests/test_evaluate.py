@@ -176,7 +176,7 @@ OTHER_SPEC = datasets.DatasetSpec(
         (["--workdir={workdir}", "--batch_size=0"], "flag --batch_size=0"),
         (
             ["--workdir={workdir}", "--crf", "--crf_bilateral_sxy=0"],
-            "bilateral_sxy=0.0: a standard deviation is a finite number above 0.",
+            "--crf_bilateral_sxy=0.0: a standard deviation must be a finite number",
         ),
     ],
 )
@@ -233,9 +233,9 @@ def test_scales_and_flip_are_used_and_written(run, workdir):
     assert (metrics["scales"], metrics["flip"]) == ([1, 2], True)
     assert (metrics["fusion"], metrics["tile_size"]) == ("max", 128)
     for flag, text in [
-        ("--eval_scales=1,big", "--eval_scales=1,big: numbers with commas between"),
-        ("--eval_scales=0", "give one or more numbers above 0"),
-        ("--tile_size=100", "tile_size=100: the side of a tile is a multiple of 128"),
+        ("--eval_scales=1,big", "--eval_scales=1,big: expected numbers separated by"),
+        ("--eval_scales=0", "--eval_scales=0: expected one or more numbers"),
+        ("--tile_size=100", "--tile_size=100: expected a multiple of 128 pixels"),
     ]:
         status, _, errors = run(f"--workdir={workdir}", flag)
         assert (status, text in errors) == (2, True), errors

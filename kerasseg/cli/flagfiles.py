@@ -1,12 +1,9 @@
 """The flags of a program as a flag file."""
 
-import os
 import sys
 from collections.abc import Iterable
 
 from absl import app, flags
-
-from kerasseg.system import files
 
 SHARED = "kerasseg.cli"  # The module that defines the shared flags.
 
@@ -37,16 +34,6 @@ def check_flag_names(flag: str, names: Iterable[str]) -> None:
             f"--{flag}={','.join(names)}: {', '.join(unknown)} is not the name of a "
             f"flag. Give names without -- and values."
         )
-
-
-def read_flagfile(path: str | os.PathLike) -> dict[str, str]:
-    """Reads a file of `as_flagfile` without setting any flag.
-
-    Returns:
-        Text by flag; the last one of a repeated flag. Boolean flags are left out.
-    """
-    parts = [line.partition("=") for line in files.read_text(path).splitlines()]
-    return {name.removeprefix("--"): value for name, mark, value in parts if mark}
 
 
 def _own_flags():

@@ -58,7 +58,7 @@ def evaluate_run(
     Args:
         workdir: Folder of the run.
         output: Where the results are written.
-        options: `inference_flags.InferenceFlags`: output stride and refinement.
+        options: Output stride, CRF and superpixels.
         split: Name of the split.
         records_dir: Folder of the records; None for those the run was trained on.
         dataset: Name of the data set, if the records have no dataset.json.
@@ -78,7 +78,8 @@ def evaluate_run(
         workdir, split, records_dir=records_dir, dataset=dataset
     )
     _check_comparable(output, reader.split)
-    with options.refiner() as refine:
+    refiner = inference.start_refiner(options.crf_settings(), options.superpixels)
+    with refiner as refine:
         model = best_model.load_best(workdir, output_stride=options.output_stride)
         predictor = inference.Predictor(model, **predictor_options)
         result = scoring.evaluate(

@@ -1,13 +1,14 @@
-"""Answers, and which kind a client likes best."""
+"""HTTP responses, and content negotiation."""
 
 import dataclasses
 import json
+from collections.abc import Callable
 
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve.request_errors import RequestError
 
 JSON, PNG, JPEG = "application/json", "image/png", "image/jpeg"
 
-_SAFE = (  # What is answered is shown as what it is said to be, and kept nowhere.
+_SAFE = (  # No content sniffing, no caching.
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
@@ -15,14 +16,14 @@ _SAFE = (  # What is answered is shown as what it is said to be, and kept nowher
 
 
 @dataclasses.dataclass(frozen=True)
-class Reply:
-    """One answer.
+class Response:
+    """One response.
 
     Attributes:
         body: Its bytes.
-        content_type: Of the body.
-        status: Of HTTP.
-        headers: More of them, names in lower case.
+        content_type: Content type of the body.
+        status: HTTP status.
+        headers: Further headers, with names in lower case.
     """
 
     body: bytes
@@ -30,8 +31,8 @@ class Reply:
     status: int = 200
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    async def send(self, send) -> None:
-        """Sends it through ASGI's `send`."""
+    async def send(self, send: Callable) -> None:
+        """Sends the response through ASGI's `send`."""
         own = {
             "content-type": self.content_type,
             "content-length": str(len(self.body)),
@@ -48,43 +49,43 @@ class Reply:
         await send({"type": "http.response.body", "body": self.body})
 
 
-def as_json(value, status: int = 200, headers: dict | None = None) -> Reply:
-    """Makes an answer of plain values."""
-    return Reply(json.dumps(value).encode(), JSON, status, headers or {})
+def as_json(value, status: int = 200, headers: dict | None = None) -> Response:
+    """Returns a JSON response."""
+    return Response(json.dumps(value).encode(), JSON, status, headers or {})
 
 
-def as_error(refusal: Refusal) -> Reply:
-    """Makes an answer of a refusal, of the form that TensorFlow Serving has."""
+def as_error(error: RequestError) -> Response:
+    """Returns the response for an error, in TensorFlow Serving's format."""
     headers = {}
-    if refusal.retry_after is not None:
-        headers["retry-after"] = str(refusal.retry_after)
-    if refusal.status == 408:  # Nobody knows what else comes over that line.
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    if error.status == 408:  # The rest of the request may still arrive.
         headers["connection"] = "close"
-    return as_json({"error": str(refusal)}, refusal.status, headers)
+    return as_json({"error": str(error)}, error.status, headers)
 
 
 def preferred(accept: str, offered: tuple[str, ...]) -> str:
-    """Chooses what a client likes best of what is offered.
+    """Returns the content type that a client prefers.
 
     Args:
-        accept: Its header `Accept`; empty for anything.
-        offered: Content types, the usual one first.
+        accept: The header `Accept`; empty accepts everything.
+        offered: The available content types, the default one first.
 
     Raises:
-        Refusal: 406, it likes none.
+        RequestError: 406, the client accepts none.
     """
     best, best_weight = "", 0.0
-    likes = [_weighted(part) for part in (accept or "*/*").split(",")]
+    accepted = [_weighted(part) for part in (accept or "*/*").split(",")]
     for content_type in offered:
         main = content_type.split("/")[0]
         for pattern in (content_type, f"{main}/*", "*/*"):
-            weights = [weight for name, weight in likes if name == pattern]
+            weights = [weight for name, weight in accepted if name == pattern]
             if weights:
                 if max(weights) > best_weight:
                     best, best_weight = content_type, max(weights)
                 break
     if not best:
-        raise Refusal(406, f"Accept names none of {', '.join(offered)}; name one.")
+        raise RequestError(406, f"Accept must include one of {', '.join(offered)}.")
     return best
 
 

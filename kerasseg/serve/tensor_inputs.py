@@ -1,9 +1,9 @@
-"""Tensors in JSON as TensorFlow Serving reads them, with its words.
+"""Input tensors in TensorFlow Serving's JSON format, with its error messages.
 
-Row form: `{"instances": [...]}`, column form: `{"inputs": ...}`. Bytes are `{"b64":
+Row format: `{"instances": [...]}`, column format: `{"inputs": ...}`. Bytes are `{"b64":
 "..."}`. Numbers may be NaN, Infinity and -Infinity.
 
-Source: https://www.tensorflow.org/tfx/serving/api_rest; texts of errors as in
+Source: https://www.tensorflow.org/tfx/serving/api_rest; error messages as in
 tensorflow_serving/util/json_tensor.cc.
 """
 
@@ -15,38 +15,38 @@ import reprlib
 
 import numpy as np
 
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve.request_errors import RequestError
 
-_MAX_LEVELS = 64  # Of lists in lists.
-_SHOWN = 200  # Characters of a wrong value that an error repeats.
+_MAX_LEVELS = 64  # Of nested lists.
+_SHOWN = 200  # Characters of a wrong value in an error message.
 
 
 def parse(body: bytes) -> dict:
-    """Reads the JSON object of a request.
+    """Parses the JSON object of a request.
 
     Raises:
-        Refusal: 400, no JSON or no object.
+        RequestError: 400, not JSON or not an object.
     """
     if not body:
-        raise Refusal(400, "JSON Parse error: The document is empty")
+        raise RequestError(400, "JSON Parse error: The document is empty")
     try:
         document = json.loads(body)
     except RecursionError:
-        raise Refusal(
+        raise RequestError(
             400, "JSON Parse error: The document is nested too deep"
         ) from None
     except json.JSONDecodeError as error:
         reason = f"JSON Parse error: {error.msg} at offset: {error.pos}"
-        raise Refusal(400, reason) from None
-    except ValueError as error:  # No UTF-8, or a number of thousands of digits.
-        raise Refusal(400, f"JSON Parse error: {str(error)[:_SHOWN]}") from None
+        raise RequestError(400, reason) from None
+    except ValueError as error:  # Not UTF-8, or a number with thousands of digits.
+        raise RequestError(400, f"JSON Parse error: {str(error)[:_SHOWN]}") from None
     if not isinstance(document, dict):
         raise _wrong(document, "Is not object")
     return document
 
 
 def signature_name(document: dict, default: str) -> str:
-    """Returns the signature that a request names, else the default one."""
+    """Returns the signature of a request, or the default one."""
     name = document.get("signature_name", default)
     if not isinstance(name, str):
         raise _wrong(
@@ -57,17 +57,17 @@ def signature_name(document: dict, default: str) -> str:
 
 
 def read(document: dict, inputs: dict) -> tuple[bool, dict[str, np.ndarray]]:
-    """Makes arrays of a request.
+    """Returns the arrays of a request.
 
     Args:
-        document: What `parse` returned.
-        inputs: NumPy type and shape of each input, by name.
+        document: The result of `parse`.
+        inputs: NumPy dtype and shape of each input, by name.
 
     Returns:
-        Whether it is of the row form, and an array for each input.
+        Whether the format is row, and an array for each input.
 
     Raises:
-        Refusal: 400, it does not fit the inputs.
+        RequestError: 400, the request does not match the inputs.
     """
     if "instances" in document and "inputs" in document:
         raise _wrong(
@@ -79,7 +79,7 @@ def read(document: dict, inputs: dict) -> tuple[bool, dict[str, np.ndarray]]:
         return True, _rows(document, inputs)
     if "inputs" in document:
         return False, _columns(document["inputs"], inputs)
-    raise Refusal(400, "Missing 'inputs' or 'instances' key")
+    raise RequestError(400, "Missing 'inputs' or 'instances' key")
 
 
 def _rows(document, inputs):
@@ -89,7 +89,7 @@ def _rows(document, inputs):
     if not rows:
         raise _wrong(document, "No values in 'instances' array")
     if not isinstance(rows[0], dict) and len(inputs) > 1:
-        raise Refusal(
+        raise RequestError(
             400,
             "instances is a plain list, but expecting list of objects as multiple "
             "input tensors required as per tensorinfo_map",
@@ -100,16 +100,16 @@ def _rows(document, inputs):
                 reason = (
                     f"Expecting value/list but got object at item {i} of input list"
                 )
-                raise Refusal(400, reason)
+                raise RequestError(400, reason)
         (name,) = inputs
         return {name: _array(rows, inputs[name][0])}
     for i, row in enumerate(rows):
         if not _is_named(row):
             reason = f"Expecting object but got list at item {i} of input list"
-            raise Refusal(400, reason)
+            raise RequestError(400, reason)
         if set(row) != set(inputs):
             names = ",".join(sorted(inputs))
-            raise Refusal(
+            raise RequestError(
                 400,
                 f"Failed to process element: {i} of 'instances' list. JSON object: "
                 f"{_shown(row)} keys must be equal to: {names}",
@@ -123,7 +123,7 @@ def _rows(document, inputs):
 def _columns(value, inputs):
     if not _is_named(value):
         if len(inputs) > 1:
-            raise Refusal(
+            raise RequestError(
                 400,
                 "inputs is a plain value/list, but expecting an object as multiple "
                 "input tensors required as per tensorinfo_map",
@@ -132,7 +132,7 @@ def _columns(value, inputs):
         value = {name: value}
     for name in inputs:
         if name not in value:
-            raise Refusal(400, f"Missing named input: {name} in 'inputs' object.")
+            raise RequestError(400, f"Missing named input: {name} in 'inputs' object.")
     return {name: _array(value[name], kind) for name, (kind, _) in inputs.items()}
 
 
@@ -149,7 +149,7 @@ def _is_named(value):
 
 
 def _array(value, kind):
-    """Makes an array of nested lists; the type of each value must be right."""
+    """Converts nested lists into an array; checks the type of each value."""
     if kind is not object:
         array = _numbers(value)
         if array.dtype.kind in ("iuf" if np.dtype(kind).kind == "f" else "iu"):
@@ -160,7 +160,9 @@ def _array(value, kind):
         shape.append(len(inner))
         inner = inner[0] if inner else None
     if len(shape) > _MAX_LEVELS:
-        raise Refusal(400, f"JSON Value: lists are nested {len(shape)} levels deep")
+        raise RequestError(
+            400, f"JSON Value: lists are nested {len(shape)} levels deep"
+        )
     flat: list = []
     _flatten(value, 0, shape, kind, flat)
     array = np.empty(len(flat), kind)
@@ -169,9 +171,9 @@ def _array(value, kind):
 
 
 def _numbers(value):
-    """Makes an array of even lists of numbers; of anything else one of no numbers.
+    """Converts regular nested lists of numbers; anything else into an object array.
 
-    NumPy itself would turn numbers beside a text into texts, each as long as that one.
+    NumPy itself would convert numbers beside a string into strings of its length.
     """
     shape, parts = [], [value]
     while set(map(type, parts)) == {list} and len(set(map(len, parts))) == 1:
@@ -196,9 +198,9 @@ def _flatten(value, level, shape, kind, flat):
         reason = (
             f"Encountered list at unexpected level: {level} expected < {len(shape)}"
         )
-        raise Refusal(400, reason)
+        raise RequestError(400, reason)
     if len(value) != shape[level]:
-        raise Refusal(
+        raise RequestError(
             400,
             f"Encountered list at unexpected size: {len(value)} at level: {level} "
             f"expected size: {shape[level]}",
@@ -212,7 +214,7 @@ def _scalar(value, kind):
         try:
             return _unpack(value["b64"])
         except (binascii.Error, ValueError):
-            raise Refusal(400, "Unable to base64 decode") from None
+            raise RequestError(400, "Unable to base64 decode") from None
     if kind is object and isinstance(value, dict):
         raise _wrong(value, "not formatted correctly for base64 data")
     if kind is object and isinstance(value, str):
@@ -227,14 +229,14 @@ def _scalar(value, kind):
 
 
 def _unpack(text):
-    """Reads base64, which may have spaces and lines and lack its padding."""
+    """Decodes base64 that may contain whitespace and lack its padding."""
     text = "".join(text.split())
     padding = "" if text.endswith("=") else "=" * (-len(text) % 4)
     return base64.b64decode(text + padding, validate=True)
 
 
 def _wrong(value, reason):
-    return Refusal(400, f"JSON Value: {_shown(value)} {reason}")
+    return RequestError(400, f"JSON Value: {_shown(value)} {reason}")
 
 
 def _shown(value):
