@@ -1,12 +1,12 @@
-r"""Pictures a second that become records, beside TensorFlow Datasets.
+r"""Images per second when building records, compared with TensorFlow Datasets.
 
-python benchmarks/build_records.py --pictures=CamVid/train \
+python benchmarks/build_records.py --images=CamVid/train \
     --peer=benchmarks/tfds_build.py [--rounds=5]
 
-Ours decodes and checks every picture and every label; the peer copies the files. Both
-build the split of CamVid of the folder's name, each in a process of its own and in
-turn; imports do not count, the start of workers does. The medians and their ratio
-(above 1: ours is faster) are printed as one JSON line.
+Our side decodes and checks every image and label; the peer copies the files. Both build
+the CamVid split with the name of the folder, alternately and each in its own process.
+The time includes the start of workers, but not imports. Prints the medians and their
+ratio (above 1: ours is faster) as one JSON line.
 """
 
 import functools
@@ -23,33 +23,36 @@ from tfrecords_tools.converters import pairs
 from tfrecords_tools.writing import quarantine, writer
 
 flags.adopt_module_key_flags(sides)
-_PICTURES = flags.DEFINE_string("pictures", None, "Folder; labels in <folder>annot.")
-_ONLY = flags.DEFINE_bool("only_ours", False, "One run of our side, in this process.")
+_IMAGES = flags.DEFINE_string(
+    "images", None, "Folder of images, with labels in <folder>annot."
+)
+flags.DEFINE_alias("pictures", "images")
+_ONLY = flags.DEFINE_bool("only_ours", False, "Run our side once, in this process.")
 
 
-def ours(pictures) -> dict:
-    """Builds once."""
-    source = pairs.Source(pictures.parent)
+def ours(images: pathlib.Path) -> dict:
+    """Builds the records once."""
+    source = pairs.Source(images.parent)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         result = writer.build_records(
             *("camvid", source, folder),
-            splits=[pictures.name],
+            splits=[images.name],
             engine=functools.partial(quarantine.run, num_workers=processes.num_cores()),
         )
         seconds = time.perf_counter() - start
-    return {"pictures_per_second": result.num_records[pictures.name] / seconds}
+    return {"pictures_per_second": result.num_records[images.name] / seconds}
 
 
 def main(argv):
-    """Runs both sides in turn."""
+    """Runs both sides alternately."""
     del argv
-    pictures = pathlib.Path(_PICTURES.value).absolute()
+    images = pathlib.Path(_IMAGES.value).absolute()
     if _ONLY.value:
-        print(json.dumps(ours(pictures)))
+        print(json.dumps(ours(images)))
         return
-    given = ["--only_ours", f"--pictures={pictures}"]
-    report = sides.measure(__file__, given, [str(pictures)])
+    arguments = ["--only_ours", f"--images={images}"]
+    report = sides.measure(__file__, arguments, [str(images)])
     if "peer_pictures_per_second" in report:
         rates = [report[f"{side}_pictures_per_second"] for side in ("ours", "peer")]
         report["ratio_to_peer"] = rates[0] / rates[1]
@@ -57,5 +60,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["pictures"])
+    flags.mark_flags_as_required(["images"])
     app.run(main)

@@ -1,11 +1,11 @@
-r"""Time of scoring a split, beside that of the network alone.
+r"""Time of evaluating a split, compared with that of the network alone.
 
 python benchmarks/evaluate.py --workdir=DIR [--records_dir=DIR --split=val]
 
-"scores_s" is kerasseg.evaluate's way from records to a confusion matrix, "all_s" that
-with every other measure, "forward_s" the same network on the same pictures, decoded
-before. All are taken in turn in one process, after a round that does not count. The
-medians, and the ratios to "forward_s", are printed as one JSON line.
+"scores_s" is the time of kerasseg.evaluate from records to the confusion matrix,
+"all_s" that with all other measures, and "forward_s" that of the same network on the
+same images, decoded before. They are measured alternately in one process, after one
+round to warm up. Prints the medians and their ratios to "forward_s" as one JSON line.
 """
 
 import json
@@ -17,11 +17,13 @@ from absl import app, flags
 from kerasseg import cli, evaluation, inference
 from kerasseg.workdir import best_model, run_records
 
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each, after one more.")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 3, "Number of runs of each, after one to warm up."
+)
 
 
 def main(argv):
-    """Times each in turn."""
+    """Measures all alternately."""
     del argv
     (workdir,) = cli.required(workdir=cli.WORKDIR.value)
     reader = run_records.open_records(
@@ -32,11 +34,11 @@ def main(argv):
     )
     predictor = inference.Predictor(best_model.load_best(workdir))
     decoded = [reader.read(i)[0][None] for i in range(len(reader.split))]
-    every = list(evaluation.MEASURES)
+    measures = list(evaluation.MEASURE_NAMES)
     sides = {
         "forward_s": lambda: [predictor.classes(image) for image in decoded],
         "scores_s": lambda: evaluation.evaluate(predictor, reader),
-        "all_s": lambda: evaluation.evaluate(predictor, reader, measures=every),
+        "all_s": lambda: evaluation.evaluate(predictor, reader, measures=measures),
     }
     times: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(1 + _ROUNDS.value):
@@ -44,7 +46,7 @@ def main(argv):
             start = time.perf_counter()
             function()
             times[side].append(time.perf_counter() - start)
-    report = {side: statistics.median(found[1:]) for side, found in times.items()}
+    report = {side: statistics.median(runs[1:]) for side, runs in times.items()}
     for side in ("scores", "all"):
         report[f"{side}_to_forward"] = report[f"{side}_s"] / report["forward_s"]
     print(json.dumps(report))

@@ -1,14 +1,14 @@
-r"""Seconds a picture of an exported model, beside a peer.
+r"""Seconds per image of an exported model, compared with a peer.
 
 python benchmarks/forward.py [--peer=SCRIPT --peer_python=PYTHON]
 
-The network is DeepLab v3 with a ResNet-50 at output stride 16, 321 x 321 pixels, two
-pictures at once, exported as python -m kerasseg.export does it and loaded by plain
-TensorFlow. "forward_s" counts logits alone, as the peer does; "signature_s" all that
-the signature `tensor` gives. The peer is any script that takes --size and --batch and
-prints a JSON line with "forward_s". Both run in turn, each in a process of its own.
-The medians, and the ratios of their times to the peer's (below 1 is faster), are
-printed as one JSON line.
+The network is DeepLab v3 with a ResNet-50 at output stride 16 on batches of two images
+of 321 x 321 pixels, exported as python -m kerasseg.export does it and loaded by plain
+TensorFlow. "forward_s" is the time of the logits, as in the peer; "signature_s" that of
+all outputs of the signature `tensor`. The peer is any script that takes --size and
+--batch and prints a JSON line with "forward_s". Both sides run alternately, each in its
+own process. Prints the medians and their ratios to the peer's (below 1: ours is faster)
+as one JSON line.
 """
 
 import functools
@@ -25,13 +25,13 @@ from absl import app, flags
 from kerasseg import exporting, models
 
 flags.adopt_module_key_flags(sides)
-_SIZE = flags.DEFINE_integer("size", 321, "Pixels of a side.")
-_BATCH = flags.DEFINE_integer("batch", 2, "Pictures at once.")
+_SIZE = flags.DEFINE_integer("size", 321, "Height and width of the images in pixels.")
+_BATCH = flags.DEFINE_integer("batch", 2, "Images per batch.")
 _ONLY_OURS = flags.DEFINE_string(
-    "only_ours", None, "An export to measure, and no more."
+    "only_ours", None, "Path of an export to measure, in this process."
 )
 
-_RUNS = 5  # After one that does not count, as the peer does it.
+_RUNS = 5  # After one to warm up, as in the peer.
 _NUM_CLASSES = 21
 
 
@@ -58,7 +58,7 @@ def ours(path, size, batch) -> dict:
 
 
 def seconds(function) -> float:
-    """Calls a function once, then measures the mean of some calls."""
+    """Returns the mean time of a few calls, after one to warm up."""
     function()
     start = time.perf_counter()
     for _ in range(_RUNS):
@@ -67,7 +67,7 @@ def seconds(function) -> float:
 
 
 def main(argv):
-    """Runs both sides in turn."""
+    """Runs both sides alternately."""
     del argv
     if _ONLY_OURS.value:
         print(json.dumps(ours(_ONLY_OURS.value, _SIZE.value, _BATCH.value)))

@@ -1,16 +1,17 @@
-r"""How the cost of a step grows with the replicas, and what follows for N machines.
+r"""The time of a training step by number of replicas, and a model for N machines.
 
 python benchmarks/scaling.py [--model=NAME --crop_size=N --batch_size=N]
 
-For 1, 2 and 4 replicas, each a device of its own on this machine's CPU and each run in
-a process of its own: seconds a step, where each replica has the same batch, and the
-bytes that are all-reduced, counted in the graph: gradients, statistics of batch norm
-and the sums of the loss. The replicas share the cores, so the step of N replicas takes
-N times the work; `overhead` is what it takes beyond N steps of one.
+Measures 1, 2 and 4 replicas, each a logical device of the CPU, in separate processes:
+the seconds per step with the same batch size per replica, and the all-reduced bytes,
+counted in the graph: gradients, statistics of batch norm and sums of the loss. The
+replicas share the cores, so a step of N replicas does N times the work; `overhead` is
+its additional time, relative to N steps of one replica.
 
-The model: on N machines with a device each, T(N) = T(1) + 2 (N - 1) / N * bytes /
-bandwidth + 2 (N - 1) * latency * messages, as a ring all-reduce has it
-(https://arxiv.org/abs/1802.05799). Nothing in it overlaps, so it is an upper bound.
+The model for N machines with one device each is that of a ring all-reduce
+(https://arxiv.org/abs/1802.05799): T(N) = T(1) + 2 (N - 1) / N * bytes / bandwidth +
+2 (N - 1) * latency * messages. It is an upper bound, since it assumes that computation
+and communication do not overlap.
 """
 
 import collections
@@ -30,20 +31,24 @@ from kerasseg.training.run import create_state
 from kerasseg.training.step import StepFunction
 
 _MODEL = flags.DEFINE_string("model", "enet", "Architecture.")
-_CROP = flags.DEFINE_integer("crop_size", 240, "Height and width.")
-_BATCH = flags.DEFINE_integer("batch_size", 2, "Pictures of each replica.")
-_STEPS = flags.DEFINE_integer("steps", 7, "Timed steps of each process.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Processes of each number of replicas.")
+_CROP = flags.DEFINE_integer(
+    "crop_size", 240, "Height and width of the crop in pixels."
+)
+_BATCH = flags.DEFINE_integer("batch_size", 2, "Images per replica.")
+_STEPS = flags.DEFINE_integer("steps", 7, "Measured steps per process.")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 3, "Number of processes for each number of replicas."
+)
 _REPLICAS = flags.DEFINE_integer(
-    "replicas", None, "One process of so many, and no more."
+    "replicas", None, "Measure this number of replicas, in this process."
 )
 _CLASSES = 11
-# Bytes a second and seconds a message; what networks promise, not what was measured.
+# Bytes per second and seconds per message: nominal values, not measurements.
 NETWORKS = {"1 Gbit/s": (125e6, 1e-4), "25 Gbit/s": (3.1e9, 2e-5)}
 
 
-def count_reduced(reduced, num_gradients) -> None:
-    """Notes the bytes of all-reduces that are traced from now on, of all replicas."""
+def count_reduced(reduced: dict, num_gradients: int) -> None:
+    """Records the bytes of all-reduces that are traced later, of all replicas."""
     context = tf.distribute.ReplicaContext
     all_reduce = context.all_reduce
 
@@ -57,8 +62,8 @@ def count_reduced(reduced, num_gradients) -> None:
     context.all_reduce = counting
 
 
-def ours(replicas) -> dict:
-    """Measures the median step of so many replicas."""
+def ours(replicas: int) -> dict:
+    """Measures the median time of a step."""
     devices = [tf.config.LogicalDeviceConfiguration()] * replicas
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, devices)
@@ -80,23 +85,23 @@ def ours(replicas) -> dict:
     }
     dataset = tf.data.Dataset.from_tensors(arrays).repeat()
     batch = next(iter(strategy.experimental_distribute_dataset(dataset)))
-    number = tf.constant(0, tf.int64)
+    step_number = tf.constant(0, tf.int64)
     for _ in range(2):
-        float(step(batch, number)[0])
+        float(step(batch, step_number)[0])
     seconds = []
     for _ in range(_STEPS.value):
-        began = time.perf_counter()
-        float(step(batch, number)[0])
-        seconds.append(time.perf_counter() - began)
+        start = time.perf_counter()
+        float(step(batch, step_number)[0])
+        seconds.append(time.perf_counter() - start)
     result = {"seconds": statistics.median(seconds), "bytes": {}, "messages": {}}
-    for kind, found in reduced.items() if replicas > 1 else ():
-        result["bytes"][kind] = sum(found) // replicas  # All of them noted the same.
-        result["messages"][kind] = len(found) // replicas
+    for kind, sizes in reduced.items() if replicas > 1 else ():
+        result["bytes"][kind] = sum(sizes) // replicas  # Each replica recorded them.
+        result["messages"][kind] = len(sizes) // replicas
     return result
 
 
-def predicted(one, several, machines) -> dict:
-    """Returns the seconds of a step on so many machines, by network."""
+def predicted(one: dict, several: dict, machines: int) -> dict:
+    """Returns the predicted seconds of a step by network."""
     size, messages = sum(several["bytes"].values()), sum(several["messages"].values())
     moved = 2 * (machines - 1) / machines * size
     return {
@@ -106,35 +111,40 @@ def predicted(one, several, machines) -> dict:
 
 
 def main(argv):
-    """Runs all numbers of replicas in turn, several times, and prints the medians."""
+    """Runs all numbers of replicas alternately, and prints the medians."""
     if _REPLICAS.value:
         print(json.dumps(ours(_REPLICAS.value)))
         return
-    found: dict = {1: [], 2: [], 4: []}
+    runs: dict = {1: [], 2: [], 4: []}
     for _ in range(_ROUNDS.value):
-        for replicas, results in found.items():
-            command = [sys.executable, *argv[:1], *_given(), f"--replicas={replicas}"]
+        for replicas, results in runs.items():
+            command = [
+                sys.executable,
+                *argv[:1],
+                *_arguments(),
+                f"--replicas={replicas}",
+            ]
             done = subprocess.run(
                 command, check=True, stdout=subprocess.PIPE, text=True
             )
             line = done.stdout.strip().splitlines()[-1]
             print(f"{replicas} replicas: {line}", file=sys.stderr, flush=True)
             results.append(json.loads(line))
-    middle = {
+    medians = {
         replicas: sorted(results, key=lambda r: r["seconds"])[len(results) // 2]
-        for replicas, results in found.items()
+        for replicas, results in runs.items()
     }
-    one = middle[1]
-    for replicas, result in middle.items():
+    one = medians[1]
+    for replicas, result in medians.items():
         result["overhead"] = result["seconds"] / (replicas * one["seconds"]) - 1
         print(json.dumps({"replicas": replicas, **result}))
     for machines in (2, 4, 8, 32):
-        times = predicted(one, middle[4], machines)
-        said = {name: round(value, 4) for name, value in times.items()}
-        print(json.dumps({"machines": machines, "predicted_seconds": said}))
+        times = predicted(one, medians[4], machines)
+        rounded = {name: round(value, 4) for name, value in times.items()}
+        print(json.dumps({"machines": machines, "predicted_seconds": rounded}))
 
 
-def _given():
+def _arguments():
     flag_values = (_MODEL, _CROP, _BATCH, _STEPS)
     return [f"--{flag.name}={flag.value}" for flag in flag_values]
 

@@ -1,13 +1,13 @@
-r"""Requests a second and latency of the server, beside the SavedModel in a bare loop.
+r"""Throughput and latency of the server, compared with the SavedModel in a loop.
 
-python benchmarks/serving.py --export_dir=DIR --picture=FILE [--seconds=20]
+python benchmarks/serving.py --export_dir=DIR --image=FILE [--seconds=20]
 
-"bare" calls the signature serving_default of the newest version with the file, again
-and again, in a process of its own. "full" is `python -m kerasseg.serve` with --clients
-clients that each ask /segment again when they have an answer; "half" sends it, evenly
-spaced, half as many requests a second as bare did. All are taken in turn, --rounds
-times; the medians are printed as one JSON line: requests a second, milliseconds of the
-50th and 99th percentile, and the two ratios that matter.
+"bare" calls the signature serving_default of the newest version with the file in a
+loop, in its own process. "full" is `python -m kerasseg.serve` at full load: --clients
+clients that each send the next request to /segment after the last response. "half"
+sends half the requests per second of "bare", evenly spaced. They are measured
+alternately, --rounds times. Prints the medians as one JSON line: requests per second,
+the 50th and 99th percentile of the latency in milliseconds, and two ratios.
 """
 
 import concurrent.futures
@@ -26,22 +26,25 @@ from absl import app, flags
 
 from kerasseg import cli
 
-_PICTURE = flags.DEFINE_string("picture", None, "A JPEG or PNG file.")
-_SECONDS = flags.DEFINE_float("seconds", 20.0, "Length of each measurement.")
-_CLIENTS = flags.DEFINE_integer("clients", 4, "Clients at full load.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Measurements of each kind.")
-_BARE = flags.DEFINE_bool("bare", False, "Be the bare loop, for the benchmark itself.")
+_IMAGE = flags.DEFINE_string("image", None, "A JPEG or PNG file.")
+flags.DEFINE_alias("picture", "image")
+_SECONDS = flags.DEFINE_float("seconds", 20.0, "Duration of each measurement.")
+_CLIENTS = flags.DEFINE_integer("clients", 4, "Number of clients at full load.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Number of measurements of each kind.")
+_BARE = flags.DEFINE_bool(
+    "bare", False, "Only run the loop; used by the benchmark itself."
+)
 
 _WARM_SECONDS = 2.0
 
 
 def main(argv):
-    """Times each in turn."""
+    """Measures all alternately."""
     del argv
-    export_dir, picture = cli.required(
-        export_dir=cli.EXPORT_DIR.value, picture=_PICTURE.value
+    export_dir, image = cli.required(
+        export_dir=cli.EXPORT_DIR.value, image=_IMAGE.value
     )
-    data = pathlib.Path(picture).read_bytes()
+    data = pathlib.Path(image).read_bytes()
     if _BARE.value:
         print(json.dumps(_bare(export_dir, data)))
         return
@@ -92,12 +95,12 @@ def _bare(export_dir, data):
     warm = time.perf_counter() + _WARM_SECONDS
     while time.perf_counter() < warm:
         predict(image_bytes=files)
-    times, began = [], time.perf_counter()
-    while time.perf_counter() < began + _SECONDS.value:
+    times, begin = [], time.perf_counter()
+    while time.perf_counter() < begin + _SECONDS.value:
         start = time.perf_counter()
         predict(image_bytes=files)["mask_png_bytes"].numpy()
         times.append(time.perf_counter() - start)
-    return _summary(times, time.perf_counter() - began)
+    return _summary(times, time.perf_counter() - begin)
 
 
 def _summary(times, seconds):
@@ -106,7 +109,7 @@ def _summary(times, seconds):
 
 
 class _Server:
-    """The server as a process; gives its port."""
+    """The server in a process; a context manager that returns its port."""
 
     def __init__(self, export_dir):
         command = [sys.executable, "-m", "kerasseg.serve", "--model_name=benchmark"]
@@ -119,9 +122,9 @@ class _Server:
 
     def __enter__(self):
         while True:
-            line = http.client.HTTPConnection("127.0.0.1", self._port)
-            line.request("GET", "/readyz")
-            if line.getresponse().status == 200:
+            connection = http.client.HTTPConnection("127.0.0.1", self._port)
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
                 return self._port
             time.sleep(0.1)
 
@@ -130,49 +133,49 @@ class _Server:
         self._process.wait()
 
 
-def _ask(line, data):
-    line.request("POST", "/segment", data)
-    answer = line.getresponse()
-    body = answer.read()
-    if answer.status != 200:
-        raise RuntimeError(f"The server answered {answer.status}: {body[:200]!r}")
+def _send(connection, data):
+    connection.request("POST", "/segment", data)
+    response = connection.getresponse()
+    body = response.read()
+    if response.status != 200:
+        raise RuntimeError(f"The server returned {response.status}: {body[:200]!r}")
 
 
 def _closed_loop(port, data, seconds):
-    """Returns the seconds of each request, and those that all took."""
-    began = time.perf_counter()
+    """Returns the seconds of each request, and the total time."""
+    begin = time.perf_counter()
 
     def client(_):
-        line, times = http.client.HTTPConnection("127.0.0.1", port), []
-        while time.perf_counter() < began + seconds:
+        connection, times = http.client.HTTPConnection("127.0.0.1", port), []
+        while time.perf_counter() < begin + seconds:
             start = time.perf_counter()
-            _ask(line, data)
+            _send(connection, data)
             times.append(time.perf_counter() - start)
         return times
 
     with concurrent.futures.ThreadPoolExecutor(_CLIENTS.value) as pool:
-        found = list(pool.map(client, range(_CLIENTS.value)))
-    times = [each for times in found for each in times]
-    return times, time.perf_counter() - began
+        results = list(pool.map(client, range(_CLIENTS.value)))
+    times = [each for times in results for each in times]
+    return times, time.perf_counter() - begin
 
 
 def _spaced(port, data, rate):
-    """Sends `rate` requests a second, evenly spaced, whatever becomes of them.
+    """Sends `rate` requests per second, evenly spaced, without waiting for responses.
 
-    A request's time begins when it was due.
+    The time of a request starts when it was due.
     """
-    began = time.perf_counter()
+    begin = time.perf_counter()
 
-    def ask(i):
-        due = began + i / rate
-        line = http.client.HTTPConnection("127.0.0.1", port)
+    def send(i):
+        due = begin + i / rate
+        connection = http.client.HTTPConnection("127.0.0.1", port)
         time.sleep(max(0, due - time.perf_counter()))
-        _ask(line, data)
+        _send(connection, data)
         return time.perf_counter() - due
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        times = list(pool.map(ask, range(int(rate * _SECONDS.value))))
-    return times, time.perf_counter() - began
+        times = list(pool.map(send, range(int(rate * _SECONDS.value))))
+    return times, time.perf_counter() - begin
 
 
 if __name__ == "__main__":

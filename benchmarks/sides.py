@@ -1,6 +1,6 @@
-"""Both sides of a comparison, run in turn, each in a process of its own.
+"""Runs both sides of a comparison alternately, each run in its own process.
 
-A side prints what it measured as one line of JSON, its last; medians are kept.
+The last line that a side prints is its result as JSON. The median of the runs counts.
 """
 
 import json
@@ -10,21 +10,23 @@ import sys
 
 from absl import flags
 
-_PEER = flags.DEFINE_string("peer", None, "The peer's script.")
-_PEER_PYTHON = flags.DEFINE_string("peer_python", sys.executable, "Runs the peer.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Runs of each side.")
+_PEER = flags.DEFINE_string("peer", None, "Script of the peer to compare with.")
+_PEER_PYTHON = flags.DEFINE_string(
+    "peer_python", sys.executable, "Python interpreter of the peer."
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Number of runs of each side.")
 
 
-def measure(script, ours, peer) -> dict[str, float]:
-    """Runs both sides as often as `--rounds` says.
+def measure(script: str, ours: list[str], peer: list[str]) -> dict[str, float]:
+    """Runs both sides `--rounds` times.
 
     Args:
-        script: Our side's script.
-        ours: Its arguments.
-        peer: The arguments of `--peer`.
+        script: Script of our side.
+        ours: Arguments of `script`.
+        peer: Arguments of `--peer`.
 
     Returns:
-        Medians by "ours_<what>" and, with `--peer`, "peer_<what>".
+        Medians by name: "ours_<key>" and, with `--peer`, "peer_<key>".
     """
     commands = {"ours": [sys.executable, script, *ours]}
     if _PEER.value:
@@ -34,9 +36,9 @@ def measure(script, ours, peer) -> dict[str, float]:
         for side, command in commands.items():
             results[side].append(_run(command))
     return {
-        f"{side}_{what}": statistics.median(result[what] for result in found)
-        for side, found in results.items()
-        for what, value in found[0].items()
+        f"{side}_{key}": statistics.median(run[key] for run in runs)
+        for side, runs in results.items()
+        for key, value in runs[0].items()
         if isinstance(value, float)
     }
 

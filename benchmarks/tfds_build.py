@@ -1,10 +1,10 @@
-"""Pictures a second that TensorFlow Datasets builds: the peer of build_records.py.
+"""Images per second of TensorFlow Datasets: the peer of build_records.py.
 
 python benchmarks/tfds_build.py SOURCE
 
-SOURCE is a folder of pictures, with labels of the same names in <SOURCE>annot. They are
-features of the kinds Image and (classes as grey PNG) Image, as files of TFDS' own
-writer. Prints a JSON line with "pictures_per_second".
+SOURCE is a folder of images, with labels of the same names in <SOURCE>annot. Both are
+features of type Image, written by TensorFlow Datasets in its default format. Prints a
+JSON line with "pictures_per_second".
 """
 
 import json
@@ -16,8 +16,8 @@ import time
 import tensorflow_datasets as tfds
 
 
-class Pictures(tfds.core.GeneratorBasedBuilder):
-    """Pictures and their labels, from two folders."""
+class Images(tfds.core.GeneratorBasedBuilder):
+    """Images and their labels, from two folders."""
 
     VERSION = tfds.core.Version("1.0.0")
     pkg_dir_path = pathlib.Path(__file__).parent
@@ -47,10 +47,10 @@ class Pictures(tfds.core.GeneratorBasedBuilder):
             yield name, {"image": path, "label": labels / name, "name": name}
 
 
-def main(source):
-    """Builds once."""
+def main(source: str) -> None:
+    """Builds the data set once."""
     with tempfile.TemporaryDirectory() as folder:
-        builder = Pictures(source, data_dir=folder)
+        builder = Images(source, data_dir=folder)
         start = time.perf_counter()
         builder.download_and_prepare()
         seconds = time.perf_counter() - start

@@ -1,7 +1,7 @@
-"""Errors that the caller can put right, told from faults of the program by their type.
+"""Errors of the user, distinguished by their type from bugs of the program.
 
-A message names the arguments and options that it is about in backticks, alone or with a
-value: `workdir`, `train_batch_size=15`. Commands print them as flags.
+A message names arguments and options in backticks, alone or with a value: `workdir`,
+`train_batch_size=15`. Commands print them as flags.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ class UserError(ValueError):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of the arguments and options that the message is about."""
+        """Names of the arguments and options in the message."""
         return tuple(dict.fromkeys(match[1] for match in _NAME.finditer(str(self))))
 
     def replace_names(self, replace: Callable[[str], str]) -> None:
-        """Names options in the message by other names.
+        """Replaces the names of options in the message.
 
         Args:
-            replace: Function of a name to its new name.
+            replace: Function from a name to its new name.
         """
         self.args = (_NAME.sub(lambda m: f"`{replace(m[1])}{m[2] or ''}`", str(self)),)
 
@@ -54,11 +54,11 @@ def renamed(names: dict[str, str]) -> Iterator[None]:
 
 
 def with_flags(message: str, is_flag: Callable[[str], bool]) -> str:
-    """Writes the options in an error's message as flags of a command.
+    """Replaces options in backticks by flags: `workdir` becomes --workdir.
 
     Args:
-        message: Of a `UserError`.
-        is_flag: Function of an option's name: whether the command has such a flag.
+        message: Message of a `UserError`.
+        is_flag: Returns whether the command has a flag of that name.
     """
 
     def as_flag(match):

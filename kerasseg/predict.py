@@ -1,4 +1,4 @@
-r"""Predicts the classes of pictures and videos: a mask and an overlay of each.
+r"""Predicts the classes of images and videos, as masks, overlays and more.
 
 python -m kerasseg.predict --workdir=DIR --input=FILE|DIR|PATTERN --output_dir=DIR
 python -m kerasseg.predict --export_dir=DIR --input='DIR/*.jpg' --output_dir=DIR --crf
@@ -8,43 +8,43 @@ RAY_ADDRESS=auto python -m kerasseg.predict --engine=ray --workdir=DIR --input=D
     --output_dir=DIR
 
 Writes a folder for each kind of --output: index (PNG, class numbers with a palette),
-color (PNG, the colours alone), overlay (PNG, the picture under the colours),
-probabilities (NumPy, float16 [height, width, classes]) and contours (JSON, polygons as
-in COCO's annotations). Results are as large as the picture is when EXIF has turned it
-upright; names and sub-folders are kept. Of a video, color and overlay are videos, the
-others a file a frame. A second run of the same command goes on where the first one
-stopped. Pictures that cannot be read are told at the end and listed in failed.txt; the
-exit status is then 2.
+color (PNG, the colors of the classes), overlay (PNG, the image blended with these
+colors), probabilities (NumPy, float16 [height, width, classes]) and contours (JSON,
+polygons in COCO's format). Results have the size of the image after its EXIF rotation;
+names and subfolders are kept. For a video, color and overlay are videos, the other
+kinds one file per frame. A second run of the same command resumes where the first one
+stopped. Images that cannot be read are reported at the end and listed in failed.txt;
+the exit status is then 2.
 """
 
-import os
 import sys
 
 from absl import flags
 
-from kerasseg import cli, inference, inference_flags, predictor_flags
-from kerasseg.inference import ray_engine
+from kerasseg import cli, runtime
+from kerasseg.cli import inference_flags
+from kerasseg.inference import inputs, outputs
 from kerasseg.inference.job import Job
-from kerasseg.system import files
 
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "A picture or video, a folder of them with its sub-folders, or a pattern in "
-    "quotes.",
+    "An image or video, a folder, searched recursively, or a pattern in quotes.",
 )
 _OUTPUT = flags.DEFINE_list(
     "output",
     ["index", "overlay"],
-    f"What is written, of {','.join(inference.outputs.KINDS)}.",
+    f"Kinds of results, of {','.join(outputs.KINDS)}.",
 )
 _OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Predict again what is there, of whatever network it is."
+    "overwrite",
+    False,
+    "Replace the results of an earlier run, also those of another network.",
 )
 _BATCH_SIZE = flags.DEFINE_integer(
     "predict_batch_size",
     1,
-    "Pictures of equal size, one after the other, that go through the network at once.",
+    "Maximum number of consecutive images of equal size in a batch.",
     lower_bound=1,
 )
 for _name in (
@@ -55,56 +55,45 @@ for _name in (
 
 
 def main(argv):
-    """Turns flags into plain arguments, and nothing more."""
+    """Turns flags into arguments, and calls `inference.run_job`."""
     del argv
-    given, output_dir = cli.required(
+    pattern, output_dir = cli.required(
         input=_INPUT.value, output_dir=cli.OUTPUT_DIR.value
     )
+    engine = cli.engine("ray")
     job = Job(
         workdir=cli.WORKDIR.value,
         export_dir=cli.EXPORT_DIR.value,
-        options=cli.read_fields(inference_flags.InferenceFlags),
-        views=cli.read_fields(predictor_flags.PredictorFlags).options(),
         output_dir=str(output_dir),
         kinds=tuple(kind for kind in _OUTPUT.value if kind),
+        predictor=inference_flags.read_predictor_options(),
+        options=inference_flags.read_inference_options(),
         max_pixels=cli.MAX_PIXELS.value,
         batch_size=_BATCH_SIZE.value,
     )
-    pictures = inference.find_images(given, output_dir)
-    # Opened here for Ray, too: what is wrong shows before anything is claimed.
-    with job.open() as predict:
-        left = _left(job, pictures)
-        if cli.engine("ray") == "ray":
-            workers = cli.WORKERS.value
-            failures = ray_engine.run(job, left, num_workers=workers)
-        else:
-            failures = predict(left)
-    _tell(pictures, left, failures, output_dir)
+    paths = inputs.find_images(pattern, output_dir)
+    runtime.start_tensorflow()
+    from kerasseg import inference
+
+    summary = inference.run_job(
+        job,
+        paths,
+        overwrite=_OVERWRITE.value,
+        engine=engine,
+        num_workers=cli.WORKERS.value,
+    )
+    _report(summary, output_dir)
 
 
-def _left(job, pictures):
-    """Leaves out what an earlier run of the same settings has done."""
-    output_dir, overwrite = job.output_dir, _OVERWRITE.value
-    if not inference.resuming.claim(output_dir, job.settings(), overwrite=overwrite):
-        return pictures
-    return {
-        name: path
-        for name, path in pictures.items()
-        if not inference.resuming.is_done(output_dir, name, path, job.kinds)
-    }
-
-
-def _tell(pictures, left, failures, output_dir):
-    there = len(pictures) - len(left)
-    earlier = f", {there} of an earlier run" if there else ""
-    good = len(pictures) - len(failures)
-    print(f"{good} of {len(pictures)} are in {output_dir}{earlier}.")
-    lines = "".join(f"{line}\n" for line in failures)
-    path = os.path.join(output_dir, "failed.txt")
-    if failures or os.path.exists(path):
-        files.write_bytes(path, lines.encode())
-    if failures:
-        print(f"Not predicted, {len(failures)}:\n{lines}", end="", file=sys.stderr)
+def _report(summary, output_dir):
+    num_failed = len(summary.failures)
+    resumed = f", {summary.resumed} of them from an earlier run"
+    print(
+        f"{summary.total - num_failed} of {summary.total} are in {output_dir}"
+        f"{resumed if summary.resumed else ''}."
+    )
+    if summary.failures:
+        print(f"Failed ({num_failed}):", *summary.failures, sep="\n", file=sys.stderr)
         sys.exit(2)
 
 

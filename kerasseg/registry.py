@@ -119,7 +119,7 @@ def names_in(package: str) -> list[str]:
 
     Raises:
         ModuleNotFoundError: There is no such package.
-        ValueError: A module computes the names it registers.
+        TypeError: A module computes the names it registers.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
@@ -162,7 +162,7 @@ def _name_argument(node: ast.expr, path: pathlib.Path) -> str | None:
     values = [keyword.value for keyword in node.keywords if keyword.arg == "name"]
     for value in [*node.args, *values]:
         if not isinstance(value, ast.Constant) or not isinstance(value.value, str):
-            raise ValueError(
+            raise TypeError(
                 f"{path}, line {node.lineno}: the name that is registered is not a "
                 "literal. Write it out, or import the package to list its names."
             )

@@ -1,4 +1,4 @@
-"""How TensorFlow starts: its environment variables, and the lines that it prints."""
+"""The start of TensorFlow: its environment variables, and the lines it prints."""
 
 import os
 import sys
@@ -9,10 +9,10 @@ _SETTINGS = {
     "TF_ENABLE_ONEDNN_OPTS": "1",
     # Errors only.
     "TF_CPP_MIN_LOG_LEVEL": "2",
-    # Takes GPU memory as it is needed, so that several programs can share one.
+    # Allocates GPU memory when needed, so that several programs can share a GPU.
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
 }
-_STDERR = 2  # The file descriptor: TensorFlow's C++ code knows no `sys.stderr`.
+_STDERR = 2  # File descriptor: TensorFlow's C++ code does not use `sys.stderr`.
 
 
 def prepare() -> None:
@@ -25,10 +25,10 @@ def prepare() -> None:
 
 
 def start_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices, without the lines that it then prints.
+    """Imports TensorFlow and lists its devices, without the lines that it prints.
 
-    They are about drivers and kernels, whether or not the program uses them. Where the
-    import fails, they are printed before the error.
+    These are about drivers and kernels, needed or not. They are printed only if the
+    import fails.
     """
     if "tensorflow" in sys.modules:
         return
@@ -48,3 +48,10 @@ def start_tensorflow() -> None:
         finally:
             os.dup2(stderr, _STDERR)
             os.close(stderr)
+
+
+def has_gpu() -> bool:
+    """Returns whether TensorFlow has a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))

@@ -5,13 +5,12 @@ python -m kerasseg.train --flagfile=experiments/camvid/NAME.flags \
 """
 
 import contextlib
-import importlib
 import os
 import sys
 
 from absl import flags
 
-from kerasseg import cli, runtime
+from kerasseg import cli, registry, runtime
 from kerasseg.distribution import names
 from kerasseg.system import lock
 from kerasseg.training import recipe
@@ -56,7 +55,7 @@ _MAY_CHANGE = (
 
 
 def main(argv):
-    """Turns flags into arguments of `training.train`."""
+    """Turns flags into arguments of `training.train`, and its result into a status."""
     del argv
     name, records_dir, workdir = cli.required(
         model=cli.MODEL.value,
@@ -65,42 +64,12 @@ def main(argv):
     )
     chosen = cli.read_fields(recipe.Recipe)
     images = cli.read_fields(recipe.AugmentationOptions)
-    _check_names(name, chosen.loss_weights())
-    cli.check_exists(records_dir=records_dir)
-    if not os.path.exists(os.path.join(workdir, layout.CHECKPOINTS)):
-        cli.check_exists(initial_checkpoint=_INITIAL_CHECKPOINT.value)
-    fingerprint.check_apart(workdir, records_dir)
-    keep_flags(workdir, _CHANGE_FLAGS.value, writes=False)
+    _check(name, records_dir, workdir, chosen)
     runtime.start_tensorflow()
-    from kerasseg import distribution, models, training
+    from kerasseg import distribution, training
 
-    timeout = _CLUSTER_TIMEOUT.value
     try:
-        if distribution.serve_if_assigned(_STRATEGY.value, cluster_timeout=timeout):
-            return
-        strategy = distribution.strategy(_STRATEGY.value, cluster_timeout=timeout)
-        writes = distribution.WorkerGroup(strategy).is_chief
-        options = cli.model_options(
-            models.metadata(name).builder, cli.MODEL_OPTION.value
-        )
-        with _locked(workdir) if writes else contextlib.nullcontext():
-            keep_flags(workdir, _CHANGE_FLAGS.value, writes=writes)
-            best = training.train(
-                training.Builder(name, options),
-                training.Data(
-                    records_dir=records_dir,
-                    train_split=_TRAIN_SPLIT.value,
-                    eval_split=_EVAL_SPLIT.value,
-                    dataset=cli.DATASET.value,
-                    allow_others="records_dir" in _CHANGE_FLAGS.value,
-                ),
-                chosen,
-                images.augmentation(),
-                workdir=workdir,
-                seed=cli.SEED.value,
-                strategy=strategy,
-                initial_checkpoint=_INITIAL_CHECKPOINT.value,
-            )
+        best = _train(name, records_dir, workdir, chosen, images)
     except training.Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         sys.exit(interrupted.status)
@@ -114,15 +83,46 @@ def main(argv):
         )
 
 
-def _check_names(model, losses):
-    """Checks the names of the architecture and of the losses without importing them."""
-    try:
-        registry = importlib.import_module("kerasseg.registry")
-    except ModuleNotFoundError:  # until merged
-        return
-    cli.check_choice("model", model, registry.names_in("kerasseg.models"))
-    for name in losses:
-        cli.check_choice("loss", name, registry.names_in("kerasseg.losses"))
+def _check(name, records_dir, workdir, chosen):
+    """Reports wrong names and missing files before TensorFlow starts."""
+    cli.check_choice("model", name, registry.names_in("kerasseg.models"))
+    for loss in chosen.loss_weights():
+        cli.check_choice("loss", loss, registry.names_in("kerasseg.losses"))
+    cli.check_exists(records_dir=records_dir)
+    if not os.path.exists(os.path.join(workdir, layout.CHECKPOINTS)):
+        cli.check_exists(initial_checkpoint=_INITIAL_CHECKPOINT.value)
+    fingerprint.check_apart(workdir, records_dir)
+    keep_flags(workdir, _CHANGE_FLAGS.value, writes=False)
+
+
+def _train(name, records_dir, workdir, chosen, images):
+    """Trains; returns None on a worker that does not write, or only serves."""
+    from kerasseg import distribution, models, training
+
+    timeout = _CLUSTER_TIMEOUT.value
+    if distribution.serve_if_assigned(_STRATEGY.value, cluster_timeout=timeout):
+        return None
+    strategy = distribution.strategy(_STRATEGY.value, cluster_timeout=timeout)
+    writes = distribution.WorkerGroup(strategy).is_chief
+    options = cli.model_options(models.metadata(name).builder, cli.MODEL_OPTION.value)
+    with _locked(workdir) if writes else contextlib.nullcontext():
+        keep_flags(workdir, _CHANGE_FLAGS.value, writes=writes)
+        return training.train(
+            training.Builder(name, options),
+            training.Data(
+                records_dir=records_dir,
+                train_split=_TRAIN_SPLIT.value,
+                eval_split=_EVAL_SPLIT.value,
+                dataset=cli.DATASET.value,
+                allow_others="records_dir" in _CHANGE_FLAGS.value,
+            ),
+            chosen,
+            images.augmentation(),
+            workdir=workdir,
+            seed=cli.SEED.value,
+            strategy=strategy,
+            initial_checkpoint=_INITIAL_CHECKPOINT.value,
+        )
 
 
 def _locked(workdir):

@@ -1,8 +1,8 @@
-"""A tiny training over parameter servers, each task a process of its own.
+"""A tiny training run with parameter servers, each task in its own process.
 
 python -m tests.asynchronous_tiny RECORDS WORKDIR STEPS
 
-TF_CONFIG says which task this is. The chief prints what `train_tiny` does.
+TF_CONFIG tells which task this is. The chief prints the lines of `train_tiny`.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A headless Chromium, for pages that people look at."""
+"""A headless Chromium, for tests of web pages."""
 
 import contextlib
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 @contextlib.contextmanager
 def chromium(width=1280, height=900, *, dark=False):
-    """Opens Debian's chromium; skips the test where it or selenium is missing."""
+    """Opens Debian's chromium; skips the test if it or selenium is missing."""
     webdriver = pytest.importorskip("selenium.webdriver")
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (program and driver):
@@ -32,5 +32,5 @@ def chromium(width=1280, height=900, *, dark=False):
 
 
 def complaints(opened) -> list[str]:
-    """Returns what the browser's console says since it was last asked."""
+    """Returns the new messages of the browser's console."""
     return [entry["message"] for entry in opened.get_log("browser")]

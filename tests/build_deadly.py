@@ -1,4 +1,4 @@
-"""Runs tfrecords_tools.build with pairs whose reading ends the process.
+"""Runs tfrecords_tools.build with pairs that crash the process that reads them.
 
 The names in $KERASSEG_TEST_DEADLY always do, those in $KERASSEG_TEST_ONCE once: each
 leaves a file of its name in $KERASSEG_TEST_DEATHS.
@@ -17,7 +17,7 @@ _read = pairs.read_files
 
 
 def read_files(pair):
-    """Reads a pair, or ends."""
+    """Reads a pair, or kills the process."""
     deaths = pathlib.Path(os.environ["KERASSEG_TEST_DEATHS"], pair.name)
     once = pair.name in os.environ.get("KERASSEG_TEST_ONCE", "").split(",")
     deadly = pair.name in os.environ.get("KERASSEG_TEST_DEADLY", "").split(",")
@@ -31,5 +31,5 @@ def read_files(pair):
 pairs.read_files = read_files  # In each worker too, which loads this program.
 
 if __name__ == "__main__":
-    planning.SHARD_PICTURES = 2
+    planning.SHARD_IMAGES = 2
     cli.run(build.main)

@@ -1,4 +1,4 @@
-"""Many clients at once, in one thread: each asks on a connection of its own."""
+"""Many concurrent clients in one thread, each with its own connection."""
 
 import asyncio
 import collections
@@ -8,8 +8,8 @@ import time
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-    """What came back: status 0 where the answer was lost or cut."""
+class Response:
+    """A response; its status is 0 if it was lost or truncated."""
 
     status: int
     seconds: float
@@ -17,7 +17,7 @@ class Answer:
     body: bytes
 
 
-async def ask(port, body, path="/segment") -> Answer:
+async def post(port, body, path="/segment") -> Response:
     """Posts one body."""
     began = time.monotonic()
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
@@ -36,35 +36,35 @@ async def ask(port, body, path="/segment") -> Answer:
     lines = head.decode("latin-1").split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines[1:])
     if not data or len(content) != int(headers.get("content-length", -1)):
-        return Answer(0, seconds, headers, content)
-    return Answer(int(lines[0].split()[1]), seconds, headers, content)
+        return Response(0, seconds, headers, content)
+    return Response(int(lines[0].split()[1]), seconds, headers, content)
 
 
 async def _closed(port, bodies, num_clients, stop):
-    """So many clients, each asking again when it has an answer, until one is lost."""
-    answers = []
+    """Runs clients that each send the next request after a response."""
+    responses = []
 
     async def client(first):
         i = first
         while not stop():
-            answer = await ask(port, bodies[i % len(bodies)])
-            answers.append((i, answer))
-            if not answer.status:
+            response = await post(port, bodies[i % len(bodies)])
+            responses.append((i, response))
+            if not response.status:
                 return
             i += num_clients
 
     await asyncio.gather(*[client(i) for i in range(num_clients)])
-    return answers
+    return responses
 
 
 async def _open(port, bodies, rate, stop):
-    """So many new requests a second, whatever became of those before."""
+    """Sends requests at a fixed rate, independent of responses."""
     tasks = []
     began = time.monotonic()
     while not stop():
         while len(tasks) < (time.monotonic() - began) * rate:
             body = bodies[len(tasks) % len(bodies)]
-            tasks.append(asyncio.ensure_future(ask(port, body)))
+            tasks.append(asyncio.ensure_future(post(port, body)))
         await asyncio.sleep(0.005)
     return list(enumerate(await asyncio.gather(*tasks)))
 
@@ -75,26 +75,26 @@ def _for(seconds):
 
 
 def closed_loop(port, bodies, *, num_clients, seconds):
-    """Returns (number of the request, answer) of clients that wait for each answer."""
+    """Returns (number of the request, response) of clients that wait for responses."""
     return asyncio.run(_closed(port, bodies, num_clients, _for(seconds)))
 
 
 def open_loop(port, bodies, *, rate, seconds):
-    """Returns the same of `rate` new requests a second."""
+    """Returns the same for `rate` new requests per second."""
     return asyncio.run(_open(port, bodies, rate, _for(seconds)))
 
 
 class Load:
-    """Clients that ask while a block runs; then `answers` holds what they got."""
+    """Clients that send requests while a block runs; records `responses`."""
 
     def __init__(self, port, bodies, num_clients=8):
         self._stop = threading.Event()
         self._arguments = port, bodies, num_clients, self._stop.is_set
         self._thread = threading.Thread(target=self._run)
-        self.answers = []
+        self.responses = []
 
     def _run(self):
-        self.answers = asyncio.run(_closed(*self._arguments))
+        self.responses = asyncio.run(_closed(*self._arguments))
 
     def __enter__(self):
         self._thread.start()
@@ -105,5 +105,5 @@ class Load:
         self._thread.join()
 
     def statuses(self):
-        """Counts the statuses."""
-        return collections.Counter(answer.status for _, answer in self.answers)
+        """Returns the number of responses by status."""
+        return collections.Counter(response.status for _, response in self.responses)

@@ -1,9 +1,9 @@
-"""A tiny training of several workers, each a process of its own.
+"""A tiny training run of several workers, each in its own process.
 
 python -m tests.cluster_tiny RECORDS WORKDIR STEPS [FAULT]
 
-TF_CONFIG says which worker this is. FAULT makes worker 1 fail, "raise:STEP", or the
-chief save for seconds, "slow".
+TF_CONFIG tells which worker this is. With FAULT "raise:STEP" worker 1 fails after a
+step; with "slow" each save of the chief takes seconds.
 """
 
 import sys
@@ -17,7 +17,7 @@ from tests import train_tiny
 
 
 def main(records_dir, workdir, steps, fault=""):
-    """Trains; prints what `train_tiny` does."""
+    """Trains; prints the lines of `train_tiny`."""
     try:
         strategy = distribution.strategy("multi_worker", cluster_timeout=20)
     except distribution.WorkerLostError as lost:
@@ -43,7 +43,7 @@ class FailAt(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):  # noqa: ARG002
         if batch + 1 == self._step:
-            raise ValueError("Picture 7 of this worker is odd.")
+            raise ValueError("Image 7 of this worker is odd.")
 
 
 def save_slowly():

@@ -1,4 +1,4 @@
-"""Commands run in the process of the tests, which has TensorFlow loaded already."""
+"""Runs commands in the process of the tests, which has imported TensorFlow."""
 
 import signal
 import sys
@@ -12,8 +12,8 @@ from kerasseg import cli
 def run(main, *arguments) -> int:
     """Runs the `main` of a command; returns its exit status.
 
-    Flags are afterwards what they were. See `tests/test_common_flags.py` for what
-    differs in a process of its own: signals, and faults that print a traceback.
+    Flags are restored afterwards. `tests/test_cli.py` tests what needs a process of its
+    own: signals and tracebacks.
     """
     handler = signal.getsignal(signal.SIGTERM)
     argv = ["command", *map(str, arguments)]

@@ -1,8 +1,8 @@
-"""The CRFs on JAX, as a process of its own.
+"""The CRFs on JAX, in a separate process.
 
 KERAS_BACKEND=jax python -m tests.crf_on_jax FOLDER
 
-FOLDER holds given.npz (test_crf_on_jax.py writes it); found.npz goes beside it.
+FOLDER holds given.npz, which test_crf_on_jax.py writes; found.npz is written there.
 """
 
 import pathlib
@@ -19,34 +19,34 @@ LAYER = {"bilateral_sxy": 20.0, "bilateral_srgb": 20.0}
 
 
 def layer(given, **settings):
-    """Makes a CRF of the given matrices."""
-    made = blocks.CrfRnn(2, **LAYER, **settings)
-    made.build([(None, None, None, 3), given["logits"].shape])
-    for variable in made.weights:
+    """Builds a CRF-RNN layer with the given matrices."""
+    built = blocks.CrfRnn(2, **LAYER, **settings)
+    built.build([(None, None, None, 3), given["logits"].shape])
+    for variable in built.weights:
         variable.assign(given[variable.path.split("/")[1]])
-    return made
+    return built
 
 
 def slopes(given):
-    """Finds the gradient of the logits and the matrices, in a compiled function."""
-    made = layer(given)
+    """Computes the gradients of the logits and matrices, in a compiled function."""
+    built = layer(given)
 
     @jax.jit
     def loss(weights, logits):
         inputs = [ops.array(given["images"]), logits]
-        refined, _ = made.stateless_call(weights, [], inputs, training=True)
+        refined, _ = built.stateless_call(weights, [], inputs, training=True)
         return ops.sum(refined * given["upstream"])
 
-    weights = [v.value for v in made.trainable_variables]
+    weights = [v.value for v in built.trainable_variables]
     matrices, logits = jax.grad(loss, argnums=(0, 1))(weights, given["logits"])
     return {"slope_logits": logits} | {
         f"slope_{v.path.split('/')[1]}": slope
-        for v, slope in zip(made.trainable_variables, matrices, strict=True)
+        for v, slope in zip(built.trainable_variables, matrices, strict=True)
     }
 
 
 def fit(given):
-    """Trains an architecture with a CRF by Keras; returns the first and last loss."""
+    """Fits an architecture with a CRF; returns the first and the last loss."""
     options = models.metadata("unet").test_options
     model = models.build_model("unet", 3, crf_iterations=1, **options)
 
@@ -60,10 +60,10 @@ def fit(given):
 
 
 def main(folder):
-    """Runs all that is compared."""
+    """Computes the results to compare."""
     given = dict(np.load(pathlib.Path(folder, "given.npz")))
     inputs = [given["images"], given["logits"]]
-    found = {
+    results = {
         "refined": crf.dense_crf(
             given["image"], given["probabilities"], engine="keras"
         ),
@@ -72,10 +72,10 @@ def main(folder):
         "fit": fit(given),
         **slopes(given),
     }
-    np.savez(pathlib.Path(folder, "found.npz"), **found)
+    np.savez(pathlib.Path(folder, "found.npz"), **results)
 
 
 if __name__ == "__main__":
     if keras.backend.backend() != "jax" or "tensorflow" in sys.modules:
-        sys.exit("This needs KERAS_BACKEND=jax, and no TensorFlow that we start.")
+        sys.exit("Run this with KERAS_BACKEND=jax. It must not import TensorFlow.")
     main(sys.argv[1])

@@ -1,12 +1,13 @@
-"""The dense CRF with every pair of pixels summed up, and pictures to try it on."""
+"""Dense CRF computed over all pairs of pixels, and images to test it with."""
 
 import cv2
 import numpy as np
 
 from tests import trees
 
-# Worked by hand: one row of three grey pixels, two classes. Of bilateral deviations 50
-# and 5 the first two pixels are alike to 0.786471, the third to none.
+# Worked by hand: one row of three gray pixels, two classes. With bilateral standard
+# deviations 50 and 5, the kernel of the first two pixels is 0.786471, that of the third
+# and any other 0.
 ROW = np.array([[[10] * 3, [12] * 3, [200] * 3]], np.uint8)
 CHANCES = np.array([[[0.6, 0.4], [0.45, 0.55], [0.1, 0.9]]], np.float32)
 
@@ -23,33 +24,33 @@ def mean_field(
     bilateral_compat=10,
     symmetric=True,
 ):
-    """Takes pixels x pixels of memory; `symmetric=False` divides by a row's sum."""
+    """Runs mean-field inference; `symmetric=False` normalizes kernels by row sums."""
     unary = np.log(np.clip(probabilities, 1e-5, 1)).reshape(-1, probabilities.shape[-1])
-    near, alike = kernels(image, gaussian_sxy, bilateral_sxy, bilateral_srgb)
-    messages = gaussian_compat * normalized(near, symmetric)
-    messages += bilateral_compat * normalized(alike, symmetric)
-    chances = softmax(unary)
+    spatial, bilateral = kernels(image, gaussian_sxy, bilateral_sxy, bilateral_srgb)
+    messages = gaussian_compat * normalized(spatial, symmetric)
+    messages += bilateral_compat * normalized(bilateral, symmetric)
+    result = softmax(unary)
     for _ in range(iterations):
-        chances = softmax(unary + messages @ chances)
-    return chances.reshape(probabilities.shape)
+        result = softmax(unary + messages @ result)
+    return result.reshape(probabilities.shape)
 
 
 def kernels(image, gaussian_sxy, bilateral_sxy, bilateral_srgb):
-    """exp(-d^2 / 2) of each pair of pixels, a pixel with itself too."""
-    places = np.indices(image.shape[:2]).reshape(2, -1).T.astype(float)
+    """Returns the spatial and bilateral kernel, `[pixels, pixels]` each."""
+    positions = np.indices(image.shape[:2]).reshape(2, -1).T.astype(float)
     colors = image.reshape(-1, 3) / bilateral_srgb
-    alike = np.concatenate([places / bilateral_sxy, colors], axis=1)
-    return gauss(places / gaussian_sxy), gauss(alike)
+    bilateral = np.concatenate([positions / bilateral_sxy, colors], axis=1)
+    return gauss(positions / gaussian_sxy), gauss(bilateral)
 
 
 def gauss(features):
-    """exp(-d^2 / 2) of each pair of rows."""
+    """Returns exp(-distance**2 / 2) of each pair of rows."""
     squares = np.square(features[:, None] - features[None]).sum(axis=-1)
     return np.exp(-squares / 2)
 
 
 def normalized(kernel, symmetric):
-    """Divides by the sums of rows, or by the roots of both pixels' sums."""
+    """Divides by the row sums, or by the square roots of both pixels' sums."""
     sums = kernel.sum(axis=1)
     if symmetric:
         return kernel / np.sqrt(sums[:, None] * sums)
@@ -57,13 +58,13 @@ def normalized(kernel, symmetric):
 
 
 def softmax(logits):
-    """Over the last axis."""
+    """Returns the softmax over the last axis."""
     values = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return values / values.sum(axis=-1, keepdims=True)
 
 
 def drawn(seed, height, width, num_classes, scale=6.0):
-    """Draws a picture with soft borders and probabilities that follow it, roughly."""
+    """Returns a random image with soft borders, and noisy probabilities for it."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(height, width, num_classes))
     noise = cv2.GaussianBlur(noise, (0, 0), 3).reshape(noise.shape)
@@ -75,10 +76,11 @@ def drawn(seed, height, width, num_classes, scale=6.0):
 
 
 def published(number):
-    """Returns image, probabilities and masks of pydensecrf's example, or skips.
+    """Returns data of an example of pydensecrf; skips the test if it is missing.
 
     Returns:
-        RGB of uint8; float64 probabilities; class numbers that its authors' code found.
+        uint8 RGB image; float64 probabilities; class numbers computed by the authors'
+        code.
     """
     folder = trees.real("crf")
     image, strokes, mask = (
@@ -86,7 +88,7 @@ def published(number):
         for name in ("im", "anno", "out")
     )
     colors = np.unique(mask.reshape(-1, 3), axis=0)
-    # As the example does: strokes are sure to 0.7, black is not known.
+    # As in the example: probability 0.7 at strokes, equal ones where it is black.
     hits = (strokes[:, :, None] == colors).all(axis=-1)
     probabilities = np.where(hits, 0.7, 0.3 / (len(colors) - 1))
     probabilities[~hits.any(axis=-1)] = 1 / len(colors)

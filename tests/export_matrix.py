@@ -2,11 +2,11 @@ r"""The matrix of docs/export.md: networks by format, each cell measured.
 
 python -m tests.export_matrix [NAME ...]
 
-A network is built as its flagfile under experiments/camvid says, with weights drawn at
-random and a picture of 360 x 480 pixels. A row of the table is printed for each, as it
-stands in docs/export.md: the largest difference of logits as a share of the largest
-one, size, and milliseconds with their ratio to those of the Keras model. Each format is
-timed in a process of its own.
+Each network is built as in its flag file under experiments/camvid, with random weights,
+and run on an image of 360 x 480 pixels. The row of docs/export.md is printed for it:
+the largest difference of the logits relative to the largest logit, the size, and the
+milliseconds with their ratio to those of the Keras model. Each format is timed in a
+separate process.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import tempfile
 import numpy as np
 
 from kerasseg import cli, exporting, models
-from kerasseg.exporting import formats, runtimes
+from kerasseg.exporting import runtimes
 from kerasseg.system import processes
 from tests import reference, tiny
 
@@ -26,11 +26,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 FLAGFILES = {path.stem: path for path in ROOT.glob("experiments/camvid/*.flags")}
 NUM_CLASSES = 11
 SIZE = 360, 480
+# The columns of the table.
+NAMES = (
+    *("keras", "saved_model", "tflite_float32", "tflite_float16", "tflite_int8"),
+    "onnx",
+)
 ROUNDS = 7
 
 
 def build(name):
-    """Builds the network of a flagfile, with weights as a trained one could have."""
+    """Builds the network of a flag file, with weights like those of a trained one."""
     lines = FLAGFILES[name].read_text().splitlines()
     values = [line.removeprefix("--").partition("=")[::2] for line in lines]
     model = next(value for key, value in values if key == "model")
@@ -54,23 +59,23 @@ def export(model, name, folder) -> dict:
             class_names=[str(i) for i in range(NUM_CLASSES)],
             palette=np.zeros((NUM_CLASSES, 3), np.uint8),
             format_names=[name],
-            pictures=[exporting.Picture(tiny.png(image))],
+            samples=[exporting.Sample(tiny.png(image))],
             calibration_images=[image, tiny.picture(1, *SIZE)[0]],
             fresh_process=False,
         )
     except ValueError as error:
         return {"works": False, "reason": str(error)}
-    facts = exporting.read_metadata(version)["formats"][name]
+    entry = exporting.read_metadata(version)["formats"][name]
     return {
         "works": True,
         "path": exporting.file_of(version, name),
-        "difference": facts["largest_difference"],
-        "bytes": facts["bytes"],
+        "difference": entry["largest_difference"],
+        "bytes": entry["bytes"],
     }
 
 
 def measure(cells) -> None:
-    """Adds "seconds" to each cell that works: all in turn, so that load hits all."""
+    """Adds "seconds" to each cell that works: in turns, so that load affects all."""
     image, _ = tiny.picture(0, *SIZE)
     times = {name: [] for name, cell in cells.items() if cell["works"]}
     with contextlib.ExitStack() as stack:
@@ -85,21 +90,20 @@ def measure(cells) -> None:
         for _ in range(ROUNDS):
             for name, seconds in functions.items():
                 times[name].append(seconds(image, 1))
-    for name, found in times.items():
-        cells[name]["seconds"] = float(np.median(found))
+    for name, seconds in times.items():
+        cells[name]["seconds"] = float(np.median(seconds))
 
 
 def exports(name, folder) -> dict:
-    """Exports a network in all formats, the Keras model first; see `export`."""
+    """Exports a network in all formats; see `export`."""
     model = build(name)
-    names = ["keras", *(key for key in formats.FORMATS if key != "keras")]
-    return {each: export(model, each, f"{folder}/{each}") for each in names}
+    return {each: export(model, each, f"{folder}/{each}") for each in NAMES}
 
 
 def row(name) -> dict:
     """Exports and measures all formats of a network."""
     with tempfile.TemporaryDirectory() as folder:
-        # In a process of its own, whose memory is free again when they are timed.
+        # In another process, whose memory is free again when they are timed.
         with processes.Processes(functools.partial(exports, name), 1) as export_into:
             cells = export_into(folder)
         measure(cells)
@@ -122,11 +126,11 @@ def text(name, cells) -> str:
 
 
 if __name__ == "__main__":
-    from tests import export_matrix  # Other processes find what it has by this name.
+    from tests import export_matrix  # The name under which other processes import it.
 
-    for asked in sys.argv[1:] or sorted(FLAGFILES):
-        found = export_matrix.row(asked)
-        print(text(asked, found), flush=True)
-        for key, value in found.items():
-            if not value["works"]:
-                print(f"{asked} {key}: {value['reason']}", file=sys.stderr)
+    for name in sys.argv[1:] or sorted(FLAGFILES):
+        cells = export_matrix.row(name)
+        print(text(name, cells), flush=True)
+        for key, cell in cells.items():
+            if not cell["works"]:
+                print(f"{name} {key}: {cell['reason']}", file=sys.stderr)

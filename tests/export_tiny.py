@@ -1,4 +1,4 @@
-"""One small export as a process of its own, for tests that kill it.
+"""One small export in a separate process, for tests that kill it.
 
 python -m tests.export_tiny FOLDER
 """

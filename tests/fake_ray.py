@@ -1,20 +1,20 @@
-"""Ray in this process: actors are objects, and a call that dies takes its actor."""
+"""Ray in this process: actors are objects, and a call that dies ends its actor."""
 
 
 class DiedError(Exception):
-    """What a call raises to end its actor."""
+    """Raised by a call to end its actor."""
 
 
 class RayError(Exception):
-    """As of Ray."""
+    """Like Ray's."""
 
 
 class RayActorError(RayError):
-    """As of Ray."""
+    """Like Ray's."""
 
 
 class RayTaskError(RayError):
-    """As of Ray: `cause` is what the call raised."""
+    """Like Ray's: `cause` is the exception of the call."""
 
     def __init__(self, cause):
         super().__init__(str(cause))
@@ -22,11 +22,11 @@ class RayTaskError(RayError):
 
 
 class FakeRay:
-    """The part of the module `ray` that an engine calls.
+    """The part of the module `ray` that the engine uses.
 
     Args:
-        num_gpus: Of the cluster.
-        num_machines: Likewise.
+        num_gpus: Number of GPUs of the cluster.
+        num_machines: Number of machines of the cluster.
     """
 
     def __init__(self, num_gpus=0, num_machines=1):
@@ -45,10 +45,10 @@ class FakeRay:
     def remote(self, **_):
         return lambda cls: _Class(self, cls)
 
-    def get(self, found):
-        if isinstance(found, list):
-            return [self.get(each) for each in found]
-        return found.result()
+    def get(self, calls):
+        if isinstance(calls, list):
+            return [self.get(call) for call in calls]
+        return calls.result()
 
     def wait(self, waiting):
         return waiting[:1], waiting[1:]

@@ -1,4 +1,4 @@
-"""Faults that tests put into running programs: kills at system calls, full disks."""
+"""Faults for running programs: kills at system calls, full disks, damaged files."""
 
 import contextlib
 import os
@@ -12,13 +12,13 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 RENAMES = "rename,renameat,renameat2"
-# Compiled files are renamed into place too, and are none of the program's business.
+# Python also renames the compiled files that it writes.
 ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
 _MAX_KILLS = 60
 
 
 def run(arguments, **options):
-    """Runs Python with these arguments; returns the finished process with its texts."""
+    """Runs Python with these arguments; returns the process with its output."""
     options = {"cwd": ROOT, "env": ENVIRONMENT, "timeout": 300, **options}
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
@@ -32,12 +32,12 @@ def kill_at(arguments, calls, number):
     """Runs Python with these arguments, and kills it at a system call.
 
     Args:
-        arguments: What follows "python", as a list.
+        arguments: Arguments of Python, as a list.
         calls: Names of system calls, with commas between.
-        number: Which of them kills, from 1; each process counts its own.
+        number: Number of the call that kills, from 1, in each process.
 
     Returns:
-        Whether it was killed; False if it ended well before that call.
+        Whether it was killed; False if it ended before that call.
     """
     strace = shutil.which("strace")
     if not strace:
@@ -58,11 +58,11 @@ def kill_at(arguments, calls, number):
 def crashpoints(arguments, check, calls=RENAMES):
     """Runs a program again and again, killed at its 1st, 2nd, ... system call.
 
-    Ends when the program got through. Each run finds what the one before left.
+    Ends when the program is completed. Each run finds the files of the one before.
 
     Args:
-        arguments: What follows "python", as a list; or a function that makes it, called
-            before each run, so that each can have a folder of its own.
+        arguments: Arguments of Python, as a list; or a function that returns them,
+            called before each run, so that each can have its own folder.
         check: Called after each kill, with its number.
         calls: See `kill_at`.
 
@@ -74,12 +74,12 @@ def crashpoints(arguments, check, calls=RENAMES):
         if not kill_at(given, calls, number):
             return number - 1
         check(number)
-    raise AssertionError(f"still not through after {_MAX_KILLS} kills")
+    raise AssertionError(f"not completed after {_MAX_KILLS} kills")
 
 
 @contextlib.contextmanager
 def small_disk(folder, size="2m"):
-    """Makes a folder that holds `size` bytes only; skips where that is not allowed."""
+    """Mounts a folder of `size` bytes; skips the test if that is not allowed."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
@@ -95,12 +95,12 @@ def small_disk(folder, size="2m"):
 
 
 def flip_bit(path, position):
-    """Turns one bit of a file, at a byte from the start or, negative, from the end."""
+    """Flips a bit of a file, at a byte from the start or, if negative, the end."""
     data = bytearray(pathlib.Path(path).read_bytes())
     data[position] ^= 1
     pathlib.Path(path).write_bytes(data)
 
 
 def cut(path, num_bytes):
-    """Takes bytes from the end of a file."""
+    """Cuts bytes off the end of a file."""
     os.truncate(path, os.path.getsize(path) - num_bytes)

@@ -1,4 +1,4 @@
-"""Runs a module of the tests on JAX, as a process of its own."""
+"""Runs a module of the tests on JAX, in a separate process."""
 
 import os
 import pathlib
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 _ROOT = pathlib.Path(__file__).parent.parent
-# Without them minutes and gigabytes would go into making fast what runs once.
+# Without them, optimizing code that runs once takes minutes and gigabytes.
 _XLA_FLAGS = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
     "--xla_cpu_use_fusion_emitters=false"
@@ -14,7 +14,7 @@ _XLA_FLAGS = (
 
 
 def run(module, folder):
-    """Runs `python -m module folder` to its end; returns its status and its output."""
+    """Runs `python -m module folder`; returns its exit status and output."""
     for flags in (_XLA_FLAGS, ""):
         backend = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
         done = subprocess.run(
@@ -27,5 +27,5 @@ def run(module, folder):
         )
         output = done.stdout + done.stderr
         if "Unknown flag" not in output:
-            break  # Else another XLA, which is slower without.
+            break  # Otherwise this version of XLA does not have the flags.
     return done.returncode, output

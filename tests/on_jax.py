@@ -1,9 +1,9 @@
-"""Architectures and losses on JAX, as a process of its own.
+"""Architectures and losses on JAX, in a separate process.
 
 KERAS_BACKEND=jax python -m tests.on_jax FOLDER
 
-FOLDER holds what TensorFlow makes of each, `model.NAME.npz` and `loss.NAME.npz`
-(test_backends.py writes them); beside each file goes a report, `model.NAME.json`.
+FOLDER contains the outputs on TensorFlow, `model.NAME.npz` and `loss.NAME.npz`, which
+test_backends.py writes. A report is written for each, `model.NAME.json`.
 """
 
 import json
@@ -18,13 +18,13 @@ from keras import initializers, ops
 from kerasseg import losses, models
 
 NUM_CLASSES = 5
-SIZES = {"odd": (33, 47), "known": (64, 48)}  # The first is told to no model.
+SIZES = {"odd": (33, 47), "known": (64, 48)}  # "odd" is not static in the model.
 EPOCHS = 8
-_learned: dict = {}
+_fits: dict = {}
 
 
 def draw_no_weights():
-    """Spares a compilation for each shape: TensorFlow's weights take their place."""
+    """Skips random initialization, which is compiled for each shape and not needed."""
 
     def zeros(self, shape, dtype=None, **_):
         del self
@@ -38,14 +38,14 @@ def draw_no_weights():
 
 
 def build(name, kind):
-    """Builds the small variant of an architecture, for one of `SIZES`."""
+    """Builds a model with its test options for one of `SIZES`."""
     size = (None, None) if kind == "odd" else SIZES[kind]
     options = models.metadata(name).test_options
     return models.build_model(name, NUM_CLASSES, image_size=size, **options)
 
 
-def pictures(height, width):
-    """Draws two pictures of upright bands, brighter from class to class."""
+def samples(height, width):
+    """Returns two images of vertical bands, brighter for higher classes, and labels."""
     random = np.random.default_rng(0)
     label = np.sort(random.integers(0, NUM_CLASSES, (2, 1, width)), axis=-1)
     label = np.repeat(label, height, axis=1)
@@ -56,48 +56,50 @@ def pictures(height, width):
 
 
 def fit(model, loss):
-    """Trains on the same two pictures again and again; returns the losses.
+    """Trains on the same two images; returns the loss of the first and last epochs.
 
-    The first is that of the start, the last the mean of some, as dropout makes noise.
+    The latter is a mean over three epochs, because of dropout.
     """
 
-    def mean(labels, logits):  # Keras hands labels over as floats.
+    def mean(labels, logits):  # Keras passes labels as floats.
         return losses.mean(*loss(ops.cast(labels, "int32"), logits))
 
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=mean)
-    image, label = pictures(*SIZES["known"])
+    image, label = samples(*SIZES["known"])
     values = model.fit(image, label, epochs=EPOCHS, verbose=0).history["loss"]
     return values[0], sum(values[-3:]) / 3
 
 
 def try_model(name, given):
-    """Compares the logits with TensorFlow's, then trains if that is asked for."""
+    """Compares the logits with those of TensorFlow, then trains if requested."""
     report = {}
     for kind in SIZES:
         model = build(name, kind)
         for variable in model.weights:
             variable.assign(given[f"weights/{variable.path}"])
         logits = model.predict(given[f"{kind}/image"], verbose=0)
-        wanted = given[f"{kind}/logits"]
-        spread = np.ptp(wanted, axis=(0, 1, 2)).max()  # A bias alone is no proof.
-        report[kind] = float(np.abs(logits - wanted).max() / spread)
-    if not given["learns"]:
+        expected = given[f"{kind}/logits"]
+        spread = np.ptp(
+            expected, axis=(0, 1, 2)
+        ).max()  # Relative to the range of each class.
+        report[kind] = float(np.abs(logits - expected).max() / spread)
+    if not given["trains"]:
         return report
-    # Variants of a family may be the same network at their test options.
+    # Variants of a family can be the same network with their test options.
     key = tuple((v.path, v.shape) for v in model.weights)
-    if key not in _learned:
-        _learned[key] = fit(model, losses.crossentropy)
-    report["fit"] = _learned[key]
+    if key not in _fits:
+        _fits[key] = fit(model, losses.crossentropy)
+    report["fit"] = _fits[key]
     return report
 
 
 def try_loss(name, given):
-    """Compares value and gradient with TensorFlow's, then trains a small network."""
+    """Compares value and gradient with TensorFlow, then trains a small network."""
     import jax
 
     loss = losses.get(name)
     labels = ops.convert_to_tensor(given["labels"])
-    (total, count), slope = jax.value_and_grad(
+    (total, count), gradient = jax.value_and_grad(
         lambda logits: loss(labels, logits), has_aux=True
     )(given["logits"])
     image = keras.Input((None, None, 3))
@@ -105,13 +107,13 @@ def try_loss(name, given):
     model = keras.Model(image, keras.layers.Conv2D(NUM_CLASSES, 3, padding="same")(x))
     return {
         "sums": [float(total), float(count)],
-        "slope": np.asarray(slope).tolist(),
+        "gradient": np.asarray(gradient).tolist(),
         "fit": fit(model, loss),
     }
 
 
 def main(folder):
-    """Tries everything that the folder holds; an error is a report too."""
+    """Checks all files of the folder; errors are reported too."""
     draw_no_weights()
     for path in sorted(pathlib.Path(folder).glob("*.npz")):
         kind, name = path.stem.split(".")
@@ -126,6 +128,6 @@ def main(folder):
 if __name__ == "__main__":
     if keras.backend.backend() != "jax" or "tensorflow" in sys.modules:
         sys.exit(
-            "This needs KERAS_BACKEND=jax, and no TensorFlow that our code starts."
+            "This needs KERAS_BACKEND=jax, and kerasseg must not import TensorFlow."
         )
     main(sys.argv[1])

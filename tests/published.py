@@ -8,32 +8,32 @@ from tests import trees
 
 
 def numbers(seed, values, height=12, width=16):
-    """Numbers of a source's label, in blocks of four pixels."""
+    """Draws the values of a source's label, in blocks of four pixels."""
     return np.array(values)[trees.label(seed, len(values), height, width)]
 
 
-def cityscapes(folder, pictures):
+def cityscapes(folder, images):
     """Writes a Cityscapes.
 
     Args:
         folder: Where leftImg8bit, gtFine and gtCoarse go.
-        pictures: By "<part>/<city>/<name>": the ids of its label, which is coarse where
+        images: By "<part>/<city>/<name>": the ids of its label, which is coarse where
             the part is "train_extra"; one of "train" has both.
     """
-    for stem, ids in pictures.items():
+    for stem, ids in images.items():
         trees.save(folder / "leftImg8bit" / f"{stem}_leftImg8bit.png", trees.picture(1))
         part = stem.split("/")[0]
         kinds = {"train": ("gtFine", "gtCoarse"), "train_extra": ("gtCoarse",)}
         for kind in kinds.get(part, ("gtFine",)):
-            for ending in ("labelIds", "instanceIds", "color"):  # Only one is wanted.
+            for ending in ("labelIds", "instanceIds", "color"):  # Only one is used.
                 path = folder / kind / f"{stem}_{kind}_{ending}.png"
                 trees.save(path, ids.astype(np.uint8))
     return folder
 
 
-def ade20k(folder, pictures):
+def ade20k(folder, images):
     """Writes an ADEChallengeData2016 of "<part>/<name>": numbers 0 to 150."""
-    for stem, label in pictures.items():
+    for stem, label in images.items():
         trees.save(folder / "images" / f"{stem}.jpg", trees.picture(1))
         trees.save(folder / "annotations" / f"{stem}.png", label.astype(np.uint8))
     (folder / "objectInfo150.txt").write_text("Idx\tRatio\tTrain\tVal\tName\n")
@@ -56,84 +56,84 @@ def pascal_context(folder, splits, label):
     return folder
 
 
-def coco_file(path, pictures, names):
+def coco_file(path, images, names):
     """Writes an annotation file of COCO's kind.
 
     Args:
         path: Where to.
-        pictures: By file name: height, width, and its annotations: dicts without
+        images: By file name: height, width, and its annotations: dicts without
             "id" and "image_id".
         names: Name by category id.
     """
-    images, annotations = [], []
-    for number, (file_name, (height, width, own)) in enumerate(pictures.items(), 1):
-        images.append(
+    listed, annotations = [], []
+    for number, (file_name, (height, width, own)) in enumerate(images.items(), 1):
+        listed.append(
             {"id": 7 * number, "file_name": file_name, "height": height, "width": width}
         )
         for annotation in own:
             number = len(annotations) + 1
             annotations.append(
-                {"id": number, "image_id": images[-1]["id"], **annotation}
+                {"id": number, "image_id": listed[-1]["id"], **annotation}
             )
     categories = [{"id": i, "name": name} for i, name in names.items()]
-    content = {"images": images, "annotations": annotations, "categories": categories}
+    content = {"images": listed, "annotations": annotations, "categories": categories}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
 
 
 def coco(folder, parts):
-    """Writes a COCO 2017: by part ("train2017"), what `coco_file` takes."""
+    """Writes a COCO 2017, with the images of `coco_file` by part ("train2017")."""
     from kerasseg import datasets
 
     gaps = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
     ids = [i for i in range(1, 91) if i not in gaps]
     things = datasets.get("coco").class_names[1:]
     names = dict(zip(ids, things, strict=True))
-    for part, pictures in parts.items():
-        coco_file(folder / "annotations" / f"instances_{part}.json", pictures, names)
-        for file_name, (height, width, _) in pictures.items():
+    for part, images in parts.items():
+        coco_file(folder / "annotations" / f"instances_{part}.json", images, names)
+        for file_name, (height, width, _) in images.items():
             trees.save(folder / part / file_name, trees.picture(1, height, width))
     return folder
 
 
 def nyu_depth_v2(folder, labels, splits):
-    """Writes NYU Depth V2's labelled file, HDF5 as MATLAB 7.3 writes it.
+    """Writes NYU Depth V2's labeled file, HDF5 as MATLAB 7.3 writes it.
 
     Args:
         folder: Where to.
-        labels: Numbers 0 to 894, uint16 `[pictures, height, width]`.
-        splits: Numbers of pictures, from 1, by "trainNdxs" and "testNdxs".
+        labels: Numbers 0 to 894, uint16 `[images, height, width]`.
+        splits: Numbers of images, from 1, by "trainNdxs" and "testNdxs".
 
     Returns:
-        The pictures, RGB uint8 `[pictures, height, width, 3]`.
+        The images, RGB uint8 `[images, height, width, 3]`.
     """
     import h5py
     from scipy import io as scipy_io
 
     folder.mkdir(parents=True)
     height, width = labels.shape[1:]
-    pictures = np.stack([trees.picture(i, height, width) for i in range(len(labels))])
+    images = np.stack([trees.picture(i, height, width) for i in range(len(labels))])
     with h5py.File(
         folder / "nyu_depth_v2_labeled.mat", "w", userblock_size=512
     ) as file:
-        # MATLAB's [height, width, 3, pictures] is the other way round in HDF5.
-        file["images"] = pictures.transpose(0, 3, 2, 1)
+        # MATLAB's [height, width, 3, images] is in reverse order in HDF5.
+        file["images"] = images.transpose(0, 3, 2, 1)
         file["labels"] = labels.transpose(0, 2, 1)
         file["depths"] = np.zeros(labels.shape, np.float32).transpose(0, 2, 1)
     columns = {key: np.array(value, float)[:, None] for key, value in splits.items()}
     scipy_io.savemat(folder / "splits.mat", columns)
-    return pictures
+    return images
 
 
-_SUN = "/n/fs/sun3d/data/SUNRGBD"  # Where the authors had it.
+_SUN = "/n/fs/sun3d/data/SUNRGBD"  # On the authors' machine.
 
 
-def sun_rgbd(folder, pictures, splits):
+def sun_rgbd(folder, images, splits):
     """Writes SUNRGBD and SUNRGBDtoolbox.
 
     Args:
         folder: Where to.
-        pictures: By scene, as "kv1/NYUdata/NYU0001": the numbers 0 to 37 of its label.
+        images: By scene, as "kv1/NYUdata/NYU0001": the numbers 0 to 37 of its label.
         splits: Scenes by "alltrain" and "alltest".
     """
     import h5py
@@ -142,10 +142,8 @@ def sun_rgbd(folder, pictures, splits):
     toolbox = folder / "SUNRGBDtoolbox"
     (toolbox / "Metadata").mkdir(parents=True)
     (toolbox / "traintestSUNRGBD").mkdir()
-    metas = np.zeros(
-        (1, len(pictures)), [(x, "O") for x in ("K", "rgbpath", "rgbname")]
-    )
-    for meta, scene in zip(metas[0], pictures, strict=True):
+    metas = np.zeros((1, len(images)), [(x, "O") for x in ("K", "rgbpath", "rgbname")])
+    for meta, scene in zip(metas[0], images, strict=True):
         name = f"{scene.split('/')[-1]}.jpg"
         trees.save(folder / "SUNRGBD" / scene / "image" / name, trees.picture(1))
         meta["K"], meta["rgbname"] = np.eye(3), name
@@ -154,7 +152,7 @@ def sun_rgbd(folder, pictures, splits):
     path = toolbox / "Metadata" / "SUNRGBD2Dseg.mat"
     with h5py.File(path, "w", userblock_size=512) as file:
         references = []
-        for i, label in enumerate(pictures.values()):
+        for i, label in enumerate(images.values()):
             file[f"#refs#/{i}"] = label.T.astype(np.uint8)
             references.append(file[f"#refs#/{i}"].ref)
         file.create_dataset(
@@ -203,7 +201,7 @@ def pascal_person_part(voc, splits, label):
 
 
 def tfds(folder, name, splits, *, labels=None, **more):
-    """Writes a set as TensorFlow Datasets prepares it, in two files a split.
+    """Writes a data set as TensorFlow Datasets prepares it, in two files per split.
 
     Args:
         folder: Its data_dir.
@@ -224,12 +222,12 @@ def tfds(folder, name, splits, *, labels=None, **more):
     data_dir = folder / name / "1.2.3"
     data_dir.mkdir(parents=True)
     infos = []
-    for split, pictures in splits.items():
+    for split, images in splits.items():
         serialized = [
             library.features.FeaturesDict(own).serialize_example(
                 {"image": image, "segmentation_mask": numbers[..., None]}
             )
-            for image, numbers in pictures
+            for image, numbers in images
         ]
         parts = [serialized[::2], serialized[1::2]]
         for i, part in enumerate(parts):

@@ -1,13 +1,10 @@
-"""Layers in plain NumPy, to check networks against: `[batch, height, width, channels]`.
-
-Written from their definitions, in float64.
-"""
+"""Layers in NumPy for tests, in float64: `[batch, height, width, channels]`."""
 
 import numpy as np
 
 
 def windows(x, size, stride=1, rate=1):
-    """Cuts windows: `[batch, rows, columns, size, size, channels]`."""
+    """Returns the windows, `[batch, rows, columns, size, size, channels]`."""
     reach = (size - 1) * rate
     rows = range(0, x.shape[1] - reach, stride)
     columns = range(0, x.shape[2] - reach, stride)
@@ -27,14 +24,14 @@ def windows(x, size, stride=1, rate=1):
 
 
 def pad(x, before, after=None, value=0.0):
-    """Adds rows and columns, `after` at the bottom and right (as many if None)."""
+    """Pads rows and columns; `after` is at the bottom and right, None for `before`."""
     after = before if after is None else after
     sides = ((0, 0), (before, after), (before, after), (0, 0))
     return np.pad(x.astype("float64"), sides, constant_values=value)
 
 
 def conv(x, kernel, bias=0.0, *, stride=1, rate=1, padding=None):
-    """Convolves; `padding` cells on all sides, None for as many as keep the size."""
+    """Convolves with `padding` on all sides; None keeps the size."""
     size = kernel.shape[0]
     padding = (size - 1) * rate // 2 if padding is None else padding
     cut = windows(pad(x, padding), size, stride, rate)
@@ -42,7 +39,7 @@ def conv(x, kernel, bias=0.0, *, stride=1, rate=1, padding=None):
 
 
 def depthwise(x, kernel, *, stride=1, rate=1, padding=None):
-    """Convolves each channel alone; the kernel is `[size, size, channels, 1]`."""
+    """Applies a depthwise convolution; the kernel is `[size, size, channels, 1]`."""
     size = kernel.shape[0]
     padding = (size - 1) * rate // 2 if padding is None else padding
     cut = windows(pad(x, padding), size, stride, rate)
@@ -50,9 +47,9 @@ def depthwise(x, kernel, *, stride=1, rate=1, padding=None):
 
 
 def conv_transpose(x, kernel, bias=0.0, *, stride):
-    """Adds a kernel for each cell, nothing cut off: `(n - 1) * stride + size` cells.
+    """Applies a transposed convolution; n cells become `(n - 1) * stride + size`.
 
-    The kernel is Keras': `[size, size, filters, channels]`.
+    The kernel is `[size, size, filters, channels]` as in Keras.
     """
     size, batch = kernel.shape[0], x.shape[0]
     sides = [(side - 1) * stride + size for side in x.shape[1:3]]
@@ -67,24 +64,24 @@ def conv_transpose(x, kernel, bias=0.0, *, stride):
 
 
 def batch_norm(x, layer):
-    """Normalises by the moving statistics of a Keras layer."""
+    """Normalizes with the moving statistics of a Keras layer."""
     mean, variance = np.asarray(layer.moving_mean), np.asarray(layer.moving_variance)
     x = (x - mean) / np.sqrt(variance + layer.epsilon)
     return x * np.asarray(layer.gamma) + np.asarray(layer.beta)
 
 
 def relu(x):
-    """Cuts off what is negative."""
+    """Returns the positive part."""
     return np.maximum(x, 0)
 
 
 def max_pool(x, size, *, stride, before=0, after=0):
-    """Takes maxima; `before` and `after` cells of padding never win."""
+    """Applies max pooling; the padding is never the maximum."""
     return windows(pad(x, before, after, -np.inf), size, stride).max((3, 4))
 
 
 def resize(x, height, width, *, aligned=False):
-    """Resizes bilinearly: half-pixel centres, or `aligned` corners."""
+    """Resizes bilinearly with half-pixel centers or aligned corners."""
     for axis, side in ((1, height), (2, width)):
         cells = x.shape[axis]
         if aligned:
@@ -93,15 +90,15 @@ def resize(x, height, width, *, aligned=False):
             at = np.clip((np.arange(side) + 0.5) * cells / side - 0.5, 0, cells - 1)
         low = np.floor(at).astype(int)
         high = np.minimum(low + 1, cells - 1)
-        share = (at - low).reshape([-1 if i == axis else 1 for i in range(4)])
-        x = np.take(x, low, axis) * (1 - share) + np.take(x, high, axis) * share
+        weight = (at - low).reshape([-1 if i == axis else 1 for i in range(4)])
+        x = np.take(x, low, axis) * (1 - weight) + np.take(x, high, axis) * weight
     return x
 
 
 def shake(model, seed=0):
-    """Gives a model's batch norms statistics and its biases values.
+    """Sets random statistics of batch norms and biases, and returns the model.
 
-    Without it, networks at their start hide faults: zeros and ones change nothing.
+    With the initial zeros and ones, mistakes could go unnoticed.
     """
     random = np.random.default_rng(seed)
     for variable in model.weights:

@@ -1,9 +1,9 @@
-"""Saves of a tiny run as a process of its own, for tests that kill it.
+"""Saves of a tiny run in their own process, for tests that kill it.
 
 python -m tests.save_tiny checkpoint|again|best FOLDER
 
-Writes what comes after the newest there: all of it says the same step. "again" writes
-step 5 once more, with other values than before.
+Writes the steps after the newest one in the folder; every variable holds its step.
+"again" writes step 5 again, with other values than before.
 """
 
 import pathlib
@@ -17,19 +17,19 @@ from kerasseg.workdir import best_model, checkpoints, layout, metadata
 
 
 def variables():
-    """Makes what a checkpoint holds here; each is the step when it is saved."""
+    """Creates the variables of a checkpoint; each holds the step of the save."""
     return {name: tf.Variable(np.zeros(3000, np.float32)) for name in ("one", "two")}
 
 
 def model():
-    """Makes a model whose only weight is the step when it is saved."""
+    """Builds a model whose only weight is the step of the save."""
     image = keras.Input((None, None, 3))
     kernel = keras.layers.Conv2D(1, 1, use_bias=False, name="step")
     return keras.Model(image, kernel(image))
 
 
 def main(kind, folder):
-    """Saves three checkpoints, one of them once more, or one best model."""
+    """Saves three checkpoints, or step 5 again, or one best model."""
     if kind == "again":
         state = variables()
         saver = checkpoints.Checkpoints(folder, state)

@@ -1,4 +1,4 @@
-"""The server with a network of plain Python, for tests: it starts in a second.
+"""The server with a network in plain Python, for tests: it starts in a second.
 
 python -m tests.serve_fake FOLDER SETTINGS_AS_JSON
 """
@@ -13,18 +13,18 @@ import time
 
 import numpy as np
 
-from kerasseg.serve import decoding, refusals, server, settings
+from kerasseg.serve import decoding, request_errors, server, settings
 
-# Red of the first pixel, which tells what happens to a picture.
-SLOW = 250  # Its network takes as many tenths of a second as the next pixel says.
-BROKEN = 251  # Its network refuses.
-DEADLY, ENDLESS = 252, 253  # Its decoder is killed; never ends.
+# Values of the first pixel's red, which decide what happens to an image.
+SLOW = 250  # The network takes as many tenths of a second as the next pixel's red.
+BROKEN = 251  # The network fails.
+CRASH, ENDLESS = 252, 253  # The decoder crashes, or never ends.
 
 
 class Engine:
-    """Does what the network of `tests.levels` does: the class is red // 64, at most 2.
+    """Predicts like the network of `tests.levels`: the class is red // 64, at most 2.
 
-    A version that holds a file "broken" cannot be loaded.
+    A version with a file "broken" cannot be loaded.
     """
 
     class_names = ("left", "<b>middle</b>", "right")
@@ -44,13 +44,13 @@ class Engine:
     def warm_up(self):
         self.warm = True
 
-    def masks(self, pictures):
-        for picture in pictures:
-            if picture[0, 0, 0] == SLOW:
-                time.sleep(picture[0, 1, 0] / 10)
-            if picture[0, 0, 0] == BROKEN:
-                raise refusals.Refusal(400, "the network refuses this")
-        return [np.minimum(picture[..., 0] // 64, 2) for picture in pictures]
+    def masks(self, images):
+        for image in images:
+            if image[0, 0, 0] == SLOW:
+                time.sleep(image[0, 1, 0] / 10)
+            if image[0, 0, 0] == BROKEN:
+                raise request_errors.RequestError(400, "the network fails")
+        return [np.minimum(image[..., 0] // 64, 2) for image in images]
 
     def call(self, signature, inputs):
         del signature
@@ -59,30 +59,30 @@ class Engine:
         return {"classes": classes, "logits": logits}
 
 
-def die(data, upright, *, max_pixels):
-    """Stands in for a decoder that a picture kills."""
+def crash(data, upright, *, max_pixels):
+    """Replaces the decoder by one that crashes."""
     del data, upright, max_pixels
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def hang(data, upright, *, max_pixels):
-    """Stands in for a decoder that never ends."""
+    """Replaces the decoder by one that never ends."""
     del data, upright, max_pixels
     time.sleep(1000)
 
 
 def fragile(data, upright, *, max_pixels):
-    """Decodes, with the ends that a picture asks for."""
-    picture = decoding.read(data, upright, max_pixels=max_pixels)
-    if picture[0, 0, 0] in (DEADLY, ENDLESS):
-        (die if picture[0, 0, 0] == DEADLY else hang)(
+    """Decodes, and crashes or hangs if the image's first pixel says so."""
+    image = decoding.read(data, upright, max_pixels=max_pixels)
+    if image[0, 0, 0] in (CRASH, ENDLESS):
+        (crash if image[0, 0, 0] == CRASH else hang)(
             data, upright, max_pixels=max_pixels
         )
-    return picture
+    return image
 
 
-def tell_limit(data, upright, *, max_pixels):
-    """Decodes; returns how many bytes the process may map."""
+def memory_limit(data, upright, *, max_pixels):
+    """Decodes; returns the memory limit of the process in bytes."""
     decoding.read(data, upright, max_pixels=max_pixels)
     return resource.getrlimit(resource.RLIMIT_AS)[0]
 
@@ -93,7 +93,7 @@ if __name__ == "__main__":
     )
     defaults = decoding.Decoder.__init__.__kwdefaults__
     defaults.update(function=importlib.import_module("tests.serve_fake").fragile)
-    defaults.update(seconds=5.0)  # In which a process must start, too.
+    defaults.update(seconds=5.0)  # Includes the start of a process.
     try:
         server.serve(chosen, Engine)
     except KeyboardInterrupt:

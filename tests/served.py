@@ -1,4 +1,4 @@
-"""Tiny exports for the tests of the server."""
+"""Small exports for the tests of the server."""
 
 import asyncio
 
@@ -11,9 +11,9 @@ from tests import levels, tiny
 
 
 def build_busy_model(*, backwards=False):
-    """Builds the network worked by hand, with work beside it: 20 kFLOP a pixel.
+    """Builds the network of `levels` with extra work: 20 kFLOP per pixel.
 
-    With `backwards` the class is 2 less what it would be.
+    With `backwards`, class c becomes 2 - c.
     """
     model = levels.build_model()
     classify = model.get_layer("logits")
@@ -27,7 +27,7 @@ def build_busy_model(*, backwards=False):
 
 
 def export(folder, version=None, model=None, **options):
-    """Writes a network, else the one worked by hand, as a version; returns its path."""
+    """Exports a network, by default that of `levels`; returns the version's path."""
     return exporting.export_saved_model(
         model or levels.build_model(),
         folder,

@@ -1,4 +1,4 @@
-"""Servers that run as processes of their own, and clients that ask them."""
+"""Servers in separate processes, and their clients."""
 
 import concurrent.futures
 import contextlib
@@ -23,16 +23,16 @@ POST = b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: "
 
 
 def png(red):
-    """Encodes a picture of red values; green and blue are 0."""
+    """Encodes an image of red values; green and blue are 0."""
     red = np.array(red, np.uint8)
     return images.encode_image(np.stack([red, 0 * red, 0 * red], -1))
 
 
-PICTURE = png(LEVELS)
+IMAGE_FILE = png(LEVELS)
 
 
 class Server:
-    """The command on a folder of versions; asks it and stops it."""
+    """The command on a folder of versions; sends requests and stops it."""
 
     def __init__(self, folder, **settings):
         self.errors = pathlib.Path(folder, "errors.txt")
@@ -53,53 +53,53 @@ class Server:
         given = [f"--export_dir={folder}", "--model_name=levels", "--port=0", *flags]
         return [sys.executable, "-m", "kerasseg.serve", *given]
 
-    def ask(self, method, path, body=None, headers=None):
-        """Returns status, headers and body of an answer."""
+    def request(self, method, path, body=None, headers=None):
+        """Returns status, headers and body of a response."""
         line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.closing(line):
             line.request(method, path, body, headers or {})
-            answer = line.getresponse()
-            return answer.status, answer.headers, answer.read()
+            response = line.getresponse()
+            return response.status, response.headers, response.read()
 
     def json(self, method, path, body=None, headers=None):
-        """Returns status and value of an answer in JSON."""
+        """Returns status and value of a JSON response."""
         if isinstance(body, dict):
             body = json.dumps(body).encode()
-        status, _, text = self.ask(method, path, body, headers)
+        status, _, text = self.request(method, path, body, headers)
         return status, json.loads(text)
 
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def send(self, data):
-        """Sends bytes and returns all that comes until the server closes."""
+        """Sends bytes and returns all data until the server closes."""
         with self.connect() as line:
             with contextlib.suppress(ConnectionError):
                 line.sendall(data)
             return rest(line)
 
     def wait_until_ready(self):
-        until(lambda: self.ask("GET", "/readyz")[0] == 200, 120)
+        until(lambda: self.request("GET", "/readyz")[0] == 200, 120)
 
     def check_alive(self):
-        """After whatever was asked: it says it is well, and the next one succeeds."""
-        assert self.ask("GET", "/healthz")[0] == 200
-        status, _, mask = self.ask("POST", "/segment", PICTURE)
+        """Checks that the server is healthy, and that a valid request succeeds."""
+        assert self.request("GET", "/healthz")[0] == 200
+        status, _, mask = self.request("POST", "/segment", IMAGE_FILE)
         assert (status, images.read_label(mask).tolist()) == (200, CLASSES)
 
     def metric(self, line):
-        """Returns the number behind a line of /metrics, 0 where there is none."""
-        text = self.ask("GET", "/metrics")[2].decode()
-        found = re.search(rf"^{re.escape(line)} (\S+)$", text, re.M)
-        return float(found[1]) if found else 0.0
+        """Returns the value of a line of /metrics; 0 if there is none."""
+        text = self.request("GET", "/metrics")[2].decode()
+        match = re.search(rf"^{re.escape(line)} (\S+)$", text, re.M)
+        return float(match[1]) if match else 0.0
 
     def memory(self):
-        """Returns the bytes that its own process keeps in memory."""
+        """Returns the resident memory of its process in bytes."""
         pages = pathlib.Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGESIZE")
 
     def num_open(self):
-        """Counts its open files and connections."""
+        """Returns the number of open files and connections."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def stop(self):
@@ -116,7 +116,7 @@ class Fake(Server):
 
 
 def put(folder, number, *names):
-    """Makes what `tests.serve_fake` takes for a version."""
+    """Creates a version for `tests.serve_fake`."""
     path = pathlib.Path(folder) / str(number)
     path.mkdir()
     for name in (*names, "saved_model.pb"):
@@ -140,15 +140,15 @@ def serving(folder, **settings):
 
 
 def until(condition, seconds=60):
-    """Waits until a function returns what is true."""
+    """Waits until a function returns a true value."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "timeout"
         time.sleep(0.02)
 
 
 def rest(line):
-    """Reads what comes until the other side closes."""
+    """Reads until the other side closes."""
     parts = []
     with contextlib.suppress(ConnectionError):
         while part := line.recv(65536):
@@ -157,6 +157,6 @@ def rest(line):
 
 
 def at_once(*calls):
-    """Calls functions in threads; returns what they return, in order."""
+    """Calls functions in threads; returns their results in order."""
     with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]

@@ -18,7 +18,7 @@ def source(tmp_path):
     return pairs.Source(published.ade20k(folder, dict.fromkeys(NAMES, label)))
 
 
-def test_facts_are_those_of_the_challenge():
+def test_the_spec_is_that_of_the_challenge():
     spec = datasets.get("ade20k")
     assert spec.num_images == {"train": 20210, "val": 2000}
     # Lines 1, 13, 21, 150 of objectInfo150.txt.
@@ -28,7 +28,7 @@ def test_facts_are_those_of_the_challenge():
     ]
 
 
-def test_numbers_are_lowered_by_one_and_nothing_is_ignored(source, tmp_path):
+def test_values_are_decreased_by_one_and_nothing_is_ignored(source, tmp_path):
     result = writer.build_records(
         "ade20k", source, tmp_path / "r", splits=["train", "val"]
     )
@@ -48,7 +48,7 @@ def test_the_numbers_of_the_full_ade20k_are_refused(source):
     label[0, :2] = [150, 151]
     trees.save(source.source_dir / pair.label, label)
     with pytest.raises(
-        images.ImageError, match=r"151 \(1 pixels\) are no num.* to 150"
+        images.ImageError, match=r"151 \(1 pixels\) are not val.* to 150"
     ):
         ade20k.read_pair(pair)
 

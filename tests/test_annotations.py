@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kerasseg import images, records
-from tests import commands, spoilt, test_doctor, trees
+from tests import commands, corrupt, test_doctor, trees
 from tfrecords_tools import annotations, build
 from tfrecords_tools.converters import class_lists, folder, own_data, pairs
 
@@ -17,7 +17,7 @@ HEIGHT, WIDTH = 6, 8
 THREE = class_lists.read_classes("background,car,road")
 
 
-def picture(root, name="a.png"):
+def add_image(root, name="a.png"):
     pixels = trees.picture(list(name.encode()), HEIGHT, WIDTH)
     trees.save(root / "images" / name, pixels)
     return root
@@ -35,7 +35,7 @@ def source(root, annotations="labels", *, classes=THREE, **more):
 
 
 def label(root, **more):
-    """Class numbers of the only picture, as a list of rows."""
+    """Class numbers of the only image, as a list of rows."""
     (pair,) = folder.list_pairs("train", source(root, **more))
     return folder.read_pair(pair).label.tolist()
 
@@ -48,7 +48,7 @@ def written(root, name, content):
 
 
 def rows(text):
-    """Digits as rows of class numbers; "." is 0, "x" is 255."""
+    """Parses digits as rows of class numbers; "." is 0, "x" is 255."""
     table = {".": 0, "x": 255}
     return [[table.get(c) if c in table else int(c) for c in r] for r in text.split()]
 
@@ -56,11 +56,11 @@ def rows(text):
 # COCO.
 
 
-def coco(*shapes, categories=("car", "road"), pictures=("a.png",)):
+def coco(*shapes, categories=("car", "road"), images=("a.png",)):
     return {
         "images": [
             {"id": 7 + i, "file_name": name, "height": HEIGHT, "width": WIDTH}
-            for i, name in enumerate(pictures)
+            for i, name in enumerate(images)
         ],
         "categories": [{"id": 3 + i, "name": n} for i, n in enumerate(categories)],
         "annotations": [{"image_id": 7, **shape} for shape in shapes],
@@ -81,7 +81,7 @@ def pycocotools():
 def test_coco_polygons_cover_whole_pixels_and_small_ones_lie_on_top(tmp_path):
     # x from 1 to 7, y from 1 to 5 are pixels 1..6 and 1..4; the car is smaller and
     # listed first.
-    picture(tmp_path)
+    add_image(tmp_path)
     written(tmp_path, "x.json", coco(square(3, 2, 2, 4, 4), square(4, 1, 1, 7, 5)))
     assert label(tmp_path) == rows(
         "........ .222222. .211222. .211222. .222222. ........"
@@ -89,11 +89,11 @@ def test_coco_polygons_cover_whole_pixels_and_small_ones_lie_on_top(tmp_path):
 
 
 def test_coco_run_lengths_are_read_column_by_column(tmp_path, pycocotools):
-    # 6 rows: the first column and 1 pixel of the second are skipped, then 2 are road.
+    # 6 rows: skips the first column and 1 pixel of the second, then 2 are road.
     runs = {"size": [HEIGHT, WIDTH], "counts": [7, 2, 39]}
     packed = pycocotools.frPyObjects(runs, HEIGHT, WIDTH)
     packed["counts"] = packed["counts"].decode()
-    picture(tmp_path)
+    add_image(tmp_path)
     for code in (runs, packed):
         shape = {"category_id": 4, "segmentation": code}
         written(tmp_path, "x.json", coco(shape))
@@ -104,7 +104,7 @@ def test_coco_run_lengths_are_read_column_by_column(tmp_path, pycocotools):
 
 @pytest.mark.usefixtures("pycocotools")
 def test_coco_crowds_are_ignored_below_other_shapes(tmp_path):
-    picture(tmp_path)
+    add_image(tmp_path)
     crowd = {**square(3, 0, 0, 2, 2), "iscrowd": 1}
     written(tmp_path, "x.json", coco(crowd, square(4, 1, 1, 8, 6)))
     assert label(tmp_path)[:3] == rows("xx...... x2222222 .2222222")
@@ -112,7 +112,7 @@ def test_coco_crowds_are_ignored_below_other_shapes(tmp_path):
 
 @pytest.mark.usefixtures("pycocotools")
 def test_coco_boxes_have_no_area_and_can_be_left_out(tmp_path):
-    picture(tmp_path)
+    add_image(tmp_path)
     box = {"category_id": 3, "bbox": [0, 0, 2, 2], "segmentation": []}
     written(tmp_path, "x.json", coco(box))
     with pytest.raises(ValueError, match=r"without an area: bbox.*`skip_shapes=bbox`"):
@@ -122,7 +122,7 @@ def test_coco_boxes_have_no_area_and_can_be_left_out(tmp_path):
 
 @pytest.mark.usefixtures("pycocotools")
 def test_coco_names_its_own_classes_in_order_after_the_background(tmp_path):
-    picture(tmp_path)
+    add_image(tmp_path)
     written(tmp_path, "x.json", coco(square(4, 0, 0, 2, 1), categories=("road", "car")))
     found = folder.make_spec(source(tmp_path, classes=None))
     assert found.class_names == ("background", "road", "car")
@@ -131,46 +131,46 @@ def test_coco_names_its_own_classes_in_order_after_the_background(tmp_path):
 
 @pytest.mark.usefixtures("pycocotools")
 def test_what_no_shape_covers_is_ignored_without_a_background(tmp_path):
-    picture(tmp_path)
+    add_image(tmp_path)
     written(tmp_path, "x.json", coco(square(4, 0, 0, 2, 1)))
     classes = class_lists.read_classes("car,road")
     assert label(tmp_path, classes=classes)[0] == rows("11xxxxxx")[0]
 
 
 @pytest.mark.usefixtures("pycocotools")
-def test_names_that_are_no_class_are_errors_unless_they_are_mapped(tmp_path):
-    picture(tmp_path)
+def test_names_that_are_not_a_class_are_errors_unless_they_are_mapped(tmp_path):
+    add_image(tmp_path)
     written(tmp_path, "x.json", coco(square(3, 0, 0, 2, 1), categories=("van", "road")))
-    with pytest.raises(ValueError, match=r"shapes of van, .*`label_map=van:255`"):
+    with pytest.raises(ValueError, match=r"shapes named van, .*`label_map=van:255`"):
         label(tmp_path)
     assert label(tmp_path, name_map=(("van", 1),))[0] == rows("11......")[0]
 
 
 @pytest.mark.usefixtures("pycocotools")
-def test_pictures_of_one_name_are_told_apart_by_their_folder(tmp_path):
-    picture(tmp_path, "x/a.png"), picture(tmp_path, "y/a.png")
-    pictures = ("y/a.png", "x/a.png")
-    written(tmp_path, "x.json", coco(square(3, 0, 0, 8, 6), pictures=pictures))
+def test_images_of_one_name_are_distinguished_by_their_folder(tmp_path):
+    add_image(tmp_path, "x/a.png"), add_image(tmp_path, "y/a.png")
+    names = ("y/a.png", "x/a.png")
+    written(tmp_path, "x.json", coco(square(3, 0, 0, 8, 6), images=names))
     found = folder.list_pairs("train", source(tmp_path))
     first = {pair.name: folder.read_pair(pair).label[0, 0] for pair in found}
     assert first == {"x/a": 0, "y/a": 1}
 
 
 @pytest.mark.usefixtures("pycocotools")
-def test_folders_whose_names_end_alike_are_told_apart(tmp_path):
+def test_folders_whose_names_end_alike_are_distinguished(tmp_path):
     for name in ("1/a.png", "11/a.png"):
-        picture(tmp_path, name)
+        add_image(tmp_path, name)
     car = square(3, 0, 0, 2, 2)
-    written(tmp_path, "x.json", coco(car, pictures=("1/a.png", "11/a.png")))
+    written(tmp_path, "x.json", coco(car, images=("1/a.png", "11/a.png")))
     found = folder.list_pairs("train", source(tmp_path))
     assert [pair.name for pair in found] == ["1/a", "11/a"]
     assert [bool(folder.read_pair(pair).label.any()) for pair in found] == [True, False]
 
 
 @pytest.mark.usefixtures("pycocotools")
-def test_annotations_without_a_picture_are_named(tmp_path):
-    picture(tmp_path)
-    written(tmp_path, "x.json", coco(pictures=("a.png", "lost.png")))
+def test_annotations_without_an_image_are_named(tmp_path):
+    add_image(tmp_path)
+    written(tmp_path, "x.json", coco(images=("a.png", "lost.png")))
     with pytest.raises(ValueError, match=r"x\.json \(lost\.png\)"):
         label(tmp_path)
 
@@ -188,7 +188,7 @@ def shape(name, kind, points, **more):
 
 
 def test_labelme_shapes_are_drawn_with_their_outline_in_order(tmp_path):
-    picture(tmp_path)
+    add_image(tmp_path)
     road = shape("road", "rectangle", [[6, 4], [1, 1]])
     car = shape("car", "polygon", [[2, 2], [4, 2], [4, 3], [2, 3]])
     written(tmp_path, "a.json", labelme(road, car))
@@ -198,7 +198,7 @@ def test_labelme_shapes_are_drawn_with_their_outline_in_order(tmp_path):
 
 
 def test_labelme_circles_masks_and_what_is_ignored(tmp_path):
-    picture(tmp_path)
+    add_image(tmp_path)
     part = images.encode_image(np.full((2, 3, 3), 255, np.uint8))
     mask = base64.b64encode(part).decode()
     written(
@@ -217,7 +217,7 @@ def test_labelme_circles_masks_and_what_is_ignored(tmp_path):
 
 
 def test_labelme_rectangles_may_have_all_four_corners(tmp_path):
-    picture(tmp_path)
+    add_image(tmp_path)
     corners = [[1, 1], [6, 1], [6, 4], [1, 4]]
     written(tmp_path, "a.json", labelme(shape("road", "rectangle", corners)))
     assert label(tmp_path) == rows(
@@ -235,7 +235,7 @@ def test_labelme_rectangles_may_have_all_four_corners(tmp_path):
     ],
 )
 def test_shapes_that_are_damaged_are_named_with_what_to_do(tmp_path, bad):
-    picture(tmp_path)
+    add_image(tmp_path)
     written(tmp_path, "a.json", labelme(bad))
     with pytest.raises(
         annotations.AnnotationError, match=r"cannot be drawn \(.*\)\. Correct it"
@@ -243,8 +243,8 @@ def test_shapes_that_are_damaged_are_named_with_what_to_do(tmp_path, bad):
         label(tmp_path)
 
 
-def test_labels_that_are_no_text_are_damage(tmp_path):
-    picture(tmp_path)
+def test_labels_that_are_not_strings_are_damage(tmp_path):
+    add_image(tmp_path)
     written(tmp_path, "a.json", labelme(shape(None, "rectangle", [[0, 5], [7, 5]])))
     with pytest.raises(
         annotations.AnnotationError, match=r"a\.json is damaged: .*None"
@@ -253,7 +253,7 @@ def test_labels_that_are_no_text_are_damage(tmp_path):
 
 
 @pytest.mark.usefixtures("pycocotools")
-def test_many_shapes_on_a_large_picture_take_little_memory():
+def test_many_shapes_on_a_large_image_take_little_memory():
     size = 1000
     square = [[1, 1, 3, 1, 3, 3, 1, 3]]
     facts = {"size": [size, size], "ground": 0, "largest_first": True}
@@ -262,19 +262,19 @@ def test_many_shapes_on_a_large_picture_take_little_memory():
     annotations.draw(text)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 10 * size * size  # Bytes; 50 masks at a time would be 50 times.
+    assert peak < 10 * size * size  # Bytes; 50 masks at a time would take 50 times.
 
 
 def test_labelme_lines_have_no_area(tmp_path):
-    picture(tmp_path)
+    add_image(tmp_path)
     line = shape("car", "line", [[0, 0], [7, 5]])
     written(tmp_path, "a.json", labelme(line, shape("car", "point", [[1, 1]])))
     with pytest.raises(ValueError, match="`skip_shapes=line,point`"):
         label(tmp_path)
 
 
-def test_labelme_pictures_may_have_been_renamed(tmp_path):
-    picture(tmp_path, "new.png")
+def test_labelme_images_may_have_been_renamed(tmp_path):
+    add_image(tmp_path, "new.png")
     written(tmp_path, "new.json", labelme(name="..\\images\\old.png"))
     assert label(tmp_path) == rows("........ " * HEIGHT)
 
@@ -292,7 +292,7 @@ def cvat(*shapes):
 
 
 def test_cvat_shapes_lie_by_their_z_order(tmp_path):
-    picture(tmp_path)
+    add_image(tmp_path)
     car = '<polygon label="car" points="2,2;4,2;4,3;2,3" z_order="2"/>'
     road = '<box label="road" xtl="1" ytl="1" xbr="6" ybr="4" z_order="1"/>'
     tag = '<tag label="car"/>'
@@ -306,7 +306,7 @@ def test_cvat_shapes_lie_by_their_z_order(tmp_path):
 
 def test_cvat_masks_are_read_row_by_row(tmp_path):
     # 3 x 2: two pixels of ground, then three of road over the end of the row, one.
-    picture(tmp_path)
+    add_image(tmp_path)
     mask = '<mask label="road" rle="2, 3, 1" left="4" top="1" width="3" height="2"/>'
     written(tmp_path, "x.xml", cvat(mask))
     assert label(tmp_path)[:4] == rows("........ ......2. ....22.. ........")
@@ -320,8 +320,8 @@ def test_cvat_masks_are_read_row_by_row(tmp_path):
 
 
 def test_cvat_boxes_and_ellipses_can_be_turned(tmp_path):
-    # A quarter turn around (3.5, 2.5) makes a box of 4 x 2 one of 2 x 4.
-    picture(tmp_path)
+    # Rotated by 90 degrees around (3.5, 2.5), a box of 4 x 2 becomes 2 x 4.
+    add_image(tmp_path)
     box = '<box label="car" xtl="1.5" ytl="1.5" xbr="5.5" ybr="3.5" rotation="90"/>'
     ellipse = '<ellipse label="car" cx="3.5" cy="2.5" rx="3" ry="1" rotation="90"/>'
     for turned in (box, ellipse):
@@ -332,7 +332,7 @@ def test_cvat_boxes_and_ellipses_can_be_turned(tmp_path):
 
 
 def test_cvat_points_and_videos_are_refused(tmp_path):
-    picture(tmp_path)
+    add_image(tmp_path)
     written(tmp_path, "x.xml", cvat('<points label="car" points="1,1;2,2"/>'))
     with pytest.raises(ValueError, match="without an area: points"):
         label(tmp_path)
@@ -341,21 +341,21 @@ def test_cvat_points_and_videos_are_refused(tmp_path):
         label(tmp_path)
 
 
-# All.
+# All formats.
 
 
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
         ("x.json", "{", "x.json is damaged"),
-        ("x.json", "[]", "x.json is of no known format. Wanted is COCO JSON"),
+        ("x.json", "[]", "x.json has an unknown format. Expected COCO JSON"),
         ("x.json", '{"shapes": [{}]}', "x.json is damaged: KeyError"),
-        ("x.xml", "<a>", "x.xml is no XML"),
-        ("x.xml", "<a/>", "x.xml holds no pictures"),
+        ("x.xml", "<a>", "x.xml is not an XML file"),
+        ("x.xml", "<a/>", "x.xml holds no images"),
     ],
 )
 def test_files_of_another_kind_are_errors(tmp_path, name, content, reason):
-    picture(tmp_path)
+    add_image(tmp_path)
     written(tmp_path, name, content)
     with pytest.raises(ValueError, match=reason):
         label(tmp_path)
@@ -375,7 +375,7 @@ def test_annotations_of_splits(tmp_path):
     (pair,) = folder.list_pairs("val", pairs.Source(own=own))
     assert folder.read_pair(pair).label[0].tolist() == rows("11......")[0]
     alone = dataclasses.replace(own, annotations=str(tmp_path / "labels/*.json"))
-    with pytest.raises(ValueError, match=r"\{split\} stands in one of"):
+    with pytest.raises(ValueError, match=r"\{split\} is in only one of"):
         folder.find(pairs.Source(own=alone))
 
 
@@ -383,9 +383,9 @@ def test_annotations_of_splits(tmp_path):
 def test_one_command_builds_annotations(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for i in range(3):
-        picture(tmp_path, f"p{i}.png")
+        add_image(tmp_path, f"p{i}.png")
     names = ("p0.png", "p1.png", "p2.png")
-    written(tmp_path, "x.json", coco(square(4, 0, 0, 2, 1), pictures=names))
+    written(tmp_path, "x.json", coco(square(4, 0, 0, 2, 1), images=names))
     flags = ["--images=images/*", "--annotations=labels/x.json", "--val_fraction=0.4"]
     status, report, _ = test_doctor.examined(capsys, *flags)
     assert status == 0 and "3 pairs: train 2, val 1. Masks: 3 drawn." in report
@@ -394,27 +394,27 @@ def test_one_command_builds_annotations(tmp_path, capsys, monkeypatch):
     command = ["--dataset=folder", *found, "--records_dir=r", "--workers=2"]
     assert commands.run(build.main, *command) == 0
     assert records.read_info("r").spec.class_names == ("background", "car", "road")
-    contents = {**spoilt.contents("r")["train"], **spoilt.contents("r")["val"]}
+    contents = {**corrupt.contents("r")["train"], **corrupt.contents("r")["val"]}
     assert contents["p0"][1].tolist()[0] == rows("22......")[0]
     assert not contents["p1"][1].any()
 
 
 def test_the_doctor_names_what_cannot_be_drawn(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    picture(tmp_path), picture(tmp_path, "b.png")
+    add_image(tmp_path), add_image(tmp_path, "b.png")
     written(tmp_path, "a.json", labelme(shape("car", "line", [[0, 0], [7, 5]])))
     written(tmp_path, "b.json", labelme(name="b.png"))
     flags = ["--images=images", "--annotations=labels", "--classes=background,car"]
     status, report, _ = test_doctor.examined(capsys, *flags)
     assert status == 2
-    assert "shapes without an area: line" in test_doctor.told(report)
-    assert "--skip_shapes=line" in test_doctor.told(report)
+    assert "shapes without an area: line" in test_doctor.unwrapped(report)
+    assert "`skip_shapes=line`" in test_doctor.unwrapped(report)
     status, report, _ = test_doctor.examined(capsys, *flags, "--skip_shapes=line")
     assert status == 0, report
 
 
 def test_the_same_text_draws_the_same_label(tmp_path):
-    picture(tmp_path)
+    add_image(tmp_path)
     written(tmp_path, "a.json", labelme(shape("car", "circle", [[3, 3], [5, 3]])))
     (pair,) = folder.list_pairs("train", source(tmp_path))
     first = annotations.draw(pair.shapes)

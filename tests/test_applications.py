@@ -1,4 +1,4 @@
-"""The table of encoders: complete, normalised as trained, the same at every stride."""
+"""Backbones of keras.applications: names, normalization, saved files."""
 
 import functools
 import inspect
@@ -35,24 +35,24 @@ def build(name, output_stride=32):
     return keras.Model(image, c)
 
 
-def test_every_encoder_of_keras_has_a_name():
+def test_every_model_of_keras_has_a_name():
     constructors = {
         value
         for value in vars(keras.applications).values()
         if inspect.isfunction(value)
     }
-    own = {"resnet50", "resnet101", "resnet152"}  # In a file of their own.
-    assert len(constructors) - len(own) == len(applications._ROWS) == 37
+    resnets = {"resnet50", "resnet101", "resnet152"}  # In `resnet`.
+    assert len(constructors) - len(resnets) == len(applications._ROWS) == 37
     assert {row.constructor for row in applications._ROWS.values()} < constructors
-    assert set(applications._ROWS) | own <= set(backbones.list_backbones())
+    assert set(applications._ROWS) | resnets <= set(backbones.list_backbones())
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_picture_is_normalised_once_and_as_in_training(name):
+def test_the_image_is_normalized_as_in_training(name):
     constructor = applications._ROWS[name].constructor
     image = np.random.default_rng(0).uniform(0, 255, (1, 2, 2, 3)).astype("float32")
     expected = sys.modules[constructor.__module__].preprocess_input(image.copy())
-    if np.array_equal(expected, image):  # Then the model does it.
+    if np.array_equal(expected, image):  # The model normalizes.
         source = constructor(include_top=False, weights=None)
         for layer in source.layers:
             if isinstance(layer, layers.Rescaling | layers.Normalization):
@@ -61,17 +61,17 @@ def test_the_picture_is_normalised_once_and_as_in_training(name):
     np.testing.assert_allclose(x, expected, atol=1e-4)
 
 
-def test_efficientnet_is_normalised_by_imagenet_s_mean_and_deviation():
-    # Its own layer learns them, so nothing is in it before the weights are loaded.
+def test_efficientnet_is_normalized_by_the_statistics_of_imagenet():
+    # They are weights of its own layer, which are loaded with the ImageNet weights.
     names = [name for name in applications._ROWS if name.startswith("efficientnet_b")]
     assert {backbones.normalization(name) for name in names} == {"torch"}
     kinds = {type(layer) for layer in build(names[0]).layers}
     assert not kinds & {layers.Rescaling, layers.Normalization}
 
 
-# Between them: pools with a rate, means over cells, bare operations, custom layers.
+# They have dilated pools, means over cells, operations and custom layers.
 @pytest.mark.parametrize("name", ["vgg16", "mobilenet_v3_small", "convnext_tiny"])
-def test_a_saved_encoder_loads_without_custom_objects(name, tmp_path):
+def test_a_saved_backbone_loads_without_custom_objects(name, tmp_path):
     model = build(name, 8)
     model.save(tmp_path / "encoder.keras")
     x = np.random.default_rng(0).normal(size=(1, 47, 64, 3)).astype("float32")
@@ -80,7 +80,7 @@ def test_a_saved_encoder_loads_without_custom_objects(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["vgg16", "mobilenet_v3_small"])
-def test_encoders_work_in_half_precision(name):
+def test_backbones_work_in_half_precision(name):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         c5 = build(name, 16)(np.ones((1, 64, 64, 3), "float32"))["c5"]
@@ -97,7 +97,7 @@ def test_convnext_has_no_c1():
 
 @functools.cache
 def heads():
-    """Names the layers that each architecture puts behind any encoder."""
+    """Returns the names of the head's layers of each architecture."""
     result = {}
     for name in models.list_models():
         parameters = inspect.signature(models.metadata(name).builder).parameters
@@ -114,7 +114,7 @@ def heads():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
-def test_no_layer_of_an_architecture_is_called_like_one_of_an_encoder(name):
+def test_layers_of_heads_and_backbones_have_different_names(name):
     own = {layer.name for layer in build(name).layers}
     shared = {key: own & names for key, names in heads().items() if own & names}
     assert not shared

@@ -1,4 +1,4 @@
-"""Downloads as zip and tar: row 11 of facts/reliability.md."""
+"""Downloads as zip and tar: row 11 of docs/datasets.md."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from kerasseg import records
 from tests import faults, published, trees
 from tfrecords_tools.converters import archives
 
-ZEROS = bytes(32 << 20)  # A thousandth of it when it is packed.
+ZEROS = bytes(32 << 20)  # Compressed to a thousandth of its size.
 
 
 def zip_of(path, members, *, links=()):
@@ -56,7 +56,7 @@ def inner(tmp_path):
 
 
 def refused(path, reason):
-    """The archive is refused and nothing of it is anywhere."""
+    """Checks that an archive is refused and that nothing was unpacked."""
     top = path.parent.parent
     before = sorted(top.rglob("*"))
     with pytest.raises(archives.ArchiveError, match=reason) as caught:
@@ -66,7 +66,7 @@ def refused(path, reason):
 
 
 @MAKERS
-def test_plain_files_are_unpacked_beside_the_archive(inner, make, ending):
+def test_plain_files_are_unpacked_next_to_the_archive(inner, make, ending):
     path = make(
         inner / f"a.{ending}", [("top/a.txt", b"one"), ("./top/b/c.txt", b"two")]
     )
@@ -82,7 +82,7 @@ def test_plain_files_are_unpacked_beside_the_archive(inner, make, ending):
     "name",
     ["../escaped", "a/../../escaped", "/tmp/escaped", "..\\escaped", "C:\\escaped"],
 )
-def test_members_that_lead_out_of_the_folder_are_refused(inner, make, ending, name):
+def test_members_outside_of_the_folder_are_refused(inner, make, ending, name):
     path = make(inner / f"a.{ending}", [("fine", b"x"), (name, b"x")])
     refused(path, "would be written outside of the folder")
 
@@ -101,27 +101,31 @@ def test_hard_links_and_devices_are_refused(inner, kind):
 
 
 @MAKERS
-def test_a_member_that_swells_a_thousandfold_is_refused(inner, make, ending):
+def test_a_member_that_expands_a_thousandfold_is_refused(inner, make, ending):
     path = make(inner / f"a.{ending}", [("fine", b"x"), ("zeros", ZEROS)])
     assert path.stat().st_size < len(ZEROS) / 900
-    refused(path, "with zeros it would become more than 200 times")
+    refused(path, "with zeros it would expand to more than 200 times")
 
 
-def test_one_swelling_member_among_many_is_refused(inner):
+def test_one_expanding_member_among_many_is_refused(inner):
     noise = np.random.default_rng(0).bytes(len(ZEROS) // 100)
     refused(zip_of(inner / "a.zip", [("noise", noise), ("zeros", ZEROS)]), "with zeros")
 
 
-def test_many_members_that_swell_together_are_refused(inner):
+def test_many_members_that_expand_together_are_refused(inner):
     parts = [(f"part{i}", bytes(1 << 20)) for i in range(20)]
-    refused(zip_of(inner / "a.zip", parts), "with part16 it would become more than 200")
+    refused(
+        zip_of(inner / "a.zip", parts), "with part16 it would expand to more than 200"
+    )
 
 
 @MAKERS
 def test_files_of_two_archives_must_not_hide_each_other(inner, make, ending):
     first = make(inner / f"a.{ending}", [("a", b"x"), ("b", b"y")])
     second = make(inner / f"b.{ending}", [("c", b"z"), ("a", b"z")])
-    with pytest.raises(archives.ArchiveError, match="a is in it twice, or in another"):
+    with pytest.raises(
+        archives.ArchiveError, match="a occurs in it twice, or in another"
+    ):
         archives.unpack([first, second])
     assert sorted(inner.iterdir()) == [first, second]
 
@@ -132,7 +136,7 @@ def test_cut_archives_are_refused(inner, make, ending, num_bytes):
     noise = np.random.default_rng(0).bytes(5000)
     path = make(inner / f"a.{ending}", [("noise", noise), ("more", noise)])
     faults.cut(path, num_bytes)
-    refused(path, "damaged or protected|Is the download whole")
+    refused(path, "damaged or protected|the download is complete")
 
 
 def test_a_plain_tar_that_is_cut_between_its_files_is_refused(inner):
@@ -142,8 +146,8 @@ def test_a_plain_tar_that_is_cut_between_its_files_is_refused(inner):
             info = tarfile.TarInfo(name)
             info.size = 3
             archive.addfile(info, io.BytesIO(b"abc"))
-    os.truncate(path, 2 * 512)  # A header and a block of data a file.
-    refused(path, "damaged or protected .it has no end")
+    os.truncate(path, 2 * 512)  # A header and a block of data per file.
+    refused(path, "damaged or protected .it is truncated")
 
 
 def test_flipped_bits_are_found(inner):
@@ -153,19 +157,19 @@ def test_flipped_bits_are_found(inner):
     refused(path, "damaged or protected .*CRC")
 
 
-def test_files_that_are_no_archive_are_refused(inner):
+def test_files_that_are_not_an_archive_are_refused(inner):
     (inner / "a.zip").write_bytes(b"<html>Not found</html>")
-    refused(inner / "a.zip", "wanted is a folder, or a zip or tar archive. Is the down")
+    refused(inner / "a.zip", "expected a folder, or a zip or tar archive. Check that")
 
 
-def test_what_was_unpacked_before_is_taken_unless_the_archive_changed(inner):
+def test_what_was_unpacked_before_is_reused_unless_the_archive_changed(inner):
     path = zip_of(inner / "a.zip", [("a", b"x")])
     folder = archives.unpack([path])
     (folder / "a").write_bytes(b"mine")
     assert (archives.unpack([path]) / "a").read_bytes() == b"mine"
     os.utime(path, ns=(1, 1))
     with pytest.raises(
-        archives.ArchiveError, match="is not what these archives hold n"
+        archives.ArchiveError, match="was unpacked from other archives, or"
     ):
         archives.unpack([path])
 
@@ -181,16 +185,16 @@ def test_what_killed_processes_left_is_removed_and_what_others_do_is_not(inner):
     assert [x.exists() for x in names.values()] == [False, True, True]
 
 
-def test_who_unpacks_the_same_at_the_same_time_shares_one_folder(inner, monkeypatch):
+def test_processes_that_unpack_the_same_archive_share_one_folder(inner, monkeypatch):
     path = zip_of(inner / "a.zip", [("a", b"x")])
-    real = archives._appear
+    real = archives._rename
 
     def second_first(temporary, folder):
         monkeypatch.undo()
         shutil.copytree(temporary, folder)  # As another process would.
         real(temporary, folder)
 
-    monkeypatch.setattr(archives, "_appear", second_first)
+    monkeypatch.setattr(archives, "_rename", second_first)
     folder = archives.unpack([path])
     assert sorted(inner.iterdir()) == [path, folder]
 
@@ -215,7 +219,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
 
 
 def packed(folder, path, top=""):
-    """Packs what lies in a folder."""
+    """Packs the files of a folder."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     names = [top + file.relative_to(folder).as_posix() for file in files]
     members = [(x, file.read_bytes()) for x, file in zip(names, files, strict=True)]
@@ -234,11 +238,11 @@ def test_the_command_finds_the_folder_in_an_archive(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "train: 1 records" in done.stdout
     example = records.parse_example(records.open_split(tmp_path / "r", "val").read(0))
-    picture = tmp_path / "voc" / "JPEGImages" / "2007_b.jpg"
-    assert example["image"] == picture.read_bytes()
+    image_path = tmp_path / "voc" / "JPEGImages" / "2007_b.jpg"
+    assert example["image"] == image_path.read_bytes()
     done = run_build("--dataset=camvid", *flags)
     assert done.returncode == 2
-    assert "was unpacked and does not hold the data set" in done.stderr
+    assert "was unpacked, but does not hold the data set" in done.stderr
 
 
 def test_sbd_may_be_an_archive_too(tmp_path):
@@ -250,10 +254,10 @@ def test_sbd_may_be_an_archive_too(tmp_path):
     assert "trainaug: 2 records" in done.stdout, done.stderr
     done = run_build("--dataset=pascal_voc", f"--sbd_dir={path}x", *flags)
     assert done.returncode == 0
-    assert "trainaug is left out: SBD's folder" in done.stdout
+    assert "trainaug is skipped: SBD's folder" in done.stdout
 
 
-def test_the_command_takes_several_archives_together(tmp_path):
+def test_the_command_accepts_several_archives(tmp_path):
     folder = tmp_path / "cityscapes"
     names = ["train/aachen/aachen_0", "val/munster/munster_0"]
     published.cityscapes(folder, dict.fromkeys(names, np.full((12, 16), 7)))

@@ -1,4 +1,4 @@
-"""Workers at their own pace: who starts when, and what a cluster must hold."""
+"""Asynchronous workers: when each starts, and the jobs of a cluster."""
 
 import contextlib
 import re
@@ -19,43 +19,45 @@ WHOLE = {"chief": ["zero:1"], "worker": ["one:1", "two:1"], "ps": ["three:1"]}
 
 
 def test_workers_start_one_after_the_other():
-    # With 15 steps between them: one at 0, two at 15, three at 30, all four at 45, and
-    # from then on two batches for each, so that none waits for its next.
-    found = {n: asynchronous.in_flight(n, 4, 15) for n in (0, 14, 15, 30, 44, 45, 1000)}
+    # With 15 steps between them: one at 0, two at 15, three at 30, all four at 45; then
+    # two batches for each, so that no worker waits for its next batch.
+    found = {
+        n: asynchronous.max_scheduled(n, 4, 15) for n in (0, 14, 15, 30, 44, 45, 1000)
+    }
     assert found == {0: 1, 14: 1, 15: 2, 30: 3, 44: 3, 45: 8, 1000: 8}
-    assert asynchronous.in_flight(0, 4, 0) == 8
-    assert asynchronous.in_flight(0, 1, 15) == 2
+    assert asynchronous.max_scheduled(0, 4, 0) == 8
+    assert asynchronous.max_scheduled(0, 1, 15) == 2
 
 
-def test_a_step_that_was_taken_here_is_read_likewise():
+def test_the_result_of_a_local_step_is_fetched():
     result = StepResult(tf.constant(0.5), tf.constant(True), tf.constant(3.0))
     assert asynchronous.fetch(result) == StepResult(0.5, True, 3.0)
 
 
 def test_servers_in_the_cluster_make_it_asynchronous(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(WHOLE, "chief"))
-    assert choice._of_cluster("auto")[0] == "parameter_server"
+    assert choice._choose("auto")[0] == "parameter_server"
     assert not distribution.serve_if_assigned()
     assert not distribution.serve_if_assigned("one")
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(test_cluster.TWO))
-    assert choice._of_cluster("auto")[0] == "multi_worker"
+    assert choice._choose("auto")[0] == "multi_worker"
     assert not distribution.serve_if_assigned()
     monkeypatch.delenv("TF_CONFIG")
     assert not distribution.serve_if_assigned()
 
 
 @pytest.mark.parametrize("job", ["chief", "worker", "ps"])
-def test_a_cluster_without_one_of_its_jobs_is_told(monkeypatch, job):
+def test_a_cluster_without_one_of_its_jobs_is_refused(monkeypatch, job):
     jobs = {name: tasks for name, tasks in WHOLE.items() if name != job}
     here = next(iter(jobs))
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(jobs, here))
     act = distribution.strategy if here == "chief" else distribution.serve_if_assigned
-    message = rf"jobs chief, worker and ps in TF_CONFIG, which lacks {job}; see docs"
+    message = rf"jobs chief, worker and ps in TF_CONFIG, which lacks {job}\. See docs"
     with pytest.raises(ValueError, match=message):
         act("parameter_server")
 
 
-def test_tasks_that_do_not_come_are_named(monkeypatch):
+def test_missing_tasks_are_named(monkeypatch):
     chief, *others = test_cluster.free_addresses(4)
     jobs = {"chief": [chief], "worker": others[:2], "ps": others[2:]}
     monkeypatch.setenv("TF_CONFIG", test_cluster.config(jobs, "chief"))
@@ -80,7 +82,7 @@ def serving(jobs, job, seconds):
     )
 
 
-def test_a_server_does_not_wait_for_its_chief_without_end():
+def test_a_server_waits_for_its_chief_with_a_timeout():
     chief, worker, server = test_cluster.free_addresses(3)
     jobs = {"chief": [chief], "worker": [worker], "ps": [server]}
     done = serving(jobs, "ps", 1)
@@ -88,7 +90,7 @@ def test_a_server_does_not_wait_for_its_chief_without_end():
     assert f"After 1 s these tasks of TF_CONFIG do not answer: {chief}" in done.stderr
 
 
-def test_a_server_whose_port_is_taken_says_so():
+def test_a_server_whose_port_is_taken_reports_it():
     chief, worker = test_cluster.free_addresses(2)
     with socket.socket() as other:
         other.bind(("localhost", 0))
@@ -96,11 +98,11 @@ def test_a_server_whose_port_is_taken_says_so():
         taken = f"localhost:{other.getsockname()[1]}"
         done = serving({"chief": [chief], "worker": [worker], "ps": [taken]}, "ps", 1)
     assert done.returncode == 1
-    assert f"gives this ps {taken}, where it cannot listen" in done.stderr
+    assert f"assigns {taken} to this ps, which cannot listen there" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (
             tf.errors.UnavailableError(
@@ -112,13 +114,13 @@ def test_a_server_whose_port_is_taken_says_so():
         (tf.errors.InvalidArgumentError(None, None, "shapes"), None),
     ],
 )
-def test_the_loss_of_a_server_is_told_from_other_errors(error, said):
+def test_a_lost_server_is_distinguished_from_other_errors(error, message):
     found = worker_group._lost_server(error)
-    assert (found is None) == (said is None)
-    assert said is None or re.search(said, str(found))
+    assert (found is None) == (message is None)
+    assert message is None or re.search(message, str(found))
 
 
-# The supervisor, with programs that are no trainings.
+# The supervisor, with small programs.
 
 TASK = (
     "import json, os, pathlib, signal, sys, time\n"
@@ -151,18 +153,18 @@ DIES_ONCE = (
 )
 
 
-def test_a_lost_worker_is_started_again_alone(tmp_path):
+def test_a_lost_worker_is_restarted_alone(tmp_path):
     program = DIES_ONCE.format(job="worker")
     status, _, errors = launch(program, tmp_path, "--workers=1")
     assert status == 0
-    assert "Worker 0 ended with status -9; it alone is started again." in errors
+    assert "Worker 0 ended with status -9; only this task is restarted." in errors
     assert len(list(tmp_path.glob("chief*"))) == len(list(tmp_path.glob("ps*"))) == 1
 
 
 @pytest.mark.parametrize(
     ("job", "name"), [("ps", "Parameter server 0"), ("chief", "The")]
 )
-def test_all_are_started_again_where_another_task_is_lost(tmp_path, job, name):
+def test_all_tasks_are_restarted_if_another_task_is_lost(tmp_path, job, name):
     program = DIES_ONCE.format(job=job) + "sys.exit(0)"
     status, _, errors = launch(program, tmp_path, "--workers=1")
     assert status == 0
@@ -171,10 +173,10 @@ def test_all_are_started_again_where_another_task_is_lost(tmp_path, job, name):
         assert len(list(tmp_path.glob(f"{each}*"))) == 2
 
 
-def test_workers_that_are_lost_again_and_again_end_it(tmp_path):
+def test_repeated_losses_of_workers_end_the_launch(tmp_path):
     program = "time.sleep(60 if job == 'chief' else 0); sys.exit(3 * (job == 'worker'))"
     began = time.monotonic()
     status, _, errors = launch(program, tmp_path, "--workers=1", "--max_restarts=2")
     assert status == 3
-    assert errors.count("it alone is started again") == 2
+    assert errors.count("only this task is restarted") == 2
     assert time.monotonic() - began < 55

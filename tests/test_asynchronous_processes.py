@@ -1,4 +1,4 @@
-"""Real workers and a real parameter server here: lost, stopped, started again."""
+"""Real workers and a parameter server: lost, stopped, restarted."""
 
 import json
 import os
@@ -32,7 +32,7 @@ class Tasks:
         self.jobs["worker"] = addresses[2:]
         arguments = ["-m", "tests.asynchronous_tiny", folder, workdir, steps]
         self._command = [sys.executable, *map(str, arguments)]
-        self._log = workdir.parent / f"{workdir.name}.log"  # What the chief says.
+        self._log = workdir.parent / f"{workdir.name}.log"  # Output of the chief.
         self.processes = {}
         for job, tasks in self.jobs.items():
             for index in range(len(tasks)):
@@ -42,12 +42,12 @@ class Tasks:
         if (job, index) in self.processes:
             self.processes[job, index].wait(timeout=60)
         task = {"cluster": self.jobs, "task": {"type": job, "index": index}}
-        with open(self._log if job == "chief" else os.devnull, "wb") as said:
+        with open(self._log if job == "chief" else os.devnull, "wb") as log:
             self.processes[job, index] = subprocess.Popen(
                 self._command,
                 cwd=faults.ROOT,
                 env={**os.environ, "TF_CONFIG": json.dumps(task)},
-                stdout=said,
+                stdout=log,
                 stderr=subprocess.STDOUT,
             )
 
@@ -78,7 +78,7 @@ class Tasks:
         raise AssertionError(f"no step {step} in {seconds} s: {self.text()}")
 
     def wait_until_busy(self, job, index, seconds=240):
-        """Waits until a task that was started again computes: it is idle before."""
+        """Waits until a restarted task computes; it is idle at first."""
         address = self.jobs[job][index]
         end, idle = time.monotonic() + seconds, None
         while time.monotonic() < end:
@@ -92,7 +92,7 @@ class Tasks:
         raise AssertionError(f"{job} {index} did nothing in {seconds} s: {self.text()}")
 
     def finish(self, seconds=200):
-        """Returns the exit status of each task, when all have ended by themselves."""
+        """Returns the exit status of each task, after all have ended by themselves."""
         return {
             name: process.wait(timeout=seconds)
             for name, process in self.processes.items()
@@ -100,14 +100,14 @@ class Tasks:
 
 
 def computed(pid):
-    """Returns the seconds that a process has computed."""
+    """Returns the seconds of CPU that a process has used."""
     with open(f"/proc/{pid}/stat") as file:
         user, system = file.read().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def test_one_asynchronous_worker_equals_one_process(folder, tmp_path):
-    """With one worker nothing is stale: losses, weights and scores to 1e-5."""
+    """With one worker no gradient is stale: losses, weights and scores to 1e-5."""
     with Tasks(folder, tmp_path / "there", steps=20, workers=1) as tasks:
         statuses = tasks.finish()
     assert set(statuses.values()) == {0}, tasks.text()
@@ -127,15 +127,17 @@ def test_one_asynchronous_worker_equals_one_process(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_goes_on_without_a_worker_and_with_it_again(folder, tmp_path):
-    """Row 45: the step is that of our own count, however often a worker is lost."""
+def test_training_continues_without_a_worker_and_with_it_again(folder, tmp_path):
+    """Row 45: the count of steps stays right, however often a worker is lost."""
     with Tasks(folder, tmp_path, steps=100_000) as tasks:
         tasks.wait_for(40)
         tasks.send("worker", 1, signal.SIGKILL)
         tasks.wait_for(max(tasks.steps()) + 30)
         tasks.start("worker", 1)
         tasks.wait_until_busy("worker", 1)
-        tasks.send("worker", 0, signal.SIGKILL)  # Now the other one does all steps.
+        tasks.send(
+            "worker", 0, signal.SIGKILL
+        )  # Now the other worker computes all steps.
         tasks.wait_for(max(tasks.steps()) + 30)
         tasks.start("worker", 0)
         tasks.wait_until_busy("worker", 0)
@@ -151,7 +153,7 @@ def test_training_goes_on_without_a_worker_and_with_it_again(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_lost_parameter_server_is_told_and_the_checkpoint_goes_on(folder, tmp_path):
+def test_a_lost_parameter_server_is_reported_and_the_run_resumes(folder, tmp_path):
     """Row 46."""
     with Tasks(folder, tmp_path, steps=10_000) as tasks:
         tasks.wait_for(33)
@@ -159,8 +161,8 @@ def test_a_lost_parameter_server_is_told_and_the_checkpoint_goes_on(folder, tmp_
         began = time.monotonic()
         assert tasks.processes["chief", 0].wait(timeout=60) == 1
         assert time.monotonic() - began < 60
-        said = tasks.text()
-        assert re.search(r"arameter server.* is lost.*start all tasks again", said)
+        text = tasks.text()
+        assert re.search(r"arameter server.* is lost.*Start all tasks again", text)
         statuses = {n: p.wait(timeout=30) for n, p in tasks.processes.items()}
         assert statuses["worker", 0] == statuses["worker", 1] == 0
     saved = max(tasks.steps()) // 5 * 5
@@ -186,8 +188,8 @@ def test_a_signal_to_all_saves_the_step_and_ends_all(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_launch_brings_an_asynchronous_run_home(folder, tmp_path):
-    """Rows 45 and 46: it starts a lost worker again, and all after a lost server."""
+def test_a_launch_completes_an_asynchronous_run(folder, tmp_path):
+    """Rows 45 and 46: it restarts a lost worker, and all tasks after a lost server."""
     command = [sys.executable, "-m", "kerasseg.launch", "--workers=2"]
     command += ["--parameter_servers=1", "--", sys.executable, "-m"]
     command += ["tests.asynchronous_tiny", str(folder), str(tmp_path), "400"]
@@ -207,7 +209,7 @@ def test_a_launch_brings_an_asynchronous_run_home(folder, tmp_path):
     errors = process.communicate(timeout=300)[1]
     assert process.returncode == 0, errors
     assert killed == ["worker", "ps"]
-    assert "Worker 0 ended with status -9; it alone is started again." in errors
+    assert "Worker 0 ended with status -9; only this task is restarted." in errors
     assert "Parameter server 0 ended with status -9" in errors
     assert (tmp_path / "checkpoints" / "ckpt-400.index").exists()
 

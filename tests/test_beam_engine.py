@@ -23,8 +23,8 @@ def source(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def two_pictures_a_file(monkeypatch):
-    monkeypatch.setattr(planning, "SHARD_PICTURES", 2)
+def two_images_per_file(monkeypatch):
+    monkeypatch.setattr(planning, "SHARD_IMAGES", 2)
 
 
 def build(source, folder, **options):
@@ -65,7 +65,7 @@ def test_the_bytes_are_those_of_beams_own_processes(source, tmp_path):
 
 
 @needs_beam
-def test_a_bad_pair_stops_it_or_is_left_out_as_without_beam(source, tmp_path):
+def test_a_bad_pair_stops_it_or_is_skipped_as_without_beam(source, tmp_path):
     (source.source_dir / "train/train_03.png").write_bytes(b"")
     with pytest.raises(planning.BuildError, match=r"pair 'train_03' is bad: .*empty"):
         build(source, tmp_path / "beam", engine=direct())
@@ -76,7 +76,7 @@ def test_a_bad_pair_stops_it_or_is_left_out_as_without_beam(source, tmp_path):
 
 
 @needs_beam
-def test_a_picture_that_kills_its_reader_is_left_out_after_two_tries(source, tmp_path):
+def test_an_image_that_crashes_its_reader_is_skipped_after_two_tries(source, tmp_path):
     deaths = tmp_path / "deaths"
     deaths.mkdir()
     done = faults.run(
@@ -100,11 +100,11 @@ def test_a_picture_that_kills_its_reader_is_left_out_after_two_tries(source, tmp
 
 
 @needs_beam
-def test_it_goes_on_after_a_kill(source, tmp_path):
+def test_it_resumes_after_a_kill(source, tmp_path):
     build(source, tmp_path / "one")
     folder = tmp_path / "beam"
     build(source, folder, engine=direct())
-    # As a kill leaves it: two files are noted, a note is left, the rest is not there.
+    # As after a kill: the journal has two files, a note is left, others are missing.
     lines = (folder / "shards.jsonl").read_text().splitlines(keepends=True)
     (folder / "shards.jsonl").write_text("".join(lines[:3]))
     (folder / "dataset.json").unlink()
@@ -127,7 +127,7 @@ def task(tmp_path):
     return tasks.Task(None, "train", path, (), {}, None, False)
 
 
-def test_workers_that_do_not_see_the_folder_are_told(tmp_path):
+def test_workers_that_do_not_see_the_folder_are_an_error(tmp_path):
     with pytest.raises(planning.BuildError, match=r"without 1 of its files.*share"):
         list(beam_engine._results(Ended(), tmp_path / "notes", [task(tmp_path)], None))
 

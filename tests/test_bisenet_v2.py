@@ -1,4 +1,4 @@
-"""BiSeNetV2: the branches, and how each gates the other."""
+"""BiSeNetV2: its branches and their aggregation."""
 
 import keras
 import numpy as np
@@ -52,7 +52,7 @@ def test_the_branches_have_their_strides(size):
         assert model.get_layer(name).output.shape[1:] == (*cells, filters), name
 
 
-def test_gates_stand_at_a_half_where_the_semantic_branch_says_nothing():
+def test_gates_are_0_5_if_the_semantic_branch_is_0():
     model = small()
     for name in ("fine_sense_conv", "coarse_point"):
         kernel = model.get_layer(f"guide_{name}").kernel
@@ -63,7 +63,7 @@ def test_gates_stand_at_a_half_where_the_semantic_branch_says_nothing():
         np.testing.assert_array_equal(gate, np.full(gate.shape, 0.5))
 
 
-def test_the_aggregation_layer_is_what_its_figure_draws():
+def test_the_aggregation_layer_equals_that_in_numpy():
     detail, semantic = keras.Input((12, 16, 8)), keras.Input((3, 4, 8))
     merged = bisenet_v2.guided_aggregation(detail, semantic, name="g")
     model = keras.Model([detail, semantic], merged)
@@ -74,16 +74,16 @@ def test_the_aggregation_layer_is_what_its_figure_draws():
     def kernel(name):
         return np.asarray(model.get_layer(name).kernel)
 
-    def normalised(x, name):
+    def normalized(x, name):
         return reference.batch_norm(x, model.get_layer(f"{name}_bn"))
 
     def depthwise(x, name):
         x = reference.depthwise(x, kernel(f"{name}_depthwise"))
-        return normalised(x, name)
+        return normalized(x, name)
 
     def conv(x, name, stride=1):
         x = reference.conv(x, kernel(f"{name}_conv"), stride=stride, padding=1)
-        return normalised(x, name)
+        return normalized(x, name)
 
     def point(x, name):
         return reference.conv(x, kernel(f"{name}_point"))
@@ -102,7 +102,7 @@ def test_the_aggregation_layer_is_what_its_figure_draws():
     np.testing.assert_allclose(model([d, s]), expected, atol=1e-4)
 
 
-def test_a_gather_and_expansion_layer_widens_six_times_and_keeps_what_it_got():
+def test_a_gather_and_expansion_layer_expands_6_times_and_is_residual():
     x = keras.Input((6, 7, 4))
     model = keras.Model(x, bisenet_v2.gather_and_expand(x, name="ge"))
     assert model.get_layer("ge_expand_depthwise").output.shape[-1] == 6 * 4
@@ -112,7 +112,7 @@ def test_a_gather_and_expansion_layer_widens_six_times_and_keeps_what_it_got():
     np.testing.assert_array_equal(model(image), np.maximum(image, 0))
 
 
-def test_auxiliary_heads_cover_every_pixel_and_leave_the_other_names():
+def test_auxiliary_heads_cover_every_pixel_and_change_no_other_names():
     with_aux, without = small(aux=True), small()
     paths = {v.path for v in without.weights}
     assert paths < {v.path for v in with_aux.weights}
@@ -122,6 +122,6 @@ def test_auxiliary_heads_cover_every_pixel_and_leave_the_other_names():
     assert all(x.dtype == "float32" for x in outputs.values())
 
 
-def test_filters_that_cannot_be_cut_in_eight_are_refused():
-    with pytest.raises(ValueError, match="filters=20 of 'bisenet_v2' must be a mult"):
+def test_filters_must_be_a_multiple_of_8():
+    with pytest.raises(ValueError, match="filters=20` of 'bisenet_v2' must be a mult"):
         small(filters=20)

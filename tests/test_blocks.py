@@ -1,4 +1,4 @@
-"""The layers and blocks that architectures share."""
+"""Layers and blocks shared by architectures."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 
 
 def row(values):
-    """Makes a picture of one row and one channel."""
+    """Returns an image of one row and one channel."""
     return np.array(values, "float32").reshape(1, 1, -1, 1)
 
 
@@ -23,23 +23,25 @@ def test_dilated_convolution_and_its_gradient_equal_keras(padding, kernel_size, 
     x = tf.constant(RNG.normal(size=(2, 13, 11, 3)), tf.float32)
     options = {"padding": padding, "dilation_rate": rate}
     ours = blocks.Conv2D(4, kernel_size, **options)
-    theirs = layers.Conv2D(4, kernel_size, **options)
-    theirs.build(x.shape)
+    reference = layers.Conv2D(4, kernel_size, **options)
+    reference.build(x.shape)
     ours.build(x.shape)
-    ours.set_weights([w + 0.1 for w in theirs.get_weights()])
-    theirs.set_weights(ours.get_weights())
+    ours.set_weights([w + 0.1 for w in reference.get_weights()])
+    reference.set_weights(ours.get_weights())
     results = []
-    for layer in (ours, theirs):
+    for layer in (ours, reference):
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = layer(x)
             loss = tf.reduce_sum(y**2)
         results.append([y, *tape.gradient(loss, [x, *layer.trainable_variables])])
-    for mine, reference in zip(*results, strict=True):
-        np.testing.assert_allclose(mine, reference, rtol=1e-4, atol=1e-3)
+    for value, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-3)
 
 
-def test_a_dilated_convolution_runs_natively_only_where_it_can_be_trained(monkeypatch):
+def test_the_native_dilated_convolution_is_used_only_where_it_has_gradients(
+    monkeypatch,
+):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
     assert convolution._has_native_dilation("float32")
@@ -52,7 +54,7 @@ def test_a_dilated_convolution_runs_natively_only_where_it_can_be_trained(monkey
     assert not convolution._has_native_dilation("float32")
 
 
-def test_a_rate_beyond_the_map_leaves_the_centre_tap():
+def test_with_a_rate_beyond_the_map_only_the_center_weight_counts():
     x = RNG.normal(size=(1, 5, 7, 3)).astype("float32")
     wide = blocks.Conv2D(4, 3, dilation_rate=7, padding="same", use_bias=False)
     result = wide(x)
@@ -60,35 +62,35 @@ def test_a_rate_beyond_the_map_leaves_the_centre_tap():
 
 
 @pytest.mark.parametrize(
-    "rate, share", [(6, 0.665), (12, 0.398), (18, 0.199), (24, 0.068)]
+    "rate, fraction", [(6, 0.665), (12, 0.398), (18, 0.199), (24, 0.068)]
 )
-def test_nine_taps_lie_inside_a_map_of_65_cells_as_often_as_the_paper_says(rate, share):
+def test_the_fraction_of_valid_weights_equals_that_of_the_paper(rate, fraction):
     # ((65 - 2 * rate) / 65) ** 2; DeepLab v3, figure 4.
     layer = blocks.Conv2D(
         1, 3, dilation_rate=rate, padding="same", kernel_initializer="ones"
     )
-    taps = np.asarray(layer(np.ones((1, 65, 65, 1), "float32")))
-    assert np.mean(np.round(taps) == 9) == pytest.approx(share, abs=5e-4)
+    weights = np.asarray(layer(np.ones((1, 65, 65, 1), "float32")))
+    assert np.mean(np.round(weights) == 9) == pytest.approx(fraction, abs=5e-4)
 
 
 @pytest.mark.parametrize(
     "kind, expected",
     [
-        ("tf", [1.0, 0.0, -1.0]),  # 255, 127.5 and 0 of -1 to 1.
+        ("tf", [1.0, 0.0, -1.0]),  # 255, 127.5 and 0 scaled to -1 to 1.
         ("torch", [2.2489, 0.1964, -1.8044]),  # (255 - 123.675) / 58.395, ...
         ("caffe", [-103.939, 10.721, 131.32]),  # Blue first: 0 - 103.939, ...
         ("lite", [1.0, 0.5 / 128, -127 / 128]),
         ("none", [255.0, 127.5, 0.0]),
     ],
 )
-def test_normalisations_work_out_by_hand(kind, expected):
+def test_normalizations_equal_those_worked_by_hand(kind, expected):
     pixel = np.array([[[[255.0, 127.5, 0.0]]]], "float32")
     result = blocks.Normalize(kind)(pixel)
     np.testing.assert_allclose(np.ravel(result), expected, atol=1e-4)
     assert not blocks.Normalize(kind).weights
 
 
-def test_an_unknown_normalisation_names_the_known():
+def test_an_unknown_normalization_is_an_error():
     with pytest.raises(ValueError, match=r"Unknown normalization 'vgg'.*'caffe'"):
         blocks.Normalize("vgg")
 
@@ -97,7 +99,7 @@ def test_an_unknown_normalisation_names_the_known():
     "size, padded", [((1, 1), (32, 32)), ((40, 31), (40, 32)), ((64, 33), (64, 33))]
 )
 @pytest.mark.parametrize("known", [True, False])
-def test_small_pictures_are_padded_with_zeros_below_and_to_the_right(
+def test_small_images_are_padded_with_zeros_at_the_bottom_and_right(
     size, padded, known
 ):
     image = keras.Input((*(size if known else (None, None)), 3))
@@ -109,7 +111,7 @@ def test_small_pictures_are_padded_with_zeros_below_and_to_the_right(
     assert result.sum() == 2 * 3 * size[0] * size[1]
 
 
-def test_resizing_to_a_size_known_at_run_time_has_half_pixel_centres():
+def test_resizing_to_a_size_known_at_run_time_has_half_pixel_centers():
     result = blocks.ResizeLike()([row([0, 1]), np.zeros((1, 1, 4, 5), "float32")])
     np.testing.assert_allclose(np.ravel(result), [0, 0.25, 0.75, 1])
 
@@ -123,8 +125,8 @@ def test_resizing_by_a_stride_keeps_each_cell_at_its_pixel():
 
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 97), (71, 90)])
-def test_scores_do_not_shift_between_output_strides(size):
-    # A map at stride 8 that is linear between the cells it shares with stride 16.
+def test_scores_of_different_output_strides_align(size):
+    # The map at stride 8 interpolates the one at stride 16.
     rows, columns = [np.arange(-(-side // 16)) for side in size]
     coarse = (rows[:, None] ** 2 + 3 * columns).astype("float32")[None, ..., None]
     fine = blocks.ResizeLike(2)(
@@ -136,7 +138,7 @@ def test_scores_do_not_shift_between_output_strides(size):
 
 
 @pytest.mark.parametrize("stride", [None, 2, 4])
-def test_resizing_on_other_backends_gives_the_same(monkeypatch, stride):
+def test_resizing_is_the_same_on_other_backends(monkeypatch, stride):
     x = RNG.normal(size=(2, 5, 4, 3)).astype("float32")
     like = np.zeros((2, 5 * (stride or 3) - 1, 4 * (stride or 2), 1), "float32")
     on_tensorflow = blocks.ResizeLike(stride)([x, like])
@@ -153,23 +155,23 @@ def test_resizing_keeps_the_dtype(dtype, stride):
     assert result.dtype == dtype
 
 
-def test_cropping_cuts_below_and_to_the_right():
+def test_cropping_is_at_the_bottom_and_right():
     result = blocks.CropLike()([row([1, 2, 3]), row([0, 0])])
     np.testing.assert_array_equal(np.ravel(result), [1, 2])
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 @pytest.mark.parametrize("size", [2, (3, 1), (1, 4)], ids=str)
-def test_maps_grow_as_in_keras_at_sides_that_are_not_known(size, interpolation):
+def test_upsampling_of_unknown_sizes_equals_keras(size, interpolation):
     x = RNG.normal(size=(2, 3, 4, 5)).astype(np.float32)
-    wanted = layers.UpSampling2D(size, interpolation=interpolation)(x)
+    expected = layers.UpSampling2D(size, interpolation=interpolation)(x)
     up = blocks.UpSampling2D(size, interpolation=interpolation)
     sides = tf.TensorSpec([None, None, None, 5])
     found = tf.function(up, input_signature=[sides], autograph=False)(x)
-    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(found, expected)
 
 
-def test_a_block_names_every_layer_after_itself():
+def test_the_layers_of_a_block_are_named_after_it():
     x = keras.Input((8, 8, 4))
     for block in (blocks.conv_bn_relu, blocks.separable_conv_bn_relu):
         model = keras.Model(x, block(x, 6, rate=2, name="part"))
@@ -183,12 +185,12 @@ def test_a_separable_block_has_batch_norm_after_each_step():
     assert sum(v.numpy().size for v in model.trainable_variables) == 80
 
 
-def test_the_layers_of_the_house_load_without_custom_objects(tmp_path):
-    image, padded = blocks.picture((None, None), "caffe")
+def test_the_layers_load_without_custom_objects(tmp_path):
+    image, padded = blocks.image_input((None, None), "caffe")
     x = blocks.Conv2D(2, 3, dilation_rate=2, padding="same", name="conv")(padded)
     model = keras.Model(image, blocks.full_size_logits(x, padded, image, stride=1))
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    picture = RNG.uniform(0, 255, (2, 20, 40, 3)).astype("float32")
-    np.testing.assert_array_equal(model(picture), loaded(picture))
+    pixels = RNG.uniform(0, 255, (2, 20, 40, 3)).astype("float32")
+    np.testing.assert_array_equal(model(pixels), loaded(pixels))
     assert isinstance(loaded.get_layer("conv"), blocks.Conv2D)

@@ -1,4 +1,4 @@
-"""Training with U-Net's weights of borders: from the records to the loss."""
+"""Training with the border weights of U-Net: from the records to the loss."""
 
 import csv
 
@@ -12,7 +12,7 @@ from tests import test_training, tiny
 
 
 def write(folder, **more):
-    """Writes records whose instances are the stripes, the third one cut in two."""
+    """Writes records whose instances are the stripes, the third one split in two."""
     serialized = []
     for seed in range(4):
         image, label = tiny.picture(seed)
@@ -38,43 +38,49 @@ def train(folder, workdir, **changes):
 
 
 def test_the_loss_of_each_pixel_is_multiplied_by_its_weight():
-    step, pictures = test_training.Step(options={"norm": False}), test_training.batch()
-    logits = step.model(pictures["image"], training=True)
-    labels = pictures["label"].numpy().astype("int32")
+    step, batch = test_training.Step(options={"norm": False}), test_training.batch()
+    logits = step.model(batch["image"], training=True)
+    labels = batch["label"].numpy().astype("int32")
     valid = labels != 255
     values = tf.nn.sparse_softmax_cross_entropy_with_logits(labels % 255, logits)
     weights = np.random.default_rng(0).uniform(0, 3, labels.shape).astype("float32")
-    pictures["weight"] = tf.constant(weights)
-    found, good = step(pictures)
+    batch["weight"] = tf.constant(weights)
+    loss, good = step(batch)
     expected = (values * weights).numpy()[valid].mean()
-    assert good and found == pytest.approx(expected, rel=1e-5)
+    assert good and loss == pytest.approx(expected, rel=1e-5)
 
 
-def test_weighted_batches_in_parts_give_the_update_of_the_whole():
-    pictures = test_training.batch()
-    shape = tuple(pictures["label"].shape)
-    pictures["weight"] = tf.reshape(tf.range(np.prod(shape), dtype=tf.float32), shape)
-    pictures["weight"] /= np.prod(shape)
+def test_weighted_micro_batches_give_the_update_of_the_whole_batch():
+    batch = test_training.batch()
+    shape = tuple(batch["label"].shape)
+    batch["weight"] = tf.reshape(tf.range(np.prod(shape), dtype=tf.float32), shape)
+    batch["weight"] /= np.prod(shape)
     whole = test_training.Step(options={"norm": False})
-    parts = test_training.Step(options={"norm": False}, gradient_accumulation_steps=4)
-    assert whole(pictures)[0] == pytest.approx(parts(pictures)[0], rel=1e-5)
+    accumulated = test_training.Step(
+        options={"norm": False}, gradient_accumulation_steps=4
+    )
+    assert whole(batch)[0] == pytest.approx(accumulated(batch)[0], rel=1e-5)
     for key, value in whole.weights().items():
-        np.testing.assert_allclose(value, parts.weights()[key], atol=1e-6)
+        np.testing.assert_allclose(value, accumulated.weights()[key], atol=1e-6)
 
 
-def test_a_run_weighs_its_pixels_by_the_instances_of_the_records(tmp_path, monkeypatch):
+def test_a_run_computes_its_weights_from_the_instances_of_the_records(
+    tmp_path, monkeypatch
+):
     folder = write(tmp_path)
     plain = train(folder, tmp_path / "plain")
-    weighed = train(folder, tmp_path / "weighed", border_weights=10.0, border_sigma=4.0)
-    # Every crop shows stripes that touch: their pixels weigh up to 11.
-    assert plain < weighed < 11 * plain
-    # Weights of classes are added to those of borders, not multiplied with them.
-    seen = []
-    weigh = border_weights.border_weights
+    weighted = train(
+        folder, tmp_path / "weighted", border_weights=10.0, border_sigma=4.0
+    )
+    # Every crop has stripes that touch, whose pixels have weights up to 11.
+    assert plain < weighted < 11 * plain
+    # Class weights are added to border weights, not multiplied.
+    calls = []
+    compute = border_weights.border_weights
 
     def spy(instances, labels, **options):
-        seen.append((instances, labels, options))
-        return weigh(instances, labels, **options)
+        calls.append((instances, labels, options))
+        return compute(instances, labels, **options)
 
     monkeypatch.setattr(border_weights, "border_weights", spy)
     train(
@@ -83,28 +89,28 @@ def test_a_run_weighs_its_pixels_by_the_instances_of_the_records(tmp_path, monke
         border_weights=10.0,
         class_weights="0.5,1,2",
     )
-    instances, labels, options = seen[0]
+    instances, labels, options = calls[0]
     assert set(np.unique(instances)) <= {0, 1, 2, 3, 1000}
     assert labels.shape == instances.shape == (24, 24)
     assert options["class_weights"].tolist() == [0.5, 1, 2]
     assert (options["w0"], options["sigma"]) == (10.0, 5.0)
 
 
-def test_no_border_weights_leave_the_loss_as_it_was(tmp_path):
+def test_without_border_weights_the_loss_does_not_change(tmp_path):
     folder = write(tmp_path)
-    assert border_weights.weigher(None, w0=0.0, sigma=5.0) is None
+    assert border_weights.weight_map_fn(None, w0=0.0, sigma=5.0) is None
     one = train(folder, tmp_path / "one", border_weights=1e-6)
     assert train(folder, tmp_path / "none") == pytest.approx(one, rel=1e-4)
 
 
 def test_records_without_instances_stop_the_run(tmp_path):
     folder = write(tmp_path, instance=None)
-    with pytest.raises(records.RecordError, match="holds no instance numbers"):
+    with pytest.raises(records.RecordError, match="has no instance ids"):
         train(folder, tmp_path / "run", border_weights=10.0)
 
 
 @pytest.mark.parametrize("loss", ["dice", "crossentropy:1,lovasz_softmax:1"])
-def test_border_weights_want_losses_that_are_sums_over_pixels(loss):
+def test_border_weights_need_losses_that_are_sums_over_pixels(loss):
     name = loss.split(",")[-1].split(":")[0]
     message = f"`border_weights=10.0` weights pixels, and {name} is not a sum"
     with pytest.raises(errors.UserError, match=message):

@@ -1,4 +1,4 @@
-"""Building records: checked pairs, the same bytes always, nothing half done."""
+"""Building records: checked pairs, reproducible bytes, no incomplete files."""
 
 import functools
 import hashlib
@@ -16,7 +16,7 @@ from PIL import Image
 
 from kerasseg import datasets, images, records
 from tests import faults, test_images, trees
-from tfrecords_tools.converters import pairs
+from tfrecords_tools.converters import pairs, registry
 from tfrecords_tools.writing import (
     encoding,
     journal,
@@ -27,7 +27,7 @@ from tfrecords_tools.writing import (
     writer,
 )
 
-NUM_FILES = 3 + 2  # Of 1, 2, 2 and of 1, 2 pictures.
+NUM_FILES = 3 + 2  # Of 1, 2, 2 and of 1, 2 images.
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def source(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def two_pictures_a_file(monkeypatch):
-    monkeypatch.setattr(planning, "SHARD_PICTURES", 2)
+def two_images_per_file(monkeypatch):
+    monkeypatch.setattr(planning, "SHARD_IMAGES", 2)
 
 
 def build(source, folder, *, splits=("train", "val"), **options):
@@ -57,7 +57,7 @@ def command(source, folder, *more):
 
 
 def contents(folder):
-    """Every file with its bytes, but the journal, whose order depends on workers."""
+    """Returns the bytes of every file but the journal, whose order varies."""
     names = sorted(set(os.listdir(folder)) - {journal.JOURNAL_FILE})
     return {name: (folder / name).read_bytes() for name in names}
 
@@ -71,7 +71,7 @@ def label_file(source, name="train_01"):
 
 
 def only_rejected(source, folder, **options):
-    """Builds with bad pairs left out; returns the reason of the single one."""
+    """Builds, skipping bad pairs; returns the reason of the only one."""
     result = build(source, folder, skip_bad=True, **options)
     assert len(result.rejected) == 1
     assert result.num_records == {"train": 4, "val": 3}
@@ -129,8 +129,8 @@ def test_palette_and_few_bit_labels_are_rewritten(source, tmp_path):
     assert second[0].tolist() == [0, 1, 2, 3] * 4
 
 
-def test_transparent_grey_labels_are_rewritten(source, tmp_path):
-    # Grey with one transparent value: OpenCV reads four channels, pillow the numbers.
+def test_transparent_gray_labels_are_rewritten(source, tmp_path):
+    # Gray with a transparent value: OpenCV reads four channels, Pillow the values.
     numbers = trees.label(3, 11)
     Image.fromarray(numbers).save(label_file(source), transparency=3)
     build(source, tmp_path / "records")
@@ -139,7 +139,7 @@ def test_transparent_grey_labels_are_rewritten(source, tmp_path):
     np.testing.assert_array_equal(label, numbers)
 
 
-# Row 1 and 2 of facts/reliability.md: kills.
+# Rows 1 and 2 of docs/datasets.md: kills.
 
 
 @pytest.fixture
@@ -148,22 +148,22 @@ def undisturbed(source, tmp_path):
     return contents(tmp_path / "undisturbed")
 
 
-def check_nothing_looks_finished(folder, wanted):
-    """What has its final name is whole; dataset.json is there when all is."""
+def check_nothing_looks_finished(folder, expected):
+    """Checks that files with final names are complete, dataset.json last."""
     if not folder.exists():
         return
     found = contents(folder)
-    final = {name: data for name, data in found.items() if name in wanted}
-    assert all(wanted[name] == data for name, data in final.items())
+    final = {name: data for name, data in found.items() if name in expected}
+    assert all(expected[name] == data for name, data in final.items())
     assert all(name.startswith(".") for name in found.keys() - final.keys())
     if records.INFO_FILE in found:
-        assert final == wanted
+        assert final == expected
     else:
         with pytest.raises((FileNotFoundError, ValueError)):
             records.open_split(folder, "train")
 
 
-def test_a_build_killed_at_every_rename_goes_on_to_the_same_bytes(
+def test_a_build_killed_at_every_rename_resumes_to_the_same_bytes(
     source, tmp_path, undisturbed
 ):
     folder = tmp_path / "records"
@@ -171,14 +171,14 @@ def test_a_build_killed_at_every_rename_goes_on_to_the_same_bytes(
     def check(_):
         check_nothing_looks_finished(folder, undisturbed)
 
-    # Each run writes one more file before it is killed at the next rename: a run that
-    # is killed at its first rename gets nowhere, one killed at its second writes one.
+    # A run that is killed at its first rename writes no file, one that is killed at
+    # its second rename writes one.
     kills = faults.crashpoints(command(source, folder, "--workers=1"), check)
     assert kills >= 2
     assert contents(folder) == undisturbed
 
 
-def test_a_fresh_build_killed_at_any_rename_leaves_nothing_half_done(
+def test_a_fresh_build_killed_at_any_rename_leaves_nothing_incomplete(
     source, tmp_path, undisturbed
 ):
     folders = []
@@ -197,7 +197,7 @@ def test_a_fresh_build_killed_at_any_rename_leaves_nothing_half_done(
 
 
 @pytest.mark.parametrize("number", [1, 4, 7, 10, 13])
-def test_a_build_killed_at_any_write_goes_on_to_the_same_bytes(
+def test_a_build_killed_at_any_write_resumes_to_the_same_bytes(
     source, tmp_path, undisturbed, number
 ):
     folder = tmp_path / "records"
@@ -207,9 +207,9 @@ def test_a_build_killed_at_any_write_goes_on_to_the_same_bytes(
     assert contents(folder) == undisturbed
 
 
-def test_killed_workers_leave_nothing_half_done(source, tmp_path, undisturbed):
+def test_killed_workers_leave_nothing_incomplete(source, tmp_path, undisturbed):
     # strace counts for each process: every worker dies at its second rename. Whether
-    # that ends the build depends on whether another worker was at a pair then.
+    # that ends the build depends on whether another worker was reading a pair.
     folder = tmp_path / "records"
     arguments = [sys.executable, *command(source, folder, "--workers=2")]
     strace = shutil.which("strace") or pytest.skip("strace is not installed")
@@ -296,7 +296,7 @@ def test_splits_can_be_built_one_after_the_other(source, tmp_path, undisturbed):
     assert contents(folder) == undisturbed
 
 
-def test_a_journal_cut_by_a_kill_is_mended(source, tmp_path, undisturbed):
+def test_a_journal_cut_by_a_kill_is_fixed(source, tmp_path, undisturbed):
     folder = tmp_path / "records"
     build(source, folder)
     (folder / records.INFO_FILE).unlink()
@@ -313,7 +313,7 @@ def test_a_damaged_journal_is_an_error(source, tmp_path):
         build(source, tmp_path / "records")
 
 
-# Row 3: the same bytes for any number of workers, at any place, at any time.
+# Row 3: the same bytes for any number of workers, in any folder, at any time.
 
 
 @pytest.mark.parametrize("num_workers", [2, 4])
@@ -342,7 +342,7 @@ def test_the_order_of_the_list_changes_no_byte(source, tmp_path, undisturbed):
 # Row 4: a full disk.
 
 
-def test_a_full_disk_is_one_line_and_the_build_goes_on_elsewhere(tmp_path):
+def test_a_full_disk_is_one_line_and_the_build_resumes_elsewhere(tmp_path):
     source = pairs.Source(trees.camvid(tmp_path / "CamVid", splits=[("train", 6)]))
     for i in range(6):  # 480 kB each, two in a file: the third file does not fit.
         trees.save(image_file(source, f"train_{i:02d}"), trees.picture(i, 400, 400))
@@ -362,20 +362,22 @@ def test_a_full_disk_is_one_line_and_the_build_goes_on_elsewhere(tmp_path):
     assert (result.num_records, result.num_kept) == ({"train": 6}, 4)
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(source, tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error(source, tmp_path):
     (tmp_path / "file").write_text("")
     done = faults.run(command(source, tmp_path / "file" / "records"))
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr
     assert "could not be written (Not a directory)" in done.stderr
 
 
-def test_errors_of_writing_say_what_is_needed_and_free(tmp_path):
+def test_write_errors_report_the_needed_and_the_free_space(tmp_path):
     error = tasks.write_error(tmp_path / "x", OSError(28, "No space left"), 1234)
     assert error.errno == 28
-    assert "it needs about 1,234 bytes" in str(error) and "make room" in str(error)
+    assert "it needs about 1,234 bytes" in str(error) and "Free some space" in str(
+        error
+    )
     error = tasks.write_error(tmp_path / "x", OSError(17, "File exists"))
-    assert "Give a folder that can be written to" in str(error)
-    assert "room" not in str(error) and "bytes" not in str(error)
+    assert "Give a writable folder" in str(error)
+    assert "space" not in str(error) and "bytes" not in str(error)
 
 
 # Rows 5 to 8: bad pairs.
@@ -394,9 +396,9 @@ def wrong_checksum():
 
 BAD_IMAGES = {
     "truncated": (truncated_jpeg(), "jpeg .* damaged"),
-    "checksum": (wrong_checksum(), "the png file is damaged or cut"),
-    "html": (b"<html>Not found</html>", "no JPEG or PNG file but text"),
-    "empty": (b"", "no JPEG or PNG file but empty"),
+    "checksum": (wrong_checksum(), "the png file is damaged or truncated"),
+    "html": (b"<html>Not found</html>", "not a JPEG or PNG file but text"),
+    "empty": (b"", "not a JPEG or PNG file but empty"),
     "gif": (test_images.saved(test_images.RGB, "GIF"), "but gif"),
     "bomb": (test_images.bomb(), "20000 x 20000 = 400,000,000 pixels"),
     "size": (
@@ -407,17 +409,17 @@ BAD_IMAGES = {
 
 
 @pytest.mark.parametrize("kind", BAD_IMAGES)
-def test_a_bad_picture_stops_the_build_with_name_and_reason(source, tmp_path, kind):
+def test_a_bad_image_stops_the_build_with_name_and_reason(source, tmp_path, kind):
     data, reason = BAD_IMAGES[kind]
     image_file(source).write_bytes(data)
-    pattern = f"Split 'train', pair 'train_01' is bad: .*{reason}.*--on_error=skip"
+    pattern = f"Split 'train', pair 'train_01' is bad: .*{reason}.*`on_error=skip`"
     with pytest.raises(planning.BuildError, match=pattern):
         build(source, tmp_path / "records")
     assert not (tmp_path / "records" / records.INFO_FILE).exists()
 
 
 @pytest.mark.parametrize("kind", BAD_IMAGES)
-def test_a_bad_picture_can_be_left_out(source, tmp_path, kind):
+def test_a_bad_image_can_be_skipped(source, tmp_path, kind):
     image_file(source).write_bytes(BAD_IMAGES[kind][0])
     folder = tmp_path / "records"
     result = build(source, folder, skip_bad=True)
@@ -430,7 +432,7 @@ def test_a_bad_picture_can_be_left_out(source, tmp_path, kind):
     split = records.open_split(folder, "train", deep=True)
     names = [records.parse_example(split.read(i))["name"] for i in range(len(split))]
     assert names == ["train_00", "train_02", "train_03", "train_04"]
-    trees.save(image_file(source), trees.picture(1))  # Mended: nothing is left out.
+    trees.save(image_file(source), trees.picture(1))  # Fixed: nothing is left out.
     build(source, folder, skip_bad=True)
     assert not (folder / writer.REJECTED_FILE).exists()
 
@@ -444,20 +446,20 @@ def test_rejected_pairs_of_other_splits_stay_listed(source, tmp_path):
 
 def test_a_split_whose_pairs_are_all_bad_is_refused(source, tmp_path):
     folder = tmp_path / "records"
-    pictures = sorted((source.source_dir / "val").iterdir())
-    for path in pictures:
+    image_paths = sorted((source.source_dir / "val").iterdir())
+    for path in image_paths:
         path.write_bytes(b"")
-    for _ in range(2):  # The second time nothing is to do any more.
-        with pytest.raises(planning.BuildError, match=r"^Every pair of val is bad, as"):
+    for _ in range(2):  # The second time, no file is left to write.
+        with pytest.raises(planning.BuildError, match=r"^All pairs of val are bad, as"):
             build(source, folder, skip_bad=True)
         assert len(records.open_split(folder, "train", deep=True)) == 5
         with pytest.raises(FileNotFoundError, match="has no split 'val', only train"):
             records.open_split(folder, "val")
         lines = (folder / writer.REJECTED_FILE).read_text().splitlines()
-        assert len(lines) == len(pictures)
-    for i, path in enumerate(pictures):  # Mended.
+        assert len(lines) == len(image_paths)
+    for i, path in enumerate(image_paths):  # Fixed.
         trees.save(path, trees.picture(i))
-    assert build(source, folder).num_records == {"train": 5, "val": len(pictures)}
+    assert build(source, folder).num_records == {"train": 5, "val": len(image_paths)}
 
 
 def test_a_file_whose_pairs_are_all_bad_is_an_empty_one(source, tmp_path):
@@ -474,14 +476,14 @@ def test_unknown_class_numbers_are_listed_with_their_pixels(source, tmp_path):
     numbers[0, :3] = [12, 200, 200]
     trees.save(label_file(source), numbers)
     reason = only_rejected(source, tmp_path / "records")
-    assert "trainannot/train_01.png: 12 (1 pixels), 200 (2 pixels) are no" in reason
+    assert "trainannot/train_01.png: 12 (1 pixels), 200 (2 pixels) are not" in reason
     assert "camvid, which has 0 to 10 and ignores [11, 255]" in reason
 
 
 def test_long_lists_of_class_numbers_are_shortened(source, tmp_path):
     numbers = np.arange(192, dtype=np.uint8).reshape(12, 16)
     trees.save(label_file(source), numbers)
-    assert "21 (1 pixels) and 170 more are" in only_rejected(source, tmp_path / "r")
+    assert "21 (1 pixels) and 170 more are not" in only_rejected(source, tmp_path / "r")
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -490,17 +492,17 @@ def test_color_labels_are_refused_with_a_hint_at_the_palette(
 ):
     trees.save(label_file(source), np.zeros((12, 16, channels), np.uint8))
     reason = only_rejected(source, tmp_path / "records")
-    assert f"8-bit {'RGBA'[:channels]}, wanted is one channel" in reason
+    assert f"8-bit {'RGBA'[:channels]}, expected one channel" in reason
     assert "palette" in reason
 
 
-def test_rotated_pictures_are_refused_unless_they_are_to_be_turned(source, tmp_path):
+def test_rotated_images_are_refused_unless_an_option_handles_them(source, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = Image.fromarray(trees.picture(5, height=16, width=12))
-    stored.save(image_file(source), exif=exif)  # Upright, it is as large as its label.
+    stored.save(image_file(source), exif=exif)  # Upright, it has the size of its label.
     reason = only_rejected(source, tmp_path / "stopped")
-    assert "the picture is rotated (orientation 6)" in reason and "--apply_e" in reason
+    assert "the image is rotated (orientation 6)" in reason and "`apply_exif`" in reason
     build(source, tmp_path / "records", rules=encoding.Rules(apply_exif=True))
     split = records.open_split(tmp_path / "records", "train")
     image = records.decode_image(records.parse_example(split.read(1))["image"])
@@ -508,12 +510,12 @@ def test_rotated_pictures_are_refused_unless_they_are_to_be_turned(source, tmp_p
     assert image.shape == (12, 16, 3)
 
 
-def test_larger_pictures_can_be_refused(source, tmp_path):
+def test_larger_images_can_be_refused(source, tmp_path):
     with pytest.raises(planning.BuildError, match=r"16 x 12 = 192 pixels.*most 191"):
         build(source, tmp_path / "records", rules=encoding.Rules(max_pixels=191))
 
 
-# Row 9: what is missing or double.
+# Row 9: what is missing or duplicated.
 
 
 def test_all_missing_files_are_listed(source, tmp_path):
@@ -538,7 +540,7 @@ def test_long_lists_of_missing_files_are_shortened(source, tmp_path):
         build(source, tmp_path / "records")
 
 
-def test_double_names_are_an_error_that_lists_them(source, tmp_path):
+def test_duplicate_names_are_an_error_that_lists_them(source, tmp_path):
     path = source.source_dir / "train.txt"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, lines[1], lines[3]]))
@@ -549,11 +551,11 @@ def test_double_names_are_an_error_that_lists_them(source, tmp_path):
 
 def test_an_empty_list_is_an_error(source, tmp_path):
     (source.source_dir / "train.txt").write_text("\n")
-    with pytest.raises(planning.BuildError, match="'train' lists no picture"):
+    with pytest.raises(planning.BuildError, match="'train' lists no image"):
         build(source, tmp_path / "records")
 
 
-# Folders of others.
+# Folders with other files.
 
 
 def test_records_of_another_data_set_are_left_alone(source, tmp_path):
@@ -581,7 +583,9 @@ def test_records_of_another_tool_are_left_alone(source, tmp_path):
     assert theirs.read_bytes() == b"theirs"
 
 
-def test_copied_records_without_their_journal_are_ours(source, tmp_path, undisturbed):
+def test_copied_records_without_their_journal_are_recognized(
+    source, tmp_path, undisturbed
+):
     folder = tmp_path / "records"
     build(source, folder)
     (folder / journal.JOURNAL_FILE).unlink()
@@ -589,36 +593,38 @@ def test_copied_records_without_their_journal_are_ours(source, tmp_path, undistu
     assert contents(folder) == undisturbed
 
 
-# Doors and workers.
+# Commands and workers.
 
 
 def test_unknown_data_sets_and_those_without_converter_are_errors(monkeypatch):
     with pytest.raises(ValueError, match="Unknown data set 'camvit'"):
-        pairs.converter("camvit")
+        registry.converter("camvit")
     monkeypatch.setattr(datasets, "get", lambda _: None)
-    with pytest.raises(ValueError, match=r"Write tfrecords_tools/nothing\.py"):
-        pairs.converter("nothing")
+    with pytest.raises(
+        ValueError, match=r"Write tfrecords_tools/converters/nothing\.py"
+    ):
+        registry.converter("nothing")
 
 
-def test_the_command_builds_what_is_there_and_says_what_is_not(source, tmp_path):
+def test_the_command_builds_available_splits_and_lists_the_others(source, tmp_path):
     arguments = command(source, tmp_path / "records")
     arguments.remove("--splits=train,val")
     done = faults.run(arguments)
     assert done.returncode == 0
-    assert "test is left out: " in done.stdout and "test.txt does not" in done.stdout
+    assert "test is skipped: " in done.stdout and "test.txt does not" in done.stdout
     assert "train: 5 records\nval: 3 records\n" in done.stdout
     again = faults.run(arguments)
-    assert "8 of them were there already." in again.stdout
+    assert "8 of them were built before." in again.stdout
 
 
-def test_the_command_counts_what_it_left_out(source, tmp_path):
+def test_the_command_counts_skipped_pairs(source, tmp_path):
     image_file(source).write_bytes(b"")
     stopped = faults.run(command(source, tmp_path / "records"))
     assert stopped.returncode == 2
     assert stopped.stderr.splitlines()[-1].startswith("Error: Split 'train', pair 'tr")
     done = faults.run(command(source, tmp_path / "records", "--on_error=skip"))
     assert done.returncode == 0
-    assert "1 bad pairs were left out, see" in done.stdout
+    assert "1 bad pairs were skipped, see" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -628,11 +634,11 @@ def test_the_command_counts_what_it_left_out(source, tmp_path):
         (["--dataset=nothing", "--records_dir=x"], "Unknown data set 'nothing'"),
         (
             ["--dataset=camvid", "--records_dir=x"],
-            "CamVid's folder is needed and it was",
+            "CamVid's folder is needed, but it was",
         ),
         (
             ["--dataset=camvid", "--records_dir=x", "--source_dir=/nowhere"],
-            "/nowhere is no folder. Name it with --source_dir",
+            "/nowhere is not a folder. Give it with --source_dir",
         ),
     ],
 )
@@ -672,7 +678,7 @@ def test_workers_count_what_is_done(num_workers):
 
 
 def test_workers_end_with_their_parent(tmp_path):
-    # The parent is killed; its workers must not stay behind.
+    # The parent is killed. Its workers must end, too.
     many = trees.camvid(tmp_path / "Many", splits=[("train", 60)])
     trees.camvid(tmp_path / "Many", splits=[("val", 2)])
     arguments = command(pairs.Source(many), tmp_path / "records", "--workers=2")
@@ -697,7 +703,7 @@ def test_workers_end_with_their_parent(tmp_path):
 
 
 def marked(folder):
-    """Processes that were started with this folder in their environment."""
+    """Returns the processes that have this folder in their environment."""
     mark = f"KERASSEG_TEST_MARK={folder}".encode()
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):

@@ -1,4 +1,4 @@
-"""Faults of a build: rows 10 to 13 of facts/reliability.md."""
+"""Faults of a build: rows 10 to 13 of docs/datasets.md."""
 
 import json
 import os
@@ -21,8 +21,8 @@ def source(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def two_pictures_a_file(monkeypatch):
-    monkeypatch.setattr(planning, "SHARD_PICTURES", 2)
+def two_images_per_file(monkeypatch):
+    monkeypatch.setattr(planning, "SHARD_IMAGES", 2)
 
 
 def command(source, folder, *more):
@@ -51,7 +51,7 @@ def wait_for(condition, seconds=60):
         time.sleep(0.02)
 
 
-# Row 10: a picture that ends the process that reads it.
+# Row 10: an image that crashes the process that reads it.
 
 
 def deadly_build(source, folder, deaths, *more, **environment):
@@ -64,7 +64,7 @@ def deadly_build(source, folder, deaths, *more, **environment):
     return done, {path.name: len(path.read_text()) for path in deaths.iterdir()}
 
 
-def test_a_picture_that_kills_its_reader_twice_is_left_out(source, tmp_path):
+def test_an_image_that_crashes_its_reader_twice_is_skipped(source, tmp_path):
     folder = tmp_path / "records"
     done, deaths = deadly_build(
         source, folder, tmp_path / "deaths", "--on_error=skip", DEADLY="train_01"
@@ -74,26 +74,26 @@ def test_a_picture_that_kills_its_reader_twice_is_left_out(source, tmp_path):
     assert deaths == {"train_01": 2}
     (line,) = (folder / writer.REJECTED_FILE).read_text().splitlines()
     assert json.loads(line)["name"] == "train_01"
-    assert "it ended the process that read it, twice" in line
-    # The rest is as if the picture could not be read for any other reason.
+    assert "it crashed the process that read it, twice" in line
+    # The other records are as if the image were bad for another reason.
     image_file(source).write_bytes(b"")
     build(source, tmp_path / "bad", skip_bad=True)
     assert contents(folder) == contents(tmp_path / "bad")
     files = {path.name for path in folder.iterdir() if path.name[0] == "."}
-    assert not files  # No notes, no halves, no lock.
+    assert not files  # No notes, no incomplete files, no lock.
 
 
-def test_it_stops_the_build_where_bad_pairs_do(source, tmp_path):
+def test_such_an_image_stops_the_build_by_default(source, tmp_path):
     done, deaths = deadly_build(
         source, tmp_path / "records", tmp_path / "deaths", DEADLY="train_01"
     )
     assert done.returncode == 2 and deaths == {"train_01": 2}
     error = done.stderr.splitlines()[-1]
-    assert "pair 'train_01' is bad: it ended the process" in error
+    assert "pair 'train_01' is bad: it crashed the process" in error
     assert "Traceback" not in done.stderr
 
 
-def test_pictures_that_kill_once_and_in_all_files_are_told_apart(source, tmp_path):
+def test_images_that_crash_their_reader_once_are_kept(source, tmp_path):
     build(source, tmp_path / "undisturbed")
     folder = tmp_path / "records"
     done, deaths = deadly_build(
@@ -107,14 +107,12 @@ def test_pictures_that_kill_once_and_in_all_files_are_told_apart(source, tmp_pat
 # Row 12: two builds in one folder.
 
 
-def test_a_second_build_is_told_who_is_at_it_and_goes_on_when_that_is_dead(
-    source, tmp_path
-):
+def test_a_second_build_is_refused_until_the_first_has_ended(source, tmp_path):
     folder = tmp_path / "records"
     build(source, tmp_path / "undisturbed")
-    picture = image_file(source).read_bytes()
+    data = image_file(source).read_bytes()
     image_file(source).unlink()
-    os.mkfifo(image_file(source))  # The first build waits here for ever.
+    os.mkfifo(image_file(source))  # The first build waits here forever.
     first = subprocess.Popen(
         [sys.executable, *command(source, folder, "--workers=1")],
         cwd=faults.ROOT,
@@ -131,20 +129,22 @@ def test_a_second_build_is_told_who_is_at_it_and_goes_on_when_that_is_dead(
     first.wait()
     assert (folder / lock.LOCK_FILE).exists()  # It locks nothing now.
     image_file(source).unlink()
-    image_file(source).write_bytes(picture)
+    image_file(source).write_bytes(data)
     build(source, folder)
     assert contents(folder) == contents(tmp_path / "undisturbed")
     assert not (folder / lock.LOCK_FILE).exists()
 
 
-def test_the_lock_ends_with_an_error(source, tmp_path):
+def test_an_error_releases_the_lock(source, tmp_path):
     image_file(source).write_bytes(b"")
     for _ in range(2):
         with pytest.raises(planning.BuildError, match="'train_01' is bad"):
             build(source, tmp_path / "records")
 
 
-def test_a_lock_that_was_removed_while_it_was_opened_is_none(tmp_path, monkeypatch):
+def test_a_lock_that_was_removed_while_it_was_opened_does_not_count(
+    tmp_path, monkeypatch
+):
     # Between opening and locking, the build that held it ends and removes the file.
     path = tmp_path / lock.LOCK_FILE
     real, calls = lock._is_at, []
@@ -166,7 +166,7 @@ def test_a_lock_that_was_removed_while_it_was_opened_is_none(tmp_path, monkeypat
     assert len(calls) == 2 and not path.exists()
 
 
-# Row 13: a source that changes meanwhile.
+# Row 13: a source that changes during the build.
 
 
 def change_after(monkeypatch, path, change):
@@ -182,7 +182,7 @@ def change_after(monkeypatch, path, change):
     monkeypatch.setattr(pairs, "read_files", read)
 
 
-def test_a_picture_that_changes_while_it_is_read_stops_the_build(
+def test_an_image_that_changes_while_it_is_read_stops_the_build(
     source, tmp_path, monkeypatch
 ):
     path = image_file(source)
@@ -197,14 +197,14 @@ def test_a_picture_that_changes_while_it_is_read_stops_the_build(
     build(source, tmp_path / "records")
 
 
-def test_a_picture_that_changed_after_the_plan_stops_the_build(
+def test_an_image_that_changed_after_the_plan_stops_the_build(
     source, tmp_path, monkeypatch
 ):
     real = planning.make_plan
 
     def make_plan(*arguments):
         plan = real(*arguments)
-        os.utime(image_file(source), ns=(1, 1))  # Nothing but its time.
+        os.utime(image_file(source), ns=(1, 1))  # Only its modification time.
         return plan
 
     monkeypatch.setattr(planning, "make_plan", make_plan)

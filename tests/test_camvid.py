@@ -1,4 +1,4 @@
-"""CamVid: its lists as they are found, and the real pictures."""
+"""CamVid: its lists, and the real images."""
 
 import functools
 
@@ -9,7 +9,7 @@ from kerasseg import datasets, records
 from kerasseg.pipeline import class_statistics
 from tests import trees
 from tfrecords_tools.converters import camvid, pairs
-from tfrecords_tools.doctor import survey
+from tfrecords_tools.doctor import splits, survey
 from tfrecords_tools.writing import quarantine, writer
 
 # Pixels of sky to bicyclist and void, counted in the SegNet tutorial's labels.
@@ -17,7 +17,7 @@ TRAIN_PIXELS = [10682767, 14750079, 623349, 20076880, 2845085, 6166762, 743859]
 TRAIN_PIXELS += [714595, 3719877, 405385, 184967, 2503995]
 VAL_PIXELS = [1601620, 4531180, 98499, 5053176, 1521751, 2851125, 155724]
 VAL_PIXELS += [537197, 304716, 113531, 387010, 297271]
-TRAIN_PICTURES = [366, 365, 366, 367, 349, 319, 351, 173, 360, 317, 201]
+TRAIN_IMAGES = [366, 365, 366, 367, 349, 319, 351, 173, 360, 317, 201]
 MEDIAN_FREQUENCY = [0.2793, 0.2017, 4.7865, 0.1490, 1.0, 0.4217, 3.8467]
 MEDIAN_FREQUENCY += [1.9736, 0.7889, 6.3747, 8.8587]
 ENET = [5.6035, 4.2953, 33.5736, 3.3355, 15.4856, 8.7387, 31.5420]
@@ -51,16 +51,16 @@ def test_files_that_do_not_exist_are_named_where_they_should_be(tmp_path):
     assert found[1].label == str(tmp_path / "valannot" / "val_01.png")
 
 
-def test_lines_that_are_no_pair_are_errors(tmp_path):
+def test_lines_that_are_not_a_pair_are_errors(tmp_path):
     (tmp_path / "train.txt").write_text("a.png b.png\na.png\n")
     with pytest.raises(
-        ValueError, match=r"train.txt has the line 'a.png', wanted are a"
+        ValueError, match=r"train.txt has the line 'a.png', expected the"
     ):
         camvid.list_pairs("train", pairs.Source(tmp_path))
 
 
 def test_missing_folders_and_lists_are_errors(tmp_path):
-    with pytest.raises(FileNotFoundError, match="CamVid's folder is needed and it was"):
+    with pytest.raises(FileNotFoundError, match="CamVid's folder is needed, but it"):
         camvid.list_pairs("train", pairs.Source())
     with pytest.raises(FileNotFoundError, match=r"train\.txt does not exist. It lists"):
         camvid.list_pairs("train", pairs.Source(tmp_path))
@@ -76,7 +76,7 @@ def real_records(tmp_path_factory):
     return folder
 
 
-def test_the_real_splits_are_whole(real_records):
+def test_the_real_splits_are_complete(real_records):
     spec = datasets.get("camvid")
     for split in ("train", "val"):
         opened = records.open_split(real_records, split, deep=True)
@@ -84,13 +84,13 @@ def test_the_real_splits_are_whole(real_records):
         assert np.unique(opened.sizes, axis=0).tolist() == [[360, 480]]
 
 
-def test_the_real_pixels_are_those_that_others_counted(real_records):
-    train, val = survey.find_records(real_records)
+def test_the_real_pixels_are_those_of_other_counts(real_records):
+    train, val = splits.open_records(real_records)
     found = survey.survey(train)
-    assert found.faults == () and found.num_unlabelled == 0
+    assert found.faults == () and found.num_unlabeled == 0
     counts = found.counts
     assert [*counts.pixels.tolist(), counts.ignored] == TRAIN_PIXELS
-    assert counts.pictures.tolist() == TRAIN_PICTURES
+    assert counts.images.tolist() == TRAIN_IMAGES
     weights = class_statistics.median_frequency_weights(counts)
     np.testing.assert_allclose(weights, MEDIAN_FREQUENCY, atol=5e-5)
     np.testing.assert_allclose(class_statistics.enet_weights(counts), ENET, atol=5e-5)
@@ -98,7 +98,7 @@ def test_the_real_pixels_are_those_that_others_counted(real_records):
     assert [*counts.pixels.tolist(), counts.ignored] == VAL_PIXELS
 
 
-def test_the_real_pictures_are_stored_byte_for_byte(real_records):
+def test_the_real_images_are_stored_byte_for_byte(real_records):
     split = records.open_split(real_records, "val")
     example = records.parse_example(split.read(50))
     path = trees.real("camvid") / "val" / f"{example['name']}.png"

@@ -5,7 +5,7 @@ import pytest
 
 from kerasseg import datasets, images, records
 from tests import published, trees
-from tfrecords_tools.converters import cityscapes, listing, pairs
+from tfrecords_tools.converters import cityscapes, pairs, registry, source_files
 from tfrecords_tools.writing import planning, writer
 
 # The devkit's id -> train id; every other id up to 33 is not evaluated.
@@ -46,7 +46,7 @@ def test_splits_are_the_folders(source):
     assert names("train_coarse", source) == [aachen, bochum, troisdorf]
 
 
-def test_fine_and_coarse_labels_are_told_apart(source):
+def test_fine_and_coarse_labels_are_distinguished(source):
     (fine, coarse) = (
         {pair.name: pair.label for pair in cityscapes.list_pairs(split, source)}
         for split in ("train", "train_coarse")
@@ -64,8 +64,8 @@ def test_ids_become_train_ids(source, tmp_path):
     writer.build_records("cityscapes", source, tmp_path / "r", splits=["val"])
     split = records.open_split(tmp_path / "r", "val", deep=True)
     found = records.decode_label(records.parse_example(split.read(0))["label"])
-    wanted = [TRAIN_IDS.get(i % 34, 255) for i in range(12 * 16)]
-    assert found.ravel().tolist() == wanted
+    expected = [TRAIN_IDS.get(i % 34, 255) for i in range(12 * 16)]
+    assert found.ravel().tolist() == expected
 
 
 def test_train_ids_in_place_of_ids_are_refused(source):
@@ -74,7 +74,7 @@ def test_train_ids_in_place_of_ids_are_refused(source):
     label[0, :3] = 255
     trees.save(source.source_dir / pair.label, label)
     with pytest.raises(
-        images.ImageError, match=r"labelIds\.png: 255 \(3 pixels\) are no numbers .* 33"
+        images.ImageError, match=r"labelIds\.png: 255 \(3 pixels\) are not values .* 33"
     ):
         cityscapes.read_pair(pair)
 
@@ -93,9 +93,9 @@ def test_splits_whose_folders_are_missing_are_left_out(source):
         path.unlink()
     (source.source_dir / "leftImg8bit" / "train_extra" / "troisdorf").rmdir()
     (source.source_dir / "leftImg8bit" / "train_extra").rmdir()
-    found = pairs.find_splits("cityscapes", source)
+    found = registry.find_splits("cityscapes", source)
     assert found["train"] == found["val"] == found["trainval"] == ""
-    assert "Cityscapes' leftImg8bit is needed and" in found["train_coarse"]
+    assert "Cityscapes' leftImg8bit is needed, but" in found["train_coarse"]
     with pytest.raises(FileNotFoundError, match="Cityscapes' folder is needed"):
         cityscapes.list_pairs("train", pairs.Source())
 
@@ -103,4 +103,4 @@ def test_splits_whose_folders_are_missing_are_left_out(source):
 def test_unknown_splits_are_named_with_the_known_ones(source):
     with pytest.raises(ValueError, match="cityscapes has no split 'test', only train"):
         cityscapes.list_pairs("test", source)
-    assert listing.part_of("x", "train", {"train": 1}) == 1
+    assert source_files.part_of("x", "train", {"train": 1}) == 1

@@ -1,4 +1,4 @@
-"""Exit statuses of real processes; flags to values and back."""
+"""Exit statuses of real processes; conversion of flags."""
 
 import dataclasses
 import functools
@@ -11,14 +11,14 @@ import subprocess
 import sys
 
 import pytest
-from absl import flags
+from absl import app, flags
 
 from kerasseg import cli, errors
 from kerasseg.training import recipe
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = r'''
-r"""Does what --action says.
+r"""Runs the action of --action.
 
 python program.py --action=NAME
 """
@@ -36,17 +36,17 @@ class Recipe:
         default=30, metadata={"help": "Updates."}
     )
     decay: float | None = dataclasses.field(default=None, metadata={"help": "Decay."})
-    mirror: bool = dataclasses.field(default=True, metadata={"help": "Mirror."})
+    flip: bool = dataclasses.field(default=True, metadata={"help": "Flip."})
 
 cli.define_fields(Recipe)
 
 def foreign():
-    json.loads("no json")  # A ValueError of somebody else's code.
+    json.loads("no json")  # A ValueError of other code.
 
-def ours():
-    raise errors.UserError("`action`: 7 apples given, 8 wanted. Add one.")
+def user_error():
+    raise errors.UserError("`action`: got 7 apples, expected 8. Add one.")
 
-def extra():
+def package():
     raise errors.MissingPackageError("The dense CRF needs pydensecrf.")
 
 def wait():
@@ -57,7 +57,7 @@ def missing():
     cli.required(workdir=cli.WORKDIR.value, action=_ACTION.value)
 
 def folder():
-    os.makedirs("/proc/nothing/here")  # A wrong path; raised in a module of Python's.
+    os.makedirs("/proc/nothing/here")  # A wrong path, raised in the standard library.
 
 def full():
     with open("/dev/full", "w", buffering=1) as file:
@@ -99,9 +99,9 @@ def test_a_program_that_ends_well_exits_with_0(program):
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull"])
 def test_help_is_the_docstring_and_the_flags_and_exits_with_0(program, flag):
-    result = run(program, "--action=ours", flag)
+    result = run(program, "--action=user_error", flag)
     assert result.returncode == 0
-    assert result.stdout.startswith("Does what --action says.")
+    assert result.stdout.startswith("Runs the action of --action.")
     assert "--training_number_of_steps: Updates." in result.stdout
     assert "--workdir" in result.stdout
     assert "traceback: Show the traceback" in result.stdout
@@ -111,9 +111,12 @@ def test_help_is_the_docstring_and_the_flags_and_exits_with_0(program, flag):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--acton=ours"], "Unknown command line flag 'acton'. Did you mean: action ?"),
+        (
+            ["--acton=user_error"],
+            "Unknown command line flag 'acton'. Did you mean: action ?",
+        ),
         (["--training_number_of_steps=many"], "training_number_of_steps=many"),
-        (["picture.png"], r"Only flags are accepted, got ['picture.png']."),
+        (["image.png"], r"Only flags are accepted, got ['image.png']."),
         (["--flagfile=/nowhere.flags"], "/nowhere.flags"),
         (["--split=train"], "This program does not take --split."),
         (["--action=missing"], "Required flags are missing: --workdir. --help lists"),
@@ -135,7 +138,7 @@ PROGRAMS = sorted(
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_takes_the_shared_flags_that_it_reads_and_no_others(name):
+def test_a_program_accepts_the_shared_flags_that_it_reads_and_no_others(name):
     program = importlib.import_module(name)
     modules = {m for m in vars(program).values() if inspect.ismodule(m)}
     texts = inspect.getsource(program)
@@ -148,28 +151,28 @@ def test_a_program_takes_the_shared_flags_that_it_reads_and_no_others(name):
     assert key & {f.name for f in shared} == {n.strip("(").lower() for n in read}
 
 
-def test_a_mistake_that_our_code_found_is_one_line_and_exits_with_2(program):
-    result = run(program, "--action=ours")
+def test_an_error_of_the_user_is_one_line_and_exits_with_2(program):
+    result = run(program, "--action=user_error")
     assert (result.returncode, result.stderr) == (
         2,
-        "Error: --action: 7 apples given, 8 wanted. Add one.\n",
+        "Error: --action: got 7 apples, expected 8. Add one.\n",
     )
 
 
-def test_an_extra_that_is_missing_is_one_line_and_exits_with_2(program):
-    result = run(program, "--action=extra")
+def test_a_missing_package_is_one_line_and_exits_with_2(program):
+    result = run(program, "--action=package")
     assert (result.returncode, result.stderr) == (
         2,
         "Error: The dense CRF needs pydensecrf.\n",
     )
 
 
-def test_the_traceback_of_a_mistake_is_shown_on_request(program):
-    result = run(program, "--action=ours", "--traceback")
+def test_the_traceback_of_an_error_of_the_user_is_shown_on_request(program):
+    result = run(program, "--action=user_error", "--traceback")
     assert result.returncode == 2
     assert result.stderr.startswith("Traceback")
     assert result.stderr.endswith(
-        "Error: --action: 7 apples given, 8 wanted. Add one.\n"
+        "Error: --action: got 7 apples, expected 8. Add one.\n"
     )
 
 
@@ -187,7 +190,7 @@ def test_a_full_disk_is_one_line_and_exits_with_1(program):
     assert result.stderr == "Error: [Errno 28] No space left on device\n"
 
 
-def test_a_fault_in_the_depth_shows_its_traceback_and_exits_with_1(program):
+def test_any_other_error_shows_its_traceback_and_exits_with_1(program):
     result = run(program, "--action=foreign")
     assert result.returncode == 1
     assert result.stderr.startswith("Traceback")
@@ -198,7 +201,7 @@ def test_a_fault_in_the_depth_shows_its_traceback_and_exits_with_1(program):
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
 def test_a_signal_exits_with_128_and_its_number(program, number, status):
-    # What a shell starts in its background ignores Ctrl-C, and so would its children.
+    # Background processes of a shell ignore Ctrl-C, and so would their children.
     listen = functools.partial(signal.signal, number, signal.SIG_DFL)
     with subprocess.Popen(
         [sys.executable, program, "--action=wait"],
@@ -217,26 +220,26 @@ def test_a_signal_exits_with_128_and_its_number(program, number, status):
 def test_the_flagfile_repeats_the_run(program, tmp_path):
     given = [
         "--training_number_of_steps=70",
-        "--nomirror",
+        "--noflip",
         "--decay=0.25",
         "--model_option=output_stride=8",
         "--model_option=output_stride=16",  # Counts, though "1" sorts before "8".
         "--action=flagfile",
     ]
     first = run(program, *given).stdout
-    expected = "Recipe(training_number_of_steps=70, decay=0.25, mirror=False)"
+    expected = "Recipe(training_number_of_steps=70, decay=0.25, flip=False)"
     assert expected in first
     path = tmp_path / "flags.txt"
     path.write_text(first[: first.index("Recipe")])
     assert run(program, f"--flagfile={path}").stdout == first
-    values = cli.read_flagfile(path)
+    values = flag_file.read(tmp_path)
     assert values["training_number_of_steps"] == "70"
     assert values["model_option"] == "output_stride=16"
     assert "workdir" not in values  # None has no line.
     assert not any("traceback" in name for name in first.splitlines())
 
 
-def test_fields_without_help_are_no_flags():
+def test_fields_without_help_are_not_flags():
     @dataclasses.dataclass
     class Settings:
         shown: int = dataclasses.field(default=3, metadata={"help": "A number."})
@@ -278,7 +281,7 @@ def builder(
         ("aux=0", False),
         ("rates=1,2,4", (1, 2, 4)),
         ("image_size=360,480", (360, 480)),
-        ("spelt_wrong=1.5", 1.5),  # The builder lists what it knows.
+        ("misspelled=1.5", 1.5),  # The builder reports it.
     ],
 )
 def test_model_options_are_typed_by_the_builder(text, value):
@@ -299,8 +302,8 @@ def test_model_options_are_typed_by_the_builder(text, value):
         ("num_classes=5", "num_classes is not an option: another flag or the data set"),
     ],
 )
-def test_wrong_model_options_say_what_is_wanted(text, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_model_options_say_what_is_expected(text, message):
+    with pytest.raises(app.UsageError, match=message):
         cli.model_options(builder, [text])
 
 
@@ -317,7 +320,7 @@ def test_a_crop_size_is_one_side_or_height_and_width(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "0", "5,6,7", "wide", "360x480", "-3"])
-def test_a_wrong_crop_size_says_what_is_wanted(text):
+def test_a_wrong_crop_size_says_what_is_expected(text):
     message = f"`train_crop_size={text}` is not a size in pixels.*513 or 360,480"
     with pytest.raises(errors.UserError, match=message):
         recipe.crop_size(text)

@@ -1,4 +1,4 @@
-"""What TF_CONFIG may say, and what starts several workers does."""
+"""TF_CONFIG, the start of several workers, and the supervisor."""
 
 import contextlib
 import json
@@ -43,16 +43,16 @@ def test_a_cluster_is_read():
         ("[]", "cannot be read"),
         ('{"cluster": {}}', r"cannot be read \(KeyError\('task'\)\)"),
         ('{"cluster": {"worker": 3}, "task": 1}', "cannot be read"),
-        (config({"wrker": ["one:1"]}), r"names the jobs \['wrker'\]; known are chief"),
-        (config(TWO, index=2), "says task 2 of job 'worker', which its cluster lacks"),
-        (config(TWO, index="0"), "says task '0'"),
-        (config(TWO, job="chief"), "of job 'chief', which its cluster lacks"),
-        (config({"worker": ["one"]}), "holds 'one'; host:port is wanted"),
-        (config({"worker": ["one:70000"]}), "holds 'one:70000'"),
-        (config({"worker": ["one:1", "one:1"]}), "names an address twice"),
+        (config({"wrker": ["one:1"]}), r"has the jobs \['wrker'\], expected are chief"),
+        (config(TWO, index=2), "has task 2 of job 'worker', which is not in its"),
+        (config(TWO, index="0"), "has task '0'"),
+        (config(TWO, job="chief"), "of job 'chief', which is not in its cluster"),
+        (config({"worker": ["one"]}), "has the address 'one', expected is host:port"),
+        (config({"worker": ["one:70000"]}), "has the address 'one:70000'"),
+        (config({"worker": ["one:1", "one:1"]}), "has the same address twice"),
     ],
 )
-def test_a_wrong_cluster_is_told(text, message):
+def test_an_invalid_cluster_is_reported(text, message):
     with pytest.raises(ValueError, match=message) as caught:
         distribution.read_cluster(text)
     assert '"task": {"type": "worker", "index": 0}' in str(caught.value)
@@ -62,7 +62,9 @@ def test_several_machines_need_a_cluster(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(ValueError, match=r"needs the environment variable TF_CONFIG"):
         distribution.strategy("multi_worker")
-    with pytest.raises(ValueError, match=r"No strategy is called 'many': auto, one"):
+    with pytest.raises(
+        ValueError, match=r"Unknown strategy 'many'. Choose one of: auto, one"
+    ):
         distribution.strategy("many")
 
 
@@ -74,24 +76,26 @@ def test_several_machines_need_a_cluster(monkeypatch):
         ("parameter_server", "evaluator", {"chief": ["zero:1"], "ps": ["three:3"]}),
     ],
 )
-def test_a_task_without_a_part_writes_nothing(monkeypatch, name, job, others):
-    # As number 0 of its job it would be taken for the chief.
+def test_a_task_of_an_unused_job_is_refused(monkeypatch, name, job, others):
+    # As index 0 of its job it would act as the chief.
     jobs = {**TWO, **others, job: ["four:4"]}
     monkeypatch.setenv("TF_CONFIG", config(jobs, job))
-    message = rf"task of the job '{job}', which has no part .*The chief validates"
+    message = rf"task of the job '{job}', and the jobs of .*The chief validates"
     for act in (distribution.strategy, distribution.serve_if_assigned):
         with pytest.raises(ValueError, match=message):
             act(name)
 
 
-def test_a_port_that_is_taken_is_told(monkeypatch):
+def test_a_port_that_is_taken_is_reported(monkeypatch):
     with socket.socket() as other:
         other.bind(("localhost", 0))
         other.listen()
         port = other.getsockname()[1]
         jobs = {"worker": [f"localhost:{port}", "two:2222"]}
         monkeypatch.setenv("TF_CONFIG", config(jobs))
-        with pytest.raises(OSError, match=rf"localhost:{port}, and port {port} can"):
+        with pytest.raises(
+            OSError, match=rf"localhost:{port} to this worker, and port {port} can"
+        ):
             distribution.strategy("auto")
 
 
@@ -123,7 +127,7 @@ def test_workers_wait_for_each_other(count):
     assert gathered(free_addresses(count), range(count), 30) == [None] * count
 
 
-def test_those_who_do_not_come_are_named():
+def test_missing_workers_are_named():
     addresses = free_addresses(4)
     for error in gathered(addresses, [0, 2], 1):
         assert isinstance(error, distribution.WorkerLostError)
@@ -132,14 +136,14 @@ def test_those_who_do_not_come_are_named():
         )
 
 
-def test_one_worker_is_its_own_team():
-    team = distribution.WorkerGroup(tf.distribute.get_strategy())
-    assert (team.size, team.index, team.is_chief) == (1, 0, True)
-    team.check_agreed(7, "step")
-    team.report(ValueError("nobody hears it"))
+def test_one_worker_is_a_group():
+    group = distribution.WorkerGroup(tf.distribute.get_strategy())
+    assert (group.size, group.index, group.is_chief) == (1, 0, True)
+    group.check_agreed(7, "step")
+    group.report(ValueError("There is nobody to report it to."))
 
 
-# The supervisor, with programs that are no trainings.
+# The supervisor, with small programs.
 
 
 def launch(program, *flags, **options):
@@ -168,7 +172,7 @@ WORKER = (
 
 
 def launch_waiting(handle, *flags):
-    """Starts two workers that handle signals as told; returns when both wait."""
+    """Starts two workers with a signal handler; returns when both wait."""
     wait = "print('ready', flush=True)\ntime.sleep(60)\n"
     process = launch(WORKER + handle + wait, *flags)
     ready = [process.stdout.readline() for _ in range(2)]
@@ -176,13 +180,13 @@ def launch_waiting(handle, *flags):
     return process
 
 
-def test_workers_are_started_and_their_lines_passed_on():
+def test_workers_are_started_and_their_output_is_forwarded():
     status, output, _ = finished(launch(WORKER + "print('task', task)", "--workers=3"))
     assert status == 0
     assert sorted(output.splitlines()) == [f"[{i}] task {i}" for i in range(3)]
 
 
-def test_all_workers_are_started_again_where_one_is_lost(tmp_path):
+def test_all_workers_are_restarted_if_one_is_lost(tmp_path):
     program = WORKER + (
         f"mark = pathlib.Path({str(tmp_path)!r}) / 'mark'\n"
         "if task == 1 and not mark.exists():\n"
@@ -199,7 +203,7 @@ def test_all_workers_are_started_again_where_one_is_lost(tmp_path):
     assert "Worker 1 ended with status -9; 2 of 2 restarts are left." in errors
 
 
-def test_restarts_come_to_an_end():
+def test_the_number_of_restarts_is_limited():
     program = WORKER + "sys.exit(7 if task else 0)"
     status, _, errors = finished(launch(program, "--max_restarts=1"))
     assert status == 7
@@ -207,8 +211,8 @@ def test_restarts_come_to_an_end():
     assert "0 of 1 restarts are left" in errors
 
 
-def test_what_would_come_again_is_not_started_again():
-    # The worker that knows why it ends comes last.
+def test_wrong_input_is_not_restarted():
+    # The worker with the wrong input ends last.
     program = WORKER + "time.sleep(2 * task); sys.exit(1 + task)"
     status, _, errors = finished(launch(program))
     assert status == 2
@@ -218,7 +222,7 @@ def test_what_would_come_again_is_not_started_again():
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
-def test_a_signal_is_passed_on_and_ends_all(number, status):
+def test_a_signal_is_forwarded_and_ends_all(number, status):
     process = launch_waiting(
         "def leave(number, _):\n"
         "    print('left by', number, flush=True)\n"
@@ -231,9 +235,9 @@ def test_a_signal_is_passed_on_and_ends_all(number, status):
     assert output.count(f"left by {int(number)}") == 2
 
 
-def test_a_worker_that_still_saves_is_not_told_twice():
+def test_a_worker_that_still_saves_gets_no_second_signal():
     # Worker 1 ends at once; worker 0 takes longer than the supervisor waits for the
-    # last words of those that miss a lost one.
+    # last output after a failure.
     process = launch_waiting(
         "def leave(*_):\n"
         "    signal.signal(signal.SIGTERM, lambda *_: os._exit(9))\n"
@@ -248,22 +252,22 @@ def test_a_worker_that_still_saves_is_not_told_twice():
     assert sorted(output.splitlines()) == ["[0] saved 0", "[1] saved 1"]
 
 
-def test_a_signal_that_comes_twice_at_once_is_one(monkeypatch):
-    # timeout sends it to its program, and to the group that the program is in.
+def test_a_signal_that_arrives_twice_at_once_counts_once(monkeypatch):
+    # `timeout` sends it to its program and to the program's group.
     now = [7.0]
     monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
-    here = signals.Received()
-    assert here.number is None
-    assert not here.insists(signal.SIGTERM)
+    received = signals.ReceivedSignals()
+    assert received.first is None
+    assert not received.add(signal.SIGTERM)
     now[0] += 0.1
-    assert not here.insists(signal.SIGTERM)
-    assert here.insists(signal.SIGINT)
+    assert not received.add(signal.SIGTERM)
+    assert received.add(signal.SIGINT)
     now[0] += 0.5
-    assert here.insists(signal.SIGTERM)
-    assert here.number == signal.SIGTERM
+    assert received.add(signal.SIGTERM)
+    assert received.first == signal.SIGTERM
 
 
-def test_lines_that_nobody_takes_hold_no_worker_up():
+def test_output_that_nobody_reads_does_not_block_a_worker():
     # A pipe holds 64 KiB.
     program = WORKER + "print('x' * 10**6)"
     with launch(program) as process:
@@ -289,7 +293,7 @@ def test_workers_that_do_not_end_are_killed():
 
 
 def test_a_supervisor_that_is_killed_ends_its_workers(tmp_path):
-    # Two sets of them would write one workdir, were it started again.
+    # Otherwise, after a restart, two sets of workers would write the same workdir.
     process = launch_waiting(
         "def leave(*_):\n"
         f"    pathlib.Path({str(tmp_path)!r}, str(task)).touch()\n"
@@ -301,7 +305,7 @@ def test_a_supervisor_that_is_killed_ends_its_workers(tmp_path):
     process.communicate()
 
 
-def test_a_launch_of_nothing_is_refused():
+def test_a_launch_without_a_command_is_refused():
     done = faults.run(["-m", "kerasseg.launch", "--workers=2"])
     assert done.returncode == 2
-    assert "give the command after --" in done.stderr
+    assert "Give it after --, as in python -m kerasseg.launch" in done.stderr

@@ -1,4 +1,4 @@
-"""Two real workers on this machine: equal to one, stopped, killed, failing."""
+"""Two real workers on this machine: equal to one process, stopped, killed, failing."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def wait_for(process, step):
     for line in process.stdout:
         if line.startswith(f"step {step} "):
             return
-    raise AssertionError("the worker ended before")
+    raise AssertionError(f"the worker ended before step {step}")
 
 
 def values(workdir, steps=STEPS):
@@ -116,7 +116,7 @@ def test_a_signal_to_one_stops_all_at_the_same_step(folder, tmp_path, together, 
     processes = start(folder, tmp_path, fault="slow")
     wait_for(processes[worker], 7)
     processes[worker].send_signal(signal.SIGTERM)
-    # What ends all where one has ended, as srun --kill-on-bad-exit, must end no save.
+    # `srun --kill-on-bad-exit` kills all workers when one has ended: all must be saved.
     assert processes[1].wait(300) == 143
     saved = os.listdir(tmp_path / "checkpoints")
     statuses, texts = finish(processes)
@@ -135,7 +135,7 @@ def test_a_signal_to_one_stops_all_at_the_same_step(folder, tmp_path, together, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("worker", [0, 1])
-def test_the_loss_of_one_ends_the_other_soon_and_clearly(folder, tmp_path, worker):
+def test_a_lost_worker_soon_ends_the_other_one(folder, tmp_path, worker):
     """Row 41."""
     processes = start(folder, tmp_path, steps=10_000)
     wait_for(processes[worker], 3)
@@ -146,12 +146,12 @@ def test_the_loss_of_one_ends_the_other_soon_and_clearly(folder, tmp_path, worke
     assert time.monotonic() - began < 30
     processes[worker].communicate()
     assert other.returncode == 1, errors
-    assert f"Worker {1 - worker} of 2 cannot go on without the others" in output
+    assert f"Worker {1 - worker} of 2 cannot continue without the others" in output
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_brought_home(folder, tmp_path, together):
-    """Row 41: all are started again and end as if nothing had happened."""
+def test_a_launch_completes_a_run_with_a_killed_worker(folder, tmp_path, together):
+    """Row 41: all are restarted and end with the same weights as an undisturbed run."""
     command = [sys.executable, "-m", "kerasseg.launch", "--workers=2", "--"]
     command += [sys.executable, "-m", "tests.cluster_tiny", folder, tmp_path, STEPS]
     process = subprocess.Popen(
@@ -181,27 +181,27 @@ def test_a_killed_worker_is_brought_home(folder, tmp_path, together):
 
 
 @pytest.mark.slow
-def test_the_error_of_one_is_told_by_all(folder, tmp_path):
+def test_the_error_of_one_worker_is_reported_by_all(folder, tmp_path):
     """Row 42."""
     statuses, texts = finish(start(folder, tmp_path, fault="raise:3"))
     assert statuses == [1, 1]
     (output, _), (_, errors) = texts
-    assert "worker 1: ValueError: Picture 7 of this worker is odd." in output
-    assert "Picture 7 of this worker is odd." in errors
+    assert "worker 1: ValueError: Image 7 of this worker is odd." in output
+    assert "Image 7 of this worker is odd." in errors
 
 
 @pytest.mark.slow
-def test_workers_with_workdirs_of_their_own_do_not_begin(folder, tmp_path):
+def test_workers_with_different_workdirs_do_not_start(folder, tmp_path):
     workdirs = tmp_path / "one", tmp_path / "two"
     statuses, texts = finish(start(folder, workdirs))
     assert statuses == [1, 1]
     for output, errors in texts:
-        assert "--workdir must be the same folder on all machines" in output + errors
+        assert "Give the same folder as `workdir` on all machines" in output + errors
     assert not (workdirs[0] / "checkpoints").exists()
 
 
 @pytest.mark.slow
-def test_a_worker_that_never_comes_is_named(folder, tmp_path):
+def test_a_worker_that_never_starts_is_named(folder, tmp_path):
     """Row 43."""
     (process,) = start(folder, tmp_path, workers=[0])
     output, _ = process.communicate(timeout=120)

@@ -18,14 +18,14 @@ TO_VOC |= {"motorcycle": "motorbike", "potted plant": "pottedplant", "tv": "tvmo
 
 
 def thing(category, left, right, **more):
-    """A thing that is as high as the picture, 40 rows."""
+    """A thing with the height of the image, 40 rows."""
     polygon = [left, 0, right, 0, right, 40, left, 40]
     area = float(40 * (right - left))
     facts = {"category_id": category, "segmentation": [polygon], "area": area}
     return {**facts, "iscrowd": 0, **more}
 
 
-PICTURES = {
+IMAGES = {
     "000000000009.jpg": (40, 60, [thing(1, 0, 30), thing(54, 20, 40)]),  # A sandwich.
     "000000000025.jpg": (40, 60, [thing(25, 0, 60)]),  # A giraffe, none of VOC's.
     "000000000030.jpg": (40, 60, [thing(3, 0, 25)]),  # 1,000 pixels of a car.
@@ -36,7 +36,7 @@ PICTURES = {
 
 @pytest.fixture
 def source(tmp_path):
-    parts = {"train2017": PICTURES, "val2017": PICTURES}
+    parts = {"train2017": IMAGES, "val2017": IMAGES}
     return pairs.Source(published.coco(tmp_path / "coco", parts))
 
 
@@ -50,7 +50,7 @@ def labels(dataset, source, folder, split="train"):
     }
 
 
-def test_facts_are_those_of_coco_2017():
+def test_the_spec_is_that_of_coco_2017():
     spec = datasets.get("coco")
     assert spec.num_images == {"train": 118287, "val": 5000}
     assert spec.num_classes == 1 + 80 == 1 + len(coco.CLASSES)
@@ -77,7 +77,7 @@ def test_the_part_in_vocs_classes_is_mapped_by_name():
 def test_things_are_drawn_and_crowds_ignored(source, tmp_path):
     found = labels("coco", source, tmp_path / "r")
     assert list(found) == ["9", "25", "30", "34", "36"]
-    # The sandwich, 49th thing, is the smaller one and lies over the person.
+    # The sandwich, 49th thing, is smaller and is drawn over the person.
     assert found["9"][0, [0, 19, 20, 39, 40]].tolist() == [1, 1, 49, 49, 0]
     assert (found["34"] == 0).all()
     assert np.unique(found["36"][:, :10]).tolist() == [80]
@@ -107,8 +107,8 @@ def test_changed_annotations_are_built_again(source, tmp_path):
 
 def test_files_that_are_not_cocos_are_refused(source):
     path = source.source_dir / "annotations" / "instances_val2017.json"
-    published.coco_file(path, PICTURES, {1: "person"})
-    with pytest.raises(ValueError, match="has 1 categories, not the 80 of COCO 2017"):
+    published.coco_file(path, IMAGES, {1: "person"})
+    with pytest.raises(ValueError, match="has 1 categories, expected the 80 of COCO"):
         coco.list_pairs("val", source)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"instances_val2017\.json"):

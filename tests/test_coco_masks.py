@@ -10,13 +10,13 @@ from hypothesis.extra import numpy as arrays
 
 from kerasseg import images
 from tests import published
-from tfrecords_tools.converters import coco_masks
+from tfrecords_tools.annotations import coco
 
 coco_mask = pytest.importorskip("pycocotools.mask")
 
 
 def decode(segmentation, size=(4, 6)):
-    return coco_masks.decode(segmentation, size, "a.jpg")
+    return coco.decode(segmentation, size, "a.jpg")
 
 
 def box(left, top, right, bottom):
@@ -24,8 +24,8 @@ def box(left, top, right, bottom):
 
 
 def drawn(*annotations):
-    picture = coco_masks.Picture("a.jpg", 4, 6, annotations)
-    return coco_masks.draw(picture, {1: 1, 2: 2}, background=0)
+    image = coco.CocoImage("a.jpg", 4, 6, annotations)
+    return coco.draw(image, {1: 1, 2: 2}, background=0)
 
 
 def test_polygons_are_filled():
@@ -44,7 +44,7 @@ def test_the_parts_of_a_thing_are_one_mask():
     assert mask.sum() == 1 + 4
 
 
-def test_runs_go_down_the_columns():
+def test_runs_are_in_column_order():
     # One pixel off, two on, one off: column 0 has rows 1 and 2.
     runs = {"size": [4, 6], "counts": [1, 2, 21]}
     mask = decode(runs)
@@ -54,13 +54,13 @@ def test_runs_go_down_the_columns():
 @hypothesis.given(
     arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, max_side=30))
 )
-def test_the_text_of_runs_is_read(mask):
+def test_the_string_of_runs_is_decoded(mask):
     encoded = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     runs = {"size": encoded["size"], "counts": encoded["counts"].decode()}
     np.testing.assert_array_equal(decode(runs, mask.shape), mask)
 
 
-def test_the_smaller_thing_lies_over_the_larger():
+def test_small_things_are_drawn_over_large_ones():
     large = {"category_id": 1, "segmentation": box(0, 0, 6, 4)}
     small = {"category_id": 2, "segmentation": box(2, 1, 4, 3)}
     for order in ((large, small), (small, large)):
@@ -69,7 +69,7 @@ def test_the_smaller_thing_lies_over_the_larger():
         assert (label == 1).sum() == 24 - 4
 
 
-def test_things_lie_over_crowds_which_are_ignored():
+def test_things_are_drawn_over_crowds_which_are_ignored():
     thing = {"category_id": 1, "segmentation": box(0, 0, 4, 4), "iscrowd": 0}
     runs = {"size": [4, 6], "counts": [12, 12]}  # Columns 3 to 5.
     crowd = {"category_id": 2, "segmentation": runs, "iscrowd": 1}
@@ -83,14 +83,14 @@ def test_other_categories_are_not_drawn():
 BAD = {
     "a polygon has 2 corners": [[1, 1, 2, 2]],
     "cannot reshape": [[1, 1, 2, 2, 3, 3, 4]],
-    "lies far outside of the picture of 6 x 4 pixels": [[0, 0, 1e9, 0, 5, 5]],
+    "lies far outside of the image of 6 x 4 pixels": [[0, 0, 1e9, 0, 5, 5]],
     "polygon from [nan, nan]": [[float("nan")] * 6],
     "annotation": [],
-    "its size is [4, 5], the picture's [4, 6]": {"size": [4, 5], "counts": [20]},
-    "its runs do not make up 4 x 6 pixels": {"size": [4, 6], "counts": [25]},
-    "make up": {"size": [4, 6], "counts": [25, -1]},
+    "its size is [4, 5], that of the image [4, 6]": {"size": [4, 5], "counts": [20]},
+    "its runs do not add up to 4 x 6 pixels": {"size": [4, 6], "counts": [25]},
+    "add up": {"size": [4, 6], "counts": [25, -1]},
     "'counts'": {"size": [4, 6]},
-    "text of runs is damaged": {"size": [4, 6], "counts": "o" * 99},
+    "string of runs is damaged": {"size": [4, 6], "counts": "o" * 99},
     "NoneType": None,
 }
 
@@ -113,9 +113,9 @@ def test_any_text_of_runs_is_drawn_or_refused(text):
 
 def test_a_file_of_annotations_is_read(tmp_path):
     thing = {"category_id": 3, "segmentation": box(0, 0, 1, 1), "area": 1.0}
-    pictures = {"a.jpg": (4, 6, [thing]), "b.jpg": (5, 7, [])}
-    published.coco_file(tmp_path / "a.json", pictures, {3: "car", 1: "person"})
-    names, found = coco_masks.read_pictures(tmp_path / "a.json")
+    listed = {"a.jpg": (4, 6, [thing]), "b.jpg": (5, 7, [])}
+    published.coco_file(tmp_path / "a.json", listed, {3: "car", 1: "person"})
+    names, found = coco.read_images(tmp_path / "a.json")
     assert names == {3: "car", 1: "person"}
     assert [(x.file_name, x.height, x.width) for x in found] == [
         ("a.jpg", 4, 6),
@@ -129,19 +129,21 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "a.json"
     for text in ("", "[]", "{}", '{"images": [], "annotations": [{}]}', "<html>"):
         path.write_text(text)
-        with pytest.raises(ValueError, match=r"a\.json is no annotation file of COCO"):
-            coco_masks.read_pictures(path)
+        with pytest.raises(
+            ValueError, match=r"a\.json is not an annotation file in COCO"
+        ):
+            coco.read_images(path)
     content = {"images": [], "categories": [], "annotations": [{"image_id": 5}]}
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="pictures that it does not list, such as 5"):
-        coco_masks.read_pictures(path)
+    with pytest.raises(ValueError, match="images that it does not list, such as 5"):
+        coco.read_images(path)
     with pytest.raises(FileNotFoundError):
-        coco_masks.read_pictures(tmp_path / "nothing.json")
+        coco.read_images(tmp_path / "nothing.json")
 
 
-def test_pycocotools_is_asked_for(monkeypatch):
+def test_missing_pycocotools_is_an_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
     with pytest.raises(
-        ValueError, match=r"need pycocotools .* pip install kerasseg\[d"
+        ValueError, match=r"need pycocotools\. .* pip install kerasseg\[d"
     ):
         drawn({"category_id": 1, "segmentation": box(0, 0, 1, 1)})

@@ -1,4 +1,4 @@
-"""Multiply-adds, counted by hand."""
+"""Multiply-adds, worked by hand."""
 
 import keras
 import pytest
@@ -19,20 +19,20 @@ def network(size=(8, 6)):
     return keras.Model(image, layers.Dense(2)(x))
 
 
-def test_every_kind_of_layer_is_counted_as_often_as_it_is_called():
-    # Twice 8*6 cells of 3*3*3*3; then 4*3 cells: 3*3*3*4, 3*3*4, 3*3*4 + 4*2;
-    # the transposed one has 4*3 cells before it, 2*2*5*2 each; 8*6 cells of 5*2.
+def test_every_type_of_layer_is_counted_for_each_call():
+    # Twice 8*6 cells of 3*3*3*3; then 4*3 cells of 3*3*3*4, 3*3*4 and 3*3*4 + 4*2; in
+    # the transposed convolution 4*3 input cells of 2*2*5*2; 8*6 cells of 5*2.
     expected = 2 * 48 * 81 + 12 * (108 + 36 + 36 + 8) + 12 * 40 + 48 * 10
     assert complexity.count_multiply_adds(network()) == expected
 
 
-def test_a_model_within_a_model_counts():
+def test_a_nested_model_is_counted():
     image = keras.Input((8, 6, 3))
     whole = keras.Model(image, network()(image))
     expected = complexity.count_multiply_adds(network())
     assert complexity.count_multiply_adds(whole) == expected
 
 
-def test_a_size_that_varies_is_an_error():
-    with pytest.raises(ValueError, match="build the model with image_size"):
+def test_an_unknown_image_size_is_an_error():
+    with pytest.raises(ValueError, match="Build the model with image_size"):
         complexity.count_multiply_adds(network((None, 6)))

@@ -1,4 +1,4 @@
-"""A CRF behind every architecture: `build_model(..., crf_iterations=5)`."""
+"""CRF-RNN after every architecture: `build_model(..., crf_iterations=5)`."""
 
 import inspect
 
@@ -15,20 +15,20 @@ RNG = np.random.default_rng(0)
 NUM_CLASSES = 5
 
 
-def slow_but_for(quick):
+def slow_except(quick):
     return [
         pytest.param(name, marks=[] if name in quick else pytest.mark.slow)
         for name in models.list_models()
     ]
 
 
-# All are wrapped in the same way: one of each file is, and one is run, always.
+# All are wrapped in the same way: one of each file is built, and one is run, always.
 FILES = {models.metadata(n).builder.__module__: n for n in models.list_models()[::-1]}
-FAMILIES = slow_but_for(FILES.values())
-NAMES = slow_but_for(["unet"])
+FAMILIES = slow_except(FILES.values())
+NAMES = slow_except(["unet"])
 
 
-def pictures(batch, height, width):
+def images(batch, height, width):
     return RNG.integers(0, 256, (batch, height, width, 3)).astype("float32")
 
 
@@ -51,21 +51,21 @@ def test_every_architecture_can_end_with_a_crf(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pictures_of_all_sizes_get_logits_and_saved_models_the_same(name, tmp_path):
+def test_images_of_all_sizes_get_logits_and_saved_models_the_same(name, tmp_path):
     model = with_crf(name)
     for size in ((1, 1), (33, 47)):
-        logits = model(pictures(2, *size))
+        logits = model(images(2, *size))
         assert logits.shape == (2, *size, NUM_CLASSES)
         assert logits.dtype == "float32"
         assert np.isfinite(logits).all()
     model.save(tmp_path / "model.keras")
-    image = pictures(1, 33, 47)
+    image = images(1, 33, 47)
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(image), model(image))
 
 
-def slopes(model):
-    """Returns the loss of two pictures in training, and its gradients by path."""
+def loss_and_gradients(model):
+    """Returns the training loss of two images, and its gradients by path."""
     image = np.random.default_rng(1).integers(0, 256, (2, 33, 47, 3)).astype("float32")
     label = np.repeat(np.arange(33)[:, None] // 7, 47, axis=1)[None].repeat(2, axis=0)
     with tf.GradientTape() as tape:
@@ -77,9 +77,9 @@ def slopes(model):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_reach_the_crf_and_go_through_it(name):
+def test_gradients_flow_into_and_through_the_crf(name):
     model = with_crf(name)
-    _, gradients = slopes(model)
+    _, gradients = loss_and_gradients(model)
     for path, gradient in gradients.items():
         assert np.isfinite(gradient).all(), path
     for variable in model.get_layer("crf").trainable_variables:
@@ -89,11 +89,11 @@ def test_gradients_reach_the_crf_and_go_through_it(name):
 
 def test_a_step_of_training_lowers_the_loss():
     model = with_crf("unet")  # Without dropout.
-    before, gradients = slopes(model)
+    before, gradients = loss_and_gradients(model)
     norm = tf.linalg.global_norm(list(gradients.values()))
     for variable in model.trainable_variables:
         variable.assign(variable - 0.01 / norm * gradients[variable.path])
-    assert slopes(model)[0] < before
+    assert loss_and_gradients(model)[0] < before
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,7 +104,7 @@ def test_logits_are_float32_in_mixed_precision(name):
     finally:
         keras.config.set_dtype_policy("float32")
     assert {v.dtype for v in model.weights} == {"float32"}
-    logits = model(pictures(1, 33, 47))
+    logits = model(images(1, 33, 47))
     assert logits.dtype == "float32"
     assert np.isfinite(logits).all()
 
@@ -117,11 +117,11 @@ def test_weights_of_the_plain_network_carry_over(name):
     assert left == ["crf/gaussian", "crf/bilateral", "crf/compatibility"]
     for variable in model.get_layer("crf").weights:
         variable.assign(0 * variable)
-    image = pictures(1, 33, 47)
+    image = images(1, 33, 47)
     np.testing.assert_allclose(model(image), plain(image), atol=1e-5)
 
 
-def test_auxiliary_outputs_stay():
+def test_auxiliary_outputs_do_not_change():
     name = next(
         name
         for name in models.list_models()
@@ -131,12 +131,12 @@ def test_auxiliary_outputs_stay():
     plain = models.build_model(name, NUM_CLASSES, **options)
     model = with_crf(name, aux=True)
     best_model.copy_weights(plain, model)
-    image = pictures(1, 33, 47)
-    got, wanted = model(image), plain(image)
-    assert set(got) == set(wanted)
-    for key in set(got) - {"logits"}:
-        np.testing.assert_allclose(got[key], wanted[key], atol=1e-5)
-    assert not np.allclose(got["logits"], wanted["logits"])
+    image = images(1, 33, 47)
+    actual, expected = model(image), plain(image)
+    assert set(actual) == set(expected)
+    for key in set(actual) - {"logits"}:
+        np.testing.assert_allclose(actual[key], expected[key], atol=1e-5)
+    assert not np.allclose(actual["logits"], expected["logits"])
 
 
 def test_the_option_is_read_from_the_command_line():
@@ -146,7 +146,7 @@ def test_the_option_is_read_from_the_command_line():
     assert "crf_iterations=5" in flags.FLAGS[cli.MODEL_OPTION.name].help
 
 
-def test_wrong_numbers_of_updates_are_refused_before_anything_is_built():
+def test_wrong_numbers_of_iterations_are_errors_before_anything_is_built():
     with pytest.raises(ValueError, match="iterations='five' cannot be built"):
         models.build_model("unet", 2, crf_iterations="five")
     with pytest.raises(ValueError, match=r"has no option .*'crf_iterations'"):
@@ -154,7 +154,7 @@ def test_wrong_numbers_of_updates_are_refused_before_anything_is_built():
 
 
 @pytest.mark.slow
-def test_an_export_does_what_the_model_does(tmp_path):
+def test_an_export_computes_the_same_logits(tmp_path):
     model = with_crf("unet", iterations=2)
     colors = np.zeros((NUM_CLASSES, 3), np.uint8)
     path = exporting.export_saved_model(
@@ -162,13 +162,13 @@ def test_an_export_does_what_the_model_does(tmp_path):
     )
     exported = tf.saved_model.load(path).signatures["tensor"]
     for size in ((1, 1), (33, 47)):
-        image = pictures(2, *size)
-        wanted = model(image)
-        got = exported(image=tf.constant(image))["logits"]
-        np.testing.assert_allclose(got, wanted, atol=1e-4 * np.abs(wanted).max())
+        image = images(2, *size)
+        expected = model(image)
+        actual = exported(image=tf.constant(image))["logits"]
+        np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_fitting_does_not_compile_what_xla_cannot():
+def test_fit_does_not_compile_the_crf_with_xla():
     model = with_crf("unet")
     model.compile("sgd", "mse")
     assert not model.jit_compile

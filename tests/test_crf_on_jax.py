@@ -1,4 +1,4 @@
-"""The CRFs do on JAX what they do on TensorFlow, and learn."""
+"""The CRFs compute the same on JAX as on TensorFlow, and are trainable there."""
 
 import importlib.util
 import pathlib
@@ -13,7 +13,7 @@ from tests import exact_crf, jax_process
 ROOT = pathlib.Path(__file__).parent.parent
 
 pytestmark = [
-    pytest.mark.slow,  # JAX compiles a minute.
+    pytest.mark.slow,  # JAX compiles for a minute.
     pytest.mark.skipif(
         importlib.util.find_spec("jax") is None,
         reason="JAX is not installed: pip install jax",
@@ -23,7 +23,7 @@ pytestmark = [
 
 
 def on_tensorflow(given):
-    """Makes everything that tests.crf_on_jax makes, but for the fit."""
+    """Computes everything that tests.crf_on_jax computes, except for the fit."""
     layer = blocks.CrfRnn(2, bilateral_sxy=20.0, bilateral_srgb=20.0)
     logits = tf.constant(given["logits"])
     inputs = [given["images"], logits]
@@ -57,7 +57,7 @@ def both(tmp_path_factory):
         "image": image,
         "probabilities": probabilities,
         "images": np.stack([image for image, _ in drawn]).astype("float32"),
-        "logits": np.log(np.stack([chances for _, chances in drawn])),
+        "logits": np.log(np.stack([each for _, each in drawn])),
         "upstream": random.normal(size=(2, 12, 15, 3)).astype("float32"),
         **{
             name: (gain * np.eye(3) + random.normal(0, 0.2, (3, 3))).astype("float32")
@@ -70,22 +70,22 @@ def both(tmp_path_factory):
     return dict(np.load(folder / "found.npz")), on_tensorflow(given)
 
 
-def test_results_on_jax_are_those_on_tensorflow(both):
-    found, wanted = both
+def test_results_on_jax_equal_those_on_tensorflow(both):
+    actual, expected = both
     for name in ("refined", "at_test", "in_training"):
-        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(actual[name], expected[name], rtol=1e-3, atol=1e-4)
 
 
-def test_gradients_on_jax_are_those_on_tensorflow(both):
-    found, wanted = both
+def test_gradients_on_jax_equal_those_on_tensorflow(both):
+    actual, expected = both
     for name in ("logits", "gaussian", "bilateral", "compatibility"):
-        slope = np.asarray(wanted[f"slope_{name}"])
+        slope = np.asarray(expected[f"slope_{name}"])
         assert np.any(slope), name
         np.testing.assert_allclose(
-            found[f"slope_{name}"], slope, atol=1e-3 * np.abs(slope).max()
+            actual[f"slope_{name}"], slope, atol=1e-3 * np.abs(slope).max()
         )
 
 
-def test_a_network_with_a_crf_learns_on_jax(both):
+def test_a_network_with_a_crf_is_trained_on_jax(both):
     start, end = both[0]["fit"]
     assert end < start

@@ -1,4 +1,4 @@
-"""A network that ends with a CRF, from its training to its export."""
+"""A network with CRF-RNN, from training to export."""
 
 import json
 import re
@@ -37,19 +37,19 @@ def drawn(number):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Holds records of drawn pictures, and runs to the last step and half-way there."""
+    """Holds records of synthetic images, and runs to the last step and halfway."""
     folder = tmp_path_factory.mktemp("crf")
     splits = {
         "train": [drawn(n) for n in range(8)],
         "val": [drawn(n) for n in range(8, 11)],
     }
     tiny.write_pictures(folder / "records", splits, spec=datasets.get("shapes"))
-    learn(folder, "whole", NUM_STEPS)
-    learn(folder, "resumed", NUM_STEPS // 2)
+    run_training(folder, "whole", NUM_STEPS)
+    run_training(folder, "resumed", NUM_STEPS // 2)
     return folder
 
 
-def learn(folder, name, num_steps, *more):
+def run_training(folder, name, num_steps, *more):
     status = commands.run(
         train.main,
         *("--model=unet", "--model_option=filters=4", "--model_option=dropout=0"),
@@ -71,9 +71,9 @@ def weights(workdir):
     return {n: reader.get_tensor(n) for n in names if re.search("model", n)}
 
 
-def test_a_run_that_stopped_goes_on_to_the_same_weights(folder):
+def test_a_resumed_run_ends_with_the_same_weights(folder):
     change = "--change_flags=training_number_of_steps"
-    learn(folder, "resumed", NUM_STEPS, change)
+    run_training(folder, "resumed", NUM_STEPS, change)
     whole, resumed = weights(folder / "whole"), weights(folder / "resumed")
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
@@ -85,23 +85,21 @@ def test_a_run_that_stopped_goes_on_to_the_same_weights(folder):
         assert 1e-7 < change < 0.5, gain
 
 
-def test_a_trained_crf_is_scored_used_and_exported(folder, tmp_path):
+def test_a_trained_crf_is_evaluated_predicted_and_exported(folder, tmp_path):
     workdir = f"--workdir={folder / 'whole'}"
     assert commands.run(evaluate.main, workdir, "--noreport") == 0
     scores = json.loads((folder / "whole" / "metrics.json").read_text())
     assert 0 <= scores["mean_iou"] <= 1
-    picture = tmp_path / "picture.png"
-    cv2.imwrite(str(picture), drawn(20)[0][:61, :83])
-    given = f"--input={picture}", f"--output_dir={tmp_path / 'masks'}"
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), drawn(20)[0][:61, :83])
+    given = f"--input={image}", f"--output_dir={tmp_path / 'masks'}"
     assert commands.run(predict.main, workdir, *given) == 0
     assert commands.run(export.main, workdir, f"--export_dir={tmp_path / 'out'}") == 0
     mask = tmp_path / "mask.png"
-    done = faults.run(
-        ["-W", "ignore", "-c", LOAD, tmp_path / "out" / "1", picture, mask]
-    )
+    done = faults.run(["-W", "ignore", "-c", LOAD, tmp_path / "out" / "1", image, mask])
     assert done.returncode == 0, done.stderr
-    index = tmp_path / "masks" / "index" / "picture.png"
-    found, wanted = (np.asarray(Image.open(path)) for path in (mask, index))
-    assert found.shape == (61, 83)
-    # Floats of other kernels: a pixel between two classes may turn.
-    assert (found == wanted).mean() > 0.999
+    index = tmp_path / "masks" / "index" / "image.png"
+    exported, predicted = (np.asarray(Image.open(path)) for path in (mask, index))
+    assert exported.shape == (61, 83)
+    # Other kernels round differently: a pixel between two classes may change.
+    assert (exported == predicted).mean() > 0.999

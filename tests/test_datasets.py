@@ -1,4 +1,4 @@
-"""The facts of the data sets."""
+"""Metadata of the data sets."""
 
 import contextlib
 import dataclasses
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from kerasseg import datasets
-from tfrecords_tools.converters import pairs
+from tfrecords_tools.converters import pairs, registry
 
 
 @pytest.mark.parametrize("name", datasets.list_datasets())
-def test_facts_of_every_data_set_hang_together(name):
+def test_the_metadata_of_every_data_set_is_consistent(name):
     spec = datasets.get(name)
     assert spec.name == name
     assert spec.num_classes == len(spec.class_names) == len(spec.palette)
@@ -22,45 +22,45 @@ def test_facts_of_every_data_set_hang_together(name):
 
 
 @pytest.mark.parametrize("name", datasets.list_datasets())
-def test_facts_survive_json(name):
+def test_metadata_can_be_written_as_json(name):
     spec = datasets.get(name)
     assert datasets.DatasetSpec.from_json(spec.to_json()) == spec
 
 
 @pytest.mark.parametrize("name", datasets.list_datasets())
-def test_every_data_set_has_a_converter_that_knows_its_splits(name):
-    converter = pairs.converter(name)
-    # What is asked for first is the source, not whether there is such a split.
+def test_every_data_set_has_a_converter_with_its_splits(name):
+    converter = registry.converter(name)
+    # The missing source is reported, not the split.
     for split in datasets.get(name).num_images:
         with contextlib.suppress(FileNotFoundError):
             converter.list_pairs(split, pairs.Source())
 
 
-def test_the_folder_is_the_list():
+def test_modules_of_the_package_are_listed():
     assert {"camvid", "pascal_voc", "shapes"} <= set(datasets.list_datasets())
 
 
-def test_unknown_data_sets_are_named_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"Unknown data set 'camvit'; .*camvid, cit"):
+def test_an_unknown_data_set_is_an_error():
+    with pytest.raises(ValueError, match=r"Unknown data set 'camvit'. .*camvid, cit"):
         datasets.get("camvit")
 
 
-def test_facts_cannot_be_changed():
+def test_metadata_is_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         datasets.get("camvid").source = "elsewhere"
 
 
 def test_voc_colors_are_its_bit_interleaved_color_map():
-    # Bit 0, 3, 6 of the class number are the upper bits of red, bit 1, 4, 7 of green,
-    # bit 2, 5 of blue: class 15 = 0b01111 has red bits 1, 1, green 1, 0, blue 1, 0.
+    # Bits 0, 3, 6 of the class number are the upper bits of red, bits 1, 4, 7 of green,
+    # bits 2, 5 of blue: class 15 = 0b01111 has red bits 1, 1, green 1, 0, blue 1, 0.
     spec = datasets.get("pascal_voc")
     for number, color in enumerate(spec.palette.tolist()):
-        wanted = [0, 0, 0]
+        expected = [0, 0, 0]
         for level in range(3):
             for channel in range(3):
                 bit = number >> (3 * level + channel) & 1
-                wanted[channel] |= bit << (7 - level)
-        assert color == wanted
+                expected[channel] |= bit << (7 - level)
+        assert color == expected
     assert spec.classes["person"] == (192, 128, 128)
 
 

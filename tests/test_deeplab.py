@@ -49,7 +49,7 @@ def test_rates_of_the_pyramid_double_when_the_output_stride_halves(
     assert [layer.dilation_rate[0] for layer in pyramid] == rates
 
 
-def test_multi_grid_stands_in_the_last_block():
+def test_multi_grid_is_in_the_last_block():
     model = models.build_model("deeplab_v3", 21, output_stride=8)
     units = [model.get_layer(f"conv5_block{i}_2_conv") for i in (1, 2, 3)]
     assert [layer.dilation_rate[0] for layer in units] == [4, 8, 16]
@@ -66,7 +66,7 @@ def test_the_pyramid_concatenates_1280_channels_and_the_decoder_304():
 
 @pytest.mark.parametrize("name", ["resnet50", "efficientnet_lite0"])
 @pytest.mark.parametrize("output_stride, cells", [(16, 33), (8, 65)])
-def test_a_picture_of_513_pixels_has_33_65_or_129_cells(name, output_stride, cells):
+def test_an_image_of_513_pixels_has_33_65_or_129_cells(name, output_stride, cells):
     image = keras.Input((513, 513, 3))
     c = backbones.build(name, image, output_stride=output_stride)
     assert c["c5"].shape[1:3] == (cells, cells)
@@ -81,8 +81,8 @@ def test_a_model_trained_at_16_runs_at_8_with_the_same_weights(name):
 
 
 @pytest.mark.parametrize("backbone", ["resnet18_quarter", "efficientnet_lite0"])
-def test_scores_at_output_stride_8_lie_where_they_lay_at_16(backbone):
-    # The shift of c5 that fits best, after both are brought to the picture, is none.
+def test_scores_at_output_stride_8_align_with_those_at_16(backbone):
+    # The best matching shift of c5, after both are resized to the image, is 0.
     image = RNG.normal(size=(1, 128, 128, 3)).astype("float32")
     maps, weights = {}, None
     for stride in (16, 8):
@@ -104,7 +104,7 @@ def conv_bn_relu(x, model, name, **options):
     return reference.relu(reference.batch_norm(x, model.get_layer(f"{name}_bn")))
 
 
-def test_the_pyramid_of_v3_is_that_of_the_layer_table():
+def test_the_pyramid_of_v3_equals_that_in_numpy():
     # Image pooling, 1x1, rates 6, 12 and 18, in this order; then 1x1.
     model = small("deeplab_v3")
     reference.shake(model)
@@ -123,10 +123,10 @@ def test_the_pyramid_of_v3_is_that_of_the_layer_table():
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
-def test_deeplab_v3_takes_encoders_without_multi_grid_when_told_to():
+def test_deeplab_v3_accepts_backbones_without_multi_grid():
     model = small("deeplab_v3", backbone="efficientnet_lite0", multi_grid=None)
     assert model.output_shape == (None, None, None, 3)
-    with pytest.raises(ValueError, match="no multi-grid: give multi_grid=None"):
+    with pytest.raises(ValueError, match=r"no multi-grid\. Set `multi_grid=None`"):
         models.build_model("deeplab_v3", 3, backbone="efficientnet_lite0")
 
 
@@ -136,6 +136,6 @@ def test_the_cascade_needs_a_resnet():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_wrong_output_stride_lists_the_right_ones(name):
-    with pytest.raises(ValueError, match=r"output_stride=12 .* \(8, 16, 32\)"):
+def test_a_wrong_output_stride_is_an_error(name):
+    with pytest.raises(ValueError, match=r"`output_stride=12` .* \(8, 16, 32\)"):
         small(name, output_stride=12)

@@ -25,7 +25,7 @@ def small(size=(None, None), **options):
     return model
 
 
-def picture(*size):
+def random_image(*size):
     return RNG.uniform(0, 255, (1, *size, 3)).astype("float32")
 
 
@@ -55,9 +55,9 @@ def test_large_fov_takes_51_billion_multiply_adds_at_321_pixels():
 @pytest.mark.parametrize(
     "head, size, sides",
     [
-        # 3x3 cells around every second: (n - 1) / 2 + 1, the last two at stride 1.
+        # 3x3 pools of stride 2: (n - 1) / 2 + 1; the last two have stride 1.
         ("large_fov", 321, [161, 81, 41, 41, 41]),
-        # 2x2 cells, one of padding on each side: n / 2 + 1; pool4 takes one off.
+        # 2x2 pools, padding 1 on each side: n / 2 + 1; pool4 removes one.
         ("4x4", 306, [154, 78, 40, 39, 39]),
     ],
 )
@@ -82,7 +82,7 @@ def test_heads_have_the_kernels_and_rates_of_table_1(head, kernel, rate):
 
 
 def extent(model, image, cell):
-    """Finds the first and last row that the score of a cell depends on."""
+    """Returns the first and last row that the score of a cell depends on."""
     image = tf.constant(image)
     with tf.GradientTape() as tape:
         tape.watch(image)
@@ -91,15 +91,15 @@ def extent(model, image, cell):
     return rows[0], rows[-1]
 
 
-def test_large_fov_sees_435_pixels_around_every_eighth():
+def test_the_field_of_view_of_large_fov_is_435_pixels():
     model = models.build_model("deeplab_v1", 1, aux=True, filters=1)
     for variable in model.weights:  # Nothing cancels, no ReLU is shut.
         kernel = len(variable.shape) > 1
         variable.assign(np.full(variable.shape, 0.1 if kernel else 1.0))
-    # A maximum sends its gradient to one cell: the last on a rising slope, the first
-    # on a falling one.
-    slope = np.linspace(150, 250, 769, dtype="float32")
-    rising = np.broadcast_to((slope[:, None] + slope)[..., None] / 2, (1, 769, 769, 3))
+    # The gradient of a maximum goes to one cell: the last of increasing values, the
+    # first of decreasing ones.
+    ramp = np.linspace(150, 250, 769, dtype="float32")
+    rising = np.broadcast_to((ramp[:, None] + ramp)[..., None] / 2, (1, 769, 769, 3))
     cell = 48  # At pixel 384, more than 217 from every border.
     assert extent(model, rising, cell)[1] == 384 + 217
     assert extent(model, np.flip(rising, (1, 2)), cell)[0] == 384 - 217
@@ -108,16 +108,16 @@ def test_large_fov_sees_435_pixels_around_every_eighth():
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
 @pytest.mark.parametrize("size", [(66, 98), (64, 50)], ids=str)
 def test_scores_are_the_logits_at_every_eighth_pixel(options, size):
-    outputs = small(**options)(picture(*size))
+    outputs = small(**options)(random_image(*size))
     np.testing.assert_allclose(
         outputs["logits"][:, ::8, ::8], outputs["aux_scores"], atol=1e-5
     )
 
 
 @pytest.mark.parametrize("head", ["4x4", "4x4_rate8", "7x7"])
-def test_logits_cover_every_pixel_though_pools_of_2x2_leave_one_out(head):
+def test_logits_cover_every_pixel_with_2x2_pools(head):
     # 65 pixels: 33, 17, 9 and 8 cells.
-    outputs = small(head=head)(picture(65, 33))
+    outputs = small(head=head)(random_image(65, 33))
     assert outputs["aux_scores"].shape == (1, 8, 4, 3)
     assert outputs["logits"].shape == (1, 65, 33, 3)
     last = np.asarray(outputs["logits"])[:, -1, ::8]
@@ -126,7 +126,7 @@ def test_logits_cover_every_pixel_though_pools_of_2x2_leave_one_out(head):
 
 
 def test_logits_are_the_scores_resized_with_aligned_corners():
-    outputs = small()(picture(65, 97))
+    outputs = small()(random_image(65, 97))
     scores = np.asarray(outputs["aux_scores"])
     assert scores.shape == (1, 9, 13, 3)
     expected = reference.resize(scores, 65, 97, aligned=True)
@@ -134,7 +134,7 @@ def test_logits_are_the_scores_resized_with_aligned_corners():
 
 
 def part(model, *names):
-    """Makes a model of the same picture to the maps of some layers."""
+    """Returns a model from the image to the outputs of layers."""
     return keras.Model(model.input, [model.get_layer(name).output for name in names])
 
 
@@ -142,9 +142,9 @@ def weights(model, name):
     return [np.asarray(v) for v in model.get_layer(name).weights]
 
 
-def test_the_large_fov_head_is_that_of_the_layer_table():
+def test_the_large_fov_head_equals_that_in_numpy():
     model = small()
-    pool5, scores = part(model, "pool5", "fc8")(picture(97, 65))
+    pool5, scores = part(model, "pool5", "fc8")(random_image(97, 65))
     x = reference.pad(np.asarray(pool5), 1)
     x = reference.windows(x, 3).sum((3, 4)) / 9  # Cells of the padding count.
     x = reference.relu(reference.conv(x, *weights(model, "fc6"), rate=12))
@@ -154,9 +154,9 @@ def test_the_large_fov_head_is_that_of_the_layer_table():
     np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
-def test_the_first_stage_is_that_of_the_layer_table():
+def test_the_first_stage_equals_that_in_numpy():
     model = small()
-    image = picture(33, 47)
+    image = random_image(33, 47)
     pool1 = part(model, "pool1")(image)
     x = image[..., ::-1].astype("float64") - [103.939, 116.779, 123.68]
     for name in ("block1_conv1", "block1_conv2"):
@@ -166,8 +166,8 @@ def test_the_first_stage_is_that_of_the_layer_table():
     np.testing.assert_allclose(pool1, expected, atol=1e-4 * expected.max())
 
 
-def test_a_direct_path_reads_its_map_with_the_strides_of_the_release():
-    # 8, 4, 2, 1 and 1 from the picture and the four pools.
+def test_direct_paths_have_the_strides_of_the_release():
+    # 8, 4, 2, 1 and 1 for the image and the four pools.
     levels = {"picture": 8, "pool1": 4, "pool2": 2, "pool3": 1, "pool4": 1}
     model = models.build_model("deeplab_v1", 3, aux=True, multi_scale=True, filters=4)
     for name in levels:  # Drawn with a deviation of 0.001 they would hardly count.
@@ -175,7 +175,7 @@ def test_a_direct_path_reads_its_map_with_the_strides_of_the_release():
             layer = model.get_layer(f"{name}_direct_conv{i}")
             kernel, bias = layer.get_weights()
             layer.set_weights([100 * kernel, bias + 0.1])
-    image = picture(65, 49)
+    image = random_image(65, 49)
     names = ["pad_small", *[name for name in levels if name != "picture"], "fc8"]
     *maps, fc8 = part(model, *names)(image)
     expected = np.asarray(fc8, "float64")
@@ -192,7 +192,7 @@ def test_a_direct_path_reads_its_map_with_the_strides_of_the_release():
     np.testing.assert_allclose(scores, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_holes_give_what_a_stride_would_at_every_second_cell():
+def test_every_second_cell_with_dilation_equals_a_strided_cell():
     def pool(x, stage):
         x = keras.layers.ZeroPadding2D(1)(x)
         strides = 2 if stage < 5 else 1
@@ -203,7 +203,7 @@ def test_holes_give_what_a_stride_would_at_every_second_cell():
     for layer in strided.layers:
         if layer.weights:
             layer.set_weights(small().get_layer(layer.name).get_weights())
-    image = picture(65, 97)
+    image = random_image(65, 97)
     padded, dense = part(small(), "pad_small", "block5_conv3_relu")(image)
     assert dense.shape == (1, 9, 13, 32)
     scale = np.abs(dense).max()
@@ -228,11 +228,12 @@ class Donor:
             return [kernel.reshape(self.shape), np.arange(self.shape[1], dtype="f")]
 
 
-def test_imagenet_weights_of_fc6_and_fc7_are_thinned_out(monkeypatch):
+def test_imagenet_weights_of_fc6_and_fc7_are_subsampled(monkeypatch):
     donor = Donor(channels=8, filters=31)
     monkeypatch.setattr(keras.applications, "VGG16", lambda **_: donor)
     model = models.build_model("deeplab_v1", 3, filters=1, backbone_weights="imagenet")
-    # 3 of 7 cells a side, the outer ones and the middle; 16 of 31 filters, each second.
+    # 3 of 7 rows and columns, the outer ones and the middle; every second of 31
+    # filters.
     kernel, bias = weights(model, "fc6")
     whole = donor.layers[0].get_weights()[0].reshape(7, 7, 8, 31)
     np.testing.assert_array_equal(kernel, whole[::3, ::3, :, ::2])
@@ -243,16 +244,16 @@ def test_imagenet_weights_of_fc6_and_fc7_are_thinned_out(monkeypatch):
     )
 
 
-def test_weights_carry_over_between_training_and_use():
+def test_weights_are_the_same_with_and_without_auxiliary_outputs():
     for options in VARIANTS[::2]:
         trained = small(**options)
         used = small(**{**options, "aux": False})
         assert [v.path for v in trained.weights] == [v.path for v in used.weights]
         used.set_weights(trained.get_weights())
-        image = picture(33, 47)
+        image = random_image(33, 47)
         np.testing.assert_array_equal(used(image), trained(image)["logits"])
 
 
-def test_a_wrong_head_lists_the_right_ones():
-    with pytest.raises(ValueError, match=r"head='5x5' .* choose one of .*'large_fov'"):
+def test_a_wrong_head_is_an_error():
+    with pytest.raises(ValueError, match=r"`head=5x5` .* must be one of .*'large_fov'"):
         models.build_model("deeplab_v1", 3, head="5x5")

@@ -30,12 +30,12 @@ def on_vgg16():
     return model
 
 
-def picture(*size):
+def random_image(*size):
     return RNG.uniform(0, 255, (1, *size, 3)).astype("float32")
 
 
 def part(model, *names):
-    """Makes a model of the same picture to the maps of some layers."""
+    """Returns a model from the image to the outputs of layers."""
     return keras.Model(model.input, [model.get_layer(name).output for name in names])
 
 
@@ -59,7 +59,7 @@ def test_large_fov_on_vgg16_is_that_of_v1():
     assert second.count_params() == 20_505_429
     assert [v.path for v in first.weights] == [v.path for v in second.weights]
     second.set_weights(first.get_weights())
-    image = picture(33, 47)
+    image = random_image(33, 47)
     np.testing.assert_array_equal(first(image), second(image))
 
 
@@ -90,7 +90,7 @@ def test_resnet101_is_dilated_by_2_and_4_without_multi_grid():
     assert model.get_layer("conv3_block1_1_conv").strides == (2, 2)  # Not the 3x3.
 
 
-def test_auxiliary_scores_have_the_sizes_that_the_release_trains():
+def test_auxiliary_scores_have_the_sizes_of_the_release():
     options = {"backbone": "resnet18_quarter", "multi_scale": True, "aux": True}
     model = models.build_model("deeplab_v2", 3, image_size=(321, 321), **options)
     assert model.get_layer("picture_half").output.shape[1:3] == (161, 161)
@@ -103,22 +103,22 @@ def test_auxiliary_scores_have_the_sizes_that_the_release_trains():
 @pytest.mark.parametrize("size", [(65, 97), (64, 50)], ids=str)
 @pytest.mark.parametrize("multi_scale", [False, True])
 def test_scores_are_the_logits_at_every_eighth_pixel(multi_scale, size):
-    outputs = small(multi_scale=multi_scale)(picture(*size))
+    outputs = small(multi_scale=multi_scale)(random_image(*size))
     np.testing.assert_allclose(
         outputs["logits"][:, ::8, ::8], outputs["aux_scores"], atol=1e-5
     )
 
 
 def test_logits_are_the_scores_resized_with_aligned_corners():
-    outputs = small()(picture(65, 97))
+    outputs = small()(random_image(65, 97))
     scores = np.asarray(outputs["aux_scores"])
     assert scores.shape == (1, 9, 13, 3)
     expected = reference.resize(scores, 65, 97, aligned=True)
     np.testing.assert_allclose(outputs["logits"], expected, atol=1e-5)
 
 
-def test_scales_are_fused_by_their_largest_score():
-    outputs = small(multi_scale=True)(picture(97, 65))
+def test_the_scores_of_scales_are_fused_by_their_maximum():
+    outputs = small(multi_scale=True)(random_image(97, 65))
     scores = {name: np.asarray(x) for name, x in outputs.items()}
     half = reference.resize(scores["aux_half"], 13, 9, aligned=True)
     scales = [scores["aux_full"], scores["aux_three_quarters"], half]
@@ -127,12 +127,12 @@ def test_scales_are_fused_by_their_largest_score():
     np.testing.assert_allclose(scores["aux_scores"], np.max(scales, axis=0), atol=1e-5)
 
 
-def test_each_scale_is_the_network_on_the_smaller_picture():
-    # 97 pixels become 49 and 73, 65 become 33 and 49; scores of 73 pixels lie in 10
-    # cells, which are brought to 13.
+def test_each_scale_is_the_network_on_the_smaller_image():
+    # 97 pixels become 49 and 73, 65 become 33 and 49; 73 pixels have scores of 10
+    # cells, which are resized to 13.
     model, network = small(multi_scale=True), small()
     network.set_weights(model.get_weights())
-    image = picture(97, 65)
+    image = random_image(97, 65)
     outputs = model(image)
     half = network(reference.resize(image, 49, 33, aligned=True))["aux_scores"]
     np.testing.assert_allclose(outputs["aux_half"], half, atol=1e-4)
@@ -143,13 +143,13 @@ def test_each_scale_is_the_network_on_the_smaller_picture():
     np.testing.assert_allclose(outputs["aux_three_quarters"], expected, atol=1e-4)
 
 
-def test_scales_that_agree_are_fused_to_what_they_are():
+def test_equal_scores_of_scales_are_unchanged_by_fusion():
     model = small(multi_scale=True)
     before = model.get_weights()
     for i in range(1, 5):
         kernel, bias = model.get_layer(f"aspp{i}").get_weights()
         model.get_layer(f"aspp{i}").set_weights([0 * kernel, bias])
-    outputs = model(picture(65, 65))
+    outputs = model(random_image(65, 65))
     model.set_weights(before)
     scores = np.asarray(outputs["aux_full"])
     np.testing.assert_allclose(outputs["aux_scores"], scores, atol=1e-6)
@@ -165,7 +165,7 @@ def column(values):
     [
         ((2, 1), [0, 1, 2, 3], [0, 2]),
         ((2, 1), [0, 1, 2, 3, 4], [0, 2, 4]),
-        # 4/3 and 8/3 of the way: a third and two thirds between two cells.
+        # Positions 4/3 and 8/3: a third and two thirds between two cells.
         ((4, 3), [0, 3, 6, 9, 12], [0, 4, 8, 12]),
         ((4, 3), [0, 3, 6, 9], [0, 4, 8]),
         ((2, 1), [7], [7]),
@@ -184,17 +184,17 @@ def test_resampling_to_a_size_repeats_the_last_cell_beyond_the_map():
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 47), (40, 100)], ids=str)
 @pytest.mark.parametrize("backbone", ["vgg16", "efficientnet_lite0"])
-def test_other_encoders_run_at_any_size(backbone, size):
+def test_other_backbones_run_at_any_size(backbone, size):
     model = on_vgg16() if backbone == "vgg16" else small(backbone=backbone)
-    outputs = model(picture(*size))
+    outputs = model(random_image(*size))
     classes = 21 if backbone == "vgg16" else 3
     assert outputs["logits"].shape == (1, *size, classes)
     assert np.isfinite(outputs["logits"]).all()
 
 
-def test_the_pyramid_is_that_of_the_layer_table():
+def test_the_pyramid_equals_that_in_numpy():
     model = small(head="aspp_s")
-    c5, scores = part(model, "conv5_block2_out", "sum")(picture(97, 65))
+    c5, scores = part(model, "conv5_block2_out", "sum")(random_image(97, 65))
     assert c5.shape[1:3] == (13, 9)
     expected = sum(
         reference.conv(np.asarray(c5), *weights(model, f"aspp{i}"), rate=rate)
@@ -204,9 +204,9 @@ def test_the_pyramid_is_that_of_the_layer_table():
     np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
-def test_the_pyramid_on_vgg16_is_that_of_the_layer_table():
+def test_the_pyramid_on_vgg16_equals_that_in_numpy():
     model = on_vgg16()
-    pool5, scores = part(model, "pool5", "sum")(picture(49, 65))
+    pool5, scores = part(model, "pool5", "sum")(random_image(49, 65))
     assert pool5.shape == (1, 7, 9, 512)
     expected = 0
     for end, rate in (("", 6), ("_2", 12), ("_3", 18), ("_4", 24)):
@@ -219,10 +219,10 @@ def test_the_pyramid_on_vgg16_is_that_of_the_layer_table():
     np.testing.assert_allclose(scores / scale, expected / scale, atol=1e-4)
 
 
-def test_a_rate_beyond_the_map_leaves_the_middle_of_the_kernel():
+def test_with_a_rate_beyond_the_map_only_the_center_weight_counts():
     # A map of 5 cells; the smallest rate is 6.
     model = small(head="aspp_l")
-    c5, scores = part(model, "conv5_block2_out", "sum")(picture(33, 40))
+    c5, scores = part(model, "conv5_block2_out", "sum")(random_image(33, 40))
     assert c5.shape[1:3] == (5, 5)
     branches = [weights(model, f"aspp{i}") for i in range(1, 5)]
     kernel = sum(kernel[1:2, 1:2] for kernel, _ in branches)
@@ -255,6 +255,6 @@ def test_imagenet_weights_go_to_every_branch_on_vgg16(monkeypatch):
             np.testing.assert_array_equal(kernel[0, 0, 0], np.arange(1024))
 
 
-def test_a_wrong_head_lists_the_right_ones():
-    with pytest.raises(ValueError, match=r"head='aspp' .* choose one of .*'aspp_l'"):
+def test_a_wrong_head_is_an_error():
+    with pytest.raises(ValueError, match=r"`head=aspp` .* must be one of .*'aspp_l'"):
         models.build_model("deeplab_v2", 3, head="aspp")

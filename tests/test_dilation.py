@@ -1,4 +1,4 @@
-"""What takes the place of a layer: where its windows lie, worked by hand."""
+"""Replaced layers: the positions of their windows, worked by hand."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ ROW = np.arange(1.0, 6.0, dtype="float32").reshape(1, 1, 5, 1)
 
 
 def chain(*parts):
-    """Builds a model of layers in a row; all its weights are ones."""
+    """Builds a sequential model whose weights are all ones."""
     x = image = keras.Input((None, None, 1))
     for layer in parts:
         x = layer(x)
@@ -36,48 +36,48 @@ def summing(size, *, stride=2, padding="same"):
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_a_strided_window_starts_where_it_does_at_even_sizes(padding):
-    # Even: 1 + 2 + 3, 3 + 4. Odd: TensorFlow would start one cell earlier.
+def test_the_first_window_is_that_of_even_sizes_at_every_size(padding):
+    # Even size: 1 + 2 + 3, 3 + 4. At an odd size TensorFlow starts one cell earlier.
     model = rewritten(chain(summing(3, padding=padding)))
     assert cells(model, ROW[:, :, :4]) == [6, 7]
     assert cells(model) == [6, 12, 5]
 
 
-def test_a_window_of_five_starts_one_cell_earlier():
+def test_the_first_window_of_size_5_starts_one_cell_before_the_map():
     # 0 + 1 + 2 + 3 + 4, 2 + 3 + 4 + 5, 4 + 5.
     assert cells(rewritten(chain(summing(5)))) == [10, 14, 9]
 
 
-def test_a_stated_padding_stays_and_there_is_room_for_every_window():
+def test_explicit_padding_is_kept_and_every_window_fits():
     # 0 + 1 + 2, 2 + 3 + 4, 4 + 5.
     pad = layers.ZeroPadding2D(((0, 0), (1, 0)))
     assert cells(rewritten(chain(pad, summing(3, padding="valid")))) == [3, 9, 9]
 
 
-def test_a_crop_moves_the_window():
-    # The single cells 2, 4 and one behind the map.
+def test_cropping_shifts_the_windows():
+    # The cells 2, 4 and one after the map.
     shift = layers.ZeroPadding2D(((0, 0), (0, 1))), layers.Cropping2D(((0, 0), (1, 0)))
     model = chain(*shift, summing(1, padding="valid"))
     assert cells(rewritten(model)) == [2, 4, 0]
 
 
 @pytest.mark.parametrize("pool", [layers.MaxPooling2D, layers.AveragePooling2D])
-def test_a_pool_loses_no_cell(pool):
-    # (1, 2), (3, 4), and 5 alone.
+def test_a_pool_drops_no_cell(pool):
+    # (1, 2), (3, 4) and (5).
     expected = {"MaxPooling2D": [2, 4, 5], "AveragePooling2D": [1.5, 3.5, 5]}
     assert cells(rewritten(chain(pool((1, 2), 2)))) == expected[pool.__name__]
 
 
-def test_a_lost_stride_spreads_the_windows_that_follow():
-    # Single cells 1, 3, 5, then sums of two neighbours of these: 1 + 3, 5 + 0. Dense:
-    # 1 + 3, 2 + 4, 3 + 5, 4, 5, of which every fourth is 4, 5.
+def test_windows_after_a_removed_stride_are_dilated():
+    # Cells 1, 3, 5, then sums of two neighbors: 1 + 3, 5 + 0. Dense: 1 + 3, 2 + 4,
+    # 3 + 5, 4, 5, of which every fourth is 4, 5.
     model = chain(summing(1), summing(2))
     assert cells(rewritten(model)) == [4, 5]
     assert cells(rewritten(model, output_stride=1)) == [4, 6, 8, 4, 5]
 
 
-def test_a_mean_over_the_picture_takes_the_original_cells():
-    # Of 1, 3, 5 and not of 1 to 5, where 1 to 4 leave 2.
+def test_a_mean_over_the_image_is_that_of_the_original_cells():
+    # For 1 to 4 it is the mean of 1 and 3.
     model = chain(summing(1), layers.GlobalAveragePooling2D(keepdims=True))
     assert cells(rewritten(model, output_stride=1), ROW[:, :, :4]) == [2]
 
@@ -100,7 +100,7 @@ def test_layers_of_a_nested_model_keep_their_names_and_weights():
     assert cells(model) == [6, 12, 5]
 
 
-def test_names_given_by_keras_are_counted_anew():
+def test_automatic_names_of_keras_get_stable_numbers():
     names = []
     for _ in range(2):
         source = chain(layers.ReLU(), layers.ReLU(), layers.ReLU(name="mine"))
@@ -109,16 +109,18 @@ def test_names_given_by_keras_are_counted_anew():
     assert names == [["source_re_lu_1", "source_re_lu_2", "mine"]] * 2
 
 
-def test_what_cannot_be_dilated_is_named():
+def test_a_layer_that_cannot_be_dilated_is_an_error():
     up = layers.UpSampling2D(2, name="grow")
     with pytest.raises(ValueError, match=r"'grow' \(UpSampling2D\) cannot be dilated"):
         rewritten(chain(up))
     pad = layers.ZeroPadding2D(1), layers.ReLU(name="between")
-    with pytest.raises(ValueError, match=r"'between'.* between a padding and its"):
+    with pytest.raises(ValueError, match=r"'between'.* is between padding and"):
         rewritten(chain(*pad))
 
 
-def test_an_output_stride_that_a_layer_jumps_over_is_named():
+def test_an_output_stride_that_a_layer_skips_is_an_error():
     model = chain(layers.Conv2D(1, 4, 4, name="stem"))
-    with pytest.raises(ValueError, match=r"stride 2 cannot.* 'stem' goes from 1 to 4"):
+    with pytest.raises(
+        ValueError, match=r"stride 2 is not possible.* 'stem' goes from 1 to 4"
+    ):
         rewritten(model, output_stride=2)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files are written as a whole or not at all."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 from kerasseg.system import files
 
 
-def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     files.write_bytes(path, b"old")
 

@@ -1,4 +1,4 @@
-"""ENet: counts, fields and bottlenecks of the authors' Torch code."""
+"""ENet: parameters, field of view and bottlenecks of the authors' Torch code."""
 
 import functools
 import math
@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 
 def count(model, prefix=""):
-    """Counts the trainable parameters of the layers whose names start so."""
+    """Counts the trainable parameters of layers by the prefix of their names."""
     variables = [v for v in model.trainable_variables if v.path.startswith(prefix)]
     return sum(math.prod(v.shape) for v in variables)
 
@@ -30,13 +30,13 @@ def paper():
 
 @functools.cache
 def paper_encoder():
-    """Builds what the first stage of training trains, for CamVid."""
+    """Builds the encoder of the first stage of training, for CamVid."""
     return models.build_model("enet", 11, encoder_only=True, aux=True)
 
 
 @functools.cache
 def small(**options):
-    """Builds a small model with statistics, biases and slopes that show faults."""
+    """Builds a small model with random statistics, biases and slopes."""
     options = {**models.metadata("enet").test_options, **options}
     model = models.build_model("enet", 3, **options)
     reference.shake(model)
@@ -46,7 +46,7 @@ def small(**options):
     return model
 
 
-def test_parameters_stand_where_the_authors_have_them():
+def test_each_part_has_the_parameters_of_the_authors():
     assert count(paper()) == 364_376
     assert {
         name: count(paper(), name)
@@ -76,7 +76,7 @@ def test_parameters_stand_where_the_authors_have_them():
 @pytest.mark.parametrize(
     "num_classes, params", [(11, 363_791), (12, 363_856), (19, 364_311)]
 )
-def test_every_number_of_classes_has_its_parameters(num_classes, params):
+def test_the_parameters_for_other_numbers_of_classes(num_classes, params):
     assert count(models.build_model("enet", num_classes)) == params
 
 
@@ -84,7 +84,7 @@ def test_multiply_adds_are_those_of_the_authors():
     assert round(complexity.count_multiply_adds(paper()) / 1e9, 2) == 3.93
 
 
-def test_rates_double_twice_and_asymmetric_convolutions_lie_between():
+def test_rates_double_and_asymmetric_convolutions_are_in_between():
     for stage in (2, 3):
         units = [paper().get_layer(f"bottleneck{stage}_{i}_conv") for i in range(1, 9)]
         rates = [unit.dilation_rate[0] for unit in units]
@@ -93,11 +93,11 @@ def test_rates_double_twice_and_asymmetric_convolutions_lie_between():
         assert sizes == [(3, 3), (3, 3), (5, 1), (3, 3)] * 2
         row = paper().get_layer(f"bottleneck{stage}_3_row")
         assert row.kernel_size == (1, 5) and not row.use_bias
-        # Nothing stands between the two.
+        # There is no layer between the two.
         assert units[2].input is row.output and units[2].use_bias
 
 
-def test_dropout_is_light_first_and_absent_in_the_decoder():
+def test_dropout_is_low_at_first_and_0_in_the_decoder():
     rates = {
         layer.name.removesuffix("_dropout"): layer.rate
         for layer in paper().layers
@@ -110,7 +110,7 @@ def test_dropout_is_light_first_and_absent_in_the_decoder():
     assert decoder == {0.0}
 
 
-def test_prelus_have_a_slope_for_each_channel_and_the_decoder_has_none():
+def test_prelus_have_a_slope_per_channel_and_the_decoder_has_no_prelu():
     slopes = {
         layer.name: layer.alpha.shape
         for layer in paper().layers
@@ -123,13 +123,13 @@ def test_prelus_have_a_slope_for_each_channel_and_the_decoder_has_none():
     ]
 
 
-def test_a_cell_of_the_encoder_sees_1217_pixels():
-    # Convolution k at a cell of j pixels adds (k - 1) * j. Initial: 3; 1.0: +2 (2x2 at
+def test_the_field_of_view_of_the_encoder_is_1217_pixels():
+    # A kernel of k at stride j adds (k - 1) * j. Initial: 3; 1.0: +2 (2x2 at
     # 2), +8; 1.1-1.4: +8 each, 45; 2.0: +4 (2x2 at 4), +16, 65; 2.1-2.8 at 8:
     # 16 + 32 + 32 + 64 + 16 + 128 + 32 + 256 = 576; 3.1-3.8 again: 1217.
     model = models.build_model("enet", 1, encoder_only=True)
     for variable in model.weights:
-        if variable.path.endswith("kernel"):  # All positive: nothing cancels.
+        if variable.path.endswith("kernel"):  # Positive, so that nothing cancels.
             inputs = variable.shape[2]
             variable.assign(np.full(variable.shape, 0.3 / inputs))
     encoder = keras.Model(
@@ -141,8 +141,8 @@ def test_a_cell_of_the_encoder_sees_1217_pixels():
         features = encoder(image)
         cell = tf.reduce_sum(features[:, :, 100])
     assert features.shape == (1, 4, 200, 128)
-    seen = np.any(tape.gradient(cell, image).numpy() != 0, axis=(0, 1, 3))
-    assert np.ptp(np.flatnonzero(seen)) + 1 == 1217
+    nonzero = np.any(tape.gradient(cell, image).numpy() != 0, axis=(0, 1, 3))
+    assert np.ptp(np.flatnonzero(nonzero)) + 1 == 1217
 
 
 def prelu(x, layer):
@@ -151,7 +151,7 @@ def prelu(x, layer):
 
 
 class Numpy:
-    """The layers of a bottleneck of `small()` in NumPy, by their names."""
+    """Layers of a bottleneck of `small()` in NumPy, by name."""
 
     def __init__(self, name):
         self.name = name
@@ -171,27 +171,27 @@ class Numpy:
 
 
 def maps(*layers):
-    """Returns maps of a picture of 36x52: 18x26, 9x13 and 5x7 cells at an eighth."""
+    """Returns outputs of layers for a 36x52 image: 18x26, 9x13 or 5x7 cells."""
     outputs = [small().get_layer(name).output for name in layers]
     image = RNG.uniform(0, 255, (2, 36, 52, 3)).astype("float32")
     return [np.asarray(x) for x in keras.Model(small().input, outputs)(image)]
 
 
-def test_the_initial_block_joins_convolution_and_pool_in_this_order():
+def test_the_initial_block_concatenates_convolution_and_pool():
     image, result = maps("pad_small", "initial_concat")
     kernel, bias = small().get_layer("initial_conv").get_weights()
-    # One cell of padding on every side, as Torch does; Keras' own has one at the end.
+    # Padding of 1 on each side, as in Torch; "same" of Keras pads only at the end.
     x = reference.conv(image, kernel, bias, stride=2, padding=1)[:, :18, :26]
     np.testing.assert_allclose(result[..., :13], x, atol=1e-4)
     pooled = reference.max_pool(image, 2, stride=2)
     np.testing.assert_allclose(result[..., 13:], pooled, atol=1e-6)
 
 
-def test_a_downsampling_bottleneck_is_what_numpy_computes():
+def test_a_downsampling_bottleneck_equals_that_in_numpy():
     before, result = maps("bottleneck1_4_activation", "bottleneck2_0_activation")
     assert before.shape == (2, 9, 13, 64) and result.shape == (2, 5, 7, 128)
     block = Numpy("bottleneck2_0")
-    padded = reference.pad(before, 0, 1)  # Odd sides: a row and a column more.
+    padded = reference.pad(before, 0, 1)  # For the odd height and width.
     y = block.conv(padded, "project", stride=2, padding=0)
     y = block.prelu(block.norm(y, "project_bn"), "project_activation")
     y = block.prelu(block.norm(block.conv(y, "conv"), "conv_bn"), "conv_activation")
@@ -203,7 +203,7 @@ def test_a_downsampling_bottleneck_is_what_numpy_computes():
     np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
-def test_an_upsampling_bottleneck_is_what_numpy_computes():
+def test_an_upsampling_bottleneck_equals_that_in_numpy():
     before, x, result = maps(
         "bottleneck1_4_activation",
         "bottleneck2_8_activation",
@@ -231,14 +231,14 @@ def test_an_upsampling_bottleneck_is_what_numpy_computes():
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_bottleneck_without_its_branch_lets_the_map_pass(training):
+def test_a_bottleneck_with_a_branch_of_zeros_is_the_identity(training):
     model = models.build_model("enet", 3, repeats=1)
     layer = model.get_layer("bottleneck2_2_expand_bn")
     layer.gamma.assign(np.zeros(128))
     start = model.get_layer("bottleneck2_1_activation").output
     block = keras.Model(start, model.get_layer("bottleneck2_2_activation").output)
     x = RNG.normal(size=(2, 6, 7, 128)).astype("float32")
-    # Dropout works on the branch alone.
+    # Dropout is only on the branch.
     expected = prelu(x, model.get_layer("bottleneck2_2_activation"))
     np.testing.assert_allclose(block(x, training=training), expected, atol=1e-6)
 
@@ -262,7 +262,7 @@ def test_the_second_stage_starts_from_the_encoder_of_the_first():
     np.testing.assert_array_equal(*[encoder(image) for encoder in encoders])
 
 
-def test_the_first_stage_scores_cells_of_eight_pixels():
+def test_the_scores_of_the_first_stage_have_stride_8():
     model = small(encoder_only=True, aux=True)
     for size, cells in (((360, 480), (45, 60)), ((33, 47), (5, 6))):
         image = RNG.uniform(0, 255, (1, *size, 3)).astype("float32")

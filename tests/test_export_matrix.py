@@ -1,4 +1,4 @@
-"""The matrix of docs/export.md: each cell is what an export gives."""
+"""The matrix of docs/export.md: each cell is measured on an export."""
 
 import pathlib
 import re
@@ -17,21 +17,21 @@ ROWS = {
 CELL = re.compile(r"(\de-\d\d|0e\+00), ([\d.]+) MB, (\d+) ms \(([\d.]+)\)")
 
 
-def test_the_page_shows_networks_that_have_a_flagfile():
+def test_the_networks_of_the_page_have_a_flag_file():
     assert ROWS and set(ROWS) <= set(export_matrix.FLAGFILES)
     for cells in ROWS.values():
         assert len(cells) == 6
         assert all(cell == "no" or CELL.fullmatch(cell) for cell in cells)
-        assert CELL.fullmatch(cells[0])[4] == "1.00"  # The Keras model's own.
+        assert CELL.fullmatch(cells[0])[4] == "1.00"  # The Keras model itself.
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", sorted(ROWS))
-def test_a_row_is_as_the_page_shows_it(name):
-    found = export_matrix.row(name)
-    print(export_matrix.text(name, found))  # To replace the row, with -s.
-    for shown, (form, cell) in zip(ROWS[name], found.items(), strict=True):
+def test_a_row_is_as_on_the_page(name):
+    row = export_matrix.row(name)
+    print(export_matrix.text(name, row))  # Run with -s to replace the row.
+    for shown, (form, cell) in zip(ROWS[name], row.items(), strict=True):
         assert cell["works"] == (shown != "no"), (form, cell)
         if cell["works"]:
             difference, megabytes = map(float, CELL.fullmatch(shown).groups()[:2])

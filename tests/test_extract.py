@@ -1,4 +1,4 @@
-"""Records back to files."""
+"""Extracting files from records."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def split(tmp_path):
     return records.open_split(tiny.write_records(tmp_path / "records"), "val")
 
 
-def test_pictures_come_out_as_they_went_in(split, tmp_path):
+def test_extracted_images_have_their_original_bytes(split, tmp_path):
     assert extract.extract(split, tmp_path / "out", count=2, labels=True) == 2
     files = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert files == ["labels", *sorted(f"val{i}.png" for i in (0, 2))]
@@ -25,7 +25,7 @@ def test_pictures_come_out_as_they_went_in(split, tmp_path):
     np.testing.assert_array_equal(found, label)
 
 
-def test_pictures_of_several_folders_and_with_dots_do_not_replace_each_other(tmp_path):
+def test_images_of_several_folders_and_with_dots_do_not_replace_each_other(tmp_path):
     image, label = tiny.picture(0)
     names = ["bonn/1.png", "ulm/1.png", "scene.001", "scene.002"]
     path = tmp_path / records.shard_name("val", 0, 1)
@@ -38,7 +38,7 @@ def test_pictures_of_several_folders_and_with_dots_do_not_replace_each_other(tmp
             assert (folder / name).is_file()
 
 
-def test_names_do_not_lead_out_of_the_folder(tmp_path):
+def test_files_stay_in_the_folder(tmp_path):
     image, label = tiny.picture(0)
     serialized = tiny.example(image, label, "../../escaped.png")
     path = tmp_path / records.shard_name("val", 0, 1)

@@ -15,15 +15,16 @@ from tests import reference
 RNG = np.random.default_rng(0)
 CONVOLUTIONS = layers.Conv2D, layers.Conv2DTranspose
 
-# Channels of the stack: after the first convolution, each block of the way down, the
-# bottleneck, and each block of the way up. Table 2 prints 880, 1072, 800 and 368 for
-# 896, 1088, 816 and 384 of the third; the README of the released code corrects it.
+# Channels after the first convolution, each block of the downsampling path, the
+# bottleneck, and each block of the upsampling path. Table 2 prints 880, 1072, 800 and
+# 368 for 896, 1088, 816 and 384 of the third; the README of the released code corrects
+# it.
 MAPS = {
     "fc_densenet56": [48, 96, 144, 192, 240, 288, 336, 384, 336, 288, 240, 192],
     "fc_densenet67": [48, 128, 208, 288, 368, 448, 528, 608, 528, 448, 368, 288],
     "fc_densenet103": [48, 112, 192, 304, 464, 656, 896, 1088, 816, 576, 384, 256],
 }
-# Parameters of each part in the order of the network, at 11 classes.
+# Parameters of each part in the order of the network, for 11 classes.
 PARTS = {
     "fc_densenet56": {
         "first": [1_344],
@@ -57,17 +58,17 @@ PARTS = {
 
 @functools.cache
 def build(name):
-    """Builds the network of the paper for CamVid's pictures, once."""
+    """Builds the network of the paper for images of CamVid, once."""
     return models.build_model(name, 11, image_size=(360, 480))
 
 
 def numbers(count, way):
-    """Numbers of the parts as a picture meets them: the way up counts down."""
+    """Returns the names of the parts in the order of the network."""
     return range(count, 0, -1) if way in ("tu", "up") else range(1, count + 1)
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_the_stack_grows_as_in_table_2(name):
+def test_the_channels_grow_as_in_table_2(name):
     model = build(name)
     ends = [model.get_layer("first_conv").filters]
     for block in (
@@ -78,8 +79,8 @@ def test_the_stack_grows_as_in_table_2(name):
         new = [
             x for x in model.layers if re.fullmatch(f"{block}_layer\\d+_conv", x.name)
         ]
-        seen = model.get_layer(f"{block}_layer1_bn").gamma.shape[0]
-        ends.append(seen + sum(layer.filters for layer in new))
+        inputs = model.get_layer(f"{block}_layer1_bn").gamma.shape[0]
+        ends.append(inputs + sum(layer.filters for layer in new))
     assert ends == MAPS[name]
 
 
@@ -107,7 +108,7 @@ def test_the_name_counts_the_convolutions(name, total):
     assert kinds == {"HeUniform"}
 
 
-def test_five_halvings_drop_odd_rows_which_the_way_up_has_again():
+def test_odd_rows_dropped_by_pools_are_restored_by_the_upsampling_path():
     # 360 -> 180 -> 90 -> 45 -> 22 -> 11; 11 -> 23, cut to 22; 22 -> 45.
     model = build("fc_densenet56")
     assert model.get_layer("bottleneck_new").output.shape[1:3] == (11, 15)
@@ -125,15 +126,15 @@ def test_a_crop_of_224_pixels_has_7_cells_at_the_bottleneck():
     assert x.shape[1:3] == (7, 7)
 
 
-def test_a_fifth_is_dropped_behind_every_convolution_of_the_blocks():
+def test_dropout_of_0_2_follows_every_convolution_of_the_blocks():
     dropouts = [x for x in build("fc_densenet56").layers if "dropout" in x.name]
     assert {layer.rate for layer in dropouts} == {0.2}
-    # All but the first, the five that go up and the classifier.
+    # All except the first, the five of transitions up and the classifier.
     assert len(dropouts) == 56 - 7
 
 
 def test_batch_norms_have_the_constants_of_lasagne():
-    # Its alpha of 0.1 is the part of the new, Keras' momentum that of the old.
+    # Its alpha of 0.1 is 1 minus the momentum of Keras.
     norms = [
         x
         for x in build("fc_densenet56").layers
@@ -142,8 +143,8 @@ def test_batch_norms_have_the_constants_of_lasagne():
     assert norms and {(x.momentum, x.epsilon) for x in norms} == {(0.9, 1e-4)}
 
 
-def test_a_transition_up_takes_the_new_maps_only():
-    # 15 layers of 16 maps come from the bottleneck, not the 896 of its stack.
+def test_the_input_of_a_transition_up_is_the_new_features():
+    # 15 layers of 16 channels of the bottleneck, not all of its 896.
     sizes = [240, 192, 160, 112, 80]
     model = build("fc_densenet103")
     for number, size in zip(range(5, 0, -1), sizes, strict=True):
@@ -175,14 +176,14 @@ def test_a_block_with_its_transitions_equals_one_in_numpy(depth):
             x = np.concatenate([x, new[-1]], -1)
         return x, np.concatenate(new, -1)
 
-    want_stack, _ = block(x, "block")
+    stack, _ = block(x, "block")
     # The ninth row is dropped.
-    want_down = reference.max_pool(layer(want_stack, "td"), 2, stride=2)
-    _, want_new = block(want_down, "deep")
+    down = reference.max_pool(layer(stack, "td"), 2, stride=2)
+    _, new = block(down, "deep")
     kernel, bias = model.get_layer("tu_deconv").get_weights()
-    # 4 x 6 cells become 9 x 13; the thirteenth column is cut off.
-    large = reference.conv_transpose(want_new, kernel, bias, stride=2)
+    # 4 x 6 cells become 9 x 13; the thirteenth column is cropped.
+    large = reference.conv_transpose(new, kernel, bias, stride=2)
     assert large.shape[1:3] == (9, 13)
-    want_up = np.concatenate([large[:, :, :12], want_stack], -1)
-    for got, want in zip(model(x), (want_stack, want_down, want_up), strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-4)
+    up = np.concatenate([large[:, :, :12], stack], -1)
+    for actual, expected in zip(model(x), (stack, down, up), strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-4)

@@ -13,11 +13,12 @@ from kerasseg.workdir import best_model
 from tests import reference
 
 RNG = np.random.default_rng(0)
-MEAN = np.array([123.68, 116.779, 103.939], "float32")  # Zero once it is normalised.
+MEAN = np.array([123.68, 116.779, 103.939], "float32")  # Zero once it is normalized.
 VGG16 = ["fcn_32s", "fcn_16s", "fcn_8s"]
 CLASSIC = ["fcn_32s_alexnet", "fcn_32s_googlenet"]
-# Pixels that one cell of the score map sees ([Long15] table 1; its 907 of GoogLeNet
-# count the last average pool, 7 - 1 cells of 32 pixels, which the network leaves out).
+# Field of view of a cell of the scores in pixels ([Long15] table 1; its 907 for
+# GoogLeNet include the last average pool, 7 - 1 cells of 32 pixels, which the network
+# does not have).
 FIELD_OF_VIEW = dict.fromkeys(VGG16, 404) | {
     "fcn_32s_alexnet": 355,
     "fcn_32s_googlenet": 907 - 6 * 32,
@@ -46,19 +47,21 @@ def part(model, *outputs):
         ("fcn_32s", {}, 136_152_917),
         ("fcn_16s", {}, 134_815_994),
         ("fcn_8s", {}, 134_489_759),
-        # One fixed factor for each channel of pool4 and pool3, 512 + 256.
+        # One fixed factor per channel of pool4 and pool3, 512 + 256.
         ("fcn_8s", {"at_once": True, "filters": 64}, 134_490_527),
         ("fcn_32s_alexnet", {}, 58_704_590),
     ],
 )
-def test_fixed_weights_make_up_what_the_released_nets_hold(name, options, released):
-    # The trainable ones are counted, at their size, with every architecture's.
+def test_trainable_and_fixed_weights_are_those_of_the_released_networks(
+    name, options, released
+):
+    # The trainable ones are counted in test_models.
     model = small(name, 21, **options)
     fixed = sum(np.prod(v.shape) for v in model.non_trainable_weights)
     assert models.metadata(name).params + fixed == released
 
 
-def test_googlenet_has_the_parameters_of_its_replication_but_for_the_classifier():
+def test_googlenet_has_the_parameters_of_its_replication_except_the_classifier():
     classifier = 1024 * 1000 + 1000
     scores = 1024 * 21 + 21
     params = models.metadata("fcn_32s_googlenet").params
@@ -78,20 +81,20 @@ def positive(name):
 
 @pytest.mark.parametrize("axis", [1, 2])
 @pytest.mark.parametrize("name", ["fcn_32s", *CLASSIC])
-def test_a_cell_sees_its_field_of_view_around_where_it_is_enlarged_to(name, axis):
+def test_the_field_of_view_of_a_cell_is_around_its_upsampled_position(name, axis):
     model = positive(name)
     field, cell = FIELD_OF_VIEW[name], 13
-    # Its middle: VGG16's lie between two pixels.
+    # Its center; that of VGG16 is between two pixels.
     middle = 32 * cell + (15.5 if name in VGG16 else 16)
     first, last = int(middle - (field - 1) / 2), int(middle + (field - 1) / 2)
     columns = [first - 1, first, last, last + 1]
-    pictures = np.tile(MEAN, (4, 32, 27 * 32, 1))
-    for picture, column in zip(pictures, columns, strict=True):
-        picture[0, column] += 100
-    scores = part(model, "score_fr")(np.swapaxes(pictures, axis, 2))
-    seen = np.swapaxes(scores, axis, 2)[:, 0, cell, 0] > 0
-    assert list(seen) == [False, True, True, False]
-    # What a lone cell says is loudest in its middle, and falls off to both sides.
+    images = np.tile(MEAN, (4, 32, 27 * 32, 1))
+    for image, column in zip(images, columns, strict=True):
+        image[0, column] += 100
+    scores = part(model, "score_fr")(np.swapaxes(images, axis, 2))
+    depends = np.swapaxes(scores, axis, 2)[:, 0, cell, 0] > 0
+    assert list(depends) == [False, True, True, False]
+    # The upsampled scores of a single cell are largest at its center.
     lone = np.zeros((1, 1, 27, 1), "float32")
     lone[0, 0, cell] = 1
     enlarged = np.asarray(model.get_layer("upscore32")(lone))[0, 16, :, 0]
@@ -107,14 +110,14 @@ def shaken(name):
 
 @pytest.mark.parametrize("axis", [1, 2])
 @pytest.mark.parametrize("name", [*VGG16, *CLASSIC])
-def test_a_picture_moved_by_32_pixels_moves_its_scores_by_32(name, axis):
+def test_an_image_shifted_by_32_pixels_shifts_its_scores_by_32(name, axis):
     model = shaken(name)
-    # So far from either end no cell that is blended sees it.
+    # At this distance the borders of the image are in no field of view.
     margin = -(-(FIELD_OF_VIEW[name] // 2 + 48) // 32) * 32
-    picture = RNG.uniform(0, 255, (1, 32, 2 * margin + 96, 3)).astype("float32")
+    image = RNG.uniform(0, 255, (1, 32, 2 * margin + 96, 3)).astype("float32")
     scores = [
         np.swapaxes(model(np.swapaxes(view, axis, 2)), axis, 2)
-        for view in (picture[:, :, :-32], picture[:, :, 32:])
+        for view in (image[:, :, :-32], image[:, :, 32:])
     ]
     inside = scores[1][:, :, margin : margin + 32]
     assert np.ptp(inside, axis=2).max() > 1e-3
@@ -124,7 +127,7 @@ def test_a_picture_moved_by_32_pixels_moves_its_scores_by_32(name, axis):
 
 
 @pytest.mark.parametrize("size", [(75, 100), (64, 96), (33, 47)], ids=str)
-def test_fusing_three_score_maps_is_what_numpy_makes_of_them(size):
+def test_the_fusion_of_three_score_maps_equals_that_in_numpy(size):
     model = small("fcn_8s", 4)
     names = ["score_fr", "score_pool4", "score_pool3"]
     scores = [model.get_layer(name).output for name in names]
@@ -148,7 +151,7 @@ def enlarged(x, stride):
     return x[:, half:-half, half:-half]
 
 
-def test_each_stage_starts_from_the_one_before():
+def test_each_stage_starts_from_the_previous_one():
     before = None
     new = {
         "fcn_32s": None,
@@ -168,7 +171,7 @@ def test_each_stage_starts_from_the_one_before():
                     strict=True,
                 ):
                     np.testing.assert_array_equal(old, copied)
-            # What is new adds nothing yet.
+            # New layers add 0 at the start.
             score = model.get_layer({"fcn_16s": "score_pool4"}.get(name, "score_pool3"))
             assert not any(np.any(array) for array in score.get_weights())
         before = model
@@ -200,7 +203,7 @@ def test_at_once_scales_pool4_and_pool3_by_fixed_numbers():
     "name, learned",
     [("fcn_16s", ["upscore2"]), ("fcn_8s", ["upscore2", "upscore_pool4"])],
 )
-def test_the_last_enlargement_stays_fixed_even_where_others_are_learned(name, learned):
+def test_the_last_upsampling_is_never_trained(name, learned):
     for option, expected in ((False, []), (True, learned)):
         model = small(name, learn_upsampling=option)
         paths = [v.path.split("/")[0] for v in model.trainable_variables]
@@ -219,7 +222,7 @@ class Layer:
 
 
 @pytest.mark.parametrize("name", VGG16)
-def test_imagenet_fills_the_fully_connected_layers(name, monkeypatch):
+def test_imagenet_weights_include_the_fully_connected_layers(name, monkeypatch):
     # pool5 has 8 channels, of 7 x 7 cells each: rows, then columns, then channels.
     fc1, fc2 = Layer("fc1", 7 * 7 * 8, 6), Layer("fc2", 6, 6)
 
@@ -245,11 +248,11 @@ def test_imagenet_fills_the_fully_connected_layers(name, monkeypatch):
 
 @pytest.mark.parametrize("name", CLASSIC)
 def test_other_classifiers_have_no_imagenet_weights(name):
-    with pytest.raises(ValueError, match=r"no ImageNet weights of .*Net: give"):
+    with pytest.raises(ValueError, match=r"no ImageNet weights of .*Net\. Set"):
         small(name, backbone_weights="imagenet")
 
 
-def test_other_classifiers_take_the_layers_of_a_file(tmp_path):
+def test_other_classifiers_load_weights_from_a_file(tmp_path):
     name = "fcn_32s_alexnet"
     first = models.build_model(name, 2, **TINY[name])
     first.save(tmp_path / "first.keras")
@@ -264,7 +267,7 @@ def test_other_classifiers_take_the_layers_of_a_file(tmp_path):
             np.testing.assert_array_equal(theirs, ours)
 
 
-def test_a_process_that_never_built_one_loads_its_layers(tmp_path):
+def test_a_saved_model_loads_in_a_new_process(tmp_path):
     path = tmp_path / "model.keras"
     name = "fcn_32s_alexnet"
     models.build_model(name, 2, **TINY[name]).save(path)

@@ -1,4 +1,4 @@
-"""Features normalised by what was counted before training."""
+"""Features normalized by statistics that are computed before training."""
 
 import keras
 import numpy as np
@@ -53,12 +53,12 @@ def pixels(numbers):
     return np.concatenate([tiny.picture(i)[0].reshape(-1, 3) for i in numbers])
 
 
-def test_a_channel_comes_to_mean_0_and_variance_1():
+def test_a_channel_is_normalized_to_mean_0_and_variance_1():
     layer = blocks.NormalizeFeatures()
     x = np.array([[[[7.0, 5.0]]]], "float32")
-    assert np.ravel(layer(x)).tolist() == [7, 5]  # Until it is filled.
+    assert np.ravel(layer(x)).tolist() == [7, 5]  # Before it is filled.
     assert not layer.is_filled
-    layer.fill([3.0, 5.0], [4.0, 0.0], pictures=2)
+    layer.fill([3.0, 5.0], [4.0, 0.0], images=2)
     # (7 - 3) / 2, and 0 where a channel never changes.
     assert np.ravel(layer(x)).tolist() == [2, 0]
     assert layer.is_filled
@@ -70,28 +70,28 @@ def test_a_channel_comes_to_mean_0_and_variance_1():
     "given, message",
     [
         (([1.0], [1.0], 1), r"has 2 channels; got \(1,\) means and \(1,\) variances"),
-        (([1.0, 2.0], [1.0, 1.0], 0), "of 0 pictures"),
+        (([1.0, 2.0], [1.0, 1.0], 0), "of 0 images"),
         (([1.0, np.nan], [1.0, 1.0], 1), "'norm' are not all finite"),
     ],
 )
-def test_statistics_that_are_none_are_refused(given, message):
+def test_invalid_statistics_are_refused(given, message):
     layer = blocks.NormalizeFeatures(name="norm")
     layer.build((None, None, None, 2))
     with pytest.raises(ValueError, match=message):
         layer.fill(*given)
 
 
-def test_parts_of_all_sizes_count_as_the_whole():
+def test_moments_of_parts_are_those_of_all_values():
     values = RNG.normal(5000, [1, 10, 0], (70, 3))  # A sum of squares would cancel.
     moments = feature_statistics.Moments()
     for part in np.split(values, [1, 20, 60]):
         moments.add(len(part), part.mean(axis=0), part.var(axis=0))
     np.testing.assert_allclose(moments.mean, values.mean(axis=0))
     np.testing.assert_allclose(moments.variance, values.var(axis=0), atol=1e-9)
-    assert moments.parts == 4
+    assert moments.num_parts == 4
 
 
-def test_a_new_run_counts_whole_training_pictures(folder, tmp_path):
+def test_a_new_run_computes_statistics_of_whole_training_images(folder, tmp_path):
     layer = run(folder, tmp_path, ema_decay=0.9)  # What is saved is the average.
     expected = pixels(range(6))
     mean, variance = np.asarray(layer.mean), np.asarray(layer.variance)
@@ -101,8 +101,8 @@ def test_a_new_run_counts_whole_training_pictures(folder, tmp_path):
     assert float(layer.pictures) == pytest.approx(6)
 
 
-def test_few_of_many_pictures_are_spread_evenly(folder, monkeypatch):
-    monkeypatch.setattr(feature_statistics, "PICTURES", 3)
+def test_few_of_many_images_are_evenly_spaced(folder, monkeypatch):
+    monkeypatch.setattr(feature_statistics, "MAX_IMAGES", 3)
     reader = pipeline.ImageReader(records.open_split(str(folder), "train"))
     model, copy = build_model(3), build_model(3)
     feature_statistics.fill(reader, model, copy)
@@ -125,10 +125,10 @@ def test_a_model_on_mirrored_devices_is_filled(folder):
     np.testing.assert_allclose(mean, pixels(range(6)).mean(axis=0), rtol=1e-5)
 
 
-def test_statistics_of_a_checkpoint_stay(folder, tmp_path, monkeypatch):
+def test_statistics_of_a_checkpoint_are_kept(folder, tmp_path, monkeypatch):
     first = run(folder, tmp_path / "run")
-    # Neither a run that goes on nor one that starts from another counts again.
-    monkeypatch.setattr(feature_statistics, "_count", None)
+    # Neither a resumed run nor one with an initial checkpoint computes them again.
+    monkeypatch.setattr(feature_statistics, "_compute", None)
     second = run(folder, tmp_path / "run", training_number_of_steps=2)
     third = run(folder, tmp_path / "other", str(tmp_path / "run"))
     for layer in (second, third):
@@ -136,7 +136,7 @@ def test_statistics_of_a_checkpoint_stay(folder, tmp_path, monkeypatch):
         np.testing.assert_array_equal(layer.variance, first.variance)
 
 
-def test_damaged_records_are_not_counted(tmp_path):
+def test_damaged_records_are_left_out_of_the_statistics(tmp_path):
     image, label = tiny.picture(0)
     wrong = np.full_like(label, 9)
     examples = [tiny.example(image, x, "a.png") for x in (label, wrong)]

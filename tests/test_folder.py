@@ -1,4 +1,4 @@
-"""Own pictures: which file belongs to which, splits, classes, colours and rules."""
+"""Own images: matching files, splits, classes, colors and rules."""
 
 import numpy as np
 import pytest
@@ -6,19 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasseg import datasets, images, records
-from tests import commands, spoilt, trees
+from tests import commands, corrupt, trees
 from tfrecords_tools import build
-from tfrecords_tools.cli import label_flags
 from tfrecords_tools.converters import (
     class_lists,
     folder,
     matching,
     own_data,
     pairs,
+    registry,
     splitting,
 )
 from tfrecords_tools.doctor import scanning
-from tfrecords_tools.writing import label_rules, writer
+from tfrecords_tools.writing import label_options, label_rules, writer
 
 AB = class_lists.read_classes("a,b")
 
@@ -44,7 +44,7 @@ def names(root, images, masks):
 # Names.
 
 
-def test_what_the_stars_stand_for_is_the_name(tmp_path):
+def test_what_the_wildcards_match_is_the_name(tmp_path):
     files(tmp_path, "i/a.png", "i/b.png", "m/a_mask.png", "m/b_mask.png")
     assert names(tmp_path, "i/*.png", "m/*_mask.png") == ["a", "b"]
     assert names(tmp_path, "i/*", "m/*_mask.png") == ["a", "b"]
@@ -53,19 +53,19 @@ def test_what_the_stars_stand_for_is_the_name(tmp_path):
     assert names(tmp_path, "i/[a-b].png", "m/[!c]_mask.png") == ["a", "b"]
 
 
-def test_folders_pair_with_all_folders_within_them(tmp_path):
+def test_folders_include_their_subfolders(tmp_path):
     files(tmp_path, "i/x/a.png", "i/y/a.jpg", "m/x/a.png", "m/y/a.png", "i/c.png")
     (tmp_path / "i" / "Thumbs.db").write_text("")
     assert names(tmp_path, "i", "m") == ["x/a", "y/a"]
     assert names(tmp_path, "i/**/*", "m/**/*.png") == ["x/a", "y/a"]
     found = matching.match(str(tmp_path / "i"), str(tmp_path / "m"))
-    assert found.without_mask == [("", "c")] and not found.without_picture
+    assert found.without_mask == [("", "c")] and not found.without_image
 
 
 def test_cityscapes_own_names_pair(tmp_path):
-    picture = "leftImg8bit/train/bonn/bonn_000001_leftImg8bit.png"
+    image = "leftImg8bit/train/bonn/bonn_000001_leftImg8bit.png"
     label = "gtFine/train/bonn/bonn_000001_gtFine_labelIds.png"
-    files(tmp_path, picture, label)
+    files(tmp_path, image, label)
     found = matching.match(
         str(tmp_path / "leftImg8bit/{split}/*/*_leftImg8bit.png"),
         str(tmp_path / "gtFine/{split}/*/*_gtFine_labelIds.png"),
@@ -73,7 +73,7 @@ def test_cityscapes_own_names_pair(tmp_path):
     assert found.paired == [("train", "bonn/bonn_000001")]
 
 
-def test_brackets_in_the_name_of_a_folder_are_letters(tmp_path):
+def test_brackets_in_the_name_of_a_folder_are_literal(tmp_path):
     files(tmp_path / "set [1]", "i/a.png", "m/a.png")
     assert names(tmp_path / "set [1]", "i", "m") == ["a"]
 
@@ -81,17 +81,17 @@ def test_brackets_in_the_name_of_a_folder_are_letters(tmp_path):
 def test_splits_in_patterns(tmp_path):
     files(tmp_path, "train/a.png", "val/a.png", "trainannot/a.png", "valannot/a.png")
     own = source(tmp_path, "{split}/*", "{split}annot/*")
-    assert pairs.find_splits("folder", own) == {
+    assert registry.find_splits("folder", own) == {
         "train": "",
-        "trainannot": "no picture of split 'trainannot' has a mask",
+        "trainannot": "no image of split 'trainannot' has a mask.",
         "val": "",
-        "valannot": "no picture of split 'valannot' has a mask",
+        "valannot": "no image of split 'valannot' has a mask.",
     }
     (pair,) = folder.list_pairs("val", own)
     assert pair.name == "a" and pair.label == str(tmp_path / "valannot/a.png")
 
 
-def test_folders_of_splits_are_everything_within_them(tmp_path):
+def test_folders_of_splits_include_their_subfolders(tmp_path):
     files(tmp_path, "i/train/x/1.png", "i/val/2.png", "m/train/x/1.png", "m/val/2.png")
     found = matching.match(f"{tmp_path}/i/{{split}}", f"{tmp_path}/m/{{split}}/")
     assert found.paired == [("train", "x/1"), ("val", "2")]
@@ -108,26 +108,26 @@ def test_two_slashes_are_one(tmp_path):
 
 
 def test_a_split_in_one_pattern_only_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"\{split\} stands in one of `images="):
+    with pytest.raises(ValueError, match=r"\{split\} is in only one of `images="):
         matching.match(str(tmp_path / "{split}/*"), str(tmp_path / "m"))
 
 
-def test_patterns_that_find_nothing_are_errors(tmp_path):
+def test_patterns_that_match_nothing_are_errors(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"`images=.*` finds no file .* \.jpg.*capital"
+        FileNotFoundError, match=r"`images=.*` matches no file .* \.jpg.*case-sens"
     ):
         matching.match(str(tmp_path / "i/*"), str(tmp_path / "m"))
 
 
-def test_files_alone_and_doubles_stop_the_build_by_name(tmp_path):
+def test_unpaired_files_and_duplicates_stop_the_build_by_name(tmp_path):
     files(tmp_path, "images/a.png", "images/a.jpg", "images/b.png", "masks/a.png")
     files(tmp_path, "masks/c.png")
     with pytest.raises(ValueError) as caught:
         folder.list_pairs("train", source(tmp_path))
     text = str(caught.value)
-    assert "2 files pair with nothing and 1 have the name of another" in text
+    assert "2 files have no counterpart and 1 have the name of another" in text
     assert "images/b.png" in text and "masks/c.png" in text and "a.png" in text
-    assert "--leave_out" in text and "tfrecords_tools.inspect" in text
+    assert "`leave_out`" in text and "tfrecords_tools.inspect" in text
 
 
 # Splits.
@@ -138,33 +138,33 @@ def keys(count):
 
 
 @given(st.integers(2, 60), st.floats(0.01, 0.99), st.integers(0, 5))
-def test_a_fraction_is_dealt_to_val(count, fraction, seed):
+def test_a_fraction_is_assigned_to_val(count, fraction, seed):
     own = own_data.OwnData(val_fraction=fraction)
-    dealt = splitting.deal(keys(count), own, seed)
-    assert sorted(dealt["train"] + dealt["val"]) == sorted(keys(count))
-    assert abs(len(dealt["val"]) - fraction * count) <= 1
-    assert dealt == splitting.deal(keys(count)[::-1], own, seed)
+    assigned = splitting.assign(keys(count), own, seed)
+    assert sorted(assigned["train"] + assigned["val"]) == sorted(keys(count))
+    assert abs(len(assigned["val"]) - fraction * count) <= 1
+    assert assigned == splitting.assign(keys(count)[::-1], own, seed)
 
 
-def test_seeds_deal_differently_and_new_pictures_move_few():
+def test_seeds_choose_differently_and_new_images_move_few():
     own = own_data.OwnData(val_fraction=0.2)
-    first = set(splitting.deal(keys(100), own, 1)["val"])
+    first = set(splitting.assign(keys(100), own, 1)["val"])
     assert len(first) == 20
-    assert set(splitting.deal(keys(100), own, 2)["val"]) != first
-    more = splitting.deal(keys(110), own, 1)
+    assert set(splitting.assign(keys(100), own, 2)["val"]) != first
+    more = splitting.assign(keys(110), own, 1)
     moved = (first & set(more["train"])) | (set(more["val"]) - first) & set(keys(100))
     assert len(more["val"]) == 22 and len(moved) <= 4
 
 
 def test_no_fraction_is_all_train_and_wrong_ones_are_errors():
-    assert list(splitting.deal(keys(3), own_data.OwnData(val_fraction=0), 1)) == [
+    assert list(splitting.assign(keys(3), own_data.OwnData(val_fraction=0), 1)) == [
         "train"
     ]
-    with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.5"):
-        splitting.deal(keys(3), own_data.OwnData(val_fraction=1.5), 1)
+    with pytest.raises(ValueError, match=r"`val_fraction=1\.5` is out of range"):
+        splitting.assign(keys(3), own_data.OwnData(val_fraction=1.5), 1)
 
 
-def test_lists_name_pictures_as_people_do(tmp_path):
+def test_lists_may_name_images_in_several_ways(tmp_path):
     files(tmp_path, *(f"images/x/{n}.png" for n in "abcde"))
     files(tmp_path, *(f"masks/x/{n}.png" for n in "abcde"))
     (tmp_path / "train.txt").write_text("x/a\nb.png\n/home/me/x/c.png masks/c.png\n\n")
@@ -182,7 +182,7 @@ def test_lists_name_pictures_as_people_do(tmp_path):
         folder.list_pairs("val", own)
 
 
-def test_what_is_left_out_moves_no_other_picture(tmp_path):
+def test_what_is_left_out_moves_no_other_image(tmp_path):
     files(tmp_path, *(f"images/{n}.png" for n in "abcdefgh"))
     files(tmp_path, *(f"masks/{n}.png" for n in "abcdefgh"))
     before = {
@@ -192,11 +192,11 @@ def test_what_is_left_out_moves_no_other_picture(tmp_path):
     gone = before["val"][0]
     (tmp_path / "out.txt").write_text(f"# why\n{gone} # all ignored\ntrain:{gone}\n")
     own = source(tmp_path, leave_out=str(tmp_path / "out.txt"))
-    for split, wanted in before.items():
+    for split, expected in before.items():
         found = [pair.name for pair in folder.list_pairs(split, own)]
-        assert found == [name for name in wanted if name != gone]
+        assert found == [name for name in expected if name != gone]
     (tmp_path / "out.txt").write_text("zebra\n")
-    with pytest.raises(ValueError, match="names 1 pictures that there are not: zebra"):
+    with pytest.raises(ValueError, match="lists 1 names that no image has: zebra"):
         folder.list_pairs("val", own)
 
 
@@ -217,47 +217,49 @@ def test_lists_of_windows_editors_are_read(tmp_path):
     own = source(tmp_path, lists=str(path))
     assert [pair.name for pair in folder.list_pairs("train", own)] == ["b", "ä 1"]
     path.write_bytes("ä 1.png\r\n".encode("latin1"))
-    with pytest.raises(ValueError, match=r"train\.txt is no UTF-8 text .* Save it as"):
+    with pytest.raises(
+        ValueError, match=r"train\.txt is not a UTF-8 text .* Save it as"
+    ):
         folder.list_pairs("train", own)
     path.write_bytes("ä 1\r\nb\r\n".encode("utf-8-sig"))
     own = source(tmp_path, leave_out=str(path))
     assert not [*folder.list_pairs("train", own), *folder.list_pairs("val", own)]
 
 
-def test_a_large_split_without_masks_is_looked_at_once(tmp_path, monkeypatch):
+def test_a_large_split_without_masks_is_checked_once(tmp_path, monkeypatch):
     files(tmp_path, "images/train/a.png", "masks/train/a.png")
     files(tmp_path, *(f"images/test/{i}.png" for i in range(20)))
-    looks = []
-    known = folder.Found.is_unlabelled
+    calls = []
+    known = folder.OwnImages.is_unlabeled
     monkeypatch.setattr(
-        *(folder.Found, "is_unlabelled"),
-        lambda found, split: looks.append(split) or known(found, split),
+        *(folder.OwnImages, "is_unlabeled"),
+        lambda found, split: calls.append(split) or known(found, split),
     )
     found = folder.find(source(tmp_path, "images/{split}/*", "masks/{split}/*"))
-    assert folder.alone_pictures(found) == []
-    assert sorted(looks) == ["test", "train"]
+    assert folder.unpaired_images(found) == []
+    assert sorted(calls) == ["test", "train"]
 
 
-def test_pictures_can_be_left_out_whose_names_hold_a_hash(tmp_path):
+def test_images_can_be_left_out_whose_names_hold_a_hash(tmp_path):
     path = tmp_path / "out.txt"
     path.write_text("a #2 # all ignored\nval:b # 3 # why\nc #1\n")
-    assert splitting.read_left_out(str(path)) == {"a #2", "val:b # 3", "c #1"}
-    with pytest.raises(FileNotFoundError, match=r"none\.txt is no file\. Correct"):
-        splitting.read_left_out(str(tmp_path / "none.txt"))
+    assert splitting.read_leave_out(str(path)) == {"a #2", "val:b # 3", "c #1"}
+    with pytest.raises(FileNotFoundError, match=r"none\.txt` is not a file\. Correct"):
+        splitting.read_leave_out(str(tmp_path / "none.txt"))
 
 
-# Classes and colours.
+# Classes and colors.
 
 
 def test_classes_are_names_a_file_or_a_data_set(tmp_path):
     assert class_lists.read_classes("a, b").names == ("a", "b")
-    assert class_lists.read_classes("shapes").names == spoilt.CLASSES
+    assert class_lists.read_classes("shapes").names == corrupt.CLASSES
     file = tmp_path / "classes.txt"
     file.write_text("# R G B NAME\n64 0 128\t\tcar park\nroad:1,2,3::\nplain name\n")
     found = class_lists.read_classes(str(file))
     assert found.names == ("car park", "road", "plain name")
     assert found.colors == ((64, 0, 128), (1, 2, 3), None)
-    # Class 2 = 0b010: its only bit is green's uppermost.
+    # Class 2 = 0b010: its only bit is the highest of green.
     assert found.with_palette()["plain name"] == (0, 128, 0)
 
 
@@ -269,10 +271,16 @@ def test_bit_colors_are_pascal_vocs():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("road", r"names only 'road'; at least two .*--classes=background,road"),
-        ("", "names none"),
+        (
+            "road",
+            r"names only 'road', expected at least two .*`classes=background,road`",
+        ),
+        ("", "names no class"),
         ("a,b,a", "names a more than once"),
-        (",".join(map(str, range(256))), "has 256 classes, labels hold at most 255"),
+        (
+            ",".join(map(str, range(256))),
+            "has 256 classes, but labels can hold at most 255",
+        ),
     ],
 )
 def test_wrong_lists_of_classes_are_errors(text, reason):
@@ -286,7 +294,7 @@ def test_label_maps_take_numbers_and_names():
         {"sky blue": 2},
     )
     for text in ("11", "11:x", "3:256", "3:-1", "256:3"):
-        with pytest.raises(ValueError, match="takes FROM:TO with commas"):
+        with pytest.raises(ValueError, match="takes comma-separated FROM:TO"):
             class_lists.read_label_map(text)
 
 
@@ -306,31 +314,31 @@ def test_colormaps_of_hexadecimal_digits_count_up():
 def test_colormaps_with_names_find_their_classes(tmp_path):
     file = tmp_path / "map.txt"
     file.write_text("1 1 1 b\n2 2 2 a\n3 3 3 bush\n")
-    with pytest.raises(ValueError, match=r"colours of bush, .* `label_map=bush:255`"):
+    with pytest.raises(ValueError, match=r"colors for bush, .* `label_map=bush:255`"):
         class_lists.read_colormap(str(file), AB, {})
     colors, _ = class_lists.read_colormap(str(file), AB, {"bush": 255})
     assert dict(colors) == {(1, 1, 1): 1, (2, 2, 2): 0, (3, 3, 3): 255}
     colors, classes = class_lists.read_colormap(str(file), None, {})
     assert classes.names == ("b", "a", "bush") and dict(colors)[3, 3, 3] == 2
     file.write_text("1 1 1 b\na\n")
-    with pytest.raises(ValueError, match=r"map.txt has no colour for a"):
+    with pytest.raises(ValueError, match=r"map.txt has no color for a"):
         class_lists.read_colormap(str(file), AB, {})
-    with pytest.raises(ValueError, match=r"takes a file, a data set .* got 'nothing'"):
+    with pytest.raises(ValueError, match=r"takes a file, a data set .* Got 'nothing'"):
         class_lists.read_colormap("nothing", AB, {})
 
 
 def test_names_that_differ_in_case_only_are_not_taken_in_their_order(tmp_path):
     file = tmp_path / "map.txt"
     file.write_text("1 1 1 B\n2 2 2 A\n")
-    with pytest.raises(ValueError, match="colours of B, A, which `classes` does not"):
+    with pytest.raises(ValueError, match="colors for B, A, which are not in `classes`"):
         class_lists.read_colormap(str(file), AB, {})
     file.write_text("1 1 1 eins\n2 2 2 zwei\n")
     colors, _ = class_lists.read_colormap(str(file), AB, {})
     assert dict(colors) == {(1, 1, 1): 0, (2, 2, 2): 1}
 
 
-def test_numbers_and_colours_beyond_255_are_errors(tmp_path):
-    with pytest.raises(ValueError, match=r"or 255 \(ignored\); got '0000ff:300'"):
+def test_numbers_and_colors_beyond_255_are_errors(tmp_path):
+    with pytest.raises(ValueError, match=r"255 \(ignored\)\. Got '0000ff:300'"):
         class_lists.read_colormap("0000ff:300", AB, {})
     file = tmp_path / "map.txt"
     file.write_text("0 0 0 a\n300 0 0 b\n")
@@ -342,13 +350,15 @@ def test_numbers_and_colours_beyond_255_are_errors(tmp_path):
             read(str(file))
 
 
-def test_one_colour_of_two_classes_is_an_error(tmp_path):
+def test_one_color_of_two_classes_is_an_error(tmp_path):
     file = tmp_path / "map.txt"
     file.write_text("1 1 1 a\n1 1 1 b\n")
-    with pytest.raises(ValueError, match=r"gives a and b one colour, 1 1 1\. Correct"):
+    with pytest.raises(
+        ValueError, match=r"gives a and b the same color, 1 1 1\. Correct"
+    ):
         class_lists.read_colormap(str(file), AB, {})
     colors, classes = class_lists.read_colormap("ade20k", None, {})
-    assert classes.names[48] == "skyscraper"  # As grey as road, by its authors.
+    assert classes.names[48] == "skyscraper"  # Its authors gave it the color of road.
     assert len(colors) == 148 and (140, 140, 140) not in dict(colors)
     colors, _ = class_lists.read_colormap("ade20k,8c8c8c:6", None, {})
     assert dict(colors)[140, 140, 140] == 6
@@ -358,7 +368,7 @@ def test_one_colour_of_two_classes_is_an_error(tmp_path):
 
 
 def rules(**flags):
-    return label_flags.LabelFlags(**flags).read().rules.labels
+    return label_options.LabelOptions(**flags).read().rules.labels
 
 
 def numbers(*values):
@@ -382,9 +392,9 @@ def test_a_tolerance_takes_the_nearest_or_ignores(tolerance, values):
     near = rules(label_map="0:0,255:1", mask_tolerance=tolerance)
     table = label_rules.number_table(near)
     for value in [*values, 0, 255]:
-        wanted = 0 if value <= tolerance else 1 if value >= 255 - tolerance else 255
+        expected = 0 if value <= tolerance else 1 if value >= 255 - tolerance else 255
         if tolerance:
-            assert table[value] == wanted
+            assert table[value] == expected
 
 
 def test_colors_within_the_tolerance_count():
@@ -399,21 +409,24 @@ def test_unknown_colors_are_named_with_their_pixels(tmp_path):
     colored[0, :2] = (1, 2, 3)  # BGR.
     trees.save(path, colored)
     exact = rules(colormap="000000")
-    with pytest.raises(images.ImageError, match=r"colours 030201 \(2 pixels\)\. Add"):
+    with pytest.raises(images.ImageError, match=r"colors 030201 \(2 pixels\)\. Add"):
         label_rules.read_mask(path.read_bytes(), exact, name="x.png")
-    with pytest.raises(images.ImageError, match=r"8-bit RGB.*Or say with `colormap`"):
+    with pytest.raises(
+        images.ImageError,
+        match=r"8-bit RGB.*Or give the class of each color with `colormap`",
+    ):
         label_rules.read_mask(path.read_bytes(), name="x.png")
 
 
-def test_colours_of_16_bits_are_refused(tmp_path):
-    path = tmp_path / "m.png"  # Read by their upper 8 bits, all were black.
+def test_colors_of_16_bits_are_refused(tmp_path):
+    path = tmp_path / "m.png"  # With the upper 8 bits only, all would be black.
     trees.save(path, np.full((2, 3, 3), 2, np.uint16))
     with pytest.raises(
-        images.ImageError, match=r"m\.png has colours of 16 bits.*8 bits"
+        images.ImageError, match=r"m\.png has colors of 16 bits.*8 bits"
     ):
         label_rules.read_mask(path.read_bytes(), rules(colormap="grey"), name="m.png")
     pair = pairs.Pair("m", str(path), str(path))
-    assert "has colours of 16 bits" in scanning.look("train", pair, 100).fault
+    assert "has colors of 16 bits" in scanning.scan("train", pair, 100).fault
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 5))
@@ -427,7 +440,7 @@ def test_resized_masks_hold_no_new_numbers(height, width, times):
 
 
 def test_masks_of_another_shape_are_not_resized():
-    with pytest.raises(images.ImageError, match="60 x 60 pixels, its picture 80 x 60"):
+    with pytest.raises(images.ImageError, match="60 x 60 pixels, its image 80 x 60"):
         label_rules.resize(np.zeros((60, 60), np.uint8), (60, 80), "x")
     assert label_rules.resize(np.zeros((31, 41), np.uint8), (60, 80), "x").shape == (
         60,
@@ -436,9 +449,9 @@ def test_masks_of_another_shape_are_not_resized():
 
 
 def test_flags_that_do_not_fit_each_other_are_errors():
-    with pytest.raises(ValueError, match="needs the values that are meant"):
+    with pytest.raises(ValueError, match="needs the exact values"):
         rules(mask_tolerance=3)
-    with pytest.raises(ValueError, match="from 0 to 255, got 300"):
+    with pytest.raises(ValueError, match="`mask_tolerance=300` is out of range"):
         rules(mask_tolerance=300, colormap="grey")
 
 
@@ -447,7 +460,7 @@ def test_flags_that_do_not_fit_each_other_are_errors():
 
 @pytest.fixture
 def own(tmp_path):
-    return spoilt.write(tmp_path / "own", spoilt.drawn(4, 2))
+    return corrupt.write(tmp_path / "own", corrupt.drawn(4, 2))
 
 
 def command(own, records_dir, *more):
@@ -462,21 +475,21 @@ def command(own, records_dir, *more):
     )
 
 
-def test_one_command_makes_records_that_know_their_classes(own, tmp_path, capsys):
-    assert command(own, tmp_path / "r", f"--classes={','.join(spoilt.CLASSES)}") == 0
+def test_one_command_builds_records_with_their_classes(own, tmp_path, capsys):
+    assert command(own, tmp_path / "r", f"--classes={','.join(corrupt.CLASSES)}") == 0
     assert "train: 4 records\nval: 2 records\n" in capsys.readouterr().out
     for name in (None, "folder"):
         split = records.open_split(tmp_path / "r", "train", dataset=name)
-        assert split.spec.class_names == spoilt.CLASSES
+        assert split.spec.class_names == corrupt.CLASSES
         assert split.spec.name == "folder"
-    found = spoilt.contents(tmp_path / "r")
-    for path in spoilt.masks(own):
+    found = corrupt.contents(tmp_path / "r")
+    for path in corrupt.mask_paths(own):
         _, label = found[path.parent.name][path.stem]
-        np.testing.assert_array_equal(label, spoilt.read(path))
+        np.testing.assert_array_equal(label, corrupt.read(path))
 
 
-def test_a_build_goes_on_and_pictures_can_be_added(own, tmp_path):
-    six = class_lists.read_classes(",".join(spoilt.CLASSES))
+def test_a_build_resumes_and_images_can_be_added(own, tmp_path):
+    six = class_lists.read_classes(",".join(corrupt.CLASSES))
     mine = source(own, "images/{split}/*", "masks/{split}/*", classes=six)
     writer.build_records("folder", mine, tmp_path / "r", splits=["train", "val"])
     trees.save(own / "images/train/new.png", trees.picture(1, 60, 80))
@@ -487,39 +500,45 @@ def test_a_build_goes_on_and_pictures_can_be_added(own, tmp_path):
     assert again.num_records == {"train": 5, "val": 2} and again.num_kept == 2
 
 
-def test_a_split_whose_name_begins_like_another_one_is_its_own(own, tmp_path):
+def test_splits_with_a_common_prefix_are_separate(own, tmp_path):
     for kind in ("images", "masks"):
         (own / kind / "val").rename(own / kind / "train-extra")
-    six = f"--classes={','.join(spoilt.CLASSES)}"
+    six = f"--classes={','.join(corrupt.CLASSES)}"
     assert command(own, tmp_path / "r", six) == 0
-    before = spoilt.contents(tmp_path / "r")
+    before = corrupt.contents(tmp_path / "r")
     trees.save(own / "images/train/new.png", trees.picture(1, 60, 80))
     trees.save(own / "masks/train/new.png", np.zeros((60, 80), np.uint8))
     assert command(own, tmp_path / "r", six, "--splits=train") == 0
     assert len(records.open_split(tmp_path / "r", "train")) == 5
     assert len(records.open_split(tmp_path / "r", "train-extra")) == 2
-    assert list(spoilt.contents(tmp_path / "r")) == list(before)
+    assert list(corrupt.contents(tmp_path / "r")) == list(before)
 
 
 def test_other_flags_build_other_records(own, tmp_path, capsys):
-    six = f"--classes={','.join(spoilt.CLASSES)}"
-    spoilt.off_by_one(spoilt.masks(own))
+    six = f"--classes={','.join(corrupt.CLASSES)}"
+    corrupt.off_by_one(corrupt.mask_paths(own))
     assert command(own, tmp_path / "r", six) == 2
     error = capsys.readouterr().err
-    assert "6 (" in error and "are no classes of folder, which has 0 to 5" in error
+    assert "6 (" in error and "are not classes of folder, which has 0 to 5" in error
     assert "python -m tfrecords_tools.inspect with the same --images" in error
     assert command(own, tmp_path / "r", six, "--label_offset=-1") == 0
-    _, label = spoilt.contents(tmp_path / "r")["val"]["val0"]
+    _, label = corrupt.contents(tmp_path / "r")["val"]["val0"]
     assert set(np.unique(label)) <= {0, 1, 2, 3, 4, 5, 255}
 
 
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        ([], "The classes are wanted and were not given: --classes=background,road"),
-        (["--classes=a,b", "--masks="], "was not given: --images, and --masks"),
+        (
+            [],
+            "The classes were not given. Name them in the order of their numbers, --cl",
+        ),
+        (["--classes=a,b", "--masks="], "was not given. Give --images, and --masks"),
         (["--classes=a,b", "--dataset=camvid"], "--dataset=camvid is another data set"),
-        (["--classes=a,b", "--label_map=1"], "--label_map takes FROM:TO"),
+        (
+            ["--classes=a,b", "--label_map=1"],
+            "--label_map takes comma-separated FROM:TO",
+        ),
         (["--classes=a,b", "--palette_colors"], "--palette_colors needs --colormap"),
     ],
 )
@@ -528,24 +547,24 @@ def test_wrong_flags_are_one_line(own, tmp_path, capsys, flags, reason):
     assert reason in capsys.readouterr().err
 
 
-def test_0_and_255_are_not_taken_for_one_class_and_void(own, tmp_path, capsys):
-    spoilt.two_classes(spoilt.masks(own))
-    spoilt.zero_and_255(spoilt.masks(own))
+def test_0_and_255_are_not_read_as_one_class_and_void(own, tmp_path, capsys):
+    corrupt.two_classes(corrupt.mask_paths(own))
+    corrupt.zero_and_255(corrupt.mask_paths(own))
     assert command(own, tmp_path / "r", "--classes=a,b") == 2
     assert "there would be one class. Give --label_map=255:1" in capsys.readouterr().err
     assert command(own, tmp_path / "r", "--classes=a,b", "--label_map=255:1") == 0
 
 
 def test_exif_can_be_applied_or_ignored_but_not_both(own, tmp_path, capsys):
-    spoilt.rotated(spoilt.pictures(own)[:1], 3)
-    six = f"--classes={','.join(spoilt.CLASSES)}"
+    corrupt.rotated(corrupt.image_paths(own)[:1], 3)
+    six = f"--classes={','.join(corrupt.CLASSES)}"
     both = "--apply_exif", "--ignore_exif"
     assert command(own, tmp_path / "r", six, *both) == 2
-    assert "or as it is with --ignore_exif" in capsys.readouterr().err
+    assert "or unchanged with --ignore_exif" in capsys.readouterr().err
     assert command(own, tmp_path / "up", six, both[0]) == 0
     assert command(own, tmp_path / "as_is", six, both[1]) == 0
     upright, stored = (
-        spoilt.contents(tmp_path / name)["train"]["train0"][0]
+        corrupt.contents(tmp_path / name)["train"]["train0"][0]
         for name in ("up", "as_is")
     )
     np.testing.assert_array_equal(upright, stored[::-1, ::-1])

@@ -32,8 +32,8 @@ def check(model, left):
     folded = folding.fold_batch_norm(model)
     assert num_batch_norms(folded) == left
     assert [x.name for x in folded.layers[1:]] == [x.name for x in model.layers[1:]]
-    wanted = np.asarray(model(image, training=False))
-    np.testing.assert_allclose(folded(image), wanted, atol=1e-5)
+    expected = np.asarray(model(image, training=False))
+    np.testing.assert_allclose(folded(image), expected, atol=1e-5)
     for value, variable in zip(before, model.weights, strict=True):
         np.testing.assert_array_equal(value, variable)
     return folded
@@ -54,14 +54,14 @@ def test_folding_by_hand():
 
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
 @pytest.mark.parametrize("bias", [True, False])
-def test_every_kind_of_convolution_takes_its_batch_norm(kind, bias):
+def test_batch_norm_is_folded_into_every_type_of_convolution(kind, bias):
     image = keras.Input((None, None, 3))
     x = CONVOLUTIONS[kind](use_bias=bias)(image)
     x = layers.BatchNormalization(center=bias, scale=not bias)(x)
     check(keras.Model(image, layers.ReLU()(x)), left=0)
 
 
-def test_batch_norms_stay_where_they_cannot_be_folded():
+def test_batch_norms_that_cannot_be_folded_stay():
     image = keras.Input((None, None, 3))
     x = layers.BatchNormalization()(image)  # After no convolution.
     x = layers.Conv2D(3, 1, activation="relu")(x)
@@ -83,7 +83,7 @@ def test_layers_that_are_called_several_times_are_folded_once():
     check(keras.Model(image, layers.Add()(calls)), left=0)
 
 
-def test_a_call_that_goes_elsewhere_too_keeps_the_batch_norm():
+def test_a_convolution_with_several_consumers_keeps_its_batch_norm():
     image = keras.Input((None, None, 3))
     convolution, batch_norm = layers.Conv2D(4, 3), layers.BatchNormalization()
     first, second = convolution(image), convolution(2 * image)
@@ -107,8 +107,10 @@ def test_all_scales_of_deeplab_v2_are_folded():
     folded = folding.fold_batch_norm(model)
     assert num_batch_norms(model) > 0 and num_batch_norms(folded) == 0
     image = picture(65, 49)[np.newaxis].astype(np.float32)
-    wanted = np.asarray(model(image, training=False))
-    np.testing.assert_allclose(folded(image), wanted, atol=1e-4 * np.abs(wanted).max())
+    expected = np.asarray(model(image, training=False))
+    np.testing.assert_allclose(
+        folded(image), expected, atol=1e-4 * np.abs(expected).max()
+    )
 
 
 def test_a_convolution_that_is_an_output_keeps_its_batch_norm():
@@ -120,7 +122,7 @@ def test_a_convolution_that_is_an_output_keeps_its_batch_norm():
     assert num_batch_norms(folding.fold_batch_norm(model)) == 1
 
 
-def test_a_convolution_that_inherits_keeps_its_batch_norm():
+def test_a_subclass_of_a_convolution_keeps_its_batch_norm():
     class Standardized(layers.Conv2D):
         def convolution_op(self, inputs, kernel):
             return super().convolution_op(inputs, kernel / keras.ops.std(kernel))
@@ -130,13 +132,13 @@ def test_a_convolution_that_inherits_keeps_its_batch_norm():
     check(keras.Model(image, x), left=1)
 
 
-def test_a_model_of_float32_is_not_copied():
+def test_a_model_without_batch_norm_is_not_copied():
     image = keras.Input((None, None, 3))
     model = keras.Model(image, layers.Conv2D(3, 1)(image))
     assert folding.in_float32(model) is model
 
 
-def test_operations_that_are_no_layers_are_copied_too():
+def test_operations_that_are_not_layers_are_copied():
     image = keras.Input((None, None, 3))
     x = layers.Conv2D(3, 1)(keras.ops.flip(image, -1)[:, 1:])
     x = layers.BatchNormalization()(x)

@@ -1,4 +1,4 @@
-"""Semantic FPN: what its paper says of the pyramid and of the branches."""
+"""Semantic FPN: its pyramid and its branches."""
 
 import keras
 import numpy as np
@@ -18,15 +18,15 @@ def count(model):
 
 
 def test_without_smoothing_it_has_the_parameters_of_third_party_code():
-    # segmentation_models.pytorch, R50 and 21 classes: 23,508,032 of the encoder,
-    # 984,064 of the laterals, 1,623,808 of the branches, 2,709 of the classifier.
+    # segmentation_models.pytorch, ResNet-50, 21 classes: 23,508,032 in the encoder,
+    # 984,064 in laterals, 1,623,808 in branches, 2,709 in the classifier.
     model = models.build_model("fpn", 21, smooth=False)
     assert count(model) == 26_118_613
     parts = {"lateral": 984_064, "branch": 1_623_808, "classify": 2_709}
     for part, params in parts.items():
         weights = [v for v in model.trainable_variables if v.path.startswith(part)]
         assert sum(np.prod(v.shape) for v in weights) == params
-    # The paper's own smoothing adds four convolutions of 256 to 256 channels.
+    # Smoothing, as in the paper, adds four convolutions of 256 to 256 channels.
     assert models.metadata("fpn").params == 26_118_613 + 4 * (9 * 256 * 256 + 256)
 
 
@@ -36,13 +36,13 @@ def test_resnet101_version_has_the_parameters_of_third_party_code():
 
 
 @pytest.mark.parametrize("size", [(64, 96), (96, 160), (65, 97), (33, 40)])
-def test_every_branch_ends_at_a_quarter_of_the_picture(size):
+def test_every_branch_ends_at_stride_4(size):
     model = small(image_size=size)
     quarter = tuple(-(-side // 4) for side in size)
     ends = ["branch2_1_relu", "branch3_1_up", "branch4_2_up", "branch5_3_up"]
     for name in ends:
         assert model.get_layer(name).output.shape[1:] == (*quarter, 16)
-    # Added, not put side by side: the classifier sees the channels of one branch.
+    # The branches are added, not concatenated.
     assert model.get_layer("classify").kernel.shape == (1, 1, 16, 3)
 
 
@@ -54,18 +54,18 @@ def test_level_5_is_doubled_three_times_and_level_2_never():
         assert (len(convs), len(ups)) == (max(doublings, 1), doublings)
 
 
-def test_branches_normalise_32_groups_of_one_picture_and_then_cut_off():
+def test_branches_have_group_norm_of_32_groups_and_relu():
     model = models.build_model("fpn", 2, backbone="resnet18_quarter")
     norm = model.get_layer("branch3_1_gn")
     assert (norm.groups, norm.epsilon) == (32, 1e-5)
     assert norm.output.shape[-1] == 128
-    # Nothing of it is kept from one batch to the next.
+    # It has no moving statistics.
     assert not norm.non_trainable_weights
     relu = model.get_layer("branch3_1_relu")
     assert relu.input is norm.output
 
 
-def test_the_way_down_takes_the_nearest_cell_of_the_level_above():
+def test_the_top_down_pathway_has_nearest_neighbor_interpolation():
     model = small(image_size=(65, 97), smooth=False)
     names = ["lateral4", "merge4", "lateral5"]
     taps = keras.Model(model.input, [model.get_layer(n).output for n in names])
@@ -76,11 +76,13 @@ def test_the_way_down_takes_the_nearest_cell_of_the_level_above():
     np.testing.assert_allclose(merged, lateral + doubled[:, :rows, :columns], atol=1e-4)
 
 
-def test_filters_that_make_no_groups_are_refused():
-    with pytest.raises(ValueError, match="filters=20 of 'fpn' must be a multiple of 8"):
+def test_filters_must_be_a_multiple_of_8():
+    with pytest.raises(
+        ValueError, match="filters=20` of 'fpn' must be a multiple of 8"
+    ):
         small(filters=20)
 
 
-def test_other_encoders_fit():
+def test_other_backbones_are_accepted():
     model = small(backbone="efficientnet_lite0")
     assert model(np.zeros((1, 40, 50, 3))).shape == (1, 40, 50, 3)

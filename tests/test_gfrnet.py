@@ -37,14 +37,14 @@ def test_six_predictions_double_from_stage_to_stage():
     assert {x.dtype for x in outputs.values()} == {"float32"}
 
 
-def test_auxiliary_outputs_and_relus_change_no_variable():
+def test_options_do_not_change_the_variables():
     plain = {(v.path, tuple(v.shape)) for v in small().weights}
     for options in ({"aux": True}, {"gate_relu": True}):
         assert {(v.path, tuple(v.shape)) for v in small(**options).weights} == plain
 
 
-def test_a_gates_context_is_what_the_encoder_says_one_stage_deeper():
-    # Not the decoder's prediction; and only the deepest has no batch norm.
+def test_the_coarse_input_of_a_gate_is_from_the_encoder_one_stage_deeper():
+    # It is not the decoder's prediction. Only the deepest has no batch norm.
     model = small()
     before = ["coarse1", *(f"features{stage}_bn" for stage in range(2, 6))]
     for stage, name in enumerate(before, start=2):
@@ -53,7 +53,7 @@ def test_a_gates_context_is_what_the_encoder_says_one_stage_deeper():
         assert model.get_layer(f"gate{stage}_up").input == [context, fine]
 
 
-def test_relus_cut_off_what_the_gates_multiply():
+def test_gate_relu_applies_relu_to_the_inputs_of_gates():
     model = small(gate_relu=True)
     contexts = [model.get_layer(f"gate{stage}_up").input[0] for stage in range(2, 7)]
     names = [x._keras_history.operation.name for x in contexts]
@@ -62,12 +62,12 @@ def test_relus_cut_off_what_the_gates_multiply():
 
 
 def gate(fine_size, coarse_size):
-    """Makes a gate alone."""
+    """Builds a single gate."""
     fine, coarse = keras.Input((*fine_size, 3)), keras.Input((*coarse_size, 3))
     return keras.Model([fine, coarse], gfrnet.gate(fine, coarse, name="gate"))
 
 
-def test_a_gate_of_zeros_leaves_nothing_but_beta():
+def test_the_output_of_a_gate_of_zeros_is_beta():
     model = gate((5, 7), (3, 4))
     beta = np.array([1.5, -2.0, 0.25], "float32")
     model.get_layer("gate_bn").beta.assign(beta)
@@ -84,7 +84,7 @@ def test_a_gate_of_ones_passes_its_input():
     np.testing.assert_allclose(gated, fine, rtol=1e-5)
 
 
-def test_a_stage_is_what_the_layer_table_says():
+def test_a_stage_equals_that_in_numpy():
     fine, coarse, last = (keras.Input((*size, 3)) for size in ((9, 6), (5, 3), (4, 3)))
     gated = gfrnet.gate(fine, coarse, name="gate")
     model = keras.Model(
@@ -121,7 +121,7 @@ def test_an_aligned_ramp_stays_a_ramp():
     assert np.ravel(wide).tolist() == [0, 0.5, 1, 1.5, 2]
 
 
-def test_dropout_stands_after_the_last_three_pools_and_both_new_convolutions():
+def test_dropout_is_after_the_last_three_pools_and_both_new_convolutions():
     kind = keras.layers.Dropout
     rates = {x.name: x.rate for x in small().layers if isinstance(x, kind)}
     names = ["pool3", "pool4", "pool5", "conv6", "conv7"]
@@ -131,7 +131,7 @@ def test_dropout_stands_after_the_last_three_pools_and_both_new_convolutions():
         assert small().get_layer(name).input is dropped
 
 
-def test_imagenet_weights_fit_the_encoder(monkeypatch):
+def test_imagenet_weights_can_be_loaded(monkeypatch):
     asked = []
     monkeypatch.setattr(vgg, "load_weights", lambda *given: asked.append(given))
     models.build_model("gfrnet", 2, backbone_weights="imagenet", filters=8)

@@ -142,7 +142,7 @@ def test_predictions_go_on_where_they_stopped(golden, capsys):
     arguments = "--input=source/images/val", "--output_dir=predictions"
     kinds = "--output=index,color"
     assert commands.run(predict.main, "--workdir=run", *arguments, kinds) == 0
-    assert "1 of an earlier run" in capsys.readouterr().out
+    assert "1 of them from an earlier run" in capsys.readouterr().out
     assert {p.name for p in (results / "index").iterdir()} == {"2.png", "3.png"}
     assert {path: path.read_bytes() for path in before} == before
 

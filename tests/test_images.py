@@ -1,4 +1,4 @@
-"""Pictures from anywhere: every kind that is read, every kind that is refused."""
+"""Image files: every kind that is read, every kind that is refused."""
 
 import io
 import struct
@@ -19,14 +19,14 @@ _SMOOTH = cv2.GaussianBlur(
 RGB = Image.fromarray(_SMOOTH)
 
 
-def saved(picture, kind, **options):
+def saved(image, format_, **options):
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, format_, **options)
     return file.getvalue()
 
 
 def png(width, height, bits, color_type, rows):
-    """Puts a PNG together from raw rows, so that its header can say anything."""
+    """Builds a PNG from raw rows, with any header."""
 
     def chunk(name, data):
         crc = struct.pack(">I", zlib.crc32(name + data))
@@ -38,7 +38,7 @@ def png(width, height, bits, color_type, rows):
 
 
 def bomb(side=20_000):
-    """A black PNG of 400 million pixels in less than half a megabyte."""
+    """Builds a black PNG of 400 million pixels in less than half a megabyte."""
     deflate = zlib.compressobj(9)
     row = bytes(1 + side)
     data = b"".join(deflate.compress(row) for _ in range(side)) + deflate.flush()
@@ -52,41 +52,41 @@ def bomb(side=20_000):
 KINDS = {
     "jpeg": saved(RGB, "JPEG", quality=90),
     "progressive": saved(RGB, "JPEG", progressive=True),
-    "grey jpeg": saved(RGB.convert("L"), "JPEG"),
+    "gray jpeg": saved(RGB.convert("L"), "JPEG"),
     "png": saved(RGB, "PNG"),
     "alpha": saved(RGB.convert("RGBA"), "PNG"),
-    "grey alpha": saved(RGB.convert("LA"), "PNG"),
+    "gray alpha": saved(RGB.convert("LA"), "PNG"),
     "palette": saved(RGB.quantize(16), "PNG"),
     "one bit": saved(RGB.convert("1"), "PNG"),
-    "16-bit grey": cv2.imencode(".png", _SMOOTH[..., 0] * np.uint16(257))[1].tobytes(),
+    "16-bit gray": cv2.imencode(".png", _SMOOTH[..., 0] * np.uint16(257))[1].tobytes(),
     "16-bit color": cv2.imencode(".png", _SMOOTH * np.uint16(257))[1].tobytes(),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pixels_are_those_of_tensorflow(kind):
+def test_pixels_equal_those_of_tensorflow(kind):
     import tensorflow as tf
 
     data = KINDS[kind]
     if data.startswith(b"\xff\xd8"):
-        wanted = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+        expected = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
     else:
-        wanted = tf.io.decode_png(data, channels=3)
-    np.testing.assert_array_equal(images.read_image(data), wanted)
+        expected = tf.io.decode_png(data, channels=3)
+    np.testing.assert_array_equal(images.read_image(data), expected)
 
 
-def test_cmyk_is_read_as_what_it_shows():
+def test_cmyk_is_converted_to_rgb():
     data = saved(RGB.convert("CMYK"), "JPEG", quality=95)
-    shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    assert np.abs(images.read_image(data) - shown.astype(int)).max() <= 1
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.abs(images.read_image(data) - expected.astype(int)).max() <= 1
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_turns_pictures_upright(kind, orientation):
+def test_exif_turns_images_upright(format_, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = saved(RGB, kind, exif=exif)
+    data = saved(RGB, format_, exif=exif)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     np.testing.assert_array_equal(images.read_image(data), upright)
     as_stored = images.read_image(data, apply_exif=False)
@@ -95,11 +95,11 @@ def test_exif_turns_pictures_upright(kind, orientation):
 
 
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00broken", b"Exif\x00\x00II*\x00\x08"])
-def test_damaged_exif_turns_nothing(exif):
+def test_damaged_exif_is_ignored(exif):
     assert images.probe(saved(RGB, "JPEG", exif=exif)).orientation == 1
 
 
-def test_the_header_says_what_the_file_is():
+def test_the_header_describes_the_file():
     data = saved(RGB.convert("CMYK"), "JPEG")
     assert images.probe(data) == images.Header("jpeg", 45, 31, "CMYK", 1, 1)
 
@@ -107,7 +107,7 @@ def test_the_header_says_what_the_file_is():
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "no JPEG or PNG file but empty"),
+        (b"", "is not a JPEG or PNG file but empty"),
         (b"<html><body>404</body></html>", "but text, such as HTML or SVG"),
         (saved(RGB, "GIF"), "but gif"),
         (saved(RGB, "WEBP"), "but webp"),
@@ -116,18 +116,21 @@ def test_the_header_says_what_the_file_is():
         (b"\xff\x0a" + bytes(20), "but jpeg xl"),
         (b"hello", "but unknown"),
         (KINDS["jpeg"][:60], "the jpeg header is damaged"),
-        (KINDS["jpeg"][:-30], "the jpeg file is damaged or cut"),
+        (KINDS["jpeg"][:-30], "the jpeg file is damaged or truncated"),
         (KINDS["png"][:20], "the png header is damaged"),
-        (KINDS["png"][:-4], "the png file is damaged or cut near byte"),
-        (KINDS["png"][:1000], "the png file is damaged or cut near byte 33 of 1000"),
+        (KINDS["png"][:-4], "the png file is damaged or truncated near byte"),
+        (
+            KINDS["png"][:1000],
+            "the png file is damaged or truncated near byte 33 of 1000",
+        ),
     ],
 )
-def test_broken_and_foreign_files_are_refused_with_the_reason(data, reason):
+def test_damaged_and_other_files_are_refused_with_the_reason(data, reason):
     with pytest.raises(images.ImageError, match=f"here.jpg.*{reason}"):
         images.read_image(data, name="here.jpg")
 
 
-def test_a_wrong_checksum_is_found_in_pictures_and_labels(tmp_path):
+def test_a_wrong_checksum_is_found_in_images_and_labels(tmp_path):
     path = tmp_path / "label.png"
     path.write_bytes(saved(RGB.convert("L"), "PNG"))
     faults.flip_bit(path, -20)  # In the last data chunk.
@@ -139,23 +142,23 @@ def test_a_wrong_checksum_is_found_in_pictures_and_labels(tmp_path):
 def test_animations_are_refused():
     frames = [RGB, RGB.rotate(90)]
     data = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
-    with pytest.raises(images.ImageError, match="has 2 frames, wanted is one"):
+    with pytest.raises(images.ImageError, match="has 2 frames instead of one"):
         images.read_image(data)
 
 
 def test_the_size_is_checked_before_decoding():
-    with pytest.raises(images.ImageError, match=r"45 x 31 = 1,395 pixels.*most 1,394"):
+    with pytest.raises(images.ImageError, match=r"45 x 31 = 1,395 pixels.*is 1,394"):
         images.read_image(KINDS["jpeg"], max_pixels=1394)
     assert images.read_image(KINDS["jpeg"], max_pixels=1395).shape == (31, 45, 3)
 
 
-def test_a_picture_without_pixels_is_refused():
+def test_an_image_without_pixels_is_refused():
     with pytest.raises(images.ImageError, match="the png header is damaged"):
         images.read_image(png(0, 4, 8, 0, b""))
 
 
 @pytest.mark.parametrize("read", ["read_image", "read_label"])
-def test_bombs_are_refused_from_the_header(tmp_path, read):
+def test_decompression_bombs_are_refused_by_their_header(tmp_path, read):
     path = tmp_path / "bomb.png"
     path.write_bytes(bomb())
     assert path.stat().st_size < 500_000
@@ -189,8 +192,8 @@ def test_a_gif_of_300_frames_is_refused_at_once():
 
 @pytest.mark.parametrize(("bits", "row"), [(1, [0, 1] * 4), (2, [0, 1, 2, 3] * 2)])
 @pytest.mark.parametrize("color_type", [0, 3])
-def test_labels_of_few_bits_keep_their_numbers(bits, row, color_type):
-    # Grey of 2 bits shows as 0, 85, 170, 255; the numbers are 0, 1, 2, 3.
+def test_labels_of_few_bits_keep_their_indices(bits, row, color_type):
+    # Gray of 2 bits is shown as 0, 85, 170, 255; the indices are 0, 1, 2, 3.
     packed = int("".join(f"{value:0{bits}b}" for value in row), 2).to_bytes(bits, "big")
     data = png(8, 1, bits, color_type, b"\x00" + packed)
     if color_type == 3:
@@ -208,19 +211,19 @@ def with_palette(data):
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("jpeg", "is a jpeg file, which changes class numbers"),
-        ("png", "is 8-bit RGB, wanted is one channel.*palette"),
+        ("jpeg", "is a jpeg file, whose compression changes class indices"),
+        ("png", "is 8-bit RGB, expected one channel.*palette"),
         ("alpha", "is 8-bit RGBA"),
-        ("grey alpha", "is 8-bit LA"),
-        ("16-bit grey", "is 16-bit I;16"),
+        ("gray alpha", "is 8-bit LA"),
+        ("16-bit gray", "is 16-bit I;16"),
     ],
 )
-def test_labels_that_hold_no_class_numbers_are_refused(kind, reason):
+def test_labels_without_class_indices_are_refused(kind, reason):
     with pytest.raises(images.ImageError, match=reason):
         images.read_label(KINDS[kind])
 
 
-def test_a_label_whose_data_is_no_deflate_is_refused():
+def test_a_label_with_invalid_deflate_data_is_refused():
     data = png(8, 8, 8, 0, bytes(72))
     packed = zlib.compress(bytes(72))
     crc = struct.pack(">I", zlib.crc32(b"IDAT" + packed))
@@ -232,7 +235,7 @@ def test_a_label_whose_data_is_no_deflate_is_refused():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_labels_survive_encoding(dtype):
+def test_labels_are_encoded_without_loss(dtype):
     label = np.arange(12, dtype=dtype).reshape(3, 4) * 20
     decoded = cv2.imdecode(
         np.frombuffer(images.encode_label(label), np.uint8), cv2.IMREAD_UNCHANGED
@@ -243,27 +246,37 @@ def test_labels_survive_encoding(dtype):
 
 @pytest.mark.parametrize("shape", [(3, 4, 1), (3,)])
 def test_only_flat_integer_labels_are_encoded(shape):
-    with pytest.raises(ValueError, match=r"A label is uint8 or uint16 \[height, width"):
+    with pytest.raises(
+        ValueError, match=r"A label must be uint8 or uint16 \[height, width"
+    ):
         images.encode_label(np.zeros(shape, np.uint8))
     with pytest.raises(ValueError, match="got int64"):
         images.encode_label(np.zeros((3, 4), np.int64))
 
 
-def test_palette_pictures_keep_numbers_and_show_colors():
+def test_palette_files_keep_indices_and_show_colors():
     label = np.array([[0, 1, 255]], np.uint8)
     data = images.encode_palette_png(label, np.array([[1, 2, 3], [9, 8, 7]], np.uint8))
     np.testing.assert_array_equal(images.read_label(data), label)
-    shown = images.read_image(data)[0].tolist()
-    assert shown == [[1, 2, 3], [9, 8, 7], list(images.IGNORE_COLOR)]
+    colors = images.read_image(data)[0].tolist()
+    assert colors == [[1, 2, 3], [9, 8, 7], list(images.IGNORE_COLOR)]
 
 
-def test_pictures_survive_encoding():
+def test_images_are_encoded_without_loss():
     np.testing.assert_array_equal(
         images.read_image(images.encode_image(_SMOOTH)), _SMOOTH
     )
 
 
-def test_only_plain_grey_counts_as_class_numbers():
+def test_only_8_bit_gray_stores_plain_numbers():
     assert images.stores_plain_numbers(saved(RGB.convert("L"), "PNG"))
     assert not images.stores_plain_numbers(KINDS["palette"])
     assert not images.stores_plain_numbers(KINDS["one bit"])
+
+
+def test_labels_out_of_range_are_listed_with_their_pixels():
+    images.check_label_range(np.array([[0, 2, 255]], np.uint8), 3, name="a.png")
+    message = r"a\.png: labels out of range: 3 \(2 pixels\), 9 \(1 pixels\)\. .* 0 to 2"
+    with pytest.raises(images.ImageError, match=message):
+        label = np.array([[3, 0, 9, 3, 255]], np.uint8)
+        images.check_label_range(label, 3, name="a.png")

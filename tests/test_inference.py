@@ -1,4 +1,4 @@
-"""Trained networks from everywhere, and pictures of every size."""
+"""Loading trained networks, and prediction of images of every size."""
 
 import pathlib
 
@@ -19,28 +19,28 @@ def segmenter():
 
 
 def test_each_pixel_gets_the_class_of_its_largest_logit(segmenter):
-    found = segmenter.predict(levels.IMAGE)
-    assert found.dtype == np.uint8
-    assert found.tolist() == levels.CLASSES
+    mask = segmenter.predict(levels.IMAGE)
+    assert mask.dtype == np.uint8
+    assert mask.tolist() == levels.CLASSES
 
 
-def test_probabilities_are_those_of_the_logits(segmenter):
-    found = segmenter.probabilities(levels.IMAGE)
+def test_probabilities_are_the_softmax_of_the_logits(segmenter):
+    actual = segmenter.probabilities(levels.IMAGE)
     logits = segmenter.model(levels.IMAGE[np.newaxis].astype(np.float32)).numpy()[0]
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     expected = exponentials / exponentials.sum(-1, keepdims=True)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
-def test_of_several_outputs_the_logits_count():
+def test_among_several_outputs_the_logits_are_used():
     model = levels.build_model(named=True)
     segmenter = inference.Segmenter(model, tiny.SPEC.class_names, PALETTE)
     assert segmenter.predict(levels.IMAGE).tolist() == levels.CLASSES
     assert segmenter.probabilities(levels.IMAGE).argmax(-1).tolist() == levels.CLASSES
 
 
-def test_pictures_of_all_sizes_share_one_graph(segmenter):
+def test_images_of_all_sizes_share_one_graph(segmenter):
     traced = []
     model = segmenter.model
 
@@ -58,36 +58,36 @@ def test_pictures_of_all_sizes_share_one_graph(segmenter):
     assert len(traced) == 2
 
 
-def test_a_picture_of_twelve_million_pixels_is_predicted(segmenter):
+def test_an_image_of_twelve_million_pixels_is_predicted(segmenter):
     image = np.zeros((3000, 4000, 3), np.uint8)
     image[-1, -1, 0] = 200
-    found = segmenter.predict(image)
-    assert found.shape == (3000, 4000)
-    assert (found[0, 0], found[-1, -1]) == (0, 2)
+    actual = segmenter.predict(image)
+    assert actual.shape == (3000, 4000)
+    assert (actual[0, 0], actual[-1, -1]) == (0, 2)
 
 
 def test_a_file_is_read(segmenter, tmp_path):
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(tiny.png(levels.IMAGE))
     assert segmenter.predict(path).tolist() == levels.CLASSES
     assert segmenter.predict(str(path)).tolist() == levels.CLASSES
 
 
 def write_rotated(path):
-    """Writes 16x32 pixels, left half 0 and right half 255, to be turned clockwise."""
+    """Writes 16x32 pixels, left half 0, right half 255, with an EXIF rotation."""
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = levels.red(np.repeat([[0] * 16 + [255] * 16], 16, axis=0))
     Image.fromarray(stored).save(path, "JPEG", exif=exif, quality=95)
 
 
-def test_a_file_is_turned_upright(segmenter, tmp_path):
-    write_rotated(tmp_path / "picture.jpg")
-    found = segmenter.predict(tmp_path / "picture.jpg")
-    assert found.shape == (32, 16)
-    # What was left is up.
-    assert np.unique(found[:14]).tolist() == [0]
-    assert np.unique(found[18:]).tolist() == [2]
+def test_a_file_is_rotated_upright(segmenter, tmp_path):
+    write_rotated(tmp_path / "image.jpg")
+    actual = segmenter.predict(tmp_path / "image.jpg")
+    assert actual.shape == (32, 16)
+    # The left half is now at the top.
+    assert np.unique(actual[:14]).tolist() == [0]
+    assert np.unique(actual[18:]).tolist() == [2]
 
 
 @pytest.mark.parametrize(
@@ -99,20 +99,20 @@ def test_a_file_is_turned_upright(segmenter, tmp_path):
         (np.zeros((4, 0, 3), np.uint8), r"got uint8 \[4, 0, 3\]"),
     ],
 )
-def test_an_array_that_is_no_picture_says_what_is_wanted(segmenter, image, text):
-    with pytest.raises(ValueError, match=f"A picture is RGB, uint8 .*; {text}"):
+def test_an_invalid_array_is_an_error(segmenter, image, text):
+    with pytest.raises(ValueError, match=f"An image is RGB, uint8 .*; {text}"):
         segmenter.predict(image)
 
 
-def test_logits_that_are_no_numbers_are_an_error(segmenter):
+def test_nan_logits_are_an_error(segmenter):
     model = segmenter.model
     model.get_layer("logits").bias.assign([0, np.nan, 0])
-    for ask in (segmenter.predict, segmenter.probabilities):
-        with pytest.raises(ValueError, match=r"are no numbers \(NaN\)"):
-            ask(levels.IMAGE)
+    for predict in (segmenter.predict, segmenter.probabilities):
+        with pytest.raises(ValueError, match="logits are NaN"):
+            predict(levels.IMAGE)
 
 
-def test_a_workdir_gives_its_best_model_with_names_and_colours(tmp_path):
+def test_a_workdir_is_loaded_with_class_names_and_colors(tmp_path):
     segmenter = kerasseg.load(levels.make_workdir(tmp_path / "run"))
     assert segmenter.class_names == ("left", "middle", "right")
     np.testing.assert_array_equal(segmenter.palette, PALETTE)
@@ -133,7 +133,7 @@ def test_a_workdir_can_be_loaded_at_another_output_stride(tmp_path, monkeypatch)
     assert segmenter.predict(levels.IMAGE).tolist() == levels.CLASSES
 
 
-def test_a_file_gives_numbers_for_names_and_the_colours_of_pascal_voc(tmp_path):
+def test_a_file_is_loaded_with_numbers_as_names_and_pascal_voc_colors(tmp_path):
     levels.build_model().save(tmp_path / "model.keras")
     segmenter = inference.load(tmp_path / "model.keras")
     assert segmenter.class_names == ("0", "1", "2")
@@ -141,7 +141,7 @@ def test_a_file_gives_numbers_for_names_and_the_colours_of_pascal_voc(tmp_path):
     assert segmenter.predict(levels.IMAGE).tolist() == levels.CLASSES
 
 
-def test_the_palette_is_that_of_pascal_voc():
+def test_the_palette_equals_that_of_pascal_voc():
     voc = datasets.get("pascal_voc")
     np.testing.assert_array_equal(inference.voc_palette(21), voc.palette)
     # 255 has all bits: 1, 2, 4, ... are red, green, blue, red, ...; 3, 3 and 2 of them.
@@ -162,7 +162,7 @@ def export_dir(tmp_path_factory):
     return folder
 
 
-def test_an_export_gives_the_same_as_the_model(export_dir, segmenter):
+def test_an_export_predicts_the_same_as_the_model(export_dir, segmenter):
     exported = inference.load(export_dir)
     assert exported.class_names == ("left", "middle", "right")
     np.testing.assert_array_equal(exported.palette, PALETTE)  # 10 is newer than 9.
@@ -179,7 +179,7 @@ def test_one_version_of_an_export_can_be_chosen(export_dir):
     np.testing.assert_array_equal(exported.palette, 1 + PALETTE // 2)
 
 
-def test_an_export_without_its_classes_is_refused(export_dir, tmp_path):
+def test_an_export_without_its_classes_is_an_error(export_dir, tmp_path):
     path = pathlib.Path(tmp_path, "1")
     path.mkdir()
     (path / "saved_model.pb").write_bytes(
@@ -191,15 +191,17 @@ def test_an_export_without_its_classes_is_refused(export_dir, tmp_path):
         inference.load_export(tmp_path)
 
 
-def test_a_folder_that_is_no_export_says_how_to_make_one(tmp_path):
+def test_a_folder_without_an_export_is_an_error(tmp_path):
     (tmp_path / "notes").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no exported model.*kerasseg\.export"):
+    with pytest.raises(
+        FileNotFoundError, match=r"not hold an exported model.*kerasseg\.export"
+    ):
         inference.load_export(tmp_path)
 
 
-def test_what_is_not_there_says_what_is_wanted(tmp_path):
+def test_a_missing_path_is_an_error(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match="does not exist: a workdir with a best"
+        FileNotFoundError, match=r"does not exist\. Give the workdir of a run"
     ):
         inference.load(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match="neither the best model of a run nor"):
@@ -240,6 +242,6 @@ def test_classes_of_model_and_data_set_must_agree(tmp_path):
 def test_the_output_stride_of_a_file_cannot_be_chosen(tmp_path):
     levels.build_model().save(tmp_path / "model.keras")
     with pytest.raises(
-        ValueError, match="output_stride=8 can be chosen for the workdir"
+        ValueError, match="`output_stride=8` needs the workdir of a run"
     ):
         inference.load(tmp_path / "model.keras", output_stride=8)

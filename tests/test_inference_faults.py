@@ -1,4 +1,4 @@
-"""Programs killed, disks full, inputs gone: nothing half, a second run ends well."""
+"""Killed programs, full disks, missing inputs: no partial files, and resuming."""
 
 import subprocess
 
@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from tests import faults, levels, tiny
-from tests.test_evaluate import PICTURES, write_records
+from tests.test_evaluate import IMAGES, write_records
 
 pytestmark = pytest.mark.slow
 
 
-def write_pictures(folder, count=3):
+def write_images(folder, count=3):
     folder.mkdir()
     for i in range(count):
-        picture = levels.red(np.full((20, 30), 70 * i))
-        (folder / f"{i}.png").write_bytes(tiny.png(picture))
+        image = levels.red(np.full((20, 30), 70 * i))
+        (folder / f"{i}.png").write_bytes(tiny.png(image))
     return folder
 
 
@@ -27,18 +27,18 @@ def contents(folder):
     }
 
 
-def predict(workdir, pictures, out):
+def predict(workdir, inputs, out):
     return [
-        *("-m", "kerasseg.predict", f"--workdir={workdir}", f"--input={pictures}"),
+        *("-m", "kerasseg.predict", f"--workdir={workdir}", f"--input={inputs}"),
         *(f"--output_dir={out}", "--output=index,contours,probabilities"),
     ]
 
 
 def test_predict_killed_at_any_file_ends_with_the_same_bytes(tmp_path):
     workdir = levels.make_workdir(tmp_path / "run")
-    pictures = write_pictures(tmp_path / "in", count=1)
+    inputs = write_images(tmp_path / "in", count=1)
     whole = tmp_path / "whole"
-    assert faults.run(predict(workdir, pictures, whole)).returncode == 0
+    assert faults.run(predict(workdir, inputs, whole)).returncode == 0
     expected = contents(whole)
     out = tmp_path / "out"
 
@@ -46,13 +46,13 @@ def test_predict_killed_at_any_file_ends_with_the_same_bytes(tmp_path):
         for name, data in contents(out).items():
             assert data == expected[name], name
 
-    kills = faults.crashpoints(predict(workdir, pictures, out), check)
+    kills = faults.crashpoints(predict(workdir, inputs, out), check)
     assert kills >= 1
     assert contents(out) == expected
 
 
-def test_evaluate_killed_at_any_file_leaves_whole_ones(tmp_path):
-    records_dir = write_records(tmp_path / "records", PICTURES)
+def test_evaluate_killed_at_any_file_leaves_complete_files(tmp_path):
+    records_dir = write_records(tmp_path / "records", IMAGES)
     workdir = levels.make_workdir(tmp_path / "run")
     arguments = [
         *("-m", "kerasseg.evaluate", f"--workdir={workdir}"),
@@ -64,26 +64,26 @@ def test_evaluate_killed_at_any_file_leaves_whole_ones(tmp_path):
 
     def check(_):
         for name in ("metrics.json", "pictures.csv"):
-            found = contents(tmp_path / "out").get(name)
-            assert found in (None, expected[name])
+            actual = contents(tmp_path / "out").get(name)
+            assert actual in (None, expected[name])
 
     assert faults.crashpoints(arguments, check) >= 2
-    found = contents(tmp_path / "out")
+    actual = contents(tmp_path / "out")
     for name in ("metrics.json", "pictures.csv"):
-        assert found[name] == expected[name]
+        assert actual[name] == expected[name]
 
 
-def test_predict_on_a_full_disk_says_so_and_can_be_gone_on_with(tmp_path):
+def test_predict_on_a_full_disk_fails_and_can_be_resumed(tmp_path):
     workdir = levels.make_workdir(tmp_path / "run")
-    pictures = tmp_path / "in"
-    pictures.mkdir()
+    inputs = tmp_path / "in"
+    inputs.mkdir()
     for i in range(3):
         noise = np.random.default_rng(i).integers(0, 256, (200, 300, 3), np.uint8)
-        (pictures / f"{i}.png").write_bytes(tiny.png(noise))
+        (inputs / f"{i}.png").write_bytes(tiny.png(noise))
     with faults.small_disk(tmp_path / "disk", "900k") as disk:
         out = disk / "out"
-        # Two pictures of 200 * 300 * 3 * 2 = 360,000 bytes fit.
-        command = [*predict(workdir, pictures, out)[:-1], "--output=probabilities"]
+        # Two images of 200 * 300 * 3 * 2 = 360,000 bytes fit.
+        command = [*predict(workdir, inputs, out)[:-1], "--output=probabilities"]
         done = faults.run(command)
         assert done.returncode == 1
         assert "No space left on device" in done.stderr
@@ -92,15 +92,15 @@ def test_predict_on_a_full_disk_says_so_and_can_be_gone_on_with(tmp_path):
         done = faults.run(command)
         assert done.returncode == 0, done.stderr
         assert "3 of 3 are in" in done.stdout
-        assert "of an earlier run" in done.stdout
+        assert "from an earlier run" in done.stdout
         assert len(list((out / "probabilities").iterdir())) == 3
 
 
-def test_an_input_that_vanishes_is_told_and_the_others_done(tmp_path):
+def test_a_missing_input_is_reported_and_the_others_predicted(tmp_path):
     workdir = levels.make_workdir(tmp_path / "run")
-    pictures = write_pictures(tmp_path / "in")
-    (pictures / "3.png").symlink_to(pictures / "gone.png")
-    done = faults.run(predict(workdir, pictures, tmp_path / "out"))
+    inputs = write_images(tmp_path / "in")
+    (inputs / "3.png").symlink_to(inputs / "gone.png")
+    done = faults.run(predict(workdir, inputs, tmp_path / "out"))
     assert done.returncode == 2
     assert "3 of 4 are in" in done.stdout
     assert "3.png: No such file or directory" in done.stderr
@@ -109,10 +109,10 @@ def test_an_input_that_vanishes_is_told_and_the_others_done(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path):
     workdir = levels.make_workdir(tmp_path / "run")
-    pictures = write_pictures(tmp_path / "in")
+    inputs = write_images(tmp_path / "in")
     with faults.small_disk(tmp_path / "disk") as disk:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        done = faults.run(predict(workdir, pictures, disk / "out"))
+        done = faults.run(predict(workdir, inputs, disk / "out"))
     assert done.returncode == 1
     assert "Read-only file system" in done.stderr
     assert "Traceback" not in done.stderr

@@ -25,8 +25,8 @@ folder = sys.argv[1]
 loaded = tf.saved_model.load(folder + "/model").signatures["serving_default"]
 given = list(map(tf.constant, np.load(folder + "/given.npz").values()))
 pairs = zip(given[::2], given[1::2])
-found = [loaded(x3=image, x4=chances)["refined"] for image, chances in pairs]
-np.savez(folder + "/found.npz", *found)
+actual = [loaded(x3=image, x4=p)["refined"] for image, p in pairs]
+np.savez(folder + "/found.npz", *actual)
 """
 SETTINGS = {"bilateral_sxy": 50.0, "bilateral_srgb": 5.0, "bilateral_compat": 4.0}
 
@@ -36,20 +36,21 @@ def refine(image, probabilities, **settings):
 
 
 @pytest.mark.parametrize(
-    ("iterations", "wanted"),
+    ("iterations", "expected"),
     [(1, [0.523799, 0.314260, 0.002032]), (10, [0.001421, 0.000717, 0.000105])],
 )
-def test_three_pixels_come_out_as_worked_by_hand(iterations, wanted):
-    # Kernel entries: like colours 0.786471 between the first two and 0 to the third,
-    # near 0.945959 and 0.800737; each is divided by the roots of both rows' sums.
+def test_three_pixels_by_hand(iterations, expected):
+    # Bilateral kernel: 0.786471 between the first two pixels and 0 to the third;
+    # Gaussian kernel: 0.945959 and 0.800737. Each entry is divided by the square roots
+    # of both rows' sums.
     exact = exact_crf.mean_field(ROW, CHANCES, iterations=iterations, **SETTINGS)
-    np.testing.assert_allclose(exact[0, :, 0], wanted, atol=1e-6)
+    np.testing.assert_allclose(exact[0, :, 0], expected, atol=1e-6)
     refined = refine(ROW, CHANCES, iterations=iterations, **SETTINGS)
-    # Of 0.523799 the lattice of colours makes 0.5259.
-    np.testing.assert_allclose(refined[0, :, 0], wanted, atol=0.01)
+    # The lattice of colors gives 0.5259 instead of 0.523799.
+    np.testing.assert_allclose(refined[0, :, 0], expected, atol=0.01)
 
 
-def test_without_colours_the_mean_field_is_exact():
+def test_without_the_bilateral_kernel_the_mean_field_is_exact():
     image, probabilities = exact_crf.drawn(1, 12, 17, num_classes=2)
     settings = {"bilateral_compat": 0, "gaussian_compat": 2.0, "gaussian_sxy": 2.0}
     exact = exact_crf.mean_field(image, probabilities, **settings)
@@ -58,40 +59,40 @@ def test_without_colours_the_mean_field_is_exact():
     )
 
 
-def test_small_pictures_come_out_as_of_the_exact_mean_field():
+def test_small_images_match_the_exact_mean_field():
     image, probabilities = exact_crf.drawn(9, 9, 31, num_classes=3)
     settings = {"gaussian_compat": 1.0, "bilateral_sxy": 10.0, "bilateral_compat": 2.0}
     exact = exact_crf.mean_field(image, probabilities, **settings)
     refined = refine(image, probabilities, **settings)
-    assert np.abs(exact - probabilities).mean() > 0.02  # There is something to find.
+    assert np.abs(exact - probabilities).mean() > 0.02  # It changes something.
     assert np.abs(refined - exact).mean() < 0.01
     sure = np.abs(np.diff(np.sort(exact), axis=-1)[..., -1]) > 0.2
     assert np.array_equal(refined.argmax(-1)[sure], exact.argmax(-1)[sure])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 47), (90, 120)], ids=str)
-def test_drawn_pictures_come_out_as_of_pydensecrf(size):
+def test_synthetic_images_match_pydensecrf(size):
     pytest.importorskip("pydensecrf")
     image, probabilities = exact_crf.drawn(2, *size, num_classes=5)
-    wanted = crf.dense_crf(image, probabilities, engine="pydensecrf")
+    expected = crf.dense_crf(image, probabilities, engine="pydensecrf")
     refined = refine(image, probabilities)
-    assert (refined.argmax(-1) == wanted.argmax(-1)).mean() >= 0.995
+    assert (refined.argmax(-1) == expected.argmax(-1)).mean() >= 0.995
     assert (refined.argmax(-1) == plain(image, probabilities)).mean() >= 0.995
-    assert np.abs(refined - wanted).mean() < 0.005
+    assert np.abs(refined - expected).mean() < 0.005
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_real_pictures_come_out_as_of_the_authors_code(number):
-    image, probabilities, wanted = exact_crf.published(number)
+def test_photographs_match_the_authors_results(number):
+    image, probabilities, expected = exact_crf.published(number)
     settings = {"iterations": 5, "bilateral_sxy": 80.0, "bilateral_srgb": 13.0}
-    classes = refine(image, probabilities, **settings).argmax(-1)
-    assert (classes == wanted).mean() > 0.998
+    mask = refine(image, probabilities, **settings).argmax(-1)
+    assert (mask == expected).mean() > 0.998
     pytest.importorskip("pydensecrf")
-    assert (classes == plain(image, probabilities, **settings)).mean() > 0.9995
+    assert (mask == plain(image, probabilities, **settings)).mean() > 0.9995
 
 
 def plain(image, probabilities, *, iterations=10, bilateral_sxy=60, bilateral_srgb=20):
-    """Finds the classes as pydensecrf alone does."""
+    """Returns the mask of pydensecrf alone."""
     from pydensecrf import densecrf
 
     height, width, num_classes = probabilities.shape
@@ -102,28 +103,28 @@ def plain(image, probabilities, *, iterations=10, bilateral_sxy=60, bilateral_sr
     field.addPairwiseBilateral(
         sxy=bilateral_sxy, srgb=bilateral_srgb, rgbim=image, compat=10
     )
-    chances = np.asarray(field.inference(iterations))
-    return chances.argmax(0).reshape(height, width)
+    refined = np.asarray(field.inference(iterations))
+    return refined.argmax(0).reshape(height, width)
 
 
-def test_camvid_comes_out_as_of_pydensecrf():
+def test_camvid_matches_pydensecrf():
     pytest.importorskip("pydensecrf")
     folder = os.environ.get("KERASSEG_CAMVID")
     if not folder:
-        pytest.skip("$KERASSEG_CAMVID names a folder of CamVid as SegNet has it")
+        pytest.skip("needs $KERASSEG_CAMVID, a folder with SegNet's copy of CamVid")
     path = min((pathlib.Path(folder) / "train").glob("*.png"))
     image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     label_path = path.parent.parent / "trainannot" / path.name
     label = cv2.imread(str(label_path), cv2.IMREAD_UNCHANGED)
-    # Soft borders, 80 % sure: about what a network says; 11 is not labelled.
+    # Soft boundaries and 80 % confidence, like a network; class 11 is unlabeled.
     hits = (label[..., None] == np.arange(12)).astype(np.float32)
     hits = 0.8 * cv2.GaussianBlur(hits, (0, 0), 4) + 0.2 / 12
     probabilities = hits / hits.sum(axis=-1, keepdims=True)
-    classes = refine(image, probabilities).argmax(-1)
-    assert (classes == plain(image, probabilities)).mean() >= 0.995
+    mask = refine(image, probabilities).argmax(-1)
+    assert (mask == plain(image, probabilities)).mean() >= 0.995
 
 
-def test_a_plain_picture_is_smoothed_by_place_alone():
+def test_an_image_of_one_color_is_smoothed_by_position_alone():
     image = np.full((12, 14, 3), 99, np.uint8)
     _, probabilities = exact_crf.drawn(4, 12, 14, num_classes=3)
     settings = {"bilateral_sxy": 5.0, "bilateral_compat": 2.0, "gaussian_compat": 1.0}
@@ -132,7 +133,7 @@ def test_a_plain_picture_is_smoothed_by_place_alone():
     assert np.abs(refined - exact).mean() < 0.01
 
 
-def test_what_is_equally_likely_everywhere_stays_so():
+def test_uniform_probabilities_stay_uniform():
     image, _ = exact_crf.drawn(5, 20, 30, num_classes=3)
     even = np.full((20, 30, 4), 0.25, np.float32)
     np.testing.assert_allclose(refine(image, even), even, atol=1e-6)
@@ -146,10 +147,10 @@ def test_result_is_float32_and_sums_to_one():
     np.testing.assert_allclose(refined.sum(axis=-1), 1, atol=1e-5)
 
 
-def test_without_weights_the_probabilities_stay():
+def test_zero_weights_leave_the_probabilities_unchanged():
     image, probabilities = exact_crf.drawn(0, 20, 30, num_classes=4)
     same = refine(image, probabilities, gaussian_compat=0, bilateral_compat=0)
-    np.testing.assert_allclose(same, probabilities, atol=1e-4)  # 1e-5 for a 0.
+    np.testing.assert_allclose(same, probabilities, atol=1e-4)  # Zeros become 1e-5.
 
 
 @pytest.mark.parametrize(
@@ -161,8 +162,8 @@ def test_without_weights_the_probabilities_stay():
         {"bilateral_srgb": 1e-320},
     ],
 )
-def test_deviations_that_float32_cannot_hold_are_refused(settings):
-    with pytest.raises(ValueError, match="too small for this picture: it is"):
+def test_deviations_beyond_float32_are_errors(settings):
+    with pytest.raises(ValueError, match="too small for this image: it extends"):
         refine(ROW, CHANCES, **settings)
 
 
@@ -178,11 +179,11 @@ def test_extreme_settings_give_probabilities(settings):
     np.testing.assert_allclose(refined.sum(axis=-1), 1, atol=1e-5)
 
 
-def test_a_picture_larger_than_the_free_memory_is_refused(monkeypatch):
+def test_an_image_that_needs_more_than_the_free_memory_is_an_error(monkeypatch):
     # 100 x 100 pixels of 2 classes: 1000 + 2 * 110 bytes each are 12.2 MB.
     image, probabilities = exact_crf.drawn(0, 100, 100, num_classes=2)
     monkeypatch.setattr(memory, "available", lambda: 12_000_000)
-    with pytest.raises(ValueError, match=r"take 0.0122 GB .*0.012 GB are free"):
+    with pytest.raises(ValueError, match=r"need 0.0122 GB .*0.012 GB are free"):
         refine(image, probabilities, iterations=1)
 
 
@@ -205,9 +206,9 @@ def test_a_saved_model_runs_it_without_keras(tmp_path):
     np.savez(tmp_path / "given.npz", *given)
     done = faults.run(["-W", "ignore", "-c", PLAIN, tmp_path])
     assert done.returncode == 0, done.stderr
-    found = np.load(tmp_path / "found.npz")
-    for name, pair in zip(found, drawn, strict=True):
-        np.testing.assert_allclose(found[name][0], refine(*pair), atol=1e-4)
+    actual = np.load(tmp_path / "found.npz")
+    for name, pair in zip(actual, drawn, strict=True):
+        np.testing.assert_allclose(actual[name][0], refine(*pair), atol=1e-4)
 
 
 def nodes(graph):

@@ -15,13 +15,13 @@ RNG = np.random.default_rng(0)
 
 @functools.cache
 def paper():
-    """Builds the paper's network for 11 classes."""
+    """Builds the network of the paper for 11 classes."""
     return models.build_model("linknet", 11)
 
 
 @functools.cache
 def small(**options):
-    """Builds a network of few channels, its biases and statistics shaken."""
+    """Builds a small network with random biases and statistics."""
     options = {**models.metadata("linknet").test_options, **options}
     model = models.build_model("linknet", 3, **options)
     reference.shake(model)
@@ -32,7 +32,7 @@ def count(layers):
     return sum(np.prod(v.shape) for x in layers for v in x.trainable_variables)
 
 
-def picture(height, width):
+def random_image(height, width):
     return RNG.uniform(0, 255, (1, height, width, 3)).astype("float32")
 
 
@@ -48,7 +48,7 @@ def test_each_part_has_the_parameters_of_the_released_code():
         assert count(x for x in paper().layers if x.name.startswith(name)) == params
     last = [x for x in paper().layers if x.name.startswith(("final", "classify"))]
     assert count(last) == 29_259
-    # 2x2 of 32 channels and a bias for each of 9 or 10 more classes.
+    # 2x2 x 32 weights and a bias for each of 9 or 10 more classes.
     assert 11_535_659 + 9 * 129 == 11_536_820
     assert 11_535_659 + 10 * 129 == 11_536_949
 
@@ -67,13 +67,13 @@ def test_strides_of_the_decoders_are_16_8_4_and_4_again():
 def test_the_last_link_is_the_pooled_stem_and_not_c2():
     model = small()
     names = ("link_stem_pool", "pool1_pool", "decoder1_crop")
-    ours, theirs, _ = outputs(model, *names)(picture(65, 97))
+    ours, theirs, _ = outputs(model, *names)(random_image(65, 97))
     np.testing.assert_array_equal(ours, theirs)
     add = model.get_layer("decoder1_add")
     assert add.input[1] is model.get_layer("link_stem_pool").output
 
 
-def test_without_its_decoder_each_sum_is_the_link_alone():
+def test_with_a_decoder_of_zeros_each_sum_is_the_link():
     model = models.build_model("linknet", 3, backbone="resnet18_quarter")
     reference.shake(model)
     links = {4: "conv4_block2_out", 3: "conv3_block2_out", 2: "conv2_block2_out"}
@@ -83,13 +83,13 @@ def test_without_its_decoder_each_sum_is_the_link_alone():
         norm.gamma.assign(norm.gamma * 0)
         norm.beta.assign(norm.beta * 0)
     sums = [f"decoder{i}_out" for i in links]
-    found = outputs(model, *sums, *links.values())(picture(64, 96))
+    found = outputs(model, *sums, *links.values())(random_image(64, 96))
     for x, link in zip(found[:4], found[4:], strict=True):
         np.testing.assert_array_equal(x, reference.relu(np.asarray(link)))
         assert np.any(x)
 
 
-def test_a_full_convolution_leaves_cells_where_they_were():
+def test_a_full_convolution_aligns_the_cells():
     x = keras.Input((2, 3, 1))
     model = keras.Model(x, linknet.full_conv(x, 1, 2, name="full"))
     kernel = np.zeros((3, 3, 1, 1), "float32")
@@ -102,11 +102,11 @@ def test_a_full_convolution_leaves_cells_where_they_were():
 
 
 @pytest.mark.parametrize("narrowing", [1, 4])
-def test_a_decoder_is_what_its_layers_say_in_numpy(narrowing):
+def test_a_decoder_equals_that_in_numpy(narrowing):
     model = small(narrowing=narrowing)
     names = ("conv5_block2_out", "conv4_block2_out", "decoder4_out")
-    # 65 and 97 pixels: 3 and 4 cells become 6 and 8, of which 5 and 7 are kept.
-    x, link, expected = map(np.asarray, outputs(model, *names)(picture(65, 97)))
+    # 65 and 97 pixels: 3 and 4 cells become 6 and 8, cropped to 5 and 7.
+    x, link, expected = map(np.asarray, outputs(model, *names)(random_image(65, 97)))
     get = model.get_layer
     x = reference.conv(x, *get("decoder4_conv1").get_weights())
     x = reference.relu(reference.batch_norm(x, get("decoder4_1_bn")))
@@ -118,7 +118,7 @@ def test_a_decoder_is_what_its_layers_say_in_numpy(narrowing):
     np.testing.assert_allclose(reference.relu(x + link), expected, atol=1e-4)
 
 
-def test_decoders_narrow_by_four_and_have_biases_and_their_epsilon():
+def test_decoders_have_a_quarter_of_the_channels_biases_and_their_epsilon():
     for i, channels in {4: 512, 3: 256, 2: 128, 1: 64}.items():
         inside = paper().get_layer(f"decoder{i}_full_conv")
         assert inside.filters == channels // 4 and inside.use_bias
@@ -142,17 +142,17 @@ def test_weights_start_as_in_the_released_code():
     assert deviation("decoder4_conv2") == pytest.approx(0.0884, rel=0.02)
 
 
-def test_any_encoder_gives_its_channels_to_the_decoders():
+def test_decoders_have_the_channels_of_any_backbone():
     model = models.build_model("linknet", 3, backbone="efficientnet_lite0", narrowing=1)
     channels = [
         model.get_layer(f"decoder{i}_out").output.shape[-1] for i in (4, 3, 2, 1)
     ]
     assert channels == [112, 40, 24, 16]
-    assert model(picture(33, 47)).shape == (1, 33, 47, 3)
+    assert model(random_image(33, 47)).shape == (1, 33, 47, 3)
 
 
-def test_an_encoder_without_c1_has_no_link_at_the_stem():
+def test_a_backbone_without_c1_has_no_link_at_the_stem():
     model = models.build_model("linknet", 3, backbone="convnext_tiny")
     names = {layer.name for layer in model.layers}
     assert "decoder2_add" in names and "decoder1_add" not in names
-    assert model(picture(33, 47)).shape == (1, 33, 47, 3)
+    assert model(random_image(33, 47)).shape == (1, 33, 47, 3)

@@ -1,7 +1,7 @@
 """The training command, killed at random moments again and again, ends bit-equal.
 
 With KERASSEG_CAMVID=DIR it trains on CamVid for about half an hour, undisturbed and
-then killed ten times; without it for a minute on drawn pictures, killed three times.
+then killed ten times; without it for a minute on drawn images, killed three times.
 """
 
 import os
@@ -30,7 +30,7 @@ FLAGS = (
     *(f"--training_number_of_steps={STEPS}", f"--save_interval_steps={STEPS // 20}"),
     f"--eval_interval_steps={STEPS // 6}",
 )
-# Sums have one order only where one thread adds.
+# With one thread, sums are always computed in the same order.
 ENVIRONMENT = {
     **faults.ENVIRONMENT,
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -51,9 +51,9 @@ def folder(tmp_path_factory):
 
 
 def train(folder, workdir, kill_after=None, delay=0.0):
-    """Trains; killed so many seconds after a step, where one is given.
+    """Trains; is killed `delay` seconds after a step, if one is given.
 
-    Returns the steps that were taken, and whether the run came to its end.
+    Returns the steps that were taken, and whether the run was completed.
     """
     command = [sys.executable, "-m", "tests.train_saying", *FLAGS]
     command += [f"--records_dir={folder}", f"--workdir={workdir}"]
@@ -88,7 +88,7 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_equal(folder, tmp_path):
     moments = sorted(rng.choice(np.arange(1, STEPS - 1), KILLS, replace=False))
     last, lost = 0, []
     for moment in moments:
-        # Anywhere within two steps: in one, in a save, in a validation.
+        # At a random time within two steps: in a step, a save or a validation.
         steps, ended = train(
             folder, tmp_path / "killed", moment, 2 * pace * rng.random()
         )

@@ -1,4 +1,4 @@
-"""MATLAB's files: equal to what scipy reads, and damage is always an error."""
+"""MATLAB files: the same as scipy reads, and damage is always an error."""
 
 import io
 
@@ -30,15 +30,15 @@ DTYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]
     ),
     strategies.booleans(),
 )
-def test_arrays_come_back_as_they_were(array, compress):
+def test_arrays_are_read_unchanged(array, compress):
     data = saved(compress, first=1.5, x=array)
     found = mat_files.read_variable(data, "x", "a.mat")
     np.testing.assert_array_equal(found, array)
     assert found.dtype == array.dtype
 
 
-def test_numbers_stored_smaller_than_they_are_get_their_type_back():
-    # scipy, as MATLAB, stores doubles as they are; MATLAB also stores them as bytes.
+def test_numbers_stored_in_a_smaller_type_are_converted():
+    # scipy and MATLAB store doubles unchanged; MATLAB may also store them as bytes.
     data = bytearray(saved(compress=False, x=np.array([[1.0, 2.0]])))
     start = data.index(np.array([1.0, 2.0]).tobytes())
     data[start - 8 : start + 16] = b"\x02\x00\x02\x00\x01\x02\x00\x00"  # Two uint8.
@@ -48,7 +48,7 @@ def test_numbers_stored_smaller_than_they_are_get_their_type_back():
     assert found.dtype == np.float64 and found.tolist() == [[1.0, 2.0]]
 
 
-def test_cells_structs_and_texts_are_lists_dicts_and_texts():
+def test_cells_structs_and_strings_are_lists_dicts_and_strings():
     cell = np.empty((1, 3), object)
     cell[0] = ["über", np.array([[3]], np.uint8), np.array([], object)]
     data = saved(x=cell, y={"name": "a", "size": 2.0})
@@ -60,7 +60,7 @@ def test_cells_structs_and_texts_are_lists_dicts_and_texts():
 
 def test_big_endian_files_are_read():
     data = bytearray(saved(compress=False, x=np.array([[7]], np.uint8)))
-    # Every 4-byte word of this file turned round, but its text and its data.
+    # Reverses every 4-byte word of this file, except for its text and its data.
     for i in range(128, len(data), 4):
         data[i : i + 4] = data[i : i + 4][::-1]
     data[124:128] = b"\x01\x00MI"
@@ -76,14 +76,14 @@ def test_big_endian_files_are_read():
     [
         (b"", "its header is damaged"),
         (b"<html>" + bytes(200), "its header is damaged"),
-        (b"MATLAB 7.3 MAT-file" + bytes(200), "it is of version 7.3, wanted"),
-        (saved(y=1), "it holds y, wanted is x"),
-        (saved()[:128], "it holds nothing, wanted is x"),
+        (b"MATLAB 7.3 MAT-file" + bytes(200), "it has version 7.3, expected"),
+        (saved(y=1), "it holds y, expected x"),
+        (saved()[:128], "it holds nothing, expected x"),
         (saved(x=1)[:-1], "an element has"),
         (saved(False, x=1)[:-8], "an element has"),
     ],
 )
-def test_what_is_no_such_file_is_refused(data, reason):
+def test_other_files_are_refused(data, reason):
     with pytest.raises(images.ImageError, match=r"a\.mat cannot be .* again") as caught:
         mat_files.read_variable(data, "x", "a.mat")
     assert reason in str(caught.value)
@@ -93,7 +93,9 @@ def test_a_variable_that_would_fill_the_memory_is_refused(monkeypatch):
     data = saved(x=np.zeros((1000, 1000)))
     assert len(data) < 20_000
     monkeypatch.setattr(mat_files, "_MAX_BYTES", 1 << 20)
-    with pytest.raises(images.ImageError, match="cut, or larger than 1,048,576 bytes"):
+    with pytest.raises(
+        images.ImageError, match="truncated, or larger than 1,048,576 bytes"
+    ):
         mat_files.read_variable(data, "x", "a.mat")
 
 

@@ -12,7 +12,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def edge(column, height=360, width=480):
-    """Draws class 0 left of a column, class 1 from there on."""
+    """Returns class 0 left of a column, class 1 from there on."""
     return np.broadcast_to(np.arange(width) >= column, (height, width)).astype("uint8")
 
 

@@ -1,3 +1,5 @@
+import typing
+
 import numpy as np
 import pytest
 
@@ -80,3 +82,30 @@ def test_the_table_of_a_split_without_labels_has_dashes():
         line.startswith("trimap mean IoU     - (1 px), - (5 px)") for line in lines
     )
     assert "calibration error   -" in lines
+
+
+class Labelled(metrics.ImageMeasure):
+    """Measure of the tests: the fraction of labelled pixels."""
+
+    titles: typing.ClassVar = {"labelled": "labelled pixels"}
+
+    @property
+    def shape(self):
+        """Labelled pixels, pixels."""
+        return (2,)
+
+    def _count(self, label, prediction, confidence):
+        del prediction, confidence
+        return np.array([np.sum(label < self.num_classes), label.size])
+
+    def _scores(self, total, class_names):
+        del class_names
+        return {"labelled": float(total[0] / total[1])}
+
+
+def test_a_new_measure_has_a_line(monkeypatch):
+    monkeypatch.setitem(metrics.MEASURES._all(), "labelled", Labelled)
+    measure = Labelled(3)
+    counts = measure.measure(np.array([[0, 255], [1, 1]]), np.zeros((2, 2), int))
+    table = metrics.table(SCORES | measure.scores(counts, NAMES))
+    assert table.endswith("\nlabelled pixels     0.7500")

@@ -1,4 +1,4 @@
-"""What every architecture promises, at its small `test_options`."""
+"""Promises of every architecture, tested with its small `test_options`."""
 
 import functools
 import inspect
@@ -24,21 +24,21 @@ RNG = np.random.default_rng(0)
 
 @functools.cache
 def small(name):
-    """Builds an architecture at its test options, once, and always the same."""
+    """Builds a model with its test options, once, with the same weights."""
     keras.utils.set_random_seed(0)
     return models.build_model(name, NUM_CLASSES, **models.metadata(name).test_options)
 
 
 @functools.cache
 def with_auxiliary(name):
-    """Builds it with its auxiliary heads, once."""
+    """Builds a model with its auxiliary heads, once."""
     keras.utils.set_random_seed(0)
     options = models.metadata(name).test_options
     return models.build_model(name, NUM_CLASSES, aux=True, **options)
 
 
-def pictures(batch, height, width):
-    """Draws noise from 0 to 255."""
+def random_images(batch, height, width):
+    """Returns uniform noise from 0 to 255."""
     return RNG.uniform(0, 255, (batch, height, width, 3)).astype("float32")
 
 
@@ -48,7 +48,7 @@ def pictures(batch, height, width):
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_cover_every_pixel(name, size, batch):
-    image = pictures(batch, *size)
+    image = random_images(batch, *size)
     logits = small(name)(image)
     assert logits.shape == (batch, *size, NUM_CLASSES)
     assert logits.dtype == "float32"
@@ -61,21 +61,21 @@ def test_a_known_image_size_gives_the_same_logits(name):
     fixed = models.build_model(name, NUM_CLASSES, image_size=(33, 20), **options)
     assert fixed.output_shape == (None, 33, 20, NUM_CLASSES)
     fixed.set_weights(small(name).get_weights())
-    image = pictures(1, 33, 20)
+    image = random_images(1, 33, 20)
     np.testing.assert_allclose(fixed(image), small(name)(image), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bytes_and_floats_give_the_same_logits(name):
-    image = pictures(1, 64, 64).astype("uint8")
+    image = random_images(1, 64, 64).astype("uint8")
     logits = small(name)(image)
     np.testing.assert_array_equal(logits, small(name)(image.astype("float32")))
     assert small(name).input.dtype == "float32"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_picture_alone_and_in_a_batch_gets_the_same_logits(name):
-    image = pictures(3, 33, 47)
+def test_the_logits_of_an_image_do_not_depend_on_its_batch(name):
+    image = random_images(3, 33, 47)
     together, alone = small(name)(image), small(name)(image[1:2])
     np.testing.assert_allclose(together[1:2], alone, atol=1e-4)
 
@@ -93,7 +93,7 @@ def test_logits_are_float32_in_mixed_precision(name, policy):
     half = {layer.compute_dtype for layer in model.layers} & {"float16", "bfloat16"}
     assert half == {policy.removeprefix("mixed_")}
     for size in ((1, 1), (65, 97)):
-        logits = model(pictures(1, *size))
+        logits = model(random_images(1, *size))
         assert logits.shape == (1, *size, NUM_CLASSES)
         assert logits.dtype == "float32"
         assert np.isfinite(logits).all()
@@ -103,7 +103,7 @@ def test_logits_are_float32_in_mixed_precision(name, policy):
 def test_a_saved_model_loads_without_custom_objects(name, tmp_path):
     small(name).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    image = pictures(1, 33, 47)
+    image = random_images(1, 33, 47)
     np.testing.assert_array_equal(loaded(image), small(name)(image))
 
 
@@ -111,7 +111,7 @@ def test_a_saved_model_loads_without_custom_objects(name, tmp_path):
 def test_gradients_reach_every_trainable_variable(name):
     model = small(name)
     before = model.get_weights()
-    image = pictures(3, 64, 64)
+    image = random_images(3, 64, 64)
     weights = RNG.normal(size=(3, 64, 64, NUM_CLASSES))
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model(image, training=True) * weights)
@@ -126,7 +126,7 @@ def test_gradients_reach_every_trainable_variable(name):
 
 @pytest.mark.parametrize("name", WITH_AUXILIARY)
 def test_auxiliary_outputs_are_named_and_float32(name):
-    outputs = with_auxiliary(name)(pictures(2, 65, 97))
+    outputs = with_auxiliary(name)(random_images(2, 65, 97))
     assert outputs["logits"].shape == (2, 65, 97, NUM_CLASSES)
     assert len(outputs) > 1
     for key, logits in outputs.items():
@@ -145,9 +145,9 @@ def test_auxiliary_outputs_are_named_and_float32(name):
 
 
 @pytest.mark.parametrize("name", WITH_AUXILIARY)
-def test_auxiliary_outputs_have_the_cells_that_their_strides_say(name):
+def test_auxiliary_outputs_have_the_size_of_their_strides(name):
     model = with_auxiliary(name)
-    outputs = model(pictures(1, 65, 97))
+    outputs = model(random_images(1, 65, 97))
     for layer in model.layers:
         if isinstance(layer, blocks.AtStride):
             cells = -(-65 // layer.stride), -(-97 // layer.stride)
@@ -155,21 +155,21 @@ def test_auxiliary_outputs_have_the_cells_that_their_strides_say(name):
 
 
 @pytest.mark.parametrize("name", WITH_AUXILIARY)
-def test_a_model_with_auxiliary_outputs_holds_the_plain_one(name):
-    plain, more = small(name), with_auxiliary(name)
-    weights = {v.path: v for v in more.weights}
+def test_a_model_with_auxiliary_outputs_contains_the_one_without(name):
+    plain, extended = small(name), with_auxiliary(name)
+    weights = {v.path: v for v in extended.weights}
     for variable in plain.weights:
         assert weights[variable.path].shape == variable.shape, variable.path
         weights[variable.path].assign(variable)
-    assert len(weights) == len(more.weights) >= len(plain.weights)
-    image = pictures(1, 33, 47)
-    np.testing.assert_allclose(more(image)["logits"], plain(image), atol=1e-5)
+    assert len(weights) == len(extended.weights) >= len(plain.weights)
+    image = random_images(1, 33, 47)
+    np.testing.assert_allclose(extended(image)["logits"], plain(image), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", WITH_AUXILIARY)
 def test_gradients_reach_every_variable_of_auxiliary_outputs(name):
     model = with_auxiliary(name)
-    image = pictures(3, 64, 64)
+    image = random_images(3, 64, 64)
     with tf.GradientTape() as tape:
         outputs = model(image, training=True).values()
         loss = sum(tf.reduce_sum(x * RNG.normal(size=x.shape)) for x in outputs)
@@ -182,7 +182,7 @@ def test_gradients_reach_every_variable_of_auxiliary_outputs(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_decorator_states_parameters_and_multiply_adds(name):
+def test_the_metadata_states_parameters_and_multiply_adds(name):
     metadata = models.metadata(name)
     model = models.build_model(name, image_size=(513, 513), **metadata.setting)
     count = sum(np.prod(v.shape) for v in model.trainable_variables)
@@ -194,7 +194,7 @@ def test_the_decorator_states_parameters_and_multiply_adds(name):
 
 
 def sides(layer):
-    """Lists the heights of the maps that a layer makes: a convolution, or a pool."""
+    """Returns the heights of a layer's output feature maps."""
     outputs = keras.tree.flatten(layer.output)
     return [tensor.shape[1] for tensor in outputs if len(tensor.shape) == 4]
 
@@ -225,15 +225,15 @@ def test_every_option_is_a_keyword_and_documented(name):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"num_classes": 0}, "num_classes=0 of '{}' must be 1 or more"),
-        ({"num_classes": 2.5}, "num_classes=2.5 of '{}' is not an integer"),
-        ({"image_size": (0, 5)}, r"image_size=\(0, 5\) must be \(height, width\)"),
-        ({"image_size": (5,)}, r"image_size=\(5,\) must be"),
-        ({"image_size": 64}, "image_size=64 must be"),
+        ({"num_classes": 0}, "num_classes=0` of '{}' must be at least 1"),
+        ({"num_classes": 2.5}, "num_classes=2.5` of '{}' must be an integer"),
+        ({"image_size": (0, 5)}, r"image_size=\(0, 5\)` must be \(height, width\)"),
+        ({"image_size": (5,)}, r"image_size=\(5,\)` must be"),
+        ({"image_size": 64}, "image_size=64` must be"),
         ({"output_strife": 8}, r"'{}' has no option \['output_strife'\]; it has"),
     ],
 )
-def test_a_wrong_argument_is_named(name, options, message):
+def test_wrong_arguments_are_errors(name, options, message):
     with pytest.raises(ValueError, match=message.format(name)):
         models.build_model(name, **{"num_classes": 2, **options})
 
@@ -245,12 +245,12 @@ def test_a_wrong_argument_is_named(name, options, message):
         ("bisenet_v2", {"filters": 0}, "with filters=0: .* strictly positive value"),
     ],
 )
-def test_what_a_layer_cannot_be_made_with_is_named(name, options, message):
+def test_errors_of_keras_layers_name_the_options(name, options, message):
     with pytest.raises(ValueError, match=message):
         models.build_model(name, **{"num_classes": 2, **options})
 
 
-def test_an_unknown_model_or_backbone_lists_the_known():
+def test_an_unknown_model_or_backbone_is_an_error():
     with pytest.raises(ValueError, match=r"Unknown model 'deeplab'.*deeplab_v3_plus"):
         models.build_model("deeplab", 2)
     with pytest.raises(ValueError, match=r"Unknown backbone 'vgg61'.*resnet50"):
@@ -265,7 +265,7 @@ def test_registering_a_name_twice_is_an_error():
         models.register(paper="https://", params=0, macs=0, output_stride=1)(deeplab_v3)
 
 
-def test_the_layers_of_the_encoder_are_told_from_those_of_the_head():
+def test_the_layers_of_the_encoder_are_those_of_the_backbone():
     options = models.metadata("deeplab_v3").test_options
     encoder = models.encoder_layers("deeplab_v3", **options)
     weighted = {layer.name for layer in small("deeplab_v3").layers if layer.weights}
@@ -288,7 +288,7 @@ def test_the_fully_connected_layers_of_vgg16_belong_to_the_encoder(name, head):
     assert {name.split("_")[0] for name in weighted - encoder} == head
 
 
-def test_every_branch_of_deeplab_v2_on_vgg16_starts_with_layers_of_the_encoder():
+def test_fc6_and_fc7_of_every_branch_of_deeplab_v2_belong_to_the_encoder():
     model = models.build_model("deeplab_v2", 2, backbone="vgg16", head="aspp_l")
     weighted = {layer.name for layer in model.layers if layer.weights}
     head = weighted - models.encoder_layers("deeplab_v2", backbone="vgg16")
@@ -296,12 +296,12 @@ def test_every_branch_of_deeplab_v2_on_vgg16_starts_with_layers_of_the_encoder()
 
 
 @pytest.mark.parametrize("name", ["enet", "segformer_b0", "unet"])
-def test_a_rate_for_the_head_needs_an_encoder_that_is_told_from_it(name):
-    with pytest.raises(ValueError, match=f"'{name}' has no encoder .*_rate_factor at"):
+def test_a_learning_rate_of_the_head_needs_a_separate_encoder(name):
+    with pytest.raises(ValueError, match=f"'{name}' has no encoder .*_rate_factor` at"):
         models.encoder_layers(name)
 
 
-def test_the_table_has_a_line_for_every_architecture():
+def test_the_table_has_a_row_for_every_architecture():
     heading, *lines = table.plain().splitlines()
     assert heading.split()[:2] == ["model", "parameters"]
     assert [line.split()[0] for line in lines] == NAMES

@@ -10,7 +10,7 @@ from tests import faults, published
 from tfrecords_tools.converters import nyu_depth_v2, pairs
 from tfrecords_tools.writing import planning, writer
 
-# Kinds of which other tools name the class too: number of the kind -> name.
+# Kinds whose class other tools name as well: number of the kind -> name.
 KNOWN = {21: "wall", 11: "floor", 64: "picture", 3: "cabinet", 5: "chair", 19: "table"}
 KNOWN |= {59: "window", 28: "door", 119: "pillow", 4: "ceiling", 15: "paper", 26: "box"}
 KNOWN |= {144: "lamp", 55: "bag", 7: "counter", 157: "bed", 83: "sofa", 85: "books"}
@@ -29,7 +29,7 @@ def source(tmp_path):
     return pairs.Source(folder)
 
 
-def test_facts_are_those_of_gupta():
+def test_the_spec_is_that_of_gupta():
     spec = datasets.get("nyu_depth_v2")
     assert spec.num_images == {"train": 795, "test": 654}
     assert spec.num_classes == 40
@@ -47,23 +47,23 @@ def test_kinds_become_classes(source, tmp_path):
     names = [*datasets.get("nyu_depth_v2").class_names]
     found = [names[i] for i in label.ravel()[16 : 16 + len(KNOWN)]]
     assert found == list(KNOWN.values())
-    # 0 is unlabelled; 882 and 892 are furniture, 880, 881, ... "otherprop".
+    # 0 is unlabeled; 882 and 892 are furniture, 880, 881, ... "otherprop".
     assert label[0].tolist() == [255, 39, 39, 38, *[39] * 9, 38, 39, 39]
 
 
-def test_pictures_are_turned_upright(tmp_path):
+def test_images_are_turned_upright(tmp_path):
     folder = tmp_path / "again"
-    pictures = published.nyu_depth_v2(folder, np.zeros((3, 9, 5), np.uint16), SPLITS)
+    pixels = published.nyu_depth_v2(folder, np.zeros((3, 9, 5), np.uint16), SPLITS)
     for pair in nyu_depth_v2.list_pairs("train", pairs.Source(folder)):
         image = images.read_image(nyu_depth_v2.read_pair(pair).image)
-        np.testing.assert_array_equal(image, pictures[int(pair.name) - 1])
+        np.testing.assert_array_equal(image, pixels[int(pair.name) - 1])
 
 
 def test_splits_are_those_of_the_list(source):
     found = [pair.name for pair in nyu_depth_v2.list_pairs("train", source)]
     assert found == ["0001", "0003"]
     (source.source_dir / "splits.mat").unlink()
-    with pytest.raises(FileNotFoundError, match=r"list of splits are needed.*splits"):
+    with pytest.raises(FileNotFoundError, match=r"list of splits is needed.*splits"):
         nyu_depth_v2.list_pairs("train", source)
 
 
@@ -89,7 +89,7 @@ def test_flipped_bytes_are_an_error_or_other_pixels(source, tmp_path):
             nyu_depth_v2.read_pair(pairs.Pair("0002", str(path), str(path)))
 
 
-def test_pictures_that_the_file_lacks_are_named(tmp_path):
+def test_images_that_the_file_lacks_are_named(tmp_path):
     folder = tmp_path / "short"
     published.nyu_depth_v2(folder, np.zeros((1, 12, 16), np.uint16), SPLITS)
     (pair,) = nyu_depth_v2.list_pairs("test", pairs.Source(folder))

@@ -1,6 +1,6 @@
-"""Every architecture learns four pictures by heart: a dead branch shows here.
+"""Every architecture overfits four images, which fails if a branch is broken.
 
-With KERASSEG_CAMVID=DIR the pictures are the first of CamVid's train split, as the
+With KERASSEG_CAMVID=DIR the images are the first of CamVid's train split, as the
 SegNet tutorial has them; without it drawn ones.
 """
 
@@ -20,16 +20,16 @@ from tfrecords_tools.converters import shapes
 HEIGHT, WIDTH, COUNT = 120, 160, 4
 SECONDS = 2 * 600  # Of one core: ten minutes of two, whatever else they do.
 
-# These repeat layers that a smaller one of their family has all of. What is joined or
-# built in another way is no repetition: FCN's strides, SegNet-Basic, the cascade.
+# These only repeat layers of a smaller model of their family. Models with other
+# connections are tested: the strides of FCN, SegNet-Basic, the cascade.
 REPEATING = {
     *(f"segformer_b{i}" for i in range(1, 6)),
     *("fc_densenet67", "fc_densenet103"),
 }
 NAMES = [name for name in models.list_models() if name not in REPEATING]
 
-# Pixels to one cell of the scores of those that have no full-size ones: what is resized
-# bilinearly follows no pole. A new architecture is held to full size.
+# Stride of the scores of models without full-size ones: scores that are resized
+# bilinearly cannot fit a pole. A new architecture is expected to fit at full size.
 SCORE_STRIDES = {
     **dict.fromkeys(("deeplab_v3_plus", "fpn", "hrnet_ocr", "refinenet"), 4),
     **dict.fromkeys(("upernet", "zoomout"), 4),
@@ -38,8 +38,8 @@ SCORE_STRIDES = {
     **dict.fromkeys(("deeplab_v3", "deeplab_v3_cascade", "fcn_16s"), 16),
     **dict.fromkeys(("fcn_32s", "fcn_32s_alexnet", "fcn_32s_googlenet"), 32),
 }
-# The mean IoU of free scores at such a stride, fitted to the four CamVid pictures by
-# 400 steps of Adam; 0.95 of it is wanted.
+# Mean IoU of scores at such a stride that are fitted directly to the four images of
+# CamVid by 400 steps of Adam; 0.95 of it is expected.
 REACHABLE = {1: 1.0, 4: 0.918, 8: 0.862, 16: 0.780, 32: 0.599}
 
 assert not {*REPEATING, *SCORE_STRIDES} - {*models.list_models()}
@@ -54,7 +54,7 @@ def camvid(folder):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def samples():
     """Returns images, labels and the number of classes."""
     folder = os.environ.get("KERASSEG_CAMVID")
     name = "camvid" if folder else "shapes"
@@ -75,7 +75,7 @@ def drawn():
 
 
 def score(model, images, labels, num_classes):
-    """Returns the mean IoU of the four pictures, each scored alone."""
+    """Returns the mean IoU of the four images, predicted one at a time."""
     confusion = np.zeros((num_classes, num_classes), "int64")
     for image, label in zip(images, labels, strict=True):
         found = metrics.class_numbers(model(image[None], training=False))
@@ -87,8 +87,8 @@ def score(model, images, labels, num_classes):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_learns_four_pictures_by_heart(name, pictures):
-    images, labels, num_classes = pictures
+def test_the_model_overfits_four_images(name, samples):
+    images, labels, num_classes = samples
     keras.utils.set_random_seed(0)
     options = models.metadata(name).test_options
     model = models.build_model(name, num_classes, image_size=(HEIGHT, WIDTH), **options)
@@ -96,8 +96,8 @@ def test_it_learns_four_pictures_by_heart(name, pictures):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.9
         elif isinstance(layer, keras.layers.Dropout):
-            # By heart is what it prevents; and a batch norm after it keeps a variance
-            # that only training has (FC-DenseNet).
+            # Dropout prevents overfitting, and the variance of a batch norm after it is
+            # that of training (FC-DenseNet).
             layer.rate = 0.0
     optimizer = keras.optimizers.Adam(2e-3, clipnorm=1.0)
 
@@ -111,11 +111,11 @@ def test_it_learns_four_pictures_by_heart(name, pictures):
         optimizer.apply(gradients, variables)
         return loss
 
-    wanted = 0.95 * REACHABLE[SCORE_STRIDES.get(name, 1)]
+    expected = 0.95 * REACHABLE[SCORE_STRIDES.get(name, 1)]
     best, end = 0.0, time.process_time() + SECONDS
-    while best < wanted and time.process_time() < end:
+    while best < expected and time.process_time() < end:
         for _ in range(50):
             loss = step()
         best = max(best, score(model, images, labels, num_classes))
         print(f"{name}: {int(optimizer.iterations)} {float(loss):.3f} {best:.3f}")
-    assert best >= wanted
+    assert best >= expected

@@ -20,7 +20,7 @@ def source(tmp_path):
     )
 
 
-def test_facts_are_those_of_the_data_set():
+def test_the_spec_is_that_of_the_data_set():
     spec = datasets.get("pascal_person_part")
     assert spec.num_images == {"train": 1716, "val": 1817}
     assert spec.class_names == (
@@ -41,7 +41,7 @@ def test_lists_and_palette_labels_are_read(source, tmp_path):
     assert label.ravel()[:9].tolist() == [255, 1, 2, 3, 4, 5, 6, 0, 1]
 
 
-def test_the_list_is_looked_for_in_the_folder_of_the_zip(source):
+def test_the_list_is_searched_in_the_folder_of_the_zip(source):
     folder = source.source_dir / "pascal_person_part"
     folder.rename(source.source_dir / "elsewhere")
     with pytest.raises(

@@ -6,7 +6,7 @@ from scipy import io as scipy_io
 
 from kerasseg import images, records
 from tests import trees
-from tfrecords_tools.converters import pairs, pascal_voc
+from tfrecords_tools.converters import pairs, pascal_voc, registry
 from tfrecords_tools.writing import planning, writer
 
 # VOC's train and val; SBD's train and val overlap both of them.
@@ -37,14 +37,14 @@ def test_trainaug_is_voc_and_sbd_without_val(source):
     assert names("trainaug", source) == ["2007_a", "2007_b", "2009_e", "2009_f"]
 
 
-def test_vocs_own_label_is_taken_where_both_have_one(source):
+def test_vocs_own_label_is_used_where_both_have_one(source):
     found = {pair.name: pair for pair in pascal_voc.list_pairs("trainaug", source)}
     own = source.source_dir / "SegmentationClass" / "2007_b.png"
     assert found["2007_b"].label == str(own)
     assert found["2009_e"].label == str(source.sbd_dir / "cls" / "2009_e.mat")
 
 
-def test_pictures_are_vocs_or_else_sbds(source):
+def test_images_are_vocs_or_else_sbds(source):
     trees.save(source.source_dir / "JPEGImages" / "2009_e.jpg", trees.picture(1))
     found = {pair.name: pair for pair in pascal_voc.list_pairs("trainaug", source)}
     own = source.source_dir / "JPEGImages" / "2009_e.jpg"
@@ -59,16 +59,16 @@ def test_records_hold_class_numbers_of_palettes_and_mat_files(source, tmp_path):
     examples = [records.parse_example(split.read(i)) for i in range(4)]
     assert [example["name"] for example in examples] == names("trainaug", source)
     labels = [records.decode_label(example["label"]) for example in examples]
-    wanted = trees.label(len("2007_a"), 21)
-    wanted[0] = 255  # The void border stays ignored.
-    np.testing.assert_array_equal(labels[0], wanted)
+    expected = trees.label(len("2007_a"), 21)
+    expected[0] = 255  # The void border stays ignored.
+    np.testing.assert_array_equal(labels[0], expected)
     np.testing.assert_array_equal(labels[2], NUMBERS)
-    picture = source.source_dir / "JPEGImages" / "2007_a.jpg"
-    assert examples[0]["image"] == picture.read_bytes()
+    path = source.source_dir / "JPEGImages" / "2007_a.jpg"
+    assert examples[0]["image"] == path.read_bytes()
 
 
 def test_trainaug_is_left_out_without_sbd(source):
-    found = pairs.find_splits("pascal_voc", pairs.Source(source.source_dir))
+    found = registry.find_splits("pascal_voc", pairs.Source(source.source_dir))
     there = [split for split, reason in found.items() if not reason]
     assert there == ["train", "val", "trainval"]
     assert "SBD's folder, benchmark_RELEASE/dataset, is needed" in found["trainaug"]
@@ -107,14 +107,14 @@ def reason_of(source):
 )
 def test_mat_files_of_another_kind_are_refused(source, contents):
     mat_file(source, **contents)
-    assert "is no label of SBD, a .mat file with GTcls.Segmentation" in reason_of(
+    assert "is not a label of SBD, a .mat file with GTcls.Segmentation" in reason_of(
         source
     )
 
 
 def test_mat_files_with_other_numbers_are_refused(source):
     mat_file(source, GTcls={"Segmentation": np.zeros((12, 16))})
-    assert "GTcls.Segmentation is float64 [12, 16], wanted is" in reason_of(source)
+    assert "GTcls.Segmentation is float64 [12, 16], expected" in reason_of(source)
 
 
 @pytest.mark.parametrize("num_left", [0, 50, 200])

@@ -1,4 +1,4 @@
-"""Records to batches: order, resume, checks, sizes."""
+"""The input pipeline: order, resuming, checks, sizes."""
 
 import itertools
 
@@ -40,8 +40,8 @@ def test_batches_are_uint8_crops(reader):
     assert batch["image"].dtype == batch["label"].dtype == np.uint8
 
 
-def test_an_epoch_shows_each_picture_once_and_the_next_in_another_order(reader):
-    read = names(take(reader, 6))  # 12 pictures: 3 batches of 4 are an epoch.
+def test_an_epoch_has_each_image_once_and_the_next_another_order(reader):
+    read = names(take(reader, 6))  # An epoch is 12 images: 3 batches of 4.
     assert (
         sorted(read[:12])
         == sorted(read[12:])
@@ -50,7 +50,7 @@ def test_an_epoch_shows_each_picture_once_and_the_next_in_another_order(reader):
     assert read[:12] != read[12:]
 
 
-def test_order_and_augmentation_depend_on_the_seed_alone(reader):
+def test_order_and_augmentation_depend_only_on_the_seed(reader):
     first, again, other = take(reader, 3), take(reader, 3), take(reader, 3, seed=2)
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one["image"], two["image"])
@@ -58,7 +58,7 @@ def test_order_and_augmentation_depend_on_the_seed_alone(reader):
 
 
 @pytest.mark.parametrize("batches", [1, 2, 4])
-def test_a_resumed_run_reads_on_as_if_never_stopped(reader, batches):
+def test_a_resumed_run_reads_the_same_as_one_that_never_stopped(reader, batches):
     whole = take(reader, 6)
     resumed = take(reader, 6 - batches, start=batches * 4)
     for one, two in zip(whole[batches:], resumed, strict=True):
@@ -67,19 +67,19 @@ def test_a_resumed_run_reads_on_as_if_never_stopped(reader, batches):
         np.testing.assert_array_equal(one["label"], two["label"])
 
 
-def test_another_batch_size_reads_the_same_pictures_in_the_same_order(reader):
+def test_another_batch_size_reads_the_same_images_in_the_same_order(reader):
     assert names(take(reader, 6, batch_size=2)) == names(take(reader, 3))
 
 
-def test_a_resumed_run_reads_nothing_of_what_it_skips(reader, monkeypatch):
-    seen = []
+def test_a_resumed_run_does_not_read_what_it_skips(reader, monkeypatch):
+    indices = []
     read = reader.split.read
-    monkeypatch.setattr(reader.split, "read", lambda i: seen.append(i) or read(i))
+    monkeypatch.setattr(reader.split, "read", lambda i: indices.append(i) or read(i))
     take(reader, 1, start=10_000_000)
-    assert len(seen) < 40  # One batch and what is read ahead.
+    assert len(indices) < 40  # One batch and what is prefetched.
 
 
-def test_pictures_with_hard_classes_are_repeated(tmp_path):
+def test_images_with_hard_classes_are_repeated(tmp_path):
     spec, image = tiny.SPEC, np.zeros((8, 8, 3), np.uint8)
     labels = [np.full((8, 8), k, np.uint8) for k in (0, 1, 2, 1)]
     shard = records.write_shard(
@@ -88,15 +88,15 @@ def test_pictures_with_hard_classes_are_repeated(tmp_path):
     )
     records.write_info(tmp_path, records.DatasetInfo(spec, {"train": [shard]}))
     reader = pipeline.ImageReader(records.open_split(tmp_path, "train"))
-    order = pipeline.repeated(reader, ["middle"], 3)
+    order = pipeline.oversample(reader, ["middle"], 3)
     assert order.tolist() == [0, 1, 1, 1, 2, 3, 3, 3]
     with pytest.raises(ValueError, match=r"unknown are \['bicycle'\].*left"):
-        pipeline.repeated(reader, ["bicycle"], 3)
+        pipeline.oversample(reader, ["bicycle"], 3)
     with pytest.raises(ValueError, match=r"0 times.*at least 1"):
-        pipeline.repeated(reader, ["middle"], 0)
+        pipeline.oversample(reader, ["middle"], 0)
 
 
-def test_evaluation_reads_each_picture_once_unscaled(folder):
+def test_evaluation_reads_each_image_once_at_its_own_size(folder):
     reader = pipeline.ImageReader(records.open_split(folder, "val"))
     batches = list(pipeline.evaluation_dataset(reader, batch_size=2))
     assert [len(batch["name"]) for batch in batches] == [2, 2, 1]
@@ -111,7 +111,7 @@ def test_evaluation_reads_each_picture_once_unscaled(folder):
     np.testing.assert_array_equal(read["val3.png"], image)
 
 
-def test_only_pictures_of_equal_size_share_a_batch():
+def test_only_images_of_equal_size_are_in_a_batch():
     sizes = [(4, 5), (5, 4), (4, 5), (4, 5), (5, 4)]
     assert pipeline.equal_size_batches(sizes, 2) == [[0, 2], [3], [1, 4]]
 
@@ -132,7 +132,7 @@ def damaged(kind):
     if kind == "size":
         label = label[:-1]
     serialized = tiny.example(image, label, "odd.png")
-    if kind == "picture":
+    if kind == "image":
         return serialized.replace(b"IHDR", b"IHDX")
     if kind == "feature":
         return serialized.replace(b"image/encoded", b"image/encodex")
@@ -140,27 +140,27 @@ def damaged(kind):
 
 
 MESSAGES = {
-    "label": r"record 1, picture odd.png: labels out of range: 7 \(.* pixels\).* 2",
-    "size": "picture odd.png: the label is 48x39, the picture 48x40",
-    "picture": "record 1: ",
+    "label": r"record 1, image odd.png: labels out of range: 7 \(.* pixels\).* 2",
+    "size": "image odd.png: the label is 48x39, the image 48x40",
+    "image": "record 1: ",
     "feature": "record 1: .*'image/encoded'",
 }
 
 
 @pytest.mark.parametrize("kind", MESSAGES)
-def test_a_bad_record_stops_the_reading_and_is_named(tmp_path, kind):
+def test_a_bad_record_stops_the_pipeline_and_is_named(tmp_path, kind):
     good = tiny.example(*tiny.picture(1), "good.png")
     reader = pipeline.ImageReader(write_one(tmp_path, [good, damaged(kind)]))
     with (
         pytest.raises(records.RecordError, match=MESSAGES[kind]),
-        reader.errors_named(),
+        reader.reraise_errors(),
     ):
         take(reader, 2)
 
 
-def test_skipped_records_are_counted_and_give_ignored_pixels_only(tmp_path):
+def test_skipped_records_are_counted_and_have_ignored_pixels_only(tmp_path):
     good = tiny.example(*tiny.picture(1), "good.png")
-    split = write_one(tmp_path, [good, damaged("picture")])
+    split = write_one(tmp_path, [good, damaged("image")])
     reader = pipeline.ImageReader(split, skip_bad=1)
     batches = take(reader, 2, batch_size=2)
     for batch in batches:
@@ -168,36 +168,39 @@ def test_skipped_records_are_counted_and_give_ignored_pixels_only(tmp_path):
         assert np.all(batch["label"][bad] == 255)
     assert list(reader.bad) == [1]
     reader = pipeline.ImageReader(
-        write_one(tmp_path, [damaged("picture"), damaged("size")]), skip_bad=1
+        write_one(tmp_path, [damaged("image"), damaged("size")]), skip_bad=1
     )
-    with pytest.raises(records.RecordError), reader.errors_named():
+    with pytest.raises(records.RecordError), reader.reraise_errors():
         take(reader, 2, batch_size=2)
 
 
 def test_an_empty_split_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="'train' holds no record"):
+    with pytest.raises(ValueError, match="'train' has no records"):
         take(pipeline.ImageReader(write_one(tmp_path, [])), 1)
 
 
-def with_instances(number, instances):
-    image, label = tiny.picture(number)
+def with_instances(seed, instances):
+    image, label = tiny.picture(seed)
     data = None
     if instances is not None:
         data = cv2.imencode(".png", instances)[1].tobytes()
-    return tiny.example(image, label, f"{number}.png", instance=data)
+    return tiny.example(image, label, f"{seed}.png", instance=data)
 
 
-def test_weights_are_made_of_instances_that_went_through_the_same_warp(tmp_path):
-    # An instance to each class, in 16 bits; ignored pixels are of instance 900.
-    numbers = np.array([300, 301, 302] + [900] * 253, np.uint16)
-    serialized = [with_instances(i, numbers[tiny.picture(i)[1]]) for i in range(6)]
+def test_weights_are_computed_from_instances_with_the_same_warp(tmp_path):
+    # An instance of 16 bits for each class; ignored pixels belong to instance 900.
+    ids = np.array([300, 301, 302] + [900] * 253, np.uint16)
+    serialized = [with_instances(i, ids[tiny.picture(i)[1]]) for i in range(6)]
     reader = pipeline.ImageReader(write_one(tmp_path, serialized))
-    turned = augment.Augmentation(crop_size=(33, 37), rotation=20.0)
+    rotated = augment.Augmentation(crop_size=(33, 37), rotation=20.0)
     settings = {"batch_size": 3, "seed": 1}
     dataset = pipeline.training_dataset(
-        reader, turned, **settings, weigh=lambda numbers, label: numbers + label / 1000
+        reader,
+        rotated,
+        **settings,
+        weight_map_fn=lambda instances, label: instances + label / 1000,
     )
-    plain = pipeline.training_dataset(reader, turned, **settings)
+    plain = pipeline.training_dataset(reader, rotated, **settings)
     outside = 0
     for batch, without in zip(dataset.take(4), plain.take(4), strict=True):
         assert set(without) == {"image", "label", "name"}
@@ -206,7 +209,7 @@ def test_weights_are_made_of_instances_that_went_through_the_same_warp(tmp_path)
         assert weight.dtype == np.float32 and weight.shape == (3, 33, 37)
         for number in range(3):
             np.testing.assert_allclose(weight[label == number], number * 1.001 + 300)
-        # Ignored in the picture, or outside of it, where there is no instance.
+        # Ignored in the image, or outside of it, where there is no instance.
         assert set(weight[label == 255].round(3)) <= {
             np.float32(900.255),
             np.float32(0.255),
@@ -218,12 +221,12 @@ def test_weights_are_made_of_instances_that_went_through_the_same_warp(tmp_path)
 @pytest.mark.parametrize(
     "instances, message",
     [
-        (None, "record 0: it holds no instance numbers.*without --border_weights"),
-        (np.zeros((40, 40), np.uint16), "the instance map is 40x40, the picture 48x40"),
-        (np.zeros((40, 48, 3), np.uint8), "record 0: An instance map is uint8.*grey"),
+        (None, "record 0: the record has no instance ids.*without `border_weights`"),
+        (np.zeros((40, 40), np.uint16), "the instance map is 40x40, the image 48x40"),
+        (np.zeros((40, 48, 3), np.uint8), "record 0: An instance map is uint8.*gray"),
     ],
 )
-def test_records_without_fitting_instances_are_named(tmp_path, instances, message):
+def test_records_without_matching_instances_are_named(tmp_path, instances, message):
     split = write_one(tmp_path, [with_instances(0, instances)])
     reader = pipeline.ImageReader(split)
     with pytest.raises(records.RecordError, match=message):
@@ -233,17 +236,17 @@ def test_records_without_fitting_instances_are_named(tmp_path, instances, messag
     assert reader.read(0, instances=True)[3].tolist() == [[0]]
 
 
-def test_workers_share_the_pictures_of_each_update(reader):
+def test_workers_share_the_images_of_each_update(reader):
     whole = take(reader, 3, batch_size=8)
-    # Two workers of two devices each: 8 pictures in parts of 2, two parts a worker.
-    parts = [
-        take(reader, 6, batch_size=2, share=pipeline.InputShard(8, worker, 2))
-        for worker in (0, 1)
+    # Two workers with two devices each: 8 images in batches of 2, two for each worker.
+    workers = [
+        take(reader, 6, batch_size=2, shard=pipeline.InputShard(8, index, 2))
+        for index in (0, 1)
     ]
     for i, update in enumerate(whole):
-        dealt = [part for worker in parts for part in worker[2 * i : 2 * i + 2]]
+        batches = [batch for worker in workers for batch in worker[2 * i : 2 * i + 2]]
         for key, value in update.items():
-            read = np.concatenate([part[key] for part in dealt])
+            read = np.concatenate([batch[key] for batch in batches])
             np.testing.assert_array_equal(read, value)
-    later = take(reader, 4, batch_size=2, start=8, share=pipeline.InputShard(8, 1, 2))
-    assert names(later) == names(parts[1][2:])
+    later = take(reader, 4, batch_size=2, start=8, shard=pipeline.InputShard(8, 1, 2))
+    assert names(later) == names(workers[1][2:])

@@ -30,8 +30,8 @@ def export_dir(tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / "pictures"
+def inputs(tmp_path):
+    folder = tmp_path / "inputs"
     (folder / "deep").mkdir(parents=True)
     (folder / "a.png").write_bytes(tiny.png(levels.IMAGE))
     (folder / "deep/b.png").write_bytes(tiny.png(levels.red([[200, 70, 3]])))
@@ -50,7 +50,7 @@ def run(capsys):
 
 
 def process(*arguments):
-    """Runs the command as a process of its own."""
+    """Runs the command in a new process."""
     return subprocess.run(
         [sys.executable, "-m", "kerasseg.predict", *map(str, arguments)],
         capture_output=True,
@@ -68,9 +68,9 @@ def files(folder):
     )
 
 
-def test_a_folder_becomes_masks_and_overlays(workdir, pictures, tmp_path):
+def test_a_folder_becomes_masks_and_overlays(workdir, inputs, tmp_path):
     result = process(
-        f"--workdir={workdir}", f"--input={pictures}", f"--output_dir={tmp_path}/out"
+        f"--workdir={workdir}", f"--input={inputs}", f"--output_dir={tmp_path}/out"
     )
     assert (result.returncode, result.stdout) == (0, f"2 of 2 are in {tmp_path}/out.\n")
     assert files(tmp_path / "out") == [
@@ -87,10 +87,10 @@ def test_a_folder_becomes_masks_and_overlays(workdir, pictures, tmp_path):
     assert "predicting: 2/2" in result.stderr
 
 
-def test_an_export_predicts_the_same(run, export_dir, pictures, tmp_path):
+def test_an_export_predicts_the_same(run, export_dir, inputs, tmp_path):
     status, _, errors = run(
         f"--export_dir={export_dir}",
-        f"--input={pictures}/a.*",
+        f"--input={inputs}/a.*",
         f"--output_dir={tmp_path}/out",
     )
     assert status == 0, errors
@@ -98,43 +98,45 @@ def test_an_export_predicts_the_same(run, export_dir, pictures, tmp_path):
     assert label.tolist() == levels.CLASSES
 
 
-def test_bad_pictures_are_told_at_the_end_and_exit_with_2(
-    run, workdir, pictures, tmp_path
+def test_bad_images_are_reported_at_the_end_and_exit_with_2(
+    run, workdir, inputs, tmp_path
 ):
-    (pictures / "page.jpg").write_bytes(b"<html>")
+    (inputs / "page.jpg").write_bytes(b"<html>")
     status, output, errors = run(
-        f"--workdir={workdir}", f"--input={pictures}", f"--output_dir={tmp_path}/out"
+        f"--workdir={workdir}", f"--input={inputs}", f"--output_dir={tmp_path}/out"
     )
     assert status == 2
     assert output == f"2 of 3 are in {tmp_path}/out.\n"
-    told = errors.splitlines()[-2:]
-    assert told[0] == "Not predicted, 1:"
-    assert told[1].startswith(f"{pictures}/page.jpg is no JPEG or PNG file but text")
+    lines = errors.splitlines()[-2:]
+    assert lines[0] == "Failed (1):"
+    assert lines[1].startswith(f"{inputs}/page.jpg is not a JPEG or PNG file but text")
     assert "Traceback" not in errors
-    assert len(files(tmp_path / "out")) == 6  # Two pictures twice, and two notes.
-    assert (tmp_path / "out/failed.txt").read_text() == f"{told[1]}\n"
-    (pictures / "page.jpg").unlink()
-    arguments = [f"--workdir={workdir}", f"--input={pictures}"]
+    assert (
+        len(files(tmp_path / "out")) == 6
+    )  # Two kinds for each of two images, and two text files.
+    assert (tmp_path / "out/failed.txt").read_text() == f"{lines[1]}\n"
+    (inputs / "page.jpg").unlink()
+    arguments = [f"--workdir={workdir}", f"--input={inputs}"]
     status, output, _ = run(*arguments, f"--output_dir={tmp_path}/out")
     assert (status, output) == (
         0,
-        f"2 of 2 are in {tmp_path}/out, 2 of an earlier run.\n",
+        f"2 of 2 are in {tmp_path}/out, 2 of them from an earlier run.\n",
     )
     assert (tmp_path / "out/failed.txt").read_text() == ""
 
 
-def test_a_picture_beyond_max_pixels_is_told(run, workdir, pictures, tmp_path):
+def test_an_image_beyond_max_pixels_is_reported(run, workdir, inputs, tmp_path):
     status, output, errors = run(
         f"--workdir={workdir}",
-        f"--input={pictures}/a.png",
+        f"--input={inputs}/a.png",
         f"--output_dir={tmp_path}/out",
         "--max_pixels=5",
     )
     assert status == 2
     assert output == f"0 of 1 are in {tmp_path}/out.\n"
     # levels.IMAGE is 3 wide and 2 high.
-    assert "3 x 2 = 6 pixels, wanted are at most 5" in errors
-    assert "raise max_pixels" in errors
+    assert "3 x 2 = 6 pixels, the maximum is 5" in errors
+    assert "raise `max_pixels`" in errors
 
 
 def test_the_crf_removes_a_lonely_pixel(run, workdir, tmp_path):
@@ -142,7 +144,7 @@ def test_the_crf_removes_a_lonely_pixel(run, workdir, tmp_path):
     values = np.full((24, 32), 40)
     values[:, 16:] = 180
     expected = values // 64
-    values[10, 8] = 70  # Nearly as its neighbours, but class 1.
+    values[10, 8] = 70  # Nearly like its neighbors, but class 1.
     (tmp_path / "a.png").write_bytes(tiny.png(levels.red(values)))
     given = [
         f"--workdir={workdir}",
@@ -157,50 +159,53 @@ def test_the_crf_removes_a_lonely_pixel(run, workdir, tmp_path):
     assert (refined == expected).all()
 
 
+OUT = ["--output_dir=out", "--workdir={workdir}"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         ([], "Needed and not given: --input, --output_dir. --help lists the flags."),
-        (["--input={here}", "--output_dir=out"], "no picture is there. Give a JPEG"),
-        (["--input={here}/*.gif", "--output_dir=out"], "no picture is there. Give"),
+        (["--input={here}", *OUT], "no image found. Give a JPEG"),
+        (["--input={here}/*.gif", *OUT], "no image found. Give"),
         (
-            ["--input={pictures}", "--output_dir=out"],
-            "One of --workdir and --export_dir is needed.",
+            ["--input={inputs}", "--output_dir=out"],
+            "Give either --workdir or --export_dir.",
         ),
         (
-            ["--input={pictures}", "--output_dir=out", "--workdir=a", "--export_dir=b"],
-            "One of --workdir and --export_dir is needed.",
+            ["--input={inputs}", "--output_dir=out", "--workdir=a", "--export_dir=b"],
+            "Give either --workdir or --export_dir.",
         ),
         (
             [
-                "--input={pictures}",
+                "--input={inputs}",
                 "--output_dir=out",
                 "--export_dir={here}",
                 "--output_stride=8",
             ],
-            "--output_stride can be chosen with --workdir only.",
+            "--output_stride=8 needs a --workdir: an export has a fixed output stride.",
         ),
         (
-            ["--input={pictures}", "--output_dir=out", "--workdir=/nowhere"],
-            "/nowhere does not exist: a workdir with a best model",
+            ["--input={inputs}", "--output_dir=out", "--workdir=/nowhere"],
+            "/nowhere does not exist. Give the workdir of a run with a best model",
         ),
         (
-            ["--input={pictures}", "--output_dir=/proc/out", "--workdir={workdir}"],
+            ["--input={inputs}", "--output_dir=/proc/out", "--workdir={workdir}"],
             "No such file or directory: '/proc/out",
         ),
         (
-            ["--input={pictures}", "--output_dir=out", "--crf", "--crf_iterations=0"],
-            "iterations=0: give a whole number, at least 1",
+            ["--input={inputs}", "--output_dir=out", "--crf", "--crf_iterations=0"],
+            "--crf_iterations=0: expected a whole number above 0.",
         ),
         (["--inputs=a"], "Unknown command line flag 'inputs'. Did you mean: input"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_with_2(
-    run, workdir, pictures, tmp_path, arguments, text
+    run, workdir, inputs, tmp_path, arguments, text
 ):
     here = tmp_path / "here"
     here.mkdir()
-    known = {"here": here, "pictures": pictures, "workdir": workdir}
+    known = {"here": here, "inputs": inputs, "workdir": workdir}
     status, _, errors = run(*[argument.format(**known) for argument in arguments])
     assert status == 2
     assert text in errors.splitlines()[-1]
@@ -210,18 +215,18 @@ def test_mistakes_are_one_line_and_exit_with_2(
 def test_help_names_the_flags_of_the_command():
     result = process("--help")
     assert result.returncode == 0
-    assert result.stdout.startswith("Predicts the classes of pictures")
+    assert result.stdout.startswith("Predicts the classes of images")
     for flag in ("workdir", "export_dir", "input", "output_dir", "crf_bilateral_sxy"):
         assert f"--{flag}:" in result.stdout
     assert "--records_dir" not in result.stdout
 
 
-def test_a_run_that_was_killed_is_gone_on_with(workdir, tmp_path):
-    folder = tmp_path / "pictures"
+def test_a_killed_run_is_resumed(workdir, tmp_path):
+    folder = tmp_path / "inputs"
     folder.mkdir()
     for i in range(60):
-        picture = levels.red(np.full((300, 400), 70 * (i % 3)))
-        (folder / f"{i:03d}.png").write_bytes(tiny.png(picture))
+        image = levels.red(np.full((300, 400), 70 * (i % 3)))
+        (folder / f"{i:03d}.png").write_bytes(tiny.png(image))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "kerasseg.predict", f"--workdir={workdir}"]
     command += [f"--input={folder}", f"--output_dir={out}"]
@@ -233,7 +238,7 @@ def test_a_run_that_was_killed_is_gone_on_with(workdir, tmp_path):
     done = {name: os.stat(out / name).st_mtime_ns for name in files(out)}
     masks = [name for name in done if name.startswith("index/") and "tmp" not in name]
     assert 0 < len(masks) < 60
-    for name in masks:  # What stands under its name is whole.
+    for name in masks:  # A file with its final name is complete.
         value = int(name[6:9]) % 3
         assert np.unique(images.read_label(out / name)).tolist() == [value]
     result = process(*command[3:])
@@ -246,8 +251,8 @@ def test_a_run_that_was_killed_is_gone_on_with(workdir, tmp_path):
     assert len([n for n in files(out) if n.startswith("overlay/0")]) == 60
 
 
-def test_results_of_other_settings_are_not_mixed(run, workdir, pictures, tmp_path):
-    given = [f"--workdir={workdir}", f"--input={pictures}"]
+def test_results_of_other_settings_are_not_mixed(run, workdir, inputs, tmp_path):
+    given = [f"--workdir={workdir}", f"--input={inputs}"]
     given += [f"--output_dir={tmp_path}/out"]
     assert run(*given)[0] == 0
     status, _, errors = run(*given, "--flip")
@@ -257,15 +262,17 @@ def test_results_of_other_settings_are_not_mixed(run, workdir, pictures, tmp_pat
     assert (status, output) == (0, f"2 of 2 are in {tmp_path}/out.\n"), errors
 
 
-def test_kinds_of_results_are_chosen(run, workdir, pictures, tmp_path):
-    given = [f"--workdir={workdir}", f"--input={pictures}/a.png"]
+def test_kinds_of_results_are_chosen(run, workdir, inputs, tmp_path):
+    given = [f"--workdir={workdir}", f"--input={inputs}/a.png"]
     given += [f"--output_dir={tmp_path}/out", "--predict_batch_size=3"]
     assert run(*given, "--output=contours,probabilities")[0] == 0
-    found = ["contours/a.json", "predict.json", "probabilities/a.npy"]
-    assert files(tmp_path / "out") == found
+    actual = ["contours/a.json", "predict.json", "probabilities/a.npy"]
+    assert files(tmp_path / "out") == actual
     # Other kinds of the same network are added.
     assert run(*given, "--output=index")[0] == 0
-    assert files(tmp_path / "out") == [*found[:1], "index/a.png", *found[1:]]
+    assert files(tmp_path / "out") == [*actual[:1], "index/a.png", *actual[1:]]
     status, _, errors = run(*given, "--output=mask,index")
     assert status == 2
-    assert "No such output: mask. Known: index, color, overlay, prob" in errors
+    assert (
+        "--output=mask: expected one or more of index, color, overlay, prob" in errors
+    )

@@ -1,4 +1,4 @@
-"""Pictures in tiles and at several scales: what is put together is what was asked."""
+"""Prediction in tiles and at several scales."""
 
 import itertools
 import subprocess
@@ -22,49 +22,49 @@ TILE_SIZES = st.sampled_from([128, 256, 384])
 
 
 @given(SIDES, TILE_SIZES)
-def test_tiles_cover_a_side_and_share_a_quarter_with_their_neighbours(length, size):
-    found = tiles.spans(length, size)
-    assert found[0][0] == 0
-    assert found[-1][1] == length
-    for (start, stop), (following, _) in itertools.pairwise(found):
+def test_tiles_cover_a_side_and_share_a_quarter_with_their_neighbors(length, size):
+    actual = tiles.spans(length, size)
+    assert actual[0][0] == 0
+    assert actual[-1][1] == length
+    for (start, stop), (following, _) in itertools.pairwise(actual):
         assert stop - start == size
         assert stop - following == size // 4
         assert following % 32 == 0
-    for (_, stop), (later, _) in zip(found, found[2:], strict=False):
-        assert stop <= later  # Never three at one place.
-    assert len(found) == 1 or found[-1][1] - found[-1][0] > size // 4
+    for (_, stop), (later, _) in zip(actual, actual[2:], strict=False):
+        assert stop <= later  # Never three tiles at one pixel.
+    assert len(actual) == 1 or actual[-1][1] - actual[-1][0] > size // 4
 
 
-def test_a_tile_fades_in_where_neighbours_share_pixels():
-    # Of 8 shared pixels 2 count for nothing, 4 rise at 1/8, 3/8, 5/8, 7/8, 2 are whole.
+def test_a_tile_fades_in_over_the_shared_pixels():
+    # Of 8 shared pixels 2 have weight 0, 4 rise by 1/8, 3/8, 5/8, 7/8, and 2 have 1.
     expected = [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1]
     assert tiles.ramp(8).tolist() == expected
 
 
 @settings(deadline=None)
 @given(SIDES, SIDES, TILE_SIZES, st.integers(0, 9))
-def test_tiles_that_agree_are_put_together_without_a_change(height, width, size, seed):
+def test_equal_tiles_are_blended_into_the_whole(height, width, size, seed):
     whole = np.random.default_rng(seed).random((height, width, 2), np.float32)
-    found, times = np.zeros_like(whole), np.zeros((height, width), int)
+    blended, counts = np.zeros_like(whole), np.zeros((height, width), int)
     for rows, columns, part in tiles.blend(
         (height, width), size, lambda rows, columns: whole[rows, columns]
     ):
-        found[rows, columns] = part
-        times[rows, columns] += 1
-    assert (times == 1).all()
-    np.testing.assert_allclose(found, whole, rtol=1e-5)
+        blended[rows, columns] = part
+        counts[rows, columns] += 1
+    assert (counts == 1).all()
+    np.testing.assert_allclose(blended, whole, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [64, 100, 130, -128])
-def test_a_tile_of_another_size_is_refused(size):
+def test_other_tile_sizes_are_errors(size):
     with pytest.raises(
-        ValueError, match=f"tile_size={size}: .*multiple of 128 pixels, at least 128"
+        ValueError, match=f"`tile_size={size}`: .*multiple of 128 pixels, at least 128"
     ):
         inference.Predictor(levels.build_model(), tile_size=size)
 
 
-def near_sighted():
-    """Builds a network that sees 7 pixels to each side, at a stride of 2."""
+def build_local_network():
+    """Builds a network with a receptive field of 7 pixels to each side, stride 2."""
     keras.utils.set_random_seed(1)
     image = keras.Input((None, None, 3))
     x = layers.Rescaling(1 / 127.5, -1)(image)
@@ -76,7 +76,7 @@ def near_sighted():
 
 @pytest.fixture(scope="module")
 def network():
-    return near_sighted()
+    return build_local_network()
 
 
 def noise(height, width, seed=0):
@@ -86,15 +86,15 @@ def noise(height, width, seed=0):
 
 
 @pytest.mark.parametrize("size", [(300, 500), (128, 700), (450, 20)])
-def test_what_sees_little_says_the_same_in_tiles(network, size):
-    # A quarter of the 32 shared pixels counts for nothing: more than the 7 it sees.
+def test_a_local_network_predicts_the_same_in_tiles(network, size):
+    # A quarter of the 32 shared pixels has weight 0: more than the receptive field.
     images = noise(*size)
     whole = inference.Predictor(network).probabilities(images)
     tiled = inference.Predictor(network, tile_size=128).probabilities(images)
     np.testing.assert_allclose(tiled, whole, atol=1e-6)
 
 
-def test_every_answer_is_the_same_in_tiles(network):
+def test_every_result_is_the_same_in_tiles(network):
     images = noise(200, 330)
     whole = inference.Predictor(network)
     tiled = inference.Predictor(network, tile_size=128)
@@ -107,7 +107,7 @@ def test_every_answer_is_the_same_in_tiles(network):
     assert (classes.dtype, confidence.dtype) == (np.uint8, np.float32)
 
 
-def test_a_deep_network_says_nearly_the_same_in_tiles():
+def test_a_deep_network_predicts_nearly_the_same_in_tiles():
     keras.utils.set_random_seed(0)
     options = models.metadata("deeplab_v3_plus").test_options
     network = models.build_model("deeplab_v3_plus", 5, **options)
@@ -115,17 +115,17 @@ def test_a_deep_network_says_nearly_the_same_in_tiles():
     image = np.stack([rows, columns, rows + columns], -1) // 4 % 256
     whole = inference.Predictor(network).probabilities(image[None].astype(np.uint8))
     tiled = inference.Predictor(network, tile_size=384)
-    found = tiled.probabilities(image[None].astype(np.uint8))
-    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
-    # Its mean of the whole picture is another one in each tile.
-    assert np.abs(found - whole).max() < 0.05
-    # No seam: steps between neighbours are not larger where tiles meet.
-    steps = np.abs(np.diff(found, axis=2)).max(axis=(0, 1, 3))
+    actual = tiled.probabilities(image[None].astype(np.uint8))
+    np.testing.assert_allclose(actual.sum(-1), 1, rtol=1e-5)
+    # Its global average pooling differs from tile to tile.
+    assert np.abs(actual - whole).max() < 0.05
+    # No seam: differences between neighbors are not larger where tiles meet.
+    steps = np.abs(np.diff(actual, axis=2)).max(axis=(0, 1, 3))
     assert steps[280:392].max() < 2 * np.abs(np.diff(whole, axis=2)).max()
 
 
 def expected_views(network, images, merge):
-    """Merges the probabilities of the picture and its mirror image, by NumPy."""
+    """Fuses the probabilities of an image and its flipped image in NumPy."""
     parts = []
     for step in (1, -1):
         logits = network(images[:, :, ::step].astype("float32")).numpy()
@@ -133,14 +133,14 @@ def expected_views(network, images, merge):
     return merge(parts)
 
 
-def test_a_mirrored_view_is_averaged_with_the_picture(network):
+def test_the_flipped_image_is_averaged_with_the_image(network):
     images = noise(8, 14)
-    found = inference.Predictor(network, flip=True).probabilities(images)
+    actual = inference.Predictor(network, flip=True).probabilities(images)
     expected = expected_views(network, images, lambda parts: sum(parts) / 2)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
-def test_the_largest_probability_of_all_views_can_be_taken(network):
+def test_max_fusion_takes_the_largest_probability(network):
     images = noise(8, 14)
     predictor = inference.Predictor(network, flip=True, fusion="max")
     most = expected_views(network, images, lambda parts: np.maximum(*parts))
@@ -148,11 +148,11 @@ def test_the_largest_probability_of_all_views_can_be_taken(network):
     np.testing.assert_allclose(predictor.probabilities(images), expected, atol=1e-6)
 
 
-def test_scales_are_averaged_at_the_size_of_the_picture():
+def test_scales_are_averaged_at_the_size_of_the_image():
     network = levels.build_model()
     images = levels.red([[0, 64, 128, 255]])[None]
-    # At half size two pixels become their means, 32 and 191.5; half-pixel centres put
-    # their logits a and b at a, (3a + b) / 4, (a + 3b) / 4 and b.
+    # At half size, pairs of pixels become their means, 32 and 191.5. With half-pixel
+    # centers, their logits a and b become a, (3a + b) / 4, (a + 3b) / 4 and b.
     half = np.zeros((1, 1, 2, 3), np.float32)
     half[..., 0] = 32, 191.5
     a, b = network(half).numpy()[0, 0]
@@ -165,78 +165,81 @@ def test_scales_are_averaged_at_the_size_of_the_picture():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (33, 47)])
-def test_small_pictures_have_all_views(network, size):
+def test_small_images_have_all_scales(network, size):
     predictor = inference.Predictor(network, scales=(0.1, 0.75, 2.0), flip=True)
-    found = predictor.probabilities(noise(*size))
-    assert found.shape == (1, *size, 4)
-    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
+    actual = predictor.probabilities(noise(*size))
+    assert actual.shape == (1, *size, 4)
+    np.testing.assert_allclose(actual.sum(-1), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -1.0), (float("nan"),)])
-def test_scales_that_are_none_are_refused(scales):
-    with pytest.raises(ValueError, match="give one or more numbers above 0"):
+def test_invalid_scales_are_errors(scales):
+    with pytest.raises(ValueError, match="expected one or more numbers above 0"):
         inference.Predictor(levels.build_model(), scales=scales)
 
 
-def test_an_unknown_fusion_is_refused():
-    with pytest.raises(ValueError, match="fusion='sum': 'mean' or 'max' is wanted"):
+def test_an_unknown_fusion_is_an_error():
+    with pytest.raises(ValueError, match="`fusion=sum`: expected one of mean, max"):
         inference.Predictor(levels.build_model(), fusion="sum")
 
 
-def test_what_does_not_fit_into_memory_goes_in_tiles(network, monkeypatch):
+def test_an_image_that_does_not_fit_into_memory_is_predicted_in_tiles(
+    network, monkeypatch
+):
     images = noise(300, 500)
     expected = inference.Predictor(network).classes(images)
-    counted = watched(network)
-    predictor = inference.Predictor(counted)
+    recorded = recorded_calls(network)
+    predictor = inference.Predictor(recorded)
     # Half of it is for the network: not enough for a tile of 256 x 256 pixels.
     monkeypatch.setattr(
         memory_estimate, "needed", lambda _, height, width: height * width
     )
     monkeypatch.setattr(memory, "available", lambda: 2 * 128 * 200)
     np.testing.assert_array_equal(predictor.classes(images), expected)
-    assert max(counted.seen) == 128
+    assert max(recorded.heights) == 128
 
 
-def watched(network, limit=10**9):
-    """Wraps a network: `seen` are the heights that ran, those above `limit` fail."""
-    seen = []
+def recorded_calls(network, limit=10**9):
+    """Wraps a network: records `heights` of images, fails for those above `limit`."""
+    heights = []
 
-    def look(images):
-        seen.append(images.shape[1])
+    def record(images):
+        heights.append(images.shape[1])
         if images.shape[1] > limit:
             raise MemoryError("no room")
         return images
 
     def call(images, training=False):
-        passed = tf.numpy_function(look, [images], tf.float32)
+        passed = tf.numpy_function(record, [images], tf.float32)
         return network(
             tf.ensure_shape(passed, [None, None, None, 3]), training=training
         )
 
-    call.seen = seen
+    call.heights = heights
     return call
 
 
 def test_after_an_out_of_memory_smaller_tiles_are_tried(network):
     images = noise(300, 500)
-    narrow = watched(network, limit=128)
-    found = inference.Predictor(narrow).classes(images)
-    np.testing.assert_array_equal(found, inference.Predictor(network).classes(images))
-    # The whole, then tiles of 250 and so 128 pixels; the last of them has 300 - 192.
-    assert sorted(set(narrow.seen)) == [108, 128, 300]
+    limited = recorded_calls(network, limit=128)
+    mask = inference.Predictor(limited).classes(images)
+    np.testing.assert_array_equal(mask, inference.Predictor(network).classes(images))
+    # The whole image, then tiles of 250, rounded down to 128 pixels; the last one has
+    # 300 - 192.
+    assert sorted(set(limited.heights)) == [108, 128, 300]
 
 
-def test_a_network_for_which_nothing_fits_says_so():
-    def never(*_, **__):
+def test_a_network_for_which_nothing_fits_raises():
+    def fail(*_, **__):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM")
 
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        inference.Predictor(never).classes(noise(300, 500))
+        inference.Predictor(fail).classes(noise(300, 500))
 
 
 def test_the_estimate_counts_the_maps_that_are_alive_together():
-    # 2x (3 channels) and concat(2x, x) (6); x is the picture, which its owner holds.
-    # Each is a float of 4 bytes, and as much again is for scratch.
+    # 2x (3 channels) and concat(2x, x) (6); x is the image, which the caller holds.
+    # Each value has 4 bytes; the factor 2 is for scratch memory.
     def call(x):
         return tf.raw_ops.ConcatV2(values=[x * 2.0, x], axis=3)
 
@@ -253,11 +256,11 @@ def test_the_estimate_forgets_maps_after_their_last_use():
 
 
 def test_large_arrays_are_files_and_a_full_disk_is_an_error(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory_estimate, "_IN_MEMORY", 1000)
+    monkeypatch.setattr(tiles, "_IN_MEMORY", 1000)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     small, large = (
-        memory_estimate.allocate((10, 25)),
-        memory_estimate.allocate((10, 26)),
+        tiles.allocate((10, 25)),
+        tiles.allocate((10, 26)),
     )
     assert not isinstance(small, np.memmap)
     assert isinstance(large, np.memmap)
@@ -270,7 +273,7 @@ def test_large_arrays_are_files_and_a_full_disk_is_an_error(monkeypatch, tmp_pat
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OSError, match=r"GiB for an array of \[10, 26\] do not fit"):
-        memory_estimate.allocate((10, 26))
+        tiles.allocate((10, 26))
 
 
 PEAK = """
@@ -292,7 +295,7 @@ print(1024 * (after - before) / memory_estimate.needed(network, 1024, 1024))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["deeplab_v3_plus", "segformer_b0", "fc_densenet56"])
-def test_the_estimate_is_no_less_than_what_a_network_takes(name):
+def test_the_estimate_is_an_upper_bound_of_the_measured_memory(name):
     command = [sys.executable, "-c", PEAK, name]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert 0.2 < float(done.stdout.split()[-1]) < 1.0
@@ -308,9 +311,9 @@ side = int(sys.argv[1])
 image = np.zeros((1, side, side, 3), np.uint8)
 image[..., 0] = np.arange(side) * 255 // side
 predictor = inference.Predictor(levels.build_model(), tile_size=1024)
-found = predictor.classes(image)[0]
+actual = predictor.classes(image)[0]
 expected = np.minimum(image[0, 0, :, 0] // 64, 2)
-assert (found == expected).all()
+assert (actual == expected).all()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
@@ -319,5 +322,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 def test_sixteen_thousand_pixels_squared_need_bounded_memory():
     command = [sys.executable, "-c", HUGE, "16000"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    # The picture has 732 MiB, its classes 244, TensorFlow about 600.
+    # The image has 732 MiB, its mask 244, TensorFlow about 600.
     assert float(done.stdout.split()[-1]) < 2600

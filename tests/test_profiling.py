@@ -1,4 +1,4 @@
-"""--profile: some steps for TensorBoard, at no risk for the run."""
+"""--profile: some steps for TensorBoard; an error does not stop the run."""
 
 import pytest
 import tensorflow as tf
@@ -11,7 +11,7 @@ from tests import tiny
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the profiler is told, in order."""
+    """Calls of the profiler, in order."""
     found = []
 
     def note(name):
@@ -44,7 +44,7 @@ def test_a_profile_ends_with_its_run(calls):
     assert calls == [("start", "there"), ("stop",)]
 
 
-def test_nothing_is_profiled_unasked(calls):
+def test_nothing_is_profiled_by_default(calls):
     profile = loop.Profile("there", enabled=False)
     for number in range(30):
         with profile.step(number):
@@ -53,7 +53,7 @@ def test_nothing_is_profiled_unasked(calls):
     assert calls == []
 
 
-def test_a_profile_that_cannot_be_written_costs_a_warning(monkeypatch, caplog):
+def test_a_profile_that_cannot_be_written_causes_a_warning(monkeypatch, caplog):
     def refuse(*_):
         raise tf.errors.AlreadyExistsError(None, None, "Another profiler is running")
 

@@ -31,7 +31,7 @@ def pyramid(channels):
 
 
 def features(*shape):
-    """Draws a map of an encoder."""
+    """Returns a random feature map."""
     return RNG.normal(size=shape).astype("float32")
 
 
@@ -40,7 +40,7 @@ def count(variables):
     return sum(np.prod(v.shape) for v in variables)
 
 
-def test_a_crop_of_473_pixels_has_60_cells_and_the_parts_their_parameters():
+def test_sizes_and_parameters_of_the_parts_at_473_pixels():
     model = models.build_model("pspnet", 21, image_size=(473, 473), aux=True)
     assert model.get_layer("pyramid_concat").output.shape == (None, 60, 60, 4096)
     assert model.output["aux_conv4"].shape == (None, 60, 60, 21)
@@ -60,19 +60,19 @@ def test_a_crop_of_473_pixels_has_60_cells_and_the_parts_their_parameters():
     assert rates == [(1, 1), (2, 2), (2, 2), (4, 4), (4, 4)]
 
 
-def test_the_network_for_ade20k_costs_what_the_released_one_does():
+def test_the_complexity_for_ade20k_is_that_of_the_released_network():
     model = models.build_model("pspnet", 150, image_size=(473, 473))
     assert count(model.trainable_variables) == 46_782_550
     assert round(complexity.count_multiply_adds(model) / 1e9, 1) == 161.5
 
 
-def test_the_network_for_voc_costs_what_the_released_one_does():
+def test_the_complexity_for_voc_is_that_of_the_released_network():
     model = models.build_model(
         "pspnet", 21, backbone="resnet101", image_size=(473, 473)
     )
     assert count(model.trainable_variables) == 65_708_501
-    # The released one halves the map behind the first convolution of conv3, not in it:
-    # 119 x 119 cells, not 60 x 60, of a kernel of 256 x 128.
+    # The released network has the stride of conv3 after its first convolution, not in
+    # it: 119 x 119 cells instead of 60 x 60 for a kernel of 256 x 128.
     macs = complexity.count_multiply_adds(model) + (119**2 - 60**2) * 256 * 128
     assert round(macs / 1e9, 1) == 229.8
 
@@ -92,8 +92,8 @@ def test_pooling_60_cells_equals_the_released_networks_average_pools():
         )
 
 
-def test_the_single_bin_is_the_mean_of_the_whole_map():
-    # Integers over a power of two: no rounding anywhere.
+def test_a_single_bin_is_the_mean_of_the_map():
+    # Integers over a power of two, so that there is no rounding.
     x = RNG.integers(-100, 100, (2, 8, 16, 3)).astype("float32")
     mean = x.mean((1, 2), keepdims=True)
     np.testing.assert_array_equal(blocks.AdaptiveAveragePool(1)(x), mean)
@@ -115,8 +115,8 @@ def test_a_constant_map_has_constant_branches(size):
         )
 
 
-def test_bins_are_spread_with_their_corners_on_the_corners():
-    # Two cells over five: a ramp with both ends.
+def test_bins_are_resized_with_aligned_corners():
+    # Two cells resized to five.
     x = np.array([0, 4], "float32")[None, None, :, None]
     like = np.zeros((1, 3, 5, 1), "float32")
     spread = pspnet.Spread()([x, like])
@@ -126,14 +126,14 @@ def test_bins_are_spread_with_their_corners_on_the_corners():
 
 @pytest.mark.parametrize("bins", BINS)
 @pytest.mark.parametrize("size", [(60, 60), (7, 9), (3, 5), (1, 4)], ids=str)
-def test_bins_are_spread_as_by_aligned_corners_in_numpy(bins, size):
+def test_resized_bins_equal_those_in_numpy(bins, size):
     x = features(2, bins, bins, 3)
     spread = pspnet.Spread()
     got = spread([x, np.zeros((2, *size, 1), "float32")])
     np.testing.assert_allclose(got, reference.resize(x, *size, aligned=True), atol=1e-5)
 
 
-def test_bins_are_spread_over_a_size_known_at_run_time_only():
+def test_bins_are_resized_to_a_size_known_only_at_run_time():
     x = keras.Input((2, 2, 3), dtype="float16")
     like = keras.Input((None, None, 7), dtype="float16")
     layer = pspnet.Spread(dtype="float16")
@@ -173,13 +173,13 @@ def test_pyramid_and_head_equal_those_in_numpy(size):
         pooled = np.moveaxis(np.array(cells), 2, 0)
         pooled = conv_bn_relu(pooled, f"pyramid_bin{bins}")
         maps.append(reference.resize(pooled, *size, aligned=True))
-    want = conv_bn_relu(np.concatenate(maps, -1), "head_refine")
+    expected = conv_bn_relu(np.concatenate(maps, -1), "head_refine")
     kernel, bias = model.get_layer("head_classify").get_weights()
-    want = reference.conv(want, kernel, bias)
-    np.testing.assert_allclose(part(x), want, atol=1e-4)
+    expected = reference.conv(expected, kernel, bias)
+    np.testing.assert_allclose(part(x), expected, atol=1e-4)
 
 
-def test_a_pyramid_of_zeros_leaves_the_head_on_the_encoder_alone():
+def test_with_a_pyramid_of_zeros_the_logits_depend_only_on_c5():
     model = small()
     reference.shake(model)
     for bins in BINS:
@@ -192,12 +192,12 @@ def test_a_pyramid_of_zeros_leaves_the_head_on_the_encoder_alone():
     part = keras.Model(c5, model.get_layer("head_refine_conv").output)
     x = features(1, 5, 7, c5.shape[-1])
     kernel = model.get_layer("head_refine_conv").get_weights()[0]
-    want = reference.conv(x, kernel[:, :, : x.shape[-1]])
-    np.testing.assert_allclose(part(x), want, atol=1e-4)
+    expected = reference.conv(x, kernel[:, :, : x.shape[-1]])
+    np.testing.assert_allclose(part(x), expected, atol=1e-4)
 
 
-def test_every_score_sees_the_whole_picture():
-    # Far beyond what the convolutions of the encoder reach: 1 x 1 of it.
+def test_every_logit_depends_on_the_whole_image():
+    # The field of view of the 1x1 convolutions of the encoder is small.
     model = small()
     image = tf.constant(RNG.uniform(0, 255, (1, 256, 256, 3)), "float32")
     with tf.GradientTape() as tape:
@@ -207,7 +207,7 @@ def test_every_score_sees_the_whole_picture():
     assert gradient[-32:, -32:].any()
 
 
-def test_the_auxiliary_head_stands_on_c4_and_changes_no_other_weight():
+def test_the_auxiliary_head_is_on_c4_and_changes_no_other_weight():
     plain, model = small(), small(aux=True)
     paths = [v.path for v in model.weights if not v.path.startswith("aux_")]
     assert paths == [v.path for v in plain.weights]
@@ -224,7 +224,7 @@ def test_the_auxiliary_head_stands_on_c4_and_changes_no_other_weight():
     assert source is model.get_layer("conv4_block2_out").output
 
 
-def test_a_tenth_is_dropped_before_each_classifier():
+def test_dropout_of_0_1_precedes_each_classifier():
     model = small(aux=True)
     for head in ("head", "aux"):
         layer = model.get_layer(f"{head}_dropout")
@@ -233,7 +233,7 @@ def test_a_tenth_is_dropped_before_each_classifier():
 
 
 @pytest.mark.parametrize("output_stride", [16, 32])
-def test_a_coarser_map_takes_the_same_weights(output_stride):
+def test_weights_are_the_same_at_other_output_strides(output_stride):
     fine, coarse = small(), small(output_stride=output_stride)
     paths = [[(v.path, v.shape) for v in m.weights] for m in (fine, coarse)]
     assert paths[0] == paths[1]
@@ -244,12 +244,12 @@ def test_a_coarser_map_takes_the_same_weights(output_stride):
     )
 
 
-def test_the_stem_is_the_released_networks_unless_told_otherwise():
+def test_the_default_stem_is_that_of_the_released_networks():
     names = {layer.name for layer in small().layers}
     assert {"conv1_1_conv", "conv1_2_conv", "conv1_3_conv"} <= names
     standard = {layer.name for layer in small(stem="standard").layers}
     assert "conv1_conv" in standard and not standard & {"conv1_1_conv"}
-    with pytest.raises(ValueError, match="stem='standard'"):
+    with pytest.raises(ValueError, match="`stem=standard`"):
         small(backbone="resnet50", backbone_weights="imagenet")
 
 
@@ -262,7 +262,7 @@ def test_the_stem_belongs_to_the_encoder(stem, layer):
     assert layer in models.encoder_layers("pspnet", **options)
 
 
-def test_an_encoder_without_stems_is_taken_as_it_is():
+def test_the_stem_is_ignored_for_other_backbones():
     model = small(backbone="efficientnet_lite0", output_stride=16, aux=True)
     outputs = model(np.zeros((1, 65, 33, 3)))
     # 320 channels of c5, and four times 80.

@@ -1,4 +1,4 @@
-"""The NumPy layers that networks are checked against, against Keras'."""
+"""NumPy layers of the tests, compared with those of Keras."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def draw(*shape):
     ],
     ids=["dilated", "strided", "depthwise", "transposed", "pooled"],
 )
-def test_it_is_what_keras_computes(layer, function):
+def test_layers_equal_those_of_keras(layer, function):
     x = draw(2, 8, 10, 3)
     expected = np.asarray(layer(x))
     weights = [draw(*array.shape) for array in layer.get_weights()]
@@ -49,14 +49,14 @@ def test_it_is_what_keras_computes(layer, function):
     np.testing.assert_allclose(function(x, *weights), expected, atol=1e-4)
 
 
-def test_batch_norm_is_what_keras_computes():
+def test_batch_norm_equals_that_of_keras():
     layer, x = layers.BatchNormalization(epsilon=1e-2), draw(2, 3, 3, 4)
     layer.build(x.shape)
     layer.set_weights([1 + RNG.random(4) for _ in range(4)])
     np.testing.assert_allclose(reference.batch_norm(x, layer), layer(x), atol=1e-5)
 
 
-def test_resizing_by_hand_and_as_keras_does():
+def test_resizing_equals_that_by_hand_and_that_of_keras():
     ramp = np.array([0.0, 1.0, 2.0]).reshape(1, 1, 3, 1)
     aligned = reference.resize(ramp, 1, 5, aligned=True)
     np.testing.assert_allclose(aligned.ravel(), [0, 0.5, 1, 1.5, 2])

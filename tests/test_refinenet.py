@@ -22,7 +22,7 @@ def small(**options):
 
 
 def decoder(width, *, crp_pools, filters):
-    """Builds four cascades alone, of maps of 4 to 32 times as many channels."""
+    """Builds the decoder with four cascades, on inputs of `width * stride` channels."""
     c = {
         key: keras.Input((None, None, width * times), name=key)
         for key, times in (("c2", 4), ("c3", 8), ("c4", 16), ("c5", 32))
@@ -31,7 +31,7 @@ def decoder(width, *, crp_pools, filters):
 
 
 def features(*shape):
-    """Draws a map of an encoder."""
+    """Returns a random feature map."""
     return RNG.normal(size=shape).astype("float32")
 
 
@@ -41,14 +41,14 @@ def count(variables):
 
 
 def kernels(model, value):
-    """Gives every convolution a kernel and a bias of one value."""
+    """Sets all kernels and biases of convolutions to constants."""
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D):
             layer.set_weights([np.full(w.shape, value) for w in layer.get_weights()])
 
 
 def test_the_parts_of_the_decoder_have_their_parameters():
-    # Of RefineNet-4 to RefineNet-1; pools are 2 for the figures, 4 here.
+    # RefineNet-4 to RefineNet-1, with 4 pools.
     variables = decoder(64, crp_pools=4, filters=256).trainable_variables
     parts = {
         "c[2-5]": [18_875_392, 4_719_104, 3_539_456, 2_949_632],
@@ -57,9 +57,9 @@ def test_the_parts_of_the_decoder_have_their_parameters():
         "unit": [14_157_312, *[3_539_712] * 3],
     }
     for part, counts in parts.items():
-        for number, wanted in zip((4, 3, 2, 1), counts, strict=True):
+        for number, expected in zip((4, 3, 2, 1), counts, strict=True):
             found = [v for v in variables if re.match(f"refine{number}_{part}", v.path)]
-            assert count(found) == wanted, (part, number)
+            assert count(found) == expected, (part, number)
     # The classifier of 21 classes: 9 x 256 x 21 + 21.
     assert count(variables) + 48_405 == 75_552_277
 
@@ -74,21 +74,21 @@ def test_the_parts_of_the_decoder_have_their_parameters():
     ],
 )
 def test_every_encoder_of_the_paper_has_its_parameters(backbone, params):
-    for pools, wanted in zip((2, 4), params, strict=True):
+    for pools, expected in zip((2, 4), params, strict=True):
         model = models.build_model(
             "refinenet", 21, backbone=backbone, crp_pools=pools, image_size=(400, 400)
         )
-        assert count(model.trainable_variables) == wanted
+        assert count(model.trainable_variables) == expected
         if (backbone, pools) == ("resnet101", 2):
-            # Published ones stride on the 3x3 convolution, these on the 1x1 before it:
-            # (100^2 - 50^2) 256 128 + (50^2 - 25^2) 512 256 + (25^2 - 13^2) 1024 512
-            # = 0.73 G fewer.
+            # Published networks have the stride on the 3x3 convolution, these on the
+            # 1x1 before: (100^2 - 50^2) 256 128 + (50^2 - 25^2) 512 256 + (25^2 - 13^2)
+            # 1024 512 = 0.73 G fewer.
             fewer = 7_500 * 256 * 128 + 1_875 * 512 * 256 + 456 * 1024 * 512
             macs = complexity.count_multiply_adds(model) + fewer
             assert round(macs / 1e9, 1) == 144.9
 
 
-def test_without_its_convolutions_a_unit_passes_and_a_chain_cuts_off():
+def test_with_kernels_of_zeros_a_unit_is_identity_and_a_chain_is_relu():
     image = keras.Input((7, 5, 4))
     unit = refinenet.residual_unit(image, name="unit")
     chain = refinenet.chained_residual_pooling(image, 2, name="chain")
@@ -101,8 +101,8 @@ def test_without_its_convolutions_a_unit_passes_and_a_chain_cuts_off():
 
 
 @pytest.mark.parametrize("pools, field", [(1, 7), (2, 13), (4, 25)])
-def test_each_link_of_the_chain_widens_its_field_by_six(pools, field):
-    # 4 of a pool of 5x5 and 2 of a convolution of 3x3, after 1.
+def test_each_pool_of_the_chain_enlarges_the_field_of_view_by_6(pools, field):
+    # 1, and 4 for each 5x5 pool and 2 for each 3x3 convolution.
     image = keras.Input((31, 31, 1))
     chain = refinenet.chained_residual_pooling(image, pools, name="chain")
     model = keras.Model(image, chain)
@@ -125,8 +125,8 @@ def test_a_block_equals_one_in_numpy():
     def conv(x, name):
         return reference.conv(x, *model.get_layer(name).get_weights())
 
-    # To 4 channels first, then 3 x 2 cells to pixels 0, 2 and 4 of five: aligned
-    # corners of the rows; of columns 0 and 2, with the last one kept to the end.
+    # First to 4 channels. Then 3 rows are resized to rows 0, 2 and 4 of five, with
+    # aligned corners, and 2 columns to columns 0 and 2, the last one repeated.
     narrow = conv(coarse, "fuse_conv1")
     narrow = np.concatenate([narrow, narrow[:, :, -1:]], 2)
     large = reference.resize(narrow, 5, 5, aligned=True)[:, :, :4]
@@ -135,8 +135,8 @@ def test_a_block_equals_one_in_numpy():
     pooled = reference.max_pool(first, 5, stride=1, before=2, after=2)
     x = x + first + conv(pooled, "chain_conv2")
     inner = reference.relu(conv(reference.relu(x), "unit_conv1"))
-    want = x + conv(inner, "unit_conv2")
-    np.testing.assert_allclose(model([coarse, fine]), want, atol=1e-4)
+    expected = x + conv(inner, "unit_conv2")
+    np.testing.assert_allclose(model([coarse, fine]), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_a_block_equals_one_in_numpy():
         (4, {4: {"c5"}, 3: {"c4"}, 2: {"c3"}, 1: {"c2"}}),
     ],
 )
-def test_a_cascade_shares_the_encoders_maps_out(cascades, inputs):
+def test_the_inputs_of_each_block_of_a_cascade(cascades, inputs):
     names = [layer.name for layer in small(cascades=cascades).layers]
     for number, keys in inputs.items():
         adapted = [n for n in names if re.fullmatch(f"refine{number}_c._adapt", n)]
         assert {n.split("_")[1] for n in adapted} == keys
-        # Beside them all but the first take what the one before made.
+        # All except the first also have the output of the previous one.
         fused = [n for n in names if n.startswith(f"refine{number}_fuse_conv")]
         paths = len(keys) + (number < cascades)
         assert len(fused) == (paths if paths > 1 else 0)
@@ -160,7 +160,7 @@ def test_a_cascade_shares_the_encoders_maps_out(cascades, inputs):
         assert len(units) == 3
 
 
-def test_c5_is_twice_as_wide_and_every_sum_takes_the_smallest_width():
+def test_c5_has_twice_the_channels_and_sums_have_the_smaller_number():
     model = small()
     widths = {
         name: model.get_layer(name).output.shape[-1]
@@ -170,24 +170,24 @@ def test_c5_is_twice_as_wide_and_every_sum_takes_the_smallest_width():
 
 
 @pytest.mark.parametrize("cascades", [1, 2, 4])
-def test_scores_are_made_at_a_quarter_of_the_picture(cascades):
+def test_the_scores_have_stride_4(cascades):
     model = small(cascades=cascades, aux=True)
     outputs = model(RNG.uniform(0, 255, (1, 65, 34, 3)).astype("float32"))
     assert outputs["aux_quarter"].shape == (1, 17, 9, 3)
     assert outputs["aux_quarter"].dtype == "float32"
     assert outputs["logits"].shape == (1, 65, 34, 3)
-    # Each cell of the scores lies on its pixel.
+    # Cell `i` of the scores is at pixel `4 * i`.
     np.testing.assert_allclose(
         outputs["logits"][:, ::4, ::4], outputs["aux_quarter"], atol=1e-5
     )
 
 
-def test_the_quarter_changes_no_weight():
+def test_the_auxiliary_output_changes_no_weight():
     paths = [[v.path for v in small(aux=aux).weights] for aux in (False, True)]
     assert paths[0] == paths[1]
 
 
-def test_the_decoder_normalises_nothing_and_starts_small():
+def test_the_decoder_has_no_normalization_and_small_initial_weights():
     model = small()
     encoder = models.encoder_layers("refinenet", **OPTIONS)
     decoder = [x for x in model.layers if x.weights and x.name not in encoder]
@@ -198,7 +198,7 @@ def test_the_decoder_normalises_nothing_and_starts_small():
     assert "refine1_pooling_conv1" not in biased
 
 
-def test_a_half_is_dropped_of_the_deepest_maps_and_before_the_scores():
+def test_dropout_of_0_5_is_on_the_deepest_maps_and_before_the_classifier():
     dropouts = [x for x in small().layers if isinstance(x, layers.Dropout)]
     assert {layer.rate for layer in dropouts} == {0.5}
     assert [layer.name for layer in dropouts] == [
@@ -206,7 +206,7 @@ def test_a_half_is_dropped_of_the_deepest_maps_and_before_the_scores():
     ]
 
 
-def test_every_map_of_the_encoder_moves_the_scores():
+def test_the_scores_depend_on_every_map_of_the_encoder():
     model = decoder(4, crp_pools=2, filters=8)
     x = {
         f"c{i}": tf.constant(features(1, 64 // 2**i, 64 // 2**i, 4 * 2**i))
@@ -219,7 +219,7 @@ def test_every_map_of_the_encoder_moves_the_scores():
         assert np.any(gradient), key
 
 
-def test_any_encoder_is_taken():
+def test_any_backbone_is_accepted():
     model = small(backbone="efficientnet_lite0", filters=8)
     assert model(np.zeros((1, 33, 65, 3))).shape == (1, 33, 65, 3)
 
@@ -227,10 +227,10 @@ def test_any_encoder_is_taken():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"cascades": 3}, r"cascades=3 of 'refinenet' is not one of \(1, 2, 4\)"),
-        ({"crp_pools": 0}, "crp_pools=0 of 'refinenet' must be 1 or more"),
+        ({"cascades": 3}, r"cascades=3` of 'refinenet' must be one of \(1, 2, 4\)"),
+        ({"crp_pools": 0}, "crp_pools=0` of 'refinenet' must be at least 1"),
     ],
 )
-def test_a_wrong_option_is_named(options, message):
+def test_a_wrong_option_is_an_error(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)

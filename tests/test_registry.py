@@ -96,7 +96,7 @@ def test_computed_names_are_an_error(package):
         """
     )
     with pytest.raises(
-        ValueError, match=r"loop\.py, line 5: the name that is registered"
+        TypeError, match=r"loop\.py, line 5: the name that is registered"
     ):
         registry.names_in(name)
     assert list(__import__(name).THINGS) == ["a", "b"]

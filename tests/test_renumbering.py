@@ -1,4 +1,4 @@
-"""From a source's numbers to class numbers."""
+"""Mapping a source's values to class numbers."""
 
 import hypothesis
 import numpy as np
@@ -10,8 +10,8 @@ from kerasseg import images
 from tfrecords_tools.converters import renumbering
 
 
-def test_what_is_no_class_is_ignored_or_what_others_says():
-    # Numbers 0 to 4 of which 3 and 1 are classes 0 and 1.
+def test_other_values_are_ignored_or_become_others():
+    # Values 0 to 4, of which 3 and 1 are classes 0 and 1.
     table = renumbering.make_table((3, 1), 5)
     assert table.tolist() == [255, 1, 255, 0, 255]
     assert renumbering.make_table((3, 1), 5, others=7).tolist() == [7, 1, 7, 0, 7]
@@ -29,15 +29,17 @@ def test_what_is_no_class_is_ignored_or_what_others_says():
 def test_every_pixel_is_looked_up_whatever_its_type(label):
     table = renumbering.make_table(range(50, 100), 100)
     found = renumbering.renumber(label, table, "a.png")
-    wanted = np.where(label < 50, 255, label.astype(int) - 50)
+    expected = np.where(label < 50, 255, label.astype(int) - 50)
     assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("wrong", [-1, 3, 0.5, np.nan, np.inf, 1e30])
 def test_other_numbers_are_listed_with_their_pixels(wrong):
     label = np.array([[0, 1, wrong], [wrong, 2, 2]])
-    with pytest.raises(images.ImageError, match=r"a\.png: .* \(2 pixels\) are no") as e:
+    with pytest.raises(
+        images.ImageError, match=r"a\.png: .* \(2 pixels\) are not"
+    ) as e:
         renumbering.renumber(label, renumbering.make_table((1, 2), 3), "a.png")
     assert f"{wrong} (2 pixels)" in str(e.value) and "from 0 to 2" in str(e.value)
 
@@ -45,6 +47,6 @@ def test_other_numbers_are_listed_with_their_pixels(wrong):
 @pytest.mark.parametrize(
     "label", [np.zeros(3), np.zeros((2, 2, 3), np.uint8), np.array([["a"]])]
 )
-def test_what_is_no_label_is_refused(label):
-    with pytest.raises(images.ImageError, match="wanted are whole numbers"):
+def test_other_arrays_are_refused(label):
+    with pytest.raises(images.ImageError, match="expected integers"):
         renumbering.renumber(label, renumbering.make_table((1,), 2), "a.png")

@@ -1,4 +1,4 @@
-"""The encoders of keras.applications at every output stride, against the originals."""
+"""Backbones of keras.applications at all output strides, against the originals."""
 
 import keras
 import numpy as np
@@ -24,22 +24,22 @@ FAMILIES = (
     "vgg16",
     "xception",
 )
-ROWS = {  # With the ResNets that kerasseg has its own of.
+ROWS = {  # With the ResNets that kerasseg builds itself.
     **table._ROWS,
     "resnet50": table._Row(applications.ResNet50, "caffe"),
     "resnet101": table._Row(applications.ResNet101, "caffe"),
     "resnet152": table._Row(applications.ResNet152, "caffe"),
 }
-# Every window of these has its place stated in the graph, so that an odd size changes
-# nothing. The others are TensorFlow's own at even sizes only.
+# These have explicit padding, so that they equal the originals at odd sizes too. The
+# others equal TensorFlow's "same" padding only at even sizes.
 EXACT_AT_ODD_SIZES = tuple(name for name in ROWS if name.startswith("resnet"))
-STATIC = ("nasnet_large", "nasnet_mobile")  # Wrong graphs where the size is not known.
-# Not all windows of these are padded: they are compared with such as have all padded.
+STATIC = ("nasnet_large", "nasnet_mobile")  # Their graphs are wrong for unknown sizes.
+# These have unpadded windows, and are compared with copies that have padding.
 UNPADDED = ("inception_resnet_v2", "inception_v3", "xception")
 
 
 def original(name, side):
-    """Builds an encoder with random weights whose maps neither fade nor explode."""
+    """Builds a model with random weights that keep the scale of the feature maps."""
     side = side + 1 if name in STATIC else None
     source = ROWS[name].constructor(
         include_top=False, weights=None, input_shape=(side, side, 3)
@@ -48,18 +48,18 @@ def original(name, side):
     for variable in source.weights:
         kind, shape = variable.path.split("/")[-1], variable.shape
         if len(shape) == 4:
-            alone = kind == "depthwise_kernel" or shape[3] == 1
-            inputs = np.prod(shape[:2] if alone else shape[:3])
+            is_depthwise = kind == "depthwise_kernel" or shape[3] == 1
+            inputs = np.prod(shape[:2] if is_depthwise else shape[:3])
             variable.assign(random.normal(0, np.sqrt(1 / inputs), shape))
         elif kind in ("beta", "bias", "mean", "moving_mean"):
             variable.assign(random.normal(0, 0.2, shape))
-        elif len(shape) == 1:  # Deviations, and the scales of ConvNeXt's layers.
+        elif len(shape) == 1:  # Variances, and the layer scales of ConvNeXt.
             variable.assign(random.uniform(0.5, 1.5, shape))
     return source
 
 
 def padded(source):
-    """Builds `source` again with every window padded "same"."""
+    """Builds `source` again with "same" padding everywhere."""
 
     def clone(layer):
         config = layer.get_config()
@@ -73,25 +73,25 @@ def padded(source):
 
 
 def before_normalization(source, x):
-    """Turns a normalised picture into the one that `source` normalises to it."""
-    own = [
+    """Inverts the normalization layers of `source`."""
+    normalizations = [
         layer
         for layer in source.layers
         if isinstance(layer, layers.Rescaling | layers.Normalization)
     ]
     black, white = np.zeros((1, 1, 1, 3)), np.full((1, 1, 1, 3), 255.0)
-    for layer in own:
+    for layer in normalizations:
         black, white = np.array(layer(black)), np.array(layer(white))
     return (255 * (x - black) / (white - black)).astype(x.dtype)
 
 
-def picture(side):
+def random_image(side):
     pixels = np.random.default_rng(1).normal(size=(1, side, side, 3))
     return pixels.astype("float32")
 
 
 def assert_equal(maps, expected):
-    """Differs by less than 1e-4 of the largest value, in maps that are not flat."""
+    """Compares maps to 1e-4 of the largest value, and checks that they are not flat."""
     assert maps.shape == expected.shape
     largest = np.abs(expected).max()
     assert (expected - expected.mean((1, 2), keepdims=True)).std() > 50 * 1e-4 * largest
@@ -99,20 +99,20 @@ def assert_equal(maps, expected):
 
 
 def check_against_original(name, side, output_strides):
-    """Checks output stride 32 against the original, and the others against 32."""
+    """Compares output stride 32 with the original, and the others with 32."""
     source = original(name, side)
     plain = padded(source) if name in UNPADDED else source
-    images = [picture(side), picture(side + 1)]
+    images = [random_image(side), random_image(side + 1)]
     variables, expected = ends_of(source, name, images, 32)
     for x, c in zip(images, expected, strict=True):
         if x.shape[1] == side or name in EXACT_AT_ODD_SIZES:
-            # The first window of NASNet has no row -1: it wants one more at the end.
-            more = (0, 1 if name in STATIC else 0)
-            x = np.pad(before_normalization(source, x), [(0, 0), more, more, (0, 0)])
+            # NASNet is padded at the other side, so it needs one more row and column.
+            extra = (0, 1 if name in STATIC else 0)
+            x = np.pad(before_normalization(source, x), [(0, 0), extra, extra, (0, 0)])
             assert_equal(c["c5"], np.array(plain(x)))
     for output_stride in output_strides:
         names, found = ends_of(source, name, images, output_stride)
-        assert names == variables, "weights do not carry over between output strides"
+        assert names == variables, "weights differ between output strides"
         for x, dense, sparse in zip(images, found, expected, strict=True):
             for c in sparse:
                 rate = max(1, 2 ** int(c[1]) // output_stride)
@@ -143,5 +143,5 @@ def test_every_rate_th_cell_is_the_original_one(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
-def test_every_rate_th_cell_is_the_original_one_at_the_size_of_a_photograph(name):
+def test_every_rate_th_cell_is_the_original_one_at_224_pixels(name):
     check_against_original(name, 224, (16, 8))

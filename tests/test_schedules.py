@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from kerasseg.training import schedules
 
-# Options that each policy cannot do without.
-NEEDED = {
+# Required options of the policies.
+REQUIRED = {
     "step": {"learning_rate_decay_step": 10},
     "exponential": {"learning_rate_decay_step": 100},
 }
@@ -15,7 +15,7 @@ NEEDED = {
 
 def schedule(policy, **options):
     options = {"base_learning_rate": 0.007, "num_steps": 100} | options
-    return schedules.get(policy, **NEEDED.get(policy, {}) | options)
+    return schedules.get(policy, **REQUIRED.get(policy, {}) | options)
 
 
 def test_poly_follows_the_published_curve():
@@ -32,7 +32,7 @@ def test_poly_ends_at_the_end_rate():
     rate = schedule(
         "poly", base_learning_rate=1.0, end_learning_rate=0.2, learning_power=1
     )
-    # Half way from 1 to 0.2.
+    # Halfway from 1 to 0.2.
     assert [rate(0), rate(50), rate(100)] == pytest.approx([1.0, 0.6, 0.2])
 
 
@@ -46,7 +46,7 @@ def test_cosine_is_half_way_down_in_the_middle():
     )
 
 
-def test_step_decays_every_so_many_steps():
+def test_step_decays_at_regular_intervals():
     rate = schedule(
         "step",
         base_learning_rate=1.0,
@@ -67,7 +67,7 @@ def test_step_without_a_boundary_in_reach_is_constant():
     assert schedule("step", learning_rate_decay_step=500)(99) == 0.007
 
 
-def test_exponential_falls_by_its_factor_in_so_many_steps():
+def test_exponential_decays_by_its_factor_in_an_interval():
     rate = schedule(
         "exponential",
         base_learning_rate=1.0,
@@ -80,7 +80,7 @@ def test_exponential_falls_by_its_factor_in_so_many_steps():
     )
 
 
-def test_constant_stays():
+def test_constant_keeps_the_rate():
     assert schedule("constant")(0) == schedule("constant")(10**9) == 0.007
 
 
@@ -98,7 +98,7 @@ def test_the_policy_counts_from_the_end_of_the_warm_up():
 
 @given(
     st.sampled_from(sorted(schedules.POLICIES)),
-    st.integers(1, 3_000),  # 300 drops to a tenth are not yet too small for a float.
+    st.integers(1, 3_000),  # 300 decays to a tenth do not underflow.
     st.floats(0, 0.99),
     st.integers(0, 20_000),
 )
@@ -116,7 +116,7 @@ def test_rates_stay_between_0_and_the_base(policy, num_steps, warm, step):
         (
             "linear",
             {},
-            r"'linear'. Choose one of: constant, cosine, exponential, poly, st",
+            r"`learning_policy=linear` is not .*: constant, cosine, exponential, po",
         ),
         (
             "poly",

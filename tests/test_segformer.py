@@ -41,7 +41,7 @@ def test_parts_of_b0_have_the_parameters_of_the_paper():
     assert count(model, "stage") == 3_319_392
     parts = [count(model, part) for part in ("head_c", "head_fuse", "classify")]
     assert parts == [132_096, 262_144 + 512, 38_550]
-    # 512 pixels a side become 128, 64, 32 and 16 cells.
+    # 512 pixels become 128, 64, 32 and 16 cells.
     for stage, cells, filters in (
         (1, 128, 32),
         (2, 64, 64),
@@ -64,19 +64,19 @@ def test_parts_of_b0_have_the_parameters_of_the_paper():
         ("segformer_b5", 84_607_955),
     ],
 )
-def test_every_size_has_the_parameters_of_the_authors_for_19_classes(name, params):
+def test_every_variant_has_the_parameters_of_the_authors_for_19_classes(name, params):
     assert count(models.build_model(name, 19)) == params
 
 
 @pytest.mark.slow
-def test_a_narrow_head_has_the_parameters_of_those_who_have_it_for_all_sizes():
+def test_a_head_of_256_channels_has_the_parameters_of_other_implementations():
     model = models.build_model("segformer_b2", 19, head_filters=256)
     assert model.count_params() == 24_727_507
     assert count(model) == 24_727_507 - 2 * 256  # Statistics of the batch norm.
 
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 97), (1, 1)])
-def test_stages_have_their_strides_and_the_head_takes_the_deepest_first(size):
+def test_stages_have_their_strides_and_the_head_concatenates_the_deepest_first(size):
     model = small(image_size=size)
     padded = [max(side, 32) for side in size]
     for stage, stride in enumerate((4, 8, 16, 32), start=1):
@@ -88,7 +88,7 @@ def test_stages_have_their_strides_and_the_head_takes_the_deepest_first(size):
     assert names == ["head_c5_up", "head_c4_up", "head_c3_up", "head_c2"]
 
 
-def test_keys_and_values_are_8_4_2_and_1_times_smaller_a_side_than_queries():
+def test_keys_and_values_are_reduced_by_8_4_2_and_1():
     model = small(image_size=(64, 128))
     for stage, reduction in enumerate((8, 4, 2), start=1):
         layer = model.get_layer(f"stage{stage}_block1_attend_reduce")
@@ -98,7 +98,7 @@ def test_keys_and_values_are_8_4_2_and_1_times_smaller_a_side_than_queries():
     assert "stage4_block1_attend_reduce" not in names
 
 
-def test_attention_is_that_of_each_head_on_its_own():
+def test_heads_attend_independently():
     query = RNG.normal(size=(2, 3, 5, 8)).astype("float32")
     key_value = RNG.normal(size=(2, 2, 3, 16)).astype("float32")
     expected = np.zeros(query.shape)
@@ -112,7 +112,7 @@ def test_attention_is_that_of_each_head_on_its_own():
     np.testing.assert_allclose(x, expected, atol=1e-5)
 
 
-def test_attention_on_a_single_cell_passes_its_value():
+def test_attention_to_a_single_cell_returns_its_value():
     query = RNG.normal(size=(1, 3, 5, 8)).astype("float32")
     key_value = RNG.normal(size=(1, 1, 1, 16)).astype("float32")
     x = segformer.Attention(4)([query, key_value])
@@ -120,8 +120,8 @@ def test_attention_on_a_single_cell_passes_its_value():
     np.testing.assert_allclose(x, expected, atol=1e-6)
 
 
-def test_attention_in_float16_stands_large_values():
-    # 16 products of 100 and 100 are 160,000, beyond 65,504; of 25 and 100, 40,000.
+def test_attention_in_float16_does_not_overflow():
+    # 16 * 100 * 100 = 160,000 is above 65,504, 16 * 25 * 100 = 40,000 is not.
     query = np.full((1, 2, 2, 16), 100, "float16")
     key_value = np.full((1, 2, 2, 32), 100, "float16")
     x = segformer.Attention(1, dtype="float16")([query, key_value])
@@ -129,7 +129,7 @@ def test_attention_in_float16_stands_large_values():
     np.testing.assert_array_equal(x, query)
 
 
-def test_a_block_is_what_its_equations_say():
+def test_a_block_equals_its_equations_in_numpy():
     x = keras.Input((6, 8, 4))
     y = segformer.efficient_attention(x, 2, 2, name="a")
     y = segformer.mix(y, name="m")
@@ -179,7 +179,7 @@ def test_norms_have_the_epsilons_of_the_authors():
         assert model.get_layer(name).epsilon == epsilon
 
 
-def test_branches_are_skipped_more_often_the_deeper_they_are():
+def test_the_skip_probability_increases_with_depth():
     model = small(stochastic_depth=0.2)  # Blocks of the stages: 1, 1, 2 and 1.
     blocks = ["stage1_block1", "stage2_block1", "stage3_block1", "stage3_block2"]
     blocks.append("stage4_block1")
@@ -188,17 +188,17 @@ def test_branches_are_skipped_more_often_the_deeper_they_are():
         np.testing.assert_allclose(rates, [0, 0.05, 0.1, 0.15, 0.2])
 
 
-def test_a_branch_is_skipped_for_whole_pictures_in_training_only():
+def test_a_branch_is_skipped_for_whole_images_in_training_only():
     x, branch = keras.Input((4, 5, 3)), keras.Input((4, 5, 3))
     model = keras.Model([x, branch], segformer._add(x, branch, 0.5, name="a"))
     start, one = np.zeros((64, 4, 5, 3), "float32"), np.ones((64, 4, 5, 3), "float32")
     y = np.asarray(model([start, one], training=True))
-    # Kept ones weigh twice, so that the mean stays.
-    assert {tuple(np.unique(picture)) for picture in y} == {(0.0,), (2.0,)}
+    # Kept branches are doubled, so that the mean is unchanged.
+    assert {tuple(np.unique(image)) for image in y} == {(0.0,), (2.0,)}
     np.testing.assert_array_equal(model([start, one]), one)
 
 
-def test_layers_of_one_shape_start_with_different_values():
+def test_layers_of_equal_shape_start_with_different_values():
     model = small()
     first, second = [
         np.asarray(model.get_layer(f"stage3_block{i}_mix_depthwise").kernel)
@@ -210,6 +210,6 @@ def test_layers_of_one_shape_start_with_different_values():
 @pytest.mark.parametrize(
     "options", [{"filters": (8, 8, 8, 8)}, {"depths": (1, 1)}, {"filters": (8, 8)}]
 )
-def test_wrong_filters_or_depths_are_refused(options):
+def test_wrong_filters_or_depths_are_errors(options):
     with pytest.raises(ValueError, match=r"'segformer_b0' must be four numbers each"):
         small(**options)

@@ -14,11 +14,11 @@ from tests import reference
 
 RNG = np.random.default_rng(0)
 NAMES = ["segnet", "segnet_basic"]
-MEAN = (123.68, 116.779, 103.939)  # What the network's normalisation makes zero.
+MEAN = (123.68, 116.779, 103.939)  # What the network's normalization makes zero.
 
 
 def build(name, **options):
-    """Builds a small model with statistics and biases that show faults."""
+    """Builds a small model with random statistics and biases."""
     options = {**models.metadata(name).test_options, **options}
     model = models.build_model(name, 3, **options)
     reference.shake(model)
@@ -29,20 +29,20 @@ small = functools.cache(build)
 
 
 def up_to(model, *layers):
-    """Cuts a model: from the picture to the outputs of layers."""
+    """Returns a model from the image to the outputs of layers."""
     outputs = [model.get_layer(name).output for name in layers]
     return keras.Model(model.input, outputs)
 
 
 def count(model, prefix=""):
-    """Counts the trainable parameters of the layers whose names start so."""
+    """Counts the trainable parameters of layers by the prefix of their names."""
     variables = [v for v in model.trainable_variables if v.path.startswith(prefix)]
     return sum(math.prod(v.shape) for v in variables)
 
 
 @functools.cache
 def donor():
-    """Stands in for VGG16 with ImageNet's weights."""
+    """Returns a replacement of VGG16 with ImageNet weights."""
     return keras.applications.VGG16(weights=None, include_top=False)
 
 
@@ -56,7 +56,7 @@ def paper_segnet():
         )
 
 
-def test_a_picture_of_360x480_passes_through_12x15_and_comes_back(paper_segnet):
+def test_an_image_of_360x480_becomes_12x15_cells_and_is_restored(paper_segnet):
     sides = [paper_segnet.get_layer(f"pool{i}").output[0].shape for i in range(1, 6)]
     assert [shape[1:3] for shape in sides] == [
         *((180, 240), (90, 120), (45, 60), (23, 30), (12, 15))  # Rounded up.
@@ -67,7 +67,7 @@ def test_a_picture_of_360x480_passes_through_12x15_and_comes_back(paper_segnet):
     assert round(complexity.count_multiply_adds(paper_segnet) / 1e9, 1) == 106.7
 
 
-def test_the_last_convolution_of_a_decoder_narrows(paper_segnet):
+def test_the_last_convolution_of_a_decoder_reduces_the_channels(paper_segnet):
     filters = {
         stage: [
             layer.filters
@@ -89,7 +89,7 @@ def test_the_last_convolution_of_a_decoder_narrows(paper_segnet):
     assert paper_segnet.get_layer("logits").input[0] is classifier.output
 
 
-def test_parameters_stand_where_the_released_layers_have_them(paper_segnet):
+def test_each_layer_has_the_parameters_of_the_released_one(paper_segnet):
     encoder = [count(paper_segnet, f"block{stage}") for stage in range(1, 6)]
     assert encoder == [38_976, 221_952, 1_476_864, 5_902_848, 7_082_496]
     decoder = [count(paper_segnet, f"decoder{stage}") for stage in range(5, 0, -1)]
@@ -99,7 +99,7 @@ def test_parameters_stand_where_the_released_layers_have_them(paper_segnet):
     assert sum(math.prod(v.shape) for v in biases) == 7_947
 
 
-def test_the_encoder_takes_the_weights_of_vgg16(paper_segnet):
+def test_the_encoder_loads_the_weights_of_vgg16(paper_segnet):
     for name in ("block1_conv1", "block5_conv3"):
         taken, given = paper_segnet.get_layer(name), donor().get_layer(name)
         np.testing.assert_array_equal(taken.get_weights()[0], given.get_weights()[0])
@@ -108,7 +108,7 @@ def test_the_encoder_takes_the_weights_of_vgg16(paper_segnet):
     np.testing.assert_allclose(batch_norm.beta, np.full(256, 0.001))
 
 
-def test_the_encoder_takes_the_weights_of_a_saved_model(tmp_path):
+def test_the_encoder_loads_the_weights_of_a_saved_model(tmp_path):
     small("segnet").save(tmp_path / "trained.keras")
     path = str(tmp_path / "trained.keras")
     other = models.build_model("segnet", 5, filters=8, backbone_weights=path)
@@ -118,7 +118,7 @@ def test_the_encoder_takes_the_weights_of_a_saved_model(tmp_path):
             other.get_layer(name).get_weights(), expected, strict=True
         ):
             np.testing.assert_array_equal(taken, given)
-    with pytest.raises(ValueError, match="no 'imagenet' and no"):
+    with pytest.raises(ValueError, match="neither 'imagenet' nor"):
         models.build_model("segnet", 5, filters=8, backbone_weights="places")
 
 
@@ -128,12 +128,12 @@ def test_the_basic_one_has_64_channels_of_7x7_and_no_relu_in_its_decoder():
     assert sides == [(45, 60), (23, 30)]
     assert model.get_layer("unpool4").output.shape == (None, 45, 60, 64)
     # Kernels: 49 * 64 * (3 + 7 * 64) + 64 * 11; batch norm: 8 * 2 * 64; biases:
-    # 8 * 64 + 11, without which the paper does.
+    # 8 * 64 + 11, which the paper does not have.
     assert count(model) == 1_415_040 + 1_024 + 523
     relus = [x.name for x in model.layers if isinstance(x, keras.layers.ReLU)]
     assert relus == [f"encoder{i}_relu" for i in range(1, 5)]
-    # A cell of 360x480, 180x240, 90x120 and 45x60 costs 49 * 64 * 64 going down and
-    # up, of the first 49 * 3 * 64 going down, of the last 64 * 11 for the classifier.
+    # Each cell of 360x480, 180x240, 90x120 and 45x60 takes 49 * 64 * 64 in encoder and
+    # decoder, except 49 * 3 * 64 in the first layer, and 64 * 11 in the classifier.
     cells = [360 * 480, 180 * 240, 90 * 120, 45 * 60]
     expected = 49 * 64 * 64 * 2 * sum(cells) - cells[0] * (49 * 61 * 64 - 64 * 11)
     assert complexity.count_multiply_adds(model) == expected
@@ -147,7 +147,7 @@ def test_the_basic_one_has_64_channels_of_7x7_and_no_relu_in_its_decoder():
         ("segnet_basic", "pool4", 10, 10 * 16 - 45, 10 * 16 + 60),  # 106.
     ],
 )
-def test_a_deep_cell_sees_as_far_as_the_paper_says(name, layer, cell, first, last):
+def test_the_field_of_view_is_that_of_the_paper(name, layer, cell, first, last):
     model = models.build_model(name, 2, filters=1)
     for variable in model.weights:
         if variable.path.endswith("kernel"):  # All positive: nothing cancels.
@@ -163,10 +163,10 @@ def test_a_deep_cell_sees_as_far_as_the_paper_says(name, layer, cell, first, las
     assert reached.tolist() == [False, True, True, False]
 
 
-def test_a_pixel_depends_on_nothing_outside_its_field():
-    # Through the decoder and back down the encoder, pixel 192 sees 186 pixels to its
-    # left and 185 to its right; others, by their place among 32, 372 or 404 pixels
-    # in all, 392 in the mean.
+def test_a_logit_depends_only_on_its_field_of_view():
+    # Through decoder and encoder, the field of view of pixel 192 is 186 pixels to the
+    # left and 185 to the right. Depending on the position it is 372 to 404 pixels,
+    # 392 in the mean.
     image = RNG.uniform(0, 255, (1, 32, 480, 3)).astype("float32")
     far, near = image.copy(), image.copy()
     far[:, :, :6] = far[:, :, 378:] = 0
@@ -177,7 +177,7 @@ def test_a_pixel_depends_on_nothing_outside_its_field():
 
 
 def unpool(x, before):
-    """Puts cells where the maxima of 2x2 windows of `before` are."""
+    """Unpools cells to the maxima of 2x2 windows of `before`."""
     result = np.zeros(before.shape)
     for batch, row, column, channel in np.ndindex(x.shape):
         rows, columns = slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2)
@@ -188,8 +188,8 @@ def unpool(x, before):
     return result
 
 
-def test_a_decoder_stage_is_what_numpy_computes():
-    # 40x56 pixels are 5x7 cells at stage 4, both odd, and 3x4 at stage 5.
+def test_a_decoder_stage_equals_that_in_numpy():
+    # 40x56 pixels become 5x7 cells at stage 4, both odd, and 3x4 at stage 5.
     model = small("segnet")
     layers = (
         "block4_conv3_relu",
@@ -218,7 +218,7 @@ def test_a_decoder_stage_is_what_numpy_computes():
         ("segnet_basic", ["pool3", "pool4", "decoder4", "decoder3"]),
     ],
 )
-def test_dropout_stands_where_the_bayesian_variant_has_it(name, places):
+def test_dropout_is_that_of_the_bayesian_variant(name, places):
     model = build(name, dropout=0.5)
     found = {
         x.name: x.rate for x in model.layers if isinstance(x, keras.layers.Dropout)
@@ -243,7 +243,7 @@ def test_the_basic_one_becomes_tflite_without_custom_operations():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_saved_model_takes_pictures_of_any_size(name, tmp_path):
+def test_a_saved_model_accepts_images_of_any_size(name, tmp_path):
     small(name).export(tmp_path, verbose=False)
     loaded = tf.saved_model.load(tmp_path)
     for size in ((33, 47), (64, 64), (1, 90)):

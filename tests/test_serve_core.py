@@ -1,4 +1,4 @@
-"""What the server is made of, without HTTP."""
+"""The parts of the server, without HTTP."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kerasseg.serve import admission, batching, decoding, engine, versions
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve.request_errors import RequestError
 from tests import levels, serve_fake, served, tiny
 
 
@@ -17,7 +17,7 @@ def loaded(tmp_path_factory):
     return engine.Engine(served.export(tmp_path_factory.mktemp("exported")))
 
 
-def test_an_engine_segments_pictures_of_one_size(loaded):
+def test_an_engine_predicts_images_of_one_size(loaded):
     masks = loaded.masks([levels.IMAGE, levels.IMAGE[:, ::-1]])
     assert [mask.tolist() for mask in masks] == [
         levels.CLASSES,
@@ -49,28 +49,30 @@ def test_an_engine_calls_any_signature(loaded):
     assert outputs["mask_png_bytes"].tolist()[0].startswith(b"\x89PNG")
 
 
-def test_what_tensorflow_refuses_has_the_status_of_tensorflow_serving(loaded):
-    with pytest.raises(Refusal, match="no JPEG or PNG") as caught:
+def test_errors_of_tensorflow_have_the_status_of_tensorflow_serving(loaded):
+    with pytest.raises(RequestError, match="not a JPEG or PNG") as caught:
         loaded.call("serving_default", {"image_bytes": np.array([b"?"], np.object_)})
     assert caught.value.status == 400
 
 
-def test_no_more_than_the_limit_are_inside():
+def test_the_number_of_requests_is_limited():
     gate = admission.Admission(max_requests=2, max_bytes=10)
     with gate.enter(), gate.enter():
-        with pytest.raises(Refusal, match="busy with 2 requests") as caught:
+        with pytest.raises(RequestError, match="busy with 2 requests") as caught:
             gate.check()
         assert (caught.value.status, caught.value.retry_after) == (503, 1)
     with gate.enter():
         assert gate.num_inside == 1
 
 
-def test_no_more_bytes_than_the_limit_are_held():
+def test_the_number_of_bytes_is_limited():
     gate = admission.Admission(max_requests=2, max_bytes=10)
     with gate.holding() as hold, gate.holding() as hold_too:
         hold(6)
         hold_too(4)
-        with pytest.raises(Refusal, match="as many bytes") as caught:
+        with pytest.raises(
+            RequestError, match="limit for the size of all requests"
+        ) as caught:
             hold(1)
         assert caught.value.status == 503
     assert gate.num_bytes == 0
@@ -80,7 +82,7 @@ def soon(seconds=5.0):
     return asyncio.get_running_loop().time() + seconds
 
 
-def test_equal_keys_share_a_call_and_others_do_not():
+def test_only_equal_keys_share_a_batch():
     calls = []
 
     def double(payloads):
@@ -102,17 +104,17 @@ def test_equal_keys_share_a_call_and_others_do_not():
     assert calls == [[1, 3, 4], [2], [5]]  # Three at most, the oldest first.
 
 
-def test_heavy_payloads_go_alone():
+def test_heavy_payloads_are_batches_of_their_own():
     calls = []
 
-    def note(payloads):
+    def record(payloads):
         calls.append(list(payloads))
         return payloads
 
     async def main():
         batcher = batching.Batcher(max_size=9, max_weight=10, max_wait=0.01)
         submitted = [
-            batcher.submit(note, x, key=0, weight=x, deadline=soon())
+            batcher.submit(record, x, key=0, weight=x, deadline=soon())
             for x in (30, 6, 5, 4)
         ]
         await asyncio.gather(*submitted)
@@ -122,7 +124,7 @@ def test_heavy_payloads_go_alone():
     assert calls == [[30], [6, 4], [5]]  # 6 + 5 would be more than 10.
 
 
-def test_one_that_fails_does_not_fail_its_neighbours():
+def test_a_payload_that_fails_does_not_fail_others():
     def invert(payloads):
         return [1 / payload for payload in payloads]
 
@@ -140,7 +142,7 @@ def test_one_that_fails_does_not_fail_its_neighbours():
     assert (good, type(bad), too) == (1.0, ZeroDivisionError, 0.5)
 
 
-def test_a_deadline_tells_whether_the_work_had_begun():
+def test_the_status_after_a_deadline_depends_on_the_start():
     begun, go_on = threading.Event(), threading.Event()
     calls = []
 
@@ -164,7 +166,7 @@ def test_a_deadline_tells_whether_the_work_had_begun():
         return [error.status for error in results]
 
     assert served.run(main()) == [504, 429]
-    assert calls == [["first"], ["third"]]  # The second was given up before.
+    assert calls == [["first"], ["third"]]  # The second was cancelled before.
 
 
 def decoded(data, **options):
@@ -178,29 +180,33 @@ def decoded(data, **options):
     return served.run(main())
 
 
-def test_pictures_are_decoded_in_other_processes():
+def test_images_are_decoded_in_other_processes():
     assert decoded(served.FILE).tolist() == levels.IMAGE.tolist()
 
 
 @pytest.mark.parametrize(
     ("data", "status", "text"),
     [
-        (b"", 400, "no JPEG or PNG file but empty"),
-        (b"GIF89a", 400, "no JPEG or PNG file but gif"),
+        (b"", 400, "not a JPEG or PNG file but empty"),
+        (b"GIF89a", 400, "not a JPEG or PNG file but gif"),
         (b"<svg/>", 400, "text, such as HTML or SVG"),
-        (served.FILE[:-20], 400, "damaged or cut"),
-        (tiny.png(levels.red([[1] * 7] * 3)), 413, "7 x 3 = 21 pixels, .* at most 20"),
+        (served.FILE[:-20], 400, "damaged or truncated"),
+        (
+            tiny.png(levels.red([[1] * 7] * 3)),
+            413,
+            "7 x 3 = 21 pixels, the limit is 20",
+        ),
     ],
 )
-def test_pictures_that_cannot_be_used_are_refused(data, status, text):
-    with pytest.raises(Refusal, match=text) as caught:
+def test_invalid_images_are_errors(data, status, text):
+    with pytest.raises(RequestError, match=text) as caught:
         decoded(data)
     assert caught.value.status == status
 
 
-def test_memory_is_limited_in_the_processes_that_decode():
+def test_memory_is_limited_in_decoding_processes():
     async def main():
-        decoder = decoding.Decoder(1, 1000, function=serve_fake.tell_limit)
+        decoder = decoding.Decoder(1, 1000, function=serve_fake.memory_limit)
         limits = [await decoder.decode(served.FILE, upright=True) for _ in range(2)]
         decoder.close()
         return limits
@@ -213,23 +219,23 @@ def test_memory_is_limited_in_the_processes_that_decode():
 @pytest.mark.parametrize(
     ("function", "seconds", "status", "text"),
     [
-        (serve_fake.die, 100, 500, "could not be decoded"),
+        (serve_fake.crash, 100, 500, "could not be decoded"),
         (serve_fake.hang, 1, 504, "took too long"),
     ],
 )
-def test_a_decoder_that_dies_or_hangs_costs_its_picture_only(
+def test_a_decoder_that_crashes_or_hangs_fails_only_its_image(
     function, seconds, status, text
 ):
-    with pytest.raises(Refusal, match=text) as caught:
+    with pytest.raises(RequestError, match=text) as caught:
         decoded(served.FILE, function=function, seconds=seconds)
     assert caught.value.status == status
 
 
 @pytest.fixture
 def watched(tmp_path):
-    made = versions.Versions(tmp_path, "m", serve_fake.Engine, retry_seconds=1000)
-    made.folder = tmp_path
-    return made
+    watcher = versions.Versions(tmp_path, "m", serve_fake.Engine, retry_seconds=1000)
+    watcher.folder = tmp_path
+    return watcher
 
 
 def put(folder, number, *names):
@@ -240,8 +246,8 @@ def put(folder, number, *names):
     return path
 
 
-def test_a_version_answers_once_it_stays_as_it_is(watched):
-    with pytest.raises(Refusal, match="No version of m is loaded yet") as caught:
+def test_a_version_is_loaded_when_it_stops_changing(watched):
+    with pytest.raises(RequestError, match="No version of m is loaded yet") as caught:
         watched.get()
     assert caught.value.status == 503
     path = put(watched.folder, 1)
@@ -252,15 +258,15 @@ def test_a_version_answers_once_it_stays_as_it_is(watched):
     watched.poll()
     assert watched.get().number == watched.get(1).number == 1
     assert watched.get().warm
-    (fact,) = watched.status()
-    assert fact == {
+    (status,) = watched.status()
+    assert status == {
         "version": "1",
         "state": "AVAILABLE",
         "status": {"error_code": "OK", "error_message": ""},
     }
 
 
-def test_a_newer_version_takes_over_and_going_back_is_possible(watched):
+def test_a_newer_version_takes_over_and_can_be_rolled_back(watched):
     put(watched.folder, 1)
     put(watched.folder, "notes")
     for _ in range(2):
@@ -269,8 +275,8 @@ def test_a_newer_version_takes_over_and_going_back_is_possible(watched):
     for _ in range(2):
         watched.poll()
     assert watched.get().number == 12
-    assert [fact["state"] for fact in watched.status()] == ["AVAILABLE", "END"]
-    with pytest.raises(Refusal, match=r"not found for request: Specific\(m, 1\)"):
+    assert [status["state"] for status in watched.status()] == ["AVAILABLE", "END"]
+    with pytest.raises(RequestError, match=r"not found for request: Specific\(m, 1\)"):
         watched.get(1)
     (newer / "saved_model.pb").unlink()
     for _ in range(2):
@@ -278,12 +284,12 @@ def test_a_newer_version_takes_over_and_going_back_is_possible(watched):
     assert watched.get().number == 1
 
 
-def test_a_version_that_nobody_uses_any_more_is_freed(watched):
+def test_an_unused_version_is_freed(watched):
     put(watched.folder, 1)
     for _ in range(2):
         watched.poll()
     in_use = watched.current
-    in_use.itself = in_use  # What TensorFlow loads is such a circle, too.
+    in_use.itself = in_use  # TensorFlow's objects are reference cycles, too.
     alive = weakref.ref(in_use)
     put(watched.folder, 2)
     for _ in range(2):
@@ -295,7 +301,7 @@ def test_a_version_that_nobody_uses_any_more_is_freed(watched):
     assert alive() is None
 
 
-def test_a_broken_version_leaves_the_one_before_it_and_is_tried_when_it_changes(
+def test_a_broken_version_is_retried_when_it_changes(
     watched,
 ):
     put(watched.folder, 1)
@@ -303,9 +309,9 @@ def test_a_broken_version_leaves_the_one_before_it_and_is_tried_when_it_changes(
     for _ in range(3):
         watched.poll()
     assert watched.get().number == 1
-    (fact,) = watched.status(2)
-    assert fact["state"] == "END"
-    assert fact["status"] == {
+    (status,) = watched.status(2)
+    assert status["state"] == "END"
+    assert status["status"] == {
         "error_code": "UNKNOWN",
         "error_message": "ValueError: it is broken",
     }
@@ -315,7 +321,7 @@ def test_a_broken_version_leaves_the_one_before_it_and_is_tried_when_it_changes(
     assert watched.get().number == 2
 
 
-def test_the_last_version_is_kept_when_every_folder_is_gone(watched):
+def test_the_last_version_is_kept_when_all_folders_are_removed(watched):
     path = put(watched.folder, 3)
     for _ in range(2):
         watched.poll()
@@ -323,11 +329,11 @@ def test_the_last_version_is_kept_when_every_folder_is_gone(watched):
     for _ in range(2):
         watched.poll()
     assert watched.get().number == 3
-    with pytest.raises(Refusal, match="Could not find version 4 of model m"):
+    with pytest.raises(RequestError, match="Could not find version 4 of model m"):
         watched.status(4)
 
 
-def test_watching_survives_a_folder_that_vanishes(watched, tmp_path):
+def test_watching_survives_the_removal_of_the_folder(watched, tmp_path):
     put(watched.folder, 1)
     watched._poll_seconds = 0.01
     watched.start()
@@ -340,9 +346,9 @@ def test_watching_survives_a_folder_that_vanishes(watched, tmp_path):
     watched.stop()
 
 
-def test_an_export_is_found_loaded_and_warmed(tmp_path):
+def test_an_export_is_found_loaded_and_warmed_up(tmp_path):
     served.export(tmp_path, version=7)
-    found = versions.Versions(tmp_path, "m", engine.Engine)
+    watcher = versions.Versions(tmp_path, "m", engine.Engine)
     for _ in range(2):
-        found.poll()
-    assert found.get(7).number == 7
+        watcher.poll()
+    assert watcher.get(7).number == 7

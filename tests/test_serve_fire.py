@@ -1,4 +1,4 @@
-"""The command under fire: stalled, lying, huge, broken and random requests."""
+"""The command under attack: stalled, wrong, huge, broken and random requests."""
 
 import base64
 import concurrent.futures
@@ -20,7 +20,7 @@ from PIL import Image
 
 from kerasseg import images
 from tests import served
-from tests.server_process import PICTURE, POST, Server, at_once, rest, running, until
+from tests.server_process import IMAGE_FILE, POST, Server, at_once, rest, running, until
 
 MIB = 2**20
 
@@ -29,9 +29,9 @@ MIB = 2**20
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     served.export(folder, model=served.build_busy_model())
-    with running(Server(folder)) as made:
-        made.ask("POST", "/segment", PICTURE)
-        yield made
+    with running(Server(folder)) as running_server:
+        running_server.request("POST", "/segment", IMAGE_FILE)
+        yield running_server
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def chunk(kind, data):
 
 
 def png_of(width, height, rows=b""):
-    """A PNG file with any sides in its header."""
+    """Returns a PNG file with any size in its header."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     parts = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
@@ -58,7 +58,7 @@ def saved(kind, array, **options):
     return file.getvalue()
 
 
-def test_stalled_connections_are_closed_and_harm_nobody(server):
+def test_stalled_connections_are_closed_and_block_no_others(server):
     base = server.num_open()
     stalled = [b"GET /healthz HTTP/1.1\r\nHo", POST + b"100\r\n\r\nabc"]
     lines = [server.connect() for _ in range(100)]
@@ -72,7 +72,7 @@ def test_stalled_connections_are_closed_and_harm_nobody(server):
     until(lambda: server.num_open() <= base)
 
 
-def test_a_client_that_drips_its_body_is_cut_off(server):
+def test_a_client_that_sends_its_body_slowly_is_disconnected(server):
     with server.connect() as line:
         line.sendall(POST + b"1000\r\n\r\n")
         with contextlib.suppress(ConnectionError):
@@ -99,16 +99,16 @@ CHUNKED = b"POST /segment HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\
     ],
     ids=["large", "huge", "short", "double", "endless", "wide", "bad", "many"],
 )
-def test_bodies_that_lie_or_never_end_cost_no_memory(server, sent, statuses):
+def test_wrong_and_endless_bodies_need_no_memory(server, sent, statuses):
     before = server.memory()
-    answer = server.send(sent)
-    assert answer.split()[1] in statuses, answer[:500]
-    assert re.search(rb'\r\n\r\n{"error": "[^"]+"}', answer)
+    response = server.send(sent)
+    assert response.split()[1] in statuses, response[:500]
+    assert re.search(rb'\r\n\r\n{"error": "[^"]+"}', response)
     assert server.memory() - before < 20e6
 
 
-def test_bombs_cost_no_memory(server):
-    server.ask("POST", "/segment", gzip.compress(bytes(MIB)))  # Its code is loaded.
+def test_decompression_bombs_need_no_memory(server):
+    server.request("POST", "/segment", gzip.compress(bytes(MIB)))  # Loads its code.
     before = server.memory()
     packed = {"Content-Encoding": "gzip"}
     bomb = gzip.compress(bytes(200 * MIB), 9)
@@ -116,7 +116,7 @@ def test_bombs_cost_no_memory(server):
     assert (status, "more than 16,777,216 bytes" in error["error"]) == (413, True)
     for bomb in (png_of(20_000, 20_000), png_of(2**31 - 1, 2**31 - 1)):
         status, error = server.json("POST", "/segment", bomb)
-        assert (status, "wanted are at most 16,000,000" in error["error"]) == (
+        assert (status, "the limit is 16,000,000" in error["error"]) == (
             413,
             True,
         )
@@ -126,26 +126,26 @@ def test_bombs_cost_no_memory(server):
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
-        (PICTURE[:40], 400, "damaged"),
-        (PICTURE[:60] + b"?" + PICTURE[61:], 400, "damaged or cut"),
+        (IMAGE_FILE[:40], 400, "damaged"),
+        (IMAGE_FILE[:60] + b"?" + IMAGE_FILE[61:], 400, "damaged or truncated"),
         (saved("GIF", np.zeros((2, 2), np.uint8)), 400, "but gif"),
         (saved("WEBP", np.zeros((2, 2, 3), np.uint8)), 400, "but webp"),
-        (b"\xff\x0a" + bytes(30), 400, "no JPEG or PNG file"),
-        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(30), 400, "no JPEG or PNG file"),
+        (b"\xff\x0a" + bytes(30), 400, "not a JPEG or PNG file"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(30), 400, "not a JPEG or PNG file"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 400, "HTML or SVG"),
         (png_of(0, 0), 400, ""),
         (png_of(0, 5), 400, ""),
-        (png_of(5, 5), 400, "damaged or cut"),
+        (png_of(5, 5), 400, "damaged or truncated"),
         (b"\xff\xd8\xff" + bytes(3), 400, ""),
     ],
 )
-def test_pictures_that_cannot_be_used_are_told_why(server, body, status, text):
-    found, error = server.json("POST", "/segment", body)
-    assert found == status
+def test_invalid_images_are_errors(server, body, status, text):
+    actual, error = server.json("POST", "/segment", body)
+    assert actual == status
     assert text in error["error"], error
     given = {"instances": [{"b64": base64.b64encode(body).decode()}]}
-    found, error = server.json("POST", "/v1/models/levels:predict", given)
-    assert found == status
+    actual, error = server.json("POST", "/v1/models/levels:predict", given)
+    assert actual == status
     assert text in error["error"], error
 
 
@@ -158,48 +158,50 @@ def test_pictures_that_cannot_be_used_are_told_why(server, body, status, text):
         (np.full((2, 3, 4), 100, np.uint8), "PNG", 1),
     ],
 )
-def test_unusual_pictures_are_segmented(server, array, kind, classes):
-    status, _, mask = server.ask("POST", "/segment", saved(kind, array))
+def test_unusual_images_are_predicted(server, array, kind, classes):
+    status, _, mask = server.request("POST", "/segment", saved(kind, array))
     assert status == 200
     assert np.array_equal(images.read_label(mask), np.full(array.shape[:2], classes))
 
 
-def test_json_that_is_nested_too_deep_is_refused(server):
+def test_json_that_is_nested_too_deep_is_an_error(server):
     for body in (b"[" * 250_000, b'{"instances":' + b"[" * 250_000 + b"]" * 250_000):
         status, error = server.json("POST", "/v1/models/levels:predict", body)
         assert (status, "nested too deep" in error["error"]) == (400, True)
 
 
 def noise(seed):
-    """A picture of 4 x 4 and the classes that the network of `served` sees in it."""
+    """Returns an image of 4 x 4 pixels, and the mask by the network of `served`."""
     red = np.random.default_rng(seed).integers(0, 256, (4, 4), np.uint8)
     return saved("PNG", np.stack([red, 0 * red, 0 * red], -1)), np.minimum(red // 64, 2)
 
 
-def test_no_answer_holds_pixels_of_another_request(server):
-    """Good ones of one size share batches; between them come broken ones."""
-    pictures = [noise(seed) for seed in range(40)]
-    broken = pictures[0][0][:-30]
+def test_no_response_holds_pixels_of_another_request(server):
+    """Valid images of one size share batches; broken ones arrive in between."""
+    inputs = [noise(seed) for seed in range(40)]
+    broken = inputs[0][0][:-30]
 
-    def ask(i):
+    def send(i):
         if i % 3 == 1:
-            return server.ask("POST", "/segment", broken)[0] == 400
-        file, classes = pictures[i % 40]
-        status, _, mask = server.ask("POST", "/segment", file)
+            return server.request("POST", "/segment", broken)[0] == 400
+        file, classes = inputs[i % 40]
+        status, _, mask = server.request("POST", "/segment", file)
         return status == 200 and np.array_equal(images.read_label(mask), classes)
 
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        assert all(pool.map(ask, range(240)))
-    assert server.metric("kerasseg_batch_pictures_count") < 160  # Some were shared.
+        assert all(pool.map(send, range(240)))
+    assert (
+        server.metric("kerasseg_batch_pictures_count") < 160
+    )  # Some images shared a batch.
 
 
-def test_files_of_one_request_stay_in_order(server):
-    pictures = [noise(seed) for seed in range(9)]
-    files = [{"b64": base64.b64encode(file).decode()} for file, _ in pictures]
+def test_the_files_of_one_request_stay_in_order(server):
+    inputs = [noise(seed) for seed in range(9)]
+    files = [{"b64": base64.b64encode(file).decode()} for file, _ in inputs]
     body = {"instances": files}
-    _, answer = server.json("POST", "/v1/models/levels:predict", body)
-    for found, (_, classes) in zip(answer["predictions"], pictures, strict=True):
-        mask = images.read_label(base64.b64decode(found["b64"]))
+    _, response = server.json("POST", "/v1/models/levels:predict", body)
+    for result, (_, classes) in zip(response["predictions"], inputs, strict=True):
+        mask = images.read_label(base64.b64decode(result["b64"]))
         assert np.array_equal(mask, classes)
 
 
@@ -222,8 +224,8 @@ BOUNDED = settings(
 )
 
 
-def statuses(answer):
-    return [int(each) for each in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
+def statuses(response):
+    return [int(each) for each in re.findall(rb"HTTP/1\.1 (\d{3}) ", response)]
 
 
 @BOUNDED
@@ -233,7 +235,7 @@ def statuses(answer):
     headers=st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9))),
     body=st.binary(max_size=99),
 )
-def test_random_requests_have_no_answer_of_5xx(server, method, path, headers, body):
+def test_random_requests_have_no_response_of_5xx(server, method, path, headers, body):
     lines = [b": ".join(each) for each in headers]
     length = b"Content-Length: %d" % len(body)
     head = [method + b" " + path + b" HTTP/1.1", b"Host: x", b"Connection: close"]
@@ -247,7 +249,7 @@ def test_random_requests_have_no_answer_of_5xx(server, method, path, headers, bo
     value=VALUES,
     signature=st.sampled_from(["serving_default", "tensor", ""]) | VALUES,
 )
-def test_random_json_has_no_answer_of_5xx(server, key, value, signature):
+def test_random_json_has_no_response_of_5xx(server, key, value, signature):
     body = json.dumps({key: value, "signature_name": signature}).encode()
     status, _ = server.json("POST", "/v1/models/levels:predict", body)
     assert status in (200, 400, 413)
@@ -260,17 +262,17 @@ def test_random_json_has_no_answer_of_5xx(server, key, value, signature):
     length=st.floats(0, 1),
     accept=st.sampled_from(["image/png", "image/jpeg", "application/json"]),
 )
-def test_random_pictures_have_no_answer_of_5xx(server, kind, places, length, accept):
+def test_random_images_have_no_response_of_5xx(server, kind, places, length, accept):
     data = bytearray(saved(kind, np.arange(192, dtype=np.uint8).reshape(8, 8, 3)))
     for place, value in places:
         data[int(place * (len(data) - 1))] = value
     data = bytes(data[: int(length * len(data)) + 1 if length < 0.5 else None])
-    status, _, _ = server.ask("POST", "/segment", data, {"Accept": accept})
+    status, _, _ = server.request("POST", "/segment", data, {"Accept": accept})
     assert status in (200, 400, 413)
 
 
-def test_nothing_is_logged_that_it_did_not_expect(server):
-    """Runs last: whatever came above was refused on purpose."""
+def test_no_unexpected_errors_are_logged(server):
+    """Runs last: all errors above are expected."""
     server.check_alive()
-    assert at_once(*[lambda: server.ask("GET", "/healthz")[0]] * 4) == [200] * 4
+    assert at_once(*[lambda: server.request("GET", "/healthz")[0]] * 4) == [200] * 4
     assert "Traceback" not in server.errors.read_text()

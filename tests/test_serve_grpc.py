@@ -1,4 +1,4 @@
-"""gRPC with TensorFlow Serving's own stubs, against the command."""
+"""gRPC with TensorFlow Serving's stubs, against the command."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ import tensorflow as tf
 from kerasseg import images
 from kerasseg.serve import settings
 from tests import levels, served
-from tests.server_process import PICTURE, Server, png, serving, until
+from tests.server_process import IMAGE_FILE, Server, png, serving, until
 
 grpc = pytest.importorskip("grpc")
 apis = "tensorflow_serving.apis"
@@ -41,18 +41,18 @@ class GrpcServer(Server):
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     served.export(folder)
-    made = GrpcServer(folder)
+    running_server = GrpcServer(folder)
     try:
-        made.wait_until_ready()
-        yield made
+        running_server.wait_until_ready()
+        yield running_server
     finally:
-        made.stop()
+        running_server.stop()
 
 
 @pytest.fixture(scope="module")
 def channel(server):
-    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as made:
-        yield made
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -63,23 +63,23 @@ def predict(channel, server):
 
 
 def request(signature="", name="levels", **inputs):
-    made = predict_pb2.PredictRequest()
-    made.model_spec.name = name
-    made.model_spec.signature_name = signature
+    message = predict_pb2.PredictRequest()
+    message.model_spec.name = name
+    message.model_spec.signature_name = signature
     for key, value in inputs.items():
-        made.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-    return made
+        message.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+    return message
 
 
-def test_picture_files_are_predicted(predict):
-    response = predict(request(image_bytes=[PICTURE, PICTURE]))
+def test_image_files_are_predicted(predict):
+    response = predict(request(image_bytes=[IMAGE_FILE, IMAGE_FILE]))
     masks = tf.make_ndarray(response.outputs["mask_png_bytes"])
     assert [images.read_label(m).tolist() for m in masks] == 2 * [levels.CLASSES]
     assert response.model_spec.version.value == 1
     assert response.model_spec.signature_name == "serving_default"
 
 
-def test_tensors_are_predicted_and_outputs_chosen(predict):
+def test_tensors_are_predicted_and_outputs_filtered(predict):
     given = request("tensor", image=levels.IMAGE[None].astype(np.float32))
     given.model_spec.version.value = 1
     assert sorted(predict(given).outputs) == ["classes", "logits", "probabilities"]
@@ -93,24 +93,24 @@ IMAGE = np.zeros((1, 2, 2, 3), np.float32)
 
 
 def changed(**fields):
-    """A good request with a tensor that promises something else."""
-    made = request("tensor", image=IMAGE)
+    """Returns a valid request, except for fields of its tensor."""
+    message = request("tensor", image=IMAGE)
     for name, value in fields.items():
         if name == "sides":
             for side, size in zip(
-                made.inputs["image"].tensor_shape.dim, value, strict=True
+                message.inputs["image"].tensor_shape.dim, value, strict=True
             ):
                 side.size = size
         else:
-            setattr(made.inputs["image"], name, value)
-    return made
+            setattr(message.inputs["image"], name, value)
+    return message
 
 
 def repeated():
-    """A request of a file that its shape repeats two million times."""
-    made = request(image_bytes=[PICTURE])
-    made.inputs["image_bytes"].tensor_shape.dim[0].size = 2_000_000
-    return made
+    """Returns a request with one file, whose shape states two million."""
+    message = request(image_bytes=[IMAGE_FILE])
+    message.inputs["image_bytes"].tensor_shape.dim[0].size = 2_000_000
+    return message
 
 
 @pytest.mark.parametrize(
@@ -118,21 +118,25 @@ def repeated():
     [
         (request(name="x", image_bytes=[b""]), "NOT_FOUND", r"Latest\(x\)"),
         (request("x", image_bytes=[b""]), "INVALID_ARGUMENT", '"x" not found'),
-        (request(image=IMAGE), "INVALID_ARGUMENT", "wanted are .'image_bytes'"),
-        (request(image_bytes=[b"?"]), "INVALID_ARGUMENT", "no JPEG or PNG"),
-        (request(image_bytes=b"?"), "INVALID_ARGUMENT", "wanted is .-1"),
-        (request(image_bytes=1.0), "INVALID_ARGUMENT", "wanted is 7, string"),
+        (request(image=IMAGE), "INVALID_ARGUMENT", "expected .'image_bytes'"),
+        (request(image_bytes=[b"?"]), "INVALID_ARGUMENT", "not a JPEG or PNG"),
+        (request(image_bytes=b"?"), "INVALID_ARGUMENT", "expected .-1"),
+        (request(image_bytes=1.0), "INVALID_ARGUMENT", "expected 7, string"),
         (
             request("tensor", image=1),
             "INVALID_ARGUMENT",
-            "dtype 3, wanted is 1, float32",
+            "dtype 3, expected 1, float32",
         ),
-        (request("tensor", image=[1.0]), "INVALID_ARGUMENT", r"wanted is \[-1, -1"),
-        (changed(sides=(2**40, 2**40, 9, 3)), "INVALID_ARGUMENT", "at most 3,000,000"),
-        (changed(sides=(-1, 2, 2, 3)), "INVALID_ARGUMENT", "at most"),
-        (changed(tensor_content=b"abc"), "INVALID_ARGUMENT", "what its shape says"),
-        (repeated(), "INVALID_ARGUMENT", "at most 1 numbers"),
-        (changed(dtype=999), "INVALID_ARGUMENT", "dtype 999, wanted"),
+        (request("tensor", image=[1.0]), "INVALID_ARGUMENT", r"expected \[-1, -1"),
+        (changed(sides=(2**40, 2**40, 9, 3)), "INVALID_ARGUMENT", "limit is 3,000,000"),
+        (changed(sides=(-1, 2, 2, 3)), "INVALID_ARGUMENT", "limit is"),
+        (
+            changed(tensor_content=b"abc"),
+            "INVALID_ARGUMENT",
+            "does not match its shape",
+        ),
+        (repeated(), "INVALID_ARGUMENT", "limit is 1 numbers"),
+        (changed(dtype=999), "INVALID_ARGUMENT", "dtype 999, expected"),
     ],
 )
 def test_wrong_calls_have_the_status_of_tensorflow_serving(predict, given, code, text):
@@ -142,13 +146,13 @@ def test_wrong_calls_have_the_status_of_tensorflow_serving(predict, given, code,
     assert re.search(text, caught.value.details()), caught.value.details()
 
 
-def test_a_message_above_the_limit_is_refused(predict):
+def test_a_message_above_the_limit_is_an_error(predict):
     with pytest.raises(grpc.RpcError) as caught:
         predict(request(image_bytes=[bytes(17 * 2**20)]))
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_the_status_and_the_metadata_are_those_of_rest(channel, server):
+def test_the_status_and_the_metadata_equal_those_of_rest(channel, server):
     status = get_model_status_pb2.GetModelStatusRequest()
     status.model_spec.name = "levels"
     stub = model_service_pb2_grpc.ModelServiceStub(channel)
@@ -161,28 +165,28 @@ def test_the_status_and_the_metadata_are_those_of_rest(channel, server):
     metadata.model_spec.name = "levels"
     metadata.metadata_field.append("signature_def")
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    answer = stub.GetModelMetadata(metadata, timeout=20)
-    found = get_model_metadata_pb2.SignatureDefMap()
-    answer.metadata["signature_def"].Unpack(found)
-    tensor = found.signature_def["tensor"].inputs["image"].tensor_shape
+    response = stub.GetModelMetadata(metadata, timeout=20)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(signatures)
+    tensor = signatures.signature_def["tensor"].inputs["image"].tensor_shape
     assert [side.size for side in tensor.dim] == [-1, -1, -1, 3]
     rest = server.json("GET", "/v1/models/levels/metadata")[1]["metadata"]
-    assert set(rest["signature_def"]["signature_def"]) == set(found.signature_def)
+    assert set(rest["signature_def"]["signature_def"]) == set(signatures.signature_def)
 
 
-def test_sigterm_lets_what_is_here_be_answered(tmp_path):
+def test_received_requests_are_completed_after_sigterm(tmp_path):
     with serving(tmp_path, grpc_port=0) as server:
         port = re.search(r"gRPC at port (\d+)", server.line)[1]
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            stub.Predict(request(image_bytes=[PICTURE]), timeout=20)
+            stub.Predict(request(image_bytes=[IMAGE_FILE]), timeout=20)
             slow = png([[250, 20]])  # Two seconds of the network.
-            answer = stub.Predict.future(request(image_bytes=[slow]), timeout=20)
+            response = stub.Predict.future(request(image_bytes=[slow]), timeout=20)
             until(lambda: server.metric("kerasseg_requests_inside") == 1)
             server.process.send_signal(signal.SIGTERM)
-            masks = tf.make_ndarray(answer.result().outputs["mask_png_bytes"])
+            masks = tf.make_ndarray(response.result().outputs["mask_png_bytes"])
         assert images.read_label(masks[0]).tolist() == [[2, 0]]
-        assert server.process.wait(60) == 0  # TensorFlow alone takes seconds to end.
+        assert server.process.wait(60) == 0  # TensorFlow itself takes seconds to exit.
 
 
 def frame(kind, payload, flags=0, stream=0):
@@ -191,8 +195,8 @@ def frame(kind, payload, flags=0, stream=0):
     return head + stream.to_bytes(4, "big") + payload
 
 
-def half_a_message():
-    """What a client sends that stops within a message: 10 of its 1000 bytes."""
+def incomplete_message():
+    """Returns the data of a client that sends 10 of the 1000 bytes of a message."""
     headers = {
         b":method": b"POST",
         b":scheme": b"http",
@@ -232,7 +236,7 @@ async def statuses_beside(stalled, chosen):
     return codes
 
 
-def test_a_message_that_stops_half_way_keeps_its_place_for_a_while_only(tmp_path):
+def test_an_incomplete_message_blocks_others_only_for_a_while(tmp_path):
     chosen = settings.Settings(
         export_dir=str(tmp_path),
         model_name="levels",
@@ -241,7 +245,7 @@ def test_a_message_that_stops_half_way_keeps_its_place_for_a_while_only(tmp_path
         body_seconds=0.4,
         request_seconds=0.4,
     )
-    codes = asyncio.run(statuses_beside(half_a_message(), chosen))
+    codes = asyncio.run(statuses_beside(incomplete_message(), chosen))
     # Its connection lives 0.8 s, and what runs on it as long again.
     assert "RESOURCE_EXHAUSTED" in codes[:4]
     assert codes[12:] == ["OK"] * 8
@@ -258,34 +262,34 @@ async def failed_call(chosen, count):
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.Predict(request(image_bytes=[PICTURE]))
+            await stub.Predict(request(image_bytes=[IMAGE_FILE]))
     await server.stop(0)
     return caught.value
 
 
-def test_a_fault_of_ours_is_internal_and_counted(tmp_path, caplog):
+def test_an_unexpected_error_is_internal_and_counted(tmp_path, caplog):
     counted = []
     chosen = settings.Settings(
         export_dir=str(tmp_path), model_name="levels", grpc_port=0
     )
     error = asyncio.run(failed_call(chosen, lambda *each: counted.append(each)))
     assert error.code() == grpc.StatusCode.INTERNAL
-    assert error.details() == "The server failed at this; its log says why."
+    assert error.details() == "Internal server error; see the server's log."
     assert [each[:2] for each in counted] == [("grpc", 500)]
     assert "secret" in caplog.text
 
 
-def test_calls_hold_no_more_bytes_than_the_limit(tmp_path):
+def test_the_bytes_of_all_calls_are_limited(tmp_path):
     # One body of 0.05 MiB at most, and 16 of them held at once.
     settings = {"grpc_port": 0, "max_request_mib": 0.05, "request_seconds": 60}
     with serving(tmp_path, **settings) as server:
         port = re.search(r"gRPC at port (\d+)", server.line)[1]
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            stub.Predict(request(image_bytes=[PICTURE]), timeout=20)
+            stub.Predict(request(image_bytes=[IMAGE_FILE]), timeout=20)
             slow = request(image_bytes=[png([[250, 5]]) + bytes(50_000)])
             calls = [stub.Predict.future(slow, timeout=60) for _ in range(20)]
-            refused = [call for call in calls if call.exception()]
-        assert len(refused) == 4
-        assert {call.code() for call in refused} == {grpc.StatusCode.UNAVAILABLE}
-        assert "as many bytes of requests as it may" in refused[0].details()
+            failed = [call for call in calls if call.exception()]
+        assert len(failed) == 4
+        assert {call.code() for call in failed} == {grpc.StatusCode.UNAVAILABLE}
+        assert "limit for the size of all requests" in failed[0].details()

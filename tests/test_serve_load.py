@@ -1,4 +1,4 @@
-"""The command under load: overload, new versions, stops, and hours of it."""
+"""The command under load: overload, new versions, stops, and endurance."""
 
 import collections
 import shutil
@@ -10,19 +10,19 @@ import pytest
 
 from kerasseg import images
 from tests import clients, served
-from tests.server_process import PICTURE, Server, png, running, until
+from tests.server_process import IMAGE_FILE, Server, png, running, until
 
 RED = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
 BUSY = png(RED)
-SEEN = np.minimum(RED // 64, 2)  # 2 - SEEN by the network that is backwards.
+MASK = np.minimum(RED // 64, 2)  # 2 - MASK by the network with reversed classes.
 LARGE = png(np.tile(RED, (2, 2)))  # As slow as a small real network.
 MIB = 2**20
-PATIENT = {"header_seconds": 5.0, "body_seconds": 15.0}  # The clients are slow, too.
+PATIENT = {"header_seconds": 5.0, "body_seconds": 15.0}  # Clients are slow under load.
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Two versions: the second one sees everything backwards."""
+    """Two versions: the second one has reversed classes."""
     folder = tmp_path_factory.mktemp("exported")
     served.export(folder, 1, served.build_busy_model())
     served.export(folder, 2, served.build_busy_model(backwards=True))
@@ -30,39 +30,39 @@ def exported(tmp_path_factory):
 
 
 def put(exported, folder, number, of):
-    """Moves a copy of a version in whole, as an export does."""
-    aside = folder / f".aside-{number}"
-    shutil.copytree(exported / str(of), aside)
-    aside.rename(folder / str(number))
+    """Publishes a copy of a version atomically, like an export."""
+    temporary = folder / f".temporary-{number}"
+    shutil.copytree(exported / str(of), temporary)
+    temporary.rename(folder / str(number))
 
 
 def overload(server, seconds):
-    """Sends ten times what it can do; returns the answers."""
+    """Sends requests at ten times its capacity; returns the responses."""
     warm = clients.closed_loop(server.port, [LARGE], num_clients=16, seconds=1)
     rate = 10 * len(warm)
-    assert {answer.status for _, answer in warm} == {200}
-    answers = clients.open_loop(server.port, [LARGE], rate=rate, seconds=seconds)
-    return [answer for _, answer in answers]
+    assert {response.status for _, response in warm} == {200}
+    responses = clients.open_loop(server.port, [LARGE], rate=rate, seconds=seconds)
+    return [response for _, response in responses]
 
 
 def check_overload(server, seconds):
-    overload(server, max(1, seconds / 6))  # Memory that it keeps for good.
+    overload(server, max(1, seconds / 6))  # Allocates caches.
     before = server.memory()
-    answers = overload(server, seconds)
+    responses = overload(server, seconds)
     ended = time.monotonic()
     server.check_alive()
     assert time.monotonic() - ended < 2
-    seen = np.tile(SEEN, (2, 2))
-    counts = collections.Counter(answer.status for answer in answers)
+    expected = np.tile(MASK, (2, 2))
+    counts = collections.Counter(response.status for response in responses)
     print(counts)
-    assert set(counts) <= {200, 429, 503, 504}  # 0 would be a lost one.
+    assert set(counts) <= {200, 429, 503, 504}  # 0 would be a lost response.
     assert counts[200] and counts[503]
-    for answer in answers:
-        if answer.status == 200:
-            assert answer.seconds < 30
-            assert np.array_equal(images.read_label(answer.body), seen)
-        elif answer.status == 503:
-            assert int(answer.headers["retry-after"]) > 0
+    for response in responses:
+        if response.status == 200:
+            assert response.seconds < 30
+            assert np.array_equal(images.read_label(response.body), expected)
+        elif response.status == 503:
+            assert int(response.headers["retry-after"]) > 0
     assert server.memory() - before < 50 * MIB
 
 
@@ -72,33 +72,31 @@ def alone(exported, folder, **settings):
     return running(Server(folder, **settings))
 
 
-def test_ten_times_its_capacity_leaves_it_well(exported, tmp_path):
+def test_it_survives_ten_times_its_capacity(exported, tmp_path):
     with alone(exported, tmp_path, **PATIENT, max_batch_size=2) as server:
         check_overload(server, 3)
 
 
 @pytest.mark.slow
-def test_a_minute_of_ten_times_its_capacity_leaves_it_well(exported, tmp_path):
+def test_it_survives_ten_times_its_capacity_for_a_minute(exported, tmp_path):
     with alone(exported, tmp_path, **PATIENT) as server:
         check_overload(server, 60)
 
 
-def check_versions(answers):
-    """Every answer is from one version, and as that version would give it."""
-    for answer in answers:
-        assert answer.status == 200, answer
-        found = images.read_label(answer.body)
-        backwards = int(answer.headers["x-model-version"]) % 2 == 0
-        assert np.array_equal(found, 2 - SEEN if backwards else SEEN)
+def check_versions(responses):
+    """Checks that every response is that of one version."""
+    for response in responses:
+        assert response.status == 200, response
+        mask = images.read_label(response.body)
+        reversed_classes = int(response.headers["x-model-version"]) % 2 == 0
+        assert np.array_equal(mask, 2 - MASK if reversed_classes else MASK)
 
 
 def version(server):
     return server.json("GET", "/readyz")[1]["version"]
 
 
-def test_new_broken_and_vanishing_versions_and_the_end_fail_no_request(
-    exported, tmp_path
-):
+def test_changes_of_versions_and_stopping_fail_no_request(exported, tmp_path):
     with (
         alone(exported, tmp_path) as server,
         clients.Load(server.port, [BUSY]) as load,
@@ -136,16 +134,18 @@ def test_new_broken_and_vanishing_versions_and_the_end_fail_no_request(
         assert version(server) == "7"  # The last one stays.
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
-    answered = [answer for _, answer in load.answers if answer.status]
-    check_versions(answered)
-    numbers = {answer.headers["x-model-version"] for answer in answered}
+    complete = [response for _, response in load.responses if response.status]
+    check_versions(complete)
+    numbers = {response.headers["x-model-version"] for response in complete}
     assert numbers == {"1", "2", "7"}
-    lost = [answer for _, answer in load.answers if not answer.status]
-    assert not any(answer.headers or answer.body for answer in lost)  # None was cut.
+    lost = [response for _, response in load.responses if not response.status]
+    assert not any(
+        response.headers or response.body for response in lost
+    )  # None was truncated.
 
 
 @pytest.mark.slow
-def test_thirty_new_versions_under_load_give_their_memory_back(exported, tmp_path):
+def test_thirty_new_versions_under_load_do_not_leak_memory(exported, tmp_path):
     with alone(exported, tmp_path) as server:
         measured = []
         with clients.Load(server.port, [BUSY]) as load:
@@ -154,14 +154,14 @@ def test_thirty_new_versions_under_load_give_their_memory_back(exported, tmp_pat
                 until(lambda number=number: version(server) == str(number))
                 shutil.rmtree(tmp_path / str(number - 1))
                 measured.append(server.memory())
-        check_versions([answer for _, answer in load.answers])
+        check_versions([response for _, response in load.responses])
         print([round(each / MIB) for each in measured])
-        a_version = np.polyfit(range(15), measured[-15:], 1)[0]
-        assert a_version < MIB
+        per_version = np.polyfit(range(15), measured[-15:], 1)[0]
+        assert per_version < MIB
 
 
 def slope(server, seconds, step):
-    """Returns by how many bytes a minute its memory grows, by least squares."""
+    """Returns the growth of its memory in bytes per minute, by least squares."""
     times, sizes = [], []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -172,32 +172,32 @@ def slope(server, seconds, step):
 
 
 def mixed():
-    """Pictures of many sizes, and some that are broken."""
+    """Returns images of many sizes, and broken ones."""
     rng = np.random.default_rng(1)
     sides = rng.integers(20, 200, (30, 2))
     good = [png(rng.integers(0, 256, (h, w), np.uint8)) for h, w in sides]
-    return [*good, PICTURE, good[0][:-20], b"", b"<html>"]
+    return [*good, IMAGE_FILE, good[0][:-20], b"", b"<html>"]
 
 
 def soak(exported, folder, seconds):
     with alone(exported, folder, **PATIENT) as server:
         with clients.Load(server.port, mixed(), 4) as load:
             time.sleep(seconds / 4)
-            found = slope(server, seconds * 3 / 4, 1)
+            growth = slope(server, seconds * 3 / 4, 1)
         assert set(load.statuses()) == {200, 400}
-        print(f"{sum(load.statuses().values())} requests, {found / MIB:.2f} MiB/min")
-    return found
+        print(f"{sum(load.statuses().values())} requests, {growth / MIB:.2f} MiB/min")
+    return growth
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_ten_minutes_of_work_leave_its_memory_as_it_was(exported, tmp_path):
+def test_memory_does_not_grow_in_ten_minutes(exported, tmp_path):
     assert soak(exported, tmp_path, 600) < MIB
 
 
 @pytest.mark.slow
-def test_the_soak_would_find_a_leak(exported, tmp_path, monkeypatch):
-    """Its control: a server that keeps 4 kB of each request, for two minutes."""
+def test_the_endurance_test_detects_a_leak(exported, tmp_path, monkeypatch):
+    """The control: a server that keeps 4 kB per request, for two minutes."""
     code = (
         "import runpy, sys\n"
         "from kerasseg.serve import bodies\n"

@@ -1,4 +1,4 @@
-"""The page of the server in Debian's Chromium."""
+"""The server's web page in Debian's Chromium."""
 
 import io
 import shutil
@@ -27,8 +27,10 @@ SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("exported"), max_megapixels=1.0) as made:
-        yield made
+    with serving(
+        tmp_path_factory.mktemp("exported"), max_megapixels=1.0
+    ) as running_server:
+        yield running_server
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +49,15 @@ def browser(tmp_path_factory):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService(shutil.which("chromedriver"))
-    made = webdriver.Chrome(options, service)
-    made.downloads = downloads
-    yield made
-    made.quit()
+    opened = webdriver.Chrome(options, service)
+    opened.downloads = downloads
+    yield opened
+    opened.quit()
 
 
 @pytest.fixture
 def page(browser, server):
-    """The page, freshly opened; afterwards nothing was refused or went wrong on it."""
+    """The page, freshly loaded; checks afterwards that there were no errors."""
     browser.get_log("browser")
     browser.get(f"http://127.0.0.1:{server.port}/")
     until(lambda: "3 classes" in text(browser, "model"))
@@ -81,17 +83,17 @@ def choose(browser, path, data, wait="Done"):
 
 
 def photo(width=600, height=400):
-    """Draws something with areas of each class."""
+    """Generates an image with regions of each class."""
     y, x = np.mgrid[:height, :width]
     red = 127 + 120 * np.sin(x / 60) * np.cos(y / 45)
     return np.stack([red, 60 + y / 4, 200 - x / 6], -1).astype(np.uint8)
 
 
-def test_a_picture_is_shown_with_what_is_in_it(page, tmp_path):
+def test_an_image_is_shown_with_its_classes(page, tmp_path):
     choose(page, tmp_path / "small.png", png(LEVELS))
     assert "3 classes found" in text(page, "status")
     rows = [row.text for row in page.find_elements(By.CSS_SELECTOR, "#legend button")]
-    # Two of six pixels each: a third. Names are text, whatever they hold.
+    # Two of six pixels each: a third. Names are shown as text, not as HTML.
     assert sorted(rows) == sorted(
         f"{name}\n33.3 %" for name in ("left", "<b>middle</b>", "right")
     )
@@ -100,28 +102,30 @@ def test_a_picture_is_shown_with_what_is_in_it(page, tmp_path):
     assert "3 \N{MULTIPLICATION SIGN} 2 pixels" in text(page, "time")
 
 
-def test_the_keyboard_points_at_classes(page, tmp_path):
+def test_the_keyboard_moves_the_marker(page, tmp_path):
     choose(page, tmp_path / "small.png", png(LEVELS))
     stage = element(page, "stage")
     names = ["left", "<b>middle</b>", "right"]
     stage.send_keys(*3 * [Keys.ARROW_UP], *5 * [Keys.ARROW_LEFT])
     for y, row in enumerate(CLASSES):
         for x, number in enumerate(row):
-            wanted = f"{names[number]} (class {number}) at {x}, {y}"
-            assert text(page, "under") == wanted
+            expected = f"{names[number]} (class {number}) at {x}, {y}"
+            assert text(page, "pointed") == expected
             stage.send_keys(Keys.ARROW_RIGHT)
         stage.send_keys(Keys.ARROW_DOWN, *3 * [Keys.ARROW_LEFT])
 
 
-def test_the_pointer_names_the_class_below_it(page, tmp_path):
+def test_the_class_below_the_pointer_is_named(page, tmp_path):
     choose(page, tmp_path / "photo.png", images.encode_image(photo()))
     stage = element(page, "stage")
     webdriver.ActionChains(page).move_to_element(stage).perform()
-    assert "at 300, " in text(page, "under")
-    assert "right (class 2)" in text(page, "under")  # Red 127 + 120 sin 5 cos 4.4: 162.
+    assert "at 300, " in text(page, "pointed")
+    assert "right (class 2)" in text(
+        page, "pointed"
+    )  # Red 127 + 120 sin 5 cos 4.4: 162.
 
 
-def test_opacity_and_legend_change_what_is_seen(page, tmp_path):
+def test_opacity_and_legend_change_the_mask(page, tmp_path):
     choose(page, tmp_path / "small.png", png(LEVELS))
     element(page, "opacity").send_keys(Keys.HOME)
     assert text(page, "percent") == "0 %"
@@ -146,40 +150,40 @@ def test_the_mask_is_downloaded(page, tmp_path):
     assert images.read_label(path.read_bytes()).tolist() == CLASSES
 
 
-def test_a_large_photo_is_shrunk_before_it_is_sent(page, tmp_path):
+def test_a_large_image_is_resized_before_it_is_sent(page, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (2000, 3000, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, "PNG")
-    assert len(file.getvalue()) > 16 * 2**20  # More than the server takes.
+    assert len(file.getvalue()) > 16 * 2**20  # More than the server accepts.
     choose(page, tmp_path / "large.png", file.getvalue())
     assert "1224 \N{MULTIPLICATION SIGN} 816 pixels" in text(
         page, "time"
     )  # 998,784, of 1,000,000.
 
 
-def test_what_is_no_picture_is_told(page, tmp_path):
-    choose(page, tmp_path / "text.png", b"<script>alert(1)</script>", "no picture")
+def test_a_file_that_is_not_an_image_is_an_error(page, tmp_path):
+    choose(page, tmp_path / "text.png", b"<script>alert(1)</script>", "not an image")
     assert element(page, "error").is_displayed()
     choose(page, tmp_path / "small.png", png(LEVELS))  # The next one is shown.
     assert not element(page, "error").is_displayed()
 
 
-def test_refusals_of_the_server_are_shown_as_text(page, tmp_path):
-    choose(page, tmp_path / "refused.png", png([[251]]), "refuses")
-    assert text(page, "error") == "the network refuses this"
+def test_errors_of_the_server_are_shown_as_text(page, tmp_path):
+    choose(page, tmp_path / "broken.png", png([[251]]), "fails")
+    assert text(page, "error") == "the network fails"
 
 
-def test_the_camera_takes_a_picture(page):
+def test_the_camera_takes_an_image(page):
     element(page, "camera").click()
     until(lambda: page.execute_script("return video.videoWidth > 0"))
     assert not element(page, "camera").is_enabled()  # One camera is enough.
-    element(page, "take").click()
+    element(page, "snapshot").click()
     until(lambda: "Done" in text(page, "status"))
     assert not element(page, "viewfinder").is_displayed()
     assert element(page, "camera").is_enabled()
 
 
-def test_the_version_that_answered_is_the_one_that_is_named(browser, tmp_path):
+def test_the_page_names_the_version_of_the_last_response(browser, tmp_path):
     with serving(tmp_path) as server:
         browser.get(f"http://127.0.0.1:{server.port}/")
         until(lambda: "version 1," in text(browser, "model"))
@@ -189,7 +193,7 @@ def test_the_version_that_answered_is_the_one_that_is_named(browser, tmp_path):
         until(lambda: "version 2," in text(browser, "model"))
 
 
-def test_other_origins_may_neither_read_nor_frame_it(browser, server, tmp_path):
+def test_other_origins_can_neither_read_nor_frame_it(browser, server, tmp_path):
     frame = f'<iframe src="http://127.0.0.1:{server.port}/"></iframe>'
     (tmp_path / "other.html").write_text(frame)
     browser.get((tmp_path / "other.html").as_uri())
@@ -205,7 +209,7 @@ def test_other_origins_may_neither_read_nor_frame_it(browser, server, tmp_path):
         browser.find_element(By.ID, "drop")
 
 
-def test_without_javascript_it_says_what_to_do(browser, server):
+def test_without_javascript_it_shows_instructions(browser, server):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.get(f"http://127.0.0.1:{server.port}/")
@@ -219,7 +223,7 @@ def test_without_javascript_it_says_what_to_do(browser, server):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", list(SIZES))
 def test_it_fits_every_screen(page, tmp_path, device, scheme):
-    """Nothing reaches beyond the side of the screen; a finger finds every control."""
+    """Nothing overflows the screen, and every control is large enough for a finger."""
     width, height = SIZES[device]
     page.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",

@@ -1,4 +1,4 @@
-"""The drawn data set: the same from the same seed, and as described."""
+"""The drawn data set: reproducible, and as described."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def drawn(count=40):
     return [shapes.draw(pair.seed) for pair in listed()[:count]]
 
 
-def test_as_many_are_drawn_as_wanted_and_the_first_are_the_same():
+def test_num_drawn_images_are_drawn_and_the_first_are_the_same():
     more = shapes.list_pairs("val", pairs.Source(num_drawn=101))
     assert len(more) == 101
     assert more[:100] == listed("val")
@@ -42,7 +42,7 @@ def test_the_same_seed_draws_the_same_bytes():
 def test_another_process_draws_the_same_bytes():
     code = """
 import hashlib
-from tfrecords_tools import pairs, shapes
+from tfrecords_tools.converters import pairs, shapes
 pair = shapes.list_pairs("val", pairs.Source(seed=1))[7]
 found = shapes.read_pair(pair)
 print(hashlib.sha256(found.image + found.label + found.instances).hexdigest())
@@ -51,7 +51,7 @@ print(hashlib.sha256(found.image + found.label + found.instances).hexdigest())
     assert len(outputs) == 1 and len(outputs.pop().strip()) == 64
 
 
-def test_no_picture_is_in_both_splits():
+def test_no_image_is_in_both_splits():
     train, val = listed("train"), listed("val")
     assert (len(train), len(val)) == (400, 100)
     seeds = {pair.seed for pair in train + val}
@@ -74,7 +74,7 @@ def test_instances_are_parts_of_one_class_each():
             assert len(np.unique(label[instances == number])) == 1
 
 
-def test_pictures_show_what_they_promise():
+def test_images_contain_all_classes_and_overlaps():
     # Every class, between one and seven shapes, some cut off, some overlapping.
     found = drawn()
     classes = set().union(*(np.unique(label).tolist() for _, label, _ in found))
@@ -87,13 +87,13 @@ def test_pictures_show_what_they_promise():
 
 
 def touches(instances):
-    """Tells whether two shapes lie side by side somewhere."""
+    """Returns whether two shapes lie side by side somewhere."""
     left, right = instances[:, :-1], instances[:, 1:]
     return bool(((left != right) & (left > 0) & (right > 0)).any())
 
 
-def test_colors_do_not_tell_the_class():
-    # The mean color of each class is close to grey, 128, as it is random.
+def test_colors_are_independent_of_the_class():
+    # The mean color of each class is close to gray, 128, as it is random.
     pixels = {number: [] for number in range(6)}
     for image, label, _ in drawn(60):
         for number in np.unique(label).tolist():

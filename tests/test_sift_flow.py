@@ -18,7 +18,7 @@ def source(tmp_path):
     return pairs.Source(published.sift_flow(folder, NAMES, NAMES[:1], label))
 
 
-def test_facts_are_those_of_the_data_set():
+def test_the_spec_is_that_of_the_data_set():
     spec = datasets.get("sift_flow")
     assert spec.num_images == {"train": 2488, "test": 200}
     # 1, 9, 11, 16 and 33 of its list: three of them do not occur in test.
@@ -36,7 +36,7 @@ def test_test_is_the_list_and_train_everything_else(source):
     assert found == {"train": NAMES[1:], "test": NAMES[:1]}
 
 
-def test_numbers_are_lowered_by_one(source, tmp_path):
+def test_values_are_decreased_by_one(source, tmp_path):
     writer.build_records("sift_flow", source, tmp_path / "r", splits=["train", "test"])
     split = records.open_split(tmp_path / "r", "test", deep=True)
     label = records.decode_label(records.parse_example(split.read(0))["label"])
@@ -48,7 +48,7 @@ def test_geometric_labels_are_refused(source):
     (pair,) = sift_flow.list_pairs("test", source)
     label = np.full((12, 16), -1, np.int8)
     published.sift_flow(source.source_dir, NAMES[:1], NAMES[:1], label)
-    with pytest.raises(images.ImageError, match=r"mat: -1 \(192 pixels\) are no num"):
+    with pytest.raises(images.ImageError, match=r"mat: -1 \(192 pixels\) are not val"):
         sift_flow.read_pair(pair)
 
 

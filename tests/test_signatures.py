@@ -1,4 +1,4 @@
-"""Decoding in the graph: the pixels that evaluation sees, or an error."""
+"""Decoding in the graph: the same pixels as in evaluation, or an error."""
 
 import io
 
@@ -37,53 +37,53 @@ def rotated_jpeg():
 FILES = {
     "jpeg": cv2_file(".jpg", noise(31, 45, 3)),
     "smooth jpeg": cv2_file(".jpg", cv2.resize(noise(4, 5, 3), (45, 31))),
-    "grey jpeg": cv2_file(".jpg", noise(31, 45)),
+    "gray jpeg": cv2_file(".jpg", noise(31, 45)),
     "progressive jpeg": pillow_file("RGB", "JPEG", 3, progressive=True),
     "jpeg 4:2:0": pillow_file("RGB", "JPEG", 3, subsampling=2),
     "rotated jpeg": rotated_jpeg(),
     "png": cv2_file(".png", noise(31, 45, 3)),
-    "grey png": cv2_file(".png", noise(31, 45)),
+    "gray png": cv2_file(".png", noise(31, 45)),
     "16-bit png": cv2_file(".png", noise(31, 45, 3, dtype=np.uint16)),
-    "16-bit grey png": cv2_file(".png", noise(31, 45, dtype=np.uint16)),
+    "16-bit gray png": cv2_file(".png", noise(31, 45, dtype=np.uint16)),
     "RGBA png": cv2_file(".png", noise(31, 45, 4)),
     "16-bit RGBA png": cv2_file(".png", noise(31, 45, 4, dtype=np.uint16)),
-    "grey and alpha png": pillow_file("LA", "PNG", 2),
+    "gray and alpha png": pillow_file("LA", "PNG", 2),
     "palette png": pillow_file("P", "PNG", 1),
     "one pixel": cv2_file(".png", noise(1, 1, 3)),
 }
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_pictures_decode_as_evaluation_sees_them(kind):
-    found = signatures.decode(tf.constant(FILES[kind]))
-    # EXIF is left to who calls.
-    wanted = images.read_image(FILES[kind], apply_exif=False)
-    np.testing.assert_array_equal(found, wanted)
-    assert found.dtype == tf.uint8
+def test_images_are_decoded_like_in_evaluation(kind):
+    decoded = signatures.decode(tf.constant(FILES[kind]))
+    # EXIF is left to the caller.
+    expected = images.read_image(FILES[kind], apply_exif=False)
+    np.testing.assert_array_equal(decoded, expected)
+    assert decoded.dtype == tf.uint8
 
 
 def test_cmyk_differs_by_rounding_only():
     data = pillow_file("CMYK", "JPEG", 4)
-    found = signatures.decode(tf.constant(data)).numpy().astype(int)
-    assert np.abs(found - images.read_image(data)).max() <= 2
+    actual = signatures.decode(tf.constant(data)).numpy().astype(int)
+    assert np.abs(actual - images.read_image(data)).max() <= 2
     shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    assert np.abs(found - shown).max() <= 1
+    assert np.abs(actual - shown).max() <= 1
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"GIF89a" + bytes(40), b"\x89PNG"])
-def test_other_files_are_refused(data):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="no JPEG or PNG"):
+def test_other_files_are_errors(data):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not a JPEG or PNG"):
         signatures.decode(tf.constant(data))
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png"])
 @pytest.mark.parametrize("kept", [20, 200, -20])
-def test_files_that_are_cut_are_refused(kind, kept):
+def test_truncated_files_are_errors(kind, kept):
     with pytest.raises(tf.errors.InvalidArgumentError):
         signatures.decode(tf.constant(FILES[kind][:kept]))
 
 
-def test_a_picture_of_too_many_pixels_is_not_decoded():
+def test_an_image_of_too_many_pixels_is_not_decoded():
     png = bytearray(FILES["png"])
     png[16:24] = (20_000).to_bytes(4) * 2
     with pytest.raises(tf.errors.InvalidArgumentError, match="more than 64000000 pix"):

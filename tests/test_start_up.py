@@ -47,21 +47,6 @@ MISSING = {
     "tfrecords_tools.extract": ["--output_dir=/nowhere/out", "--records_dir=/nowhere"],
     "tfrecords_tools.inspect": ["--records_dir=/nowhere"],
 }
-# Commands that still import TensorFlow at their top. # until merged
-PENDING = (
-    *("kerasseg.evaluate", "kerasseg.export", "kerasseg.predict"),
-    *("kerasseg.tune_crf", "tfrecords_tools.inspect"),
-)
-# Library modules that still define flags. # until merged
-PENDING_MODULES = (
-    *("kerasseg.inference.job", "kerasseg.inference_flags"),
-    "kerasseg.predictor_flags",
-)
-
-
-def skip_pending(command):
-    if command in PENDING:
-        pytest.skip("until merged")
 
 
 def run(arguments, tmp_path, **variables):
@@ -98,26 +83,22 @@ def check_light(arguments, tmp_path, status, text=""):
 
 def test_every_command_has_a_missing_path():
     assert sorted(MISSING) == sorted(COMMANDS)
-    assert set(PENDING) <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_light(command, tmp_path):
-    skip_pending(command)
     check_light(["-m", command, "--help"], tmp_path, 0)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("flag", ["--no_such_flag=1", "--seed=many"])
 def test_a_wrong_flag_is_light(command, flag, tmp_path):
-    skip_pending(command)
     name = flag.removeprefix("--").partition("=")[0]
     check_light(["-m", command, flag], tmp_path, 2, name)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_missing_path_is_light(command, tmp_path):
-    skip_pending(command)
     check_light(["-m", command, *MISSING[command]], tmp_path, 2, "/nowhere")
 
 
@@ -141,7 +122,6 @@ def test_a_wrong_value_of_a_training_flag_is_light(flags, tmp_path):
 
 @pytest.mark.parametrize("flags", [["--model=ennet"], ["--model=enet", "--loss=dise"]])
 def test_an_unknown_name_is_light(flags, tmp_path):
-    pytest.importorskip("kerasseg.registry")  # until merged
     given = [f"--records_dir={tmp_path}", f"--workdir={tmp_path}/run"]
     text = f"Error: {flags[-1]} is not a known "
     check_light(["-m", "kerasseg.train", *given, *flags], tmp_path, 2, text)
@@ -180,7 +160,7 @@ def test_library_modules_define_no_flags(tmp_path):
     library = [
         name.removesuffix(".__init__")
         for name in FILES
-        if name not in (*ENTRY_POINTS, *PENDING_MODULES) and ".cli." not in name
+        if name not in ENTRY_POINTS and ".cli." not in name
     ]
     assert len(library) > 200
     assert run(["-c", IMPORT_ALL, *library], tmp_path)[:2] == (0, "")

@@ -1,4 +1,4 @@
-"""Class counts and the weights made of them, worked by hand."""
+"""Class counts and the weights computed from them, worked out by hand."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from kerasseg import pipeline, records
 from kerasseg.pipeline import class_statistics
 from tests import tiny
 
-# Two pictures of four pixels: the first shows class 0 three times and class 1 once, the
-# second class 0 twice and two ignored pixels. Class 2 never occurs.
+# Two images of four pixels: the first has class 0 three times and class 1 once, the
+# second class 0 twice and two ignored pixels. Class 2 does not occur.
 LABELS = [
     np.array([[0, 0], [0, 1]], np.uint8),
     np.array([[0, 0], [255, 255]], np.uint8),
@@ -23,7 +23,7 @@ def counts():
 def test_pixels_are_counted(counts):
     assert counts.pixels.tolist() == [5, 1, 0]
     assert counts.pixels_around.tolist() == [8, 4, 0]
-    assert counts.pictures.tolist() == [2, 1, 0]
+    assert counts.images.tolist() == [2, 1, 0]
     assert counts.ignored == 2
 
 
@@ -34,7 +34,7 @@ def test_median_frequency_weights(counts):
 
 
 def test_enet_weights():
-    # Shares of 1 %, 50 % and 49 %: 1 / ln(1.03), 1 / ln(1.52), 1 / ln(1.51).
+    # Fractions of 1 %, 50 % and 49 %: 1 / ln(1.03), 1 / ln(1.52), 1 / ln(1.51).
     counts = class_statistics.ClassCounts(np.array([1, 50, 49]), None, None, 0)
     np.testing.assert_allclose(
         class_statistics.enet_weights(counts), [33.83, 2.388, 2.4264], rtol=1e-3
@@ -45,14 +45,16 @@ def test_a_whole_split_is_counted(tmp_path):
     folder = tiny.write_records(tmp_path, train=3)
     reader = pipeline.ImageReader(records.open_split(folder, "train"))
     labels = [tiny.picture(i)[1] for i in range(3)]
-    wanted = class_statistics.count_classes(labels, 3)
+    expected = class_statistics.count_classes(labels, 3)
     assert (
-        class_statistics.count_split(reader).pixels.tolist() == wanted.pixels.tolist()
+        class_statistics.count_split(reader).pixels.tolist() == expected.pixels.tolist()
     )
     assert class_statistics.class_weights("none", reader) is None
     assert class_statistics.class_weights("1,2,0.5", reader).tolist() == [1, 2, 0.5]
-    named = class_statistics.class_weights("median_frequency", reader)
-    np.testing.assert_allclose(named, class_statistics.median_frequency_weights(wanted))
+    weights = class_statistics.class_weights("median_frequency", reader)
+    np.testing.assert_allclose(
+        weights, class_statistics.median_frequency_weights(expected)
+    )
     path = tmp_path / "weights.txt"
     path.write_text("right 3\nleft 0.5\nmiddle 2\n")
     assert class_statistics.class_weights(str(path), reader).tolist() == [0.5, 2, 3]
@@ -81,9 +83,9 @@ def test_weights_are_read_from_a_file(tmp_path, text):
         *('{"sky": 1}', '{"sky": 1, "road": [2]}', '[1, "much"]', "[1, Infinity]", "7"),
     ],
 )
-def test_files_without_a_weight_for_each_class_are_refused(tmp_path, text):
+def test_files_without_a_weight_per_class_are_refused(tmp_path, text):
     path = tmp_path / "weights"
     path.write_text(text)
-    wanted = "weights holds no class weights: .*`name weight` for each of sky, road"
-    with pytest.raises(ValueError, match=wanted):
+    message = "weights does not contain class weights.*`name weight` for each of sky, "
+    with pytest.raises(ValueError, match=f"{message}road"):
         class_statistics.read_weights(path, ("sky", "road"))

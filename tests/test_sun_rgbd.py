@@ -17,11 +17,11 @@ SPLITS = {"alltrain": [SCENES[0], SCENES[2]], "alltest": [SCENES[1]]}
 def source(tmp_path):
     labels = [np.full((12, 16), i) for i in (1, 37, 0)]
     labels[1][0, :5] = 0
-    pictures = dict(zip(SCENES, labels, strict=True))
-    return pairs.Source(published.sun_rgbd(tmp_path / "SUN", pictures, SPLITS))
+    labels_by_scene = dict(zip(SCENES, labels, strict=True))
+    return pairs.Source(published.sun_rgbd(tmp_path / "SUN", labels_by_scene, SPLITS))
 
 
-def test_facts_are_the_first_37_of_nyu():
+def test_the_classes_are_the_first_37_of_nyu():
     spec = datasets.get("sun_rgbd")
     assert spec.num_images == {"train": 5285, "test": 5050}
     assert spec.class_names == datasets.get("nyu_depth_v2").class_names[:37]
@@ -36,7 +36,7 @@ def test_scenes_are_found_below_our_folder(source):
     assert (test.name, test.image) == ("00002", str(folder / "image" / "000002_x.jpg"))
 
 
-def test_numbers_are_lowered_by_one(source, tmp_path):
+def test_values_are_decreased_by_one(source, tmp_path):
     writer.build_records("sun_rgbd", source, tmp_path / "r", splits=["train", "test"])
     split = records.open_split(tmp_path / "r", "test", deep=True)
     label = records.decode_label(records.parse_example(split.read(0))["label"])
@@ -52,7 +52,7 @@ def test_what_is_missing_or_damaged_is_named(source):
         sun_rgbd.list_pairs("train", source)
     lists.unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"toolbox are needed and .*allsplit\.mat"
+        FileNotFoundError, match=r"toolbox is needed, but .*allsplit\.mat"
     ):
         sun_rgbd.list_pairs("train", source)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Superpixels by hand, and a classifier of them."""
+"""Superpixels by hand, and a classifier of superpixels."""
 
 import sys
 
@@ -16,7 +16,7 @@ HALVES[:, 8:] = 255
 LAYERS = ("block1_conv1", "block2_conv2", "block3_conv3")
 
 
-def test_superpixels_follow_the_colours_and_are_numbered_from_zero():
+def test_superpixels_follow_the_colors_and_are_numbered_from_zero():
     segments = superpixels.segment(HALVES, count=4)
     assert segments.dtype == np.int32
     left, right = set(segments[:, :8].ravel()), set(segments[:, 8:].ravel())
@@ -25,7 +25,7 @@ def test_superpixels_follow_the_colours_and_are_numbered_from_zero():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (33, 47)])
-def test_pictures_of_any_size_are_cut_without_a_gap(size):
+def test_images_of_any_size_are_segmented_without_gaps(size):
     ramp = np.linspace(0, 255, size[0] * size[1]).reshape(*size, 1)
     image = np.repeat(ramp, 3, axis=2).astype(np.uint8)
     segments = superpixels.segment(image)
@@ -40,19 +40,19 @@ def test_features_are_averaged_over_each_superpixel():
     np.testing.assert_allclose(superpixels.pool(features, segments), [[3], [5.5], [4]])
 
 
-def test_a_cell_counts_once_for_each_of_its_pixels():
+def test_a_cell_is_weighted_by_its_pixels():
     # Cells of 2x2 pixels over 3x3: rows 0, 0, 1 and columns 0, 0, 1.
     cells = np.array([[[1], [10]], [[100], [1000]]], np.float32)
     segments = np.array([[0, 0, 0], [0, 0, 0], [1, 1, 1]])
     # (4 x 1 + 2 x 10) / 6 and (2 x 100 + 1000) / 3.
-    found = superpixels.pool(cells, segments, stride=2)
-    np.testing.assert_allclose(found, [[4], [400]])
+    actual = superpixels.pool(cells, segments, stride=2)
+    np.testing.assert_allclose(actual, [[4], [400]])
 
 
-def test_the_majority_leaves_ignored_pixels_out():
+def test_the_majority_excludes_ignored_pixels():
     segments = np.array([[0, 0, 0, 0], [1, 1, 2, 2]])
     label = np.array([[3, 255, 255, 255], [255, 255, 5, 4]], np.uint8)
-    # One 3 against three ignored; nothing but ignored; a draw, so the lower.
+    # One 3 beside three ignored pixels; only ignored pixels; a tie: the lower class.
     assert superpixels.majority(label, segments).tolist() == [3, 255, 4]
 
 
@@ -61,17 +61,17 @@ def test_the_majority_leaves_ignored_pixels_out():
     [
         (HALVES.astype(np.float32), {}, r"uint8 .* got float32 \[16, 16, 3\]"),
         (HALVES[..., 0], {}, r"got uint8 \[16, 16\]"),
-        (HALVES[:0], {}, "picture of 0 x 16 pixels"),
-        (HALVES, {"count": 0}, "count=0 and compactness=10.0 .* must be above 0"),
-        (HALVES, {"compactness": 0.0}, "compactness=0.0"),
+        (HALVES[:0], {}, "image of 0 x 16 pixels"),
+        (HALVES, {"count": 0}, "`count=0` and `compactness=10.0` .* must be above 0"),
+        (HALVES, {"compactness": 0.0}, "`compactness=0.0`"),
     ],
 )
-def test_what_cannot_be_cut_is_named(image, options, message):
+def test_invalid_arguments_are_errors(image, options, message):
     with pytest.raises(ValueError, match=message):
         superpixels.segment(image, **options)
 
 
-def test_features_that_do_not_cover_the_picture_are_an_error():
+def test_features_that_do_not_cover_the_image_are_an_error():
     message = "2 x 2 cells of 2 pixels do not cover 5 x 4 pixels"
     with pytest.raises(ValueError, match=message):
         superpixels.pool(np.zeros((2, 2, 1)), np.zeros((5, 4), int), stride=2)
@@ -84,8 +84,8 @@ def test_a_missing_extra_is_named(monkeypatch, missing):
         superpixels.pool(np.zeros((16, 16, 1), np.float32), superpixels.segment(HALVES))
 
 
-def test_a_classifier_of_zoom_out_features_learns_superpixels():
-    # The steps of the module's docstring: six columns of colours, three classes.
+def test_a_classifier_of_zoom_out_features_is_trained_on_superpixels():
+    # The steps of the module's docstring, with six columns of colors, three classes.
     keras.utils.set_random_seed(0)
     options = {"filters": 8, "hidden_units": (16,), "zoom_layers": LAYERS}
     model = models.build_model("zoomout", 3, **options)
@@ -93,9 +93,9 @@ def test_a_classifier_of_zoom_out_features_learns_superpixels():
     label = np.repeat(np.arange(48) // 8 % 3, 32).reshape(48, 32).T.astype(np.uint8)
     image = np.array([[250, 20, 20], [20, 250, 20], [20, 20, 250]], np.uint8)[label]
     segments = superpixels.segment(image, count=24)
-    described = superpixels.pool(features(image[None])[0], segments, stride=4)
-    wanted = superpixels.majority(label, segments)
-    statistics = described.mean(axis=0), described.var(axis=0), 1
+    descriptors = superpixels.pool(features(image[None])[0], segments, stride=4)
+    labels = superpixels.majority(label, segments)
+    statistics = descriptors.mean(axis=0), descriptors.var(axis=0), 1
     model.get_layer("normalize_features").fill(*statistics)
     classifier.compile(
         keras.optimizers.Adam(0.01),
@@ -103,8 +103,8 @@ def test_a_classifier_of_zoom_out_features_learns_superpixels():
         jit_compile=False,
     )
     classifier.fit(
-        described[:, None, None], wanted[:, None, None], epochs=40, verbose=0
+        descriptors[:, None, None], labels[:, None, None], epochs=40, verbose=0
     )
-    scores = classifier(described[:, None, None])[:, 0, 0]
-    found = np.argmax(scores, axis=-1)[segments]
-    assert np.mean(found == label) > 0.95
+    scores = classifier(descriptors[:, None, None])[:, 0, 0]
+    mask = np.argmax(scores, axis=-1)[segments]
+    assert np.mean(mask == label) > 0.95

@@ -1,4 +1,4 @@
-"""Sets of TensorFlow Datasets, prepared on disk as the library prepares them."""
+"""Data sets of TensorFlow Datasets, prepared on disk by the library."""
 
 import sys
 
@@ -7,7 +7,7 @@ import pytest
 
 from kerasseg import records
 from tests import faults, published, trees
-from tfrecords_tools.converters import class_lists, own_data, pairs
+from tfrecords_tools.converters import class_lists, own_data, pairs, registry
 from tfrecords_tools.writing import writer
 
 library = pytest.importorskip("tensorflow_datasets")
@@ -15,7 +15,7 @@ library = pytest.importorskip("tensorflow_datasets")
 CLASSES = own_data.OwnData(classes=class_lists.read_classes("background,pet"))
 
 
-def pictures(count, num_classes=2):
+def examples(count, num_classes=2):
     return [
         (trees.picture(i)[..., ::-1], trees.label(i, num_classes)) for i in range(count)
     ]
@@ -23,12 +23,12 @@ def pictures(count, num_classes=2):
 
 @pytest.fixture
 def source(tmp_path):
-    splits = {"train": pictures(3), "test": pictures(2)}
+    splits = {"train": examples(3), "test": examples(2)}
     folder = published.tfds(tmp_path / "data", "tiny_pets", splits)
     return pairs.Source(folder, own=CLASSES)
 
 
-def test_records_hold_pictures_and_masks_of_the_set(source, tmp_path):
+def test_records_hold_images_and_masks_of_the_set(source, tmp_path):
     result = writer.build_records(
         "tfds:tiny_pets", source, tmp_path / "r", splits=["train", "test"]
     )
@@ -36,18 +36,18 @@ def test_records_hold_pictures_and_masks_of_the_set(source, tmp_path):
     split = records.open_split(tmp_path / "r", "train", deep=True)
     assert split.spec.name == "tfds:tiny_pets"
     assert split.spec.num_images == {"train": 3, "test": 2}
-    # Pictures 0 and 2 are in the first file, 1 is in the second.
+    # Images 0 and 2 are in the first file, 1 is in the second.
     for i, number in enumerate((0, 2, 1)):
         example = records.parse_example(split.read(i))
-        image, label = pictures(3)[number]
+        image, label = examples(3)[number]
         np.testing.assert_array_equal(records.decode_image(example["image"]), image)
         np.testing.assert_array_equal(records.decode_label(example["label"]), label)
     assert example["name"] == "train_00001_000000"
 
 
 def test_the_command_takes_classes_and_an_offset(tmp_path):
-    # As oxford_iiit_pet has them: 1, 2, 3 and no names.
-    ones = [(image, label + 1) for image, label in pictures(2, 3)]
+    # As in oxford_iiit_pet: 1, 2, 3 without names.
+    ones = [(image, label + 1) for image, label in examples(2, 3)]
     folder = published.tfds(tmp_path / "data", "tiny_pets", {"train": ones})
     done = faults.run(
         [
@@ -62,41 +62,43 @@ def test_the_command_takes_classes_and_an_offset(tmp_path):
     np.testing.assert_array_equal(found, ones[0][1] - 1)
 
 
-def test_classes_that_the_set_names_are_taken(tmp_path):
-    splits = {"train": pictures(1)}
+def test_classes_that_the_set_names_are_used(tmp_path):
+    splits = {"train": examples(1)}
     folder = published.tfds(tmp_path, "named", splits, labels=["road", "sky"])
-    spec = pairs.facts("tfds:named", pairs.Source(folder))
+    spec = registry.get_spec("tfds:named", pairs.Source(folder))
     assert spec.class_names == ("road", "sky")
 
 
-def test_classes_are_asked_for_where_the_set_names_none(source):
+def test_unnamed_classes_are_an_error(source):
     unnamed = pairs.Source(source.source_dir)
     with pytest.raises(ValueError, match="does not name the classes of its 'segmentat"):
-        pairs.facts("tfds:tiny_pets", unnamed)
+        registry.get_spec("tfds:tiny_pets", unnamed)
 
 
 def test_sets_that_were_not_prepared_are_never_downloaded(source):
     for name in ("oxford_iiit_pet", "tiny_pets:9.9.9", "tiny_pets/large"):
         with pytest.raises(FileNotFoundError, match=f"no prepared '{name}' of Tensor"):
-            pairs.facts(f"tfds:{name}", source)
+            registry.get_spec(f"tfds:{name}", source)
 
 
-def test_sets_without_one_picture_and_one_mask_are_refused(tmp_path):
+def test_sets_without_one_image_and_one_mask_are_refused(tmp_path):
     more = {"annotation": library.features.Image(), "text": library.features.Text()}
-    folder = published.tfds(tmp_path, "two", {"train": pictures(1)}, **more)
-    with pytest.raises(ValueError, match=r"Wanted are one picture.*annotation.*text"):
-        pairs.facts("tfds:two", pairs.Source(folder, own=CLASSES))
+    folder = published.tfds(tmp_path, "two", {"train": examples(1)}, **more)
+    with pytest.raises(
+        ValueError, match=r"features .*annotation.*text.*, expected one image"
+    ):
+        registry.get_spec("tfds:two", pairs.Source(folder, own=CLASSES))
 
 
 def test_unknown_splits_are_named_with_the_known_ones(source):
-    converter = pairs.converter("tfds:tiny_pets")
+    converter = registry.converter("tfds:tiny_pets")
     assert converter.list_splits(source) == ["train", "test"]
     with pytest.raises(ValueError, match="tiny_pets has no split 'val', only train, t"):
         converter.list_pairs("val", source)
 
 
 def test_damaged_records_are_named(source):
-    converter = pairs.converter("tfds:tiny_pets")
+    converter = registry.converter("tfds:tiny_pets")
     pair = converter.list_pairs("test", source)[1]
     faults.flip_bit(pair.image, -20)
     with pytest.raises(
@@ -105,9 +107,9 @@ def test_damaged_records_are_named(source):
         converter.read_pair(pair)
 
 
-def test_the_library_is_asked_for(monkeypatch, source):
+def test_a_missing_library_is_an_error(monkeypatch, source):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(
-        ValueError, match=r"tensorflow-datasets .* pip install kerasseg"
+        ValueError, match=r"tensorflow-datasets\. .* pip install kerasseg"
     ):
-        pairs.facts("tfds:tiny_pets", source)
+        registry.get_spec("tfds:tiny_pets", source)

@@ -1,4 +1,4 @@
-"""The command that trains: its flags, and what it holds a workdir to."""
+"""The command kerasseg.train: its flags, and the flags of a resumed run."""
 
 import os
 import pathlib
@@ -32,20 +32,20 @@ def test_a_run_leaves_a_flagfile_that_repeats_it(lines, tmp_path):
     assert text.splitlines() == lines
 
 
-def test_a_run_goes_on_with_its_own_flags_only(lines, tmp_path):
+def test_a_run_resumes_with_its_own_flags_only(lines, tmp_path):
     train.keep_flags(tmp_path)
     os.mkdir(tmp_path / "checkpoints")
-    lines[2] = "--records_dir=elsewhere"  # The same records may move.
+    lines[2] = "--records_dir=elsewhere"  # The folder of the records may change.
     train.keep_flags(tmp_path)
     lines[1] = "--seed=2"
     with pytest.raises(ValueError, match=r"--seed=1 there, --seed=2 here.*`workdir`"):
         train.keep_flags(tmp_path)
 
 
-def test_a_run_goes_on_where_a_flag_is_newer_than_it(tmp_path, monkeypatch):
+def test_a_run_resumes_with_a_flag_that_was_added_later(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["kerasseg.train"])
     lines = cli.as_flagfile()
-    lines.remove("--change_flags=")  # Of one start of the program alone.
+    lines.remove("--change_flags=")  # Not part of a run.
     older = [line for line in lines if not line.startswith("--max_pixels=")]
     assert len(older) == len(lines) - 1
     (tmp_path / "flags.txt").write_text("\n".join(older))
@@ -59,7 +59,7 @@ def test_a_run_goes_on_where_a_flag_is_newer_than_it(tmp_path, monkeypatch):
     assert (tmp_path / "flags.txt").read_text().splitlines() == lines
 
 
-def test_flags_that_are_named_may_change(lines, tmp_path):
+def test_flags_in_change_flags_may_change(lines, tmp_path):
     train.keep_flags(tmp_path)
     os.mkdir(tmp_path / "checkpoints")
     lines[1] = "--seed=2"
@@ -72,7 +72,7 @@ def test_flags_that_are_named_may_change(lines, tmp_path):
     train.keep_flags(tmp_path)
 
 
-def test_a_run_that_never_began_binds_nobody(lines, tmp_path):
+def test_a_run_without_a_checkpoint_may_start_with_other_flags(lines, tmp_path):
     train.keep_flags(tmp_path)
     lines[1] = "--seed=2"
     train.keep_flags(tmp_path)
@@ -90,8 +90,8 @@ def test_a_run_that_never_began_binds_nobody(lines, tmp_path):
         (["extra"], r"Only flags are accepted, got \['extra'\]"),
     ],
 )
-def test_wrong_flags_are_told_in_one_line(arguments, message, capsys, monkeypatch):
-    # Row 25: nothing is executed, the nearest name is given.
+def test_wrong_flags_are_reported_in_one_line(arguments, message, capsys, monkeypatch):
+    # Row 25: nothing is run, and a similar name is suggested.
     monkeypatch.setattr(sys, "argv", ["train", *arguments])
     with flagsaver.flagsaver():
         assert running._run(train.main, sys.argv) == 2
@@ -100,19 +100,19 @@ def test_wrong_flags_are_told_in_one_line(arguments, message, capsys, monkeypatc
     assert re.search(message, captured.err)
 
 
-def test_a_second_run_in_the_same_workdir_is_kept_out(tmp_path, capsys):
+def test_a_second_run_in_the_same_workdir_is_refused(tmp_path, capsys):
     given = ["--model=enet", f"--records_dir={tmp_path}", f"--workdir={tmp_path}/run"]
     (tmp_path / "run").mkdir()
     with lock.hold(tmp_path / "run"):
         assert commands.run(train.main, *given) == 1
-    said = f"run is locked by pid {os.getpid()}: another program writes there. Wait"
-    assert said in capsys.readouterr().err
+    expected = f"run is locked by pid {os.getpid()}: another program writes there. Wait"
+    assert expected in capsys.readouterr().err
     assert not (tmp_path / "run" / "flags.txt").exists()
-    assert commands.run(train.main, *given) == 2  # It comes to the records' fault.
+    assert commands.run(train.main, *given) == 2  # Fails later: there are no records.
     assert not (tmp_path / "run" / lock.LOCK_FILE).exists()
 
 
-def test_unknown_names_in_a_flagfile_are_named(tmp_path):
+def test_unknown_flags_in_a_flag_file_are_reported(tmp_path):
     flagfile = tmp_path / "run.flags"
     flagfile.write_text("--model=deeplab_v3\n--base_lerning_rate=1\n")
     command = [sys.executable, "-m", "kerasseg.train", f"--flagfile={flagfile}"]

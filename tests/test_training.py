@@ -53,7 +53,7 @@ def run(folder, workdir, options=None, *, initial_checkpoint=None, **changes):
 
 
 class Step:
-    """A step function on a tiny network, with what it trains."""
+    """The step function of a tiny network, and its state."""
 
     def __init__(self, *, options=None, **changes):
         keras.utils.set_random_seed(3)
@@ -85,61 +85,61 @@ def difference(before, after):
     return {k: np.abs(after[k] - before[k]).max() for k in before}
 
 
-def test_an_update_follows_the_gradient_of_the_mean_over_labelled_pixels():
-    step, pictures = Step(options={"norm": False}), batch()
+def test_an_update_follows_the_gradient_of_the_mean_over_labeled_pixels():
+    step, inputs = Step(options={"norm": False}), batch()
     before = step.weights()
     kernel = step.model.get_layer("classify").bias
     with tf.GradientTape() as tape:
-        logits = step.model(pictures["image"], training=True)
-        labels = tf.cast(pictures["label"], tf.int32)
+        logits = step.model(inputs["image"], training=True)
+        labels = tf.cast(inputs["label"], tf.int32)
         valid = labels != 255
         loss = tf.reduce_mean(
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels[valid], logits[valid])
         )
     gradient = tape.gradient(loss, kernel.value)
-    found, good = step(pictures)
+    found, good = step(inputs)
     assert good and found == pytest.approx(float(loss), rel=1e-5)
     np.testing.assert_allclose(
         np.array(kernel), before["classify/bias"] - 0.1 * gradient, atol=1e-6
     )
 
 
-def test_a_batch_in_parts_gives_the_update_of_the_whole():
-    pictures = batch()
-    label = pictures["label"].numpy()
-    label[0] = 255  # The parts have very different numbers of labelled pixels.
-    pictures["label"] = tf.constant(label)
+def test_micro_batches_give_the_update_of_the_whole_batch():
+    inputs = batch()
+    label = inputs["label"].numpy()
+    label[0] = 255  # Micro-batches with very different numbers of labeled pixels.
+    inputs["label"] = tf.constant(label)
     whole = Step(options={"norm": False})
     parts = Step(options={"norm": False}, gradient_accumulation_steps=4)
-    assert whole(pictures)[0] == pytest.approx(parts(pictures)[0], rel=1e-5)
+    assert whole(inputs)[0] == pytest.approx(parts(inputs)[0], rel=1e-5)
     for key, value in whole.weights().items():
         np.testing.assert_allclose(value, parts.weights()[key], atol=1e-6)
 
 
-def test_a_loss_of_regions_in_parts_gives_the_update_of_the_whole():
-    pictures, changes = batch(), {"loss": "crossentropy:1,dice:0.5,lovasz_softmax:2"}
-    label = pictures["label"].numpy()
+def test_micro_batches_of_region_losses_give_the_update_of_the_whole_batch():
+    inputs, changes = batch(), {"loss": "crossentropy:1,dice:0.5,lovasz_softmax:2"}
+    label = inputs["label"].numpy()
     label[0], label[1, :9] = 255, 255
-    pictures["label"] = tf.constant(label)
+    inputs["label"] = tf.constant(label)
     options = {"norm": False, "aux": True}
     whole = Step(options=options, **changes)
     parts = Step(options=options, gradient_accumulation_steps=4, **changes)
-    assert whole(pictures)[0] == pytest.approx(parts(pictures)[0], rel=1e-5)
+    assert whole(inputs)[0] == pytest.approx(parts(inputs)[0], rel=1e-5)
     for key, value in whole.weights().items():
         np.testing.assert_allclose(value, parts.weights()[key], atol=1e-6)
 
 
-def test_a_weighted_sum_of_losses_is_minimised():
-    pictures = batch()
+def test_a_weighted_sum_of_losses_is_minimized():
+    inputs = batch()
     found = {
-        loss: Step(options={"norm": False}, loss=loss)(pictures)[0]
+        loss: Step(options={"norm": False}, loss=loss)(inputs)[0]
         for loss in ("crossentropy", "dice", "crossentropy:2,dice:0.5")
     }
-    wanted = 2 * found["crossentropy"] + 0.5 * found["dice"]
-    assert found["crossentropy:2,dice:0.5"] == pytest.approx(wanted, rel=1e-5)
+    expected = 2 * found["crossentropy"] + 0.5 * found["dice"]
+    assert found["crossentropy:2,dice:0.5"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_options_of_a_loss_are_flags_of_its_own():
+def test_options_of_losses_are_fields_of_the_recipe():
     options = recipe(
         loss="tversky,focal:2", tversky_beta=0.6, focal_gamma=0
     ).loss_options()
@@ -158,26 +158,26 @@ def test_options_of_a_loss_are_flags_of_its_own():
 
 
 def test_a_batch_without_labels_changes_nothing():
-    pictures = batch()
-    pictures["label"] = tf.fill(tf.shape(pictures["label"]), tf.constant(255, tf.uint8))
+    inputs = batch()
+    inputs["label"] = tf.fill(tf.shape(inputs["label"]), tf.constant(255, tf.uint8))
     step = Step(options={"norm": False})
     before = step.weights()
-    assert step(pictures) == (0.0, True)
+    assert step(inputs) == (0.0, True)
     assert max(difference(before, step.weights()).values()) == 0
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 @pytest.mark.parametrize("wrong", [3, 7])
-def test_a_loss_that_is_no_number_reaches_no_variable(optimizer, wrong):
-    # Row 22: a label that is no class makes the loss NaN.
-    pictures = batch()
-    label = pictures["label"].numpy()
+def test_a_nan_loss_changes_no_variable(optimizer, wrong):
+    # Row 22: a label that is not a class makes the loss NaN.
+    inputs = batch()
+    label = inputs["label"].numpy()
     label[1, 2, 3] = wrong
-    pictures["label"] = tf.constant(label)
+    inputs["label"] = tf.constant(label)
     step = Step(optimizer=optimizer, weight_decay=0.1, ema_decay=0.9, momentum=0.9)
     trained = [v.path for v in step.model.trainable_variables]
     before, average = step.weights(), [np.array(v) for v in step.average.weights]
-    loss, good = step(pictures)
+    loss, good = step(inputs)
     assert np.isnan(loss) and not good
     changed = difference(before, step.weights())
     assert all(changed[path] == 0 for path in trained)
@@ -187,15 +187,13 @@ def test_a_loss_that_is_no_number_reaches_no_variable(optimizer, wrong):
 
 def test_weight_decay_leaves_biases_and_batch_norm():
     for optimizer in ("sgd", "adamw"):
-        pictures = batch()
-        pictures["label"] = tf.fill(
-            tf.shape(pictures["label"]), tf.constant(255, tf.uint8)
-        )
+        inputs = batch()
+        inputs["label"] = tf.fill(tf.shape(inputs["label"]), tf.constant(255, tf.uint8))
         step = Step(optimizer=optimizer, weight_decay=0.5)
         before = step.weights()
-        step(pictures)  # No label, no gradient: only the decay is left.
+        step(inputs)  # Without labels there is no gradient, only the decay.
         after = step.weights()
-        # Both take rate * decay = 0.1 * 0.5 off a kernel.
+        # Both subtract rate * decay = 0.1 * 0.5 of a kernel.
         np.testing.assert_allclose(
             after["encoder/kernel"], 0.95 * before["encoder/kernel"], rtol=1e-5
         )
@@ -205,15 +203,15 @@ def test_weight_decay_leaves_biases_and_batch_norm():
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 def test_l2_goes_through_the_optimizer_with_the_gradient(optimizer):
-    pictures = batch()
-    pictures["label"] = tf.fill(tf.shape(pictures["label"]), tf.constant(255, tf.uint8))
-    # So much that the optimizers' epsilon is nothing to it.
+    inputs = batch()
+    inputs["label"] = tf.fill(tf.shape(inputs["label"]), tf.constant(255, tf.uint8))
+    # So large that the optimizers' epsilon is negligible.
     step = Step(optimizer=optimizer, weight_decay=500.0, rmsprop_decay=0.75)
     before = step.weights()
-    step(pictures)
+    step(inputs)
     after = step.weights()
-    # The gradient is 500 * kernel, and the first update its sign: adam's moments are
-    # set right; rmsprop has a quarter of the square, whose root is half the gradient.
+    # The gradient is 500 * kernel, and the first update is its sign: adam corrects the
+    # bias of its moments; rmsprop divides by the root of a quarter of the square.
     size = {"adam": 0.1, "rmsprop": 0.2}[optimizer]
     moved = before["encoder/kernel"] - after["encoder/kernel"]
     np.testing.assert_allclose(
@@ -224,11 +222,11 @@ def test_l2_goes_through_the_optimizer_with_the_gradient(optimizer):
 
 
 def test_new_layers_learn_at_their_own_rate():
-    pictures = batch()
+    inputs = batch()
     plain, fast = (Step(head_learning_rate_factor=factor) for factor in (1.0, 10.0))
     before = plain.weights()
-    plain(pictures)
-    fast(pictures)
+    plain(inputs)
+    fast(inputs)
     one = difference(before, plain.weights())
     ten = difference(before, fast.weights())
     assert ten["classify/kernel"] == pytest.approx(
@@ -252,10 +250,10 @@ def test_decay_of_batch_norm_is_set():
 
 
 def test_gradients_are_clipped_to_their_norm():
-    pictures = batch()
+    inputs = batch()
     step = Step(options={"norm": False}, gradient_clip_norm=1e-3)
     before = step.weights()
-    step(pictures)
+    step(inputs)
     moved = step.weights()
     norm = np.sqrt(sum(np.sum((moved[k] - before[k]) ** 2) for k in before))
     assert norm == pytest.approx(0.1 * 1e-3, rel=1e-3)  # Rate times the norm.
@@ -270,42 +268,42 @@ def test_the_average_follows_the_weights():
     np.testing.assert_allclose(average, 2 / 11 * before + 9 / 11 * after, rtol=1e-4)
 
 
-def test_auxiliary_heads_count_with_their_weight():
-    pictures = batch()
+def test_auxiliary_losses_are_weighted():
+    inputs = batch()
     losses = [
-        Step(options={"aux": True, "norm": False}, aux_loss_weight=weight)(pictures)[0]
+        Step(options={"aux": True, "norm": False}, aux_loss_weight=weight)(inputs)[0]
         for weight in (0.0, 0.4, 0.8)
     ]
     assert losses[1] - losses[0] == pytest.approx(losses[2] - losses[1], rel=1e-4)
     assert losses[1] > losses[0]
 
 
-def test_outputs_weigh_what_the_recipe_says():
-    pictures, options = batch(), {"aux": True, "norm": False}
+def test_outputs_are_weighted_by_the_recipe():
+    inputs, options = batch(), {"aux": True, "norm": False}
     main, aux, both = [
-        Step(options=options, output_weights=text)(pictures)[0]
+        Step(options=options, output_weights=text)(inputs)[0]
         for text in ("aux_half:0", "logits:0,aux_half:1", "aux_half:2")
     ]
     assert both == pytest.approx(main + 2 * aux, rel=1e-5)
 
 
-def test_the_loss_of_a_smaller_output_is_the_mean_over_its_labelled_pixels():
-    pictures = batch()
+def test_the_loss_of_a_smaller_output_is_the_mean_over_its_labeled_pixels():
+    inputs = batch()
     step = Step(options={"aux": True, "norm": False}, output_weights="logits:0")
-    logits = step.model(pictures["image"])["aux_half"]
-    # Nearest neighbour at half the size: the second of each two.
-    labels = tf.cast(pictures["label"], tf.int32)[:, 1::2, 1::2]
+    logits = step.model(inputs["image"])["aux_half"]
+    # Nearest neighbor at half the size: the second of each two pixels.
+    labels = tf.cast(inputs["label"], tf.int32)[:, 1::2, 1::2]
     valid = labels != 255
-    wanted = tf.reduce_sum(
+    expected = tf.reduce_sum(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels[valid], logits[valid])
     )
-    # Each stands for four pixels of those labelled.
-    count = np.sum(pictures["label"] != 255)
-    assert step(pictures)[0] == pytest.approx(0.4 * 4 * float(wanted) / count, rel=1e-5)
+    # Each represents four labeled pixels.
+    count = np.sum(inputs["label"] != 255)
+    assert step(inputs)[0] == pytest.approx(0.4 * 4 * float(expected) / count, rel=1e-5)
 
 
 def every_8():
-    """Returns an objective whose scores are the picture's own at each 8th pixel."""
+    """Returns an objective of logits that are the image at each 8th pixel."""
     image = keras.Input((None, None, 3))
     small = keras.layers.MaxPooling2D(1, strides=8)(image)
     small = blocks.AtStride(8, name="aux_scores")(small)
@@ -314,19 +312,19 @@ def every_8():
 
 
 def test_cells_at_multiples_of_their_stride_have_the_labels_of_those_pixels():
-    goal = every_8()
+    loss = every_8()
     label = np.random.default_rng(0).integers(0, 3, (2, 33, 17)).astype("uint8")
-    outputs = goal.model((np.eye(3)[label] * 40).astype("float32"))
+    outputs = loss.model((np.eye(3)[label] * 40).astype("float32"))
     assert outputs["aux_scores"].shape == (2, 5, 3, 3)
-    assert float(goal(outputs, label)[0]) == pytest.approx(0, abs=1e-6)
+    assert float(loss(outputs, label)[0]) == pytest.approx(0, abs=1e-6)
     wrong = (label + 1) % 3
-    assert float(goal(outputs, wrong)[0]) > 1
+    assert float(loss(outputs, wrong)[0]) > 1
     weights = np.ones(label.shape, "float32")
     weights[:, ::8, ::8] = 0
-    assert float(goal(outputs, wrong, weights)[0]) == 0
+    assert float(loss(outputs, wrong, weights)[0]) == 0
 
 
-def test_cells_beyond_the_picture_have_the_labels_of_its_edge():
+def test_cells_beyond_the_image_have_the_labels_of_its_edge():
     label = np.arange(20)[None, None].repeat(20, axis=1).astype("uint8") // 10
     # Of 4 cells, 24 is beyond the 20 pixels: columns 0, 8, 16 and 19.
     scores = np.eye(3)[[0, 0, 1, 1]][None, None].repeat(4, axis=1) * 40.0
@@ -351,16 +349,18 @@ def test_an_output_without_weight_is_neither_computed_nor_trained():
 
 
 def test_pixel_weights_reach_every_output():
-    pictures = batch()
+    inputs = batch()
     step = Step(options={"aux": True, "norm": False})
-    outputs = step.model(pictures["image"])
-    half = tf.fill(tf.shape(pictures["label"]), 0.5)
-    total, count = step.objective(outputs, pictures["label"])
-    weighted = step.objective(outputs, pictures["label"], half)
+    outputs = step.model(inputs["image"])
+    half = tf.fill(tf.shape(inputs["label"]), 0.5)
+    total, count = step.objective(outputs, inputs["label"])
+    weighted = step.objective(outputs, inputs["label"], half)
     np.testing.assert_allclose(weighted, (total / 2, count), rtol=1e-5)
 
 
-def test_a_run_without_logits_is_scored_by_its_heaviest_output(folder, tmp_path):
+def test_a_run_without_logits_is_evaluated_by_its_output_with_the_largest_weight(
+    folder, tmp_path
+):
     facts = run(
         folder,
         tmp_path,
@@ -374,14 +374,14 @@ def test_a_run_without_logits_is_scored_by_its_heaviest_output(folder, tmp_path)
     assert set(best.output) == {"logits", "aux_half"}
 
 
-def test_logits_that_other_outputs_train_are_scored():
+def test_logits_that_other_outputs_train_are_evaluated():
     image = keras.Input((None, None, 3))
     small = keras.layers.Conv2D(3, 2, strides=2, name="aux_scores")(image)
     logits = keras.layers.UpSampling2D(2)(small)
     model = keras.Model(image, {"logits": logits, "aux_scores": small})
-    goal = objective.Objective(model, recipe(output_weights="logits:0"))
-    assert goal.weights == {"aux_scores": 0.4}
-    assert goal.evaluated(model) is model
+    loss = objective.Objective(model, recipe(output_weights="logits:0"))
+    assert loss.weights == {"aux_scores": 0.4}
+    assert loss.evaluated(model) is model
 
 
 def test_float16_overflow_halves_the_scale_and_skips_the_update():
@@ -439,16 +439,11 @@ def test_a_finished_run_does_nothing_more(folder, tmp_path):
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "best").iterdir()}
 
 
-def poisoned(tmp_path):
-    """Records of which one picture is white noise that the network blows up on."""
-    return tiny.write_records(tmp_path / "records", train=8)
-
-
-def test_a_run_stops_at_a_loss_that_is_no_number(tmp_path):
-    # Row 21: the rate is so high that the weights overflow after a few updates.
+def test_a_run_stops_at_a_loss_that_is_not_finite(tmp_path):
+    # Row 21: the learning rate makes the weights overflow after a few updates.
     with pytest.raises(ValueError, match=r"loss of step \d+ is .*train\d.png.*Lower"):
         run(
-            poisoned(tmp_path),
+            tiny.write_records(tmp_path / "records", train=8),
             tmp_path / "run",
             options={"norm": False},
             training_number_of_steps=50,
@@ -469,14 +464,14 @@ def newest(workdir):
     return workdir / "checkpoints" / f"ckpt-{max(steps)}"
 
 
-def test_gradients_that_no_scale_makes_numbers_stop_a_float16_run(
+def test_gradients_that_overflow_at_any_scale_stop_a_float16_run(
     folder, tmp_path, monkeypatch
 ):
     # The loss is finite. Its scale is halved from 2**15 to 1: after 15 steps.
-    def spoil(gradients, *_):
+    def make_nan(gradients, *_):
         return [gradient * math.nan for gradient in gradients]
 
-    monkeypatch.setattr(steps, "_decay", spoil)
+    monkeypatch.setattr(steps, "_decay", make_nan)
     with pytest.raises(ValueError, match=r"The loss of step 15 is .* not finite"):
         run(folder, tmp_path, training_number_of_steps=20, mixed_precision="float16")
     assert not (tmp_path / "checkpoints").exists()
@@ -525,7 +520,7 @@ def test_a_run_starts_from_another_runs_weights(folder, tmp_path, capsys):
     np.testing.assert_allclose(np.array(first), np.array(second), atol=1e-6)
 
 
-def test_a_run_goes_on_without_what_it_started_from(folder, tmp_path):
+def test_a_run_resumes_without_its_initial_checkpoint(folder, tmp_path):
     run(folder, tmp_path / "first", training_number_of_steps=3)
     first = np.array(best_model.load_best(tmp_path / "first").weights[0])
     changes = {
@@ -541,7 +536,7 @@ def test_a_run_goes_on_without_what_it_started_from(folder, tmp_path):
     np.testing.assert_allclose(first, np.array(second), atol=1e-6)
 
 
-def test_starting_points_that_are_none_are_refused(folder, tmp_path):
+def test_unusable_initial_checkpoints_are_refused(folder, tmp_path):
     def start_from(path):
         run(folder, tmp_path / "run", initial_checkpoint=str(path))
 
@@ -561,7 +556,7 @@ def test_starting_points_that_are_none_are_refused(folder, tmp_path):
         start_from(tmp_path / "foreign.keras")
 
 
-def test_a_label_out_of_range_stops_the_run_and_names_the_picture(tmp_path):
+def test_a_label_out_of_range_stops_the_run_and_names_the_image(tmp_path):
     # Row 22 in the pipeline: it never reaches the loss.
     image, label = tiny.picture(0)
     label[0, 20] = 9
@@ -578,9 +573,7 @@ def test_a_label_out_of_range_stops_the_run_and_names_the_picture(tmp_path):
     )
     info.splits["val"] = [val]
     records.write_info(tmp_path, info)
-    with pytest.raises(
-        records.RecordError, match=r"picture odd: labels out of range: 9"
-    ):
+    with pytest.raises(records.RecordError, match=r"image odd: labels out of range: 9"):
         run(tmp_path, tmp_path / "run")
 
 
@@ -636,7 +629,7 @@ def test_a_label_out_of_range_stops_the_run_and_names_the_picture(tmp_path):
         ({"repeat_classes": "left"}, "`repeat_classes=left` is not .* bicycle,chair:3"),
     ],
 )
-def test_impossible_recipes_are_refused(folder, tmp_path, changes, message):
+def test_invalid_recipes_are_refused(folder, tmp_path, changes, message):
     if message is None:
         assert Step(**changes).objective.weights == {"logits": 1}
         return
@@ -655,12 +648,12 @@ def test_a_split_without_records_is_refused_at_once(tmp_path, split, flag):
 
 
 def test_an_epoch_with_repeated_classes_is_longer(tmp_path, capsys):
-    # 3 of 4 pictures show the class: 1 + 3 * 2 pictures, 1.75 batches of 4.
+    # 3 of 4 images show the class: 1 + 3 * 2 images, 1.75 batches of 4.
     image, label = tiny.picture(0)
     without = np.where(label == 1, np.uint8(0), label)
     pairs = [(image, without), *[(image, label)] * 3]
-    pictures = {"train": pairs, "val": pairs[:1]}
-    records_dir = tiny.write_pictures(tmp_path / "records", pictures)
+    splits = {"train": pairs, "val": pairs[:1]}
+    records_dir = tiny.write_pictures(tmp_path / "records", splits)
     changes = {
         "training_number_of_steps": 7,
         "eval_limit": 1,

@@ -1,4 +1,4 @@
-"""Faults put into training: what was saved survives, and what is wrong is told."""
+"""Faults in training: saved files survive, and errors are reported."""
 
 import csv
 import logging
@@ -84,9 +84,9 @@ def test_a_kill_at_any_rename_leaves_a_whole_best_model(tmp_path):
 
     def check(_):
         step = best_model.load_best(tmp_path).get_layer("step").kernel
-        said = metadata.read_metadata(tmp_path)["step"]
-        # The facts come last; the validation is then run again.
-        assert said <= np.array(step).flat[0] <= said + 1
+        saved = metadata.read_metadata(tmp_path)["step"]
+        # The metadata are written last; the validation is then repeated.
+        assert saved <= np.array(step).flat[0] <= saved + 1
 
     assert faults.crashpoints(first, check) >= 2
 
@@ -107,8 +107,8 @@ def test_a_full_disk_stops_a_run_and_loses_nothing(folder, tmp_path):
         filler.unlink()
         run(folder, workdir, training_number_of_steps=3)
         assert newest(workdir) == 3
-        parts = {p.name.split(".")[0] for p in (workdir / "checkpoints").iterdir()}
-        assert parts == {"ckpt-1", "ckpt-2", "ckpt-3"}
+        names = {p.name.split(".")[0] for p in (workdir / "checkpoints").iterdir()}
+        assert names == {"ckpt-1", "ckpt-2", "ckpt-3"}
 
 
 def fill(path):
@@ -121,8 +121,8 @@ def fill(path):
             pass
 
 
-def test_a_checkpoint_that_is_written_once_more_is_never_lost(tmp_path, monkeypatch):
-    """A validation that a signal had cut short saves its step for the second time."""
+def test_a_checkpoint_that_is_written_again_is_never_lost(tmp_path, monkeypatch):
+    """A step whose validation was interrupted is saved a second time."""
     state = save_tiny.variables()
     saver = checkpoints.Checkpoints(str(tmp_path), state)
     saver.save(5)
@@ -154,7 +154,7 @@ def test_a_kill_at_any_rename_of_a_second_save_leaves_a_whole_checkpoint(tmp_pat
     assert faults.crashpoints(program, check) >= 5
 
 
-def test_a_full_disk_spares_the_checkpoint_that_is_written_once_more(tmp_path):
+def test_a_full_disk_keeps_the_checkpoint_that_is_written_again(tmp_path):
     state = save_tiny.variables()
     with faults.small_disk(tmp_path, "100k"):
         saver = checkpoints.Checkpoints(str(tmp_path), state)
@@ -165,7 +165,7 @@ def test_a_full_disk_spares_the_checkpoint_that_is_written_once_more(tmp_path):
         assert checkpoints.Checkpoints(str(tmp_path), state).restore() == 5
 
 
-def test_only_what_saves_leave_is_swept(tmp_path):
+def test_only_files_of_interrupted_saves_are_removed(tmp_path):
     saver = checkpoints.Checkpoints(str(tmp_path), save_tiny.variables())
     saver.save(5)
     mine = {"ckpt-keep.index", "ckpt-5_copy.index", "ckpt-best", "my-ckpt-3.index"}
@@ -177,7 +177,7 @@ def test_only_what_saves_leave_is_swept(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == mine | whole
 
 
-def test_a_best_model_that_cannot_be_written_leaves_the_old_one(tmp_path):
+def test_a_best_model_that_cannot_be_written_keeps_the_old_one(tmp_path):
     workdir = tmp_path / "run"
     facts = {"model": "tiny", "num_classes": 3, "options": {}, "step": 1}
     with faults.small_disk(workdir / "best"):
@@ -193,7 +193,7 @@ def test_a_best_model_that_cannot_be_written_leaves_the_old_one(tmp_path):
         assert names == {"model.keras", "model.json", "filler"}
 
 
-# Rows 32, 33 and 38: what a run goes on from.
+# Rows 32, 33 and 38: the checkpoint from which a run resumes.
 
 
 def damage(kind, path):
@@ -207,7 +207,7 @@ def damage(kind, path):
 
 @pytest.mark.parametrize("kind", ["flip", "truncate", "delete"])
 @pytest.mark.parametrize("part", ["data-00000-of-00001", "index"])
-def test_a_run_goes_on_from_the_newest_whole_checkpoint(
+def test_a_run_resumes_from_the_newest_whole_checkpoint(
     folder, tmp_path, caplog, part, kind
 ):
     run(folder, tmp_path, training_number_of_steps=3)
@@ -219,7 +219,7 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint(
     with caplog.at_level(logging.WARNING):
         run(folder, tmp_path, training_number_of_steps=3)
     assert "ckpt-3" in caplog.text
-    assert found.steps() == [1, 2, 3]  # The last one anew.
+    assert found.steps() == [1, 2, 3]  # The last one is written again.
     assert found.restore() == 3
     assert [row["step"] for row in scores(tmp_path)] == ["3"]
 
@@ -262,7 +262,7 @@ def test_the_newest_checkpoint_is_that_of_the_last_step(folder, tmp_path):
 # Row 26: signals.
 
 
-def test_a_signal_in_a_validation_leaves_and_the_validation_is_made_up_for(
+def test_a_validation_that_a_signal_interrupts_is_run_after_the_resume(
     folder, tmp_path, monkeypatch
 ):
     changes = {
@@ -296,7 +296,7 @@ def one_worker():
 
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
-def test_a_terminal_that_closes_is_heard_unless_nohup_hides_it(handler):
+def test_a_closed_terminal_stops_a_run_unless_it_is_ignored(handler):
     before = signal.signal(signal.SIGHUP, handler)
     try:
         with signals.Signals(one_worker()) as received:
@@ -320,7 +320,7 @@ HANDLES_SIGNALS = (
 )
 
 
-def test_a_second_signal_leaves_at_once():
+def test_a_second_signal_ends_the_process_at_once():
     program = (
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    print(received.stop, received.number, flush=True)\n"
@@ -331,7 +331,7 @@ def test_a_second_signal_leaves_at_once():
     assert (done.returncode, done.stdout) == (130, "True 15\n")
 
 
-def test_a_signal_that_timeout_sends_twice_is_no_second_one():
+def test_a_signal_that_timeout_sends_twice_counts_once():
     program = (
         "    for _ in range(2):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
@@ -344,7 +344,7 @@ def test_a_signal_that_timeout_sends_twice_is_no_second_one():
 # Row 27: logs that cannot be written.
 
 
-def test_a_full_disk_of_what_is_printed_ends_no_run(tmp_path):
+def test_output_to_a_full_disk_does_not_end_a_run(tmp_path):
     program = (
         "import sys\n"
         "from kerasseg.system import progress\n"
@@ -364,19 +364,19 @@ def test_a_full_disk_of_what_is_printed_ends_no_run(tmp_path):
     assert (tmp_path / "through").exists()
 
 
-def test_logs_that_cannot_be_written_cost_a_warning(folder, tmp_path, caplog):
+def test_logs_that_cannot_be_written_cause_a_warning(folder, tmp_path, caplog):
     for name in ("events", "pictures"):
         (tmp_path / name).write_text("in the way")
     (tmp_path / "curves.png").mkdir()
     (tmp_path / "curves.png" / "in the way").touch()
     run(folder, tmp_path, training_number_of_steps=2, eval_interval_steps=1)
     for name in ("events", "pictures", "curves.png"):
-        said = re.findall(rf"{name} cannot be written, training continues", caplog.text)
-        assert len(said) == 1, (name, caplog.text)
+        warnings = re.findall(rf"{name} cannot be written, training con", caplog.text)
+        assert len(warnings) == 1, (name, caplog.text)
     assert newest(tmp_path) == 2
 
 
-def test_a_full_disk_of_tensorboard_costs_a_warning(folder, tmp_path):
+def test_a_full_disk_of_tensorboard_causes_a_warning(folder, tmp_path):
     with faults.small_disk(tmp_path / "events", "64k"):
         fill(tmp_path / "events" / "filler")
         run(folder, tmp_path, training_number_of_steps=2, eval_interval_steps=1)
@@ -387,7 +387,7 @@ def test_a_full_disk_of_tensorboard_costs_a_warning(folder, tmp_path):
 @pytest.mark.parametrize(
     "text", ["step,loss\nx,1\n", 'step,"loss\n', "", "\0\0", "step\n1\n"]
 )
-def test_a_damaged_list_of_scores_is_set_aside(tmp_path, caplog, text):
+def test_a_damaged_scores_file_is_renamed(tmp_path, caplog, text):
     (tmp_path / "scores.csv").write_text(text)
     log = logs.RunLog(tmp_path, tiny.SPEC, 5)
     log.add_validation(
@@ -418,7 +418,7 @@ def test_a_validation_that_is_repeated_has_one_row(folder, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"step": 3'])
-def test_a_damaged_note_of_the_best_model_is_told(tmp_path, text):
+def test_damaged_metadata_of_the_best_model_are_reported(tmp_path, text):
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / "model.json").write_text(text)
     with pytest.raises(
@@ -430,7 +430,7 @@ def test_a_damaged_note_of_the_best_model_is_told(tmp_path, text):
 # Rows 34 and 35: another run in the same folder.
 
 
-def test_a_run_does_not_go_on_with_other_records(folder, tmp_path):
+def test_a_run_does_not_resume_on_other_records(folder, tmp_path):
     run(folder, tmp_path / "run", training_number_of_steps=1)
     shutil.copytree(folder, tmp_path / "moved")
     run(
@@ -445,7 +445,7 @@ def test_a_run_does_not_go_on_with_other_records(folder, tmp_path):
         run(folder, tmp_path / "run", training_number_of_steps=4)
 
 
-def test_a_run_does_not_go_on_with_other_classes(folder, tmp_path):
+def test_a_run_does_not_resume_on_other_classes(folder, tmp_path):
     run(folder, tmp_path / "run", training_number_of_steps=1)
     facts = tiny.SPEC.to_json()
     facts["classes"].append({"name": "fourth", "color": [9, 9, 9]})
@@ -455,7 +455,7 @@ def test_a_run_does_not_go_on_with_other_classes(folder, tmp_path):
         run(others, tmp_path / "run", training_number_of_steps=2)
 
 
-def test_a_run_does_not_write_over_its_records(tmp_path):
+def test_a_run_does_not_overwrite_its_records(tmp_path):
     records_dir = tiny.write_records(tmp_path / "records")
     before = (records_dir / "dataset.json").read_bytes()
     (tmp_path / "link").symlink_to(records_dir)
@@ -465,7 +465,7 @@ def test_a_run_does_not_write_over_its_records(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"train": 7}', '{"train": {}}'])
-def test_a_damaged_note_of_the_records_is_named(folder, tmp_path, text):
+def test_a_damaged_fingerprint_is_reported(folder, tmp_path, text):
     tmp_path.joinpath("records.json").write_text(text)
     with pytest.raises(ValueError, match=r"records\.json is damaged .*Remove it"):
         run(folder, tmp_path)
@@ -509,7 +509,7 @@ def test_a_crop_beyond_all_memory_is_refused(folder, tmp_path):
     assert newest(tmp_path) == 2
 
 
-def test_a_device_that_runs_out_of_memory_is_told(folder, tmp_path, monkeypatch):
+def test_a_device_that_runs_out_of_memory_is_reported(folder, tmp_path, monkeypatch):
     def exhaust(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
 
@@ -522,8 +522,8 @@ def test_a_device_that_runs_out_of_memory_is_told(folder, tmp_path, monkeypatch)
 
 
 def test_the_estimate_of_memory_counts_maps_and_weights():
-    # One picture of 8x8: 3 channels scaled, 6 of the convolution, 6 of batch norm, 6
-    # rectified, 3 logits, in float32; what else the layers make is more than nothing.
+    # One image of 8x8: 3 channels scaled, 6 of the convolution, 6 of batch norm, 6
+    # rectified, 3 logits, in float32; the layers make other tensors, too.
     model = tiny.build_model("tiny", 3, dropout=0.0)
     least = 1.25 * 4 * 8 * 8 * (3 + 6 + 6 + 6 + 3)
     weights = 4 * 4 * (3 * 3 * 3 * 6 + 6 + 4 * 6 + 6 * 3 + 3)
@@ -534,41 +534,42 @@ def test_the_estimate_of_memory_counts_maps_and_weights():
     assert estimate.needed(3) - weights == 3 * (found - weights)
 
 
-# Rows 23 and 37: what a run remembers.
+# Rows 23 and 37: the history of a run.
 
 
 def test_losses_are_those_since_the_last_validation():
-    past = state.History()
-    past.add_loss(1.0, labeled=True)
-    past.add_loss(0.0, labeled=False)
-    past.add_loss(2.0, labeled=True)
-    assert past.take_losses() == (1.5, 1)
-    loss, unlabelled = past.take_losses()
+    history = state.History()
+    history.add_loss(1.0, labeled=True)
+    history.add_loss(0.0, labeled=False)
+    history.add_loss(2.0, labeled=True)
+    assert history.take_losses() == (1.5, 1)
+    loss, unlabeled = history.take_losses()
     assert np.isnan(loss)
-    assert unlabelled == 0
+    assert unlabeled == 0
 
 
-def test_the_best_score_and_how_long_ago_it_was_are_remembered():
-    past = state.History()
-    seen = []
+def test_the_best_score_and_its_age_are_kept():
+    history = state.History()
+    results = []
     for number, score in enumerate([0.5, 0.5, float("nan"), 0.6, 0.55], 1):
-        past.add_score(10 * number, score)
-        seen.append((past.best, past.waited))
-    assert seen == [(0.5, 0), (0.5, 1), (0.5, 2), (0.6, 0), (0.6, 1)]
-    assert past.validated == 50
+        history.add_score(10 * number, score)
+        results.append((history.best, history.waited))
+    assert results == [(0.5, 0), (0.5, 1), (0.5, 2), (0.6, 0), (0.6, 1)]
+    assert history.validated == 50
 
 
 def test_batches_without_a_label_are_counted(tmp_path, capsys):
     image, label = tiny.picture(0)
-    void = np.full_like(label, 255)
-    pictures = {"train": [(image, void)] * 4, "val": [(image, label)]}
-    records = tiny.write_pictures(tmp_path / "records", pictures)
+    ignored = np.full_like(label, 255)
+    splits = {"train": [(image, ignored)] * 4, "val": [(image, label)]}
+    records = tiny.write_pictures(tmp_path / "records", splits)
     run(records, tmp_path / "run", training_number_of_steps=2, eval_interval_steps=2)
-    assert "loss nan" in (said := capsys.readouterr().out)
-    assert ", 2 batches without a label" in said
+    output = capsys.readouterr().out
+    assert "loss nan" in output
+    assert ", 2 batches without a label" in output
 
 
-def test_training_ends_early_once_and_for_all(folder, tmp_path, capsys):
+def test_early_stopping_also_holds_for_a_resumed_run(folder, tmp_path, capsys):
     changes = {
         "training_number_of_steps": 9,
         "base_learning_rate": 1e-12,  # No score is better than the first.
@@ -586,7 +587,7 @@ def test_training_ends_early_once_and_for_all(folder, tmp_path, capsys):
     assert newest(tmp_path) == 5
 
 
-def test_a_damaged_note_of_the_best_model_is_replaced(folder, tmp_path):
+def test_damaged_metadata_of_the_best_model_are_replaced(folder, tmp_path):
     run(folder, tmp_path, training_number_of_steps=1)
     (tmp_path / "best" / "model.json").write_text("{")
     assert run(folder, tmp_path, training_number_of_steps=2)["step"] == 2

@@ -44,7 +44,7 @@ def digest(output):
 
 
 def written(workdir):
-    """Returns what people read of a run: its scores, and the facts of its best."""
+    """Returns the scores of a run, and the metadata of its best model."""
     names = "scores.csv", "best/model.json"
     return [(workdir / name).read_text() for name in names]
 
@@ -61,17 +61,17 @@ def interrupt(folder, workdir, number, step, **options):
         if line.startswith(f"step {step} "):
             os.kill(process.pid, number)
             break
-    process.communicate(timeout=30)  # So soon it has saved and left, as is promised.
+    process.communicate(timeout=30)  # It must save and end within this time.
     return process.returncode
 
 
-def test_a_killed_run_goes_on_and_ends_bit_equal(folder, tmp_path, undisturbed):
+def test_a_killed_run_resumes_and_ends_bit_equal(folder, tmp_path, undisturbed):
     # Saved at 5, 10 and 15: killed after 8 and then after 13 it starts at 5 and at 10.
     assert interrupt(folder, tmp_path, signal.SIGKILL, 8) == -signal.SIGKILL
     assert interrupt(folder, tmp_path, signal.SIGKILL, 13) == -signal.SIGKILL
     output = finish(start(folder, tmp_path))
     assert re.findall(r"step (\d+) loss", output) == [str(s) for s in range(11, 21)]
-    # The mean losses of validations too, though the run was killed between two.
+    # Also the mean losses, although the run was killed between two validations.
     assert (digest(output), written(tmp_path)) == undisturbed
 
 
@@ -96,10 +96,10 @@ def test_a_signal_saves_and_nothing_is_lost(
 
 
 def test_two_devices_equal_one(folder, tmp_path):
-    """Row 47: loss, weights and scores to 1e-5, batch norm synchronised."""
+    """Row 47: loss, weights and scores to 1e-5, batch norm synchronized."""
     values, losses, scores = [], [], []
-    pictures = [tiny.picture(seed)[0] for seed in range(12)]
-    colors = np.mean(pictures, axis=(0, 1, 2)) / 127.5 - 1
+    images = [tiny.picture(seed)[0] for seed in range(12)]
+    colors = np.mean(images, axis=(0, 1, 2)) / 127.5 - 1
     for devices in (1, 2):
         workdir = tmp_path / str(devices)
         output = finish(start(folder, workdir, 10, devices, dropout=0))
@@ -127,8 +127,8 @@ def test_two_devices_equal_one(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_of_two_devices_goes_on_with_one(folder, tmp_path):
-    """Row 35: the batch of all devices stays, and so does what is learnt."""
+def test_a_run_of_two_devices_resumes_on_one(folder, tmp_path):
+    """Row 35: the global batch is the same, and so are the weights."""
     losses = []
     for devices in (1, 2):
         workdir = tmp_path / str(devices)

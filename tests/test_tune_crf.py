@@ -1,4 +1,4 @@
-"""The command tune_crf, and the grid and the scores behind it."""
+"""The command tune_crf, its grid and its scores."""
 
 import csv
 import json
@@ -33,13 +33,13 @@ def test_the_coarse_grid_holds_every_combination_once():
     assert (len(usual), usual[0], usual[-1]) == (64, (4, 40, 4), (10, 100, 10))
 
 
-def test_the_fine_grid_goes_half_way_to_the_neighbours():
-    # compat 6: half way to 4 and 10. srgb 8 is an end: 6 to 2 is the only step, 3 both
-    # ways. There is one sxy.
+def test_the_fine_grid_adds_midpoints():
+    # compat 6: halfway to 4 and 10. srgb 8 is an end: 6 to 2 is the only gap, so 3 in
+    # both directions. There is one sxy.
     assert fine(AXES, Setting(6.0, 40.0, 8.0)) == [
         (w, 40, b) for w in (5, 6, 8) for b in (5, 8, 11)
     ]
-    # srgb 2 - 3 is not above 0; compat 10 goes 2 outwards.
+    # srgb 2 - 3 is not above 0; compat 10 extends by 2 outwards.
     assert fine(AXES, Setting(10.0, 40.0, 2.0)) == [
         (w, 40, b) for w in (8, 10, 12) for b in (2, 5)
     ]
@@ -48,8 +48,8 @@ def test_the_fine_grid_goes_half_way_to_the_neighbours():
 
 
 @pytest.mark.parametrize("values", [(), (1.0, 0.0), (-1.0,), (np.inf,), (np.nan,)])
-def test_values_that_are_none_are_refused(values):
-    with pytest.raises(ValueError, match=r"values of bilateral_sxy are .*above 0"):
+def test_invalid_values_are_errors(values):
+    with pytest.raises(ValueError, match=r"values of `bilateral_sxy` are .*above 0"):
         coarse({**AXES, "bilateral_sxy": values})
 
 
@@ -68,7 +68,7 @@ def test_scores_survive_a_kill_in_the_middle_of_a_line(tmp_path):
         assert path.read_bytes() == whole
 
 
-def test_damaged_scores_and_those_of_another_program_are_refused(tmp_path):
+def test_damaged_and_locked_scores_are_errors(tmp_path):
     path = tmp_path / "scores.jsonl"
     with (
         tuning.Scores(path),
@@ -80,17 +80,17 @@ def test_damaged_scores_and_those_of_another_program_are_refused(tmp_path):
         tuning.Scores(path)
 
 
-def test_a_kept_picture_is_refined_as_it_was(tmp_path):
+def test_a_cached_image_is_read_as_it_was_written(tmp_path):
     image, probabilities = exact_crf.drawn(1, 24, 30, num_classes=3)
     label = probabilities.argmax(-1).astype(np.uint8)
-    picture, path = crf.prune(image, probabilities), tmp_path / "0.npz"
+    pruned, path = crf.prune(image, probabilities), tmp_path / "0.npz"
     with open(path, "wb") as file:
-        cache.keep(file, picture, label)
+        cache.write(file, pruned, label)
     again = cache.read(path)
     np.testing.assert_array_equal(again.image, image)
-    np.testing.assert_array_equal(again.numbers, picture.numbers)
-    # float16: 11 bits, and 2**-25 where they do not suffice.
-    difference = np.log(again.probabilities) - np.log(picture.probabilities)
+    np.testing.assert_array_equal(again.numbers, pruned.numbers)
+    # float16: 11 bits of precision, and 2**-25 for subnormal values.
+    difference = np.log(again.probabilities) - np.log(pruned.probabilities)
     assert np.abs(difference).max() < 0.003
     assert again.probabilities.min() >= 1e-5
     np.testing.assert_array_equal(cache.read_label(path), label)
@@ -98,16 +98,16 @@ def test_a_kept_picture_is_refined_as_it_was(tmp_path):
 
 @pytest.fixture
 def workdir(tmp_path):
-    """A finished run whose pictures have lonely pixels of the wrong class."""
+    """A finished run whose images have isolated pixels of the wrong class."""
     rng = np.random.default_rng(0)
-    pictures = []
+    images = []
     for _ in range(4):
         values = np.full((24, 32), 40)
         values[:, 16:] = 70
         label = values // 64
         values[rng.random(values.shape) < 0.03] = 70
-        pictures.append((values, label))
-    records_dir = write_records(tmp_path / "records", pictures)
+        images.append((values, label))
+    records_dir = write_records(tmp_path / "records", images)
     workdir = levels.make_workdir(tmp_path / "run")
     (workdir / "flags.txt").write_text(f"--records_dir={records_dir}\n")
     return workdir
@@ -139,49 +139,49 @@ def test_the_best_setting_scores_the_same_in_evaluate(run, workdir, engine):
     status, output, errors = run(f"--workdir={workdir}", *FEW, engine)
     assert status == 0, errors
     means = table(workdir / "crf")
-    # Weights 1 and 3, then half way between them and as far outwards.
+    # Weights 1 and 3, then halfway between them and as far outwards.
     tried = [float(weight) for weight, *_ in list(means)[1:]]
     assert tried in ([1, 2, 3], [1, 2, 3, 4])
     assert max(means.values()) > means["", "", ""] + 0.01
     assert f"Without a CRF: mean IoU {means['', '', '']:.4f}." in output
     assert "Difference +" in output
-    end = re.search("is the (smallest|largest) bilateral_compat tried: see --", output)
+    end = re.search("the (smallest|largest) bilateral_compat tried: extend --", output)
     best = max(tried, key=lambda weight: means[f"{weight:.1f}", "20.0", "30.0"])
     assert (best in (tried[0], tried[-1])) == (end is not None)
-    assert "bilateral_sxy tried" not in output  # There was but one.
+    assert "bilateral_sxy tried" not in output  # There was only one.
     flagfile = workdir / "crf" / "crf.flags"
     assert not list((workdir / "crf").glob("work-*/pictures"))
     given = [f"--workdir={workdir}", "--noreport"]
     status, _, errors = run(*given, f"--flagfile={flagfile}", main=evaluate.main)
     assert status == 0, errors
-    found = json.loads((workdir / "metrics.json").read_text())
-    assert found["mean_iou"] == pytest.approx(max(means.values()), abs=1e-6)
-    assert found["crf"]["iterations"] == 3
-    assert found["crf"]["bilateral_sxy"] == 20
+    actual = json.loads((workdir / "metrics.json").read_text())
+    assert actual["mean_iou"] == pytest.approx(max(means.values()), abs=1e-6)
+    assert actual["crf"]["iterations"] == 3
+    assert actual["crf"]["bilateral_sxy"] == 20
     run(*given, main=evaluate.main)
-    found = json.loads((workdir / "metrics.json").read_text())
-    assert found["mean_iou"] == pytest.approx(means["", "", ""], abs=1e-6)
+    actual = json.loads((workdir / "metrics.json").read_text())
+    assert actual["mean_iou"] == pytest.approx(means["", "", ""], abs=1e-6)
 
 
-def test_a_second_run_counts_nothing_again(run, workdir, monkeypatch):
+def test_a_second_run_scores_nothing_again(run, workdir, monkeypatch):
     assert run(f"--workdir={workdir}", *FEW)[0] == 0
     before = table(workdir / "crf")
 
-    def refuse(*_, **__):
+    def fail(*_, **__):
         raise RuntimeError("The network was loaded.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("kerasseg.workdir.best_model.load_best", refuse)
+        patch.setattr("kerasseg.workdir.best_model.load_best", fail)
         assert run(f"--workdir={workdir}", *FEW)[0] == 0
         assert table(workdir / "crf") == before
         status, *_ = run(f"--workdir={workdir}", *FEW, "--flip")
-        assert status == 1  # Other probabilities: the network has to look.
+        assert status == 1  # Other probabilities: the network is needed.
     status, _, errors = run(f"--workdir={workdir}", *FEW, "--try_bilateral_compat=3,9")
     assert status == 0, errors
     assert set(table(workdir / "crf")) & set(before)
 
 
-def test_pictures_are_drawn_by_the_seed(run, workdir):
+def test_images_are_drawn_with_the_seed(run, workdir):
     def drawn(*arguments):
         out = workdir / f"out{len(list(workdir.iterdir()))}"
         given = [f"--workdir={workdir}", f"--output_dir={out}", *FEW, *arguments]
@@ -190,9 +190,9 @@ def test_pictures_are_drawn_by_the_seed(run, workdir):
         return {json.loads(line)[0] for line in scores.read_text().splitlines()}
 
     assert drawn() == {0, 1, 2, 3}
-    two = [drawn("--num_pictures=2", f"--seed={seed}") for seed in range(5)]
-    assert {len(found) for found in two} == {2}
-    assert len({tuple(found) for found in two}) > 1
+    two = [drawn("--num_images=2", f"--seed={seed}") for seed in range(5)]
+    assert {len(indices) for indices in two} == {2}
+    assert len({tuple(indices) for indices in two}) > 1
 
 
 OTHER = datasets.DatasetSpec(
@@ -203,20 +203,20 @@ OTHER = datasets.DatasetSpec(
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--crf_bilateral_sxy=50"], "--crf_bilateral_sxy is tuned: .*--try_bilateral"),
-        (["--superpixels=100"], "--superpixels leaves no probabilities to a CRF"),
-        (["--try_bilateral_compat=4,x"], "Numbers with commas .*'x'"),
-        (["--try_bilateral_compat=0"], r"bilateral_compat are \[0.0\]"),
+        (["--crf_bilateral_sxy=50"], "--crf_bilateral_sxy is tuned.* --try_bilateral"),
+        (["--superpixels=100"], "--superpixels cannot be combined with a CRF"),
+        (["--try_bilateral_compat=4,x"], "numbers separated by commas: .*'x'"),
+        (["--try_bilateral_compat=0"], r"--try_bilateral_compat are \[0.0\]"),
         (["--try_bilateral_srgb=1e-9"], "standard deviations are too small"),
-        (["--crf_iterations=0"], "iterations=0: give a whole number"),
-        (["--eval_scales=x"], "--eval_scales=x: numbers with commas"),
+        (["--crf_iterations=0"], "--crf_iterations=0: expected a whole number"),
+        (["--eval_scales=x"], "--eval_scales=x: expected numbers separated by commas"),
         (["--split=test"], "test"),
-        (["--split=empty"], "'empty' holds no record to try settings on"),
+        (["--split=empty"], "split 'empty' is empty. Choose another --split"),
         (["--records_dir={other}"], "a, b; .* was trained on left, middle, right"),
         (["--workdir={other}"], "other"),
     ],
 )
-def test_wrong_flags_and_records_are_told_in_one_line(
+def test_wrong_flags_and_records_are_errors_of_one_line(
     run, workdir, tmp_path, arguments, text
 ):
     other = write_records(tmp_path / "other", [([[0]], [[0]])], spec=OTHER)
@@ -251,7 +251,7 @@ def check_same(out, whole):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_a_run_that_was_killed_is_gone_on_with(run, workdir, tmp_path):
+def test_a_killed_run_is_resumed(run, workdir, tmp_path):
     pytest.importorskip("pydensecrf.densecrf")
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert run(*arguments(workdir, whole))[0] == 0
@@ -270,10 +270,10 @@ def test_a_run_that_was_killed_is_gone_on_with(run, workdir, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_any_file_ends_as_one_that_was_not(run, workdir, tmp_path):
+def test_a_run_killed_at_any_file_ends_like_one_that_was_not(run, workdir, tmp_path):
     pytest.importorskip("pydensecrf.densecrf")
     whole, out = tmp_path / "whole", tmp_path / "out"
-    few = ["--num_pictures=1", "--try_bilateral_sxy=20"]
+    few = ["--num_images=1", "--try_bilateral_sxy=20"]
     assert run(*arguments(workdir, whole), *few)[0] == 0
 
     def check(_):

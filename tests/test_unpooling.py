@@ -1,4 +1,4 @@
-"""Pooling that remembers, and its inverse."""
+"""Max pooling with indices, and unpooling."""
 
 import hypothesis
 import keras
@@ -11,7 +11,7 @@ from kerasseg import blocks
 
 
 def pool(x):
-    return [np.asarray(part) for part in blocks.MaxPoolWithIndices()(x)]
+    return [np.asarray(output) for output in blocks.MaxPoolWithIndices()(x)]
 
 
 def square(rows):
@@ -31,7 +31,7 @@ def test_the_first_of_equal_cells_is_the_maximum():
 
 @hypothesis.given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
 @hypothesis.settings(max_examples=25, deadline=None)
-def test_a_round_trip_keeps_the_maxima_in_their_places(height, width, seed):
+def test_unpooling_puts_the_maxima_at_their_positions(height, width, seed):
     x = np.random.default_rng(seed).normal(size=(2, height, width, 3))
     x = x.astype("float32")
     maxima, indices = pool(x)
@@ -58,7 +58,7 @@ def test_the_gradient_goes_to_the_maximum_only():
 
 
 @pytest.mark.parametrize("size", [(None, None), (5, 7)])
-def test_shapes_are_known_where_they_can_be(size):
+def test_static_shapes(size):
     image = keras.Input((*size, 2))
     maxima, indices = blocks.MaxPoolWithIndices()(image)
     half = (3, 4) if size[0] else (None, None)
@@ -67,7 +67,7 @@ def test_shapes_are_known_where_they_can_be(size):
     assert blocks.Unpool()([maxima, indices, image]).shape == image.shape
 
 
-def test_a_network_of_any_size_becomes_tflite():
+def test_the_layers_can_be_converted_to_tflite():
     image = keras.Input((6, 7, 2))
     maxima, indices = blocks.MaxPoolWithIndices()(image)
     model = keras.Model(image, blocks.Unpool()([maxima, indices, image]))

@@ -1,4 +1,4 @@
-"""Model files of strangers: nothing in them runs, and none takes all the memory."""
+"""Untrusted model files: no code in them runs, and none exhausts the memory."""
 
 import os
 import pathlib
@@ -20,7 +20,7 @@ def lambda_model(function):
     return keras.Model(image, layers.Conv2D(3, 1)(layers.Lambda(function)(image)))
 
 
-def test_python_code_in_a_file_runs_only_for_who_trusts_it(tmp_path):
+def test_python_code_in_a_file_runs_only_with_trust(tmp_path):
     path = tmp_path / "model.keras"
     lambda_model(lambda x: x + 1).save(path)
     with pytest.raises(ValueError, match=r"holds Python code .*Lambda.* trust=True\)"):
@@ -33,7 +33,7 @@ def test_python_code_in_a_file_runs_only_for_who_trusts_it(tmp_path):
     assert segmenter.predict(np.zeros((2, 3, 3), np.uint8)).shape == (2, 3)
 
 
-def test_files_of_hdf5_are_not_read(tmp_path):
+def test_hdf5_files_are_not_read(tmp_path):
     path = tmp_path / "model.h5"
     lambda_model(lambda x: x + 1).save(path)
     with pytest.raises(ValueError, match=r"no \.keras file.*such as \.h5 and pickles"):
@@ -59,7 +59,7 @@ def test_pickles_are_not_read(tmp_path, name):
     assert ran.exists()
 
 
-def test_a_zip_that_blows_up_is_refused_unread(tmp_path, monkeypatch):
+def test_a_zip_bomb_is_an_error_before_it_is_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "model.keras"
     levels.build_model().save(path)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
@@ -72,12 +72,12 @@ def test_a_zip_that_blows_up_is_refused_unread(tmp_path, monkeypatch):
         kerasseg.load(path)
 
 
-def test_a_file_may_be_packed_as_zips_usually_are(tmp_path):
+def test_a_file_may_be_compressed(tmp_path):
     plain, packed = tmp_path / "plain.keras", tmp_path / "packed.keras"
     levels.build_model().save(plain)
     with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w") as target:
         for name in source.namelist():
             target.writestr(name, source.read(name), zipfile.ZIP_DEFLATED)
-    found = kerasseg.load(packed).predict(levels.IMAGE)
-    assert found.tolist() == levels.CLASSES
+    mask = kerasseg.load(packed).predict(levels.IMAGE)
+    assert mask.tolist() == levels.CLASSES
     assert pathlib.Path(packed).stat().st_size < plain.stat().st_size

@@ -1,4 +1,4 @@
-"""UPerNet: what its paper and its authors' code say of the pyramids."""
+"""UPerNet: the pyramids of its paper and its authors' code."""
 
 import keras
 import numpy as np
@@ -26,22 +26,22 @@ def taps(model, *names):
 def test_resnet101_version_has_the_parameters_of_the_authors():
     model = models.build_model("upernet", 150, backbone="resnet101")
     assert count(model) == 83_214_422
-    # 40,590,486 of them are the decoder's; each class more has 512 weights and a bias.
+    # 40,590,486 of them are in the decoder. A class has 512 weights and a bias.
     assert 83_214_422 - 42_623_936 == 40_590_486
     classify = model.get_layer("classify")
     assert sum(np.prod(v.shape) for v in classify.weights) == 150 * 513
 
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 97), (33, 40)])
-def test_all_levels_are_fused_at_a_quarter_of_the_picture(size):
+def test_all_levels_are_fused_at_stride_4(size):
     model = small(image_size=size)
     quarter = tuple(-(-side // 4) for side in size)
     assert model.get_layer("fuse_concat").output.shape[1:] == (*quarter, 4 * 16)
-    # 2048 of the encoder and 4 x 512 of the means in the paper; 128 and 4 x 16 here.
+    # 2048 of the encoder and 4 x 512 of the pools in the paper; 128 and 4 x 16 here.
     assert model.get_layer("pyramid_concat").output.shape[-1] == 128 + 4 * 16
 
 
-def test_the_widest_window_of_the_pyramid_is_the_mean_of_all():
+def test_the_single_bin_of_the_pyramid_is_the_mean_of_the_map():
     model = small()
     image = RNG.uniform(0, 255, (2, 100, 70, 3)).astype("float32")
     c5, mean = taps(model, "conv5_block2_out", "pyramid1_spread")(image)
@@ -49,7 +49,7 @@ def test_the_widest_window_of_the_pyramid_is_the_mean_of_all():
     np.testing.assert_allclose(mean, expected, atol=1e-4)
 
 
-def test_a_map_without_contrast_keeps_none_in_the_pyramid():
+def test_a_constant_map_stays_constant_in_the_pyramid():
     model = small()
     pool = keras.Model(
         model.get_layer("pyramid1_mean").input,
@@ -60,7 +60,7 @@ def test_a_map_without_contrast_keeps_none_in_the_pyramid():
         np.testing.assert_allclose(branch, branch[:, :1, :1] + 0 * branch, atol=1e-5)
 
 
-def test_without_laterals_scores_depend_on_the_pyramid_of_the_deepest_map_alone():
+def test_with_laterals_of_zeros_scores_depend_only_on_c5():
     model = small()
     for level in (2, 3, 4):
         norm = model.get_layer(f"lateral{level}_bn")
@@ -75,7 +75,7 @@ def test_without_laterals_scores_depend_on_the_pyramid_of_the_deepest_map_alone(
     assert np.any(kept)
 
 
-def test_the_auxiliary_head_reads_stride_16_and_leaves_the_other_names():
+def test_the_auxiliary_head_is_on_c4_and_changes_no_other_names():
     with_aux, without = small(aux=True), small()
     paths = {v.path for v in with_aux.weights}
     assert {v.path for v in without.weights} < paths
@@ -87,12 +87,12 @@ def test_the_auxiliary_head_reads_stride_16_and_leaves_the_other_names():
     }
 
 
-def test_encoders_without_a_choice_of_stems_fit():
+def test_backbones_without_stems_are_accepted():
     model = small(backbone="efficientnet_lite0")
     assert model(np.zeros((1, 40, 50, 3))).shape == (1, 40, 50, 3)
 
 
-def test_an_encoder_that_calls_its_own_layers_pools_fits():
+def test_a_backbone_with_layers_called_pool_is_accepted():
     # DenseNet's transitions are pool2_conv, pool3_conv and so on.
     model = small(backbone="densenet121")
     assert model(np.zeros((1, 40, 50, 3))).shape == (1, 40, 50, 3)

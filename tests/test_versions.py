@@ -1,4 +1,4 @@
-"""Versions of an export: numbered folders, whole or not there."""
+"""Versions of an export: numbered folders, published atomically."""
 
 import os
 import pathlib
@@ -10,10 +10,10 @@ from kerasseg.exporting import versions
 
 
 def publish(folder, version=None):
-    versions.check(folder, version)
-    with versions.folder_aside(folder) as aside:
-        pathlib.Path(aside, "file").write_text("x")
-        return versions.publish(aside, folder, version)
+    versions.check_version(folder, version)
+    with versions.temporary_folder(folder) as temporary:
+        pathlib.Path(temporary, "file").write_text("x")
+        return versions.publish(temporary, folder, version)
 
 
 def test_versions_count_up_from_the_largest(tmp_path):
@@ -24,15 +24,15 @@ def test_versions_count_up_from_the_largest(tmp_path):
     (folder / "note 300").touch()
     assert publish(folder) == str(folder / "10")
     names = ["1", "10", "100.old", "9", "note 300"]
-    assert sorted(os.listdir(folder)) == names  # Nothing is left aside.
+    assert sorted(os.listdir(folder)) == names  # No temporary folder is left.
     assert (folder / "10" / "file").read_text() == "x"
 
 
 @pytest.mark.parametrize("name", ["3", "0003"])
-def test_a_version_that_exists_stays_as_it_is(tmp_path, name):
+def test_an_existing_version_is_not_changed(tmp_path, name):
     (tmp_path / name).mkdir()
     with pytest.raises(
-        FileExistsError, match=r"Version 3 is in .*, such as 4, or none"
+        FileExistsError, match=r"Version 3 exists in .*, such as 4, or leave"
     ):
         publish(tmp_path, 3)
     assert os.listdir(tmp_path) == [name]
@@ -43,64 +43,68 @@ def test_a_version_that_exists_stays_as_it_is(tmp_path, name):
     "version", ["new", "1.5", "-1", "0", "", "01", "1/2", "9" * 19]
 )
 def test_a_version_is_a_whole_number(tmp_path, version):
-    with pytest.raises(ValueError, match="is no whole number from 1; give one such as"):
+    with pytest.raises(
+        ValueError, match=r"expected a whole number above 0\. Choose for"
+    ):
         publish(tmp_path / "out", version)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+def test_a_folder_that_is_not_writable_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
     for folder in (tmp_path / "file", tmp_path / "file" / "out"):
         with pytest.raises(
-            PermissionError, match=r"cannot be written to .* is no fold"
+            PermissionError, match=r"is not writable .* not a writable folder"
         ):
             publish(folder)
-    monkeypatch.setattr(os, "access", lambda *_: False)  # As root may write anywhere.
-    with pytest.raises(PermissionError, match=r"cannot be written to .* is no fold"):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # Root may write anywhere.
+    with pytest.raises(
+        PermissionError, match=r"is not writable .* not a writable folder"
+    ):
         publish(tmp_path / "out")
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_disk_that_refuses_is_told(tmp_path, monkeypatch):
-    def refuse(*_):
+def test_a_failing_disk_is_an_error(tmp_path, monkeypatch):
+    def fail(*_):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(os, "mkdir", refuse)
+    monkeypatch.setattr(os, "mkdir", fail)
     with pytest.raises(PermissionError, match="Read-only file system"):
         publish(tmp_path)
 
 
 def test_two_exports_at_once_take_two_numbers(tmp_path):
-    with versions.folder_aside(tmp_path) as aside:
-        (tmp_path / "1").mkdir()  # Somebody was faster,
+    with versions.temporary_folder(tmp_path) as temporary:
+        (tmp_path / "1").mkdir()  # Another export was faster.
         (tmp_path / "1" / "file").touch()
-        assert versions.publish(aside, tmp_path) == str(tmp_path / "2")
-    with versions.folder_aside(tmp_path) as aside:
+        assert versions.publish(temporary, tmp_path) == str(tmp_path / "2")
+    with versions.temporary_folder(tmp_path) as temporary:
         (tmp_path / "7").mkdir()
         (tmp_path / "7" / "file").touch()
-        with pytest.raises(FileExistsError, match="Version 7 is in"):
-            versions.publish(aside, tmp_path, 7)
+        with pytest.raises(FileExistsError, match="Version 7 exists in"):
+            versions.publish(temporary, tmp_path, 7)
     assert sorted(os.listdir(tmp_path)) == ["1", "2", "7"]
 
 
 def test_exports_of_two_machines_may_have_one_process_number(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 1)  # As in containers.
-    with versions.folder_aside(tmp_path) as aside:
-        pathlib.Path(aside, "file").write_text("x")
-        with versions.folder_aside(tmp_path):
+    with versions.temporary_folder(tmp_path) as temporary:
+        pathlib.Path(temporary, "file").write_text("x")
+        with versions.temporary_folder(tmp_path):
             pass
-        assert os.listdir(aside) == ["file"]
+        assert os.listdir(temporary) == ["file"]
 
 
 @pytest.mark.parametrize("name", ["out", "[1] out*"])
-def test_a_version_without_saved_model_does_not_go_beside_one(tmp_path, name):
+def test_a_version_without_a_saved_model_is_not_mixed_with_others(tmp_path, name):
     (tmp_path / name / "1").mkdir(parents=True)
     (tmp_path / name / "1" / "saved_model.pb").touch()
     with pytest.raises(ValueError, match="holds versions with a SavedModel"):
-        versions.check(tmp_path / name, with_saved_model=False)
+        versions.check_version(tmp_path / name, with_saved_model=False)
 
 
-def test_a_number_taken_at_the_last_moment_is_left_alone(tmp_path, monkeypatch):
+def test_a_number_taken_at_the_last_moment_is_not_overwritten(tmp_path, monkeypatch):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "file").touch()
     next_numbers = iter([1, 2])
@@ -108,8 +112,8 @@ def test_a_number_taken_at_the_last_moment_is_left_alone(tmp_path, monkeypatch):
     assert publish(tmp_path) == str(tmp_path / "2")
 
 
-def test_what_a_killed_export_left_is_swept_after_a_day(tmp_path):
-    # An export with a CRF may compare its pictures for hours.
+def test_folders_of_killed_exports_are_removed_after_a_day(tmp_path):
+    # An export with a CRF may run for hours.
     for name, age in ((".tmp-1", 100_000), (".tmp-2", 80_000), ("kept", 100_000)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age,) * 2)
@@ -117,8 +121,11 @@ def test_what_a_killed_export_left_is_swept_after_a_day(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".tmp-2", "1", "kept"]
 
 
-def test_an_error_removes_the_folder_aside(tmp_path):
-    with pytest.raises(KeyboardInterrupt), versions.folder_aside(tmp_path) as aside:
-        assert os.path.isdir(aside)
+def test_an_error_removes_the_temporary_folder(tmp_path):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        versions.temporary_folder(tmp_path) as temporary,
+    ):
+        assert os.path.isdir(temporary)
         raise KeyboardInterrupt
     assert os.listdir(tmp_path) == []

@@ -1,4 +1,4 @@
-"""VGG16 as the papers change it, against keras.applications."""
+"""VGG16 and its modifications, compared with keras.applications."""
 
 import functools
 
@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 @functools.cache
 def donor(include_top):
-    """Builds the original, with random weights."""
+    """Builds VGG16 of keras.applications with random weights."""
     model = keras.applications.VGG16(weights=None, include_top=include_top)
     for layer in model.layers:
         if "_conv" in layer.name:
@@ -28,21 +28,21 @@ def trunk(**options):
     return keras.Model(image, vgg.vgg16(image, **options))
 
 
-def test_its_maps_are_those_of_keras_applications():
-    ours = trunk()
-    vgg.take_weights(ours, donor(include_top=False))
+def test_the_feature_maps_are_those_of_keras_applications():
+    model = trunk()
+    vgg.take_weights(model, donor(include_top=False))
     layers = ["block1_conv1", "block1_pool", "block3_conv3", "block5_conv3"]
     outputs = [donor(include_top=False).get_layer(name).output for name in layers]
     original = keras.Model(donor(include_top=False).input, outputs)
     image = RNG.normal(0, 50, (1, 64, 96, 3)).astype("float32")
-    maps = ours(image)
+    maps = model(image)
     for name, expected in zip(layers, original(image), strict=True):
         name = name.replace("block1_pool", "pool1")
         expected = np.asarray(expected)
         np.testing.assert_allclose(maps[name], expected, atol=1e-4 * expected.max())
 
 
-def test_it_has_the_parameters_of_the_paper_and_rounds_pools_up():
+def test_the_parameters_are_those_of_the_paper_and_pools_round_up():
     model = trunk()
     assert model.count_params() == 14_714_688
     sides = [image.shape[1] for image in _pools(model(np.zeros((1, 360, 33, 3))))]
@@ -53,7 +53,7 @@ def _pools(maps):
     return [maps[f"pool{stage}"] for stage in range(1, 6)]
 
 
-def test_stages_can_be_dilated_pooled_and_convolved_otherwise():
+def test_rates_pools_and_convolutions_can_be_replaced():
     def convolve(x, filters, *, rate, name):
         return blocks.conv_bn_relu(x, filters // 32, rate=rate, name=name)
 
@@ -64,8 +64,8 @@ def test_stages_can_be_dilated_pooled_and_convolved_otherwise():
     assert {image.shape[1] for image in maps.values()} == {9}
 
 
-def convolutionised(fc6, fc7):
-    """Makes a model of trunk, fc6 and fc7 with the given filters and kernels."""
+def fully_convolutional(fc6, fc7):
+    """Builds VGG16 with fc6 and fc7 of the given filters and kernel sizes."""
     image = keras.Input((None, None, 3))
     x = vgg.vgg16(image)["pool5"]
     x = vgg.fully_connected(x, *fc6, padding="valid", name="fc6")
@@ -73,22 +73,22 @@ def convolutionised(fc6, fc7):
 
 
 @pytest.mark.slow
-def test_fully_connected_layers_give_what_the_classifier_gave():
-    ours = convolutionised((4096, 7), (4096, 1))
-    vgg.take_weights(ours, donor(include_top=True))
-    theirs = keras.Model(
+def test_fully_connected_layers_equal_the_classifier():
+    model = fully_convolutional((4096, 7), (4096, 1))
+    vgg.take_weights(model, donor(include_top=True))
+    original = keras.Model(
         donor(include_top=True).input, donor(include_top=True).get_layer("fc2").output
     )
     image = RNG.normal(0, 50, (1, 224, 224, 3)).astype("float32")
-    expected = np.asarray(theirs(image))
+    expected = np.asarray(original(image))
     scale = np.abs(expected).max()
     np.testing.assert_allclose(
-        ours(image)[:, 0, 0] / scale, expected / scale, atol=1e-4
+        model(image)[:, 0, 0] / scale, expected / scale, atol=1e-4
     )
 
 
 class Layer:
-    """Stands in for a layer of the classifier."""
+    """Replacement of a layer of the classifier."""
 
     def __init__(self, name, inputs, filters):
         self.name = name
@@ -98,42 +98,42 @@ class Layer:
         return self.weights
 
 
-def test_smaller_layers_take_evenly_spaced_cells_and_filters():
-    ours = convolutionised((9, 3), (5, 1))
+def test_smaller_layers_get_evenly_spaced_cells_and_filters():
+    model = fully_convolutional((9, 3), (5, 1))
     fc1, fc2 = Layer("fc1", 7 * 7 * 512, 17), Layer("fc2", 17, 9)
 
     class Donor:
         layers = (fc1, fc2)
 
-    vgg.take_weights(ours, Donor)
-    kernel, bias = ours.get_layer("fc6").get_weights()
-    # Of 17 filters every second, of 7 rows the first, the middle and the last.
+    vgg.take_weights(model, Donor)
+    kernel, bias = model.get_layer("fc6").get_weights()
+    # Every second of 17 filters; the first, middle and last of 7 rows.
     whole = fc1.weights[0].reshape(7, 7, 512, 17)
     np.testing.assert_allclose(kernel, whole[::3, ::3, :, ::2], rtol=1e-6)
     np.testing.assert_allclose(bias, fc1.weights[1][::2], rtol=1e-6)
-    kernel, bias = ours.get_layer("fc7").get_weights()
+    kernel, bias = model.get_layer("fc7").get_weights()
     np.testing.assert_allclose(kernel[0, 0], fc2.weights[0][::2, ::2], rtol=1e-6)
     np.testing.assert_allclose(bias, fc2.weights[1][::2], rtol=1e-6)
 
 
-def test_weights_come_from_nowhere_keras_or_a_file(monkeypatch, tmp_path):
-    ours, original = trunk(), donor(include_top=False)
-    before = ours.get_layer("block1_conv1").get_weights()[0]
-    vgg.load_weights(ours, None)
+def test_weights_are_random_from_keras_or_from_a_file(monkeypatch, tmp_path):
+    model, original = trunk(), donor(include_top=False)
+    before = model.get_layer("block1_conv1").get_weights()[0]
+    vgg.load_weights(model, None)
     np.testing.assert_array_equal(
-        ours.get_layer("block1_conv1").get_weights()[0], before
+        model.get_layer("block1_conv1").get_weights()[0], before
     )
     monkeypatch.setattr(keras.applications, "VGG16", lambda **_: original)
-    vgg.load_weights(ours, "imagenet")
-    taken = ours.get_layer("block1_conv1").get_weights()[0]
+    vgg.load_weights(model, "imagenet")
+    taken = model.get_layer("block1_conv1").get_weights()[0]
     expected = original.get_layer("block1_conv1").get_weights()[0]
     np.testing.assert_array_equal(taken, expected)
-    ours.save(tmp_path / "vgg.keras")
+    model.save(tmp_path / "vgg.keras")
     other = trunk()
     vgg.load_weights(other, str(tmp_path / "vgg.keras"))
     np.testing.assert_array_equal(
         other.get_layer("block5_conv3").get_weights()[0],
-        ours.get_layer("block5_conv3").get_weights()[0],
+        model.get_layer("block5_conv3").get_weights()[0],
     )
-    with pytest.raises(ValueError, match="no 'imagenet' and no"):
-        vgg.load_weights(ours, "places")
+    with pytest.raises(ValueError, match="neither 'imagenet' nor"):
+        vgg.load_weights(model, "places")

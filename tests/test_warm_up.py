@@ -1,4 +1,4 @@
-"""Requests that a server answers before a new model takes over."""
+"""Warm-up requests, which a server runs before a new model goes live."""
 
 import os
 import pathlib
@@ -17,23 +17,23 @@ def folder(tmp_path):
     return pathlib.Path(served.export(tmp_path))
 
 
-def test_an_export_holds_requests_that_its_signatures_take(tmp_path):
-    picture = exporting.Picture(tiny.png(levels.IMAGE))
-    folder = served.export(tmp_path, pictures=[picture])
-    found = list(warm_up.read(folder))
-    names = [name for name, _ in found]
+def test_an_export_holds_valid_requests_for_its_signatures(tmp_path):
+    sample = exporting.Sample(tiny.png(levels.IMAGE))
+    folder = served.export(tmp_path, samples=[sample])
+    requests = list(warm_up.read(folder))
+    names = [name for name, _ in requests]
     assert names == ["serving_default", "serving_default", "tensor"]
-    [file] = found[0][1]["image_bytes"]
+    [file] = requests[0][1]["image_bytes"]
     size = images.probe(file)
     assert (size.height, size.width) == (2, 3)
-    assert file != picture.file  # An export gives no picture of the records away.
-    assert found[2][1]["image"].shape == (1, 33, 47, 3)  # Of the drawn picture.
+    assert file != sample.file  # An export must not contain images of the records.
+    assert requests[2][1]["image"].shape == (1, 33, 47, 3)  # The synthetic image.
     loaded = tf.saved_model.load(folder)
-    for name, inputs in found:
+    for name, inputs in requests:
         loaded.signatures[name](**{k: tf.constant(v) for k, v in inputs.items()})
 
 
-def test_tensorflow_servings_own_classes_read_it(folder):
+def test_tensorflow_servings_messages_parse_the_file(folder):
     logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     path = os.fspath(folder / warm_up.FILE)
     assert path.endswith("/assets.extra/tf_serving_warmup_requests")
@@ -60,20 +60,20 @@ def write(folder, records):
     return path
 
 
-def test_a_record_that_is_none_is_told(tmp_path):
+def test_a_malformed_record_is_an_error(tmp_path):
     write(tmp_path, [b"malformed_record"])  # As in TensorFlow Serving's own test.
-    with pytest.raises(ValueError, match=r"request 1 is no PredictionLog.* Remove the"):
+    with pytest.raises(ValueError, match=r"request 1 is not a PredictionLog.* Remove"):
         list(warm_up.read(tmp_path))
 
 
-def test_a_damaged_file_is_told(tmp_path):
+def test_a_damaged_file_is_an_error(tmp_path):
     path = write(tmp_path, [b"x" * 100])
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match=r"warmup_requests is damaged \(.*Remove it"):
         list(warm_up.read(tmp_path))
 
 
-def test_more_than_a_thousand_are_told(tmp_path):
+def test_more_than_1000_requests_are_an_error(tmp_path):
     requests = [("tensor", {"image": np.zeros(1)})] * 1001
     warm_up.write(tmp_path, requests[:1000])
     assert len(list(warm_up.read(tmp_path))) == 1000
@@ -82,23 +82,23 @@ def test_more_than_a_thousand_are_told(tmp_path):
         list(warm_up.read(tmp_path))
 
 
-# What kerasseg.serve does with it: as TensorFlow Serving, which fails the load.
+# In kerasseg.serve: a failing request fails the load, like in TensorFlow Serving.
 
 
-def test_the_server_answers_them_before_it_is_ready(folder):
+def test_the_server_runs_them_before_it_is_ready(folder):
     from kerasseg.serve import engine
 
-    loaded, asked = engine.Engine(folder), []
+    loaded, called = engine.Engine(folder), []
     call = loaded.call
-    loaded.call = lambda *request: asked.append(request[0]) or call(*request)
+    loaded.call = lambda *request: called.append(request[0]) or call(*request)
     loaded.warm_up()
-    assert asked == ["serving_default", "tensor"]
+    assert called == ["serving_default", "tensor"]
 
 
 @pytest.mark.parametrize(
     ("records", "error"),
     [
-        ([b"malformed_record"], "no PredictionLog"),
+        ([b"malformed_record"], "not a PredictionLog"),
         ([b""], "image_bytes|missing|argument"),  # A request without inputs.
     ],
 )

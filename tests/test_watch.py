@@ -1,4 +1,4 @@
-"""Row 20 of facts/reliability.md: a disk or network that stalls."""
+"""A disk or network that stalls (docs/reliability.md)."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ from tests import tiny
 
 
 @pytest.fixture(autouse=True)
-def short_patience(monkeypatch):
+def short_timeout(monkeypatch):
     monkeypatch.setattr(watch, "SECONDS", 0.2)
     monkeypatch.setattr(watch, "_watch", watch._Watch())
 
@@ -20,58 +20,56 @@ def short_patience(monkeypatch):
 def wait_for(condition):
     deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
 
 
-def test_a_read_that_stalls_names_its_file_again_and_again(
-    tmp_path, monkeypatch, caplog
-):
+def test_a_read_that_stalls_is_reported_repeatedly(tmp_path, monkeypatch, caplog):
     split = records.open_split(tiny.write_records(tmp_path), "val")
-    real, goes_on = os.pread, threading.Event()
+    pread, resume = os.pread, threading.Event()
 
     def stall(*arguments):
-        goes_on.wait(60)
-        return real(*arguments)
+        resume.wait(60)
+        return pread(*arguments)
 
     monkeypatch.setattr(os, "pread", stall)
     reader = threading.Thread(target=split.read, args=(3,))
     reader.start()
     wait_for(lambda: len(caplog.messages) >= 2)
-    goes_on.set()
+    resume.set()
     reader.join()
     # Record 3 of 0, 2, 4 | 1, 3 is in the second file.
-    text = "Nothing has come of val-00001-of-00002.tfrecord for "
+    text = "Reading val-00001-of-00002.tfrecord has returned nothing for "
     assert all(message.startswith(text) for message in caplog.messages)
-    assert "is its disk or network there?" in caplog.text
+    assert "Check that its disk or network is available." in caplog.text
 
 
-def test_opening_a_file_that_never_answers_is_told(tmp_path, caplog):
+def test_opening_a_file_that_stalls_is_reported(tmp_path, caplog):
     tiny.write_records(tmp_path)
     path = tmp_path / records.shard_name("train", 1, 2)
     path.unlink()
-    os.mkfifo(path)  # Whoever opens it waits for somebody who writes.
+    os.mkfifo(path)  # Opening it waits for a writer.
     opener = threading.Thread(target=records.scan_shard, args=(path,))
     opener.start()
     wait_for(lambda: caplog.messages)
     os.close(os.open(path, os.O_WRONLY))
     opener.join()
-    assert f"Nothing has come of {path} for " in caplog.text
+    assert f"Reading {path} has returned nothing for " in caplog.text
 
 
-def test_reading_on_time_says_nothing_and_leaves_no_thread(tmp_path, caplog):
+def test_reading_in_time_logs_nothing_and_leaves_no_thread(tmp_path, caplog):
     split = records.open_split(tiny.write_records(tmp_path), "train")
     for i in range(len(split)):
         split.read(i)
     assert watch._watch.thread is not None
     wait_for(lambda: watch._watch.thread is None)
-    split.read(0)  # And it starts again.
+    split.read(0)  # Starts it again.
     assert watch._watch.thread is not None
     assert not caplog.messages
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_forked_process_watches_for_itself(tmp_path):
+def test_a_forked_process_has_its_own_watch(tmp_path):
     split = records.open_split(tiny.write_records(tmp_path), "train")
     child = os.fork()
     if not child:

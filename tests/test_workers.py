@@ -1,4 +1,4 @@
-"""Threads and processes that keep the order and leave nothing behind."""
+"""Threads and worker processes: order of results, errors, and how they end."""
 
 import functools
 import os
@@ -32,13 +32,13 @@ def refuse(x):
     raise ValueError(f"{x} is refused")
 
 
-class TravelsBadlyError(Exception):
+class NotPicklableError(Exception):
     def __init__(self, first, second):
         super().__init__(f"{first} and {second}")
 
 
 def refuse_badly(x):
-    raise TravelsBadlyError(x, x)
+    raise NotPicklableError(x, x)
 
 
 def die(_):
@@ -49,7 +49,7 @@ def loaded_modules(_):
     return sorted(sys.modules)
 
 
-def test_results_come_in_the_order_of_the_items():
+def test_results_are_in_the_order_of_the_items():
     def slow_first(i):
         time.sleep(0.1 if i == 0 else 0)
         return 2 * i
@@ -59,7 +59,7 @@ def test_results_come_in_the_order_of_the_items():
     ]  # fmt: skip
 
 
-def test_items_are_taken_only_a_little_ahead_in_the_callers_thread():
+def test_items_are_taken_in_the_thread_of_the_caller_when_needed():
     taken = []
 
     def items():
@@ -69,7 +69,9 @@ def test_items_are_taken_only_a_little_ahead_in_the_callers_thread():
 
     results = processes.in_order(double, items(), num_threads=2)
     assert next(results) == 0
-    assert taken == [threading.main_thread()] * 3  # One result, and one a thread.
+    assert (
+        taken == [threading.main_thread()] * 3
+    )  # One result, and one for each thread.
     results.close()
 
 
@@ -87,9 +89,9 @@ def test_processes_return_arrays():
 def test_processes_start_only_when_they_are_needed():
     with processes.Processes(process_number, 4) as call:
         assert len({call(None) for _ in range(3)}) == 1
-        found = set(processes.in_order(call, range(8), num_threads=2))
-    assert len(found) == 2
-    assert os.getpid() not in found
+        pids = set(processes.in_order(call, range(8), num_threads=2))
+    assert len(pids) == 2
+    assert os.getpid() not in pids
 
 
 def test_processes_do_not_load_tensorflow():
@@ -101,17 +103,17 @@ def test_processes_do_not_load_tensorflow():
     assert "tensorflow" not in modules
 
 
-def test_an_error_in_a_process_reaches_the_caller_and_the_process_goes_on():
+def test_an_error_in_a_process_reaches_the_caller_and_the_process_continues():
     with processes.Processes(refuse, 1) as call:
         for x in (1, 2):
             with pytest.raises(ValueError, match=f"{x} is refused"):
                 call(x)
 
 
-def test_an_error_that_cannot_travel_sends_its_text():
+def test_an_error_that_cannot_be_pickled_is_sent_as_text():
     with (
         processes.Processes(refuse_badly, 1) as call,
-        pytest.raises(RuntimeError, match="TravelsBadlyError: 5 and 5"),
+        pytest.raises(RuntimeError, match="NotPicklableError: 5 and 5"),
     ):
         call(5)
 
@@ -130,13 +132,13 @@ def test_a_process_that_takes_too_long_is_an_error_and_is_replaced():
         assert call(0) is None
 
 
-def test_a_process_that_is_busy_ends_with_the_others():
-    told = []
+def test_a_busy_process_ends_with_the_others():
+    ended = []
 
     def call(pool):
         with pytest.raises(ChildProcessError, match="died with status -9"):
             pool(60)
-        told.append(time.monotonic())
+        ended.append(time.monotonic())
 
     with processes.Processes(time.sleep, 2) as pool:
         pool(0)
@@ -144,7 +146,7 @@ def test_a_process_that_is_busy_ends_with_the_others():
         thread.start()
         time.sleep(0.3)
     thread.join(10)
-    assert told
+    assert ended
 
 
 def test_processes_end_with_the_program_that_started_them():

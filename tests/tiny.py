@@ -1,4 +1,4 @@
-"""Small records, small models and small runs that several tests share."""
+"""Small records and small models for several tests."""
 
 import dataclasses
 import pathlib
@@ -19,7 +19,7 @@ SPEC = datasets.DatasetSpec(
 
 
 def picture(seed, height=40, width=48):
-    """Draws three noisy upright stripes, one a class, and some ignored pixels."""
+    """Draws a noisy vertical stripe for each class, and some ignored pixels."""
     rng = np.random.default_rng(seed)
     first, second = np.sort(rng.integers(4, width - 4, 2))
     label = np.zeros((height, width), np.uint8)
@@ -32,7 +32,7 @@ def picture(seed, height=40, width=48):
 
 
 def png(image):
-    """Encodes an RGB picture as PNG."""
+    """Encodes an RGB image as PNG."""
     return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
 
 

@@ -1,4 +1,4 @@
-"""One tiny training run as a process of its own, for tests that kill it.
+"""A tiny training run in its own process, for tests that kill it.
 
 python -m tests.train_tiny RECORDS WORKDIR STEPS DEVICES DROPOUT
 
@@ -18,7 +18,7 @@ from tests import tiny
 
 
 def main(records_dir, workdir, steps, devices, dropout):
-    """Trains on so many devices of one process."""
+    """Trains on some devices of one process."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.set_logical_device_configuration(

@@ -14,7 +14,7 @@ _REAL = pathlib.Path(__file__).parents[2] / "shared" / "data"
 
 
 def real(name):
-    """Finds a folder of real pictures, or skips the test."""
+    """Finds a folder of real images, or skips the test."""
     folder = pathlib.Path(os.environ.get("KERASSEG_TEST_DATA", _REAL)) / name
     if not folder.is_dir():
         pytest.skip(
@@ -25,19 +25,19 @@ def real(name):
 
 
 def picture(seed, height=12, width=16):
-    """Noise, BGR as OpenCV wants it."""
+    """Draws noise, BGR as OpenCV expects it."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def label(seed, num_classes, height=12, width=16):
-    """Class numbers in blocks of four pixels."""
+    """Draws class numbers in blocks of four pixels."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, num_classes, (height // 4, width // 4), np.uint8)
     return small.repeat(4, axis=0).repeat(4, axis=1)
 
 
 def save(path, pixels):
-    """Writes a picture; OpenCV takes the format from the path."""
+    """Writes an image; OpenCV takes the format from the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), pixels)
 
@@ -72,7 +72,7 @@ def voc(folder, train, val):
 
 
 def save_palette(path, numbers):
-    """Writes class numbers in VOC's colours, as VOC does."""
+    """Writes class numbers in VOC's colors, as VOC does."""
     colors = np.zeros((256, 3), np.uint8)
     colors[:21] = datasets.get("pascal_voc").palette
     colors[255] = (224, 224, 192)
@@ -86,13 +86,15 @@ def sbd(folder, train, val, numbers):
     """Writes an SBD of these names, whose labels are all `numbers`."""
     from scipy import io as scipy_io
 
-    truth = np.zeros((1, 1), [("Boundaries", "O"), ("Segmentation", "O")])
-    truth[0, 0] = (np.zeros((20, 1), object), numbers)
+    groundtruth = np.zeros((1, 1), [("Boundaries", "O"), ("Segmentation", "O")])
+    groundtruth[0, 0] = (np.zeros((20, 1), object), numbers)
     for name in (*train, *val):
         save(folder / "img" / f"{name}.jpg", picture(len(name)))
         (folder / "cls").mkdir(exist_ok=True)
         path = folder / "cls" / f"{name}.mat"
-        scipy_io.savemat(path, {"GTcls": truth}, do_compression=True)  # As SBD's are.
+        scipy_io.savemat(
+            path, {"GTcls": groundtruth}, do_compression=True
+        )  # As in SBD.
     for split, names in (("train", train), ("val", val)):
         (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
     return folder

@@ -1,1 +1,1 @@
-"""Tools that build and inspect TFRecords of segmentation data sets."""
+"""Tools that build, inspect and extract TFRecords of segmentation data sets."""

@@ -11,13 +11,13 @@ r"""Builds TFRecords of a data set.
   python -m tfrecords_tools.build --dataset=folder --images='photos/*.jpg' \
       --masks='masks/*.png' --classes=background,road,car --records_dir=DIR
 
-The last is for own pictures; python -m tfrecords_tools.inspect with the same --images,
---masks and --classes says which of the other flags it needs.
+The last command is for your own images. python -m tfrecords_tools.inspect with the same
+--images, --masks and --classes reports which other flags they need.
 
-docs/datasets.md says how to get each data set.
+docs/datasets.md describes how to get each data set.
 
-Checks every picture and its label, writes files of records and, last of all,
-dataset.json. A build that was interrupted goes on when it is started again.
+The build checks every image and its label, and writes files of records and, last,
+dataset.json. A build that was interrupted resumes when the command is run again.
 """
 
 import dataclasses
@@ -27,60 +27,58 @@ import os
 from absl import app, flags
 
 from kerasseg import cli
-from tfrecords_tools.cli import own_flags
-from tfrecords_tools.converters import pairs
-from tfrecords_tools.doctor import precheck
+from tfrecords_tools.cli import source_flags
 from tfrecords_tools.writing import beam_engine, quarantine, writer
 
-_SPLITS = flags.DEFINE_list("splits", None, "Splits; all that the source has if none.")
+_SPLITS = flags.DEFINE_list(
+    "splits", None, "Splits to build; by default all that the source has."
+)
 _ON_ERROR = flags.DEFINE_enum(
     "on_error",
     "stop",
     ["stop", "skip"],
-    "What a bad pair does: stop the build, or be listed in rejected.jsonl.",
+    "What to do about a bad pair: stop, or skip it and list it in rejected.jsonl.",
 )
 _NUM_DRAWN = flags.DEFINE_integer(
     "num_drawn",
     None,
-    "Pictures of each split of --dataset=shapes, if not as many as usual.",
+    "Number of images to draw for each split of --dataset=shapes, instead of the "
+    "default.",
     lower_bound=1,
 )
 _BEAM_OPTIONS = flags.DEFINE_string(
     "beam_options",
     "",
-    "Options of the pipeline, as in '--runner=FlinkRunner --parallelism=64'. All its "
+    "Options of the pipeline, such as '--runner=FlinkRunner --parallelism=64'. All "
     "machines must see the source and the records.",
 )
 _READ = "dataset", "records_dir", "max_pixels", "workers", "engine"
-for _name in (*_READ, *own_flags.SHARED):
+for _name in (*_READ, *source_flags.SHARED):
     flags.declare_key_flag(_name)
 
 
-def main(argv):
-    """Turns flags into plain arguments, and says what was built."""
+def main(argv: list[str]) -> None:
+    """Builds the records, and prints their number."""
     del argv
-    cli.required(dataset=cli.DATASET.value, records_dir=cli.RECORDS_DIR.value)
-    dataset, folder = str(cli.DATASET.value), cli.RECORDS_DIR.value
-    source, reading = own_flags.read(dataset)
-    source = dataclasses.replace(source, num_drawn=_NUM_DRAWN.value)
-    rules = reading.read(cli.MAX_PIXELS.value).rules
-    splits = _SPLITS.value or _splits_there(dataset, source)
-    if dataset == pairs.OWN:
-        _check_own(source, splits, rules)
+    dataset, records_dir = cli.required(
+        dataset=cli.DATASET.value, records_dir=cli.RECORDS_DIR.value
+    )
+    engine = _engine()
+    source, options = source_flags.read(dataset)
     result = writer.build_records(
         dataset,
-        source,
-        str(folder),
-        splits=splits,
-        rules=rules,
+        dataclasses.replace(source, num_drawn=_NUM_DRAWN.value),
+        records_dir,
+        splits=_SPLITS.value,
+        rules=options.read(cli.MAX_PIXELS.value).rules,
         skip_bad=_ON_ERROR.value == "skip",
-        engine=_engine(),
+        engine=engine,
     )
-    _report(result, str(folder))
+    _report(result, records_dir)
 
 
 def _engine():
-    """Returns what runs the tasks."""
+    """Returns the function that runs the tasks."""
     if cli.engine("beam") == "beam":
         return functools.partial(beam_engine.run, options=_BEAM_OPTIONS.value)
     if _BEAM_OPTIONS.value:
@@ -89,30 +87,17 @@ def _engine():
     return functools.partial(quarantine.run, num_workers=num_workers)
 
 
-def _check_own(source, splits, rules):
-    listed = pairs.converter(pairs.OWN).list_pairs(splits[0], source)
-    num_classes = pairs.facts(pairs.OWN, source).num_classes
-    precheck.refuse_0_and_255(listed, num_classes, rules.labels)
-
-
-def _splits_there(dataset, source):
-    found = pairs.find_splits(dataset, source)
-    there = [split for split, reason in found.items() if not reason]
-    for split, reason in found.items():
-        if reason:
-            print(f"{split} is left out: {reason}")
-    return there
-
-
-def _report(result, folder):
+def _report(result, records_dir):
+    for split, reason in result.missing_splits.items():
+        print(f"{split} is skipped: {reason}")
     for split, count in result.num_records.items():
         print(f"{split}: {count} records")
     if result.num_kept:
-        print(f"{result.num_kept} of them were there already.")
+        print(f"{result.num_kept} of them were built before.")
     if result.rejected:
-        path = os.path.join(folder, writer.REJECTED_FILE)
-        print(f"{len(result.rejected)} bad pairs were left out, see {path}")
-    print(f"Look at them with python -m tfrecords_tools.inspect --records_dir={folder}")
+        path = os.path.join(records_dir, writer.REJECTED_FILE)
+        print(f"{len(result.rejected)} bad pairs were skipped, see {path}")
+    print(f"Inspect: python -m tfrecords_tools.inspect --records_dir={records_dir}")
 
 
 if __name__ == "__main__":

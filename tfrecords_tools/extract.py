@@ -1,11 +1,11 @@
-r"""Takes pictures and labels out of records again, as files.
+r"""Writes the images and labels of records as files.
 
 python -m tfrecords_tools.extract --records_dir=DIR --output_dir=DIR \
     [--split=val] [--count=8]
 
-Writes OUTPUT_DIR/NAME.jpg or .png, the bytes that were put in; with --labels also
-OUTPUT_DIR/labels/NAME.png, class numbers with the data set's colours as palette. A
-NAME with folders in it becomes such folders.
+Writes OUTPUT_DIR/NAME.jpg or .png with the original bytes. With --labels, also writes
+OUTPUT_DIR/labels/NAME.png, class numbers with the colors of the data set as palette.
+Slashes in a NAME become folders.
 """
 
 import os
@@ -16,14 +16,16 @@ from kerasseg import cli, images, records
 from kerasseg.system import files
 from tfrecords_tools.converters import matching
 
-_COUNT = flags.DEFINE_integer("count", None, "Pictures; all if none.", lower_bound=1)
-_LABELS = flags.DEFINE_bool("labels", False, "Write the labels too.")
+_COUNT = flags.DEFINE_integer(
+    "count", None, "Number of images; by default all.", lower_bound=1
+)
+_LABELS = flags.DEFINE_bool("labels", False, "Also write the labels.")
 for _name in ("records_dir", "output_dir", "split", "dataset"):
     flags.declare_key_flag(_name)
 
 
-def main(argv):
-    """Turns flags into plain arguments."""
+def main(argv: list[str]) -> None:
+    """Writes the files, and prints their number."""
     del argv
     records_dir, output_dir = cli.required(
         records_dir=cli.RECORDS_DIR.value,
@@ -31,20 +33,29 @@ def main(argv):
     )
     split = records.open_split(records_dir, cli.SPLIT.value, dataset=cli.DATASET.value)
     count = extract(split, output_dir, count=_COUNT.value, labels=_LABELS.value)
-    print(f"{count} pictures are in {output_dir}.")
+    print(f"Wrote {count} images to {output_dir}.")
 
 
-def extract(split, output_dir, *, count=None, labels=False) -> int:
-    """Writes the first pictures of a split as files.
+def extract(
+    split: records.Split,
+    output_dir: str | os.PathLike,
+    *,
+    count: int | None = None,
+    labels: bool = False,
+) -> int:
+    """Writes the first images of a split as files.
 
     Args:
-        split: An open `records.Split`.
-        output_dir: Folder; it is made.
-        count: Pictures at most; None for all.
-        labels: Whether the labels are written too.
+        split: An open split.
+        output_dir: Folder of the files. It is created if it does not exist.
+        count: Largest number of images; None for all.
+        labels: Whether to write the labels too.
 
     Returns:
-        The number of pictures.
+        The number of images.
+
+    Raises:
+        RecordError: A record is damaged.
     """
     total = len(split) if count is None else min(count, len(split))
     for i in range(total):
@@ -61,10 +72,10 @@ def extract(split, output_dir, *, count=None, labels=False) -> int:
 
 
 def _stem(name):
-    """A path without ending; it is somebody else's text and stays in the folder."""
+    """Returns a relative path without suffix. An untrusted name stays in the folder."""
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     stem, suffix = os.path.splitext("/".join(parts))
-    return stem if suffix.lower() in matching.PICTURES else f"{stem}{suffix}"
+    return stem if suffix.lower() in matching.IMAGE_SUFFIXES else f"{stem}{suffix}"
 
 
 def _write(path, data):

@@ -1,7 +1,7 @@
-"""Encoders: endpoints c1..c5 of a picture, at output stride 8, 16 or 32.
+"""Backbones: encoders that return the feature maps "c1" to "c5" of an image.
 
-The folder is the list: every module here registers what it builds. A builder is a
-function `(image, *, output_stride, weights, **options) -> {"c1": ..., "c5": ...}`.
+Every module of this package registers the backbones it defines. A builder is a function
+`(image, *, output_stride, weights, **options) -> {"c1": ..., "c5": ...}`.
 """
 
 import dataclasses
@@ -92,115 +92,140 @@ def metadata(name: str) -> Metadata:
     return _BACKBONES.lookup(name)
 
 
-def normalization(name) -> str:
-    """Names the normalisation that the encoder's weights want."""
+def normalization(name: str) -> str:
+    """Returns the input range that a backbone expects, one of `blocks.NORMALIZATIONS`.
+
+    Raises:
+        UserError: There is no backbone of that name.
+    """
     return metadata(name).normalization
 
 
-def list_options(name) -> list[str]:
-    """Lists the options that an encoder has beyond output stride and weights."""
+def list_options(name: str) -> list[str]:
+    """Returns the options of a backbone besides `output_stride` and `weights`, sorted.
+
+    Raises:
+        UserError: There is no backbone of that name.
+    """
     parameters = inspect.signature(metadata(name).builder).parameters.values()
     names = {p.name for p in parameters if p.kind == p.KEYWORD_ONLY}
     return sorted(names - {"output_stride", "weights"})
 
 
-def build(name, image, *, output_stride=32, weights=None, **options):
-    """Builds the encoder called `name`.
+def build(
+    name: str,
+    image,
+    *,
+    output_stride: int = 32,
+    weights: str | os.PathLike | None = None,
+    **options,
+) -> dict[str, Any]:
+    """Builds the backbone called `name`.
 
     Args:
         name: One of `list_backbones()`.
-        image: The normalised picture, `[batch, height, width, 3]`, 32 pixels or more
-            a side.
-        output_stride: Pixels of the image to one of "c5": 8, 16 or 32. Strides
-            beyond it become dilation, which keeps the field of view and the weights.
-        weights: None draws them at random, "imagenet" takes pretrained ones, a
-            `.keras` file those of a model saved with the same encoder.
-        **options: Of the encoder's builder.
+        image: Normalized image, `[batch, height, width, 3]`, at least 32 pixels high
+            and wide.
+        output_stride: Stride of "c5" in pixels: 8, 16 or 32. Strides beyond it are
+            replaced by dilation, which keeps the field of view and the weights.
+        weights: None (random initialization), "imagenet" (pretrained), or the path of
+            a `.keras` file of a model with the same backbone.
+        **options: Options of the backbone's builder.
 
     Returns:
-        Dict of the last activation of each stage, "c1" to "c5" (some encoders lack
-        "c1"). "c<k>" has ceil(size / min(2**k, output_stride)) cells a side.
+        Dict of the last activation of each stage, "c1" to "c5" (some backbones have no
+        "c1"). "c<k>" has ceil(size / min(2**k, output_stride)) rows and columns.
 
     Raises:
-        ValueError: An unknown name, output stride, option or kind of weights, or
-            weights of another encoder.
-        FileNotFoundError: No such file of weights.
-        OSError: Weights of ImageNet cannot be downloaded.
+        UserError: Unknown name, option or weights, wrong output stride, or weights of
+            another backbone.
+        MissingFileError: The file of weights does not exist.
+        OSError: The ImageNet weights cannot be downloaded.
     """
     builder = metadata(name).builder
     if output_stride not in OUTPUT_STRIDES:
         raise errors.UserError(
-            f"output_stride={output_stride} of '{name}' is not one of {OUTPUT_STRIDES}."
+            f"`output_stride={output_stride}` of '{name}' must be one of "
+            f"{OUTPUT_STRIDES}."
         )
-    own = list_options(name)
-    unknown = sorted(set(options) - set(own))
+    known = list_options(name)
+    unknown = sorted(set(options) - set(known))
     if unknown:
         raise errors.UserError(
-            f"Backbone '{name}' has no option {unknown}; it has {own}."
+            f"Backbone '{name}' has no option {unknown}; it has {known}."
         )
-    named = weights if weights in (None, "imagenet") else None
-    c = builder(image, output_stride=output_stride, weights=named, **options)
-    if weights != named:
+    is_file = weights not in (None, "imagenet")
+    c = builder(
+        image,
+        output_stride=output_stride,
+        weights=None if is_file else weights,
+        **options,
+    )
+    if is_file:
         load_weights(weights, keras.Model(image, list(c.values())), name)
     return c
 
 
-def load_weights(path, encoder, name) -> None:
-    """Gives an encoder the weights that a saved model has under the same names.
+def load_weights(path, encoder: keras.Model, name: str) -> None:
+    """Loads all weights of an encoder from a saved model, by variable path.
 
     Args:
-        path: `.keras` file.
-        encoder: Model whose variables are all wanted.
-        name: Of the backbone, for the errors.
+        path: `.keras` file of a model that contains the encoder.
+        encoder: Model whose weights are set.
+        name: Name of the backbone, for error messages.
 
     Raises:
-        ValueError: No `.keras` file, a damaged one, or one of another encoder.
-        FileNotFoundError: No such file.
+        UserError: Not a `.keras` file, a damaged one, or one of another backbone.
+        MissingFileError: The file does not exist.
     """
     if not str(path).endswith(".keras"):
         raise errors.UserError(
-            f"Weights '{path}' of backbone '{name}' are no 'imagenet' and no .keras "
-            "file; give one of these, or None."
+            f"Weights '{path}' of backbone '{name}' are neither 'imagenet' nor a "
+            ".keras file. Give one of these, or None."
         )
     if not os.path.exists(path):
-        raise errors.MissingFileError(f"No weights file {path} for backbone '{name}'.")
+        raise errors.MissingFileError(
+            f"The weights file {path} for backbone '{name}' does not exist."
+        )
     try:
-        donor = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises what its zip and HDF5 readers raise.
+        saved = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras passes on errors of its zip and HDF5 readers.
         reason = str(error).strip().partition("\n")[0]
         raise errors.UserError(
-            f"Weights {path} of backbone '{name}' are damaged or no .keras file: "
-            f"{reason} Copy the file again, or give another one."
+            f"The weights file {path} for backbone '{name}' is damaged or not a .keras "
+            f"file: {reason} Copy the file again, or give another one."
         ) from error
-    saved = {v.path: v for v in donor.weights}
-    shapes = {key: tuple(v.shape) for key, v in saved.items()}
+    variables = {v.path: v for v in saved.weights}
+    shapes = {path: tuple(v.shape) for path, v in variables.items()}
     missing = [v.path for v in encoder.weights if shapes.get(v.path) != tuple(v.shape)]
     if missing:
         raise errors.UserError(
             f"{path} was not saved with backbone '{name}': {len(missing)} of its "
-            f"{len(encoder.weights)} variables are not there, the first {missing[0]}."
+            f"{len(encoder.weights)} variables are missing, the first {missing[0]}. "
+            "Give weights of this backbone."
         )
     for variable in encoder.weights:
-        variable.assign(saved[variable.path])
+        variable.assign(variables[variable.path])
 
 
-def pretrained(constructor, **options):
-    """Builds a network of keras.applications with the weights of ImageNet.
+def pretrained(constructor: Callable, **options) -> keras.Model:
+    """Builds a model of keras.applications with ImageNet weights.
 
     Args:
-        constructor: Of keras.applications.
-        **options: Of the constructor, but for its weights.
+        constructor: Function of keras.applications.
+        **options: Options of the constructor other than `weights`.
 
     Raises:
-        OSError: The weights are not on this machine and cannot be downloaded.
+        OSError: The weights are not in the cache and cannot be downloaded.
     """
     try:
         return constructor(weights="imagenet", **options)
-    except Exception as error:  # Keras has no kind of its own for a failed download.
+    except Exception as error:  # Keras has no error type for a failed download.
         if not isinstance(error, OSError) and "URL fetch failure" not in str(error):
             raise
         raise OSError(
-            f"No ImageNet weights of {constructor.__name__}: {error}. Keras downloads "
-            "them once, to ~/.keras/models: do this where the internet can be reached, "
-            "or copy the file there; or give backbone_weights none or a .keras file."
+            f"The ImageNet weights of {constructor.__name__} cannot be loaded: "
+            f"{error}. Keras downloads them once, to ~/.keras/models. Run this once "
+            "with internet access, copy the file there, or set `backbone_weights` to "
+            "none or a .keras file."
         ) from error

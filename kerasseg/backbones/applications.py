@@ -1,11 +1,11 @@
-"""The encoders of keras.applications, each at any output stride.
+"""Backbones of keras.applications, each at any output stride.
 
-The ResNets of the first version have a file of their own, for the papers' changes.
+ResNet (not V2) is in `resnet`, which has the changes of the DeepLab papers.
 """
 
 import collections.abc
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import applications
 
@@ -14,16 +14,16 @@ from kerasseg.backbones import rewrite, vgg
 
 
 class _Row(NamedTuple):
-    """One encoder.
+    """One backbone.
 
     Attributes:
-        constructor: What builds it, in keras.applications.
-        normalization: What its weights want the picture to be (`blocks`). Where the
-            model holds its own (EfficientNet, EfficientNetV2, ConvNeXt, MobileNetV3),
-            it is that one: the rewrite leaves it out.
-        widest: How its endpoints are found (`rewrite.encoder`).
-        side: Of the picture its paddings were made for, which is what it was trained
-            on: those of NASNet and its ImageNet weights depend on it.
+        constructor: Function of keras.applications that builds it.
+        normalization: Input range that its weights expect; see `blocks.Normalize`. It
+            replaces normalization layers inside the model (EfficientNet,
+            EfficientNetV2, ConvNeXt, MobileNetV3).
+        widest: How the endpoints are chosen; see `rewrite.encoder`.
+        side: Height and width of its training images. NASNet's padding and ImageNet
+            weights depend on it.
         classifier: See `backbones.Metadata`.
     """
 
@@ -75,17 +75,19 @@ _ROWS = {
 }
 
 
-def encoder(name, image, *, output_stride=32, weights=None):
-    """Builds an encoder of keras.applications.
+def encoder(
+    name: str, image, *, output_stride: int = 32, weights: str | None = None
+) -> dict[str, Any]:
+    """Builds a backbone of keras.applications.
 
     Args:
-        name: Of the row.
-        image: The normalised picture.
+        name: Key of `_ROWS`.
+        image: Normalized image.
         output_stride: 8, 16 or 32.
-        weights: None, or "imagenet" (a download by keras.applications).
+        weights: None, or "imagenet" (downloaded by keras.applications).
 
     Returns:
-        See `rewrite.encoder`. ConvNeXt starts with stride 4 and has no "c1".
+        See `rewrite.encoder`. ConvNeXt has no "c1", because its first stride is 4.
     """
     row = _ROWS[name]
     options = {"include_top": False, "input_shape": (row.side, row.side, 3)}

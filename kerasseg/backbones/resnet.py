@@ -1,13 +1,14 @@
 """ResNet (He et al., 2015, https://arxiv.org/abs/1512.03385) with DeepLab's changes.
 
-Any output stride by dilation, multi-grid and extra blocks as in DeepLab v3
-(https://arxiv.org/abs/1706.05587, sections 3.2 and 3.3). Layers are called as in
-keras.applications, whose weights fit; the stride stands on the same convolution, but
-convolutions have no biases.
+It can have any output stride by dilation, and multi-grid and extra blocks as in DeepLab
+v3 (https://arxiv.org/abs/1706.05587, sections 3.2 and 3.3). Layer names and the
+position of the strides are those of keras.applications, whose weights can be loaded,
+but convolutions have no bias.
 """
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import keras
 from keras import layers
@@ -24,12 +25,12 @@ class _Variant:
     units: tuple[int, int, int, int]
     params: int
     filters: int = 64
-    imagenet: str = ""  # Class of keras.applications that has the weights.
+    imagenet: str = ""  # Name in keras.applications of the model with weights.
 
 
 _VARIANTS = {
     "resnet18": _Variant(False, (2, 2, 2, 2), 11_176_512),
-    # A quarter of the channels: for tests and quick tries.
+    # A quarter of the channels, for tests and experiments.
     "resnet18_quarter": _Variant(False, (2, 2, 2, 2), 702_096, filters=16),
     "resnet34": _Variant(False, (3, 4, 6, 3), 21_284_672),
     "resnet50": _Variant(True, (3, 4, 6, 3), 23_508_032, imagenet="ResNet50"),
@@ -39,30 +40,33 @@ _VARIANTS = {
 
 
 def resnet(
-    name,
+    name: str,
     image,
     *,
-    output_stride=32,
-    weights=None,
-    stem="standard",
-    multi_grid=None,
-    extra_blocks=0,
+    output_stride: int = 32,
+    weights: str | None = None,
+    stem: str = "standard",
+    multi_grid: Sequence[int] | None = None,
+    extra_blocks: int = 0,
 ):
     """Builds a ResNet.
 
     Args:
-        name: Of the variant.
-        image: The normalised picture.
+        name: Key of `_VARIANTS`.
+        image: Normalized image.
         output_stride: 8, 16 or 32.
-        weights: None, or "imagenet" (a download by keras.applications).
-        stem: "standard" (7x7) or "deep" (three 3x3, "beta" in TF DeepLab).
-        multi_grid: Factors on the rate of each unit of block4 and of the extra
-            blocks; None is 1 for all.
-        extra_blocks: Copies of block4 that follow it, each at twice the rate of the
-            block before; "c5" is the end of the last one. Random at the start.
+        weights: None, or "imagenet" (downloaded by keras.applications).
+        stem: "standard" (one 7x7 convolution) or "deep" (three 3x3, "beta" in TF
+            DeepLab).
+        multi_grid: Factor of the dilation rate of each unit of block4 and of the extra
+            blocks; None for 1.
+        extra_blocks: Number of copies of block4 after it, 0 to 3, each at twice the
+            rate of the block before. "c5" is the output of the last one. They are
+            initialized at random.
 
     Raises:
-        ValueError: No such stem, a wrong number of factors, or no such weights.
+        UserError: Unknown stem, wrong number of factors or blocks, or there are no
+            ImageNet weights of this variant.
     """
     variant = _VARIANTS[name]
     multi_grid = multi_grid or (1,) * variant.units[3]
@@ -72,9 +76,10 @@ def resnet(
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
     done, rate = 4, 1
     for stage, units in enumerate((*variant.units, *[variant.units[3]] * extra_blocks)):
-        wanted = 1 if stage == 0 else 2
-        stride = wanted if done * wanted <= output_stride and stage < 4 else 1
-        before, rate, done = rate, rate * wanted // stride, done * stride
+        original = 1 if stage == 0 else 2
+        fits = done * original <= output_stride and stage < 4
+        stride = original if fits else 1
+        before, rate, done = rate, rate * original // stride, done * stride
         for unit in range(units):
             factor = multi_grid[unit] if stage >= 3 else 1
             x = (_bottleneck if variant.bottleneck else _basic)(
@@ -105,39 +110,44 @@ for _name, _variant in _VARIANTS.items():
 
 def _check(name, variant, weights, stem, multi_grid, extra_blocks):
     if stem not in _STEMS:
-        raise errors.UserError(f"stem='{stem}' of '{name}' is not one of {_STEMS}.")
+        raise errors.UserError(f"`stem={stem}` of '{name}' must be one of {_STEMS}.")
     if len(multi_grid) != variant.units[3]:
         raise errors.UserError(
-            f"multi_grid={multi_grid} of '{name}' must have {variant.units[3]} "
+            f"`multi_grid={multi_grid}` of '{name}' must have {variant.units[3]} "
             "factors, one for each unit of block4."
         )
     if not 0 <= extra_blocks <= 3:
         raise errors.UserError(
-            f"extra_blocks={extra_blocks} of '{name}' must be 0 to 3."
+            f"`extra_blocks={extra_blocks}` of '{name}' must be from 0 to 3."
         )
     if weights == "imagenet" and (stem == "deep" or not variant.imagenet):
         raise errors.UserError(
-            f"Keras has no ImageNet weights of '{name}' with stem='{stem}': give "
-            "weights None or a .keras file, or take resnet50 with stem='standard'."
+            f"Keras has no ImageNet weights of '{name}' with `stem={stem}`. Set "
+            "weights to None or a .keras file, or use resnet50 with `stem=standard`."
         )
 
 
 def take_weights(encoder, donor):
-    """Copies the weights of a ResNet of keras.applications, layer by layer.
+    """Copies the weights of a ResNet of keras.applications by layer name.
 
-    A bias before a batch norm only moves its mean, so it is taken off the moving
-    mean. Layers that the donor lacks (extra blocks) keep what they have.
+    The bias of a convolution is subtracted from the moving mean of the batch
+    normalization after it, which is equivalent. Layers that the donor does not have
+    (extra blocks) keep their weights.
+
+    Args:
+        encoder: Model whose weights are set.
+        donor: Model of keras.applications.
     """
-    theirs = {layer.name: layer for layer in donor.layers}
+    layers_by_name = {layer.name: layer for layer in donor.layers}
     for layer in encoder.layers:
-        source = theirs.get(layer.name)
+        source = layers_by_name.get(layer.name)
         if source is None or not layer.weights:
             continue
         arrays = source.get_weights()
         if layer.name.endswith("_conv"):
             arrays = arrays[:1]
         else:
-            convolution = theirs[layer.name.removesuffix("_bn") + "_conv"]
+            convolution = layers_by_name[layer.name.removesuffix("_bn") + "_conv"]
             arrays[2] = arrays[2] - convolution.get_weights()[1]
         layer.set_weights(arrays)
 
@@ -151,7 +161,7 @@ def _stem(x, filters, stem):
 
 
 def _bottleneck(x, filters, *, stride, rates, project, name):
-    """Narrows, convolves at the second of `rates`, widens; adds the input."""
+    """Applies a bottleneck block; its 3x3 convolution has the second of `rates`."""
     start = x
     if project:
         start = _conv_bn(x, 4 * filters, 1, stride=stride, relu=False, name=f"{name}_0")
@@ -163,7 +173,7 @@ def _bottleneck(x, filters, *, stride, rates, project, name):
 
 
 def _basic(x, filters, *, stride, rates, project, name):
-    """Convolves twice, strided first; adds the input."""
+    """Applies a basic block; each of `rates` is that of one convolution."""
     start = x
     if project:
         start = _conv_bn(x, filters, 1, stride=stride, relu=False, name=f"{name}_0")
@@ -174,7 +184,7 @@ def _basic(x, filters, *, stride, rates, project, name):
 
 
 def _conv_bn(x, filters, kernel_size, *, stride=1, rate=1, relu=True, name):
-    """Pads the same on all sides, whatever the stride."""
+    """Applies convolution and batch norm, with equal padding on all sides."""
     if stride > 1 and kernel_size > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
     x = blocks.Conv2D(

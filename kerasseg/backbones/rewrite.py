@@ -1,4 +1,4 @@
-"""Encoders of keras.applications at any output stride, by rewriting their graphs."""
+"""Rewriting of keras.applications models to any output stride."""
 
 import collections
 import re
@@ -10,28 +10,33 @@ from keras import layers
 from kerasseg.backbones import dilation
 
 
-def encoder(source, image, *, output_stride=32, widest=False):
+def encoder(
+    source: keras.Model, image, *, output_stride: int = 32, widest: bool = False
+) -> dict[str, Any]:
     """Builds the graph of `source` again, on `image`, with its weights.
 
-    Layers keep their names, so weights carry over between output strides; those that
-    Keras named are counted anew, because it counts over the whole process. Rescaling
-    and normalisation inside `source` are left out. A grouped convolution with one
-    channel a group becomes a depthwise one, which is 20 times faster on a CPU.
+    Layers keep their names, so weights can be loaded at another output stride. Layers
+    that Keras named automatically get a stable number, because Keras counts over the
+    whole process. Rescaling and normalization layers are left out. A grouped
+    convolution with one channel per group becomes a depthwise convolution, which is 20
+    times faster on a CPU.
 
     Args:
-        source: A functional model as keras.applications builds it, without its top.
-        image: The picture, normalised as `source` does or wants it,
-            `[batch, height, width, 3]`.
-        output_stride: Pixels of `image` to one cell of "c5", a power of 2.
-        widest: Takes the last of the widest maps of a stride as its endpoint, where
-            stages end in branches or narrow maps; else what the next one starts from.
+        source: Functional model of keras.applications without its top.
+        image: Image normalized as `source` expects it, after its own normalization
+            layers if it has any, `[batch, height, width, 3]`.
+        output_stride: Stride of "c5" in pixels, a power of 2.
+        widest: Whether the endpoint of a stride is the last of its widest maps, for
+            models whose stages end in branches or narrow maps; otherwise it is the
+            input of the next stage.
 
     Returns:
-        Dict of "c1" to "c5", without those whose stride `source` does not have. "c5"
-        is its output. "c<k>" has ceil(size / min(2**k, output_stride)) cells a side.
+        Dict of "c1" to "c5", without strides that `source` does not have. "c5" is the
+        output of `source`. "c<k>" has ceil(size / min(2**k, output_stride)) rows and
+        columns.
 
     Raises:
-        ValueError: A layer cannot be rewritten, or `output_stride` not be reached.
+        UserError: A layer cannot be rewritten, or `output_stride` is not possible.
     """
     names = _stable_names(source)
     maps: dict[str, dilation.Map] = {}
@@ -52,7 +57,7 @@ def encoder(source, image, *, output_stride=32, widest=False):
 
 
 def _stable_names(source):
-    """Gives each name one that does not depend on what else the process has built."""
+    """Maps layer names to names that do not depend on other models in the process."""
     counts: collections.Counter[str] = collections.Counter()
     names = {}
     for operation in source.operations:
@@ -67,27 +72,34 @@ def _stable_names(source):
 
 
 def _calls(source, maps):
-    """Walks the graph in order: each operation, with its arguments out of `maps`."""
+    """Yields each operation in order, with its arguments from `maps`."""
     operations = {operation.name: operation for operation in source.operations}
     for entry in source.get_config()["layers"]:
         call = (entry["inbound_nodes"] or [{"args": [], "kwargs": {}}])[0]
         operation = operations[entry["name"]]
-        yield operation, _fill(call["args"], maps), _fill(call["kwargs"], maps)
+        yield (
+            operation,
+            _with_maps(call["args"], maps),
+            _with_maps(call["kwargs"], maps),
+        )
 
 
-def _fill(argument, maps):
+def _with_maps(argument, maps):
     if isinstance(argument, list | tuple):
-        return [_fill(part, maps) for part in argument]
+        return [_with_maps(part, maps) for part in argument]
     if not isinstance(argument, dict):
         return argument
     if argument.get("class_name") == "__keras_tensor__":
         return maps[argument["config"]["keras_history"][0]]
-    given = {key: part for key, part in argument.items() if part is not None}
-    return {key: _fill(part, maps) for key, part in given.items()}
+    return {
+        key: _with_maps(part, maps)
+        for key, part in argument.items()
+        if part is not None
+    }
 
 
 def _leaves(operation):
-    """Lists the layers of a nested model; the input of any is none."""
+    """Returns the layers of a sequential model, without input layers."""
     if isinstance(operation, layers.InputLayer):
         return []
     if not isinstance(operation, keras.Sequential):

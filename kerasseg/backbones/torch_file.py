@@ -1,10 +1,11 @@
-"""Reads weights from PyTorch's old file format, without PyTorch.
+"""Reader of weights in PyTorch's old file format, without PyTorch.
 
-Such a file is a pickle, which can run any program when it is read. The reader here
-builds nothing but numpy arrays, and refuses a file that asks for more.
+Such a file is a pickle, and unpickling can run arbitrary code. This reader creates only
+NumPy arrays and raises an error for a file that contains other objects.
 """
 
 import collections
+import os
 import pickle
 
 import numpy as np
@@ -25,8 +26,8 @@ class _Reader(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         raise errors.UserError(
-            f"The file asks for {module}.{name}; only float32 and int64 tensors are "
-            "read. Save a plain state dict of such tensors."
+            f"The file contains {module}.{name}, but only float32 and int64 tensors "
+            "can be read. Save a plain state dict of such tensors."
         )
 
     def persistent_load(self, pid):
@@ -34,30 +35,32 @@ class _Reader(pickle.Unpickler):
         return dtype, key, size
 
 
-def read(path) -> dict[str, np.ndarray]:
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads a state dict in the format of PyTorch before 1.6.
 
     Args:
-        path: The file. Storages in it are little-endian.
+        path: The file, with little-endian storages.
 
     Returns:
-        Name to array.
+        Arrays by name.
 
     Raises:
-        ValueError: The file is of another format, cut, or asks for other objects.
+        UserError: The file has another format, is truncated, or contains other
+            objects.
     """
     with open(path, "rb") as file:
         try:
             return _read(file)
         except (EOFError, pickle.UnpicklingError, TypeError, KeyError) as error:
             raise errors.UserError(
-                f"{path} is no complete file of PyTorch before 1.6 ({error})."
+                f"{path} is not a complete file of PyTorch before 1.6: {error}. Copy "
+                "or download it again."
             ) from error
 
 
 def _read(file):
     if _Reader(file).load() != _MAGIC:
-        raise pickle.UnpicklingError("it does not start as one")
+        raise pickle.UnpicklingError("its header is another one")
     for _ in ("protocol", "system"):
         _Reader(file).load()
     tensors = _Reader(file).load()
@@ -67,7 +70,7 @@ def _read(file):
         size = int.from_bytes(file.read(8), "little")
         data = file.read(size * dtypes[key].itemsize)
         if len(data) != size * dtypes[key].itemsize:
-            raise EOFError("it ends early")
+            raise EOFError("it is truncated")
         storages[key] = np.frombuffer(data, dtypes[key])
     return {name: _array(t, storages[t.storage[1]]) for name, t in tensors.items()}
 
@@ -78,7 +81,7 @@ def _array(tensor, storage):
     if min(tensor.strides, default=0) < 0 or not 0 <= tensor.offset <= last < len(
         storage
     ):
-        raise EOFError("a tensor reaches beyond its storage")
+        raise EOFError("a tensor exceeds its storage")
     strides = [step * storage.itemsize for step in tensor.strides]
     start = storage[tensor.offset :]
     return np.lib.stride_tricks.as_strided(start, tensor.shape, strides).copy()

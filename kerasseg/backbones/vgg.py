@@ -1,10 +1,13 @@
-"""VGG16 (https://arxiv.org/abs/1409.1556) for networks that change its insides.
+"""VGG16 (https://arxiv.org/abs/1409.1556) for architectures that modify it.
 
-The encoder "vgg16" of the registry is the graph of keras.applications. The papers that
-grew from VGG16 pool otherwise, normalise, dilate, or keep its fully connected layers:
-they build it here. Layers are called as in keras.applications (`block1_conv1`), the
-fully connected ones `fc6` and `fc7` as in the papers, so that its weights fit.
+The registered backbone "vgg16" is the graph of keras.applications. Architectures with
+other pools, with normalization or dilation, or with the fully connected layers are
+built from the functions here. Convolutions have the names of keras.applications
+(`block1_conv1`), so that its weights can be loaded; the fully connected layers are
+called `fc6` and `fc7` as in the papers.
 """
+
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -12,28 +15,34 @@ from keras import layers
 
 from kerasseg import backbones, blocks
 
-_STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # Times `filters`, convolutions.
+_STAGES = (
+    (1, 2),
+    (2, 2),
+    (4, 3),
+    (8, 3),
+    (8, 3),
+)  # Factor of `filters`, number of convolutions.
 _BRANCHES = "", "_2", "_3", "_4"
-_FULLY_CONNECTED = {"fc6": "fc1", "fc7": "fc2"}  # Ours, and keras.applications'.
-# Their names, and those of up to four branches that start from the same weights.
+_FULLY_CONNECTED = {"fc6": "fc1", "fc7": "fc2"}  # Name in keras.applications.
+# Their names in up to four branches with the same pretrained weights.
 CLASSIFIER = tuple(f"{fc}{end}" for fc in _FULLY_CONNECTED for end in _BRANCHES)
 
 
-def conv_relu(x, filters, *, rate=1, name):
-    """Convolves 3x3 with a bias, then ReLU: a layer of the original network."""
+def conv_relu(x, filters: int, *, rate: int = 1, name: str):
+    """Applies a 3x3 convolution with bias and ReLU, as in the original network."""
     x = blocks.Conv2D(filters, 3, dilation_rate=rate, padding="same", name=name)(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def pool(x, stage):
-    """Halves a map: maxima of 2x2, windows of one row or column at an odd end."""
+def pool(x, stage: int):
+    """Applies 2x2 max pooling; an odd size is rounded up."""
     return layers.MaxPooling2D(2, padding="same", name=f"pool{stage}")(x)
 
 
-def deeplab_pool(x, stage):
-    """Takes maxima around every second cell, every cell from stage 4 on (DeepLab).
+def deeplab_pool(x, stage: int):
+    """Applies 3x3 max pooling, with stride 2 before stage 4 and 1 from there (DeepLab).
 
-    Padding by zeros is what Caffe does: nothing after a ReLU is smaller.
+    Zero padding does not change the maxima, because the input is the output of a ReLU.
     """
     x = layers.ZeroPadding2D(1, name=f"pool{stage}_pad")(x)
     strides = 2 if stage < 4 else 1
@@ -41,7 +50,7 @@ def deeplab_pool(x, stage):
 
 
 def deeplab_mean_pool(x):
-    """Takes the mean of 3x3 cells, those of the padding counted, as Caffe does.
+    """Applies 3x3 average pooling that counts the padding, as in Caffe.
 
     The released LargeFOV networks have it before fc6.
     """
@@ -49,20 +58,27 @@ def deeplab_mean_pool(x):
     return layers.AveragePooling2D(3, strides=1, name="pool5a")(x)
 
 
-def vgg16(x, *, filters=64, pool=pool, convolve=conv_relu, rates=(1, 1, 1, 1, 1)):
-    """Builds the thirteen convolutions and the five pools.
+def vgg16(
+    x,
+    *,
+    filters: int = 64,
+    pool: Callable = pool,
+    convolve: Callable = conv_relu,
+    rates: Sequence[int] = (1, 1, 1, 1, 1),
+):
+    """Builds the 13 convolutions and 5 pools of VGG16.
 
     Args:
-        x: The normalised picture ("caffe").
+        x: Normalized image ("caffe").
         filters: Channels of the first stage; 64 in the paper.
-        pool: Function `(x, stage) -> x`, stage 1 to 5.
-        convolve: Function `(x, filters, *, rate, name) -> x`; the convolution in it is
+        pool: Function `(x, stage) -> x`, for stages 1 to 5.
+        convolve: Function `(x, filters, *, rate, name) -> x`. Its convolution must be
             called `name`.
-        rates: Dilation of each stage.
+        rates: Dilation rate of each stage.
 
     Returns:
-        Dict of maps in their order: "block1_conv1", what `convolve` returned, to
-        "block5_conv3", and after each stage "pool1" to "pool5".
+        Dict of feature maps in order: "block1_conv1" to "block5_conv3", returned by
+        `convolve`, and "pool1" to "pool5" after the stages.
     """
     maps = {}
     for stage, ((factor, units), rate) in enumerate(
@@ -75,16 +91,25 @@ def vgg16(x, *, filters=64, pool=pool, convolve=conv_relu, rates=(1, 1, 1, 1, 1)
     return maps
 
 
-def fully_connected(x, filters, kernel_size, *, rate=1, padding="same", name):
-    """Convolves in place of a fully connected layer; ReLU and dropout of a half.
+def fully_connected(
+    x,
+    filters: int,
+    kernel_size: int,
+    *,
+    rate: int = 1,
+    padding: str = "same",
+    name: str,
+):
+    """Applies a fully connected layer as a convolution, with ReLU and dropout 0.5.
 
     Args:
-        x: The map before it.
-        filters: 4096 in VGG16; fewer take every n-th of its filters.
-        kernel_size: 7 for "fc6", 1 for "fc7" in VGG16; less takes some of its cells.
-        rate: Dilation.
+        x: Feature map.
+        filters: 4096 in VGG16. With fewer, `take_weights` subsamples the filters.
+        kernel_size: 7 for "fc6" and 1 for "fc7" in VGG16. With a smaller one,
+            `take_weights` subsamples the kernel.
+        rate: Dilation rate.
         padding: "same" or "valid".
-        name: "fc6" or "fc7", which ImageNet weights are known for, or another.
+        name: Name of the convolution; "fc6" and "fc7" can get ImageNet weights.
     """
     x = blocks.Conv2D(
         filters, kernel_size, dilation_rate=rate, padding=padding, name=name
@@ -93,18 +118,18 @@ def fully_connected(x, filters, kernel_size, *, rate=1, padding="same", name):
     return layers.Dropout(0.5, name=f"{name}_dropout")(x)
 
 
-def load_weights(encoder, weights):
-    """Gives the layers of VGG16 in a model their weights.
+def load_weights(encoder: keras.Model, weights) -> None:
+    """Loads pretrained weights of VGG16 into a model.
 
     Args:
-        encoder: Model from the picture to the last map of VGG16, "fc6" and "fc7" in it
-            where the architecture has them.
+        encoder: Model from the image to the last feature map of VGG16, with "fc6" and
+            "fc7" if the architecture has them.
         weights: See `backbones.build`.
 
     Raises:
-        ValueError: No such kind of weights, or those of another encoder.
-        FileNotFoundError: No such file.
-        OSError: Weights of ImageNet cannot be downloaded.
+        UserError: Unknown weights, or those of another backbone.
+        MissingFileError: The file of weights does not exist.
+        OSError: The ImageNet weights cannot be downloaded.
     """
     if weights is None:
         return
@@ -118,16 +143,19 @@ def load_weights(encoder, weights):
 
 
 def take_weights(encoder, donor):
-    """Copies the weights of keras.applications' VGG16, layer by layer.
+    """Copies the weights of VGG16 of keras.applications by layer name.
 
-    A smaller "fc6" or "fc7" takes evenly spaced cells and filters of the donor's, as
-    DeepLab's released initialisation does (https://arxiv.org/abs/1412.7062, section
-    3.1).
+    A smaller "fc6" or "fc7" gets evenly spaced cells and filters of the donor's, as in
+    DeepLab's released initialization (https://arxiv.org/abs/1412.7062, section 3.1).
+
+    Args:
+        encoder: Model whose weights are set.
+        donor: VGG16 of keras.applications.
     """
-    theirs = {layer.name: layer for layer in donor.layers}
-    inputs = slice(None)  # Channels of the map before that the filters still see.
+    layers_by_name = {layer.name: layer for layer in donor.layers}
+    inputs = slice(None)  # Input channels that the previous layer kept.
     for layer in encoder.layers:
-        source = theirs.get(_FULLY_CONNECTED.get(layer.name, layer.name))
+        source = layers_by_name.get(_FULLY_CONNECTED.get(layer.name, layer.name))
         if source is None or not layer.weights:
             continue
         kernel, bias = source.get_weights()
@@ -142,6 +170,6 @@ def take_weights(encoder, donor):
         layer.set_weights([kernel, bias])
 
 
-def _evenly(count, wanted):
-    """Picks `wanted` of `count` numbers, the first and the last among them."""
-    return np.linspace(0, count - 1, wanted).round().astype(int)
+def _evenly(count, num_kept):
+    """Returns `num_kept` evenly spaced indices below `count`."""
+    return np.linspace(0, count - 1, num_kept).round().astype(int)

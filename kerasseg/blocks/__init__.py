@@ -1,25 +1,28 @@
-"""What three or more architectures share: layers and blocks, tensor in, tensor out.
+"""Layers and blocks that several architectures share.
 
-Every block takes the tensor first and its name last; every layer inside is named
-after it. Names never hold a rate or an output stride, so that weights carry over.
+A block is a function that takes a tensor first and a name last and returns a tensor.
+The names of its layers start with that name. They do not contain a rate or an output
+stride, so that weights can be loaded at another one.
 """
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers
 
 from kerasseg.blocks.convolution import Conv2D
 from kerasseg.blocks.crf_rnn import CrfRnn
-from kerasseg.blocks.image_input import (
-    NORMALIZATIONS,
-    SMALLEST_SIDE,
-    Normalize,
-    PadSmall,
-)
 from kerasseg.blocks.normalization import (
     BatchNormalization,
     LocalResponseNormalization,
 )
 from kerasseg.blocks.pooling import AdaptiveAveragePool
+from kerasseg.blocks.preprocessing import (
+    NORMALIZATIONS,
+    SMALLEST_SIDE,
+    Normalize,
+    PadSmall,
+)
 from kerasseg.blocks.resizing import AtStride, CropLike, ResizeLike
 from kerasseg.blocks.statistics import NormalizeFeatures
 from kerasseg.blocks.unpooling import MaxPoolWithIndices, Unpool
@@ -45,44 +48,51 @@ __all__ = [
     "UpSampling2D",
     "conv_bn_relu",
     "full_size_logits",
-    "picture",
+    "image_input",
     "separable_conv_bn_relu",
     "upscore",
 ]
 
 
-def picture(image_size, normalization):
-    """Starts a model.
+def image_input(image_size: Sequence[int | None], normalization: str):
+    """Creates the input of a model and normalizes it.
 
     Args:
         image_size: Height and width in pixels; None where they vary.
-        normalization: Of `NORMALIZATIONS`.
+        normalization: One of `NORMALIZATIONS`.
 
     Returns:
-        The input (`[batch, height, width, 3]`, RGB, 0 to 255, float32) and the
-        normalised picture, at least `SMALLEST_SIDE` pixels high and wide.
+        `(image, x)`: the input, `[batch, height, width, 3]`, RGB, 0 to 255, float32;
+        and the normalized image, padded to at least `SMALLEST_SIDE` pixels per side.
     """
     image = keras.Input((*image_size, 3), dtype="float32", name="image")
     x = Normalize(normalization)(image)
     return image, PadSmall(dtype="float32", name="pad_small")(x)
 
 
-def full_size_logits(x, padded, image, *, stride=None, name="logits"):
-    """Ends a model: brings scores to the size of the picture, in float32.
+def full_size_logits(
+    x, padded, image, *, stride: int | None = None, name: str = "logits"
+):
+    """Resizes logits to the size of the image, in float32.
 
     Args:
-        x: Scores of any size, `[batch, height, width, num_classes]`.
-        padded: The normalised picture of `picture`.
-        image: The input of `picture`.
-        stride: Pixels of the picture to one cell of `x` (see `ResizeLike`).
-        name: Of the result.
+        x: Logits of any size, `[batch, height, width, num_classes]`.
+        padded: Second value returned by `image_input`.
+        image: First value returned by `image_input`.
+        stride: Stride of `x` in pixels; see `ResizeLike`.
+        name: Name of the last layer.
+
+    Returns:
+        Logits `[batch, height, width, num_classes]` with the size of `image`.
     """
     x = ResizeLike(stride, dtype="float32", name=f"{name}_resize")([x, padded])
     return CropLike(dtype="float32", name=name)([x, image])
 
 
-def conv_bn_relu(x, filters, kernel_size=3, *, stride=1, rate=1, name):
-    """Convolves without a bias, then normalises over the batch, then ReLU."""
+def conv_bn_relu(
+    x, filters: int, kernel_size: int = 3, *, stride: int = 1, rate: int = 1, name: str
+):
+    """Applies a convolution without bias, batch normalization and ReLU."""
     x = Conv2D(
         filters,
         kernel_size,
@@ -96,11 +106,13 @@ def conv_bn_relu(x, filters, kernel_size=3, *, stride=1, rate=1, name):
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def separable_conv_bn_relu(x, filters, kernel_size=3, *, rate=1, name):
-    """Convolves each channel alone, then across channels; batch norm and ReLU twice.
+def separable_conv_bn_relu(
+    x, filters: int, kernel_size: int = 3, *, rate: int = 1, name: str
+):
+    """Applies a depthwise and a 1x1 convolution, each with batch norm and ReLU.
 
-    The depthwise layer is Keras' own: TensorFlow's native kernel with a rate is faster,
-    but its gradients are wrong (TF 2.21, oneDNN) or missing (without).
+    The depthwise layer is that of Keras, because the gradients of TensorFlow's faster
+    dilated kernel are wrong (TF 2.21 with oneDNN) or missing (without oneDNN).
     """
     x = layers.DepthwiseConv2D(
         kernel_size,

@@ -1,4 +1,4 @@
-"""The convolution of every architecture."""
+"""The convolution layer of all architectures."""
 
 import importlib
 import os
@@ -12,7 +12,7 @@ tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
 
 
 def _has_native_dilation(dtype) -> bool:
-    """Tells whether TensorFlow has the gradient of a dilated convolution here."""
+    """Returns whether TensorFlow has a gradient of dilated convolutions here."""
     if tf is None:
         return False
     if tf.config.list_physical_devices("GPU"):
@@ -22,14 +22,15 @@ def _has_native_dilation(dtype) -> bool:
 
 @keras.saving.register_keras_serializable("kerasseg")
 class Conv2D(layers.Conv2D):
-    """Keras' convolution, about twice as fast on TensorFlow where it is dilated.
+    """Convolution layer with faster dilated convolutions on TensorFlow.
 
-    Keras runs SpaceToBatch, Conv2D and BatchToSpace there; this calls the native
-    kernel, which gives the same values, wherever it has a gradient.
+    `keras.layers.Conv2D` runs SpaceToBatch, Conv2D and BatchToSpace for a dilated
+    convolution. This layer calls the native kernel, which computes the same values in
+    about half the time, wherever that kernel has a gradient.
     """
 
     def convolution_op(self, inputs, kernel):
-        """Convolves natively where that can be trained, else as Keras does."""
+        """Calls the native kernel if it can be trained, else the one of Keras."""
         native = (
             max(self.dilation_rate) > 1
             and self.groups == 1

@@ -1,7 +1,8 @@
-"""The dense CRF as a layer that learns (CRF-RNN)."""
+"""CRF-RNN: a dense CRF as a layer with trainable parameters."""
 
 import math
 import numbers
+from typing import Any
 
 import keras
 from keras import initializers, layers, ops
@@ -9,53 +10,53 @@ from keras import initializers, layers, ops
 from kerasseg import errors
 from kerasseg.blocks import gaussians
 
-_MOST_ITERATIONS = 100  # Each is a part of the graph.
-_SMALLEST_DEVIATION = 0.1  # In float32, places among thousands must stay apart.
+_MAX_ITERATIONS = 100  # Each adds nodes to the graph.
+_MIN_DEVIATION = 0.1  # Below, float32 cannot hold coordinates in the thousands.
 
 
 @keras.saving.register_keras_serializable("kerasseg")
 class CrfRnn(layers.Layer):
-    """Makes pixels that are near, and more so those of like colour, agree on a class.
+    """Refines logits by mean-field inference in a dense CRF.
 
-    Mean-field updates of a dense CRF, one after the other, with gradients through all
-    of them. In each, a pixel hears the mean chances of the pixels near it, and of
-    those near and alike. Three matrices are learned, with the network whose logits
-    come in: what a label takes from every label of either mean, and the compatibility
-    of labels. The deviations are not learned.
+    Each iteration is a mean-field update: it filters the class probabilities with a
+    spatial Gaussian kernel and with a bilateral kernel (position and color), and adds
+    the weighted messages to the logits. Gradients flow through all iterations. Three
+    matrices are trained together with the network that computes the logits: the class
+    weights of either kernel, and the compatibility of the classes. The standard
+    deviations are fixed.
 
     Args:
-        iterations: Updates in training, 1 to 100; there are twice as many at test.
-        gaussian_sxy: Reach of the means whatever the colours: standard deviation in
-            pixels, at least 0.1.
-        gaussian_compat: Weight of these means before training.
-        bilateral_sxy: Reach of the means among like colours: standard deviation in
-            pixels, at least 0.1.
-        bilateral_srgb: Standard deviation of like colours in each of R, G and B,
-            which go from 0 to 255; at least 0.1.
-        bilateral_compat: Weight of these means before training.
+        iterations: Number of updates in training, 1 to 100; twice as many at inference.
+        gaussian_sxy: Standard deviation of the spatial kernel in pixels, at least 0.1.
+        gaussian_compat: Initial weight of the spatial kernel.
+        bilateral_sxy: Standard deviation of the bilateral kernel in pixels, at least
+            0.1.
+        bilateral_srgb: Standard deviation of the bilateral kernel in each of R, G and
+            B, whose range is 0 to 255; at least 0.1.
+        bilateral_compat: Initial weight of the bilateral kernel.
 
     Raises:
-        ValueError: A setting that does not fit.
+        UserError: A setting out of range.
 
-    Source: https://arxiv.org/abs/1502.03240; settings and matrices are those of its
-        released code, where the paper weighs each kernel by one number a label.
+    Source: https://arxiv.org/abs/1502.03240. Settings and matrices are those of the
+        released code; the paper has one weight per class and kernel.
     """
 
     def __init__(
         self,
-        iterations=5,
+        iterations: int = 5,
         *,
-        gaussian_sxy=3.0,
-        gaussian_compat=3.0,
-        bilateral_sxy=160.0,
-        bilateral_srgb=3.0,
-        bilateral_compat=5.0,
+        gaussian_sxy: float = 3.0,
+        gaussian_compat: float = 3.0,
+        bilateral_sxy: float = 160.0,
+        bilateral_srgb: float = 3.0,
+        bilateral_compat: float = 5.0,
         **options,
     ):
         super().__init__(autocast=False, **options)
-        # XLA would have to know the number of the lattice's cells.
+        # XLA needs a static number of lattice cells.
         self.supports_jit = keras.backend.backend() != "tensorflow"
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "iterations": iterations,
             "gaussian_sxy": gaussian_sxy,
             "gaussian_compat": gaussian_compat,
@@ -66,7 +67,7 @@ class CrfRnn(layers.Layer):
         _check(self._settings)
 
     def build(self, input_shape):
-        """Makes the matrices: a row for each label heard, a column for each hearer."""
+        """Creates the matrices, `[num_classes (sender), num_classes (receiver)]`."""
         num_classes = input_shape[1][-1]
 
         def matrix(name, gain):
@@ -78,19 +79,24 @@ class CrfRnn(layers.Layer):
 
         self.gaussian = matrix("gaussian", self._settings["gaussian_compat"])
         self.bilateral = matrix("bilateral", self._settings["bilateral_compat"])
-        # What agrees costs less: Potts' model, but for a constant.
+        # The Potts model, up to a constant.
         self.compatibility = matrix("compatibility", -1.0)
 
     def call(self, inputs, training=None):
-        """Takes `[image, logits]`; returns logits, in float32 whatever the policy.
+        """Refines logits, in float32 for any dtype policy.
 
-        The image is RGB from 0 to 255, `[batch, height, width, 3]`, the logits are
-        `[batch, height, width, num_classes]`.
+        Args:
+            inputs: `[image, logits]`: `[batch, height, width, 3]`, RGB, 0 to 255, and
+                `[batch, height, width, num_classes]`.
+            training: Whether to run the iterations of training.
+
+        Returns:
+            Logits `[batch, height, width, num_classes]`.
         """
         image, logits = inputs
         settings = self._settings
         logits = ops.cast(logits, self.variable_dtype)
-        lattice = gaussians.by_place_and_color(
+        lattice = gaussians.bilateral_lattice(
             ops.cast(image, "float32"),
             settings["bilateral_sxy"],
             settings["bilateral_srgb"],
@@ -106,40 +112,40 @@ class CrfRnn(layers.Layer):
         ]
         result = logits
         for _ in range(settings["iterations"] * (1 if training else 2)):
-            chances = ops.exp(ops.log_softmax(result))  # Of one class too.
+            probabilities = ops.exp(ops.log_softmax(result))  # Also for one class.
             result = logits - sum(
-                ops.matmul(kernel(chances) * share, costs)
-                for kernel, share, costs in means
+                ops.matmul(kernel(probabilities) * scale, weights)
+                for kernel, scale, weights in means
             )
         return result
 
     def compute_output_spec(self, inputs, training=None):
-        """Has the shape of the logits."""
+        """Returns the spec of the logits, in float32."""
         del training
         return keras.KerasTensor(inputs[1].shape, self.variable_dtype)
 
     def get_config(self):
-        """Adds the settings."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), **self._settings}
 
 
 def _check(settings):
     iterations = settings["iterations"]
-    whole = isinstance(iterations, numbers.Integral) and not isinstance(
+    is_integer = isinstance(iterations, numbers.Integral) and not isinstance(
         iterations, bool
     )
-    if not whole or not 1 <= iterations <= _MOST_ITERATIONS:
+    if not is_integer or not 1 <= iterations <= _MAX_ITERATIONS:
         raise errors.UserError(
-            f"A CRF of iterations={iterations!r} cannot be built: give a whole number "
-            f"from 1 to {_MOST_ITERATIONS} (5 is usual)."
+            f"`iterations={iterations!r}` of a CRF must be an integer from 1 to "
+            f"{_MAX_ITERATIONS}; 5 is usual."
         )
     for name, value in settings.items():
         if name.endswith("compat") and not math.isfinite(value):
             raise errors.UserError(
-                f"{name}={value} is no weight: give a finite number (3 or 5 is usual)."
+                f"`{name}={value}` of a CRF must be a finite number; 3 or 5 is usual."
             )
-        if "_s" in name and not _SMALLEST_DEVIATION <= value < math.inf:
+        if "_s" in name and not _MIN_DEVIATION <= value < math.inf:
             raise errors.UserError(
-                f"{name}={value} is no standard deviation that can be filtered by: "
-                f"give a finite number of at least {_SMALLEST_DEVIATION}."
+                f"`{name}={value}` of a CRF is a standard deviation, so it must be "
+                f"finite and at least {_MIN_DEVIATION}."
             )

@@ -1,4 +1,4 @@
-"""Gaussian sums over the pixels of pictures: by place, and by place and colour."""
+"""Gaussian filters over the pixels of images: spatial and bilateral."""
 
 import math
 
@@ -6,19 +6,19 @@ from keras import ops
 
 from kerasseg.blocks.lattice import Lattice
 
-_REACH = 4  # Standard deviations; beyond lie 6e-5 of a Gaussian.
+_REACH = 4  # Standard deviations; 6e-5 of a Gaussian lies beyond.
 
 
 def smooth(values, sxy):
-    """Adds up the values of all pixels, each times exp(-distance**2 / (2 sxy**2)).
+    """Sums the values of all pixels, weighted by exp(-distance**2 / (2 sxy**2)).
 
     Args:
         values: Floats `[batch, height, width, channels]`.
-        sxy: Standard deviation in pixels, a number above 0, or a tensor of one.
+        sxy: Standard deviation in pixels, above 0: a number or a scalar tensor.
 
     Returns:
-        Sums of that shape and type. What is farther than 4 deviations up, down, left
-        or right does not count.
+        Sums of the same shape and dtype. Pixels more than 4 standard deviations away
+        horizontally or vertically are left out.
     """
     channels = values.shape[-1]
     for axis in (1, 2):
@@ -32,24 +32,29 @@ def smooth(values, sxy):
 
 
 def _reach(sxy, most):
-    """Keeps a number that is known: JAX needs them."""
+    """Returns the radius in pixels, as a number if both are known: JAX needs that."""
     if isinstance(sxy, int | float) and isinstance(most, int):
         return min(math.ceil(min(_REACH * sxy, 1e9)), most)
     reach = ops.ceil(ops.minimum(_REACH * ops.cast(sxy, "float32"), 1e9))
     return ops.minimum(ops.cast(reach, "int32"), most)
 
 
-def by_place_and_color(image, sxy, srgb) -> Lattice:
-    """Puts a picture's pixels on a lattice, whose `filter` then takes their values.
+def bilateral_lattice(image, sxy, srgb) -> Lattice:
+    """Builds the lattice of an image's pixels by position and color.
 
     Args:
         image: RGB `[batch, height, width, 3]`, floats.
-        sxy: Standard deviation of places, in pixels, a number above 0 or a tensor.
-        srgb: Standard deviation of each colour, in its units; likewise.
+        sxy: Standard deviation of positions in pixels, above 0: a number or a scalar
+            tensor.
+        srgb: Standard deviation of each color channel in the units of `image`, above 0:
+            a number or a scalar tensor.
+
+    Returns:
+        Lattice whose `filter` is a bilateral filter.
     """
     height, width = ops.shape(image)[1:3]
-    none = ops.zeros_like(image[..., :1])
-    x = none + ops.cast(ops.arange(width), image.dtype)[:, None]
-    y = none + ops.cast(ops.arange(height), image.dtype)[:, None, None]
+    zeros = ops.zeros_like(image[..., :1])
+    x = zeros + ops.cast(ops.arange(width), image.dtype)[:, None]
+    y = zeros + ops.cast(ops.arange(height), image.dtype)[:, None, None]
     features = [x * (1 / sxy), y * (1 / sxy), image * (1 / srgb)]
     return Lattice(ops.concatenate(features, axis=-1))

@@ -1,4 +1,4 @@
-"""The batch norm of every architecture, and what came before batch norm."""
+"""Batch normalization, and the local response normalization of older networks."""
 
 import importlib
 from typing import Any
@@ -12,38 +12,39 @@ tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
 
 @keras.saving.register_keras_serializable("kerasseg")
 class BatchNormalization(layers.BatchNormalization):
-    """Keras' batch norm, in one kernel on TensorFlow.
+    """Batch normalization layer that calls TensorFlow's fused kernel.
 
-    Keras computes moments, then scales and shifts, each in passes of its own, and
-    again for the gradient; a step of DeepLab v3 takes an eighth longer so (CPU). The
-    values are the same. What the kernel cannot do is left to Keras: moments over all
-    replicas, other types than float32, other axes than the last.
+    `keras.layers.BatchNormalization` computes moments, scale and shift in separate
+    passes, and their gradients too; a training step of DeepLab v3 takes an eighth
+    longer with it on a CPU. The values are the same. The layer of Keras is used where
+    the kernel cannot be: for synchronized moments, dtypes other than float32 and axes
+    other than the last.
     """
 
     def call(self, inputs, training=None, mask=None):
-        """Normalises `[batch, height, width, channels]`."""
-        moves = bool(training) and self.trainable
-        if not self._is_fused(inputs, mask, moves):
+        """Normalizes `[batch, height, width, channels]`."""
+        update = bool(training) and self.trainable
+        if not self._is_fused(inputs, mask, update):
             return super().call(inputs, training=training, mask=mask)
-        none = tf.zeros([0])
+        empty = tf.zeros([0])
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=self.gamma,
             offset=self.beta,
-            mean=none if moves else self.moving_mean,
-            variance=none if moves else self.moving_variance,
+            mean=empty if update else self.moving_mean,
+            variance=empty if update else self.moving_variance,
             epsilon=self.epsilon,
-            is_training=moves,
+            is_training=update,
         )
-        if moves:
-            # The kernel's is that of a sample, n / (n - 1) times that of the batch.
+        if update:
+            # The kernel returns the unbiased variance, Keras uses the biased one.
             n = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
             variance = variance * ((n - 1) / n)
             self._move(self.moving_mean, mean)
             self._move(self.moving_variance, variance)
         return y
 
-    def _is_fused(self, inputs, mask, moves):
+    def _is_fused(self, inputs, mask, update):
         return (
             tf is not None
             and mask is None
@@ -51,7 +52,7 @@ class BatchNormalization(layers.BatchNormalization):
             and self.axis in (-1, 3)
             and self.scale
             and self.center
-            and not (moves and (self.synchronized or self.renorm))
+            and not (update and (self.synchronized or self.renorm))
             and keras.backend.standardize_dtype(inputs.dtype) == "float32"
             and self.compute_dtype == "float32"
         )
@@ -62,23 +63,26 @@ class BatchNormalization(layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable("kerasseg")
 class LocalResponseNormalization(layers.Layer):
-    """Divides by `(1 + alpha / size * s) ** beta`, `s` the squares of near channels.
+    """Divides by `(1 + alpha / size * s) ** beta`.
 
-    The constants are AlexNet's (https://papers.nips.cc/paper/4824, section 3.3), as
-    Caffe reads them: other frameworks do not divide `alpha` by `size`.
+    `s` is the sum of the squares of `size` neighboring channels. The defaults are
+    those of AlexNet (https://papers.nips.cc/paper/4824, section 3.3) with Caffe's
+    formula; other frameworks do not divide `alpha` by `size`.
 
     Args:
-        size: Channels that are summed, the middle one its own.
+        size: Number of channels that are summed, with the normalized one in the middle.
         alpha: Weight of the squares.
-        beta: Power.
+        beta: Exponent.
     """
 
-    def __init__(self, size=5, alpha=1e-4, beta=0.75, **options):
+    def __init__(
+        self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, **options
+    ):
         super().__init__(**options)
         self.size, self.alpha, self.beta = size, alpha, beta
 
     def call(self, x):
-        """Takes `[batch, height, width, channels]`; returns the dtype of `x`."""
+        """Normalizes `[batch, height, width, channels]` in float32; keeps the dtype."""
         squares = ops.square(ops.cast(x, "float32"))  # Too large for float16.
         sides = [(self.size - 1) // 2, self.size // 2]
         squares = ops.pad(squares, [[0, 0], [0, 0], [0, 0], sides])
@@ -87,10 +91,10 @@ class LocalResponseNormalization(layers.Layer):
         return x * ops.cast(scale, x.dtype)
 
     def compute_output_shape(self, shape):
-        """Keeps the shape."""
+        """Returns the shape of the input."""
         return shape
 
     def get_config(self):
-        """Adds size, alpha and beta."""
+        """Returns the arguments of the constructor."""
         own = {"size": self.size, "alpha": self.alpha, "beta": self.beta}
         return {**super().get_config(), **own}

@@ -1,4 +1,4 @@
-"""Maps brought to the size that another map has at run time."""
+"""Layers that resize or crop a feature map to the size of another."""
 
 import importlib
 from typing import Any
@@ -12,59 +12,62 @@ tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
 
 @keras.saving.register_keras_serializable("kerasseg")
 class AtStride(layers.Identity):
-    """Passes scores on, and says where their cells stand: `i` at pixel `i * stride`.
+    """Identity that states that cell `i` of its input lies at pixel `i * stride`.
 
-    An auxiliary output that such a layer of its name gives is trained on the labels of
-    those pixels; another one takes the picture for cut evenly into cells, and is
-    trained on the labels in their middles.
+    An auxiliary output of this layer is trained on the labels at those pixels. Any
+    other auxiliary output is trained on the labels at the centers of its cells, into
+    which the image is divided evenly.
+
+    Args:
+        stride: Distance of neighboring cells in pixels.
     """
 
-    def __init__(self, stride, **options):
+    def __init__(self, stride: int, **options):
         super().__init__(autocast=False, **options)
         self.stride = stride
 
     def get_config(self):
-        """Adds the stride."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "stride": self.stride}
 
 
 @keras.saving.register_keras_serializable("kerasseg")
 class CropLike(layers.Layer):
-    """Cuts `x` at the bottom and right to the height and width of `like`."""
+    """Crops `x` at the bottom and right to the height and width of `like`."""
 
     def __init__(self, **options):
         super().__init__(autocast=False, **options)
 
     def call(self, inputs):
-        """Takes `[x, like]`."""
+        """Crops the first of `[x, like]`."""
         x, like = inputs
         height, width = ops.shape(like)[1:3]
         return x[:, :height, :width, :]
 
     def compute_output_spec(self, inputs):
-        """Has the sides of `like`."""
+        """Returns the output spec."""
         x, like = inputs
         return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[3]), x.dtype)
 
 
 @keras.saving.register_keras_serializable("kerasseg")
 class ResizeLike(layers.Layer):
-    """Resizes `x` bilinearly to the height and width that `like` has at run time.
+    """Resizes `x` bilinearly to the height and width of `like` at run time.
 
     Args:
-        stride: Pixels of `like` to one cell of `x`; cell `i` then stays at pixel
-            `i * stride`, which is where a strided convolution took it, so that maps
-            of different output strides agree (TF DeepLab's aligned corners at sizes
-            of `stride * n + 1`, at every size). None fits `x` to `like` by its outer
-            edges, half-pixel centres, as Keras does.
+        stride: Distance of neighboring cells of `x` in pixels of `like`. Cell `i` then
+            lies at pixel `i * stride`, which is the center of a strided convolution,
+            so that logits of different output strides align. At sizes of
+            `stride * n + 1` this equals the aligned corners of TF DeepLab. None aligns
+            the outer edges (half-pixel centers), as `keras.ops.image.resize` does.
     """
 
-    def __init__(self, stride=None, **options):
+    def __init__(self, stride: int | None = None, **options):
         super().__init__(autocast=False, **options)
         self.stride = stride
 
     def call(self, inputs):
-        """Takes `[x, like]`; returns the dtype of `x`."""
+        """Resizes the first of `[x, like]` and keeps its dtype."""
         x, like = inputs
         height, width = ops.shape(like)[1:3]
         if self.stride is None:
@@ -76,26 +79,26 @@ class ResizeLike(layers.Layer):
         return _resize_anchored(x, self.stride)[:, :height, :width]
 
     def compute_output_spec(self, inputs):
-        """Has the sides of `like` and the channels of `x`."""
+        """Returns the output spec."""
         x, like = inputs
         return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[3]), x.dtype)
 
     def get_config(self):
-        """Adds the stride."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "stride": self.stride}
 
 
 def resize(x, height, width):
-    """Resizes bilinearly by the outer edges; Keras' own needs sides that are known."""
+    """Resizes bilinearly with half-pixel centers; height and width can be tensors."""
     if tf is None:
         return ops.image.resize(x, (height, width), interpolation="bilinear")
     return ops.cast(tf.image.resize(x, [height, width]), x.dtype)
 
 
 def _resize_anchored(x, stride):
-    """Puts cell `i` at pixel `i * stride`; n cells become (n - 1) * stride + 1."""
+    """Resizes n cells to (n - 1) * stride + 1, with cell `i` at pixel `i * stride`."""
     height, width = [(side - 1) * stride + 1 for side in ops.shape(x)[1:3]]
-    if tf is None:  # Half-pixel centres, moved back by half of what a cell grows.
+    if tf is None:  # Half-pixel centers, shifted back.
         shift = ops.array([(1 - stride) / 2] * 2, "float32")
         scale = ops.array([stride] * 2, "float32")
         shape = (ops.shape(x)[0], height, width, x.shape[3])

@@ -1,4 +1,4 @@
-"""Channels brought to mean 0 and variance 1, by numbers counted before training."""
+"""Normalization of channels with statistics of the data set."""
 
 import keras
 import numpy as np
@@ -9,15 +9,15 @@ from kerasseg import errors
 
 @keras.saving.register_keras_serializable("kerasseg")
 class NormalizeFeatures(layers.Layer):
-    """Subtracts each channel's mean and divides by its deviation.
+    """Subtracts the mean of each channel and divides by its standard deviation.
 
-    Nothing is learned: `fill` sets both, before training, to what the channels have
-    over a data set, and they are saved with the weights. Until then the layer changes
-    nothing. `kerasseg.training` fills such layers of a new run by itself.
+    The statistics are not trained. `fill` sets them before training to those of the
+    channels over a data set, and they are saved with the weights. Until then the layer
+    returns its input. `kerasseg.training` fills such layers at the start of a run.
     """
 
     def build(self, shape):
-        """Makes the statistics; a count of no pictures says that they are none."""
+        """Creates the statistics and the number of images they are from, 0 at first."""
         channels = shape[-1]
         self.mean = self._constant("mean", (channels,), "zeros")
         self.variance = self._constant("variance", (channels,), "ones")
@@ -35,45 +35,45 @@ class NormalizeFeatures(layers.Layer):
 
     @property
     def is_filled(self) -> bool:
-        """Whether the statistics are those of pictures."""
-        return float(ops.max(self.pictures)) > 0  # float() has no mirrored variables.
+        """Whether `fill` has set the statistics."""
+        return float(ops.max(self.pictures)) > 0  # Works for mirrored variables.
 
-    def fill(self, mean, variance, pictures) -> None:
+    def fill(self, mean: np.ndarray, variance: np.ndarray, images: int) -> None:
         """Sets the statistics.
 
         Args:
-            mean: Of each channel.
-            variance: Of each channel; 0, of a channel that never changes, is taken
-                for 1.
-            pictures: How many were counted, 1 or more.
+            mean: Mean of each channel.
+            variance: Variance of each channel. 0, that of a constant channel, becomes
+                1.
+            images: Number of images the statistics are from, at least 1.
 
         Raises:
-            ValueError: Statistics of another number of channels, or no numbers, or of
-                no pictures.
+            UserError: Wrong number of channels, values that are not finite, or no
+                images.
         """
         mean, variance = np.asarray(mean), np.asarray(variance)
-        wanted = tuple(self.mean.shape)
-        if mean.shape != wanted or variance.shape != wanted or pictures < 1:
+        expected = tuple(self.mean.shape)
+        if mean.shape != expected or variance.shape != expected or images < 1:
             raise errors.UserError(
-                f"Layer '{self.name}' has {wanted[0]} channels; got {mean.shape} means "
-                f"and {variance.shape} variances of {pictures} pictures. Count them "
-                f"over the layer's own input, and 1 picture or more."
+                f"Layer '{self.name}' has {expected[0]} channels; got {mean.shape} "
+                f"means and {variance.shape} variances of {images} images. Compute "
+                "them from the input of the layer, over at least 1 image."
             )
         if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
             raise errors.UserError(
-                f"The statistics for layer '{self.name}' are not all finite: look for "
-                f"the layer before it that overflows."
+                f"The statistics for layer '{self.name}' are not all finite. Find the "
+                "layer before it that overflows."
             )
         self.mean.assign(mean)
         self.variance.assign(np.where(variance > 0, variance, 1.0))
-        self.pictures.assign(float(pictures))
+        self.pictures.assign(float(images))
 
     def call(self, x):
-        """Normalises the last axis, in float32 whatever the policy."""
+        """Normalizes the last axis, in float32 for any dtype policy."""
         scale = 1.0 / ops.sqrt(self.variance)
         normalized = (ops.cast(x, "float32") - self.mean) * scale
         return ops.cast(normalized, self.compute_dtype)
 
     def compute_output_shape(self, shape):
-        """Keeps the shape."""
+        """Returns the shape of the input."""
         return shape

@@ -1,4 +1,4 @@
-"""Maps enlarged: cells repeated, or by transposed convolutions that start bilinear."""
+"""Upsampling by repetition, interpolation and transposed convolution."""
 
 import keras
 import numpy as np
@@ -9,10 +9,10 @@ from kerasseg.blocks import resizing
 
 @keras.saving.register_keras_serializable("kerasseg")
 class Bilinear(initializers.Initializer):
-    """Makes a transposed convolution interpolate, each channel on its own.
+    """Initializes a transposed convolution to bilinear interpolation of each channel.
 
-    Of a kernel `[size, size, filters, channels]` only the diagonal of the last two
-    axes is not zero: it falls from the middle, where it is 1, linearly to the ends.
+    In a kernel `[size, size, filters, channels]` only the diagonal of the last two axes
+    is not zero: it decreases linearly from 1 at the center.
     """
 
     def __call__(self, shape, dtype=None):
@@ -25,20 +25,20 @@ class Bilinear(initializers.Initializer):
         return ops.convert_to_tensor(kernel, dtype or "float32")
 
     def get_config(self):
-        """Has nothing to say."""
+        """Returns no arguments."""
         return {}
 
 
 @keras.saving.register_keras_serializable("kerasseg")
 class UpSampling2D(layers.UpSampling2D):
-    """Keras' layer, "nearest" or "bilinear", for graphs whose sides are not known.
+    """Upsampling layer that can be exported with unknown height and width.
 
-    Keras repeats such a side by an operation after which TFLite knows no side any more:
-    it cannot write a convolution that comes next. Bilinear it cannot be traced at all.
+    TFLite cannot convert a convolution after `keras.layers.UpSampling2D` with "nearest"
+    interpolation of an unknown size, and with "bilinear" that layer cannot be traced.
     """
 
     def call(self, x):
-        """Takes a map; returns one of `size` times its height and width."""
+        """Returns `x` at `size` times its height and width."""
         batch, height, width = ops.shape(x)[:3]
         down, right = self.size
         if self.interpolation == "bilinear":
@@ -51,26 +51,35 @@ class UpSampling2D(layers.UpSampling2D):
 
 
 def _triangle(size):
-    """Weighs a cell at each pixel: 1/4, 3/4, 3/4, 1/4 or 1/2, 1, 1/2."""
+    """Returns interpolation weights, such as 1/4, 3/4, 3/4, 1/4 or 1/2, 1, 1/2."""
     factor = (size + 1) // 2
     middle = (size - 1) / 2
     return 1 - np.abs(np.arange(size) - middle) / factor
 
 
-def upscore(x, stride, *, kernel_size=None, trainable=False, name):
-    """Enlarges score maps ([Long15] section 3.3), in float32.
+def upscore(
+    x,
+    stride: int,
+    *,
+    kernel_size: int | None = None,
+    trainable: bool = False,
+    name: str,
+):
+    """Upsamples scores by a transposed convolution in float32 ([Long15] section 3.3).
 
-    Cell `i` comes to lie on the middle of its `stride` pixels, as in a resize with
-    half-pixel centres, which this equals but for the outermost `stride / 2` pixels:
-    there the cells that are missing count as zeros.
+    It starts as bilinear interpolation with half-pixel centers, except for the
+    outermost `stride / 2` pixels, where cells outside of `x` count as zeros.
 
     Args:
         x: Scores, `[batch, height, width, num_classes]`.
-        stride: Pixels to one cell of `x`, even.
-        kernel_size: Twice the stride, or one less: then cell `i` lies on the pixel
-            `i * stride + stride / 2`.
-        trainable: Whether it is learned, from the start at the interpolation.
-        name: Of the layer.
+        stride: Upsampling factor, even.
+        kernel_size: Size of the kernel: twice the stride (None), or one less, which
+            puts cell `i` at pixel `i * stride + stride / 2`.
+        trainable: Whether the kernel is trained.
+        name: Name of the layer.
+
+    Returns:
+        Scores of `stride` times the height and width.
     """
     return layers.Conv2DTranspose(
         x.shape[-1],

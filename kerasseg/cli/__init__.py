@@ -1,4 +1,4 @@
-"""What the commands share: flags, their conversion, how each starts and ends."""
+"""What the commands share: flags, their conversion, and how a command runs."""
 
 from absl import app, flags
 
@@ -8,7 +8,6 @@ from kerasseg.cli.flagfiles import (
     as_flagfile,
     check_flag_names,
     default_lines,
-    read_flagfile,
 )
 from kerasseg.cli.running import run
 from kerasseg.cli.values import check_choice, check_exists, model_options
@@ -37,7 +36,6 @@ __all__ = [
     "engine",
     "model_options",
     "read_fields",
-    "read_flagfile",
     "required",
     "run",
 ]

@@ -8,12 +8,14 @@ import typing
 
 from absl import flags
 
+T = typing.TypeVar("T")
 
-def define_fields(cls) -> None:
+
+def define_fields(cls: type) -> None:
     """Defines a flag for each field of a dataclass whose metadata has a "help" text.
 
     Name, type and default are the field's. `metadata["choices"]` lists the allowed
-    values; `metadata["parse"]` is a function of the text to the value.
+    values; `metadata["parse"]` is a function from the text to the value.
     """
     definers: dict[type, collections.abc.Callable] = {
         bool: flags.DEFINE_bool,
@@ -41,8 +43,8 @@ def define_fields(cls) -> None:
             definers[kind](name, field.default, text, module_name=_main())
 
 
-def read_fields(cls, **others):
-    """Creates the dataclass from the flags that `define_fields` defined.
+def read_fields(cls: type[T], **others: typing.Any) -> T:
+    """Creates an instance of the dataclass from the flags that `define_fields` defined.
 
     Args:
         cls: The dataclass.

@@ -5,13 +5,11 @@ from collections.abc import Iterable
 
 from absl import app, flags
 
-from kerasseg.system import files
-
 SHARED = "kerasseg.cli"  # The module that defines the shared flags.
 
 
 def as_flagfile() -> list[str]:
-    """Lists the program's own flags as a flag file has them, one `--name=value` each.
+    """Returns the program's own flags as lines of a flag file: `--name=value`.
 
     The lines of a repeated flag keep their order: the last one counts.
     """
@@ -36,16 +34,6 @@ def check_flag_names(flag: str, names: Iterable[str]) -> None:
             f"--{flag}={','.join(names)}: {', '.join(unknown)} is not the name of a "
             f"flag. Give names without -- and values."
         )
-
-
-def read_flagfile(path) -> dict[str, str]:
-    """Reads the values that `as_flagfile` listed, without setting any flag.
-
-    Returns:
-        Text by flag, the last one of a repeated flag; boolean flags are left out.
-    """
-    parts = [line.partition("=") for line in files.read_text(path).splitlines()]
-    return {name.removeprefix("--"): value for name, mark, value in parts if mark}
 
 
 def _own_flags():

@@ -1,4 +1,4 @@
-"""How every command starts and ends."""
+"""The start and the end of every command."""
 
 import inspect
 import signal
@@ -22,7 +22,7 @@ _WRONG_PATH = (
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull", "-?")
 
 
-def run(main, *, takes_words=False) -> None:
+def run(main, *, accepts_arguments=False) -> None:
     """Parses the flags, calls `main(argv)` and exits with a status.
 
     0: done, or `--help`. 2: wrong flags or input, reported in one line. 130 and 143:
@@ -30,26 +30,27 @@ def run(main, *, takes_words=False) -> None:
     with its traceback.
 
     Args:
-        main: Function of the rest of the command line, the program's name first.
-        takes_words: Whether there may be a rest, such as what follows "--".
+        main: Function of the program's name and the positional arguments.
+        accepts_arguments: Whether there may be positional arguments, such as those
+            after "--".
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        status = _run(main, sys.argv, takes_words)
+        status = _run(main, sys.argv, accepts_arguments)
     except KeyboardInterrupt:
         status = 130
     sys.stdout.flush()
     sys.exit(status)
 
 
-def _run(main, argv, takes_words=False):
+def _run(main, argv, accepts_arguments=False):
     own = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
     if any(argument in _HELP for argument in own):
         print(_help_text(full="--helpfull" in argv))
         return 0
     try:
         rest = _parse(argv)
-        if len(rest) > 1 and not takes_words:
+        if len(rest) > 1 and not accepts_arguments:
             raise app.UsageError(f"Only flags are accepted, got {rest[1:]}.")
         _check_shared(main.__module__)
         main(rest)
@@ -78,7 +79,7 @@ def _parse(argv):
 
 
 def _check_shared(module):
-    """Refuses a shared flag that this program does not read: it would do nothing."""
+    """Refuses shared flags that this program does not read: they have no effect."""
     known = flags.FLAGS
     program = sys.argv[0] if module == "__main__" else module
     own = {flag.name for flag in known.get_key_flags_for_module(program)}

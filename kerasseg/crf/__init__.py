@@ -1,22 +1,24 @@
-"""Fully connected CRF: moves the borders of classes to the edges of the picture."""
+"""Fully connected CRF, which aligns class boundaries with edges of the image."""
 
 from kerasseg.crf.dense import (
     ENGINES,
+    check_settings,
     dense_crf,
     engine_name,
     refine,
-    refined_classes,
-    refined_classes_each,
+    refined_mask,
+    refined_masks,
 )
 from kerasseg.crf.pruning import PrunedImage, prune
 
 __all__ = [
     "ENGINES",
     "PrunedImage",
+    "check_settings",
     "dense_crf",
     "engine_name",
     "prune",
     "refine",
-    "refined_classes",
-    "refined_classes_each",
+    "refined_mask",
+    "refined_masks",
 ]

@@ -1,19 +1,20 @@
-"""The one function of the dense CRF; its engines do the work."""
+"""The dense CRF; an engine computes it."""
 
 import importlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from kerasseg import errors
-from kerasseg.crf import checks, limits
-from kerasseg.crf.pruning import prune
+from kerasseg.crf import checks
+from kerasseg.crf.pruning import PrunedImage, prune
 
 ENGINES = ("pydensecrf", "keras")  # Each is a module `<name>_engine`.
 
 
 def dense_crf(
-    image,
-    probabilities,
+    image: np.ndarray,
+    probabilities: np.ndarray,
     *,
     iterations: int = 10,
     gaussian_sxy: float = 3.0,
@@ -25,47 +26,45 @@ def dense_crf(
     max_gigabytes: float | None = None,
     max_iterations: int = 1000,
 ) -> np.ndarray:
-    """Makes pixels that are near, and more so those of like colour, agree on a class.
+    """Refines class probabilities with a fully connected CRF.
 
-    The defaults are those of the released DenseCRF code of the paper.
+    The defaults are those of the DenseCRF code that the paper's authors released.
 
     Args:
         image: RGB, uint8 `[height, width, 3]`, of at least one pixel.
-        probabilities: What the network says of each pixel, float16 to float64
-            `[height, width, num_classes]`, each pixel's sum 1 to 1e-3. Less than 1e-5
-            is taken for 1e-5, so that no class is ruled out for good.
-        iterations: Mean-field updates, at least 1.
-        gaussian_sxy: Reach of the smoothing whatever the colours: standard deviation
-            in pixels, above 0.
-        gaussian_compat: Its weight, at least 0.
-        bilateral_sxy: Reach of the smoothing among like colours: standard deviation
-            in pixels, above 0.
-        bilateral_srgb: Standard deviation of like colours in each of R, G and B,
-            which go from 0 to 255; above 0.
-        bilateral_compat: Its weight, at least 0.
-        engine: "pydensecrf", which holds Python's lock while it works, so that several
-            pictures at a time take processes; "keras", which needs nothing but Keras;
-            None for the first of them that imports.
-        max_gigabytes: Of memory, for a picture whose estimate is above what is free.
-        max_iterations: More of them are refused.
+        probabilities: Softmax output of the network, float16 to float64
+            `[height, width, num_classes]`; each pixel's sum is 1, within 1e-3. Values
+            below 1e-5 count as 1e-5, so that no class is excluded for good.
+        iterations: Number of mean-field updates, at least 1.
+        gaussian_sxy: Standard deviation of the Gaussian kernel in pixels, above 0.
+        gaussian_compat: Weight of the Gaussian kernel, at least 0.
+        bilateral_sxy: Standard deviation of the bilateral kernel in pixels, above 0.
+        bilateral_srgb: Standard deviation of the bilateral kernel in each of R, G and
+            B, which range from 0 to 255; above 0.
+        bilateral_compat: Weight of the bilateral kernel, at least 0.
+        engine: "pydensecrf", which holds the GIL, so that several images at a time
+            need processes; "keras", which needs no other package; None: pydensecrf if
+            it is installed, else keras.
+        max_gigabytes: Memory limit for an image; None: the memory that is free.
+        max_iterations: Upper limit for `iterations`.
 
     Returns:
-        Probabilities, float32 `[height, width, num_classes]`. The time taken grows
-        with the number of classes in the picture: one that no pixel gives a chance
-        above 0.1 / num_classes is left out and has 0 everywhere. A pixel's best class
-        has at least 1 / num_classes, so none that leads anywhere is left out.
+        Probabilities, float32 `[height, width, num_classes]`. The time grows with the
+        number of classes in the image: a class whose probability is above
+        0.1 / num_classes at no pixel is pruned, and 0 everywhere in the result. The
+        most probable class of a pixel has at least 1 / num_classes and stays.
 
     Raises:
-        ImportError: The engine asked for is not installed.
-        ValueError: Arrays or settings that do not fit, or a picture that can take more
+        errors.MissingPackageError: The requested engine is not installed.
+        errors.UserError: Arrays or settings are invalid, or the image may need more
             memory than there is.
 
-    Source: https://arxiv.org/abs/1210.5644; DeepLab uses it as in
+    Source: https://arxiv.org/abs/1210.5644; used by DeepLab as in
         https://arxiv.org/abs/1606.00915, section 3.3.
     """
-    picture = prune(image, probabilities)
+    pruned = prune(image, probabilities)
     refined = refine(
-        picture,
+        pruned,
         iterations=iterations,
         gaussian_sxy=gaussian_sxy,
         gaussian_compat=gaussian_compat,
@@ -76,59 +75,81 @@ def dense_crf(
         max_gigabytes=max_gigabytes,
         max_iterations=max_iterations,
     )
-    if len(picture.numbers) == picture.num_classes:
+    if len(pruned.numbers) == pruned.num_classes:
         return refined
-    result = np.zeros((*refined.shape[:2], picture.num_classes), np.float32)
-    result[..., picture.numbers] = refined
+    result = np.zeros((*refined.shape[:2], pruned.num_classes), np.float32)
+    result[..., pruned.numbers] = refined
     return result
 
 
-def refine(picture, *, bilateral_compat, **settings) -> np.ndarray:
-    """Refines the likely classes of a picture.
+def check_settings(**settings) -> None:
+    """Checks settings for an image of one pixel, before a network is loaded.
 
     Args:
-        picture: What `prune` returned.
-        bilateral_compat: See `dense_crf`.
-        **settings: All the others of `dense_crf`.
-
-    Returns:
-        Probabilities of the likely classes, float32 `[height, width, classes]`.
+        **settings: All keyword arguments of `dense_crf`.
 
     Raises:
-        ImportError: See `dense_crf`.
-        ValueError: See `dense_crf`.
+        errors.MissingPackageError: The requested engine is not installed.
+        errors.UserError: A setting is out of range.
     """
-    return next(_refine_each(picture, [bilateral_compat], **settings))
+    name = _checked_engine((1, 1, 1), **settings)
+    if name == "pydensecrf":  # The other one needs no package of its own.
+        _engine(name)
 
 
-def refined_classes(picture, *, bilateral_compat, **settings) -> np.ndarray:
-    """Finds the classes that a dense CRF prefers; see `refine`.
+def refine(pruned: PrunedImage, *, bilateral_compat: float, **settings) -> np.ndarray:
+    """Refines the probabilities of the classes that pruning left.
+
+    Args:
+        pruned: The result of `prune`.
+        bilateral_compat: As in `dense_crf`.
+        **settings: All other keyword arguments of `dense_crf`.
 
     Returns:
-        Class numbers, uint8 `[height, width]`.
+        Probabilities, float32 `[height, width, classes]`, of these classes.
+
+    Raises:
+        errors.MissingPackageError: See `dense_crf`.
+        errors.UserError: See `dense_crf`.
     """
-    (classes,) = refined_classes_each(picture, [bilateral_compat], **settings)
-    return classes
+    return next(_refine_each(pruned, [bilateral_compat], **settings))
 
 
-def refined_classes_each(picture, bilateral_compats, **settings) -> list[np.ndarray]:
-    """Does as `refined_classes` for each of several weights, and much of it once."""
-    numbers = picture.numbers.astype(np.uint8)
+def refined_mask(
+    pruned: PrunedImage, *, bilateral_compat: float, **settings
+) -> np.ndarray:
+    """Returns the most probable class of each pixel after `refine`.
+
+    Args:
+        pruned: The result of `prune`.
+        bilateral_compat: As in `dense_crf`.
+        **settings: All other keyword arguments of `dense_crf`.
+
+    Returns:
+        The mask: class numbers, uint8 `[height, width]`.
+    """
+    (mask,) = refined_masks(pruned, [bilateral_compat], **settings)
+    return mask
+
+
+def refined_masks(
+    pruned: PrunedImage, bilateral_compats: Sequence[float], **settings
+) -> list[np.ndarray]:
+    """Computes `refined_mask` for several weights, which share most of the work."""
+    numbers = pruned.numbers.astype(np.uint8)
     return [
         numbers[np.argmax(refined, axis=-1)]
-        for refined in _refine_each(picture, bilateral_compats, **settings)
+        for refined in _refine_each(pruned, bilateral_compats, **settings)
     ]
 
 
-def _refine_each(picture, weights, *, engine, max_gigabytes, max_iterations, **others):
+def _refine_each(pruned, weights, *, engine, max_gigabytes, max_iterations, **others):
+    limits = {"max_gigabytes": max_gigabytes, "max_iterations": max_iterations}
+    shape = pruned.probabilities.shape
     for weight in weights:
-        checks.check_settings(
-            max_iterations=max_iterations, bilateral_compat=weight, **others
-        )
-    height, width, num_classes = picture.probabilities.shape
-    name = engine_name(engine)
-    limits.check_memory(height, width, num_classes, max_gigabytes, engine=name)
-    module, arrays = _engine(name), (picture.image, picture.probabilities)
+        settings = {"engine": engine, "bilateral_compat": weight, **limits, **others}
+        name = _checked_engine(shape, **settings)
+    module, arrays = _engine(name), (pruned.image, pruned.probabilities)
     if name == "pydensecrf":
         yield from module.mean_fields(*arrays, bilateral_compats=weights, **others)
         return
@@ -136,13 +157,30 @@ def _refine_each(picture, weights, *, engine, max_gigabytes, max_iterations, **o
         yield module.mean_field(*arrays, bilateral_compat=weight, **others)
 
 
+def _checked_engine(shape, *, engine, max_gigabytes, max_iterations, **kernels):
+    """Checks settings for probabilities of a shape; returns the engine's name."""
+    checks.check_kernels(max_iterations=max_iterations, **kernels)
+    height, width, num_classes = shape
+    name = engine_name(engine)
+    checks.check_memory(height, width, num_classes, max_gigabytes, engine=name)
+    checks.check_extent(height, width, **kernels)
+    return name
+
+
 def engine_name(engine: str | None) -> str:
-    """Names the engine that `dense_crf` takes; see there, also for what is raised."""
+    """Returns the name of the engine that `dense_crf` uses.
+
+    Args:
+        engine: As in `dense_crf`.
+
+    Raises:
+        errors.UserError: There is no such engine.
+    """
     if engine is not None:
         if engine not in ENGINES:
             raise errors.UserError(
-                f"engine={engine!r} is not known; these are: {', '.join(ENGINES)}. "
-                "None is the first of them that imports."
+                f"`engine={engine}`: expected one of {', '.join(ENGINES)}. Leave it "
+                f"out to use pydensecrf if it is installed, else keras."
             )
         return engine
     try:
@@ -153,13 +191,13 @@ def engine_name(engine: str | None) -> str:
 
 
 def _engine(name):
-    """Imports the module that holds an engine's `mean_field`."""
+    """Imports the module of an engine, which has a function `mean_field`."""
     try:
         return importlib.import_module(f"kerasseg.crf.{name}_engine")
     except ImportError as error:
         if name != "pydensecrf":
             raise
         raise errors.MissingPackageError(
-            f"This engine of the dense CRF needs pydensecrf, which does not import "
-            f"here ({error}): pip install kerasseg[crf]"
+            f"`engine=pydensecrf` needs the package pydensecrf, which cannot be "
+            f"imported ({error}): pip install kerasseg[crf]"
         ) from error

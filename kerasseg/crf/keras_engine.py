@@ -1,4 +1,4 @@
-"""The dense CRF written with Keras: no compiled dependency, any device, exportable."""
+"""The dense CRF written with Keras: no compiled package, any device, exportable."""
 
 import functools
 import importlib
@@ -10,49 +10,37 @@ import numpy as np
 from keras import ops
 
 from kerasseg.blocks import gaussians
-from kerasseg.crf import checks
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
 
 
 def mean_field(
-    image,
-    probabilities,
+    image: np.ndarray,
+    probabilities: np.ndarray,
     *,
-    iterations,
-    gaussian_sxy,
-    gaussian_compat,
-    bilateral_sxy,
-    bilateral_srgb,
-    bilateral_compat,
+    iterations: int,
+    gaussian_sxy: float,
+    gaussian_compat: float,
+    bilateral_sxy: float,
+    bilateral_srgb: float,
+    bilateral_compat: float,
 ) -> np.ndarray:
-    """Runs the mean field on what `dense_crf` has checked; see there.
+    """Computes the mean field; `dense_crf` has checked the arguments.
 
     Args:
         image: RGB, uint8 `[height, width, 3]`.
-        probabilities: float32 `[height, width, classes]`, of the likely classes only,
-            each at least 1e-5.
-        iterations: See `dense_crf`, as the others.
+        probabilities: float32 `[height, width, classes]`, each at least 1e-5.
+        iterations: As in `dense_crf`, like the other arguments.
         gaussian_sxy: In pixels.
         gaussian_compat: Weight.
         bilateral_sxy: In pixels.
-        bilateral_srgb: Of 255.
+        bilateral_srgb: From 0 to 255.
         bilateral_compat: Weight.
 
     Returns:
         Probabilities of the same shape, float32.
-
-    Raises:
-        ValueError: A standard deviation is too small for the picture.
     """
-    sides = image.shape[0] + image.shape[1]
-    # Beyond, the coordinates of the lattice lose digits in float32.
-    if gaussian_compat:
-        checks.check_reaches(16_000, sides / gaussian_sxy)
-    if bilateral_compat:
-        reaches = sides / bilateral_sxy + 3 * 255 / bilateral_srgb
-        checks.check_reaches(7_000, reaches)
     settings = {
         "iterations": iterations,
         "gaussian_sxy": gaussian_sxy,
@@ -68,30 +56,32 @@ def mean_field(
 def _run(image, probabilities, settings):
     if tf is None:
         return refine(ops.array(image), ops.array(probabilities), **settings)
-    given = {
+    tensors = {
         key: tf.constant(value, tf.int32 if key == "iterations" else tf.float32)
         for key, value in settings.items()
         if value is not None
     }
-    left_out = tuple(key for key in settings if key not in given)
-    run = _graph(probabilities.shape[-1], tuple(given), left_out)
-    return run(image, probabilities, given)
+    without = tuple(key for key in settings if key not in tensors)
+    run = _graph(probabilities.shape[-1], tuple(tensors), without)
+    return run(image, probabilities, tensors)
 
 
 @functools.lru_cache(maxsize=128)
-def _graph(num_classes, given, left_out):
-    """Makes one graph for pictures of every size and settings of every value."""
+def _graph(num_classes, names, without):
+    """Builds one graph for images of every size and settings of every value."""
 
     def run(image, probabilities, settings):
-        return refine(image, probabilities, **settings, **dict.fromkeys(left_out))
+        return refine(image, probabilities, **settings, **dict.fromkeys(without))
 
-    picture = tf.TensorSpec([None, None, None, 3], tf.float32)
-    chances = tf.TensorSpec([None, None, None, num_classes], tf.float32)
-    numbers = {key: tf.TensorSpec([], tf.float32) for key in given}
-    numbers["iterations"] = tf.TensorSpec([], tf.int32)
-    return tf.function(
-        run, autograph=False, input_signature=[picture, chances, numbers]
-    )
+    signature = [
+        tf.TensorSpec([None, None, None, 3], tf.float32),
+        tf.TensorSpec([None, None, None, num_classes], tf.float32),
+        {
+            name: tf.TensorSpec([], tf.int32 if name == "iterations" else tf.float32)
+            for name in names
+        },
+    ]
+    return tf.function(run, autograph=False, input_signature=signature)
 
 
 def refine(
@@ -105,17 +95,17 @@ def refine(
     bilateral_srgb,
     bilateral_compat,
 ):
-    """Runs the mean field on tensors, of pictures of any size, in a graph too.
+    """Computes the mean field of tensors, eagerly or in a graph.
 
     Args:
         image: RGB from 0 to 255, float32 `[batch, height, width, 3]`.
         probabilities: float32 `[batch, height, width, classes]`, each above 0.
-        iterations: See `dense_crf`, as the others: numbers, or scalar tensors.
+        iterations: As in `dense_crf`, like the others: a number or scalar tensor.
         gaussian_sxy: In pixels.
-        gaussian_compat: Weight.
+        gaussian_compat: Weight; None leaves the kernel out.
         bilateral_sxy: In pixels.
-        bilateral_srgb: Of 255.
-        bilateral_compat: Weight; None, here too, leaves that smoothing out.
+        bilateral_srgb: From 0 to 255.
+        bilateral_compat: Weight; None leaves the kernel out.
 
     Returns:
         Probabilities of the same shape.
@@ -125,18 +115,18 @@ def refine(
         smooth = functools.partial(gaussians.smooth, sxy=gaussian_sxy)
         filters.append(_normalized(smooth, gaussian_compat, image))
     if bilateral_compat is not None:
-        lattice = gaussians.by_place_and_color(image, bilateral_sxy, bilateral_srgb)
+        lattice = gaussians.bilateral_lattice(image, bilateral_sxy, bilateral_srgb)
         filters.append(_normalized(lattice.filter, bilateral_compat, image))
     unary = ops.log(probabilities)
 
-    def update(_, chances):
-        messages = [kernel(chances) for kernel in filters]
+    def update(_, marginals):
+        messages = [kernel(marginals) for kernel in filters]
         return ops.exp(ops.log_softmax(sum(messages, start=unary)))
 
     return ops.fori_loop(0, iterations, update, ops.exp(ops.log_softmax(unary)))
 
 
 def _normalized(kernel, weight, image):
-    """Weighs a kernel, and divides it by the roots of both pixels' sums."""
+    """Weighs a kernel and normalizes it symmetrically."""
     norm = ops.rsqrt(kernel(ops.ones_like(image[..., :1])))
     return lambda values: weight * norm * kernel(norm * values)

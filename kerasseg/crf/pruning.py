@@ -1,4 +1,4 @@
-"""The classes that matter in a picture: what an engine of the dense CRF works on."""
+"""Pruning: an engine of the dense CRF computes only the classes in the image."""
 
 import dataclasses
 
@@ -7,20 +7,20 @@ import numpy as np
 from kerasseg import errors
 from kerasseg.crf import checks
 
-_LEAST_CHANCE = 0.1  # Of an even share; see `dense_crf`.
-_SMALLEST = 1e-5  # Chance that a probability of 0 is taken for; its log must be finite.
+_LEAST_SHARE = 0.1  # Of 1 / num_classes; see `dense_crf`.
+_SMALLEST = 1e-5  # Lower bound of the probabilities, whose logarithm must be finite.
 
 
 @dataclasses.dataclass(frozen=True)
 class PrunedImage:
-    """A picture and its likely classes.
+    """An image and the probabilities of the classes that occur in it.
 
     Attributes:
-        image: RGB, uint8 `[height, width, 3]`, in rows and writeable.
-        probabilities: float32 `[height, width, classes]` of these classes, in rows,
+        image: RGB, uint8 `[height, width, 3]`, contiguous and writeable.
+        probabilities: float32 `[height, width, classes]` of these classes, contiguous,
             each at least 1e-5.
-        numbers: Which classes they are.
-        num_classes: How many there are in all.
+        numbers: The numbers of these classes.
+        num_classes: Number of all classes.
     """
 
     image: np.ndarray
@@ -29,11 +29,18 @@ class PrunedImage:
     num_classes: int
 
 
-def prune(image, probabilities) -> PrunedImage:
-    """Looks at what is to be refined, and leaves out what matters to no pixel.
+def prune(image: np.ndarray, probabilities: np.ndarray) -> PrunedImage:
+    """Checks the inputs of `dense_crf`, and drops the classes that no pixel may have.
 
-    See `dense_crf`, also for what is raised. Takes a small part of its time, and needs
-    no process of its own: what it returns is less to send to one.
+    Takes a small part of the CRF's time, so it can run in the main process: the result
+    is less data to send to a worker process.
+
+    Args:
+        image: RGB, uint8 `[height, width, 3]`.
+        probabilities: float16 to float64 `[height, width, num_classes]`.
+
+    Raises:
+        errors.UserError: The arrays are invalid.
     """
     image = checks.checked_image(image)
     probabilities = checks.checked_probabilities(probabilities)
@@ -42,10 +49,10 @@ def prune(image, probabilities) -> PrunedImage:
         raise errors.UserError(
             f"The image is {image.shape[0]} x {image.shape[1]} (height x width), the "
             f"probabilities are {height} x {width}. Resize the logits to the image "
-            "before the softmax."
+            f"before the softmax."
         )
-    most = probabilities.max(axis=0).max(axis=0)  # Faster than over both at once.
-    numbers = np.flatnonzero(most > _LEAST_CHANCE / num_classes)
+    most = probabilities.max(axis=0).max(axis=0)  # Faster than over both axes at once.
+    numbers = np.flatnonzero(most > _LEAST_SHARE / num_classes)
     if len(numbers) < num_classes:
         probabilities = np.take(probabilities, numbers, axis=-1)
     probabilities = np.maximum(probabilities, np.float32(_SMALLEST), order="C")

@@ -1,4 +1,4 @@
-"""The dense CRF by pydensecrf, the authors' own filter on a permutohedral lattice."""
+"""The dense CRF with pydensecrf: the authors' filter on a permutohedral lattice."""
 
 import collections.abc
 import math
@@ -8,116 +8,110 @@ import numpy as np
 from pydensecrf import densecrf, eigen
 
 from kerasseg import errors
-from kerasseg.crf import checks
 
-# Up to here both kernels are not left to pydensecrf: see `_FewClasses`. With more
-# classes that is no faster, unless several weights share what it takes.
+# Up to this number of classes, `_FewClasses` replaces pydensecrf's own mean field. With
+# more it is not faster, unless several weights share a part of the work.
 _FEW_CLASSES, _FEW_TO_SHARE = 9, 13
-_WIDEST_BLUR = 10.0  # In pixels; a kernel of 69.
+_WIDEST_BLUR = 10.0  # Standard deviation in pixels; a filter of 69 taps.
 
 
-def mean_field(image, probabilities, *, bilateral_compat, **settings) -> np.ndarray:
-    """Runs the mean field on what `dense_crf` has checked; see there.
+def mean_field(
+    image: np.ndarray, probabilities: np.ndarray, *, bilateral_compat: float, **settings
+) -> np.ndarray:
+    """Computes the mean field; `dense_crf` has checked the arguments.
 
     Args:
-        image: RGB, uint8 `[height, width, 3]`, in rows and writeable.
-        probabilities: float32 `[height, width, classes]`, of the likely classes only,
-            each at least 1e-5.
+        image: RGB, uint8 `[height, width, 3]`, contiguous and writeable.
+        probabilities: float32 `[height, width, classes]`, each at least 1e-5.
         bilateral_compat: Weight.
-        **settings: See `mean_fields`.
+        **settings: The other keyword arguments of `mean_fields`.
 
     Returns:
         Probabilities of the same shape, float32.
 
     Raises:
-        ValueError: The lattice would have more cells than pydensecrf can count.
+        errors.UserError: The image has more values than pydensecrf can count.
     """
     settings |= {"bilateral_compats": [bilateral_compat]}
     return next(mean_fields(image, probabilities, **settings))
 
 
 def mean_fields(
-    image,
-    probabilities,
+    image: np.ndarray,
+    probabilities: np.ndarray,
     *,
-    bilateral_compats,
-    iterations,
-    gaussian_sxy,
-    gaussian_compat,
-    bilateral_sxy,
-    bilateral_srgb,
+    bilateral_compats: collections.abc.Sequence[float],
+    iterations: int,
+    gaussian_sxy: float,
+    gaussian_compat: float,
+    bilateral_sxy: float,
+    bilateral_srgb: float,
 ) -> collections.abc.Iterator[np.ndarray]:
-    """Runs a mean field for each of several weights; of few classes they share much.
+    """Computes a mean field for each of several weights of the bilateral kernel.
 
-    Of ten to thirteen classes, few pixels then get another class than from one weight
-    alone: measured were 2 in 10,000 of CamVid's.
+    With few classes the weights share most of the work. With ten to thirteen classes,
+    a few pixels then get another class than with one weight alone: 2 in 10,000 of
+    CamVid's, as measured.
 
     Args:
-        image: See `mean_field`.
-        probabilities: See `mean_field`.
+        image: As in `mean_field`.
+        probabilities: As in `mean_field`.
         bilateral_compats: Weights.
-        iterations: See `dense_crf`, as the others.
+        iterations: As in `dense_crf`, like the other arguments.
         gaussian_sxy: In pixels.
         gaussian_compat: Weight.
         bilateral_sxy: In pixels.
-        bilateral_srgb: Of 255.
+        bilateral_srgb: From 0 to 255.
 
     Yields:
-        What `mean_field` returns.
+        Probabilities of the same shape, float32.
 
     Raises:
-        ValueError: See `mean_field`.
+        errors.UserError: As in `mean_field`.
     """
     height, width, num_classes = probabilities.shape
     _check_counters(height * width, num_classes)
-    # Cells have 16 bits: 2**15 by 2 (place) or 4.47 (place and colour) cells a reach.
-    if gaussian_compat:
-        checks.check_reaches(16_000, (height + width) / gaussian_sxy)
-    if any(bilateral_compats):
-        reaches = (height + width) / bilateral_sxy + 3 * 255 / bilateral_srgb
-        checks.check_reaches(7_000, reaches)
     most = _FEW_CLASSES if len(bilateral_compats) == 1 else _FEW_TO_SHARE
     few = 1 < num_classes <= most and gaussian_sxy <= _WIDEST_BLUR
-    alike = {"sxy": bilateral_sxy, "srgb": bilateral_srgb, "rgbim": image}
-    near = {"sxy": gaussian_sxy, "compat": gaussian_compat}
+    bilateral = {"sxy": bilateral_sxy, "srgb": bilateral_srgb, "rgbim": image}
     shared = None
     for weight in bilateral_compats:
         field = densecrf.DenseCRF2D(width, height, num_classes)
         if few and weight and gaussian_compat:
             if shared is None:
-                field.addPairwiseBilateral(**alike, compat=1.0)
-                spatial = _Spatial(height, width, gaussian_sxy, gaussian_compat)
-                shared = _FewClasses(field, spatial, probabilities)
+                field.addPairwiseBilateral(**bilateral, compat=1.0)
+                gaussian = _Gaussian(height, width, gaussian_sxy, gaussian_compat)
+                shared = _FewClasses(field, gaussian, probabilities)
             yield shared.run(iterations, weight)
             continue
         if weight:
-            field.addPairwiseBilateral(**alike, compat=weight)
+            field.addPairwiseBilateral(**bilateral, compat=weight)
         if gaussian_compat:
-            field.addPairwiseGaussian(**near)
-        chances = cv2.transpose(probabilities.reshape(-1, num_classes))
-        field.setUnaryEnergy(-np.log(chances))
+            field.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
+        by_class = cv2.transpose(probabilities.reshape(-1, num_classes))
+        field.setUnaryEnergy(-np.log(by_class))
         refined = np.asarray(field.inference(iterations))
         yield refined.T.reshape(probabilities.shape)
 
 
 def _check_counters(pixels, num_classes):
-    """Refuses what overflows the 32 bits that pydensecrf counts values in."""
+    """Raises `errors.UserError` where pydensecrf's 32-bit counters would overflow."""
     most = (2**31 - 1) // (6 * math.ceil(num_classes / 4))  # 6 corners, 4 at a time.
     if pixels > most:
         raise errors.UserError(
-            f"{pixels} pixels with {num_classes} likely classes are more than "
-            f"pydensecrf can count, {most} at most. Refine the picture in parts."
+            f"{pixels} pixels with {num_classes} classes are more than pydensecrf can "
+            f"count; the limit is {most} pixels. Refine the image in tiles."
         )
 
 
-class _Spatial:
-    """The smoothing whatever the colours, without a lattice.
+class _Gaussian:
+    """The Gaussian kernel as a separable filter, without a lattice.
 
-    On a lattice of places alone, a pixel's weight for another depends on where the two
-    lie between the corners of triangles. Its mean over all places is a box spline. Its
-    projection on x is the cubic B-spline of knots sqrt(3) standard deviations apart,
-    which is taken for both x and y: of a photograph and five classes, 99.93 % of the
-    pixels then get the class that they get from the lattice.
+    On a lattice of positions alone, the weight of one pixel for another depends on
+    where the two lie in the lattice's triangles. Its mean over all positions is a box
+    spline, whose projection on x is the cubic B-spline with knots sqrt(3) standard
+    deviations apart. This filter uses that B-spline along x and y: on a photograph
+    with five classes, 99.93 % of the pixels get the same class as on the lattice.
     """
 
     def __init__(self, height, width, deviation, weight):
@@ -128,7 +122,7 @@ class _Spatial:
         kernel = np.where(distance < 1, near, (2 - distance) ** 3 / 6)
         self._kernel = (kernel / kernel.sum()).astype(np.float32)
         ones = np.ones((height, width), np.float32)
-        # Symmetric: half before the blur, half after it.
+        # Symmetric normalization: one factor before the blur, one after it.
         self._norm = np.sqrt(np.float32(weight) / self._blur(ones))
 
     def _blur(self, plane):
@@ -137,90 +131,92 @@ class _Spatial:
         )
 
     def __call__(self, plane):
-        """Returns what a class gets from the chances of all pixels for it."""
+        """Returns the message for a class from its probabilities at all pixels."""
         message = self._blur(plane * self._norm)
         message *= self._norm
         return message
 
 
 class _FewClasses:
-    """A mean field that filters one class less, and has the places blurred.
+    """A mean field that filters one class less, and uses `_Gaussian`.
 
-    The filters are linear and the chances of a pixel sum to 1: what the last class
-    gets is what a sum of 1 gets less what the others get. pydensecrf filters four
-    classes at a time, so that one less can be half the work. Logits are against those
-    of the last class.
+    The filters are linear and the probabilities of a pixel sum to 1: the last class's
+    message is the message of a constant 1 minus the messages of the other classes.
+    pydensecrf filters four classes at a time, so one class less can halve the work.
+    Logits are relative to those of the last class.
     """
 
-    def __init__(self, field, spatial, probabilities):
-        self._field, self._spatial = field, spatial
+    def __init__(self, field, gaussian, probabilities):
+        self._field, self._gaussian = field, gaussian
         self._shape = probabilities.shape[:2]
         *logs, last = cv2.split(np.log(probabilities))
         self._logits = [log - last for log in logs]
-        chances = _softmax([logit.copy() for logit in self._logits])
-        self._first = self._filter(len(chances))(chances)
+        marginals = _softmax([logit.copy() for logit in self._logits])
+        self._first = self._filter(len(marginals))(marginals)
         self._filtered = self._filter(len(self._logits))
 
     def run(self, iterations, weight):
-        """Returns the probabilities after so many updates.
+        """Returns the probabilities after some updates.
 
         Args:
-            iterations: Updates.
-            weight: Of the smoothing among like colours.
+            iterations: Number of updates.
+            weight: Weight of the bilateral kernel.
         """
         messages = _mixed(self._first, weight)
-        whole = _sum(messages)  # Stays the same.
-        chances = self._chances(messages[:-1], whole)
+        total = _sum(messages)  # The message of a constant 1: it stays the same.
+        marginals = self._update(messages[:-1], total)
         for _ in range(iterations - 1):
-            messages = _mixed(self._filtered(chances[:-1]), weight)
-            chances = self._chances(messages, whole)
-        return cv2.merge(chances)
+            messages = _mixed(self._filtered(marginals[:-1]), weight)
+            marginals = self._update(messages, total)
+        return cv2.merge(marginals)
 
-    def _chances(self, messages, whole):
-        """Returns the chances of all classes, in the memory of the messages."""
-        rest = _sum(messages) - whole  # Less what the last class gets.
+    def _update(self, messages, total):
+        """Returns the marginals of all classes, in the memory of the messages."""
+        rest = _sum(messages) - total  # The negative message of the last class.
         for message, logit in zip(messages, self._logits, strict=True):
             message += logit
             message += rest
         return _softmax(messages)
 
     def _filter(self, count):
-        """Makes a function from chances to what their classes get of each kernel.
+        """Returns a function of marginals to the messages of both kernels.
 
         Args:
-            count: Of these classes.
+            count: Number of classes.
         """
         height, width = self._shape
-        # One or two go one by one, three take as long as four.
+        # One or two classes are filtered one by one; three take as long as four.
         columns = count if count < 3 else 4 * math.ceil(count / 4)
         matrix, planes = _matrix(height, width, columns)
         sums, messages = _matrix(height, width, columns)
         scratch = eigen.MatrixXf()
         spare = (columns - count) * [np.zeros((height, width), np.float32)]
 
-        def filtered(chances):
-            cv2.merge([*chances, *spare], planes)
-            # Without a unary energy, what is left here is the sum of the messages.
+        def filtered(marginals):
+            cv2.merge([*marginals, *spare], planes)
+            # Without a unary energy, this writes the messages alone into `sums`.
             self._field.stepInference(matrix, sums, scratch)
-            alike = cv2.split(messages)[:count]
-            return list(zip(alike, map(self._spatial, chances), strict=True))
+            bilateral = cv2.split(messages)[:count]
+            return list(zip(bilateral, map(self._gaussian, marginals), strict=True))
 
         return filtered
 
 
 def _mixed(kernels, weight):
-    """Adds up what classes get among like colours, so often, and of near places."""
-    return [cv2.scaleAdd(alike, weight, near) for alike, near in kernels]
+    """Adds the messages of both kernels, the bilateral one times its weight."""
+    return [
+        cv2.scaleAdd(bilateral, weight, gaussian) for bilateral, gaussian in kernels
+    ]
 
 
 def _matrix(height, width, columns):
-    """Makes a matrix of pydensecrf and the array that shares its memory."""
+    """Creates a matrix of pydensecrf, and an array that shares its memory."""
     matrix, _, _ = densecrf.DenseCRF2D(width, height, columns).startInference()
     return matrix, np.asarray(matrix).T.reshape(height, width, columns)
 
 
 def _softmax(logits):
-    """Returns the chances of all classes, in the memory of the logits and one more.
+    """Returns the softmax over all classes, in the memory of the logits.
 
     Args:
         logits: Planes of all classes but the last, whose logit is 0.
@@ -228,14 +224,14 @@ def _softmax(logits):
     most = np.maximum(logits[0], 0)
     for logit in logits[1:]:
         np.maximum(most, logit, out=most)
-    chances = [*logits, np.zeros_like(most)]
-    for chance in chances:
-        chance -= most
-        np.exp(chance, out=chance)
-    total = _sum(chances)
-    for chance in chances:
-        chance /= total
-    return chances
+    planes = [*logits, np.zeros_like(most)]
+    for plane in planes:
+        plane -= most
+        np.exp(plane, out=plane)
+    total = _sum(planes)
+    for plane in planes:
+        plane /= total
+    return planes
 
 
 def _sum(planes):

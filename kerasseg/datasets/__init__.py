@@ -1,6 +1,6 @@
-"""Data sets: one file each, a frozen table of facts and nothing else.
+"""Metadata of data sets: one module each, with its `DatasetSpec` as `SPEC`.
 
-The folder is the list: every module here that has a `SPEC` is a data set of that name.
+The name of the module is the name of the data set.
 """
 
 import dataclasses
@@ -11,20 +11,20 @@ import numpy as np
 
 from kerasseg import errors
 
-IGNORE_LABEL = 255  # In records, whatever number the source used.
+IGNORE_LABEL = 255  # In records, for any number in the source.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """What depends on the classes: models, losses, scores and colours ask here.
+    """Metadata of a data set.
 
     Attributes:
-        source: Where the pictures come from: an address or the name of a program.
-        classes: Name of each class and its RGB colour, 0..255, in the order of the
-            class numbers. Colours are for pictures only.
-        num_images: Pictures of each split.
+        source: URL of the images, or name of the program that creates them.
+        classes: RGB color of each class, 0 to 255, by its name, in the order of the
+            class numbers. Colors are used only for visualization.
+        num_images: Number of images of each split, by its name.
         source_ignore: Numbers in the source's labels that become `IGNORE_LABEL`.
-        name: Name of the data set's module; `get` fills it in.
+        name: Name of the data set's module, set by `get`.
     """
 
     source: str
@@ -40,16 +40,16 @@ class DatasetSpec:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names in the order of the class numbers."""
+        """Class names in the order of the class numbers."""
         return tuple(self.classes)
 
     @property
     def palette(self) -> np.ndarray:
-        """RGB colours, uint8 `[num_classes, 3]`."""
+        """RGB colors, uint8 `[num_classes, 3]`."""
         return np.array(list(self.classes.values()), np.uint8).reshape(-1, 3)
 
     def to_json(self) -> dict:
-        """Returns plain lists, numbers and strings that `from_json` reads back."""
+        """Returns the metadata as a dict for JSON; the inverse of `from_json`."""
         colors = self.classes.items()
         return {
             "name": self.name,
@@ -60,32 +60,38 @@ class DatasetSpec:
         }
 
     @classmethod
-    def from_json(cls, facts: dict) -> "DatasetSpec":
-        """Reads what `to_json` made; a missing fact is a KeyError."""
+    def from_json(cls, metadata: dict) -> "DatasetSpec":
+        """Creates a spec from the dict returned by `to_json`.
+
+        Raises:
+            KeyError: A key is missing.
+        """
         return cls(
-            name=facts["name"],
-            source=facts["source"],
-            classes={item["name"]: tuple(item["color"]) for item in facts["classes"]},
-            num_images=dict(facts["num_images"]),
-            source_ignore=tuple(facts["source_ignore"]),
+            name=metadata["name"],
+            source=metadata["source"],
+            classes={
+                item["name"]: tuple(item["color"]) for item in metadata["classes"]
+            },
+            num_images=dict(metadata["num_images"]),
+            source_ignore=tuple(metadata["source_ignore"]),
         )
 
 
 def list_datasets() -> list[str]:
-    """Names of the data sets, sorted."""
+    """Returns the names of the data sets, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def get(name: str) -> DatasetSpec:
-    """Finds the facts of a data set.
+    """Returns the metadata of a data set.
 
     Raises:
-        ValueError: No module of this folder has that name.
+        UserError: There is no data set of that name.
     """
     if name not in list_datasets():
         raise errors.UserError(
-            f"Unknown data set '{name}'; known are {', '.join(list_datasets())}. "
-            "A new one is a new file in kerasseg/datasets."
+            f"Unknown data set '{name}'. Choose one of: {', '.join(list_datasets())}. "
+            "To add one, create a file in kerasseg/datasets."
         )
     module = importlib.import_module(f"{__name__}.{name}")
     return dataclasses.replace(module.SPEC, name=name)

@@ -1,7 +1,7 @@
 """ADE20K (Zhou et al., 2017), the 150 classes of the scene parsing challenge.
 
-Names are the first of each class in the challenge's objectInfo150.txt, colours those of
-its colour table.
+Names are the first of each class in the challenge's objectInfo150.txt, and colors those
+of its color table.
 """
 
 from kerasseg import datasets

@@ -1,6 +1,6 @@
 """CamVid (Brostow et al., 2009): 360 x 480 street scenes, labelled in 11 classes.
 
-Splits, classes and class numbers of the SegNet tutorial's copy.
+Splits, classes and class numbers are those of the copy in the SegNet tutorial.
 """
 
 from kerasseg import datasets

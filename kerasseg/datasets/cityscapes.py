@@ -1,8 +1,9 @@
 """Cityscapes (Cordts et al., 2016): 1024 x 2048 street scenes of 50 cities, 19 classes.
 
-Class numbers are the devkit's "train ids". "train_coarse" is what the authors call
-"train" and "train_extra", both with coarse labels. The labels of the 1,525 pictures of
-"test" are the server's secret.
+Class numbers are the "train ids" of the authors' scripts. "train_coarse" consists of
+"train" and "train_extra" with coarse labels. The labels of the 1,525 images of "
+""test" are
+not public.
 """
 
 from kerasseg import datasets

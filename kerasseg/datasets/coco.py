@@ -1,6 +1,6 @@
-"""COCO 2017 (Lin et al., 2014): the 80 kinds of things, without stuff.
+"""COCO 2017 (Lin et al., 2014): the 80 "thing" classes, without "stuff".
 
-Class 0 is what is no thing; crowds are ignored.
+Class 0 is everything else; crowds are ignored.
 """
 
 from kerasseg import datasets

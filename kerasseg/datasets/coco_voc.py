@@ -1,8 +1,8 @@
-"""The part of COCO 2017 that DeepLab was pretrained on, in PASCAL VOC's 21 classes.
+"""Subset of COCO 2017 for pretraining of DeepLab, with the 21 classes of PASCAL VOC.
 
-"train" are the pictures with more than 1,000 pixels of VOC's classes, as counted for
-torchvision's networks; DeepLab v3 (Chen et al., 2017) asks for as many. "val" are all.
-Everything else in them is background.
+"train" consists of the images with more than 1,000 pixels of VOC's classes, counted as
+for the networks of torchvision; DeepLab v3 (Chen et al., 2017) has the same threshold.
+"val" has all images. All other classes are background.
 """
 
 from kerasseg import datasets

@@ -1,6 +1,6 @@
-"""NYU Depth V2 (Silberman et al., 2012): rooms, 480 x 640, in 40 classes.
+"""NYU Depth V2 (Silberman et al., 2012): 480 x 640 indoor scenes, 40 classes.
 
-The 894 kinds of things of the labels become the 40 classes of Gupta et al. (2013).
+The 894 categories of the labels are mapped to the 40 classes of Gupta et al. (2013).
 """
 
 from kerasseg import datasets

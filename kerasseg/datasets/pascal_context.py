@@ -1,7 +1,8 @@
-"""PASCAL-Context (Mottaghi et al., 2014): VOC 2010 labelled all over, 59 classes.
+"""PASCAL-Context (Mottaghi et al., 2014): VOC 2010 with full scene labels, 59 classes.
 
-What is none of the 59 most frequent classes is ignored; `pascal_context_60` has it as
-background. Order of FCN's classes-59.txt: VOC's 20, then the others.
+Pixels of other than the 59 most frequent classes are ignored; in `pascal_context_60`
+they are background. The order is that of FCN's classes-59.txt: the 20 classes of VOC,
+then the others.
 """
 
 from kerasseg import datasets

@@ -1,6 +1,7 @@
 """PASCAL-Context (Mottaghi et al., 2014) with a class for the background: 60 classes.
 
-The background is what is none of the 59 most frequent classes; see `pascal_context`.
+The background is all pixels of other than the 59 most frequent classes; see
+`pascal_context`.
 """
 
 from kerasseg import datasets

@@ -1,6 +1,6 @@
-"""PASCAL-Person-Part (Chen et al., 2014): six parts of the people of VOC 2010.
+"""PASCAL-Person-Part (Chen et al., 2014): six parts of persons in VOC 2010.
 
-The merged parts and the lists that DeepLab (Chen et al., 2016) published.
+Parts and splits are those published with DeepLab (Chen et al., 2016).
 """
 
 from kerasseg import datasets

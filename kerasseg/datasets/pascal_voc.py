@@ -1,7 +1,7 @@
-"""PASCAL VOC 2012 segmentation (Everingham et al., 2015): 20 kinds of objects.
+"""PASCAL VOC 2012 segmentation (Everingham et al., 2015): 20 object classes.
 
-"trainaug" adds the labels of SBD (Hariharan et al., 2011) and leaves out every
-picture of "val".
+"trainaug" adds the labels of SBD (Hariharan et al., 2011) and contains no image of
+"val".
 """
 
 from kerasseg import datasets
@@ -9,7 +9,7 @@ from kerasseg import datasets
 SPEC = datasets.DatasetSpec(
     source="http://host.robots.ox.ac.uk/pascal/VOC/voc2012",
     num_images={"train": 1464, "val": 1449, "trainval": 2913, "trainaug": 10582},
-    source_ignore=(255,),  # Borders of objects, and difficult ones.
+    source_ignore=(255,),  # Borders of objects, and difficult objects.
     classes={
         "background": (0, 0, 0),
         "aeroplane": (128, 0, 0),

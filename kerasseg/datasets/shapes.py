@@ -1,13 +1,13 @@
-"""Shapes: drawn by code, so that the whole way can be gone without a download.
+"""Shapes: a synthetic data set, to try all commands without a download.
 
-`tfrecords_tools.converters.shapes` draws the images, 240 x 320, the same from the
-same seed.
+`tfrecords_tools.converters.shapes` draws the images, of 240 x 320 pixels. They are the
+same for the same seed.
 """
 
 from kerasseg import datasets
 
 SPEC = datasets.DatasetSpec(
-    source="tfrecords_tools.shapes",
+    source="tfrecords_tools.shapes",  # Stored in dataset.json; never change it.
     num_images={"train": 400, "val": 100},
     source_ignore=(255,),
     classes={

@@ -1,4 +1,4 @@
-"""SUN RGB-D (Song et al., 2015): rooms seen by four depth cameras, 37 classes.
+"""SUN RGB-D (Song et al., 2015): indoor scenes of four depth cameras, 37 classes.
 
 The classes are the first 37 of NYU Depth V2's 40.
 """

@@ -8,27 +8,30 @@ from kerasseg.distribution.names import STRATEGIES
 from kerasseg.distribution.parameter_servers import SERVERS, connect, serve
 
 
-def strategy(name="auto", *, cluster_timeout=300.0) -> tf.distribute.Strategy:
-    """Makes the strategy called `name`; the first that a program asks of TensorFlow.
+def strategy(
+    name: str = "auto", *, cluster_timeout: float = 300.0
+) -> tf.distribute.Strategy:
+    """Creates a strategy; must be called before any other use of TensorFlow.
 
     Args:
-        name: "one", "mirrored" (all GPUs, or all CPU devices where there is none),
-            "multi_worker" (the machines of TF_CONFIG, all devices of each),
-            "parameter_server" (its workers, each at its own pace), or "auto":
-            parameter_server where TF_CONFIG names such servers, multi_worker where it
-            names several workers, mirrored where there are several GPUs.
+        name: "one" (one device), "mirrored" (all GPUs, or all CPU devices if there is
+            no GPU), "multi_worker" (all devices of the machines of TF_CONFIG),
+            "parameter_server" (the workers of TF_CONFIG, which do not wait for each
+            other), or "auto": "parameter_server" if TF_CONFIG has the job "ps",
+            "multi_worker" if it has several workers, "mirrored" if there are several
+            GPUs, else "one".
         cluster_timeout: Seconds to wait for the other machines.
 
     Raises:
-        ValueError: Unknown name, or TF_CONFIG is wrong or missing.
-        OSError: Another program has the port that TF_CONFIG gives this one.
-        WorkerLostError: Not all machines came; those that are missing are named.
+        errors.UserError: The name is unknown, or TF_CONFIG is wrong or missing.
+        OSError: Another program uses the port that TF_CONFIG assigns to this process.
+        WorkerLostError: Some machines do not answer; the message names them.
     """
     if name not in STRATEGIES:
         raise errors.UserError(
-            f"No strategy is called '{name}': {', '.join(STRATEGIES)} are known."
+            f"Unknown strategy '{name}'. Choose one of: {', '.join(STRATEGIES)}."
         )
-    name, cluster = _of_cluster(name)
+    name, cluster = _choose(name)
     if name == "multi_worker":
         gather(cluster, cluster_timeout)
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -43,25 +46,25 @@ def strategy(name="auto", *, cluster_timeout=300.0) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def serve_if_assigned(name="auto", *, cluster_timeout=300.0) -> bool:
-    """Serves a chief, where TF_CONFIG makes this process a worker or server of one.
+def serve_if_assigned(name: str = "auto", *, cluster_timeout: float = 300.0) -> bool:
+    """Serves the chief if TF_CONFIG makes this process its worker or parameter server.
 
     Args:
-        name: See `strategy`, also for what is raised.
+        name: See `strategy`, also for the errors.
         cluster_timeout: Seconds to wait for the chief.
 
     Returns:
-        False at once where this process is to train; True when the chief has ended.
+        True when the chief has ended; False, at once, if this process trains.
     """
-    name, cluster = _of_cluster(name)
+    name, cluster = _choose(name)
     if name != "parameter_server" or cluster.job not in SERVERS:
         return False
     serve(cluster, cluster_timeout)
     return True
 
 
-def _of_cluster(name):
-    """Returns the name of a strategy, decided where TF_CONFIG does, and the cluster."""
+def _choose(name):
+    """Returns the strategy that TF_CONFIG decides, or `name`, and the cluster."""
     cluster = from_environment()
     if name == "auto" and cluster and cluster.jobs.get("ps"):
         name = "parameter_server"
@@ -69,9 +72,9 @@ def _of_cluster(name):
         name = "multi_worker"
     if name in ("multi_worker", "parameter_server") and cluster is None:
         raise errors.UserError(
-            f"`strategy={name}` needs the environment variable TF_CONFIG, which names "
-            f"the machines; see docs/distributed.md, or start all of them with python "
-            f"-m kerasseg.launch."
+            f"`strategy={name}` needs the environment variable TF_CONFIG, which lists "
+            f"the machines. See docs/distributed.md, or start several workers on this "
+            f"machine with python -m kerasseg.launch."
         )
     jobs = {
         "multi_worker": ("chief", "worker"),
@@ -79,8 +82,8 @@ def _of_cluster(name):
     }
     if cluster and cluster.job not in jobs.get(name, (cluster.job,)):
         raise errors.UserError(
-            f"TF_CONFIG makes this a task of the job '{cluster.job}', which has no "
-            f"part in `strategy={name}`: {', '.join(jobs[name])} have. The chief "
-            f"validates; leave this task out."
+            f"TF_CONFIG makes this process a task of the job '{cluster.job}', and the "
+            f"jobs of `strategy={name}` are {', '.join(jobs[name])}. The chief "
+            f"validates. Do not start this task."
         )
     return name, cluster

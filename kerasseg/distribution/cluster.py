@@ -1,4 +1,4 @@
-"""The machines of a run, as the environment variable TF_CONFIG names them."""
+"""The cluster of a run, as the environment variable TF_CONFIG describes it."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kerasseg import errors
 
@@ -17,23 +17,24 @@ _EXAMPLE = (
     '{"cluster": {"worker": ["one:2222", "two:2222"]}, '
     '"task": {"type": "worker", "index": 0}}'
 )
-_HERE, _ALL_HERE = b"0", b"1"  # What a worker says of itself, and of all.
-_ANSWER_SECONDS = 2.0  # For a connection.
+_READY, _ALL_READY = b"0", b"1"  # Answers of a worker, the second once all answered.
+_CONNECTION_SECONDS = 2.0
 _PAUSE_SECONDS = 0.1
 
 
 class WorkerLostError(RuntimeError):
-    """Another worker ended or failed, and this one cannot go on."""
+    """Another worker ended or failed, and this one cannot continue."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """What TF_CONFIG says.
+    """The tasks of a cluster, and which of them this process is.
 
     Attributes:
-        jobs: Addresses, "host:port", by job: "chief", "worker", "ps", "evaluator".
-        job: That of this process.
-        index: Its number within the job.
+        jobs: Addresses ("host:port") of the tasks of each job: "chief", "worker", "ps",
+            "evaluator".
+        job: Job of this process.
+        index: Index of this process within its job.
     """
 
     jobs: Mapping[str, tuple[str, ...]]
@@ -55,19 +56,22 @@ def read_cluster(text: str | None) -> Cluster | None:
     """Reads TF_CONFIG.
 
     Args:
-        text: The variable, None or empty where it is not set.
+        text: Value of the variable; None or empty if it is not set.
+
+    Returns:
+        The cluster; None if the variable is not set.
 
     Raises:
-        ValueError: It is no JSON, or names a task that is not in its cluster.
+        errors.UserError: It is not JSON, or its task is not in its cluster.
     """
     if not text:
         return None
     try:
-        found = json.loads(text)
-        jobs = {job: tuple(found["cluster"][job]) for job in found["cluster"]}
-        job, index = found["task"]["type"], found["task"]["index"]
+        config = json.loads(text)
+        jobs = {job: tuple(config["cluster"][job]) for job in config["cluster"]}
+        job, index = config["task"]["type"], config["task"]["index"]
     except (ValueError, KeyError, TypeError) as error:
-        raise _wrong(f"cannot be read ({error!r})") from error
+        raise _invalid(f"cannot be read ({error!r})") from error
     _check(jobs, job, index)
     return Cluster(jobs, job, index)
 
@@ -75,20 +79,24 @@ def read_cluster(text: str | None) -> Cluster | None:
 def _check(jobs, job, index):
     unknown = [name for name in jobs if name not in _JOBS]
     if unknown:
-        raise _wrong(f"names the jobs {unknown}; known are {', '.join(_JOBS)}")
+        raise _invalid(f"has the jobs {unknown}, expected are {', '.join(_JOBS)}")
     if not isinstance(index, int) or not 0 <= index < len(jobs.get(job, ())):
-        raise _wrong(f"says task {index!r} of job '{job}', which its cluster lacks")
+        raise _invalid(
+            f"has task {index!r} of job '{job}', which is not in its cluster"
+        )
     addresses = [address for group in jobs.values() for address in group]
     for address in addresses:
         _, _, port = str(address).rpartition(":")
         if not port.isdigit() or not 0 < int(port) < 2**16:
-            raise _wrong(f"holds {address!r}; host:port is wanted")
+            raise _invalid(f"has the address {address!r}, expected is host:port")
     if len(set(addresses)) < len(addresses):
-        raise _wrong("names an address twice")
+        raise _invalid("has the same address twice")
 
 
-def _wrong(what):
-    return errors.UserError(f"{VARIABLE} {what}. It looks like this: {_EXAMPLE}")
+def _invalid(problem):
+    return errors.UserError(
+        f"{VARIABLE} {problem}. Set it as in this example: {_EXAMPLE}"
+    )
 
 
 def from_environment() -> Cluster | None:
@@ -97,86 +105,86 @@ def from_environment() -> Cluster | None:
 
 
 def gather(cluster: Cluster, seconds: float) -> None:
-    """Waits until all workers are there; TensorFlow would wait without end.
+    """Waits until all workers have started; TensorFlow itself has no timeout.
 
-    Each answers at its address until it knows that all of them have seen all others.
+    Each worker answers at its address until all workers have reached all others.
 
     Args:
-        cluster: Of which this process is a worker.
-        seconds: To wait at most.
+        cluster: The cluster, with this process as a worker.
+        seconds: Timeout.
 
     Raises:
-        OSError: Another program has this worker's port; it may be free later.
-        WorkerLostError: Some do not answer; they are named.
+        OSError: Another program uses this worker's port; it may be free later.
+        WorkerLostError: Some workers do not answer; the message names them.
     """
     port = int(cluster.address.rpartition(":")[2])
     others = [address for address in cluster.workers if address != cluster.address]
     try:
-        greeter = _Greeter(("", port), socketserver.BaseRequestHandler)
+        server = _ReadyServer(("", port), socketserver.BaseRequestHandler)
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{VARIABLE} gives this {cluster.job} {cluster.address}, and port {port} "
-            f"cannot be had: {error.strerror}. End the program that has it, or give "
-            f"another port on all machines.",
+            f"{VARIABLE} assigns {cluster.address} to this {cluster.job}, and port "
+            f"{port} cannot be used: {error.strerror}. End the program that uses it, "
+            f"or choose another port on all machines.",
         ) from error
-    with greeter:
-        threading.Thread(target=greeter.serve_forever, daemon=True).start()
+    with server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            _call_the_roll(greeter, others, seconds)
+            _wait_for_all(server, others, seconds)
         finally:
-            greeter.shutdown()
+            server.shutdown()
 
 
-class _Greeter(socketserver.TCPServer):
-    """Says to whoever calls whether this worker has seen all others."""
+class _ReadyServer(socketserver.TCPServer):
+    """Answers each connection with whether this worker has reached all others."""
 
     allow_reuse_address = True
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.said = _HERE
+        self.answer = _READY
 
     def finish_request(self, request, _):
-        request.sendall(self.said)
+        request.sendall(self.answer)
 
 
-def _call_the_roll(greeter, others, seconds):
+def _wait_for_all(server, others, seconds):
     deadline = time.monotonic() + seconds
-    heard: dict[str, bytes] = dict.fromkeys(others, b"")
+    answers: dict[str, bytes] = dict.fromkeys(others, b"")
     while True:
         for address in others:
-            # Who is gone after an answer has seen all, this worker too.
-            gone = _ALL_HERE if heard[address] else b""
-            heard[address] = _ask(address) or gone
-        if all(heard.values()):
-            greeter.said = _ALL_HERE
-        if all(said == _ALL_HERE for said in heard.values()):
+            # A worker that answered and is gone has reached all others.
+            gone = _ALL_READY if answers[address] else b""
+            answers[address] = _ask(address) or gone
+        if all(answers.values()):
+            server.answer = _ALL_READY
+        if all(answer == _ALL_READY for answer in answers.values()):
             return
         if time.monotonic() > deadline:
-            missing = [address for address, said in heard.items() if not said]
-            raise missing_tasks(seconds, missing)
+            missing = [address for address, answer in answers.items() if not answer]
+            raise tasks_missing_error(seconds, missing)
         time.sleep(_PAUSE_SECONDS)
 
 
-def missing_tasks(seconds: float, addresses) -> WorkerLostError:
-    """Describes tasks that did not come in so many seconds."""
+def tasks_missing_error(seconds: float, addresses: Sequence[str]) -> WorkerLostError:
+    """Returns the error of tasks that did not answer within a timeout."""
     return WorkerLostError(
         f"After {seconds:g} s these tasks of {VARIABLE} do not answer: "
-        f"{', '.join(addresses)}. Start them, mend their addresses, or wait longer "
+        f"{', '.join(addresses)}. Start them, correct their addresses, or wait longer "
         f"with `cluster_timeout`."
     )
 
 
-def connection(address: str) -> socket.socket:
-    """Connects to "host:port"; raises `OSError` where nobody answers."""
+def connect_to(address: str) -> socket.socket:
+    """Connects to "host:port"; raises `OSError` if nothing listens there."""
     host, _, port = address.rpartition(":")
-    return socket.create_connection((host, int(port)), _ANSWER_SECONDS)
+    return socket.create_connection((host, int(port)), _CONNECTION_SECONDS)
 
 
 def _ask(address):
     try:
-        with connection(address) as opened:
-            return opened.recv(len(_ALL_HERE))
+        with connect_to(address) as connection:
+            return connection.recv(len(_ALL_READY))
     except OSError:
         return b""

@@ -1,4 +1,4 @@
-"""Several tasks on this machine, started again where one is lost."""
+"""Runs several tasks on this machine and restarts them when one fails."""
 
 import contextlib
 import ctypes
@@ -13,82 +13,88 @@ import threading
 import time
 from collections.abc import Sequence
 
-from kerasseg.system.signals import Received, asked_by
+from kerasseg.system.signals import ReceivedSignals, termination_signals
 
-_VARIABLE = "TF_CONFIG"  # Tells a task what cluster it is of, and its place there.
-HOPELESS = 2  # Exit status of wrong flags or input: it would come again.
-_LOOK_SECONDS = 0.2
-_LAST_WORDS_SECONDS = 5.0  # For a worker to say why it ends, when another ended first.
-_LONGEST_PAUSE = 60.0
-_SET_DEATH_SIGNAL = getattr(ctypes.CDLL(None), "prctl", None)
+_VARIABLE = "TF_CONFIG"  # Describes the cluster to a task, and which task it is.
+_WRONG_INPUT = 2  # Exit status of wrong flags or input: a restart would not help.
+_POLL_SECONDS = 0.2
+# After the first failure: the task that causes it may print its error last.
+_LAST_OUTPUT_SECONDS = 5.0
+_MAX_PAUSE_SECONDS = 60.0
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
+_PR_SET_PDEATHSIG = 1
 
 
 class Supervisor:
-    """Starts a command as several tasks, and again where one is lost.
+    """Runs a command as several tasks and restarts them when one fails.
 
-    Without parameter servers all tasks are workers that need each other. With them a
-    chief hands out the work: a worker that is lost is started again by itself, and all
-    of them are where another task is.
+    Without parameter servers all tasks are workers, which need each other: if one
+    fails, all are restarted. With parameter servers a chief sends batches to the
+    workers: a worker that fails is restarted alone, and all tasks are restarted if the
+    chief or a parameter server fails.
 
     Args:
-        command: Program and arguments; each task finds its place in TF_CONFIG.
-        num_workers: How many.
-        max_restarts: How often tasks are started again, at most.
-        grace_seconds: From SIGTERM to SIGKILL, when the others have to end.
-        num_servers: Parameter servers.
+        command: Program and arguments; TF_CONFIG tells each task which one it is.
+        num_workers: Number of workers.
+        max_restarts: Maximum number of restarts.
+        grace_seconds: Seconds from SIGTERM to SIGKILL when the other tasks must end.
+        num_servers: Number of parameter servers.
     """
 
     def __init__(
         self,
         command: Sequence[str],
-        num_workers,
-        max_restarts,
-        grace_seconds,
-        num_servers=0,
+        num_workers: int,
+        max_restarts: int,
+        grace_seconds: float,
+        num_servers: int = 0,
     ):
         self._command = list(command)
         self._jobs = {"worker": num_workers}
         if num_servers:
             self._jobs = {"chief": 1, "worker": num_workers, "ps": num_servers}
-        self._max_restarts = self._left = max_restarts
+        self._max_restarts = self._restarts_left = max_restarts
         self._grace_seconds = grace_seconds
         self._tasks: list[_Task] = []
-        self._received = Received()
+        self._received = ReceivedSignals()
 
     def run(self) -> int:
-        """Runs until all tasks have ended well, or there is no hope.
+        """Runs until all tasks have succeeded, or no restart is left.
 
         Returns:
-            0; 128 and the number of a signal that came here; else the status of the
-            task that failed first.
+            The exit status: 0; 128 plus the number of a signal that this process
+            received; else the status of the task that failed first.
         """
-        for number in asked_by():
+        for number in termination_signals():
             signal.signal(number, self._receive)
-        tried = 0
+        restarts = 0
         while True:
             failed = self._run_once()
             if self._signal is not None:
                 return 128 + self._signal
             if failed is None:
                 return 0
-            if failed.status == HOPELESS:
-                _say(f"{failed}: flags or data are wrong, nothing is started again.")
-                return HOPELESS
-            _say(f"{failed}; {self._left} of {self._max_restarts} restarts are left.")
-            if not self._left:
+            if failed.status == _WRONG_INPUT:
+                _log(f"{failed}: flags or data are wrong, nothing is restarted.")
+                return _WRONG_INPUT
+            _log(
+                f"{failed}; {self._restarts_left} of {self._max_restarts} restarts are "
+                f"left."
+            )
+            if not self._restarts_left:
                 return failed.status if failed.status > 0 else 128 - failed.status
-            self._left -= 1
-            tried += 1
-            self._pause(tried)
+            self._restarts_left -= 1
+            restarts += 1
+            self._pause(restarts)
 
-    def _pause(self, tried):
-        """Waits longer from time to time; a signal ends it."""
-        deadline = time.monotonic() + min(2.0 ** (tried - 1), _LONGEST_PAUSE)
+    def _pause(self, restarts):
+        """Waits before a restart, each time longer; a signal ends the wait."""
+        deadline = time.monotonic() + min(2.0 ** (restarts - 1), _MAX_PAUSE_SECONDS)
         while time.monotonic() < deadline and self._signal is None:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
     def _run_once(self):
-        """Returns the task that failed first, or None."""
+        """Runs all tasks once; returns the task that failed first, or None."""
         if self._signal is not None:
             return None
         ports = iter(_free_ports(sum(self._jobs.values())))
@@ -109,33 +115,33 @@ class Supervisor:
     def _wait(self):
         failed, stop, kill = None, math.inf, math.inf
         while any(task.status is None for task in self._tasks):
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
             now = time.monotonic()
             if failed is None and kill == math.inf:
                 self._replace_workers()
-            # Who was told to end is not told twice: that would be to leave at once.
+            # A second signal would end a task at once, so each task gets only one.
             if failed is None and (failed := self._failed()) and kill == math.inf:
-                stop = now + _LAST_WORDS_SECONDS
+                stop = now + _LAST_OUTPUT_SECONDS
             if now > stop or (self._signal is not None and kill == math.inf):
                 self._send(self._signal or signal.SIGTERM)
                 stop, kill = math.inf, now + self._grace_seconds
             if now > kill:
                 self._send(signal.SIGKILL)
-        # A task that says what is wrong counts before those that miss it.
-        hopeless = (task for task in self._tasks if task.status == HOPELESS)
-        return next(hopeless, failed or self._failed())
+        # Wrong input is the cause where other tasks failed for the lack of this one.
+        wrong_input = (task for task in self._tasks if task.status == _WRONG_INPUT)
+        return next(wrong_input, failed or self._failed())
 
     def _replace_workers(self):
-        """Starts workers again that their chief can do without for a while."""
+        """Restarts failed workers alone; the chief does not need them meanwhile."""
         chief = self._tasks[0]
         if chief.job != "chief" or chief.status is not None:
             return
         for task in self._tasks:
-            if task.job == "worker" and task.status not in (None, HOPELESS):
-                if not self._left:
+            if task.job == "worker" and task.status not in (None, _WRONG_INPUT):
+                if not self._restarts_left:
                     return
-                _say(f"{task}; it alone is started again.")
-                self._left -= 1
+                _log(f"{task}; only this task is restarted.")
+                self._restarts_left -= 1
                 task.start()
 
     def _failed(self):
@@ -148,16 +154,16 @@ class Supervisor:
                 task.process.send_signal(number)
 
     def _receive(self, number, _):
-        if self._received.insists(number):
+        if self._received.add(number):
             self._send(signal.SIGKILL)
 
     @property
     def _signal(self):
-        return self._received.number
+        return self._received.first
 
 
 class _Task:
-    """One process, and a thread that passes its lines on."""
+    """A process, and a thread that forwards its output."""
 
     def __init__(self, command, cluster, job, index):
         self.job, self._index = job, index
@@ -172,43 +178,43 @@ class _Task:
         self.start()
 
     def start(self):
-        """Starts the process, again where it has ended."""
+        """Starts the process, or restarts it after it has ended."""
         self.process = subprocess.Popen(
             self._command,
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C comes here, and is passed on once.
+            start_new_session=True,  # Ctrl-C reaches the supervisor only.
             preexec_fn=_end_with_parent,
         )
         arguments = f"[{self._name}] ".encode(), self.process.stdout
-        self._reader = threading.Thread(target=_pass_on, args=arguments)
+        self._reader = threading.Thread(target=_forward, args=arguments)
         self._reader.start()
 
     @property
     def status(self) -> int | None:
-        """Exit status, None while the process runs."""
+        """Exit status; None while the process runs."""
         return self.process.poll()
 
     def finish(self):
-        """Waits for the process and its last lines."""
+        """Waits for the process and the end of its output."""
         self.process.wait()
         self._reader.join()
 
     def __str__(self):
-        what = {"worker": "Worker", "ps": "Parameter server"}.get(self.job)
-        name = f"{what} {self._index}" if what else "The chief"
+        kind = {"worker": "Worker", "ps": "Parameter server"}.get(self.job)
+        name = f"{kind} {self._index}" if kind else "The chief"
         return f"{name} ended with status {self.status}"
 
 
 def _end_with_parent():
-    """Asks Linux for SIGTERM where the supervisor is killed: a task then saves."""
-    if _SET_DEATH_SIGNAL is not None:
-        _SET_DEATH_SIGNAL(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    """Asks Linux to send SIGTERM when the supervisor is killed: the task then saves."""
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _free_ports(count):
-    """Finds ports that nobody listens at; all are held until all are found."""
+    """Returns free ports; all are bound until all are found."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -219,12 +225,12 @@ def _free_ports(count):
             each.close()
 
 
-def _pass_on(prefix, lines):
-    for line in lines:  # Nobody may take them; unread ones would hold the task up.
+def _forward(prefix, lines):
+    for line in lines:  # Read even if none can be printed: a full pipe blocks the task.
         with contextlib.suppress(OSError):
             os.write(sys.stdout.fileno(), prefix + line)
 
 
-def _say(text):
+def _log(text):
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The workers of a run: who writes, and what happens when one is lost."""
+"""The workers of a run: which one writes files, and what happens when one is lost."""
 
 import contextlib
 import re
@@ -11,11 +11,11 @@ from kerasseg import errors
 from kerasseg.distribution.cluster import WorkerLostError, from_environment
 
 _CHIEF_DEVICE = "/job:chief/task:0/device:CPU:0"
-_SPREADING_SECONDS = 2.0  # For an error to reach the others before its process ends.
+_REPORT_SECONDS = 2.0  # Until an error has reached the other workers.
 
 
 class WorkerGroup:
-    """The workers that train together.
+    """The workers of a run, each a process with its own devices.
 
     Args:
         strategy: The strategy of the run.
@@ -25,11 +25,11 @@ class WorkerGroup:
         index: Index of this worker.
         is_chief: Whether this worker writes the files of the run.
         local_replicas: Number of devices of this worker.
-        is_asynchronous: Whether this process, alone, sends batches to workers that do
-            not wait for each other.
-        num_served: Number of these workers, 0 where there are none.
-        io_device: CPU of this process, where other machines hold the variables; None
-            elsewhere.
+        is_asynchronous: Whether this process is the chief of parameter servers: it
+            sends batches to workers that do not wait for each other. `size` is then 1.
+        num_served: Number of these workers, else 0.
+        io_device: CPU of this process if parameter servers hold the variables, else
+            None.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -60,9 +60,10 @@ class WorkerGroup:
         self._total = total
 
     def sum(self, number: int) -> tf.Tensor:
-        """Sums a number over the replicas of all workers, int64 scalar.
+        """Sums a number over the replicas of all workers; returns an int64 scalar.
 
-        Every worker calls it, as often and in the same order as the others.
+        A collective operation: all workers must call it equally often, in the same
+        order.
         """
         replicas = self._total(tf.constant(number, tf.int64))
         return self._strategy.experimental_local_results(replicas)[0]
@@ -72,26 +73,26 @@ class WorkerGroup:
         return self._strategy.experimental_local_results(value)
 
     def check_agreed(self, number: int, name: str) -> None:
-        """Raises `errors.UserError` where workers have different values of a number."""
+        """Raises `errors.UserError` if a number is not the same on all workers."""
         if self.size == 1:
             return
         if int(self.sum(number)) != number * self._strategy.num_replicas_in_sync:
             raise errors.UserError(
                 f"The {name} is {number} on worker {self.index} and differs on another "
-                f"one: `workdir` must be the same folder on all machines."
+                f"worker. Give the same folder as `workdir` on all machines."
             )
 
-    def report(self, error) -> None:
-        """Tells the other workers why this one ends."""
+    def report(self, error: Exception) -> None:
+        """Reports an error of this worker to the others, which then end."""
         if self.size == 1:
             return
         text = f"worker {self.index}: {type(error).__name__}: {error}"
-        with contextlib.suppress(tf.errors.OpError):  # Another was first.
+        with contextlib.suppress(tf.errors.OpError):  # Another worker reported first.
             context.context().report_error_to_cluster(tf.errors.ABORTED, text)
-        time.sleep(_SPREADING_SECONDS)
+        time.sleep(_REPORT_SECONDS)
 
-    def lost(self, error) -> WorkerLostError | None:
-        """Describes an error that comes from the loss of another task, else None."""
+    def lost(self, error: tf.errors.OpError) -> WorkerLostError | None:
+        """Returns the error to raise if another task was lost, else None."""
         if self.is_asynchronous:
             return _lost_server(error)
         if self.size == 1:
@@ -101,23 +102,23 @@ class WorkerGroup:
         )
         lines = (reason[1] if reason else str(error)).strip().splitlines()
         return WorkerLostError(
-            f"Worker {self.index} of {self.size} cannot go on without the others: "
-            f"{' '.join(lines)[:600]}. The last checkpoint is whole: start all workers "
+            f"Worker {self.index} of {self.size} cannot continue without the others: "
+            f"{' '.join(lines)[:600]}. The last checkpoint is whole. Start all workers "
             f"again with the same flags, or let python -m kerasseg.launch do so."
         )
 
 
 def _lost_server(error):
-    """Describes the loss of a parameter server; that of a worker is no error."""
+    """Returns the error for a lost parameter server; a lost worker is replaced."""
     kinds = tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError
     if not isinstance(error, kinds):
         return None
-    found = re.search(r"/job:ps/replica:0/task:(\d+)", str(error))
-    which = f"Parameter server {found[1]}" if found else "A parameter server"
+    task = re.search(r"/job:ps/replica:0/task:(\d+)", str(error))
+    name = f"Parameter server {task[1]}" if task else "A parameter server"
     return WorkerLostError(
-        f"{which} is lost, and with it its part of the weights: "
-        f"{str(error).strip().splitlines()[0][:300]}. The last checkpoint is whole: "
-        f"start all tasks again with the same flags, or let python -m kerasseg.launch "
+        f"{name} is lost, and its part of the weights with it: "
+        f"{str(error).strip().splitlines()[0][:300]}. The last checkpoint is whole. "
+        f"Start all tasks again with the same flags, or let python -m kerasseg.launch "
         f"do so."
     )
 

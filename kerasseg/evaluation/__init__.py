@@ -1,22 +1,20 @@
-"""Scores of a network or of masks on disk: each picture at its own size."""
+"""Scores of a trained network, or of masks on disk, on a split.
 
-from kerasseg.evaluation.counts import COUNTS, compare, read_counts, write_counts
-from kerasseg.evaluation.masks import LabelFolder, RecordLabels, score_masks
-from kerasseg.evaluation.predicting import Sample, mask_samples, network_samples
-from kerasseg.evaluation.scoring import MEASURES, Evaluation, evaluate
+Every image is scored at its own size. `evaluate_run` and `evaluate_masks` write the
+files that `python -m kerasseg.evaluate` promises; `evaluate` and `score_masks` return
+the scores alone.
+"""
 
-__all__ = [
-    "COUNTS",
-    "MEASURES",
-    "Evaluation",
-    "LabelFolder",
-    "RecordLabels",
-    "Sample",
-    "compare",
-    "evaluate",
-    "mask_samples",
-    "network_samples",
-    "read_counts",
-    "score_masks",
-    "write_counts",
-]
+from kerasseg.system import lazy
+
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "counts": "compare read_counts write_counts",
+        "inputs": "COUNTS_FILE MEASURE_NAMES METRICS_FILE REPORT_FILE check_inputs",
+        "masks": "LabelFolder RecordLabels score_masks",
+        "run": "Output evaluate_masks evaluate_run write_metrics",
+        "samples": "Sample mask_samples network_samples",
+        "scoring": "MEASURES Evaluation ScoredImage evaluate score",
+    },
+)

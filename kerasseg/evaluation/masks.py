@@ -1,25 +1,31 @@
-"""Scores of masks on disk, whatever wrote them."""
+"""Scores of masks on disk, whatever program wrote them."""
 
 import collections
 import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kerasseg import errors, images, pipeline, records
-from kerasseg.datasets import IGNORE_LABEL
-from kerasseg.evaluation.scoring import Evaluation, Scored, score
+from kerasseg import datasets, errors, images, pipeline, records
+from kerasseg.evaluation import inputs
+from kerasseg.evaluation.scoring import Evaluation, ScoredImage, score
 
-_LISTED = 10  # Names in an error, of each kind.
-_ENDINGS = {".png", ".jpg", ".jpeg"}  # Other dots belong to the name.
+_MAX_LISTED = 10  # Names in an error, for each kind of mistake.
+_SUFFIXES = {".png", ".jpg", ".jpeg"}  # What follows other dots belongs to the name.
 
 
 @dataclasses.dataclass(frozen=True)
-class _Truth:
-    """A labelled picture: its name, height and width, and how to read its label."""
+class Target:
+    """A label to score against.
+
+    Attributes:
+        name: Name of the image.
+        size: Height and width.
+        read: Function that reads the label, uint8 `[height, width]`.
+    """
 
     name: str
     size: tuple[int, int]
@@ -27,44 +33,44 @@ class _Truth:
 
 
 class LabelFolder:
-    """Labels as PNGs of class numbers, in a folder and its sub-folders.
+    """Labels as PNG files of class indices, in a folder and its sub-folders.
 
     Args:
         folder: The folder.
-        spec: `datasets.DatasetSpec`: the numbers it ignores are ignored.
+        spec: The data set. The indices of its `source_ignore` are ignored.
 
     Raises:
-        FileNotFoundError: No PNG is there.
+        errors.MissingFileError: The folder has no PNG file.
     """
 
-    def __init__(self, folder: str | os.PathLike, spec):
+    def __init__(self, folder: str | os.PathLike, spec: datasets.DatasetSpec):
         self.name, self.spec = os.fspath(folder), spec
-        self._paths = sorted(_pngs(folder).items())
+        self._paths = sorted(_find_pngs(folder).items())
         if not self._paths:
             raise errors.MissingFileError(
-                f"{folder} holds no PNG: a folder of labels, whose pixels are class "
-                f"numbers, is wanted."
+                f"{folder} has no PNG files. Give a folder of labels, PNG files whose "
+                f"pixels are class indices."
             )
 
     def __len__(self) -> int:
         return len(self._paths)
 
-    def truths(self) -> list[_Truth]:
-        """Lists the pictures; see `score_masks`."""
+    def targets(self) -> list[Target]:
+        """Returns the labels, to be read later."""
         return [
-            _Truth(key, _size(path), functools.partial(self._read, path))
+            Target(key, _size(path), functools.partial(self._read, path))
             for key, (path, *_) in self._paths
         ]
 
-    def picture(self, i: int) -> tuple[None, np.ndarray]:
-        """Returns no image, of which a folder of labels has none, and label `i`."""
+    def read(self, i: int) -> tuple[None, np.ndarray]:
+        """Returns None, as there are no images, and label `i`."""
         _, (path, *_) = self._paths[i]
         return None, self._read(path)
 
     def _read(self, path):
         label = images.read_label(path)
-        label[np.isin(label, self.spec.source_ignore)] = IGNORE_LABEL
-        pipeline.check_label(label, self.spec.num_classes, str(path))
+        label[np.isin(label, self.spec.source_ignore)] = datasets.IGNORE_LABEL
+        images.check_label_range(label, self.spec.num_classes, name=str(path))
         return label
 
 
@@ -75,119 +81,123 @@ class RecordLabels:
         reader: `pipeline.ImageReader` of the split.
     """
 
-    def __init__(self, reader):
+    def __init__(self, reader: pipeline.ImageReader):
         self.name, self.spec = reader.split.name, reader.split.spec
         self._reader = reader
 
     def __len__(self) -> int:
         return len(self._reader.split)
 
-    def truths(self) -> list[_Truth]:
-        """Lists the pictures; see `score_masks`."""
-        return [self._truth(i) for i in range(len(self))]
+    def targets(self) -> list[Target]:
+        """Returns the labels, to be read later."""
+        return [self._target(i) for i in range(len(self))]
 
-    def picture(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns image and label `i`."""
-        return self._reader.read(i)[:2]
+        image, label, *_ = self._reader.read(i)
+        return image, label
 
-    def _truth(self, i):
+    def _target(self, i):
         example = records.parse_example(self._reader.split.read(i))
         size = example["height"], example["width"]
-        return _Truth(example["name"], size, lambda: self._reader.read(i)[1])
+        return Target(example["name"], size, lambda: self.read(i)[1])
 
 
-def score_masks(predictions_dir: str | os.PathLike, labels, measures=()) -> Evaluation:
-    """Scores the PNGs of a folder against labels.
+def score_masks(
+    predictions_dir: str | os.PathLike, labels, measures: Sequence[str] = ()
+) -> Evaluation:
+    """Scores the PNG files of a folder.
 
-    A PNG is found by the name of the picture, its ending replaced, in the same
-    sub-folder. Its pixels, or the numbers of its palette's entries, are class numbers.
+    The mask of an image has its name with the suffix ".png", in the same sub-folder.
+    Its pixels, or the indices of their palette entries, are class indices.
 
     Args:
         predictions_dir: Folder of the masks.
         labels: `LabelFolder` or `RecordLabels`.
-        measures: Names of `MEASURES`, without "calibration", for which masks say too
-            little.
+        measures: Names of `MEASURES`, except "calibration", which needs probabilities.
 
     Raises:
-        ValueError: Masks are missing, too many, of another size or of other classes;
-            they are listed.
+        errors.MissingFileError: `predictions_dir` is not a folder.
+        errors.UserError: There is not exactly one mask for each label, a mask has
+            another size than its label, or a class index is out of range.
     """
-    if "calibration" in measures:
-        raise errors.UserError(
-            "Masks hold no probabilities, which calibration looks at. Leave it out of "
-            "the measures."
-        )
-    truths = labels.truths()
-    paths = matched(predictions_dir, truths)
+    inputs.check_measures(measures, has_probabilities=False)
+    targets = labels.targets()
+    paths = matching_masks(predictions_dir, targets)
 
-    def pictures():
-        for i, (truth, path) in enumerate(zip(truths, paths, strict=True)):
-            yield Scored(i, str(path), truth.read(), images.read_label(path))
+    def scored_images() -> Iterator[ScoredImage]:
+        for i, (target, path) in enumerate(zip(targets, paths, strict=True)):
+            yield ScoredImage(i, str(path), target.read(), images.read_label(path))
 
-    found = score(pictures(), labels, measures)
-    return dataclasses.replace(found, names=[truth.name for truth in truths])
+    result = score(scored_images(), labels, measures)
+    return dataclasses.replace(result, names=[target.name for target in targets])
 
 
-def matched(predictions_dir, truths) -> list[pathlib.Path]:
-    """Returns the path of each mask, after looking at all names and sizes.
+def matching_masks(
+    predictions_dir: str | os.PathLike, targets: Sequence[Target]
+) -> list[pathlib.Path]:
+    """Returns the path of the mask for each label, after checking names and sizes.
 
-    See `score_masks`, also for what is raised.
+    Raises:
+        errors.UserError: See `score_masks`; all mistakes are listed.
     """
-    found = _pngs(predictions_dir)
-    wanted = collections.Counter(_key(truth.name) for truth in truths)
-    both = [truth for truth in truths if _key(truth.name) in found]
-    sizes = [
-        (found[_key(truth.name)][0], truth.size, _size(found[_key(truth.name)][0]))
-        for truth in both
-    ]
-    faults = {
-        "missing": [f"{key}.png" for key in wanted if key not in found],
-        "too many": [
-            str(paths[0]) for key, paths in found.items() if key not in wanted
+    masks = _find_pngs(predictions_dir)
+    keys = collections.Counter(_key(target.name) for target in targets)
+    mistakes = {
+        "missing": [f"{key}.png" for key in keys if key not in masks],
+        "without a label": [
+            str(paths[0]) for key, paths in masks.items() if key not in keys
         ],
         "found twice": [
-            " and ".join(map(str, p)) for p in found.values() if len(p) > 1
+            " and ".join(map(str, paths)) for paths in masks.values() if len(paths) > 1
         ],
-        "wanted by several pictures": [key for key, n in wanted.items() if n > 1],
-        "of another size than the label": [
-            f"{path} ({width} x {height}, the label {label[1]} x {label[0]})"
-            for path, label, (height, width) in sizes
-            if (height, width) != label
-        ],
+        "needed for several images": [key for key, n in keys.items() if n > 1],
+        "of another size than the label": list(_wrong_sizes(masks, targets)),
     }
     lines = [
-        f"{len(names)} {what}: {', '.join(names[:_LISTED])}"
-        + (", ..." if len(names) > _LISTED else "")
-        for what, names in faults.items()
+        f"{len(names)} {what}: {', '.join(names[:_MAX_LISTED])}"
+        + (", ..." if len(names) > _MAX_LISTED else "")
+        for what, names in mistakes.items()
         if names
     ]
     if lines:
         raise errors.UserError(
-            f"The masks in {predictions_dir} are not those of the {len(truths)} "
-            f"labels, and nothing was scored; {'; '.join(lines)}. Predict the same "
-            f"pictures at their own size, into an empty folder."
+            f"The masks in {predictions_dir} do not match the {len(targets)} labels, "
+            f"so nothing was scored: {'; '.join(lines)}. Predict the same images at "
+            f"their own size, into an empty folder."
         )
-    return [found[_key(truth.name)][0] for truth in truths]
+    return [masks[_key(target.name)][0] for target in targets]
 
 
-def _pngs(folder):
-    """Returns lists of paths by their name below the folder, without its ending."""
+def _wrong_sizes(masks, targets):
+    for target in targets:
+        if paths := masks.get(_key(target.name)):
+            height, width = _size(paths[0])
+            if (height, width) != target.size:
+                yield (
+                    f"{paths[0]} ({width} x {height}, the label "
+                    f"{target.size[1]} x {target.size[0]})"
+                )
+
+
+def _find_pngs(folder):
+    """Returns lists of paths by their name in the folder, without the suffix."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise errors.MissingFileError(
-            f"{folder} is no folder: one of PNG masks is wanted."
+            f"{folder} is not an existing folder. Give a folder of PNG files."
         )
-    found = collections.defaultdict(list)
+    paths = collections.defaultdict(list)
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() == ".png" and path.is_file():
-            found[_key(path.relative_to(folder))].append(path)
-    return found
+            paths[_key(path.relative_to(folder))].append(path)
+    return paths
 
 
 def _key(name):
     path = pathlib.PurePath(name)
-    ends = path.suffix.lower() in _ENDINGS
-    return os.fspath(path.with_suffix("") if ends else path)
+    has_suffix = path.suffix.lower() in _SUFFIXES
+    return os.fspath(path.with_suffix("") if has_suffix else path)
 
 
 def _size(path):

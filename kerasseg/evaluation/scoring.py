@@ -1,196 +1,207 @@
-"""From pictures and what a network says of them to scores."""
+"""Scores of a network on a split."""
 
-import collections.abc
 import dataclasses
 import itertools
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from kerasseg import errors, metrics, pipeline
+from kerasseg.evaluation import inputs
 from kerasseg.system import processes, progress
 
 MEASURES = metrics.MEASURES
 
-_MOST_MISTAKES = 100  # Pairs of classes kept of each picture.
+_MAX_PAIRS = 100  # Pairs of classes kept for each image.
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What was found on a split.
+    """The result of an evaluation.
 
     Attributes:
-        scores: Of the whole split: those of `metrics.scores` and of each measure, and
-            "interval", see `metrics.interval`, where it was asked for.
-        confusion: int64 `[num_classes, num_classes]`: row true, column predicted.
-        names: Of the pictures, in the order of the split.
-        counts: int64 `[pictures, 3, num_classes]`, see `metrics.iou_counts`.
-        mistakes: Of each picture, int64 `[pairs, 3]`: a true class, what it was taken
-            for, and the pixels; most pixels first, at most a hundred pairs.
+        scores: Scores of the whole split, by key: those of `metrics.scores`, of each
+            measure, and with "interval" and "difference" those of `metrics.interval`
+            and `metrics.paired_interval`, where they were computed.
+        confusion: Confusion matrix, int64 `[num_classes, num_classes]`: labels in
+            rows, predictions in columns.
+        names: Names of the images, in the order of the split.
+        counts: int64 `[images, 3, num_classes]`, see `metrics.iou_counts`.
+        misclassified: For each image int64 `[pairs, 3]`: class of the label, predicted
+            class, and number of pixels; at most 100 pairs, most pixels first.
     """
 
     scores: dict
     confusion: np.ndarray
     names: list[str]
     counts: np.ndarray
-    mistakes: list[np.ndarray]
+    misclassified: list[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class Scored:
-    """A picture that is to be scored: what `metrics.ImageMeasure.measure` takes."""
+class ScoredImage:
+    """An image to score: the arguments of `metrics.ImageMeasure.measure`.
+
+    Attributes:
+        index: Index of the image in the split.
+        name: Name of the image, for errors.
+        label: Class indices and 255, uint8 `[height, width]`.
+        mask: Predicted class indices, integers `[height, width]`.
+        confidence: Probability of the predicted class, float `[height, width]`, or
+            None.
+    """
 
     index: int
     name: str
     label: np.ndarray
-    prediction: np.ndarray
+    mask: np.ndarray
     confidence: np.ndarray | None = None
 
 
 def evaluate(
     predictor,
-    reader,
+    reader: pipeline.ImageReader,
     *,
-    measures=(),
-    batch_size=1,
-    limit=None,
-    refine=None,
-    on_batch=None,
+    measures: Sequence[str] = (),
+    batch_size: int = 1,
+    limit: int | None = None,
+    refine: Callable | None = None,
+    on_batch: Callable | None = None,
 ) -> Evaluation:
-    """Scores a network.
+    """Evaluates a network on a split.
 
     Args:
         predictor: `inference.Predictor` of the network.
         reader: `pipeline.ImageReader` of the split.
-        measures: Names of `MEASURES` that are counted beside the confusion matrix,
-            "calibration" only without `refine`, which says no probabilities.
-        batch_size: Pictures of equal size that go through the network at once.
-        limit: Pictures in all; None for the whole split.
-        refine: Function of a uint8 image `[height, width, 3]` and its probabilities
-            `[height, width, num_classes]` to class numbers `[height, width]`, such as
-            a CRF; or None. It is called from several threads at once.
-        on_batch: Called with each batch and its class numbers, or None.
+        measures: Names of `MEASURES` that are computed besides the confusion matrix;
+            "calibration" only without `refine`, which returns no probabilities.
+        batch_size: Images of equal size per batch.
+        limit: Evaluate the first `limit` images only; None for the whole split.
+        refine: Function of an image, uint8 `[height, width, 3]`, and its
+            probabilities, `[height, width, num_classes]`, that returns a mask
+            `[height, width]`, such as a CRF; or None. It is called from several
+            threads.
+        on_batch: Function that is called with each batch and its masks, or None.
 
     Raises:
-        ValueError: There is no picture, no such measure, a record is damaged, a label
-            out of range, or what the network says of a picture is no number.
+        errors.UserError: The split is empty, a measure is unknown, a record is damaged,
+            a label is out of range, or the network returns NaN.
     """
-    if refine and "calibration" in measures:
-        raise errors.UserError(
-            "Calibration looks at the network's probabilities, and what refines them "
-            "says only classes. Leave one of the two out."
-        )
+    inputs.check_measures(measures, has_probabilities=refine is None)
     sizes = reader.split.sizes[:limit]
     dataset = pipeline.evaluation_dataset(reader, batch_size=batch_size, limit=limit)
     order = itertools.chain(*pipeline.equal_size_batches(sizes, batch_size))
 
-    def predicted():
-        for batch, classes, confidence in _predictions(
+    def scored_images():
+        for batch, masks, confidence in _predictions(
             predictor, dataset, refine, "calibration" in measures
         ):
             if on_batch is not None:
-                on_batch(batch, classes)
+                on_batch(batch, masks)
             for i, name in enumerate(batch["name"].numpy()):
-                yield Scored(
+                yield ScoredImage(
                     next(order),
                     name.decode(),
                     batch["label"][i].numpy(),
-                    classes[i],
+                    masks[i],
                     None if confidence is None else confidence[i],
                 )
 
-    with reader.errors_named():
-        return score(predicted(), reader.split, measures, limit=limit)
+    with reader.reraise_errors():
+        return score(scored_images(), reader.split, measures, limit=limit)
 
 
 def score(
-    pictures: collections.abc.Iterable[Scored], split, measures=(), *, limit=None
+    images: Iterable[ScoredImage],
+    split,
+    measures: Sequence[str] = (),
+    *,
+    limit: int | None = None,
 ) -> Evaluation:
-    """Counts pictures side by side, adds the counts up, and scores the sums.
+    """Scores predicted masks.
+
+    The counts of each image are added up, and the scores are computed from the sums.
 
     Args:
-        pictures: Of the split, each once, in any order.
-        split: `records.Split`, or what has its `name`, `spec` and length.
+        images: The images of the split, each once, in any order.
+        split: `records.Split`, or an object with its `name`, `spec` and length.
         measures: See `evaluate`.
-        limit: Likewise.
+        limit: See `evaluate`.
 
     Raises:
-        ValueError: There is no picture, no such measure, or a class is out of range.
+        errors.UserError: The split is empty, a measure is unknown, or a class index is
+            out of range.
     """
-    spec, count = split.spec, min(len(split), limit or len(split))
-    if not count:
+    spec, num_images = split.spec, min(len(split), limit or len(split))
+    if not num_images:
         raise errors.UserError(
-            f"Split '{split.name}' holds no record to score (limit: {limit}). Choose "
+            f"Split '{split.name}' has no record to score (limit: {limit}). Choose "
             f"another split, or build it again."
         )
-    counted = [metrics.Confusion(spec.num_classes), *_measures(measures, spec)]
-    totals = [np.zeros(measure.shape, np.int64) for measure in counted]
-    names = [""] * count
-    counts = np.zeros((count, 3, spec.num_classes), np.int64)
-    mistakes = [np.zeros((0, 3), np.int64)] * count
+    counters = [metrics.Confusion(spec.num_classes), *_measures(measures, spec)]
+    totals = [np.zeros(counter.shape, np.int64) for counter in counters]
+    names = [""] * num_images
+    counts = np.zeros((num_images, 3, spec.num_classes), np.int64)
+    misclassified = [np.zeros((0, 3), np.int64)] * num_images
 
-    def count_picture(picture):
-        seen = picture.label, picture.prediction, picture.confidence
+    def count(image):
+        arrays = image.label, image.mask, image.confidence
         try:
-            return picture, [measure.measure(*seen) for measure in counted]
+            return image, [counter.measure(*arrays) for counter in counters]
         except ValueError as error:
-            raise errors.UserError(f"Picture {picture.name}: {error}") from error
+            raise errors.UserError(f"Image {image.name}: {error}") from error
 
-    with progress.track(count, unit="picture", text="evaluating") as bar:
-        # One thread behind the network: more of them keep it from its cores.
-        for picture, found in processes.in_order(
-            count_picture, pictures, num_threads=1
-        ):
-            for total, part in zip(totals, found, strict=True):
+    with progress.track(num_images, unit="image", text="evaluating") as bar:
+        # A single thread: more of them would compete with the network for the cores.
+        for image, parts in processes.in_order(count, images, num_threads=1):
+            for total, part in zip(totals, parts, strict=True):
                 total += part
-            names[picture.index] = picture.name
-            counts[picture.index] = metrics.iou_counts(found[0])
-            mistakes[picture.index] = _mistakes(found[0])
+            names[image.index] = image.name
+            counts[image.index] = metrics.iou_counts(parts[0])
+            misclassified[image.index] = _misclassified(parts[0])
             bar.update()
     scores: dict = {}
-    for measure, total in zip(counted, totals, strict=True):
-        scores |= measure.scores(total, spec.class_names)
-    return Evaluation(scores, totals[0], names, counts, mistakes)
+    for counter, total in zip(counters, totals, strict=True):
+        scores |= counter.scores(total, spec.class_names)
+    return Evaluation(scores, totals[0], names, counts, misclassified)
 
 
-def _mistakes(confusion):
+def _misclassified(confusion):
     """Lists the pairs of classes that were confused; see `Evaluation`."""
-    truth, taken = np.nonzero(confusion)
-    pixels = confusion[truth, taken]
-    pairs = np.stack([truth, taken, pixels], axis=-1)[truth != taken]
-    return pairs[np.argsort(-pairs[:, 2], kind="stable")][:_MOST_MISTAKES]
+    label, predicted = np.nonzero(confusion)
+    pixels = confusion[label, predicted]
+    pairs = np.stack([label, predicted, pixels], axis=-1)[label != predicted]
+    return pairs[np.argsort(-pairs[:, 2], kind="stable")][:_MAX_PAIRS]
 
 
 def _measures(names, spec):
-    unknown = [name for name in names if name not in MEASURES]
-    if unknown:
-        raise errors.UserError(
-            f"No such measure: {', '.join(unknown)}. Known: {', '.join(MEASURES)}."
-        )
+    inputs.check_measures(names)
     return [MEASURES[name](spec.num_classes) for name in names]
 
 
-def _predictions(predictor, dataset, refine, confident):
-    """Yields batches, their class numbers, and their confidence or None."""
+def _predictions(predictor, dataset, refine, with_confidence):
+    """Yields batches, their masks, and the confidence of each pixel or None."""
 
-    def named(batch):
+    def arguments(batch):
         names = [name.decode() for name in batch["name"].numpy()]
         return {"images": batch["image"].numpy(), "names": names}
 
     if refine is None:
         for batch in dataset:
-            if confident:
-                yield batch, *predictor.confident_classes(**named(batch))
+            if with_confidence:
+                yield batch, *predictor.confident_classes(**arguments(batch))
             else:
-                yield batch, predictor.classes(**named(batch)), None
+                yield batch, predictor.classes(**arguments(batch)), None
         return
 
     def refined(item):
         batch, probabilities = item
         return batch, refine(batch["image"][0].numpy(), probabilities)[None], None
 
-    pictures = (
+    single_images = (
         ({key: value[i : i + 1] for key, value in batch.items()}, probabilities)
         for batch in dataset
-        for i, probabilities in enumerate(predictor.probabilities(**named(batch)))
+        for i, probabilities in enumerate(predictor.probabilities(**arguments(batch)))
     )
-    yield from processes.in_order(refined, pictures, num_threads=processes.num_cores())
+    num_threads = processes.num_cores()
+    yield from processes.in_order(refined, single_images, num_threads=num_threads)

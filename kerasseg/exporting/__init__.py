@@ -1,39 +1,49 @@
-"""A trained model as what others run: SavedModel, TFLite, ONNX, Keras.
+"""Export of a trained model: SavedModel, TFLite, ONNX, Keras.
 
-A version is a folder `<export_dir>/<number>/` of what was asked for:
+A version is a folder `<export_dir>/<number>/` with the requested formats:
 
 saved_model.pb, variables/   two signatures; weights are constants in the graph
-assets/classes.json          class names, colours, the ignore label
-assets.extra/                requests to warm up a server with
+assets/classes.json          class names, colors, the ignore label
+assets.extra/                requests that warm up a server
 model_float32.tflite         and model_float16.tflite, model_int8.tflite
 model.onnx, model.keras
-metadata.json                where it comes from, and how near it is to the model
-README.md                    how to call it
+metadata.json                origin of the model, and how close the formats are to it
+README.md                    how to use it
 """
 
-from kerasseg.exporting.card import how_to_call
-from kerasseg.exporting.checking import Picture
-from kerasseg.exporting.formats import expand as expand_formats
-from kerasseg.exporting.formats import file_of
-from kerasseg.exporting.metadata import read as read_metadata
-from kerasseg.exporting.provenance import describe
-from kerasseg.exporting.saved_model import operations
-from kerasseg.exporting.versions import check as check_version
-from kerasseg.exporting.views import SETTINGS as CRF_SETTINGS
-from kerasseg.exporting.views import Views
-from kerasseg.exporting.writing import export_model, export_saved_model
+from kerasseg.system import lazy
 
 __all__ = [
     "CRF_SETTINGS",
-    "Picture",
-    "Views",
+    "Sample",
+    "TestTimeOptions",
     "check_version",
     "describe",
     "expand_formats",
     "export_model",
+    "export_run",
     "export_saved_model",
     "file_of",
     "how_to_call",
     "operations",
     "read_metadata",
 ]
+
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "card": "how_to_call",
+        "checking": "",
+        "folding": "",
+        "formats": "expand_formats file_of",
+        "metadata": "describe read_metadata",
+        "options": "CRF_SETTINGS TestTimeOptions",
+        "run": "export_run",
+        "runtimes": "",
+        "samples": "Sample",
+        "signatures": "operations",
+        "versions": "check_version",
+        "warm_up": "",
+        "writing": "export_model export_saved_model",
+    },
+)

@@ -1,4 +1,4 @@
-"""Batch normalisation moved into the convolution before it, on a copy of the model."""
+"""Batch normalization folded into the preceding convolution, on a copy of a model."""
 
 import collections
 from typing import Any
@@ -9,7 +9,7 @@ from keras import layers
 
 from kerasseg import blocks
 
-# Exact classes: one that inherits may do something else with its kernel.
+# Exact classes: a subclass may use its kernel differently.
 _FOLDABLE = (
     layers.Conv2D,
     layers.DepthwiseConv2D,
@@ -20,38 +20,38 @@ _FOLDABLE = (
 _BATCH_NORMS = layers.BatchNormalization, blocks.BatchNormalization
 
 
-def fold_batch_norm(model) -> keras.Model:
-    """Copies a model without the batch norms that directly follow a convolution.
+def fold_batch_norm(model: keras.Model) -> keras.Model:
+    """Copies a model, with batch normalization folded into the convolutions.
 
-    The copy computes in float32, whatever the policy of `model`. A batch norm stays
-    where its convolution has an activation or is used by another layer too. Both may
-    be called several times, as on a picture at several scales, if always both.
+    The copy computes in float32, whatever the dtype policy of `model`. A batch
+    normalization stays where its convolution has an activation, or is also used by
+    another layer. Both may be called several times, if always together.
 
     Args:
-        model: A functional model; it stays as it is.
+        model: A functional model; it is not changed.
 
     Returns:
-        A model with the same layer names; biases stand where batch norms were, and
-        nothing stands where they stood.
+        A model with the same layer names: the convolutions have biases, and the batch
+        normalizations are identities.
     """
     return _copy(model, _pairs(model))
 
 
-def in_float32(model) -> keras.Model:
-    """Copies a model that computes in half precision; returns any other itself."""
+def in_float32(model: keras.Model) -> keras.Model:
+    """Returns a float32 copy of a half-precision model, and any other model itself."""
     if all(layer.compute_dtype == "float32" for layer in model.layers):
         return model
     return _copy(model, [])
 
 
 def _pairs(model):
-    """Lists the convolutions and the batch norms that can be folded into them."""
+    """Returns pairs of a convolution and the batch normalization to fold into it."""
     config = model.get_config()
     sources = {entry["name"]: _sources(entry) for entry in config["layers"]}
     outputs = _names_of_tensors(config["output_layers"])
     uses = collections.Counter(name for names in sources.values() for name in names)
     uses.update(outputs)
-    found = []
+    pairs = []
     for batch_norm in model.layers:
         if type(batch_norm) not in _BATCH_NORMS:
             continue
@@ -60,12 +60,12 @@ def _pairs(model):
             continue
         convolution = model.get_layer(source)
         if _fits(convolution, batch_norm):
-            found.append((convolution, batch_norm))
-    return found
+            pairs.append((convolution, batch_norm))
+    return pairs
 
 
 def _sources(entry):
-    """Names the layers whose results a layer takes, over all of its calls."""
+    """Returns the names of a layer's input layers, over all of its calls."""
     return [
         part["config"]["keras_history"][0]
         for node in entry["inbound_nodes"]
@@ -84,7 +84,7 @@ def _tensors(value):
 
 
 def _names_of_tensors(value):
-    """Takes `[name, node, tensor]`, or any list or dict of such."""
+    """Returns the names in `[name, node, tensor]`, or in a list or dict of those."""
     if isinstance(value, dict):
         value = list(value.values())
     if value and isinstance(value[0], str):
@@ -120,7 +120,7 @@ def _copy(model, pairs):
         return copies[-1][1]
 
     def call(layer, *args, **kwargs):
-        # A batch norm may be called with a mask, which nothing takes no argument for.
+        # A batch normalization may be called with a mask, an identity may not.
         return layer(args[0]) if layer.name in folded else layer(*args, **kwargs)
 
     result = keras.models.clone_model(model, clone_function=clone, call_function=call)
@@ -133,7 +133,7 @@ def _copy(model, pairs):
 
 
 def _fold(convolution, batch_norm):
-    """Returns the weights of a convolution that does what both did."""
+    """Returns the weights of the convolution that replaces both."""
     *kernels, kernel = _kernels(convolution)
     channels = int(batch_norm.moving_mean.shape[0])
     gamma = _array(batch_norm.gamma, 1, channels)

@@ -1,37 +1,45 @@
-"""What an exported model offers: two functions of plain TensorFlow operations."""
+"""The signatures of an exported model, as graphs of TensorFlow's operations."""
 
 import math
+from collections.abc import Callable, Iterable
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasseg import images
+from kerasseg.crf import keras_engine
+from kerasseg.exporting.options import TestTimeOptions
+from kerasseg.inference import predictor
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# Numbers of a variable. TensorFlow copies a huge constant many times: as constants the
-# 537 MB of FCN-8s took 11 GB, and 80 s until the first answer; as variables 3 GB and
-# 7 s, and each picture 5 % longer.
+# Sizes of variables. TensorFlow copies a huge constant many times: as constants, the
+# 537 MB of FCN-8s took 11 GB, and 80 s until the first prediction; as variables 3 GB,
+# 7 s, and 5 % more time per image.
 LARGE, HUGE = 1 << 14, 1 << 23
-_PNG_SIDES_AT = 16  # Width and height, four bytes each, most significant first.
+_SMALLEST = 1e-5  # Lower bound of the probabilities, as in `crf.dense_crf`.
+_PNG_SIDES_AT = 16  # Width and height, four bytes each, big-endian.
 
 
-def build(model, views=None) -> dict:
-    """Freezes a model: its weights become constants of one function, but huge ones.
+def build(model: keras.Model, options: TestTimeOptions | None = None) -> dict:
+    """Builds the signatures of a model.
 
-    Constants let TensorFlow fuse convolution, bias and activation, and keep kernels
-    in the order that oneDNN wants. Both signatures call that function.
+    All but the huge weights become constants of one function, which both signatures
+    call. Constants let TensorFlow fuse convolution, bias and activation, and keep
+    kernels in oneDNN's layout.
 
     Args:
-        model: Takes float32 `[batch, height, width, 3]`, RGB, 0..255, to logits. It
-            has to live as long as the functions do.
-        views: `views.Views`, how it looks at a picture; None for once, as it is.
+        model: Keras model of float32 images `[batch, height, width, 3]`, RGB from 0 to
+            255, to logits. It must live as long as the signatures.
+        options: Test-time options; None: the logits of the network.
 
     Returns:
-        Concrete functions "serving_default" and "tensor".
+        Dict of the concrete functions "serving_default" and "tensor".
     """
-    picture = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
-    logits = traced(with_variables(model, large_variables(model, HUGE)), picture)
-    if views is not None:
-        logits = traced(views.in_graph(logits), picture)
+    image_spec = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
+    logits = traced(with_variables(model, large_variables(model, HUGE)), image_spec)
+    if options is not None:
+        logits = traced(with_test_time_options(logits, options), image_spec)
 
     def tensor(image):
         scores = logits(image)
@@ -47,7 +55,7 @@ def build(model, views=None) -> dict:
         return tf.io.encode_png(tf.cast(classes[0, ..., tf.newaxis], tf.uint8))
 
     def serving_default(image_bytes):
-        # One after the other: sizes differ, and one picture keeps every core busy.
+        # One after the other: sizes differ, and one image keeps every core busy.
         masks = tf.map_fn(
             mask, image_bytes, fn_output_signature=tf.string, parallel_iterations=1
         )
@@ -56,17 +64,50 @@ def build(model, views=None) -> dict:
     files = tf.TensorSpec([None], tf.string, name="image_bytes")
     return {
         "serving_default": traced(serving_default, files),
-        "tensor": traced(tensor, picture),
+        "tensor": traced(tensor, image_spec),
     }
 
 
-def freeze(model, arguments=()):
-    """Returns a function of pictures to logits in which the weights are constants.
+def with_test_time_options(logits: Callable, options: TestTimeOptions) -> Callable:
+    """Adds scales, flipping and the dense CRF to a function.
 
     Args:
-        model: See `build`.
-        arguments: Some of its variables, see `large_variables`: the function takes
-            their values behind the picture.
+        logits: Function of float32 images `[batch, height, width, 3]` to logits.
+        options: Test-time options.
+
+    Returns:
+        Function of images to logits, which are logarithms of probabilities.
+    """
+
+    def view(image, size, flipped):
+        return predictor.view_probabilities(logits, image, size, flipped)[1]
+
+    def log_probabilities(image):
+        probabilities = predictor.fuse_views(
+            view,
+            image,
+            scales=options.scales,
+            flip=options.flip,
+            fusion=options.fusion,
+        )
+        if options.crf is not None:
+            settings = dict(options.crf)
+            for weight in ("gaussian_compat", "bilateral_compat"):
+                settings[weight] = settings[weight] or None  # Leaves the kernel out.
+            probabilities = tf.maximum(probabilities, _SMALLEST)
+            probabilities = keras_engine.refine(image, probabilities, **settings)
+        return tf.math.log(tf.maximum(probabilities, np.finfo(np.float32).tiny))
+
+    return log_probabilities
+
+
+def freeze(model: keras.Model, arguments: Iterable = ()) -> Callable:
+    """Returns a function of images to logits in which the weights are constants.
+
+    Args:
+        model: As in `build`.
+        arguments: Variables that are not constants: the function takes their values as
+            arguments after the image.
     """
     places = {id(variable): i for i, variable in enumerate(arguments)}
     groups = model.trainable_variables, model.non_trainable_variables
@@ -84,8 +125,8 @@ def freeze(model, arguments=()):
     return logits
 
 
-def with_variables(model, variables):
-    """Returns a function of pictures to logits; other weights are its constants."""
+def with_variables(model: keras.Model, variables: Iterable) -> Callable:
+    """Returns a function of images to logits; all other weights are constants."""
     logits = freeze(model, variables)
 
     def call(image):
@@ -94,27 +135,30 @@ def with_variables(model, variables):
     return call
 
 
-def large_variables(model, least: int) -> list:
-    """Lists the variables of so many numbers: `LARGE`, which are nearly all, or `HUGE`.
+def large_variables(model: keras.Model, least: int) -> list:
+    """Returns the variables of a certain size.
 
-    Converters copy the constants of a graph many times; what they are not shown as
-    constants they leave alone.
+    Converters copy the constants of a graph many times, but not its variables.
+
+    Args:
+        model: As in `build`.
+        least: Minimum size: `LARGE`, which includes nearly all weights, or `HUGE`.
     """
     return [v for v in model.variables if math.prod(v.shape) >= least]
 
 
-def traced(function, specification):
-    """Makes the concrete function of a function, for inputs as specified."""
+def traced(function: Callable, specification: tf.TensorSpec):
+    """Returns the concrete function for an input specification."""
     return tf.function(function, autograph=False).get_concrete_function(specification)
 
 
 def decode(data):
-    """Decodes a JPEG or PNG file in the graph, as `images.read_image` does.
+    """Decodes a JPEG or PNG file in the graph, like `images.read_image`.
 
-    EXIF is not applied. Size and kind are looked at before anything is decoded.
+    EXIF is not applied. Size and format are checked before anything is decoded.
 
     Args:
-        data: The file's bytes, a string scalar.
+        data: The file's bytes, a scalar string tensor.
 
     Returns:
         RGB, uint8 `[height, width, 3]`.
@@ -122,16 +166,16 @@ def decode(data):
     is_jpeg = tf.strings.substr(data, 0, len(_JPEG)) == _JPEG
     is_png = tf.strings.substr(data, 0, len(_PNG)) == _PNG
     is_png &= tf.strings.length(data) >= _PNG_SIDES_AT + 8
-    wanted = "image_bytes holds a file that is no JPEG or PNG, or is cut; send others"
-    with tf.control_dependencies([tf.debugging.Assert(is_png | is_jpeg, [wanted])]):
+    message = "image_bytes: a file is truncated, or not a JPEG or PNG file"
+    with tf.control_dependencies([tf.debugging.Assert(is_png | is_jpeg, [message])]):
         data = tf.identity(data)
     sides = tf.cond(is_png, lambda: _png_sides(data), lambda: _jpeg_sides(data))
     limit = images.DEFAULT_MAX_PIXELS
-    wanted = f"image_bytes holds a picture of more than {limit} pixels; shrink it"
+    message = f"image_bytes: an image has more than {limit} pixels; resize it"
     fits = tf.reduce_prod(tf.cast(sides, tf.int64)) <= limit
-    with tf.control_dependencies([tf.debugging.Assert(fits, [wanted])]):
+    with tf.control_dependencies([tf.debugging.Assert(fits, [message])]):
         data = tf.identity(data)
-    # The operation reads PNG as well, of 16 bits the upper 8.
+    # The operation also reads PNG; of 16 bits it takes the upper 8.
     return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
 
 
@@ -142,3 +186,10 @@ def _png_sides(data):
 
 def _jpeg_sides(data):
     return tf.image.extract_jpeg_shape(data, output_type=tf.int32)[:2]
+
+
+def operations(function) -> set[str]:
+    """Returns the operations of a concrete function and of those it calls."""
+    graph = function.graph.as_graph_def()
+    inner = [node for each in graph.library.function for node in each.node_def]
+    return {node.op for node in [*graph.node, *inner]}

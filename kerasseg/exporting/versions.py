@@ -1,4 +1,4 @@
-"""Numbered folders that appear whole or not at all, as TensorFlow Serving watches."""
+"""Numbered version folders, published atomically for TensorFlow Serving."""
 
 import contextlib
 import errno
@@ -8,42 +8,48 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
 
 from kerasseg import errors
 from kerasseg.system import files
 
-_ASIDE = ".tmp-"  # Not a number: nothing serves it.
+_TEMPORARY = ".tmp-"  # Not a number: no server loads it.
 _SAVED_MODEL = "saved_model.pb"
-_FORGOTTEN_SECONDS = 24 * 3600
+_STALE_SECONDS = 24 * 3600
 
 
-def check(export_dir, version=None, *, with_saved_model=True) -> None:
-    """Looks whether a version can be written, and touches nothing.
+def check_version(
+    export_dir: str | os.PathLike,
+    version: int | str | None = None,
+    *,
+    with_saved_model: bool = True,
+) -> None:
+    """Checks that a version can be written; changes nothing.
 
     Args:
-        export_dir: Folder of the versions; need not exist.
-        version: A whole number from 1, or its digits; None for the next free one.
-        with_saved_model: Whether it will hold one.
+        export_dir: Folder of the versions; it need not exist.
+        version: Number of the version, at least 1; None: the next free number.
+        with_saved_model: Whether the version will hold a SavedModel.
 
     Raises:
-        ValueError: `version` is no such number, or the others hold a SavedModel and
-            this one would not.
-        FileExistsError: There is such a version.
-        PermissionError: `export_dir` cannot be written to.
+        errors.UserError: `version` is not such a number, or other versions hold a
+            SavedModel and this one would not.
+        FileExistsError: The version exists.
+        PermissionError: `export_dir` is not writable.
     """
     if version is not None:
         _check_number(export_dir, version)
     if not with_saved_model and _has_saved_model(export_dir):
         raise errors.UserError(
-            f"{export_dir} holds versions with a SavedModel, which a server may watch: "
-            f"it would take one without for broken. Add saved_model to the formats, or "
+            f"{export_dir} holds versions with a SavedModel. A server that watches it "
+            f"could not load a version without one. Add saved_model to `format`, or "
             f"give another `export_dir`."
         )
     existing = os.path.abspath(export_dir)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
     if not (os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)):
-        raise _not_writable(export_dir, f"{existing} is no folder that may be changed")
+        raise _not_writable(export_dir, f"{existing} is not a writable folder")
 
 
 def _has_saved_model(export_dir):
@@ -54,8 +60,8 @@ def _has_saved_model(export_dir):
 def _check_number(export_dir, version):
     if not re.fullmatch(r"[1-9][0-9]{0,17}", str(version)):
         raise errors.UserError(
-            f"version={version} is no whole number from 1; give one such as "
-            f"{_next(export_dir)}, or none to take the next free one."
+            f"`version={version}`: expected a whole number above 0. Choose for example "
+            f"{_next(export_dir)}, or leave it out for the next free number."
         )
     if int(version) in _existing(export_dir):
         raise _exists(export_dir, version)
@@ -63,15 +69,15 @@ def _check_number(export_dir, version):
 
 def _exists(export_dir, version):
     return FileExistsError(
-        f"Version {version} is in {export_dir} already and stays as it is; give "
-        f"another, such as {_next(export_dir)}, or none to take the next free one."
+        f"Version {version} exists in {export_dir}. Choose another `version`, such as "
+        f"{_next(export_dir)}, or leave it out for the next free number."
     )
 
 
 def _not_writable(export_dir, reason):
     return PermissionError(
-        f"{export_dir} cannot be written to ({reason}); give another `export_dir`, or "
-        f"the right to write there."
+        f"{export_dir} is not writable ({reason}). Give another `export_dir`, or "
+        f"change its permissions."
     )
 
 
@@ -85,18 +91,18 @@ def _next(export_dir):
 
 
 @contextlib.contextmanager
-def folder_aside(export_dir):
-    """Makes a folder beside the versions and removes it when the block ends.
+def temporary_folder(export_dir: str | os.PathLike) -> Iterator[str]:
+    """Creates a folder beside the versions, and removes it when the block ends.
 
-    What a killed export left a day ago or longer is removed too.
+    Also removes folders that a killed export left more than a day ago.
 
     Yields:
         Its path; `publish` turns it into a version.
 
     Raises:
-        PermissionError: `export_dir` cannot be written to.
+        PermissionError: `export_dir` is not writable.
     """
-    path = os.path.join(export_dir, f"{_ASIDE}{secrets.token_hex(8)}")
+    path = os.path.join(export_dir, f"{_TEMPORARY}{secrets.token_hex(8)}")
     try:
         os.makedirs(export_dir, exist_ok=True)
         _sweep(export_dir)
@@ -111,29 +117,33 @@ def folder_aside(export_dir):
 
 def _sweep(export_dir):
     for entry in os.scandir(export_dir):
-        if not entry.name.startswith(_ASIDE):
+        if not entry.name.startswith(_TEMPORARY):
             continue
-        with contextlib.suppress(FileNotFoundError):  # Another export publishes it.
-            old = time.time() - entry.stat(follow_symlinks=False).st_mtime
-            if old > _FORGOTTEN_SECONDS:
+        with contextlib.suppress(FileNotFoundError):  # Published in the meantime.
+            age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+            if age > _STALE_SECONDS:
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def publish(aside, export_dir, version=None) -> str:
-    """Sees a finished folder to the disk, then renames it to its number.
+def publish(
+    temporary: str | os.PathLike,
+    export_dir: str | os.PathLike,
+    version: int | str | None = None,
+) -> str:
+    """Flushes a finished folder to the disk, then renames it to its number.
 
     Args:
-        aside: What `folder_aside` gave.
-        export_dir: See `check`.
-        version: See `check`.
+        temporary: The folder of `temporary_folder`.
+        export_dir: As in `check_version`.
+        version: As in `check_version`.
 
     Returns:
         Path of the version.
 
     Raises:
-        FileExistsError: Somebody wrote that version in the meantime.
+        FileExistsError: Another program wrote that version in the meantime.
     """
-    for folder, _, names in os.walk(aside):
+    for folder, _, names in os.walk(os.fspath(temporary)):
         for name in names:
             files.sync(os.path.join(folder, name))
         files.sync(folder)
@@ -141,7 +151,7 @@ def publish(aside, export_dir, version=None) -> str:
         number = _next(export_dir) if version is None else int(version)
         path = os.path.join(export_dir, str(number))
         try:
-            os.rename(aside, path)
+            os.rename(temporary, path)
             break
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):

@@ -1,16 +1,16 @@
-"""The file of requests that a server answers before a new model takes over.
+"""Warm-up requests, which a server runs before a new model goes live.
 
-It is TensorFlow Serving's: `assets.extra/tf_serving_warmup_requests` in a SavedModel,
-a TFRecord of the message PredictionLog, a thousand at most. Only what is needed of that
-message is declared here, in a descriptor pool of its own, so that nothing clashes with
-the package tensorflow-serving-api; the bytes are the same.
+The file is TensorFlow Serving's: `assets.extra/tf_serving_warmup_requests` in a
+SavedModel, a TFRecord file of at most 1000 PredictionLog messages. The fields that are
+used are declared here in a separate descriptor pool, so that they do not clash with the
+package tensorflow-serving-api; the bytes are the same.
 
 Source: tensorflow_serving/apis/{prediction_log,predict,model}.proto,
 tensorflow_serving/servables/tensorflow/saved_model_warmup_util.cc.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 from google.protobuf import (
@@ -25,12 +25,12 @@ from kerasseg import errors
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 MOST_REQUESTS = 1000
 
-_FIELDS = {  # Of each message: name, number and type of the fields.
+_FIELDS = {  # Name, number and type of the fields of each message.
     "PredictionLog": [("predict_log", 6, "PredictLog")],
     "PredictLog": [("request", 1, "PredictRequest")],
     "PredictRequest": [("model_spec", 1, "ModelSpec"), ("inputs", 2, "Input")],
     "ModelSpec": [("signature_name", 3, "string")],
-    # An entry of a map; a message within a message looks as its bytes do.
+    # An entry of a map. A nested message has the wire format of bytes.
     "Input": [("key", 1, "string"), ("value", 2, "bytes")],
 }
 
@@ -59,12 +59,12 @@ def _prediction_log_class():
 _PredictionLog = _prediction_log_class()
 
 
-def write(folder: str | os.PathLike, requests) -> None:
+def write(folder: str | os.PathLike, requests: Iterable[tuple[str, dict]]) -> None:
     """Writes the file.
 
     Args:
-        folder: Of the SavedModel.
-        requests: Pairs of a signature's name and a dict of its inputs, arrays.
+        folder: Folder of the SavedModel.
+        requests: Pairs of a signature's name and its inputs, arrays by name.
     """
     path = os.path.join(folder, FILE)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -80,16 +80,16 @@ def write(folder: str | os.PathLike, requests) -> None:
 
 
 def read(folder: str | os.PathLike) -> Iterator[tuple[str, dict]]:
-    """Yields the requests of the file, none where there is no file.
+    """Yields the requests of the file, none if there is no file.
 
     Args:
-        folder: Of the SavedModel.
+        folder: Folder of the SavedModel.
 
     Yields:
-        Name of a signature, and arrays by name.
+        A signature's name and its inputs, arrays by name.
 
     Raises:
-        ValueError: The file is damaged, or there are more than a thousand requests.
+        errors.UserError: The file is damaged, or holds more than 1000 requests.
     """
     path = os.path.join(folder, FILE)
     if not os.path.exists(path):
@@ -97,15 +97,15 @@ def read(folder: str | os.PathLike) -> Iterator[tuple[str, dict]]:
     for number, record in enumerate(_records(path), start=1):
         if number > MOST_REQUESTS:
             raise errors.UserError(
-                f"{path} holds more than {MOST_REQUESTS} requests, which TensorFlow "
-                f"Serving refuses too. Keep the first ones, or export again."
+                f"{path} holds more than {MOST_REQUESTS} requests, the limit of "
+                f"TensorFlow Serving. Remove some, or export again."
             )
         try:
             request = _PredictionLog.FromString(record).predict_log.request
             inputs = {entry.key: _array(entry.value) for entry in request.inputs}
         except (message.DecodeError, ValueError, TypeError) as error:
             raise errors.UserError(
-                f"{path}: request {number} is no PredictionLog of a Predict request "
+                f"{path}: request {number} is not a PredictionLog of a Predict request "
                 f"({error}). Remove the file, or export again."
             ) from error
         yield request.model_spec.signature_name or "serving_default", inputs

@@ -1,12 +1,14 @@
-"""Pictures and labels from anywhere, read safely: look, check the size, then decode.
+"""Safe reading and writing of images and labels.
 
-Only JPEG and PNG are read, told by their first bytes and never by their name. Width and
-height come from the header, so that a decompression bomb costs nothing.
+Only JPEG and PNG files are read, recognized by their first bytes and never by their
+name. Width and height are checked in the header before anything is decoded, which makes
+decompression bombs harmless.
 """
 
 from kerasseg.images.headers import Header, ImageError, probe
 from kerasseg.images.reading import (
     DEFAULT_MAX_PIXELS,
+    check_label_range,
     read_image,
     read_label,
     stores_plain_numbers,
@@ -23,6 +25,7 @@ __all__ = [
     "IGNORE_COLOR",
     "Header",
     "ImageError",
+    "check_label_range",
     "encode_image",
     "encode_label",
     "encode_palette_png",

@@ -1,4 +1,4 @@
-"""What a picture says about itself, read without decoding it."""
+"""The header of an image file, read without decoding it."""
 
 import dataclasses
 import io
@@ -9,7 +9,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from kerasseg import errors
 
-_SIGNATURES = {  # First bytes; only the first two are read.
+_SIGNATURES = {  # First bytes of known formats, of which JPEG and PNG are read.
     b"\xff\xd8\xff": "jpeg",
     b"\x89PNG\r\n\x1a\n": "png",
     b"GIF8": "gif",
@@ -27,20 +27,20 @@ _ORIENTATION = 0x0112  # EXIF tag.
 
 
 class ImageError(errors.UserError):
-    """A picture that cannot be used; the text names it and says why."""
+    """An image that cannot be used; the message names it and gives the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a picture says about itself.
+    """The header of an image file.
 
     Attributes:
         format: "jpeg" or "png".
         width: Columns as stored, before `orientation` is applied.
         height: Rows as stored.
-        mode: Pillow's name of the kind of pixels, such as "RGB", "L", "P", "CMYK".
-        frames: Pictures in the file; more than one is an animation.
-        orientation: EXIF's, 1 (upright) to 8.
+        mode: Pillow's mode of the pixels, such as "RGB", "L", "P" or "CMYK".
+        frames: Number of frames; an animation has more than one.
+        orientation: EXIF orientation, 1 (upright) to 8.
     """
 
     format: str
@@ -52,32 +52,34 @@ class Header:
 
 
 def probe(data: bytes, *, name: str = "") -> Header:
-    """Reads the header only, in milliseconds whatever the size of the picture.
+    """Reads the header of an image file, in milliseconds for any size of the image.
 
     Args:
-        data: The file's bytes.
-        name: What errors call it.
+        data: The bytes of the file.
+        name: Name of the image in error messages.
 
     Raises:
-        ImageError: No JPEG or PNG, or its header is damaged.
+        ImageError: The file is not a JPEG or PNG file, or its header is damaged.
     """
-    name = name or "The picture"
-    kinds = (kind for start, kind in _SIGNATURES.items() if data.startswith(start))
-    kind = next(kinds, "empty" if not data else "unknown")
-    if kind not in _PLUGINS:
+    name = name or "The image"
+    formats = (
+        format_ for start, format_ in _SIGNATURES.items() if data.startswith(start)
+    )
+    format_ = next(formats, "empty" if not data else "unknown")
+    if format_ not in _PLUGINS:
         raise ImageError(
-            f"{name} is no JPEG or PNG file but {kind} (it starts with {data[:8]!r}). "
-            "Convert it to JPEG or PNG"
+            f"{name} is not a JPEG or PNG file but {format_} (it starts with "
+            f"{data[:8]!r}). Convert it to JPEG or PNG"
         )
     try:
-        file = _PLUGINS[kind](io.BytesIO(data))
+        file = _PLUGINS[format_](io.BytesIO(data))
         orientation = _orientation(file.info.get("exif", b""))
     except BROKEN as error:
         raise ImageError(
-            f"{name}: the {kind} header is damaged ({error}). Get the file again"
+            f"{name}: the {format_} header is damaged ({error}). Get the file again"
         ) from error
     frames = getattr(file, "n_frames", 1)
-    return Header(kind, file.width, file.height, file.mode, frames, orientation)
+    return Header(format_, file.width, file.height, file.mode, frames, orientation)
 
 
 def _orientation(exif):
@@ -85,6 +87,6 @@ def _orientation(exif):
     try:
         tags.load(exif)
         value = tags.get(_ORIENTATION, 1)
-    except BROKEN:  # Damaged EXIF turns nothing.
+    except BROKEN:  # Damaged EXIF data is ignored.
         return 1
     return value if value in range(1, 9) else 1

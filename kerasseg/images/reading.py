@@ -1,4 +1,4 @@
-"""From a file's bytes to pixels or class numbers."""
+"""Decodes image files to pixels, and label files to class indices."""
 
 import io
 import os
@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 from PIL import PngImagePlugin
 
+from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.images import headers
 
 DEFAULT_MAX_PIXELS = 64_000_000
 
-_TURN = {  # EXIF orientation -> what shows the picture upright.
+_TURN = {  # Functions that turn an image upright, by EXIF orientation.
     1: lambda x: x,
     2: lambda x: x[:, ::-1],
     3: lambda x: x[::-1, ::-1],
@@ -24,27 +25,28 @@ _TURN = {  # EXIF orientation -> what shows the picture upright.
     7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
     8: lambda x: x[:, ::-1].swapaxes(0, 1),
 }
-_GREY, _PALETTE = 0, 3  # Colour types of a PNG header.
-_GREY_STEP = {1: 1, 2: 85, 4: 17, 8: 1}  # Bits -> what pillow multiplies grey with.
+_GRAY, _PALETTE = 0, 3  # Color types of a PNG header.
+_GRAY_STEP = {1: 1, 2: 85, 4: 17, 8: 1}  # Factor of pillow's gray values, by bits.
 
 
 def _load(source, name, max_pixels):
-    """Returns the file's bytes, its checked header and its name."""
+    """Returns the bytes of the file, its checked header and its name."""
     if isinstance(source, bytes):
-        data, name = source, name or "The picture"
+        data, name = source, name or "The image"
     else:
         data, name = pathlib.Path(source).read_bytes(), name or os.fspath(source)
     header = headers.probe(data, name=name)
     num_pixels = header.width * header.height
     if num_pixels > max_pixels:
         raise headers.ImageError(
-            f"{name} is {header.width} x {header.height} = {num_pixels:,} pixels, "
-            f"wanted are at most {max_pixels:,}. Shrink it, or raise max_pixels if you "
-            "trust it"
+            f"{name} has {header.width} x {header.height} = {num_pixels:,} pixels, "
+            f"the maximum is {max_pixels:,}. Resize it, or raise `max_pixels` if you "
+            "trust the file"
         )
     if header.frames > 1:
         raise headers.ImageError(
-            f"{name} has {header.frames} frames, wanted is one. Save one as a picture"
+            f"{name} has {header.frames} frames instead of one. Save one of them as an "
+            "image"
         )
     if header.format == "png":
         _check_chunks(data, name)
@@ -52,7 +54,7 @@ def _load(source, name, max_pixels):
 
 
 def _check_chunks(data, name):
-    """Looks at every checksum of a PNG, which decoders leave out for the pixels."""
+    """Verifies the checksums of a PNG file; decoders skip those of the pixels."""
     position, kind = 8, b""
     while kind != b"IEND" and position + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, position)
@@ -65,8 +67,8 @@ def _check_chunks(data, name):
         if kind == b"IEND":
             return
     raise headers.ImageError(
-        f"{name}: the png file is damaged or cut near byte {position} of {len(data)}. "
-        "Get the file again"
+        f"{name}: the png file is damaged or truncated near byte {position} of "
+        f"{len(data)}. Get the file again"
     )
 
 
@@ -77,32 +79,32 @@ def read_image(
     apply_exif: bool = True,
     name: str | None = None,
 ) -> np.ndarray:
-    """Reads a picture, equal to TensorFlow's accurate decoder bit for bit.
+    """Reads an image; the pixels equal those of TensorFlow's accurate decoder.
 
-    Grey becomes three equal channels, CMYK what it shows (to 1 of 255), a palette its
-    colours; 16 bits are cut to the upper 8. An alpha channel is dropped: the colours
-    below it are what TensorFlow gives too.
+    Gray images get three equal channels; CMYK is converted to RGB (within 1 of 255)
+    and a palette to its colors; of 16 bits the upper 8 are kept. An alpha channel is
+    dropped without blending, as TensorFlow does.
 
     Args:
-        source: The file's bytes, or its path.
-        max_pixels: Larger pictures are refused before they are decoded.
-        apply_exif: Whether to show the picture upright, as EXIF says.
-        name: What errors call it; its path if None.
+        source: The bytes of the file, or its path.
+        max_pixels: Larger images are refused before they are decoded.
+        apply_exif: Whether to turn the image upright by its EXIF orientation.
+        name: Name of the image in error messages; the path if None.
 
     Returns:
         RGB, uint8 `[height, width, 3]`.
 
     Raises:
-        ImageError: It cannot be used.
-        FileNotFoundError: There is no such file.
+        ImageError: The image is too large, damaged, or not a JPEG or PNG file.
+        FileNotFoundError: The file does not exist.
     """
     data, header, name = _load(source, name, max_pixels)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise headers.ImageError(
-            f"{name}: the {header.format} file is damaged or cut ({len(data)} bytes). "
-            "Get the file again"
+            f"{name}: the {header.format} file is damaged or truncated ({len(data)} "
+            "bytes). Get the file again"
         )
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     turn = _TURN[header.orientation if apply_exif else 1]
@@ -115,29 +117,29 @@ def read_label(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     name: str | None = None,
 ) -> np.ndarray:
-    """Reads a PNG's class numbers: grey values, or numbers of palette entries.
+    """Reads the class indices of a PNG file: gray values, or palette indices.
 
     See `read_image` for the arguments.
 
     Returns:
-        Class numbers, uint8 `[height, width]`.
+        Class indices, uint8 `[height, width]`.
 
     Raises:
-        ImageError: It cannot be read, or holds colours instead of class numbers.
-        FileNotFoundError: There is no such file.
+        ImageError: The file cannot be read, or has colors instead of class indices.
+        FileNotFoundError: The file does not exist.
     """
     data, header, name = _load(source, name, max_pixels)
     if header.format != "png":
         raise headers.ImageError(
-            f"{name} is a {header.format} file, which changes class numbers. "
-            "Save labels as PNG"
+            f"{name} is a {header.format} file, whose compression changes class "
+            "indices. Save labels as PNG"
         )
     num_bits, color_type = data[24], data[25]
-    if color_type not in (_GREY, _PALETTE) or num_bits > 8:
+    if color_type not in (_GRAY, _PALETTE) or num_bits > 8:
         raise headers.ImageError(
-            f"{name} is {num_bits}-bit {header.mode}, wanted is one channel of class "
-            "numbers, 8-bit grey or palette. Colours of a palette must be turned back "
-            "into its numbers"
+            f"{name} is {num_bits}-bit {header.mode}, expected one channel of class "
+            "indices, 8-bit gray or palette. Convert colors of a palette back to its "
+            "indices"
         )
     try:
         label = np.asarray(PngImagePlugin.PngImageFile(io.BytesIO(data)))
@@ -145,10 +147,35 @@ def read_label(
         raise headers.ImageError(
             f"{name}: the png file is damaged ({error}). Get the file again"
         ) from error
-    step = _GREY_STEP[num_bits] if color_type == _GREY else 1
+    step = _GRAY_STEP[num_bits] if color_type == _GRAY else 1
     return label.astype(np.uint8) // np.uint8(step)
 
 
 def stores_plain_numbers(data: bytes) -> bool:
-    """Tells whether a PNG that `read_label` accepts is 8-bit grey without a palette."""
-    return (data[24], data[25]) == (8, _GREY)
+    """Returns whether a PNG file that `read_label` accepts is 8-bit gray."""
+    return (data[24], data[25]) == (8, _GRAY)
+
+
+def check_label_range(label: np.ndarray, num_classes: int, *, name: str) -> None:
+    """Checks that every label is a class index or the ignore label.
+
+    Args:
+        label: uint8, any shape.
+        num_classes: Number of classes.
+        name: Name of the label in the error message.
+
+    Raises:
+        ImageError: Lists the labels out of range and their number of pixels.
+    """
+    # In uint8 the ignore label plus one is 0: a single pass in the usual case.
+    if (label + np.uint8(1)).max(initial=0) <= num_classes:
+        return
+    counts = np.bincount(label.ravel(), minlength=256)
+    wrong = [int(k) for k in np.flatnonzero(counts[:IGNORE_LABEL]) if k >= num_classes]
+    if wrong:
+        listed = ", ".join(f"{k} ({counts[k]} pixels)" for k in wrong)
+        raise headers.ImageError(
+            f"{name}: labels out of range: {listed}. Labels are 0 to "
+            f"{num_classes - 1}, or {IGNORE_LABEL} for ignored pixels. Check that "
+            f"`dataset` is the data set of these labels."
+        )

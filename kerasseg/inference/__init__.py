@@ -1,14 +1,20 @@
-"""Pictures to masks with a trained network: of a run, of a file, or exported."""
+"""Prediction with a trained network: of a run, a `.keras` file or an export.
 
-from kerasseg.inference import outputs, resuming
-from kerasseg.inference.files import predict_files
-from kerasseg.inference.inputs import find_images
-from kerasseg.inference.loading import load, load_export, voc_palette
-from kerasseg.inference.predictor import Predictor
-from kerasseg.inference.segmenter import Segmenter
+options       what a command can choose, checked before TensorFlow starts
+segmenter     `load`: a network with the names and colors of its classes
+predictor     a network for images of any size: in tiles, at several scales
+refining      the dense CRF or superpixels, after the network
+job           a prediction of many files, local or on a Ray cluster
+inputs, files, videos, outputs, resuming     from files to results
+"""
+
+from kerasseg.system import lazy
 
 __all__ = [
+    "InferenceOptions",
+    "Job",
     "Predictor",
+    "PredictorOptions",
     "Segmenter",
     "find_images",
     "load",
@@ -16,5 +22,30 @@ __all__ = [
     "outputs",
     "predict_files",
     "resuming",
+    "run_job",
+    "start_refiner",
+    "tune_crf",
     "voc_palette",
 ]
+
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "contours": "",
+        "crf_tuning": "tune_crf",
+        "files": "predict_files",
+        "inputs": "find_images",
+        "job": "Job run_job",
+        "memory_estimate": "",
+        "options": "InferenceOptions PredictorOptions",
+        "outputs": "",
+        "predictor": "Predictor",
+        "ray_engine": "",
+        "refining": "start_refiner",
+        "resuming": "",
+        "segmenter": "Segmenter load load_export voc_palette",
+        "superpixels": "",
+        "tiles": "",
+        "videos": "",
+    },
+)

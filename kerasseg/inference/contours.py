@@ -1,4 +1,4 @@
-"""Outlines of the regions of a mask, as polygons in the manner of COCO."""
+"""Contours of the regions of a mask, as polygons in COCO's format."""
 
 import cv2
 import numpy as np
@@ -6,37 +6,37 @@ import numpy as np
 from kerasseg.datasets import IGNORE_LABEL
 
 
-def annotations(label: np.ndarray, *, tolerance: float = 1.0) -> list[dict]:
-    """Outlines every connected region of one class.
+def annotations(mask: np.ndarray, *, tolerance: float = 1.0) -> list[dict]:
+    """Returns an annotation for every connected region of a class.
 
     Args:
-        label: Class numbers, uint8 `[height, width]`; 255 has no outline.
-        tolerance: Pixels that an outline may be off, to have fewer points; 0 for the
-            very edges of the pixels.
+        mask: Class numbers, uint8 `[height, width]`; regions of 255 are left out.
+        tolerance: Maximum distance in pixels between the polygon and the region's
+            border; 0 follows the edges of the pixels exactly.
 
     Returns:
-        A dict each, as in COCO's annotations: "id" from 1, "category_id" (the class
-        number), "segmentation" (one polygon `[x, y, x, y, ...]` in pixels; pixel 0 goes
-        from 0 to 1; a hole hangs on the outline by a line there and back), "bbox" (x,
-        y, width, height), "area" (pixels of the region) and "iscrowd" (0).
+        Dicts as in COCO's annotations: "id" from 1, "category_id" (the class number),
+        "segmentation" (one polygon `[x, y, x, y, ...]` in pixels; pixel 0 extends from
+        0 to 1; a hole is connected to the outer contour by a line in both directions),
+        "bbox" (x, y, width, height), "area" (in pixels) and "iscrowd" (0).
 
     Source: https://cocodataset.org/#format-data.
     """
-    found = []
-    for number in np.unique(label):
+    regions = []
+    for number in np.unique(mask):
         if number != IGNORE_LABEL:
-            found += _of_class(label == number, int(number), tolerance)
-    return [{"id": i, **region} for i, region in enumerate(found, 1)]
+            regions += _regions(mask == number, int(number), tolerance)
+    return [{"id": i, **region} for i, region in enumerate(regions, 1)]
 
 
-def _of_class(mask, number, tolerance):
-    count, regions, stats, _ = cv2.connectedComponentsWithStats(
+def _regions(mask, number, tolerance):
+    count, components, stats, _ = cv2.connectedComponentsWithStats(
         mask.astype(np.uint8), connectivity=8
     )
     for i in range(1, count):
         left, top, width, height, area = stats[i].tolist()
-        region = regions[top : top + height, left : left + width] == i
-        points = _outline(region, tolerance) + np.array([left, top])
+        region = components[top : top + height, left : left + width] == i
+        points = _contour(region, tolerance) + np.array([left, top])
         yield {
             "category_id": number,
             "segmentation": [points.ravel().tolist()],
@@ -46,12 +46,12 @@ def _of_class(mask, number, tolerance):
         }
 
 
-def _outline(region, tolerance):
-    """Returns the corners of a region without a gap, its holes hung on to it."""
-    # Of each pixel's four quarters those at an edge lead to the corner next to them.
+def _contour(region, tolerance):
+    """Returns the corners of a connected region, its holes joined to the outside."""
+    # Each pixel is split into quarters, whose contour rounds to the pixels' corners.
     quarters = np.repeat(np.repeat(region.astype(np.uint8), 2, 0), 2, 1)
-    found, _ = cv2.findContours(quarters, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    rings = [_simplified((ring[:, 0] + 1) // 2, tolerance) for ring in found]
+    rings, _ = cv2.findContours(quarters, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    rings = [_simplified((ring[:, 0] + 1) // 2, tolerance) for ring in rings]
     outer, *holes = sorted(rings, key=cv2.contourArea, reverse=True)
     for hole in holes:
         outer = _joined(outer, hole)
@@ -59,7 +59,7 @@ def _outline(region, tolerance):
 
 
 def _simplified(ring, tolerance):
-    """Leaves out points on straight lines, and those that are hardly off one."""
+    """Drops points that lie on a straight line, within the tolerance."""
     ring = ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)]
     before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
     corners = ring[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
@@ -71,7 +71,7 @@ def _simplified(ring, tolerance):
 
 
 def _joined(outer, hole):
-    """Goes from the outline to a hole, around it, and back the same way."""
+    """Joins a hole to the outer ring by a line in both directions."""
     distances = ((outer[:, np.newaxis] - hole) ** 2).sum(axis=-1)
     i, j = np.unravel_index(distances.argmin(), distances.shape)
     around = np.concatenate([hole[j:], hole[: j + 1]])

@@ -1,9 +1,10 @@
-"""Folders of pictures to folders of results."""
+"""Prediction of files: from images and videos to folders of results."""
 
 import dataclasses
 import functools
+import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -13,143 +14,153 @@ import tensorflow as tf
 from kerasseg import images
 from kerasseg.inference import outputs, videos
 from kerasseg.inference.inputs import is_video
+from kerasseg.inference.segmenter import Segmenter
 from kerasseg.system import processes, progress
 
-_READ = images.read_image  # In a process of its own: a picture may kill its reader.
+_READ = images.read_image  # Runs in worker processes: an image may crash its reader.
 _TRIES = 2
-_ROWS = 256  # Of probabilities, at a time.
-_WRONG = (ValueError, MemoryError, ChildProcessError, tf.errors.ResourceExhaustedError)
+_ROWS = 256  # Of probabilities, processed at a time.
+_FAILURES = (
+    *(ValueError, MemoryError, ChildProcessError),
+    tf.errors.ResourceExhaustedError,
+)
 
 
 @dataclasses.dataclass
 class _Item:
-    """A picture on its way: either `reason` says why it failed, or it is there."""
+    """An image on its way to results; `reason` says why it failed, if it did."""
 
     name: str
     path: pathlib.Path
     image: Any = None
-    label: Any = None
+    mask: Any = None
     probabilities: Any = None
     reason: str = ""
 
 
 def predict_files(
-    segmenter,
-    pictures: dict[str, pathlib.Path],
-    output_dir,
+    segmenter: Segmenter,
+    paths: Mapping[str, pathlib.Path],
+    output_dir: str | os.PathLike,
     *,
-    kinds=("index", "overlay"),
-    refine=None,
-    max_pixels=images.DEFAULT_MAX_PIXELS,
-    batch_size=1,
+    kinds: Sequence[str] = ("index", "overlay"),
+    refine: Callable | None = None,
+    max_pixels: int = images.DEFAULT_MAX_PIXELS,
+    batch_size: int = 1,
 ) -> list[str]:
-    """Writes results of pictures, each at its own size, and of videos.
+    """Predicts images and videos, and writes their results at their own size.
 
-    Reading, the network, and what comes after it work side by side. A picture that
-    kills its reader is tried twice. What stood there of a picture that fails now is
-    removed.
+    Reading, the network and writing run in parallel. An image that crashes its reader
+    is tried twice. Earlier results of an image that fails are removed.
 
     Args:
-        segmenter: `Segmenter`.
-        pictures: What `find_images` returned.
-        output_dir: Folder; `outputs.KINDS` are its sub-folders.
-        kinds: Of `outputs.KINDS`.
-        refine: See `evaluation.evaluate`; or None.
-        max_pixels: Larger pictures are not decoded.
-        batch_size: Pictures of equal size, one after the other, that go through the
-            network at once.
+        segmenter: The network.
+        paths: Images and videos by name, see `find_images`.
+        output_dir: Folder of the results, with a folder for each kind.
+        kinds: Keys of `outputs.KINDS`.
+        refine: Function of an image and its probabilities to a mask, see
+            `start_refiner`; None: no refinement.
+        max_pixels: Larger images are not decoded.
+        batch_size: Maximum number of consecutive images of equal size in a batch.
 
     Returns:
-        What could not be predicted, "NAME: reason" each.
+        A line "PATH: reason" for each image or video that failed.
 
     Raises:
-        ValueError: There is no such kind.
+        errors.UserError: There is no such kind of result.
         OSError: A result cannot be written.
     """
     outputs.check(kinds)
-    say = _Network(segmenter, kinds, refine)
+    network = _Network(segmenter, kinds, refine)
     failures = []
 
     def finish(item):
         if not item.reason:
-            item = say.last_word(item)
+            item = network.add_mask(item)
         if item.reason:
             outputs.remove(output_dir, item.name)
         else:
-            outputs.write(output_dir, item.name, kinds, say.seen(item))
+            outputs.write(output_dir, item.name, kinds, network.prediction(item))
         return item.reason
 
-    still = {name: path for name, path in pictures.items() if not is_video(path)}
-    with progress.track(len(still), unit="picture", text="predicting") as bar:
-        read = _read(still, max_pixels)
-        answered = (item for batch in _batches(read, batch_size) for item in say(batch))
+    still = {name: path for name, path in paths.items() if not is_video(path)}
+    with progress.track(len(still), unit="image", text="predicting") as bar:
+        items = _read(still, max_pixels)
         for reason in processes.in_order(
-            finish, answered, num_threads=processes.num_cores()
+            finish, network(items, batch_size), num_threads=processes.num_cores()
         ):
             failures += [reason] if reason else []
             bar.update()
-    for name, path in pictures.items():
+    for name, path in paths.items():
         if is_video(path):
-            failures += _video(say, name, path, output_dir, max_pixels, batch_size)
+            failures += _predict_video(
+                network, name, path, output_dir, max_pixels, batch_size
+            )
     return failures
 
 
 class _Network:
-    """What the network says, in the form that the wanted results need."""
+    """Predicts what the requested kinds of results need."""
 
     def __init__(self, segmenter, kinds, refine):
         self._segmenter, self._refine = segmenter, refine
         self.kinds = kinds
-        self._kept = refine is not None or "probabilities" in kinds
+        self._with_probabilities = refine is not None or "probabilities" in kinds
 
-    def __call__(self, batch) -> list[_Item]:
-        """Answers pictures of one size; one that fails does not fail the others."""
+    def __call__(self, items: Iterable[_Item], batch_size: int) -> Iterator[_Item]:
+        """Predicts images in batches, in order."""
+        for batch in _batches(items, batch_size):
+            yield from self._predict(batch)
+
+    def _predict(self, batch) -> list[_Item]:
+        """Predicts images of one size; if they fail, each of them again alone."""
         if batch[0].reason:
             return batch
         stacked = np.stack([item.image for item in batch])
         names = [str(item.path) for item in batch]
+        predictor = self._segmenter.predictor
         try:
-            if self._kept:
-                found = self._segmenter.predictor.probabilities(stacked, names=names)
-                for item, part in zip(batch, found, strict=True):
-                    item.probabilities = part
+            if self._with_probabilities:
+                results = predictor.probabilities(stacked, names=names)
+                for item, probabilities in zip(batch, results, strict=True):
+                    item.probabilities = probabilities
             else:
-                found = self._segmenter.predictor.classes(stacked, names=names)
-                for item, part in zip(batch, found, strict=True):
-                    item.label = part
-        except _WRONG as error:
+                results = predictor.classes(stacked, names=names)
+                for item, mask in zip(batch, results, strict=True):
+                    item.mask = mask
+        except _FAILURES as error:
             if len(batch) > 1:
-                return [answer for item in batch for answer in self([item])]
+                return [result for item in batch for result in self._predict([item])]
             batch[0].reason = _reason(batch[0], error)
         return batch
 
-    def last_word(self, item) -> _Item:
-        """Adds the label, where probabilities are still to be turned into one."""
-        if item.label is not None:
+    def add_mask(self, item: _Item) -> _Item:
+        """Computes the mask from the probabilities, unless it is there."""
+        if item.mask is not None:
             return item
         try:
             if self._refine is not None:
-                item.label = self._refine(item.image, item.probabilities)
+                item.mask = self._refine(item.image, item.probabilities)
             else:
-                item.label = _best(item.probabilities)
-        except _WRONG as error:
+                item.mask = _argmax(item.probabilities)
+        except _FAILURES as error:
             item.reason = _reason(item, error)
         return item
 
-    def seen(self, item) -> outputs.Prediction:
-        """Returns what results are made of."""
+    def prediction(self, item: _Item) -> outputs.Prediction:
+        """Returns what the writers of results need."""
         return outputs.Prediction(
             item.path.name,
             item.image,
-            item.label,
+            item.mask,
             item.probabilities,
             self._segmenter.class_names,
             self._segmenter.palette,
         )
 
 
-def _best(probabilities):
-    """Finds the largest, some rows at a time: their numbers are of 8 bytes each."""
+def _argmax(probabilities):
+    """Returns the argmax over classes, in blocks of rows: it needs 8 bytes a pixel."""
     starts = range(0, len(probabilities), _ROWS)
     parts = [probabilities[i : i + _ROWS].argmax(-1).astype(np.uint8) for i in starts]
     return np.concatenate(parts)
@@ -162,7 +173,7 @@ def _reason(item, error):
     return f"{item.path}: {error}"
 
 
-def _read(pictures, max_pixels) -> Iterator[_Item]:
+def _read(paths, max_pixels) -> Iterator[_Item]:
     function = functools.partial(_READ, max_pixels=max_pixels)
     with processes.Processes(function, processes.num_cores()) as read:
 
@@ -176,21 +187,21 @@ def _read(pictures, max_pixels) -> Iterator[_Item]:
                     item.reason = str(error)
                     break
                 except ChildProcessError:
-                    item.reason = f"{item.path}: it kills what reads it; tried twice"
+                    item.reason = f"{item.path}: it crashes its reader; tried twice"
                 except OSError as error:
                     item.reason = f"{item.path}: {error.strerror or error}"
                 except (MemoryError, cv2.error):
-                    item.reason = f"{item.path}: it takes too much memory to be read"
+                    item.reason = f"{item.path}: reading it needs too much memory"
                     break
             return item
 
         yield from processes.in_order(
-            load, pictures.items(), num_threads=processes.num_cores()
+            load, paths.items(), num_threads=processes.num_cores()
         )
 
 
 def _batches(items: Iterable[_Item], batch_size) -> Iterator[list[_Item]]:
-    """Yields pictures of one size together, and each failure alone."""
+    """Groups consecutive images of one size; each failure is a batch of its own."""
     batch: list[_Item] = []
     for item in items:
         if item.reason:
@@ -207,24 +218,23 @@ def _batches(items: Iterable[_Item], batch_size) -> Iterator[list[_Item]]:
         yield batch
 
 
-def _video(say, name, path, output_dir, max_pixels, batch_size):
-    """Returns the reason why a video failed, or nothing."""
+def _predict_video(network, name, path, output_dir, max_pixels, batch_size):
+    """Returns the reasons why a video failed, wholly or in part."""
     try:
         with (
             videos.Frames(path, max_pixels=max_pixels) as frames,
-            videos.Results(output_dir, name, say.kinds, frames) as results,
+            videos.Results(output_dir, name, network.kinds, frames) as results,
             progress.track(frames.count, unit="frame", text=path.name) as bar,
         ):
             items = (_Item(name, path, frame) for frame in frames)
-            answered = (item for b in _batches(items, batch_size) for item in say(b))
             for item in processes.in_order(
-                lambda item: item if item.reason else say.last_word(item),
-                answered,
+                lambda item: item if item.reason else network.add_mask(item),
+                network(items, batch_size),
                 num_threads=processes.num_cores(),
             ):
                 if item.reason:
                     raise images.ImageError(item.reason)
-                results.add(say.seen(item))
+                results.add(network.prediction(item))
                 bar.update()
             missing = frames.missing
     except images.ImageError as error:

@@ -1,4 +1,4 @@
-"""What shall be predicted: pictures and videos, and the names of their results."""
+"""The inputs of a prediction: images and videos, and the names of their results."""
 
 import collections
 import glob
@@ -9,40 +9,38 @@ import pathlib
 from kerasseg import errors
 from kerasseg.inference import outputs
 
-# Of a folder these are pictures; the formats that cannot be read are told at the end.
-_PICTURES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-)
+# Images of a folder. Formats that cannot be read are reported at the end.
+_IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 _VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
 
 
 def is_video(path: pathlib.Path) -> bool:
-    """Tells by its ending whether a file is a video."""
+    """Returns whether a file is a video, by its extension."""
     return path.suffix.lower() in _VIDEOS
 
 
-def find_images(given: str, output_dir: str) -> dict[str, pathlib.Path]:
-    """Lists what shall be predicted.
+def find_images(pattern: str, output_dir: str) -> dict[str, pathlib.Path]:
+    """Finds the images and videos to predict.
 
     Args:
-        given: A file, a folder (searched with its sub-folders for pictures and videos,
-            by their endings), or a pattern such as `DIR/**/*.jpg`.
-        output_dir: Where results go; those of an earlier run are left out.
+        pattern: A file; a folder, searched recursively for images and videos by their
+            extensions; or a glob pattern such as `DIR/**/*.jpg`.
+        output_dir: Folder of the results; results of an earlier run are left out.
 
     Returns:
-        Paths by the name of their result, sorted: the path below the folder or below
-        the part of the pattern without wildcards, without its ending.
+        Paths by the name of their result, sorted: the path relative to the folder, or
+        to the part of the pattern without wildcards, without its extension.
 
     Raises:
-        FileNotFoundError: There is nothing to predict.
-        ValueError: Results of two pictures would have one name, or lie in the folder
-            that a video's frames become.
+        errors.MissingFileError: There is nothing to predict.
+        errors.UserError: Two results would have the same name, or a result would lie in
+            the folder of a video's frames.
     """
-    root, found = _find(given, _result_folders(output_dir))
+    root, found = _find(pattern, _result_folders(output_dir))
     if not found:
         raise errors.MissingFileError(
-            f"`input={given}`: no picture is there. Give a JPEG or PNG file, a "
-            f"video, a folder of them, or a pattern in quotes such as 'DIR/*.jpg'."
+            f"`input={pattern}`: no image found. Give a JPEG or PNG file, a video, a "
+            f"folder of them, or a pattern in quotes such as 'DIR/*.jpg'."
         )
     groups = collections.defaultdict(list)
     for path in sorted(found):
@@ -50,17 +48,16 @@ def find_images(given: str, output_dir: str) -> dict[str, pathlib.Path]:
     for name, paths in groups.items():
         if len(paths) > 1:
             raise errors.UserError(
-                f"{' and '.join(map(str, paths))} would both become {name}. Rename "
-                f"one, or predict them into different folders."
+                f"The results of {' and '.join(map(str, paths))} would both be named "
+                f"{name}. Rename one, or predict them into different folders."
             )
     videos = {name for name, (path, *_) in groups.items() if is_video(path)}
     for name, (path, *_) in groups.items():
         folders = videos.intersection(map(os.fspath, pathlib.PurePath(name).parents))
         if folders:
             raise errors.UserError(
-                f"{path} would become a file in {folders.pop()}, the folder of what a "
-                f"video of that name becomes. Rename one, or predict them into "
-                f"different folders."
+                f"The result of {path} would lie in {folders.pop()}, the folder of a "
+                f"video's frames. Rename one, or predict them into different folders."
             )
     return {name: paths[0] for name, paths in groups.items()}
 
@@ -69,23 +66,23 @@ def _result_folders(output_dir):
     return [pathlib.Path(output_dir, name).resolve() for name in outputs.KINDS]
 
 
-def _find(given, left_out):
+def _find(pattern, excluded):
     """Returns the folder that names are relative to, and the files."""
-    path = pathlib.Path(given)
+    path = pathlib.Path(pattern)
     if path.is_file():
         return path.parent, [path]
     if path.is_dir():
         root, found = (
             path,
-            (p for p in _walk(path) if p.suffix.lower() in _PICTURES | _VIDEOS),
+            (p for p in _walk(path) if p.suffix.lower() in _IMAGES | _VIDEOS),
         )
     else:
         plain = itertools.takewhile(lambda part: glob.escape(part) == part, path.parts)
-        matches = map(pathlib.Path, glob.glob(given, recursive=True))
+        matches = map(pathlib.Path, glob.glob(pattern, recursive=True))
         root, found = pathlib.Path(*plain), (p for p in matches if p.is_file())
     resolved = ((p, p.resolve()) for p in found)
     return root, [
-        p for p, full in resolved if not any(map(full.is_relative_to, left_out))
+        p for p, full in resolved if not any(map(full.is_relative_to, excluded))
     ]
 
 

@@ -1,64 +1,94 @@
-"""A prediction as one value that can be sent to another machine."""
+"""A prediction of many files as one value, which a Ray cluster can distribute."""
 
-import collections.abc
 import contextlib
 import dataclasses
 import functools
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
 
-from kerasseg import errors, inference, inference_flags
+from kerasseg import errors, images
+from kerasseg.inference import outputs, resuming, segmenter
+from kerasseg.inference.options import InferenceOptions, PredictorOptions
+from kerasseg.system import files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """A network, how it is run, and what is written where.
+    """A network, its options, and the results to write.
+
+    Creating it checks the arguments, and does not start TensorFlow.
 
     Attributes:
-        workdir: Of a run, or a `.keras` file; None where `export_dir` is given.
+        workdir: Workdir of a run, or a `.keras` file; None if `export_dir` is given.
         export_dir: Folder of an export.
-        options: What comes after the network.
-        views: How it looks at a picture, see `inference.Predictor`.
         output_dir: Folder of the results.
-        kinds: Of `inference.outputs.KINDS`.
-        max_pixels: Larger pictures are not decoded.
-        batch_size: See `inference.predict_files`.
+        kinds: Keys of `outputs.KINDS`.
+        predictor: Scales, flip and tiles.
+        options: Output stride, CRF and superpixels.
+        max_pixels: Larger images are not decoded.
+        batch_size: As in `predict_files`.
+
+    Raises:
+        errors.MissingFileError: The network does not exist.
+        errors.UserError: Not exactly one network is given, there is no such kind of
+            result, or `output_stride` is combined with `export_dir`.
     """
 
-    workdir: str | None
-    export_dir: str | None
-    options: inference_flags.InferenceFlags
-    views: dict
+    workdir: str | None = None
+    export_dir: str | None = None
     output_dir: str
-    kinds: tuple[str, ...]
-    max_pixels: int
-    batch_size: int
+    kinds: tuple[str, ...] = ("index", "overlay")
+    predictor: PredictorOptions = dataclasses.field(default_factory=PredictorOptions)
+    options: InferenceOptions = dataclasses.field(default_factory=InferenceOptions)
+    max_pixels: int = images.DEFAULT_MAX_PIXELS
+    batch_size: int = 1
+
+    def __post_init__(self):
+        if (self.workdir is None) == (self.export_dir is None):
+            raise errors.UserError("Give either `workdir` or `export_dir`.")
+        if self.export_dir is not None and self.options.output_stride is not None:
+            raise errors.UserError(
+                f"`output_stride={self.options.output_stride}` needs a `workdir`: an "
+                f"export has a fixed output stride. Leave it out, or give the workdir."
+            )
+        outputs.check(self.kinds)
+        segmenter.check_exists(self.network)
+
+    @property
+    def network(self) -> str:
+        """Path of the network."""
+        return str(self.workdir if self.export_dir is None else self.export_dir)
 
     def settings(self) -> dict:
-        """Returns what the results depend on, plain for JSON."""
+        """Returns everything that the results depend on, as JSON values."""
         return {
-            "network": inference.resuming.fingerprint(self._path()),
-            **self.views,
+            "network": resuming.fingerprint(self.network),
+            **self.predictor.arguments(),
             "output_stride": self.options.output_stride,
             "crf": self.options.crf_settings(),
             "superpixels": self.options.superpixels,
         }
 
     @contextlib.contextmanager
-    def open(self) -> collections.abc.Iterator[collections.abc.Callable]:
-        """Loads the network; a context manager of a function that predicts pictures.
+    def open(self) -> Iterator[Callable]:
+        """Loads the network.
 
-        The function takes what `inference.find_images` returns, and returns what
-        could not be predicted, as `inference.predict_files` does.
+        Yields:
+            Function of paths by name to the lines of failures, see `predict_files`.
 
         Raises:
-            ImportError: The CRF or superpixels need what is not installed.
-            ValueError: Not one of `workdir` and `export_dir` is given, the network
-                cannot be loaded, there is no such kind, or a setting is out of range.
+            errors.MissingFileError: There is no trained network at the path.
+            errors.UserError: The network cannot be loaded.
         """
-        inference.outputs.check(self.kinds)
-        with self.options.refiner() as refine:
+        from kerasseg.inference import refining  # Start TensorFlow.
+        from kerasseg.inference.files import predict_files
+
+        crf, superpixels = self.options.crf_settings(), self.options.superpixels
+        with refining.start_refiner(crf, superpixels) as refine:
             yield functools.partial(
-                inference.predict_files,
-                self._segmenter(),
+                predict_files,
+                self._load(),
                 output_dir=self.output_dir,
                 kinds=self.kinds,
                 refine=refine,
@@ -66,16 +96,79 @@ class Job:
                 batch_size=self.batch_size,
             )
 
-    def _segmenter(self):
-        path, stride = self._path(), self.options.output_stride
-        if self.workdir is not None:
-            return inference.load(path, output_stride=stride, **self.views)
-        if stride is not None:
-            raise errors.UserError("`output_stride` can be chosen with `workdir` only.")
-        return inference.load_export(path, **self.views)
+    def _load(self):
+        arguments = self.predictor.arguments()
+        if self.export_dir is not None:
+            return segmenter.load_export(self.export_dir, **arguments)
+        stride = self.options.output_stride
+        return segmenter.load(self.network, output_stride=stride, **arguments)
 
-    def _path(self) -> str:
-        given = [x for x in (self.workdir, self.export_dir) if x is not None]
-        if len(given) != 1:
-            raise errors.UserError("One of `workdir` and `export_dir` is needed.")
-        return given[0]
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """The outcome of a job.
+
+    Attributes:
+        total: Number of images and videos.
+        resumed: Number of those whose results an earlier run had written.
+        failures: A line "PATH: reason" for each one that failed.
+    """
+
+    total: int
+    resumed: int
+    failures: list[str]
+
+
+def run_job(
+    job: Job,
+    paths: Mapping[str, pathlib.Path],
+    *,
+    overwrite: bool = False,
+    engine: str = "local",
+    num_workers: int | None = None,
+) -> Summary:
+    """Predicts images and videos; a second call resumes where the first one stopped.
+
+    The failures are also written into failed.txt in the folder of the results.
+
+    Args:
+        job: The network and its options.
+        paths: Images and videos by name, see `find_images`.
+        overwrite: Whether to predict again what an earlier run has predicted.
+        engine: "local", or "ray" for the Ray cluster that RAY_ADDRESS names.
+        num_workers: Number of Ray's worker processes; None: one per GPU, or one per
+            machine without GPUs.
+
+    Raises:
+        errors.UserError: The network cannot be loaded, or the folder holds results of
+            other settings.
+        OSError: A result cannot be written.
+    """
+    # Also with Ray the network is loaded here: it may fail before the folder is used.
+    with job.open() as predict:
+        remaining = _remaining(job, paths, overwrite)
+        if engine == "ray":
+            from kerasseg.inference import ray_engine
+
+            failures = ray_engine.run(job, remaining, num_workers=num_workers)
+        else:
+            failures = predict(remaining)
+    _write_failures(job.output_dir, failures)
+    return Summary(len(paths), len(paths) - len(remaining), failures)
+
+
+def _remaining(job, paths, overwrite):
+    """Returns the paths without those that an earlier run has predicted."""
+    if not resuming.claim(job.output_dir, job.settings(), overwrite=overwrite):
+        return paths
+    return {
+        name: path
+        for name, path in paths.items()
+        if not resuming.is_done(job.output_dir, name, path, job.kinds)
+    }
+
+
+def _write_failures(output_dir, failures):
+    path = os.path.join(output_dir, "failed.txt")
+    if failures or os.path.exists(path):
+        files.write_bytes(path, "".join(f"{line}\n" for line in failures).encode())

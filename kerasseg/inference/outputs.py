@@ -1,10 +1,10 @@
-"""What is written about a picture: one kind of file each."""
+"""The results of a prediction: one file of each kind per image."""
 
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -13,107 +13,134 @@ from kerasseg.images import visualization
 from kerasseg.inference import contours
 from kerasseg.system import files
 
-_ROWS = 256  # Of probabilities, at a time.
+_ROWS = 256  # Of probabilities, written at a time.
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """A picture and what the network says of it.
+    """An image and its predictions.
 
     Attributes:
-        name: Of the file it comes from.
+        name: Name of the image's file.
         image: RGB, uint8 `[height, width, 3]`.
-        label: Class numbers, uint8 `[height, width]`.
-        probabilities: float32 `[height, width, num_classes]`, where they are wanted.
-        class_names: In the order of the class numbers.
-        palette: RGB of each class, uint8 `[num_classes, 3]`.
+        mask: Class numbers, uint8 `[height, width]`.
+        probabilities: float32 `[height, width, num_classes]`, or None if no kind of
+            result needs them.
+        class_names: Name of each class.
+        palette: RGB color of each class, uint8 `[num_classes, 3]`.
     """
 
     name: str
     image: np.ndarray
-    label: np.ndarray
+    mask: np.ndarray
     probabilities: np.ndarray | None
     class_names: tuple[str, ...]
     palette: np.ndarray
 
 
-def _index(file, seen):
-    file.write(images.encode_palette_png(seen.label, seen.palette))
+def _index(file, prediction):
+    file.write(images.encode_palette_png(prediction.mask, prediction.palette))
 
 
-# Pictures of RGB, which those of a video's frames become videos of.
-MOVING: dict[str, Callable] = {
-    "color": lambda seen: visualization.colorize(seen.label, seen.palette),
-    "overlay": lambda seen: visualization.overlay(seen.image, seen.label, seen.palette),
-}
+def _colorized(prediction):
+    return visualization.colorize(prediction.mask, prediction.palette)
 
 
-def _color(file, seen):
-    file.write(images.encode_image(MOVING["color"](seen)))
+def _overlaid(prediction):
+    return visualization.overlay(prediction.image, prediction.mask, prediction.palette)
 
 
-def _overlay(file, seen):
-    file.write(images.encode_image(MOVING["overlay"](seen)))
+# Kinds that are RGB images. For a video they are written as videos.
+MOVING: dict[str, Callable] = {"color": _colorized, "overlay": _overlaid}
 
 
-def _probabilities(file, seen):
-    header = {"descr": "<f2", "fortran_order": False, "shape": seen.probabilities.shape}
+def _color(file, prediction):
+    file.write(images.encode_image(_colorized(prediction)))
+
+
+def _overlay(file, prediction):
+    file.write(images.encode_image(_overlaid(prediction)))
+
+
+def _probabilities(file, prediction):
+    shape = prediction.probabilities.shape
+    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
-    for top in range(0, len(seen.probabilities), _ROWS):
-        rows = seen.probabilities[top : top + _ROWS]
+    for top in range(0, shape[0], _ROWS):
+        rows = prediction.probabilities[top : top + _ROWS]
         file.write(np.ascontiguousarray(rows, "<f2").tobytes())
 
 
-def _contours(file, seen):
-    height, width = seen.label.shape
+def _contours(file, prediction):
+    height, width = prediction.mask.shape
+    image = {"id": 1, "file_name": prediction.name, "width": width, "height": height}
     categories = [
-        {"id": number, "name": name} for number, name in enumerate(seen.class_names)
+        {"id": number, "name": name}
+        for number, name in enumerate(prediction.class_names)
     ]
-    found = [{"image_id": 1, **a} for a in contours.annotations(seen.label)]
-    picture = {"id": 1, "file_name": seen.name, "width": width, "height": height}
+    annotations = [
+        {"image_id": 1, **region} for region in contours.annotations(prediction.mask)
+    ]
     text = json.dumps(
-        {"images": [picture], "categories": categories, "annotations": found}
+        {"images": [image], "categories": categories, "annotations": annotations}
     )
     file.write(text.encode())
 
 
-# Folder, ending and writer of each kind.
+# Extension and writer of each kind; its name is that of its folder.
 KINDS: dict[str, tuple[str, Callable]] = {
-    "index": (".png", _index),  # Class numbers, with a palette.
-    "color": (".png", _color),  # RGB: the classes in their colours.
-    "overlay": (".png", _overlay),  # RGB: the picture under these colours.
+    "index": (".png", _index),  # The mask, with a palette.
+    "color": (".png", _color),  # RGB: the classes' colors.
+    "overlay": (".png", _overlay),  # RGB: the image blended with these colors.
     "probabilities": (".npy", _probabilities),  # float16 [height, width, num_classes].
-    "contours": (".json", _contours),  # Polygons, in the manner of COCO.
+    "contours": (".json", _contours),  # Polygons in COCO's format.
 }
 
 
-def check(kinds) -> None:
-    """Raises ValueError where a kind is not one of `KINDS`, or none is given."""
+def check(kinds: Iterable[str]) -> None:
+    """Raises `errors.UserError` for an unknown kind of result, or if there is none."""
+    kinds = list(kinds)
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         raise errors.UserError(
-            f"No such output: {', '.join(unknown) or 'none was given'}. Known: "
-            f"{', '.join(KINDS)}."
+            f"`output={','.join(unknown)}`: expected one or more of "
+            f"{', '.join(KINDS)}. Correct the list."
         )
 
 
-def paths(output_dir: str | os.PathLike, name: str, kinds) -> dict[str, pathlib.Path]:
-    """Returns the file of each kind, for a result of this name."""
+def paths(
+    output_dir: str | os.PathLike, name: str, kinds: Iterable[str]
+) -> dict[str, pathlib.Path]:
+    """Returns the file of each kind for an image.
+
+    Args:
+        output_dir: Folder of the results.
+        name: Name of the result, see `inputs.find_images`.
+        kinds: Keys of `KINDS`.
+    """
     folder = pathlib.Path(output_dir)
     return {kind: folder / kind / f"{name}{KINDS[kind][0]}" for kind in kinds}
 
 
 def video_paths(
-    output_dir: str | os.PathLike, name: str, kinds
+    output_dir: str | os.PathLike, name: str, kinds: Iterable[str]
 ) -> dict[str, pathlib.Path]:
-    """Returns the results of a video: videos, and folders of a file a frame."""
+    """Returns the results of a video: video files, and folders with a file per frame.
+
+    Args:
+        output_dir: Folder of the results.
+        name: Name of the result, see `inputs.find_images`.
+        kinds: Keys of `KINDS`.
+    """
     folder = pathlib.Path(output_dir)
-    endings = {kind: ".mp4" if kind in MOVING else "" for kind in kinds}
-    return {kind: folder / kind / f"{name}{endings[kind]}" for kind in kinds}
+    return {
+        kind: folder / kind / (f"{name}.mp4" if kind in MOVING else name)
+        for kind in kinds
+    }
 
 
 def remove(output_dir: str | os.PathLike, name: str) -> None:
-    """Removes the results of a picture or video of all kinds, where there are any."""
+    """Removes the results of an image or video, of every kind."""
     for path in paths(output_dir, name, KINDS).values():
         path.unlink(missing_ok=True)
     for path in video_paths(output_dir, name, KINDS).values():
@@ -121,9 +148,21 @@ def remove(output_dir: str | os.PathLike, name: str) -> None:
             path.unlink()
 
 
-def write(output_dir: str | os.PathLike, name: str, kinds, seen: Prediction) -> None:
-    """Writes the files of a picture, each as a whole or not at all."""
+def write(
+    output_dir: str | os.PathLike,
+    name: str,
+    kinds: Iterable[str],
+    prediction: Prediction,
+) -> None:
+    """Writes the results of an image, each file completely or not at all.
+
+    Args:
+        output_dir: Folder of the results.
+        name: Name of the result, see `inputs.find_images`.
+        kinds: Keys of `KINDS`.
+        prediction: The image and its predictions.
+    """
     for kind, path in paths(output_dir, name, kinds).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.open_file(path) as file:
-            KINDS[kind][1](file, seen)
+            KINDS[kind][1](file, prediction)

@@ -1,4 +1,4 @@
-"""A network on pictures of any size: whole or in tiles, at several scales."""
+"""A network on images of any size: as a whole or in tiles, at several scales."""
 
 import functools
 import math
@@ -7,43 +7,105 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from kerasseg.inference import memory_estimate, tiles
-from kerasseg.inference.views import Views, finish
+from kerasseg import errors, runtime
+from kerasseg.inference import memory_estimate, options, tiles
+from kerasseg.models import outputs
 from kerasseg.system import memory
 
 _TILE_SIZES = (2048, 1024, 512, 256)
-_STEP = 256  # Pixels, of the sizes that an estimate is made for.
-# Maps of 64 channels, or a map of all classes, stay below the 2**31 values of an array
-# that TensorFlow's kernels count.
+_STEP = 256  # Image sizes are rounded up to multiples of this for memory estimates.
+# Feature maps of 64 channels, and the logits, stay below the 2**31 values that
+# TensorFlow's kernels can count.
 _MOST_PIXELS, _MOST_VALUES = 2**24, 2**30
-_FEW_PIXELS = 2**20  # For which no estimate is made where there is plenty of room.
-_KINDS: dict[str, list] = {
+_FEW_PIXELS = 2**20  # Up to here no estimate is needed if there is plenty of memory.
+_DTYPES: dict[str, list] = {
     "classes": [np.uint8],
     "confident_classes": [np.uint8, np.float32],
     "probabilities": [np.float32],
 }
+# What is computed from the probabilities `[..., num_classes]`, or from the logits.
+_RESULTS: dict[str, Callable] = {
+    "classes": lambda p: [tf.cast(tf.argmax(p, -1, tf.int32), tf.uint8)],
+    "confident_classes": lambda p: [*_RESULTS["classes"](p), tf.reduce_max(p, -1)],
+    "probabilities": lambda p: [p],
+}
+
+
+def view_probabilities(logits: Callable, image, size, flipped):
+    """Computes the probabilities of an image at one scale.
+
+    Args:
+        logits: Function of float32 images `[batch, height, width, 3]` to logits.
+        image: RGB from 0 to 255, `[batch, height, width, 3]`.
+        size: Height and width that the image is resized to, int32 `[2]`.
+        flipped: Whether the network gets the horizontally flipped image: a Python
+            bool, or a scalar tensor.
+
+    Returns:
+        The logits, not resized, and the probabilities at the image's size.
+    """
+    view = _flip_if(tf.image.resize(image, size), flipped)
+    scores = _flip_if(logits(view), flipped)
+    return scores, tf.nn.softmax(tf.image.resize(scores, tf.shape(image)[1:3]))
+
+
+def _flip_if(x, flipped):
+    if isinstance(flipped, bool):
+        return x[:, :, ::-1] if flipped else x
+    return tf.cond(flipped, lambda: x[:, :, ::-1], lambda: x)
+
+
+def fuse_views(
+    probabilities: Callable, image, *, scales: Sequence[float], flip: bool, fusion: str
+):
+    """Fuses the probabilities of an image at several scales, flipped or not.
+
+    Works eagerly and in a graph (https://arxiv.org/abs/1706.05587, section 4.1).
+
+    Args:
+        probabilities: Function of the image, the size to resize it to, and whether to
+            flip it, to probabilities at the image's size.
+        image: RGB from 0 to 255, `[batch, height, width, 3]`.
+        scales: As in `Predictor`, like the others.
+        flip: Whether to flip.
+        fusion: "mean" or "max".
+
+    Returns:
+        Probabilities, float32 `[batch, height, width, num_classes]`.
+    """
+    size = tf.cast(tf.shape(image)[1:3], tf.float64)
+    merge = tf.add if fusion == "mean" else tf.maximum
+    total = None
+    for scale in scales:
+        scaled = tf.maximum(1, tf.cast(tf.round(size * scale), tf.int32))
+        for flipped in (False, True)[: 1 + flip]:
+            # One view after the other: in parallel they would need more memory.
+            with tf.control_dependencies([] if total is None else [total]):
+                waiting = tf.identity(image)
+            view = probabilities(waiting, scaled, flipped)
+            total = view if total is None else merge(total, view)
+    return total / tf.reduce_sum(total, -1, keepdims=True)
 
 
 class Predictor:
-    """Runs a network on pictures of any size.
+    """Runs a network on images of any size.
 
-    A picture goes through as a whole where the memory allows, else in tiles; also when
-    it turned out not to allow. With several scales, or mirrored, the probabilities at
-    the picture's size are averaged (https://arxiv.org/abs/1706.05587, section 4.1).
+    An image is predicted as a whole if the memory suffices, else in tiles. With several
+    scales or flipping, the probabilities are fused at the image's size.
 
     Args:
-        model: A Keras model, or what an exported one is called by: float32 pictures
-            `[batch, height, width, 3]`, RGB, 0..255, to logits of that size; of a dict
-            "logits" are taken.
-        scales: Of the picture, each above 0.
-        flip: Whether each scale is seen in the mirror, too.
-        fusion: "mean" of the probabilities, or "max": the largest of each class,
-            brought back to a sum of 1.
-        tile_size: Side of a tile in pixels, a multiple of 128: larger pictures go
-            through in tiles. 0: only those that do not fit into memory.
+        model: A Keras model, or another callable of float32 images
+            `[batch, height, width, 3]`, RGB from 0 to 255. Returns logits of the same
+            height and width, or a dict with the key "logits".
+        scales: Scales of the image, each above 0.
+        flip: Whether to evaluate also the horizontally flipped image at each scale.
+        fusion: "mean" of the probabilities, or "max": the maximum of each class,
+            normalized to a sum of 1.
+        tile_size: Side of a tile in pixels, a multiple of 128: images with a longer
+            side are predicted in tiles. 0: only images that do not fit into memory.
 
     Raises:
-        ValueError: A setting is out of range.
+        errors.UserError: An argument is out of range.
     """
 
     def __init__(
@@ -55,129 +117,215 @@ class Predictor:
         fusion: str = "mean",
         tile_size: int = 0,
     ):
-        self._views = Views(model, scales=scales, flip=flip, fusion=fusion)
-        self._tile_size = tile_size and tiles.check_size(tile_size)
+        options.check_predictor(scales, fusion, tile_size)
+        self._model = model
+        self._scales, self._flip, self._fusion = tuple(scales), flip, fusion
+        self._tile_size = tile_size
 
-    def classes(self, images, *, names: Sequence[str] = ()) -> np.ndarray:
-        """Finds the class of each pixel.
+    def classes(self, images: np.ndarray, *, names: Sequence[str] = ()) -> np.ndarray:
+        """Predicts the class of each pixel.
 
         Args:
             images: RGB, uint8 `[batch, height, width, 3]`.
-            names: Of the pictures, for errors.
+            names: Names of the images, for error messages.
 
         Returns:
             Class numbers, uint8 `[batch, height, width]`.
 
         Raises:
-            ValueError: The network's logits are NaN.
-            tensorflow.errors.ResourceExhaustedError: Not even a small tile fits.
+            errors.UserError: The logits are NaN.
+            tensorflow.errors.ResourceExhaustedError: Even the smallest tile does not
+                fit into memory.
         """
-        return self._look(images, "classes", names)[0]
+        return self._predict(images, "classes", names)[0]
 
-    def confident_classes(self, images, *, names: Sequence[str] = ()):
-        """Finds the class of each pixel and its probability; see `classes`.
+    def confident_classes(
+        self, images: np.ndarray, *, names: Sequence[str] = ()
+    ) -> list[np.ndarray]:
+        """Predicts the class of each pixel and its probability.
+
+        Args:
+            images: RGB, uint8 `[batch, height, width, 3]`.
+            names: Names of the images, for error messages.
 
         Returns:
-            Class numbers, uint8, and float32 from 0 to 1, both
+            Class numbers, uint8, and their probabilities, float32 from 0 to 1, both
             `[batch, height, width]`.
-        """
-        return self._look(images, "confident_classes", names)
-
-    def probabilities(self, images, *, names: Sequence[str] = ()) -> np.ndarray:
-        """Finds the probability of each class at each pixel; see `classes`.
-
-        Returns:
-            float32 `[batch, height, width, num_classes]`; they sum to 1. Of a large
-            picture it is a file that is gone with the array.
 
         Raises:
-            OSError: The folder of temporary files is too full.
+            errors.UserError: The logits are NaN.
         """
-        return self._look(images, "probabilities", names)[0]
+        return self._predict(images, "confident_classes", names)
+
+    def probabilities(
+        self, images: np.ndarray, *, names: Sequence[str] = ()
+    ) -> np.ndarray:
+        """Predicts the probability of each class at each pixel.
+
+        Args:
+            images: RGB, uint8 `[batch, height, width, 3]`.
+            names: Names of the images, for error messages.
+
+        Returns:
+            float32 `[batch, height, width, num_classes]`; each pixel's sum is 1. A
+            large array is memory-mapped to an unnamed temporary file.
+
+        Raises:
+            errors.UserError: The logits are NaN.
+            OSError: The folder of temporary files is full.
+        """
+        return self._predict(images, "probabilities", names)[0]
 
     def regions(
-        self, image, *, tile_size: int, names: Sequence[str] = ()
+        self, image: np.ndarray, *, tile_size: int, names: Sequence[str] = ()
     ) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        """Finds the probabilities of one picture region by region, in tiles.
+        """Predicts the probabilities of one image region by region, in tiles.
 
         Args:
             image: RGB, uint8 `[height, width, 3]`.
             tile_size: Side of a tile in pixels, a multiple of 128.
-            names: The picture's, for errors.
+            names: The image's name, for error messages.
 
         Yields:
             Rows, columns and their probabilities, float32
-            `[height, width, num_classes]`, good until the next ones are asked for.
+            `[height, width, num_classes]`, valid until the next ones are requested.
         """
 
         def predict(rows, columns):
             tile = image[np.newaxis, rows, columns]
-            return self._views.look(tile, "probabilities", names)[0].numpy()[0]
+            return self._predict_whole(tile, "probabilities", names)[0].numpy()[0]
 
         return tiles.blend(image.shape[:2], tiles.check_size(tile_size), predict)
 
-    def _look(self, images, wanted, names):
+    def _logits(self, images):
+        return outputs.logits(self._model(images, training=False))
+
+    def _predict(self, images, result, names):
         images = np.asarray(images)
         longest = max(images.shape[1:3])
-        tile_size = self._choose(images.shape)
+        tile_size = self._choose_tile_size(images.shape)
         while True:
             try:
                 if longest <= tile_size:
-                    found = self._views.look(images, wanted, names)
-                    return [part.numpy() for part in found]
-                return self._in_tiles(images, wanted, names, tile_size)
+                    tensors = self._predict_whole(images, result, names)
+                    return [tensor.numpy() for tensor in tensors]
+                return self._predict_tiles(images, result, names, tile_size)
             except (tf.errors.ResourceExhaustedError, MemoryError):
                 if min(longest, tile_size) <= tiles.SMALLEST:
                     raise
                 tile_size = tiles.fitting(min(longest, tile_size) / 2)
 
-    def _choose(self, shape):
-        """Returns the longest side that goes through as a whole, or as a tile."""
+    def _predict_whole(self, images, result, names):
+        images = tf.convert_to_tensor(images)
+        if self._scales == (1.0,) and not self._flip:
+            *tensors, sums = self._single_view[result](images)
+            _check_finite(sums, names)
+            return tensors
+
+        def probabilities(image, size, flipped):
+            found, sums = self._view(image, size, flipped)
+            _check_finite(sums, names)
+            return found
+
+        fused = fuse_views(
+            probabilities,
+            images,
+            scales=self._scales,
+            flip=self._flip,
+            fusion=self._fusion,
+        )
+        return _RESULTS[result](fused)
+
+    def _predict_tiles(self, images, result, names, tile_size):
+        shape = images.shape[:3]
+        if result == "probabilities":
+            shape = (*shape, self._num_classes)
+        arrays = [tiles.allocate(shape, dtype) for dtype in _DTYPES[result]]
+        for i, image in enumerate(images):
+            regions = self.regions(image, tile_size=tile_size, names=names[i : i + 1])
+            for rows, columns, probabilities in regions:
+                parts = _RESULTS[result](probabilities)
+                for array, part in zip(arrays, parts, strict=True):
+                    array[i, rows, columns] = part
+        return arrays
+
+    # One graph for every size: the images of a folder often differ in size.
+    @functools.cached_property
+    def _single_view(self):
+        def compiled(result):
+            def run(images):
+                logits = self._logits(tf.cast(images, tf.float32))
+                # The argmax needs no softmax.
+                scores = logits if result == "classes" else tf.nn.softmax(logits)
+                return *_RESULTS[result](scores), _sums(logits)
+
+            return tf.function(run, [tf.TensorSpec([None, None, None, 3], tf.uint8)])
+
+        return {result: compiled(result) for result in _RESULTS}
+
+    @functools.cached_property
+    def _view(self):
+        def run(images, size, flipped):
+            logits, probabilities = view_probabilities(
+                self._logits, images, size, flipped
+            )
+            return probabilities, _sums(logits)
+
+        signature = [
+            tf.TensorSpec([None, None, None, 3], tf.uint8),
+            tf.TensorSpec([2], tf.int32),
+            tf.TensorSpec([], tf.bool),
+        ]
+        return tf.function(run, signature)
+
+    def _choose_tile_size(self, shape):
+        """Returns the longest side that is predicted as a whole, or as a tile."""
         if self._tile_size:
             return self._tile_size
         batch, *size = shape[:3]
-        # On a GPU it is tried: how much room it has is not known beforehand.
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        room = math.inf if on_gpu else memory.available() / 2 / batch
+        # The free memory of a GPU is not known beforehand: it is tried.
+        room = math.inf if runtime.has_gpu() else memory.available() / 2 / batch
         if self._fits(size, room):
             return max(size)
         sides = (side for side in _TILE_SIZES if self._fits((side, side), room))
         return next(sides, tiles.SMALLEST)
 
     def _fits(self, size, room):
-        """Tells whether a picture needs no more bytes than there are."""
-        scale = self._views.largest_scale
+        """Returns whether an image needs at most `room` bytes."""
+        scale = max(1, *self._scales)  # Logits are resized to the image.
         pixels = math.prod(size) * scale**2
         if pixels <= min(_FEW_PIXELS, room / memory_estimate.MOST_BYTES):
             return True
         if pixels > min(_MOST_PIXELS, _MOST_VALUES / self._num_classes):
             return False
-        return self._needed(size, scale) <= room
+        return self._needed_bytes(size, scale) <= room
+
+    def _needed_bytes(self, size, scale):
+        # Rounded up, since each new size takes seconds to estimate.
+        sides = [-(-math.ceil(side * scale) // _STEP) * _STEP for side in size]
+        return self._estimated_bytes(*sides)
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - few live, and as long as a program.
-    def _needed_of(self, height, width):
+    def _estimated_bytes(self, height, width):
         return memory_estimate.needed(
-            lambda x: tf.nn.softmax(self._views.logits(x)), height, width
+            lambda x: tf.nn.softmax(self._logits(x)), height, width
         )
-
-    def _needed(self, size, scale):
-        """Rounds sizes up, as each one takes seconds to look at."""
-        sides = [-(-math.ceil(side * scale) // _STEP) * _STEP for side in size]
-        return self._needed_of(*sides)
 
     @functools.cached_property
     def _num_classes(self):
-        return self._views.logits(tf.zeros([1, 1, 1, 3])).shape[-1]
+        return self._logits(tf.zeros([1, 1, 1, 3])).shape[-1]
 
-    def _in_tiles(self, images, wanted, names, tile_size):
-        shape = images.shape[:3]
-        if wanted == "probabilities":
-            shape = (*shape, self._num_classes)
-        found = [memory_estimate.allocate(shape, kind) for kind in _KINDS[wanted]]
-        for i, image in enumerate(images):
-            regions = self.regions(image, tile_size=tile_size, names=names[i : i + 1])
-            for rows, columns, probabilities in regions:
-                parts = finish(probabilities, wanted)
-                for whole, part in zip(found, parts, strict=True):
-                    whole[i, rows, columns] = part
-        return found
+
+def _sums(logits):
+    """Sums each image's logits: NaN where any is, without a copy of them."""
+    return tf.reduce_sum(logits, [1, 2, 3])
+
+
+def _check_finite(sums, names):
+    broken = np.flatnonzero(np.isnan(sums.numpy()))
+    if broken.size:
+        of = f" of image {names[broken[0]]}" if len(names) else ""
+        raise errors.UserError(
+            f"The network's logits{of} are NaN. Its weights are damaged, or its "
+            f"training diverged; train it again with a lower learning rate."
+        )

@@ -1,8 +1,8 @@
-"""Predicts pictures on the machines of a Ray cluster.
+"""Prediction on the machines of a Ray cluster.
 
-Each worker holds the network and predicts some pictures at a time, as the local engine
-does; results are written by the workers, into a folder that all machines must see. Ray
-itself would try a picture that kills its worker for ever: here it is tried twice.
+Each worker holds the network, predicts some images at a time like the local engine, and
+writes their results into a folder that all machines share. Ray itself would retry an
+image that crashes its worker forever: here it is tried twice.
 """
 
 import collections
@@ -10,41 +10,49 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
 
 from kerasseg import errors
+from kerasseg.inference.job import Job
 from kerasseg.system import progress
 
-_PICTURES = 32  # To a worker at a time.
+_CHUNK_SIZE = 32  # Images for a worker at a time.
 _TRIES = 2
 
 
-def run(job, pictures: dict[str, pathlib.Path], *, num_workers=None) -> list[str]:
-    """Predicts pictures; `RAY_ADDRESS` names the cluster, else this machine is one.
+def run(
+    job: Job,
+    paths: Mapping[str, pathlib.Path],
+    *,
+    num_workers: int | None = None,
+) -> list[str]:
+    """Predicts images on the cluster that `RAY_ADDRESS` names, or on this machine.
 
     Args:
-        job: `prediction.Job`.
-        pictures: What `inference.find_images` returned.
-        num_workers: Processes in all; by default one a GPU, without GPUs one a machine.
+        job: The network and its options.
+        paths: Images and videos by name, see `find_images`.
+        num_workers: Number of worker processes; None: one per GPU, or one per machine
+            without GPUs.
 
     Returns:
-        What could not be predicted, "NAME: reason" each.
+        A line "PATH: reason" for each image or video that failed.
 
     Raises:
-        ImportError: Ray is not installed.
+        errors.MissingPackageError: Ray is not installed.
         ChildProcessError: A worker cannot start.
-        ValueError: There are more workers than the cluster has room for.
+        errors.UserError: The cluster has too few GPUs or cores for the workers.
         OSError: A result cannot be written.
     """
-    if not pictures:
+    if not paths:
         return []
     ray = _import_ray()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(log_to_driver=False)
     try:
         job = dataclasses.replace(job, **_absolute(job))
-        with progress.track(len(pictures), unit="picture", text="predicting") as bar:
+        with progress.track(len(paths), unit="image", text="predicting") as bar:
             failures = []
-            for count, failed in _Pool(ray, job, num_workers).results(pictures):
+            for count, failed in _Pool(ray, job, num_workers).results(paths):
                 failures += failed
                 bar.update(count)
         return failures
@@ -57,41 +65,41 @@ def _import_ray():
         import ray
     except ImportError as error:
         raise errors.MissingPackageError(
-            "`engine=ray` needs Ray: pip install kerasseg[ray], or leave the flag out"
+            "`engine=ray` needs Ray: pip install kerasseg[ray], or leave it out"
         ) from error
     return ray
 
 
 def _absolute(job):
-    """Workers have a working folder of their own."""
+    """Returns absolute paths: a worker has another working directory."""
     paths = {name: getattr(job, name) for name in ("workdir", "export_dir")}
     paths["output_dir"] = job.output_dir
     return {name: os.path.abspath(path) for name, path in paths.items() if path}
 
 
 class _Worker:
-    """Holds the network, in a process of its own."""
+    """Holds the network in its own process."""
 
     def __init__(self, job):
         self._open = contextlib.ExitStack()
         self._predict = self._open.enter_context(job.open())
 
     def wait(self):
-        """Returns when the network is there."""
+        """Returns when the network is loaded."""
 
-    def predict(self, pictures):
-        """See `prediction.Job.open`."""
-        return self._predict(pictures)
+    def predict(self, paths):
+        """Returns the lines of failures, see `Job.open`."""
+        return self._predict(paths)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
-    pictures: dict[str, pathlib.Path]
+class _Chunk:
+    paths: dict[str, pathlib.Path]
     tries: int = 0
 
 
 class _Pool:
-    """Workers, each busy with one part of the pictures."""
+    """Workers, each busy with one chunk of the images."""
 
     def __init__(self, ray, job, num_workers):
         self._ray, self._job = ray, job
@@ -103,13 +111,13 @@ class _Pool:
         self._idle = self._start(num_workers or num_gpus or num_machines)
 
     def _refuse_too_many(self, count, num_gpus):
-        """Ray itself would wait for ever, and without a word."""
+        """Raises `errors.UserError`, where Ray would wait forever and silently."""
         room = num_gpus or int(self._ray.cluster_resources().get("CPU", 0))
         if count > room:
-            what = "GPUs" if num_gpus else "cores"
+            unit = "GPUs" if num_gpus else "cores"
             raise errors.UserError(
-                f"`workers={count}`: the cluster has {room} {what}, and each worker "
-                "needs one. Give fewer, or none for the usual number"
+                f"`workers={count}`: the cluster has {room} {unit}, and each worker "
+                f"needs one. Give fewer, or leave it out for the default"
             )
 
     def _start(self, count):
@@ -118,56 +126,51 @@ class _Pool:
             self._ray.get([worker.wait.remote() for worker in started])
         except self._ray.exceptions.RayError as error:
             raise ChildProcessError(
-                f"A worker of Ray cannot start: {error}. It must see the network and "
-                "have the same kerasseg as this machine"
+                f"A Ray worker cannot start: {error}. Its machine needs access to the "
+                f"network's files, and the same version of kerasseg as this one"
             ) from error
         return started
 
-    def results(self, pictures):
-        """Yields how many pictures are done, and those of them that failed."""
-        waiting = collections.deque(_cut(pictures))
+    def results(self, paths):
+        """Yields the number of images of a chunk, and the lines of their failures."""
+        waiting = collections.deque(_chunks(paths))
         running: dict = {}
         while waiting or running:
             while waiting and self._idle:
-                worker, part = self._idle.pop(), waiting.popleft()
-                running[worker.predict.remote(part.pictures)] = worker, part
+                worker, chunk = self._idle.pop(), waiting.popleft()
+                running[worker.predict.remote(chunk.paths)] = worker, chunk
             (done,), _ = self._ray.wait(list(running))
-            worker, part = running.pop(done)
+            worker, chunk = running.pop(done)
             try:
                 failures = self._ray.get(done)
             except self._ray.exceptions.RayActorError:
                 self._idle += self._start(1)
-                waiting += _again(part)
-                lost = _lost(part)
-                yield len(lost), lost
+                waiting += _retries(chunk)
+                failures = _crashes(chunk)
+                yield len(failures), failures
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause from error
             else:
                 self._idle.append(worker)
-                yield len(part.pictures), failures
+                yield len(chunk.paths), failures
 
 
-def _cut(pictures):
-    items = list(pictures.items())
-    starts = range(0, len(items), _PICTURES)
-    parts = (items[start : start + _PICTURES] for start in starts)
-    return [
-        _Part({name: pathlib.Path(path).absolute() for name, path in part})
-        for part in parts
-    ]
+def _chunks(paths):
+    absolute = [(name, pathlib.Path(path).absolute()) for name, path in paths.items()]
+    starts = range(0, len(absolute), _CHUNK_SIZE)
+    return [_Chunk(dict(absolute[i : i + _CHUNK_SIZE])) for i in starts]
 
 
-def _again(part):
-    """Which of the pictures killed the worker shows when each is tried alone."""
-    if part.tries + 1 >= _TRIES:
+def _retries(chunk):
+    """Returns a chunk for each image, to find the one that crashed the worker."""
+    if chunk.tries + 1 >= _TRIES:
         return []
-    return [_Part({name: path}, part.tries + 1) for name, path in part.pictures.items()]
+    return [_Chunk({name: path}, chunk.tries + 1) for name, path in chunk.paths.items()]
 
 
-def _lost(part):
-    if part.tries + 1 < _TRIES:
+def _crashes(chunk):
+    if chunk.tries + 1 < _TRIES:
         return []
     return [
-        f"{path}: it kills what predicts it; tried twice"
-        for path in part.pictures.values()
+        f"{path}: it crashes its worker; tried twice" for path in chunk.paths.values()
     ]

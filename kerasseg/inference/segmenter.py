@@ -1,28 +1,33 @@
-"""A trained network, with the names and colours of its classes."""
+"""A trained network with the names and colors of its classes, and its loading."""
 
+import json
 import os
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
 from kerasseg import errors, images
-from kerasseg.inference.predictor import Predictor
+from kerasseg.workdir import layout, metadata
+
+_SAVED_MODEL = "saved_model.pb"
+_EXPORTED_CLASSES = os.path.join("assets", "classes.json")
 
 
 class Segmenter:
-    """A trained network that takes pictures of any size.
+    """A trained network that segments images of any size.
 
     Args:
         model: See `Predictor`.
-        class_names: In the order of the class numbers.
-        palette: RGB of each class, uint8 `[num_classes, 3]`.
-        **options: Of `Predictor`: scales, flip, fusion, tile_size.
+        class_names: Name of each class.
+        palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size.
 
     Attributes:
-        model: The Keras model, or what an exported one is called by.
-        class_names: In the order of the class numbers.
-        palette: RGB of each class, uint8 `[num_classes, 3]`.
-        predictor: `Predictor` of the model, for batches.
+        model: The Keras model, or the callable of an exported one.
+        class_names: Name of each class.
+        palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        predictor: The `Predictor` of the model, for batches.
     """
 
     def __init__(
@@ -32,36 +37,196 @@ class Segmenter:
         palette: np.ndarray,
         **options,
     ):
+        from kerasseg.inference.predictor import Predictor  # Starts TensorFlow.
+
         self.model = model
         self.class_names = class_names
         self.palette = palette
         self.predictor = Predictor(model, **options)
 
     def predict(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
-        """Finds the class of each pixel.
+        """Predicts the class of each pixel.
 
         Args:
             image: RGB, uint8 `[height, width, 3]`, or the path of a JPEG or PNG file,
-                which is turned upright as its EXIF says.
+                which is rotated as its EXIF orientation says.
 
         Returns:
-            Class numbers, uint8 `[height, width]`.
+            The mask: class numbers, uint8 `[height, width]`.
 
         Raises:
-            ValueError: No such array or file, or the network's logits are NaN.
+            errors.UserError: The array or file is not an image, or the logits are NaN.
         """
-        return self.predictor.classes(_picture(image)[np.newaxis])[0]
+        return self.predictor.classes(_as_image(image)[np.newaxis])[0]
 
     def probabilities(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
-        """Finds the probability of each class at each pixel; see `predict`.
+        """Predicts the probability of each class at each pixel.
+
+        Args:
+            image: As in `predict`.
 
         Returns:
-            float32 `[height, width, num_classes]`; they sum to 1.
+            float32 `[height, width, num_classes]`; each pixel's sum is 1.
+
+        Raises:
+            errors.UserError: As in `predict`.
         """
-        return self.predictor.probabilities(_picture(image)[np.newaxis])[0]
+        return self.predictor.probabilities(_as_image(image)[np.newaxis])[0]
 
 
-def _picture(image):
+def load(
+    path: str | os.PathLike,
+    *,
+    output_stride: int | None = None,
+    trust: bool = False,
+    **options,
+) -> Segmenter:
+    """Loads a trained network.
+
+    Args:
+        path: The workdir of a run, whose best model is loaded; a `.keras` file, whose
+            classes are named by their numbers; or an export.
+        output_stride: 8, 16 or 32, for the workdir of a run; None: as it was trained.
+        trust: Whether Python code in a `.keras` file may run.
+        **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size.
+
+    Raises:
+        errors.MissingFileError: There is no trained network at `path`.
+        errors.UserError: The file is damaged, `output_stride` does not apply, or an
+            option is out of range.
+    """
+    path = check_exists(path)
+    if os.path.exists(os.path.join(path, layout.BEST_METADATA)):
+        return _load_workdir(path, output_stride, options)
+    if output_stride is not None:
+        raise errors.UserError(
+            f"`output_stride={output_stride}` needs the workdir of a run, and {path} "
+            f"is not one. Leave it out, or give the workdir."
+        )
+    if os.path.isfile(path):
+        return _load_file(path, trust, options)
+    if _versions(path):
+        return load_export(path, **options)
+    raise errors.MissingFileError(
+        f"{path} holds neither the best model of a run nor an export. Train with "
+        f"python -m kerasseg.train, at least to its first validation."
+    )
+
+
+def check_exists(path: str | os.PathLike) -> str:
+    """Returns the path of a trained network as text; does not start TensorFlow.
+
+    Raises:
+        errors.MissingFileError: It does not exist.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise errors.MissingFileError(
+            f"{path} does not exist. Give the workdir of a run with a best model, a "
+            f".keras file, or an export."
+        )
+    return path
+
+
+def _load_workdir(path, output_stride, options):
+    from kerasseg.workdir import best_model
+
+    spec = metadata.read_spec(path)
+    model = best_model.load_best(path, output_stride=output_stride)
+    num_classes = _num_classes(model)
+    if num_classes != len(spec.class_names):
+        raise errors.UserError(
+            f"{path}: the model has {num_classes} classes, dataset.json "
+            f"{len(spec.class_names)}. Both must be of one run; train again."
+        )
+    return Segmenter(model, tuple(spec.class_names), spec.palette, **options)
+
+
+def _load_file(path, trust, options):
+    from kerasseg.workdir import best_model
+
+    model = best_model.load_file(path, trust=trust)
+    num_classes = _num_classes(model)
+    names = tuple(str(i) for i in range(num_classes))
+    return Segmenter(model, names, voc_palette(num_classes), **options)
+
+
+def _num_classes(model):
+    from kerasseg.models import outputs
+
+    return outputs.logits(model.output).shape[-1]
+
+
+def load_export(export_dir: str | os.PathLike, **options) -> Segmenter:
+    """Loads a SavedModel that `kerasseg.export` wrote.
+
+    Args:
+        export_dir: Folder of the versions, whose newest is loaded, or of one version.
+        **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size.
+
+    Raises:
+        errors.MissingFileError: There is no version.
+        errors.UserError: The version lacks its class names.
+    """
+    versions = _versions(export_dir)
+    if not versions:
+        raise errors.MissingFileError(
+            f"{export_dir} does not hold an exported model: there is no "
+            f"<version>/{_SAVED_MODEL}. Write one with python -m kerasseg.export."
+        )
+    path = versions[-1]
+    classes_file = path / _EXPORTED_CLASSES
+    if not classes_file.exists():
+        raise errors.UserError(
+            f"{classes_file} is missing: {path} was not written by python -m "
+            f"kerasseg.export, or is an incomplete copy. Export the model again."
+        )
+    classes = json.loads(classes_file.read_text("utf-8"))
+    names, palette = tuple(classes["class_names"]), classes["palette"]
+    model = _Exported(os.fspath(path))
+    return Segmenter(model, names, np.array(palette, np.uint8), **options)
+
+
+def _versions(export_dir):
+    """Lists the folders of an export's versions, the newest last."""
+    folder = pathlib.Path(export_dir)
+    if (folder / _SAVED_MODEL).exists():
+        return [folder]
+    folders = [p.parent for p in folder.glob(f"*/{_SAVED_MODEL}")]
+    numbered = (p for p in folders if p.name.isdecimal())
+    return sorted(numbered, key=lambda p: int(p.name))
+
+
+class _Exported:
+    """Calls a SavedModel like a Keras model."""
+
+    def __init__(self, path):
+        import tensorflow as tf
+
+        # Keeps the variables alive, which the signatures do not.
+        self._loaded = tf.saved_model.load(path)
+        self._tensor = self._loaded.signatures["tensor"]
+
+    def __call__(self, images, training=False):  # noqa: ARG002 - as a Keras model.
+        return self._tensor(image=images)["logits"]
+
+
+def voc_palette(num_classes: int) -> np.ndarray:
+    """Returns the colors of PASCAL VOC's development kit for any number of classes.
+
+    Returns:
+        RGB, uint8 `[num_classes, 3]`: the bits of a class number, the lowest first, go
+        to red, green and blue in turn, filling each channel from its highest bit.
+    """
+    numbers = np.arange(num_classes)[:, np.newaxis]
+    colors = np.zeros((num_classes, 3), np.int64)
+    for i in range(8):
+        bits = numbers >> (3 * i + np.arange(3)) & 1
+        colors |= bits << (7 - i)
+    return colors.astype(np.uint8)
+
+
+def _as_image(image):
     if isinstance(image, str | os.PathLike):
         return images.read_image(image)
     image = np.asarray(image)
@@ -72,8 +237,8 @@ def _picture(image):
         or not image.size
     ):
         raise errors.UserError(
-            f"A picture is RGB, uint8 [height, width, 3], of a pixel or more; got "
-            f"{image.dtype} {list(image.shape)}. Give the path of the file, or see "
-            f"kerasseg.images.read_image."
+            f"An image is RGB, uint8 [height, width, 3], and not empty; got "
+            f"{image.dtype} {list(image.shape)}. Give the path of the file, or read it "
+            f"with kerasseg.images.read_image."
         )
     return image

@@ -1,17 +1,17 @@
-"""Superpixels: small regions of like colour, described and classified as one.
+"""Superpixels: small regions of similar color, described and classified as one.
 
-The zoom-out paper (https://arxiv.org/abs/1412.0774) describes superpixels, not cells.
-With a network of `models.zoomout` and an RGB picture:
+The zoom-out paper (https://arxiv.org/abs/1412.0774) describes superpixels instead of
+cells. With a network of `models.zoomout` and an RGB image:
 
     features, classifier = zoomout.split(model)
     segments = superpixels.segment(image)
-    described = superpixels.pool(features(image[None])[0], segments, stride=4)
-    scores = classifier(described[:, None, None])[:, 0, 0]
-    label = np.argmax(scores, axis=-1)[segments]
+    descriptors = superpixels.pool(features(image[None])[0], segments, stride=4)
+    scores = classifier(descriptors[:, None, None])[:, 0, 0]
+    mask = np.argmax(scores, axis=-1)[segments]
 
-Trained are such classifiers on the `described` of many pictures one after the other,
-`[superpixels, 1, 1, channels]`, and their `majority`: `classifier.fit` with sample
-weights that are 0 where it is ignored, and else the inverse frequency of the class.
+Such a classifier is trained on the concatenated `descriptors` of many images,
+`[superpixels, 1, 1, channels]`, and their `majority` labels: `classifier.fit` with
+sample weights of 0 where the label is ignored, else the inverse class frequency.
 """
 
 import math
@@ -21,21 +21,39 @@ import numpy as np
 from kerasseg import errors
 
 
-def segment(image, *, count: int = 500, compactness: float = 10.0) -> np.ndarray:
-    """Cuts a picture into superpixels by SLIC.
-
-    Args:
-        image: RGB, uint8 `[height, width, 3]`, of at least one pixel.
-        count: About how many, at least 1.
-        compactness: How much near counts against alike, in CIELAB; above 0. More makes
-            them squares.
-
-    Returns:
-        int32 `[height, width]`: numbers of superpixels from 0, none left out.
+def check_count(count: int) -> None:
+    """Checks a number of superpixels, and that scikit-image is installed.
 
     Raises:
-        ImportError: scikit-image is not installed.
-        ValueError: No such picture or setting.
+        errors.MissingPackageError: scikit-image or SciPy is not installed.
+        errors.UserError: `count` is below 1.
+    """
+    if count < 1:
+        raise errors.UserError(
+            f"`superpixels={count}`: expected a whole number above 0. Choose for "
+            f"example 500, or 0 for no superpixels."
+        )
+    _import_slic()
+    _import_sparse()
+
+
+def segment(
+    image: np.ndarray, *, count: int = 500, compactness: float = 10.0
+) -> np.ndarray:
+    """Segments an image into superpixels with SLIC.
+
+    Args:
+        image: RGB, uint8 `[height, width, 3]`, not empty.
+        count: Approximate number of superpixels, at least 1.
+        compactness: Weight of distance against color difference in CIELAB, above 0.
+            Larger values make the superpixels squarer.
+
+    Returns:
+        int32 `[height, width]`: the superpixels' numbers, from 0 without gaps.
+
+    Raises:
+        errors.MissingPackageError: scikit-image is not installed.
+        errors.UserError: The image or a setting is out of range.
 
     Source: https://doi.org/10.1109/TPAMI.2012.120.
     """
@@ -43,13 +61,14 @@ def segment(image, *, count: int = 500, compactness: float = 10.0) -> np.ndarray
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise errors.UserError(
-            f"A picture is RGB, uint8 [height, width, 3]; got {image.dtype} "
-            f"{list(image.shape)}. Give it as it was before it was normalised."
+            f"An image is RGB, uint8 [height, width, 3]; got {image.dtype} "
+            f"{list(image.shape)}. Give the image before normalization."
         )
     if count < 1 or not 0 < compactness < math.inf or not image.size:
         raise errors.UserError(
-            f"count={count} and compactness={compactness} of superpixels in a picture "
-            f"of {image.shape[0]} x {image.shape[1]} pixels: each must be above 0."
+            f"`count={count}` and `compactness={compactness}` of superpixels in an "
+            f"image of {image.shape[0]} x {image.shape[1]} pixels: each must be above "
+            f"0. Give larger values."
         )
     pixels = image.shape[0] * image.shape[1]
     segments = slic(image, n_segments=min(count, pixels), compactness=compactness)
@@ -57,21 +76,21 @@ def segment(image, *, count: int = 500, compactness: float = 10.0) -> np.ndarray
     return numbers.reshape(image.shape[:2]).astype(np.int32)
 
 
-def pool(features, segments, *, stride: int = 1) -> np.ndarray:
-    """Averages a map over each superpixel.
+def pool(features: np.ndarray, segments: np.ndarray, *, stride: int = 1) -> np.ndarray:
+    """Averages a feature map over each superpixel.
 
     Args:
-        features: `[rows, columns, channels]`, of the picture's size or a cell every
-            `stride` pixels, which each of these pixels then counts with.
-        segments: What `segment` returned.
-        stride: Pixels of the picture to one cell.
+        features: `[rows, columns, channels]`, of the image's size, or with one cell
+            for each `stride` x `stride` pixels. A cell has the weight of its pixels.
+        segments: The result of `segment`.
+        stride: Pixels of the image per cell.
 
     Returns:
         float32 `[superpixels, channels]`.
 
     Raises:
-        ImportError: SciPy is not installed.
-        ValueError: The map does not cover the picture.
+        errors.MissingPackageError: SciPy is not installed.
+        errors.UserError: The features do not cover the image.
     """
     sparse = _import_sparse()
     features, segments = np.asarray(features, np.float32), np.asarray(segments)
@@ -80,28 +99,53 @@ def pool(features, segments, *, stride: int = 1) -> np.ndarray:
     if rows * stride < height or columns * stride < width:
         raise errors.UserError(
             f"Features of {rows} x {columns} cells of {stride} pixels do not cover "
-            f"{height} x {width} pixels. Give the stride that they were made with."
+            f"{height} x {width} pixels. Give the `stride` of the features."
         )
     cells = np.arange(height)[:, None] // stride * columns + np.arange(width) // stride
     pixels = np.bincount(segments.ravel())
-    share = sparse.csr_matrix(
+    weights = sparse.csr_matrix(
         (np.ones(segments.size, np.float32), (segments.ravel(), cells.ravel())),
         shape=(len(pixels), rows * columns),
     )
-    return (share @ features.reshape(-1, channels)) / pixels[:, None].astype("float32")
+    sums = weights @ features.reshape(-1, channels)
+    return sums / pixels[:, None].astype("float32")
 
 
-def majority(label, segments, *, ignore_label: int = 255) -> np.ndarray:
-    """Finds the class that most pixels of each superpixel have.
+def average_mask(
+    image: np.ndarray, probabilities: np.ndarray, *, count: int
+) -> np.ndarray:
+    """Predicts the class with the highest mean probability in each superpixel.
+
+    Args:
+        image: RGB, uint8 `[height, width, 3]`.
+        probabilities: float32 `[height, width, num_classes]`.
+        count: Approximate number of superpixels.
+
+    Returns:
+        The mask: class numbers, uint8 `[height, width]`.
+
+    Raises:
+        errors.MissingPackageError: scikit-image or SciPy is not installed.
+        errors.UserError: See `segment`.
+    """
+    segments = segment(image, count=count)
+    means = pool(probabilities, segments)
+    return np.argmax(means, axis=-1).astype(np.uint8)[segments]
+
+
+def majority(
+    label: np.ndarray, segments: np.ndarray, *, ignore_label: int = 255
+) -> np.ndarray:
+    """Returns the most frequent label of each superpixel.
 
     Args:
         label: Class numbers, uint8 `[height, width]`.
-        segments: What `segment` returned.
-        ignore_label: Label of the pixels that do not count.
+        segments: The result of `segment`.
+        ignore_label: Label of the pixels that are not counted.
 
     Returns:
-        uint8 `[superpixels]`; of equal numbers the lower class, and `ignore_label`
-        where no pixel counts.
+        uint8 `[superpixels]`; the lower class where two are equally frequent, and
+        `ignore_label` where every pixel is ignored.
     """
     segments, label = np.asarray(segments), np.asarray(label)
     pairs = segments.ravel().astype(np.int64) * 256 + label.ravel()

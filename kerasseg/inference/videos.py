@@ -1,4 +1,4 @@
-"""Videos in and out, frame by frame."""
+"""Reading and writing videos frame by frame."""
 
 import errno
 import itertools
@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -15,25 +15,25 @@ from kerasseg import images
 from kerasseg.inference import outputs
 from kerasseg.system import files, processes
 
-_USUAL_RATE = 25.0  # Frames a second, where a file does not say.
-# Some files say, or OpenCV guesses, a few frames more than there are.
+_DEFAULT_RATE = 25.0  # Frames per second, if the file does not state it.
+# Some files state, or OpenCV estimates, a few more frames than there are.
 _SPARE_FRAMES, _SPARE_SHARE = 2, 0.05
 
 
 class Frames:
-    """The frames of a video, read ahead while the last ones are worked on.
+    """Iterates over the frames of a video, one frame ahead; a context manager.
 
     Args:
         path: The file.
-        max_pixels: Larger frames are refused.
+        max_pixels: Upper limit for the pixels of a frame.
 
     Attributes:
-        rate: Frames a second.
-        count: Number of frames as the file says it, or None.
-        number: Of those that were read so far.
+        rate: Frames per second.
+        count: Number of frames as the file states it, or None.
+        number: Number of frames that were read so far.
 
     Raises:
-        images.ImageError: OpenCV cannot read it, or the frames are too large.
+        images.ImageError: OpenCV cannot read the file, or the frames are too large.
     """
 
     def __init__(self, path: pathlib.Path, *, max_pixels: int):
@@ -42,10 +42,10 @@ class Frames:
         self._lock = threading.Lock()
         if not self._capture.isOpened():
             raise images.ImageError(
-                f"{path} is no video that OpenCV can read, or it is damaged. Get the "
-                "file again, or convert it to MP4"
+                f"{path} is damaged, or not a video that OpenCV can read. Get the file "
+                f"again, or convert it to MP4"
             )
-        self.rate = self._capture.get(cv2.CAP_PROP_FPS) or _USUAL_RATE
+        self.rate = self._capture.get(cv2.CAP_PROP_FPS) or _DEFAULT_RATE
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.count = count if count > 0 else None
         self.number = 0
@@ -54,7 +54,7 @@ class Frames:
         if width * height > max_pixels:
             raise images.ImageError(
                 f"{path} has frames of {width} x {height} = {width * height:,} pixels, "
-                f"wanted are at most {max_pixels:,}. Shrink it, or raise max_pixels"
+                f"the limit is {max_pixels:,}. Resize it, or raise max_pixels"
             )
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -67,7 +67,7 @@ class Frames:
             self.number += 1
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         if not self.number:
-            raise images.ImageError(f"{self._path}: no frame of the video can be read")
+            raise images.ImageError(f"{self._path}: no frame can be read")
 
     def _read(self):
         with self._lock:
@@ -75,36 +75,43 @@ class Frames:
 
     @property
     def missing(self) -> str:
-        """Says how many frames could not be read; "" where that are few or none."""
+        """Message about frames that could not be read; "" if there are few or none."""
         spare = max(_SPARE_FRAMES, _SPARE_SHARE * (self.count or 0))
         if self.count is None or self.number >= self.count - spare:
             return ""
         return (
-            f"{self._path}: only {self.number} of its {self.count} frames can be read, "
-            f"and these are done; the file is damaged or cut"
+            f"{self._path}: only {self.number} of {self.count} frames could be read "
+            f"and were predicted; the file is damaged or truncated"
         )
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        with self._lock:  # A frame may be on its way still.
+        with self._lock:  # Another thread may be reading a frame.
             self._capture.release()
 
 
 class Results:
-    """Writes what is said of frames: videos of pictures, and a file a frame of others.
+    """Writes the results of a video's frames; a context manager.
 
-    They stand under their names when the block ends without an error.
+    Kinds in `outputs.MOVING` become videos, the others folders with a file per frame.
+    They get their names when the block ends without an error.
 
     Args:
-        output_dir: Folder; `outputs.KINDS` are its sub-folders.
-        name: Of the results.
-        kinds: Of `outputs.KINDS`.
-        frames: `Frames`.
+        output_dir: Folder of the results.
+        name: Name of the result, see `inputs.find_images`.
+        kinds: Keys of `outputs.KINDS`.
+        frames: The `Frames`.
     """
 
-    def __init__(self, output_dir, name: str, kinds, frames: Frames):
+    def __init__(
+        self,
+        output_dir: str | os.PathLike,
+        name: str,
+        kinds: Iterable[str],
+        frames: Frames,
+    ):
         self._rate = frames.rate
         self._number = 0
         self._writers: dict[str, cv2.VideoWriter] = {}
@@ -114,27 +121,29 @@ class Results:
             for kind, path in self._paths.items()
         }
 
-    def add(self, seen: outputs.Prediction) -> None:
-        """Adds a frame; the first one says how large all are."""
+    def add(self, prediction: outputs.Prediction) -> None:
+        """Adds a frame; the first frame determines the size of the videos."""
         for kind, part in self._parts.items():
             if kind in outputs.MOVING:
-                shown = outputs.MOVING[kind](seen)
-                self._writer(kind, part, shown).write(shown[..., ::-1])
+                image = outputs.MOVING[kind](prediction)
+                self._writer(kind, part, image).write(image[..., ::-1])
             else:
                 path = part / f"{self._number:06d}{outputs.KINDS[kind][0]}"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with open(path, "wb") as file:
-                    outputs.KINDS[kind][1](file, seen)
+                    outputs.KINDS[kind][1](file, prediction)
         self._number += 1
 
-    def _writer(self, kind, part, shown):
+    def _writer(self, kind, part, image):
         if kind not in self._writers:
             part.parent.mkdir(parents=True, exist_ok=True)
             code = cv2.VideoWriter.fourcc(*"mp4v")
-            size = shown.shape[1], shown.shape[0]
+            size = image.shape[1], image.shape[0]
             writer = cv2.VideoWriter(os.fspath(part), code, self._rate, size)
             if not writer.isOpened():
-                raise OSError(f"OpenCV cannot write {part}; its folder must be there.")
+                raise OSError(
+                    f"OpenCV cannot write {part}. Check that its folder exists."
+                )
             self._writers[kind] = writer
         return self._writers[kind]
 
@@ -149,7 +158,7 @@ class Results:
             _remove(self._parts.values())
             return
         for kind in self._writers:
-            self._check_whole(self._parts[kind])
+            self._check_frames(self._parts[kind])
         for part, path in zip(self._parts.values(), self._paths.values(), strict=True):
             for file in part.iterdir() if part.is_dir() else ():
                 files.sync(file)
@@ -158,8 +167,8 @@ class Results:
             os.replace(part, path)
             files.sync(path.parent)
 
-    def _check_whole(self, part):
-        """Reads it again, as OpenCV does not say when it could not write."""
+    def _check_frames(self, part):
+        """Counts the frames in the file: OpenCV does not report failed writes."""
         capture = cv2.VideoCapture(os.fspath(part))
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
         capture.release()
@@ -168,8 +177,8 @@ class Results:
             free = shutil.disk_usage(part.parent).free
             raise OSError(
                 errno.EIO,
-                f"{part} could not be written whole: {count} of {self._number} frames "
-                f"are there, and {free:,} bytes are free",
+                f"{part} could not be written completely: it has {count} of "
+                f"{self._number} frames, and {free:,} bytes are free",
             )
 
 

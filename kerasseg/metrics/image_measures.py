@@ -23,7 +23,7 @@ class ClassScore(NamedTuple):
         title: Heading of the column.
         key: Key of the scores by class name.
         mean_key: Key of their mean.
-        note: What the report says below the table, a sentence or "".
+        note: Explanation for the report, a sentence or "".
     """
 
     title: str

@@ -9,7 +9,7 @@ import inspect
 import numbers
 import traceback
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kerasseg import errors, registry
@@ -115,35 +115,38 @@ def metadata(name: str) -> Metadata:
 
 
 def build_model(
-    name,
-    num_classes,
+    name: str,
+    num_classes: int,
     *,
-    backbone=None,
-    backbone_weights=None,
-    image_size=(None, None),
-    crf_iterations=None,
+    backbone: str | None = None,
+    backbone_weights: str | None = None,
+    image_size: Sequence[int | None] = (None, None),
+    crf_iterations: int | None = None,
     **options,
 ) -> "keras.Model":
-    """Builds a model: pictures in, logits out.
+    """Builds a semantic segmentation model.
 
     Args:
         name: One of `list_models()`.
-        num_classes: Classes of the data set, 1 or more.
-        backbone: One of `backbones.list_backbones()`; None takes the paper's.
-        backbone_weights: None draws them at random, "imagenet" takes pretrained
-            ones, a `.keras` file those of a model saved with the same encoder.
+        num_classes: Number of classes, at least 1.
+        backbone: One of `backbones.list_backbones()`; None for that of the paper.
+        backbone_weights: None (random initialization), "imagenet" (pretrained), or the
+            path of a `.keras` file of a model with the same backbone.
         image_size: Height and width in pixels; None where they vary.
-        crf_iterations: Ends the network with a dense CRF that is learned with it, of
-            so many updates in training and twice as many at test; see
-            `blocks.CrfRnn`. None for no CRF.
-        **options: Of the architecture's builder.
+        crf_iterations: Number of mean-field updates of a CRF-RNN at the end of the
+            model in training, twice as many at inference; see `blocks.CrfRnn`. None
+            for no CRF.
+        **options: Options of the model's builder.
 
     Returns:
-        A functional model from `[batch, height, width, 3]`, RGB, 0 to 255, to float32
-        logits `[batch, height, width, num_classes]` at the size of the picture.
+        A functional model from images, `[batch, height, width, 3]`, RGB, 0 to 255, to
+        float32 logits, `[batch, height, width, num_classes]`; with auxiliary outputs,
+        to a dict of logits by name, "logits" being the main ones.
 
     Raises:
-        ValueError: An unknown name or option, or a wrong number or size.
+        UserError: Unknown name or option, or a value out of range.
+        MissingFileError: The file of weights does not exist.
+        OSError: The ImageNet weights cannot be downloaded.
     """
     builder = metadata(name).builder
     if backbone is not None:
@@ -152,11 +155,11 @@ def build_model(
         options["backbone_weights"] = backbone_weights
     if not _is_integer(num_classes):
         raise errors.UserError(
-            f"num_classes={num_classes!r} of '{name}' is not an integer."
+            f"`num_classes={num_classes!r}` of '{name}' must be an integer."
         )
     if num_classes < 1:
         raise errors.UserError(
-            f"num_classes={num_classes} of '{name}' must be 1 or more."
+            f"`num_classes={num_classes}` of '{name}' must be at least 1."
         )
     _check_image_size(image_size)
     known = _options(builder)
@@ -167,30 +170,30 @@ def build_model(
             f"Model '{name}' has no option {unknown}; it has {known}."
         )
     if crf_iterations is None:
-        return _built(name, num_classes, image_size, options)
+        return _call_builder(name, num_classes, image_size, options)
     from kerasseg import blocks
 
     crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
-    return _refined(_built(name, num_classes, image_size, options), crf)
+    return _with_crf(_call_builder(name, num_classes, image_size, options), crf)
 
 
-def _built(name, num_classes, image_size, options):
-    """Calls the builder; says which options a layer of Keras cannot be made with."""
+def _call_builder(name, num_classes, image_size, options):
+    """Calls the builder; adds the options to errors raised by layers of Keras."""
     try:
         return metadata(name).builder(num_classes, tuple(image_size), **options)
     except ValueError as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if frame.f_globals["__name__"].startswith("kerasseg."):
-            raise  # It names the option by itself.
+            raise  # Its message names the option.
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
         raise errors.UserError(
             f"Model '{name}' cannot be built with {given or 'no options'}: {error} "
-            "Change what is too small or too large."
+            "Change the option that is out of range."
         ) from error
 
 
-def _refined(model, crf):
-    """Puts a CRF behind the logits; layers and other outputs stay as they are."""
+def _with_crf(model, crf):
+    """Adds a CRF after the logits; other outputs stay the same."""
     import keras
 
     outputs = model.output
@@ -201,19 +204,19 @@ def _refined(model, crf):
     return keras.Model(model.input, outputs, name=model.name)
 
 
-def encoder_layers(name, **options) -> frozenset[str]:
-    """Names the layers of a model's encoder; the rest are its head's.
+def encoder_layers(name: str, **options) -> frozenset[str]:
+    """Returns the names of the layers of a model's encoder; the others are its head.
 
-    The classifier that an encoder was pretrained with belongs to it: VGG16's fc6 and
-    fc7 learn at its rate where DeepLab's released networks give fc8 ten times as much.
-    There may be names that the model has no layer for.
+    The pretrained classifier of a backbone (fc6 and fc7 of VGG16) counts as encoder, as
+    in the released networks of DeepLab, which train only fc8 at a higher rate. The
+    result can contain names that the model does not have.
 
     Args:
         name: One of `list_models()`.
-        **options: What the model is built with.
+        **options: Options that the model is built with.
 
     Raises:
-        ValueError: It has no encoder that could be told from its head.
+        UserError: The model has no encoder that is separate from its head.
     """
     import keras
 
@@ -225,17 +228,17 @@ def encoder_layers(name, **options) -> frozenset[str]:
         backbone = options.get("backbone") or parameters["backbone"].default
     if backbone is None:
         raise errors.UserError(
-            f"Model '{name}' has no encoder that is told from its head, so that all "
-            "of it learns at one rate: leave head_learning_rate_factor at 1, or choose "
-            "a model with a backbone."
+            f"Model '{name}' has no encoder that is separate from its head, so all of "
+            "its layers have one learning rate. Leave `head_learning_rate_factor` at "
+            "1, or choose a model with a backbone."
         )
     image = keras.Input((None, None, 3))
-    own = {  # A stem, for example: another one has layers of other names.
+    backbone_options = {  # For example a stem, whose layers have other names.
         key: options.get(key, parameters[key].default)
         for key in backbones.list_options(backbone)
         if key in parameters
     }
-    endpoints = backbones.build(backbone, image, **own)
+    endpoints = backbones.build(backbone, image, **backbone_options)
     encoder = keras.Model(image, list(endpoints.values()))
     names = {layer.name for layer in encoder.layers if layer.weights}
     return frozenset(names).union(backbones.metadata(backbone).classifier)
@@ -243,11 +246,11 @@ def encoder_layers(name, **options) -> frozenset[str]:
 
 def _check_image_size(image_size):
     sides = tuple(image_size) if isinstance(image_size, tuple | list) else ()
-    right = [side is None or (_is_integer(side) and side > 0) for side in sides]
-    if len(sides) != 2 or not all(right):
+    are_valid = [side is None or (_is_integer(side) and side > 0) for side in sides]
+    if len(sides) != 2 or not all(are_valid):
         raise errors.UserError(
-            f"image_size={image_size} must be (height, width), each a number of pixels "
-            "from 1, or None where it varies."
+            f"`image_size={image_size}` must be (height, width), each at least 1 "
+            "pixel, or None where it varies."
         )
 
 

@@ -1,9 +1,9 @@
-r"""Prints the table of architectures, each at its paper's setting.
+"""Prints a table of the architectures, each at the setting of its paper.
 
 python -m kerasseg.models [--markdown]
 
-Trainable parameters, multiply-adds for one image of 513x513 pixels (of convolutions and
-dense layers), and the stride of the deepest feature map, in pixels.
+The columns are trainable parameters, multiply-adds for an image of 513x513 pixels
+(convolutions and dense layers), and the stride of the deepest feature map.
 """
 
 from absl import flags
@@ -16,7 +16,7 @@ _HEADINGS = "model", "parameters", "multiply-adds", "output stride", "paper"
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Returns the headings, then the columns of each architecture, as text."""
+    """Returns the cells of the table, headings first."""
     lines: list[tuple[str, ...]] = [_HEADINGS]
     for name in models.list_models():
         metadata = models.metadata(name)
@@ -34,7 +34,7 @@ def plain() -> str:
 
 
 def markdown() -> str:
-    """Formats the table for README.md, with links in their short form."""
+    """Formats the table for README.md, with short links."""
     heading, *others = rows()
     lines: list[tuple[str, ...]] = [heading, ("---", "---:", "---:", "---:", "---")]
     for name, *numbers, paper in others:
@@ -44,7 +44,7 @@ def markdown() -> str:
 
 
 def main(argv):
-    """Prints a line for each architecture."""
+    """Prints the table."""
     del argv
     runtime.start_tensorflow()  # The modules that define the models import Keras.
     print(markdown() if _MARKDOWN.value else plain())

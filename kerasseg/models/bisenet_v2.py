@@ -1,15 +1,17 @@
-"""BiSeNetV2 (Yu et al., 2020): wide and shallow for detail, thin and deep for sense.
+"""BiSeNetV2 (Yu et al., 2020): a wide detail branch and a deep semantic branch.
 
-The authors released no code. Where the paper is silent, this follows the code of
-CoinCheung/BiSeNet, whose parameters it has. Where the two differ:
+The authors released no code. Details that the paper does not state, and the number of
+parameters, are those of the code of CoinCheung/BiSeNet. Where paper and code differ:
 
 - A ReLU after the last depthwise convolution of the gather-and-expansion layer, batch
   norm and ReLU after the last convolution of the context block, ReLU after that of the
-  aggregation layer: the paper's figures 4 to 6 show none. They are in that code and in
-  OpenMMLab's, which reach the paper's scores, and they are here.
-- The aggregation layer resizes bilinearly, as the paper's figure 6 says; that code
-  takes the nearest cell.
+  aggregation layer: figures 4 to 6 of the paper show none. They are in that code and in
+  OpenMMLab's, which reach the scores of the paper, and are used here.
+- The aggregation layer resizes bilinearly, as in figure 6 of the paper; that code uses
+  the nearest neighbor.
 """
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers
@@ -28,23 +30,33 @@ _EPSILON = 1e-5
     setting={"num_classes": 19},
     test_options={"filters": 32},
 )
-def bisenet_v2(num_classes, image_size, *, filters=64, aux=False):
+def bisenet_v2(
+    num_classes: int,
+    image_size: Sequence[int | None],
+    *,
+    filters: int = 64,
+    aux: bool = False,
+) -> keras.Model:
     """Builds BiSeNetV2 ([Yu20] table 1 and figure 3).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
         filters: Channels of the first convolution of the detail branch, a multiple of
-            8; all others follow. The paper has 64.
-        aux: Whether to return "aux_stage2" to "aux_stage5" too: scores from the stages
-            of the semantic branch, full size, for the booster training of section 5.2.
+            8, which scales those of all others; 64 in the paper.
+        aux: Whether to return "aux_stage2" to "aux_stage5" too, the logits of the
+            stages of the semantic branch at full size, for the booster training of
+            section 5.2.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     if filters % 8:
         raise errors.UserError(
-            f"filters={filters} of 'bisenet_v2' must be a multiple of 8, since the "
-            "semantic branch starts with an eighth of them."
+            f"`filters={filters}` of 'bisenet_v2' must be a multiple of 8, because the "
+            "semantic branch starts with 1/8 of them."
         )
-    image, padded = blocks.picture(image_size, "tf")
+    image, padded = blocks.image_input(image_size, "tf")
     detail = detail_branch(padded, filters)
     stages = semantic_branch(padded, filters)
     x = context_embedding(stages["stage5"], name="context")
@@ -66,7 +78,7 @@ def bisenet_v2(num_classes, image_size, *, filters=64, aux=False):
 
 
 def detail_branch(x, filters):
-    """Keeps an eighth of the size, with many channels ([Yu20] section 4.1)."""
+    """Builds the detail branch, up to stride 8 ([Yu20] section 4.1)."""
     for stage, units, width in ((1, 2, 1), (2, 3, 1), (3, 3, 2)):
         for unit in range(1, units + 1):
             stride = 2 if unit == 1 else 1
@@ -76,7 +88,7 @@ def detail_branch(x, filters):
 
 
 def semantic_branch(x, filters):
-    """Shrinks fast, with few channels ([Yu20] section 4.2).
+    """Builds the semantic branch, with few channels ([Yu20] section 4.2).
 
     Returns:
         Dict of "stage2" to "stage5", at strides 4 to 32.
@@ -92,11 +104,11 @@ def semantic_branch(x, filters):
 
 
 def stem(x, filters, *, name):
-    """Shrinks four times in two ways, side by side ([Yu20] figure 4a)."""
+    """Downsamples to stride 4 in two parallel branches ([Yu20] figure 4a)."""
     x = _conv_bn(x, filters, stride=2, name=f"{name}_start")
     left = _conv_bn(x, filters // 2, 1, name=f"{name}_left1")
     left = _conv_bn(left, filters, stride=2, name=f"{name}_left2")
-    # Zeros at the border are never above what a ReLU gives.
+    # Zero padding does not change the maxima after a ReLU.
     right = layers.ZeroPadding2D(1, name=f"{name}_right_pad")(x)
     right = layers.MaxPooling2D(3, strides=2, name=f"{name}_right")(right)
     x = layers.Concatenate(name=f"{name}_concat")([left, right])
@@ -104,7 +116,7 @@ def stem(x, filters, *, name):
 
 
 def gather_and_expand(x, *, name):
-    """Mixes neighbours, widens, narrows; adds the input ([Yu20] figure 5b)."""
+    """Applies a gather-and-expansion layer ([Yu20] figure 5b)."""
     start, filters = x, x.shape[-1]
     x = _conv_bn(x, filters, name=f"{name}_gather")
     x = _depthwise_bn(x, multiplier=_EXPANSION, name=f"{name}_expand")
@@ -115,7 +127,7 @@ def gather_and_expand(x, *, name):
 
 
 def gather_and_expand_down(x, filters, *, name):
-    """Halves the size on the way ([Yu20] figure 5c)."""
+    """Applies a gather-and-expansion layer of stride 2 ([Yu20] figure 5c)."""
     start = _depthwise_bn(x, stride=2, name=f"{name}_short")
     start = _conv_bn(start, filters, 1, relu=False, name=f"{name}_short_project")
     x = _conv_bn(x, x.shape[-1], name=f"{name}_gather")
@@ -128,7 +140,7 @@ def gather_and_expand_down(x, filters, *, name):
 
 
 def context_embedding(x, *, name):
-    """Adds the mean of the whole map to every cell ([Yu20] figure 4b)."""
+    """Applies the context embedding block ([Yu20] figure 4b)."""
     filters = x.shape[-1]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
     mean = blocks.BatchNormalization(
@@ -140,7 +152,7 @@ def context_embedding(x, *, name):
 
 
 def guided_aggregation(detail, semantic, *, name):
-    """Lets each branch gate the other, at both scales ([Yu20] figure 6)."""
+    """Applies bilateral guided aggregation ([Yu20] figure 6)."""
     filters = detail.shape[-1]
     fine = _depthwise_bn(detail, name=f"{name}_fine")
     fine = _point(fine, filters, name=f"{name}_fine_point")
@@ -174,7 +186,7 @@ def _point(x, filters, *, name):
 
 
 def _conv_bn(x, filters, kernel_size=3, *, stride=1, relu=True, name):
-    """Pads the same on all sides, whatever the stride."""
+    """Applies convolution and batch norm, with equal padding on all sides."""
     if stride > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
     x = layers.Conv2D(

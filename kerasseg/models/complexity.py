@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds, as papers count them."""
+"""Computational complexity: multiply-adds, as papers count them."""
 
 import math
 
@@ -8,22 +8,22 @@ from keras import layers
 from kerasseg import errors
 
 
-def count_multiply_adds(model) -> int:
-    """Counts the multiply-adds of convolutions and dense layers, for one picture.
+def count_multiply_adds(model: keras.Model) -> int:
+    """Counts the multiply-adds of convolutions and dense layers for one image.
 
-    Batch norms, activations, resizing and the products inside attention are left out.
+    Normalization, activations, resizing and the products of attention are left out.
 
     Args:
-        model: Functional, built at a known image size; a layer that is called several
-            times counts each time.
+        model: Functional model with a static image size. A layer that is called
+            several times is counted several times.
 
     Raises:
-        ValueError: The image size varies.
+        UserError: The image size is not static.
     """
     if None in model.input_shape[1:3]:
         raise errors.UserError(
-            f"Multiply-adds need a picture of known size, got {model.input_shape}: "
-            "build the model with image_size=(height, width)."
+            f"Multiply-adds need a static image size, got {model.input_shape}. Build "
+            "the model with image_size=(height, width)."
         )
     return sum(
         _of_call(node.operation, node.arguments.keras_tensors[0], node.outputs[0])

@@ -1,4 +1,6 @@
-"""DeepLab v1 (Chen et al., 2014): VGG16 with holes, its classifier made small."""
+"""DeepLab v1 (Chen et al., 2014): VGG16 with atrous convolution."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers
@@ -6,7 +8,7 @@ from keras import initializers, layers
 from kerasseg import blocks, errors, models
 from kerasseg.backbones import vgg
 
-# Of fc6: rows and columns, rate; channels of fc6 and fc7 for one of `filters`.
+# Kernel size and rate of fc6; factor of the channels of fc6 and fc7.
 _HEADS = {
     "large_fov": (3, 12, 16),
     "4x4": (4, 4, 64),
@@ -24,42 +26,45 @@ _HEADS = {
     test_options={"filters": 8, "multi_scale": True},
 )
 def deeplab_v1(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone_weights=None,
-    head="large_fov",
-    multi_scale=False,
-    aux=False,
-    filters=64,
-):
-    """Builds DeepLab v1 ([Chen14] section 3 and table 1), as the released nets do it.
+    backbone_weights: str | None = None,
+    head: str = "large_fov",
+    multi_scale: bool = False,
+    aux: bool = False,
+    filters: int = 64,
+) -> keras.Model:
+    """Builds DeepLab v1 ([Chen14] section 3 and table 1) as in the released networks.
 
-    Where the paper is silent or says otherwise, the released prototxts are followed:
-    pools of 3x3, a mean pool before fc6 of LargeFOV, and scores that are added up where
-    section 4.3 of the paper joins the features of several scales. Pools of 2x2 stand
-    where the released 4x4 net has them; its cells lie half a pixel below and to the
-    right of where they are put, half a pixel above and to the left of where the
-    release puts them.
+    Details are those of the released prototxts where the paper does not state them or
+    differs: 3x3 pools, an average pool before fc6 of LargeFOV, and a sum of the scores
+    of several scales, whose features section 4.3 of the paper concatenates. 2x2 pools
+    are used where the released 4x4 network has them; their cells are centered half a
+    pixel below and to the right of the position they are resized from here, and half a
+    pixel above and to the left of that in the release.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        backbone_weights: Of VGG16, fc6 and fc7 included, of which a small head takes
-            some cells and filters; see `backbones.build`.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        backbone_weights: Weights of VGG16; see `backbones.build`. fc6 and fc7 get a
+            subset of the cells and filters.
         head: Row of table 1: "large_fov" (fc6 of 3x3 at rate 12), "4x4" (rate 4),
             "4x4_rate8" or "7x7" (rate 4).
-        multi_scale: Adds the scores of small networks on the picture and on the first
-            four pools ("MSc"). They work on every cell there, as the release does when
-            it tests; each 8 pixels' score is what it trains.
-        aux: Gives "aux_scores" too, one cell to 8 pixels: what the paper trains.
-        filters: Channels of the first convolutions; the paper has 64.
+        multi_scale: Whether to add the scores of small networks on the image and on the
+            first four pools ("MSc"). They are computed at every cell, as the release
+            does at inference; in training it uses every 8th pixel.
+        aux: Whether to return "aux_scores" too, at stride 8, which the paper trains.
+        filters: Channels of the first convolutions; 64 in the paper.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     if head not in _HEADS:
         raise errors.UserError(
-            f"head='{head}' of 'deeplab_v1' is not known; choose one of {[*_HEADS]}."
+            f"`head={head}` of 'deeplab_v1' must be one of {[*_HEADS]}."
         )
-    image, padded = blocks.picture(image_size, "caffe")
+    image, padded = blocks.image_input(image_size, "caffe")
     small_pools = head != "large_fov" and not multi_scale
     pool = _pool_2x2 if small_pools else vgg.deeplab_pool
     maps = vgg.vgg16(padded, filters=filters, pool=pool, rates=(1, 1, 1, 1, 2))
@@ -89,7 +94,7 @@ def deeplab_v1(
 
 
 def _pool_2x2(x, stage):
-    """Pools as the released 4x4 net: stage 4 takes off what the padding added."""
+    """Applies the pools of the released 4x4 network; stage 4 removes the padding."""
     if stage == 5:
         return vgg.deeplab_pool(x, stage)
     if stage == 4:
@@ -99,7 +104,7 @@ def _pool_2x2(x, stage):
 
 
 def _direct_path(x, filters, num_classes, *, name):
-    """Scores a map by a network of its own ([Chen14] section 4.3)."""
+    """Computes scores of a feature map by a small network ([Chen14] section 4.3)."""
     for i, kernel_size in enumerate((3, 1), start=1):
         x = layers.Conv2D(
             filters,
@@ -124,7 +129,7 @@ def _score(x, num_classes, name):
 
 
 def _full_size(scores, padded):
-    """Brings all scores to the size of the picture."""
+    """Resizes all scores to the size of the image."""
     return [
         blocks.ResizeLike(stride, dtype="float32", name=f"{level}_resize")([x, padded])
         for level, (x, stride) in scores.items()
@@ -132,7 +137,7 @@ def _full_size(scores, padded):
 
 
 def _every_8(scores):
-    """Keeps the cells at every 8th pixel: what a convolution of larger stride gives."""
+    """Keeps the cells at every 8th pixel."""
     return [
         layers.MaxPooling2D(
             1, strides=8 // stride, dtype="float32", name=f"{level}_every_8"

@@ -1,4 +1,6 @@
-"""DeepLab v2 (Chen et al., 2016): atrous spatial pyramid pooling, several scales."""
+"""DeepLab v2 (Chen et al., 2016): atrous spatial pyramid pooling, multiple scales."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers, ops
@@ -11,7 +13,7 @@ _HEADS = {  # Rates of the branches.
     "aspp_s": (2, 4, 8, 12),
     "aspp_l": (6, 12, 18, 24),
 }
-_STEPS = {"half": (2, 1), "three_quarters": (4, 3)}  # Pixels to one of a small picture.
+_STEPS = {"half": (2, 1), "three_quarters": (4, 3)}  # Resampling steps.
 
 
 @models.register(
@@ -22,40 +24,43 @@ _STEPS = {"half": (2, 1), "three_quarters": (4, 3)}  # Pixels to one of a small 
     test_options={"backbone": "resnet18_quarter", "multi_scale": True},
 )
 def deeplab_v2(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone="resnet101",
-    backbone_weights=None,
-    head="aspp_l",
-    multi_scale=False,
-    aux=False,
-):
-    """Builds DeepLab v2 ([Chen16] sections 3.1, 3.2 and 4.1), as the released nets do.
+    backbone: str = "resnet101",
+    backbone_weights: str | None = None,
+    head: str = "aspp_l",
+    multi_scale: bool = False,
+    aux: bool = False,
+) -> keras.Model:
+    """Builds DeepLab v2 ([Chen16] sections 3.1, 3.2, 4.1) as in the released networks.
 
-    VGG16 has the pools and holes of v1's LargeFOV; its branches are fc6, fc7 and fc8
-    each ([Chen16] figure 7). Other encoders are taken at output stride 8, a branch is
-    one convolution of 3x3. The scores of the branches are added up.
+    With VGG16 the pools and rates are those of LargeFOV in v1, and each branch has its
+    fc6, fc7 and fc8 ([Chen16] figure 7). With other backbones, at output stride 8, a
+    branch is one 3x3 convolution. The scores of the branches are added.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        backbone: Name of the encoder.
-        backbone_weights: See `backbones.build`; of VGG16, fc6 and fc7 too: "imagenet"
-            gives every branch the same.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        backbone: Name of the backbone; see `backbones.list_backbones`.
+        backbone_weights: See `backbones.build`. For VGG16 they include fc6 and fc7;
+            "imagenet" initializes all branches equally.
         head: "large_fov" (one branch, rate 12), "aspp_s" (rates 2, 4, 8, 12) or
             "aspp_l" (6, 12, 18, 24).
-        multi_scale: Runs the network on the picture at 0.5, 0.75 and 1 and takes the
-            largest of the three scores ("MSC").
-        aux: Gives "aux_scores" too, one cell to 8 pixels: what the paper trains. Of
-            several scales also those of each alone: "aux_full", "aux_three_quarters"
-            (brought to the same cells) and "aux_half" (one cell to 16 pixels).
+        multi_scale: Whether to run the network on the image at 0.5, 0.75 and 1 times
+            its size and take the maximum of the scores ("MSC").
+        aux: Whether to return "aux_scores" too, at stride 8, which the paper trains;
+            and with `multi_scale` the scores of each scale, "aux_full",
+            "aux_three_quarters" (both at stride 8) and "aux_half" (at stride 16).
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     if head not in _HEADS:
         raise errors.UserError(
-            f"head='{head}' of 'deeplab_v2' is not known; choose one of {[*_HEADS]}."
+            f"`head={head}` of 'deeplab_v2' must be one of {[*_HEADS]}."
         )
-    image, padded = blocks.picture(image_size, backbones.normalization(backbone))
+    image, padded = blocks.image_input(image_size, backbones.normalization(backbone))
     rates = _HEADS[head]
     if backbone == "vgg16":
         branches = _vgg16_branches(padded, rates, backbone_weights)
@@ -84,58 +89,62 @@ def deeplab_v2(
 class Resample(layers.Layer):
     """Resizes bilinearly so that cell `k` lies at cell `k * step` of the input.
 
-    The first cells lie on each other, as in every map of a strided network.
+    The first cells coincide, as for strided convolutions.
 
     Args:
-        step: Numerator and denominator: (4, 3) makes 241 pixels of 321.
+        step: Numerator and denominator of the step; (4, 3) resizes 321 pixels to 241.
     """
 
-    def __init__(self, step, **options):
+    def __init__(self, step: Sequence[int], **options):
         super().__init__(autocast=False, **options)
         self.step = tuple(step)
 
     def call(self, x, like=None):
-        """Takes a map, `[batch, height, width, channels]`.
+        """Resizes `[batch, height, width, channels]`.
 
-        With `like` the result has its height and width, and the last cell stands for
-        all beyond it; without, it ends where the map ends.
+        Args:
+            x: Feature map.
+            like: Tensor with the height and width of the result, for which the last
+                cell is repeated; None to end at the last cell of `x`.
         """
         for axis in (1, 2):
             length = ops.shape(x)[axis]
-            wanted = self._shrunk(length) if like is None else ops.shape(like)[axis]
-            x = self._along(x, axis, length, wanted)
+            new_length = (
+                self._new_length(length) if like is None else ops.shape(like)[axis]
+            )
+            x = self._resize_axis(x, axis, length, new_length)
         return x
 
-    def _shrunk(self, length):
+    def _new_length(self, length):
         numerator, denominator = self.step
         return (length - 1) * denominator // numerator + 1
 
-    def _along(self, x, axis, length, wanted):
+    def _resize_axis(self, x, axis, length, new_length):
         numerator, denominator = self.step
-        at = ops.arange(wanted, dtype="int32") * numerator
+        at = ops.arange(new_length, dtype="int32") * numerator
         low = ops.minimum(at // denominator, length - 1)
         high = ops.minimum(low + 1, length - 1)
-        share = ops.cast(at % denominator, x.dtype) / denominator
-        share = ops.reshape(share, (-1, 1, 1) if axis == 1 else (-1, 1))
+        weight = ops.cast(at % denominator, x.dtype) / denominator
+        weight = ops.reshape(weight, (-1, 1, 1) if axis == 1 else (-1, 1))
         low, high = [ops.take(x, cells, axis=axis) for cells in (low, high)]
-        return low + (high - low) * share
+        return low + (high - low) * weight
 
     def compute_output_spec(self, x, like=None):
-        """Knows a side where the side of the input, or of `like`, is known."""
-        sides = [side and self._shrunk(side) for side in x.shape[1:3]]
+        """Returns the output spec."""
+        sides = [side and self._new_length(side) for side in x.shape[1:3]]
         sides = sides if like is None else like.shape[1:3]
         return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), x.dtype)
 
     def get_config(self):
-        """Adds the step."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "step": self.step}
 
 
 def _vgg16_branches(image, rates, weights):
-    """Builds VGG16 and, for each rate, fc6 and fc7; the first are called so."""
+    """Builds VGG16 and the branches of fc6 and fc7, one for each rate."""
     maps = vgg.vgg16(image, pool=vgg.deeplab_pool, rates=(1, 1, 1, 1, 2))
     x = maps["pool5"]
-    if len(rates) == 1:  # LargeFOV has it, the released pyramid does not.
+    if len(rates) == 1:  # Only LargeFOV of the released networks has it.
         x = vgg.deeplab_mean_pool(x)
     branches = {}
     for i, rate in enumerate(rates, start=1):
@@ -171,13 +180,12 @@ def _add(branches):
 
 
 def _scores_of_scales(network, image, full):
-    """Runs the network on the smaller pictures too."""
+    """Runs the network on the smaller images too."""
     scores = {"full": full}
     for name, step in _STEPS.items():
-        picture = Resample(step, dtype="float32", name=f"picture_{name}")(image)
-        # Its layers once more, not a network within the network: they stay those of
-        # one scale, with their names.
-        scores[name] = network.call(picture)
+        small = Resample(step, dtype="float32", name=f"picture_{name}")(image)
+        # Calls the same layers, not a nested model, so that their names stay the same.
+        scores[name] = network.call(small)
     scores["three_quarters"] = Resample(
         (3, 4), dtype="float32", name="scores_three_quarters"
     )(scores["three_quarters"], like=full)
@@ -185,7 +193,7 @@ def _scores_of_scales(network, image, full):
 
 
 def _largest(scores):
-    """Fuses the scales ([Chen16] section 4.1)."""
+    """Returns the maximum over the scales ([Chen16] section 4.1)."""
     half = Resample((1, 2), dtype="float32", name="scores_half")(
         scores["aux_half"], like=scores["aux_full"]
     )

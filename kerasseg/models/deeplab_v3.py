@@ -1,4 +1,6 @@
-"""DeepLab v3 (Chen et al., 2017): context by dilation, side by side or in a row."""
+"""DeepLab v3 (Chen et al., 2017): atrous convolution in parallel or in cascade."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers
@@ -18,35 +20,38 @@ _RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
     test_options={"backbone": "resnet18_quarter", "multi_grid": (1, 2), "filters": 32},
 )
 def deeplab_v3(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone="resnet50",
-    backbone_weights=None,
-    output_stride=16,
-    multi_grid=(1, 2, 4),
-    filters=256,
-):
-    """Builds DeepLab v3 with a pyramid of rates ([Chen17] section 3.3).
+    backbone: str = "resnet50",
+    backbone_weights: str | None = None,
+    output_stride: int = 16,
+    multi_grid: Sequence[int] | None = (1, 2, 4),
+    filters: int = 256,
+) -> keras.Model:
+    """Builds DeepLab v3 with atrous spatial pyramid pooling ([Chen17] section 3.3).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        backbone: Name of the encoder.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        backbone: Name of the backbone; see `backbones.list_backbones`.
         backbone_weights: See `backbones.build`.
-        output_stride: 8, 16 or 32; the rates of the pyramid follow it, the weights
-            stay the same.
-        multi_grid: Factors on the rates of the units of the encoder's last block;
-            None for encoders that have none.
-        filters: Channels of the pyramid; the paper has 256.
+        output_stride: 8, 16 or 32. It determines the rates of the pyramid; the weights
+            have the same shapes.
+        multi_grid: Factors of the rates of the units of the last block of a ResNet;
+            None for other backbones.
+        filters: Channels of the pyramid; 256 in the paper.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     options = {} if multi_grid is None else {"multi_grid": multi_grid}
     if not set(options) <= set(backbones.list_options(backbone)):
         raise errors.UserError(
-            f"Backbone '{backbone}' has no multi-grid: give multi_grid=None, or a "
-            "ResNet, for example resnet50."
+            f"Backbone '{backbone}' has no multi-grid. Set `multi_grid=None`, or "
+            "choose a ResNet such as resnet50."
         )
-    image, padded = blocks.picture(image_size, backbones.normalization(backbone))
+    image, padded = blocks.image_input(image_size, backbones.normalization(backbone))
     c = backbones.build(
         backbone,
         padded,
@@ -69,25 +74,28 @@ def deeplab_v3(
     test_options={"backbone": "resnet18_quarter", "multi_grid": (1, 2)},
 )
 def deeplab_v3_cascade(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone="resnet50",
-    backbone_weights=None,
-    output_stride=16,
-    multi_grid=(1, 2, 1),
-):
-    """Builds DeepLab v3 with block4 copied three times ([Chen17] section 3.2).
+    backbone: str = "resnet50",
+    backbone_weights: str | None = None,
+    output_stride: int = 16,
+    multi_grid: Sequence[int] = (1, 2, 1),
+) -> keras.Model:
+    """Builds DeepLab v3 with three copies of block4 in cascade ([Chen17] section 3.2).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
         backbone: Name of a ResNet.
-        backbone_weights: See `backbones.build`; the copies start at random.
+        backbone_weights: See `backbones.build`. The copies are initialized at random.
         output_stride: 8, 16 or 32.
-        multi_grid: Factors on the rates of the units of block4 and of its copies.
+        multi_grid: Factors of the rates of the units of block4 and of its copies.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
-    image, padded = blocks.picture(image_size, backbones.normalization(backbone))
+    image, padded = blocks.image_input(image_size, backbones.normalization(backbone))
     c = backbones.build(
         backbone,
         padded,
@@ -101,7 +109,7 @@ def deeplab_v3_cascade(
 
 
 def aspp(x, rates, filters, *, name="aspp"):
-    """Pools context at several scales, side by side ([Chen17] figure 5)."""
+    """Applies atrous spatial pyramid pooling ([Chen17] figure 5)."""
     mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
     mean = blocks.conv_bn_relu(mean, filters, 1, name=f"{name}_image")
     branches = [blocks.ResizeLike(name=f"{name}_spread")([mean, x])]

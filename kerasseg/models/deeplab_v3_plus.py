@@ -1,4 +1,6 @@
-"""DeepLab v3+ (Chen et al., 2018): DeepLab v3 with a decoder that sharpens edges."""
+"""DeepLab v3+ (Chen et al., 2018): DeepLab v3 with a decoder."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers
@@ -17,28 +19,31 @@ _RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
     test_options={"backbone": "resnet18_quarter", "filters": 8},
 )
 def deeplab_v3_plus(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone="resnet50",
-    backbone_weights=None,
-    output_stride=16,
-    filters=256,
-    separable=True,
-):
+    backbone: str = "resnet50",
+    backbone_weights: str | None = None,
+    output_stride: int = 16,
+    filters: int = 256,
+    separable: bool = True,
+) -> keras.Model:
     """Builds DeepLab v3+ ([Chen18] figure 2).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        backbone: Name of the encoder.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        backbone: Name of the backbone; see `backbones.list_backbones`.
         backbone_weights: See `backbones.build`.
-        output_stride: 8, 16 or 32; the rates of the pyramid follow it, the weights
-            stay the same.
-        filters: Channels of the pyramid and of the decoder; the paper has 256.
-        separable: Whether 3x3 convolutions work on each channel, then across.
+        output_stride: 8, 16 or 32. It determines the rates of the pyramid; the weights
+            have the same shapes.
+        filters: Channels of the pyramid and of the decoder; 256 in the paper.
+        separable: Whether 3x3 convolutions are depthwise separable.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
-    image, padded = blocks.picture(image_size, backbones.normalization(backbone))
+    image, padded = blocks.image_input(image_size, backbones.normalization(backbone))
     c = backbones.build(
         backbone, padded, output_stride=output_stride, weights=backbone_weights
     )
@@ -62,7 +67,7 @@ def deeplab_v3_plus(
 
 
 def aspp(x, rates, filters, conv, *, name="aspp"):
-    """Pools context at several scales, side by side (DeepLab v3, figure 5)."""
+    """Applies atrous spatial pyramid pooling (DeepLab v3, figure 5)."""
     mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
     mean = blocks.conv_bn_relu(mean, filters, 1, name=f"{name}_image")
     branches = [blocks.ResizeLike(name=f"{name}_spread")([mean, x])]

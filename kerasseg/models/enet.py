@@ -1,17 +1,19 @@
-"""ENet (Paszke et al., 2016): bottlenecks, nearly all at an eighth of the picture.
+"""ENet (Paszke et al., 2016): bottlenecks, most of them at stride 8.
 
-The layers are those of the authors' Torch code (e-lab/ENet-training, models/), which
-settles what the paper leaves open: ReLU and no dropout in the decoder, a batch norm of
-epsilon 1e-3. Torch's network takes sides that 8 divides; here odd maps are halved to
-the larger half, and the decoder cuts what is too much.
+Details that the paper does not state are those of the authors' Torch code
+(e-lab/ENet-training, models/): ReLU and no dropout in the decoder, batch normalization
+with epsilon 1e-3. The image size of that network must be a multiple of 8. Here odd
+sizes are rounded up when halved, and the decoder crops.
 """
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers, ops
 
 from kerasseg import blocks, models
 
-# Of bottlenecks 2.1 to 2.8, and again of 3.1 to 3.8.
+# Options of bottlenecks 2.1 to 2.8 and 3.1 to 3.8.
 _KINDS: tuple[dict[str, int], ...] = (
     *({}, {"rate": 2}, {"asymmetric": 5}, {"rate": 4}),
     *({}, {"rate": 8}, {"asymmetric": 5}, {"rate": 16}),
@@ -25,23 +27,33 @@ _KINDS: tuple[dict[str, int], ...] = (
     output_stride=8,
     test_options={"repeats": 1},
 )
-def enet(num_classes, image_size, *, encoder_only=False, aux=False, repeats=2):
+def enet(
+    num_classes: int,
+    image_size: Sequence[int | None],
+    *,
+    encoder_only: bool = False,
+    aux: bool = False,
+    repeats: int = 2,
+) -> keras.Model:
     """Builds ENet ([Paszke16] table 1).
 
-    It is trained in two stages: first the encoder alone with a classifier, on labels
-    at an eighth of the picture's size, then all of it, from the encoder's weights.
+    It is trained in two stages: first the encoder with a classifier, on labels at 1/8
+    of the image size; then the whole network, from the weights of the encoder.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        encoder_only: Whether the classifier of the first stage stands in the place of
-            the decoder; its scores are resized to the picture.
-        aux: Whether the scores of the encoder's classifier, at an eighth of the
-            picture's size, are an output too, "aux_encoder".
-        repeats: Times that bottlenecks 2.1 to 2.8 stand behind each other; 2 in the
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        encoder_only: Whether to replace the decoder by the classifier of the first
+            stage, whose logits are resized to the image.
+        aux: Whether to return "aux_encoder" too, the logits of the encoder's classifier
+            at 1/8 of the image size.
+        repeats: Number of times that bottlenecks 2.1 to 2.8 are repeated; 2 in the
             paper.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
-    image, padded = blocks.picture(image_size, "tf")
+    image, padded = blocks.image_input(image_size, "tf")
     x = _initial(padded)
     x, pooled1 = _downsample(x, 64, dropout=0.01, name="bottleneck1_0")
     for i in range(1, 5):
@@ -56,7 +68,7 @@ def enet(num_classes, image_size, *, encoder_only=False, aux=False, repeats=2):
             num_classes, 1, dtype="float32", name="encoder_classify"
         )(x)
         outputs["aux_encoder"] = scores
-    if encoder_only:  # Cells are squares of 8 pixels, the last ones cut.
+    if encoder_only:  # Each cell covers 8x8 pixels.
         x = blocks.UpSampling2D(
             8, interpolation="bilinear", dtype="float32", name="encoder_resize"
         )(scores)
@@ -70,7 +82,7 @@ def enet(num_classes, image_size, *, encoder_only=False, aux=False, repeats=2):
 
 
 def _initial(image):
-    """Joins 13 channels of a strided convolution and the pooled picture (figure 2a)."""
+    """Concatenates a strided convolution and the pooled image (figure 2a)."""
     x = layers.ZeroPadding2D(1, name="initial_pad")(image)
     x = layers.Conv2D(13, 3, strides=2, name="initial_conv")(x)
     pooled = layers.MaxPooling2D(2, padding="same", name="initial_pool")(image)
@@ -79,7 +91,7 @@ def _initial(image):
 
 
 def _downsample(x, filters, *, dropout, name):
-    """Halves a map; returns it, and `[indices, map]` of the pooling for `_upsample`."""
+    """Halves the size; returns the map, and `[indices, input]` for `_upsample`."""
     maxima, indices = blocks.MaxPoolWithIndices(name=f"{name}_pool")(x)
     other = PadChannels(filters - x.shape[-1], name=f"{name}_pad")(maxima)
     y = _project(x, filters // 4, _prelu, size=2, name=name)
@@ -88,20 +100,20 @@ def _downsample(x, filters, *, dropout, name):
 
 
 def _bottleneck(x, *, rate=1, asymmetric=0, dropout=0.0, activate=None, name):
-    """Convolves a quarter of the channels and adds the result (figure 2b).
+    """Applies a bottleneck with a residual connection (figure 2b).
 
     Args:
-        x: The map.
-        rate: Dilation of its 3x3 convolution.
-        asymmetric: Length of the two convolutions, a row and a column, in its place.
-        dropout: Share of the channels of the branch that are dropped.
+        x: Feature map.
+        rate: Dilation rate of the 3x3 convolution.
+        asymmetric: Size of two asymmetric convolutions that replace it; 0 for none.
+        dropout: Dropout rate of the channels of the branch.
         activate: `_prelu` (None) or `_relu`.
-        name: Of the bottleneck.
+        name: Prefix of the layer names.
     """
     activate = activate or _prelu
     filters = x.shape[-1] // 4
     y = _project(x, filters, activate, name=name)
-    if asymmetric:  # Nothing between the two.
+    if asymmetric:  # Without batch norm in between.
         y = _conv(y, filters, (1, asymmetric), name=f"{name}_row")
         y = _conv(y, filters, (asymmetric, 1), use_bias=True, name=f"{name}_conv")
     else:
@@ -110,12 +122,12 @@ def _bottleneck(x, *, rate=1, asymmetric=0, dropout=0.0, activate=None, name):
 
 
 def _upsample(x, filters, pooled, *, name):
-    """Doubles a map, to the size of what was pooled, and unpools by its indices."""
+    """Doubles the size; the residual branch is unpooled with the given indices."""
     other = _conv(x, filters, 1, name=f"{name}_other")
     other = _batch_norm(other, f"{name}_other_bn")
     other = blocks.Unpool(name=f"{name}_unpool")([other, *pooled])
     y = _project(x, filters // 4, _relu, name=name)
-    # Torch's padding of 1 and adjustment of 1: the first of 2n + 1 cells is cut.
+    # As Torch with padding 1 and adjustment 1: drops the first of 2n + 1 cells.
     y = layers.Conv2DTranspose(filters // 4, 3, strides=2, name=f"{name}_conv")(y)
     y = layers.Cropping2D(((1, 0), (1, 0)), name=f"{name}_cut")(y)
     y = blocks.CropLike(name=f"{name}_crop")([y, pooled[1]])
@@ -132,35 +144,35 @@ def _decode(x, pooled1, pooled2):
 
 @keras.saving.register_keras_serializable("kerasseg")
 class PadChannels(layers.Layer):
-    """Appends channels of zeros."""
+    """Appends `channels` channels of zeros."""
 
-    def __init__(self, channels, **options):
+    def __init__(self, channels: int, **options):
         super().__init__(**options)
         self.channels = channels
 
     def call(self, x):
-        """Takes `[batch, height, width, channels]`."""
+        """Pads `[batch, height, width, channels]`."""
         return ops.pad(x, [[0, 0], [0, 0], [0, 0], [0, self.channels]])
 
     def compute_output_spec(self, x):
-        """Has more channels."""
+        """Returns the output spec."""
         shape = (*x.shape[:-1], x.shape[-1] + self.channels)
         return keras.KerasTensor(shape, x.dtype)
 
     def get_config(self):
-        """Adds the number of channels."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "channels": self.channels}
 
 
 def _project(x, filters, activate, *, size=1, name):
-    """Narrows a map, and halves it with cells of 2x2 that leave nothing out."""
+    """Reduces the channels; with `size` 2 also halves height and width."""
     name = f"{name}_project"
     x = _conv(x, filters, size, stride=size, name=name)
     return activate(_batch_norm(x, f"{name}_bn"), f"{name}_activation")
 
 
 def _merge(y, other, activate, *, dropout=0.0, name):
-    """Ends the branch `y`: widened to the channels of `other`, and added to it."""
+    """Projects branch `y` to the channels of `other` and adds it."""
     y = activate(_batch_norm(y, f"{name}_conv_bn"), f"{name}_conv_activation")
     y = _conv(y, other.shape[-1], 1, name=f"{name}_expand")
     y = _batch_norm(y, f"{name}_expand_bn")
@@ -182,12 +194,12 @@ def _conv(x, filters, size, *, stride=1, rate=1, use_bias=False, name):
 
 
 def _batch_norm(x, name):
-    """Normalises with Torch's momentum of 0.1."""
+    """Applies batch normalization with the momentum of Torch, 0.1."""
     return blocks.BatchNormalization(epsilon=1e-3, momentum=0.9, name=name)(x)
 
 
 def _prelu(x, name):
-    """Has a slope for each channel, from Torch's 0.25."""
+    """Applies PReLU per channel, initialized to 0.25 as in Torch."""
     return layers.PReLU(
         alpha_initializer=keras.initializers.Constant(0.25),
         shared_axes=(1, 2),

@@ -1,4 +1,6 @@
-"""FC-DenseNet, the "Tiramisu" (Jegou et al., 2016): dense blocks down and up again."""
+"""FC-DenseNet, "Tiramisu" (Jegou et al., 2016): a U-Net of dense blocks."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers
@@ -7,7 +9,7 @@ from kerasseg import blocks, models
 
 _PAPER = "https://arxiv.org/abs/1611.09326"
 _DROPOUT = 0.2
-# Lasagne's, which the released code is written with.
+# Those of Lasagne, which the released code uses.
 _BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-4}
 
 
@@ -20,17 +22,25 @@ _BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-4}
     test_options={"filters": 16, "growth": 8, "depths": (2, 2, 2, 3)},
 )
 def fc_densenet56(
-    num_classes, image_size, *, filters=48, growth=12, depths=(4, 4, 4, 4, 4, 4)
-):
+    num_classes: int,
+    image_size: Sequence[int | None],
+    *,
+    filters: int = 48,
+    growth: int = 12,
+    depths: Sequence[int] = (4, 4, 4, 4, 4, 4),
+) -> keras.Model:
     """Builds FC-DenseNet56 ([Jegou17] section 4.1).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
         filters: Channels of the first convolution.
-        growth: New maps of each layer of a dense block.
-        depths: Layers of each block of the way down, the bottleneck last; the way up
-            mirrors them.
+        growth: Growth rate: channels that each layer of a dense block adds.
+        depths: Number of layers of each dense block of the downsampling path, and of
+            the bottleneck; the upsampling path mirrors them.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     return _build("fc_densenet56", num_classes, image_size, filters, growth, depths)
 
@@ -44,16 +54,24 @@ def fc_densenet56(
     test_options={"filters": 16, "growth": 8, "depths": (2, 2, 3)},
 )
 def fc_densenet67(
-    num_classes, image_size, *, filters=48, growth=16, depths=(5, 5, 5, 5, 5, 5)
-):
+    num_classes: int,
+    image_size: Sequence[int | None],
+    *,
+    filters: int = 48,
+    growth: int = 16,
+    depths: Sequence[int] = (5, 5, 5, 5, 5, 5),
+) -> keras.Model:
     """Builds FC-DenseNet67 ([Jegou17] section 4.1).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
         filters: Channels of the first convolution.
-        growth: New maps of each layer of a dense block.
+        growth: Growth rate: channels that each layer of a dense block adds.
         depths: See `fc_densenet56`.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     return _build("fc_densenet67", num_classes, image_size, filters, growth, depths)
 
@@ -67,29 +85,37 @@ def fc_densenet67(
     test_options={"filters": 16, "growth": 8, "depths": (1, 2, 3)},
 )
 def fc_densenet103(
-    num_classes, image_size, *, filters=48, growth=16, depths=(4, 5, 7, 10, 12, 15)
-):
+    num_classes: int,
+    image_size: Sequence[int | None],
+    *,
+    filters: int = 48,
+    growth: int = 16,
+    depths: Sequence[int] = (4, 5, 7, 10, 12, 15),
+) -> keras.Model:
     """Builds FC-DenseNet103 ([Jegou17] table 2).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
         filters: Channels of the first convolution.
-        growth: New maps of each layer of a dense block.
+        growth: Growth rate: channels that each layer of a dense block adds.
         depths: See `fc_densenet56`.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     return _build("fc_densenet103", num_classes, image_size, filters, growth, depths)
 
 
 def _build(name, num_classes, image_size, filters, growth, depths):
-    """Builds any of them.
+    """Builds an FC-DenseNet.
 
-    As the released code (https://github.com/SimJeg/FC-DenseNet) has it: convolutions
-    keep their biases, and four of the channel numbers in [Jegou17] table 2 are 16
-    more. It normalises by the statistics of the batch even when it predicts; here a
-    prediction takes the moving ones, so that it depends on its own picture only.
+    As in the released code (https://github.com/SimJeg/FC-DenseNet), convolutions have
+    biases, and four of the channel numbers in [Jegou17] table 2 are larger by 16. That
+    code normalizes with the statistics of the batch also at inference; here the moving
+    statistics are used, so that a prediction does not depend on other images.
     """
-    image, padded = blocks.picture(image_size, "tf")
+    image, padded = blocks.image_input(image_size, "tf")
     x = _conv(padded, filters, 3, name="first_conv")
     skips = []
     for i, depth in enumerate(depths[:-1], start=1):
@@ -112,11 +138,11 @@ def _build(name, num_classes, image_size, filters, growth, depths):
 
 
 def dense_block(x, depth, growth, *, name):
-    """Lets each layer see the input and all layers before it ([Jegou17] figure 2).
+    """Applies a dense block ([Jegou17] figure 2).
 
     Returns:
-        The input with all new maps, and the new maps alone, `depth * growth` channels:
-        a transition up that took the input too would grow without end.
+        `(x, new)`: the input concatenated with the outputs of all layers; and these
+        outputs alone, `depth * growth` channels, for a transition up.
     """
     new = []
     for i in range(1, depth + 1):
@@ -128,16 +154,16 @@ def dense_block(x, depth, growth, *, name):
 
 
 def transition_down(x, *, name):
-    """Mixes the channels and halves the map, an odd last row or column dropped."""
+    """Applies a 1x1 convolution and halves the size, rounded down."""
     x = _bn_relu_conv(x, x.shape[-1], 1, name=name)
     return layers.MaxPooling2D(2, name=f"{name}_pool")(x)
 
 
 def transition_up(new, skip, *, name):
-    """Doubles the map and sets it before the skip connection.
+    """Doubles the size and concatenates the skip connection.
 
-    n cells become 2n + 1, of 2n or 2n + 1 that the skip has: the crop about the centre
-    of the released code leaves out the last, if any.
+    n cells become 2n + 1 and are cropped to the 2n or 2n + 1 of the skip connection.
+    The center crop of the released code drops the same cells.
     """
     x = layers.Conv2DTranspose(
         new.shape[-1],

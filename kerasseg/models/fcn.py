@@ -1,18 +1,21 @@
-"""FCN (Long et al., 2015): VGG16 made convolutional, its scores fused over strides.
+"""FCN (Long et al., 2015): fully convolutional VGG16 with fused scores.
 
 [Long15] is https://arxiv.org/abs/1411.4038, [Shelhamer16] its long form,
 https://arxiv.org/abs/1605.06211; the code is that of github.com/shelhamer/
-fcn.berkeleyvision.org. Stages start from one another by --initial_checkpoint, 32s, then
-16s, then 8s: what they share has one name, what is new starts at zero and bilinear.
+fcn.berkeleyvision.org. The models are trained in stages, 32s, 16s, then 8s, each from
+the weights of the one before (`initial_checkpoint`): shared layers have the same names,
+new layers start at zero and at bilinear interpolation.
 
-The released code is followed: all transposed convolutions are fixed (the paper learns
-all but the last: `learn_upsampling`). Only the padding differs. The code pads the
-picture by 100 pixels, convolves fc6 without padding and crops; here every layer pads
-its own map, and maps are cropped at the bottom and right alone, which saves half of the
-work at the sizes of VOC. Both compute the same where no padding comes into the field
-of view of 404 pixels, but for the grid: cell `i` of stride 32 has its middle at pixel
-32 i + 15.5 (there 32 i + 12.5). The released weights fit.
+As in the released code, transposed convolutions are not trained (in the paper, all but
+the last are: `learn_upsampling`). Only the padding differs. That code pads the image by
+100 pixels, convolves fc6 without padding and crops. Here every layer pads its input,
+and maps are cropped only at the bottom and right, which halves the computation at the
+image sizes of VOC. Both compute the same values where the field of view of 404 pixels
+contains no padding, except that cell `i` of stride 32 has its center at pixel 32 i +
+15.5 instead of 32 i + 12.5. The released weights can be loaded.
 """
+
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers
@@ -33,23 +36,27 @@ _SMALL = {"filters": 8, "hidden_units": 32, "score_initializer": "glorot_uniform
     test_options=_SMALL,
 )
 def fcn_32s(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone_weights=None,
-    score_initializer="zeros",
-    filters=64,
-    hidden_units=4096,
-):
-    """Builds FCN-32s: one score map, enlarged 32 times ([Long15] section 4.1).
+    backbone_weights: str | None = None,
+    score_initializer: str = "zeros",
+    filters: int = 64,
+    hidden_units: int = 4096,
+) -> keras.Model:
+    """Builds FCN-32s: scores of stride 32, upsampled ([Long15] section 4.1).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        backbone_weights: See `vgg.load_weights`; "imagenet" fills fc6 and fc7 too.
-        score_initializer: Of the score layers' kernels; the paper's are zeros.
-        filters: Channels of the first stage; VGG16 has 64.
-        hidden_units: Filters of fc6 and fc7; VGG16 has 4096.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        backbone_weights: See `backbones.build`. They include fc6 and fc7.
+        score_initializer: Initializer of the kernels of the score layers; zeros in the
+            paper.
+        filters: Channels of the first stage; 64 in VGG16.
+        hidden_units: Channels of fc6 and fc7; 4096 in VGG16.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     image, maps = _vgg16(image_size, backbone_weights, filters, hidden_units)
     x = _score(maps["fc7"], num_classes, score_initializer, name="score_fr")
@@ -65,26 +72,30 @@ def fcn_32s(
     test_options=_SMALL,
 )
 def fcn_16s(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone_weights=None,
-    learn_upsampling=False,
-    score_initializer="zeros",
-    filters=64,
-    hidden_units=4096,
-):
-    """Builds FCN-16s: adds scores of pool4 ([Long15] section 4.2).
+    backbone_weights: str | None = None,
+    learn_upsampling: bool = False,
+    score_initializer: str = "zeros",
+    filters: int = 64,
+    hidden_units: int = 4096,
+) -> keras.Model:
+    """Builds FCN-16s, which adds the scores of pool4 ([Long15] section 4.2).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        backbone_weights: See `vgg.load_weights`; "imagenet" fills fc6 and fc7 too.
-        learn_upsampling: Whether the transposed convolutions but the last are learned,
-            as in the paper; in the released code they are not.
-        score_initializer: Of the score layers' kernels; the paper's are zeros.
-        filters: Channels of the first stage; VGG16 has 64.
-        hidden_units: Filters of fc6 and fc7; VGG16 has 4096.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        backbone_weights: See `backbones.build`. They include fc6 and fc7.
+        learn_upsampling: Whether the transposed convolutions except the last are
+            trained, as in the paper but not in the released code.
+        score_initializer: Initializer of the kernels of the score layers; zeros in the
+            paper.
+        filters: Channels of the first stage; 64 in VGG16.
+        hidden_units: Channels of fc6 and fc7; 4096 in VGG16.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     image, maps = _vgg16(image_size, backbone_weights, filters, hidden_units)
     x = _score(maps["fc7"], num_classes, score_initializer, name="score_fr")
@@ -103,30 +114,34 @@ def fcn_16s(
     test_options=_SMALL,
 )
 def fcn_8s(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone_weights=None,
-    at_once=False,
-    learn_upsampling=False,
-    score_initializer="zeros",
-    filters=64,
-    hidden_units=4096,
-):
-    """Builds FCN-8s: adds scores of pool4, then of pool3 ([Long15] figure 3).
+    backbone_weights: str | None = None,
+    at_once: bool = False,
+    learn_upsampling: bool = False,
+    score_initializer: str = "zeros",
+    filters: int = 64,
+    hidden_units: int = 4096,
+) -> keras.Model:
+    """Builds FCN-8s, which adds the scores of pool4 and pool3 ([Long15] figure 3).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        backbone_weights: See `vgg.load_weights`; "imagenet" fills fc6 and fc7 too.
-        at_once: Whether pool4 and pool3 are scaled by 0.01 and 0.0001 before they are
-            scored, so that all strides can be trained in one stage ([Shelhamer16]
-            section 4.3; the scales are those of the released code).
-        learn_upsampling: Whether the transposed convolutions but the last are learned,
-            as in the paper; in the released code they are not.
-        score_initializer: Of the score layers' kernels; the paper's are zeros.
-        filters: Channels of the first stage; VGG16 has 64.
-        hidden_units: Filters of fc6 and fc7; VGG16 has 4096.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        backbone_weights: See `backbones.build`. They include fc6 and fc7.
+        at_once: Whether to scale pool4 and pool3 by 0.01 and 0.0001 before their score
+            layers, so that all strides can be trained in one stage ([Shelhamer16]
+            section 4.3; the factors are those of the released code).
+        learn_upsampling: Whether the transposed convolutions except the last are
+            trained, as in the paper but not in the released code.
+        score_initializer: Initializer of the kernels of the score layers; zeros in the
+            paper.
+        filters: Channels of the first stage; 64 in VGG16.
+        hidden_units: Channels of fc6 and fc7; 4096 in VGG16.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     image, maps = _vgg16(image_size, backbone_weights, filters, hidden_units)
     x = _score(maps["fc7"], num_classes, score_initializer, name="score_fr")
@@ -144,8 +159,8 @@ def fcn_8s(
 
 
 def _vgg16(image_size, weights, filters, hidden_units):
-    """Starts a model: the picture, and the maps of VGG16 up to "fc7"."""
-    image, padded = blocks.picture(image_size, backbones.normalization("vgg16"))
+    """Returns the input image and the feature maps of VGG16 up to "fc7"."""
+    image, padded = blocks.image_input(image_size, backbones.normalization("vgg16"))
     maps = vgg.vgg16(padded, filters=filters)
     x = vgg.fully_connected(maps["pool5"], hidden_units, 7, name="fc6")
     maps["fc7"] = vgg.fully_connected(x, hidden_units, 1, name="fc7")
@@ -160,7 +175,7 @@ def _score(x, num_classes, initializer, *, name):
 
 
 def _scale(x, factor, *, name):
-    """Multiplies by fixed numbers, one a channel, as Caffe's Scale layer does."""
+    """Multiplies by a fixed factor per channel, as Caffe's Scale layer does."""
     return layers.DepthwiseConv2D(
         1,
         use_bias=False,
@@ -172,13 +187,13 @@ def _scale(x, factor, *, name):
 
 
 def _fuse(x, skip, *, name):
-    """Adds two score maps of one stride; `x` may end one cell later."""
+    """Adds scores of equal stride; `x` can be larger by one cell."""
     x = blocks.CropLike(dtype="float32", name=f"{name}_crop")([x, skip])
     return layers.Add(dtype="float32", name=name)([x, skip])
 
 
 def _finish(image, scores, stride, name):
-    """Ends a model: enlarges the scores, always by fixed weights."""
+    """Upsamples the scores by fixed weights and returns the model."""
     x = blocks.upscore(scores, stride, name=f"upscore{stride}")
     logits = blocks.CropLike(dtype="float32", name="logits")([x, image])
     return keras.Model(image, logits, name=name)

@@ -1,16 +1,18 @@
-"""FCN-32s on the two other classifiers of its paper: AlexNet and GoogLeNet.
+"""FCN-32s on the other two classifiers of its paper, AlexNet and GoogLeNet.
 
 [Long15] is https://arxiv.org/abs/1411.4038, section 4.1 and table 1. Keras has ImageNet
-weights of neither. FCN-AlexNet follows the released net (CaffeNet: pooled before it is
-normalised), GoogLeNet, which was not released, BVLC's replication of
-https://arxiv.org/abs/1409.4842 without its auxiliary heads and its last average pool,
-as the paper says.
+weights of neither. FCN-AlexNet is the released network (CaffeNet, with pooling before
+normalization). FCN-GoogLeNet was not released; it is BVLC's replication of
+https://arxiv.org/abs/1409.4842 without auxiliary heads and the last average pool, as
+the paper states.
 
-The released net pads the picture by 100 pixels and crops the scores. Here every layer
-pads its own map, the picture so far that cell `i` of stride 32 has its middle on pixel
-32 i + 16, where `blocks.upscore` puts it. Both compute the same where no padding comes
-into the field of view.
+The released network pads the image by 100 pixels and crops the scores. Here every layer
+pads its input, and the image is padded so that cell `i` of stride 32 has its center at
+pixel 32 i + 16, as `blocks.upscore` expects. Both compute the same values where the
+field of view contains no padding.
 """
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers, ops
@@ -18,7 +20,8 @@ from keras import layers, ops
 from kerasseg import backbones, blocks, errors, models
 
 _PAPER = "https://arxiv.org/abs/1411.4038"
-_INCEPTIONS = {  # By stage: 1x1; before 3x3, 3x3; before 5x5, 5x5; after the pool.
+# Channels by stage: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool projection.
+_INCEPTIONS = {
     3: ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
     4: (
         (192, 96, 208, 16, 48, 64),
@@ -43,26 +46,30 @@ _INCEPTIONS = {  # By stage: 1x1; before 3x3, 3x3; before 5x5, 5x5; after the po
     },
 )
 def fcn_32s_alexnet(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone_weights=None,
-    score_initializer="zeros",
-    filters=(96, 256, 384, 384, 256),
-    hidden_units=4096,
-):
+    backbone_weights: str | None = None,
+    score_initializer: str = "zeros",
+    filters: Sequence[int] = (96, 256, 384, 384, 256),
+    hidden_units: int = 4096,
+) -> keras.Model:
     """Builds FCN-AlexNet.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
         backbone_weights: None, or a `.keras` file of a model with the same layers.
-        score_initializer: Of the score layer's kernel; the paper's is zeros.
-        filters: Channels of conv1 to conv5, even.
-        hidden_units: Filters of fc6 and fc7; AlexNet has 4096.
+        score_initializer: Initializer of the kernel of the score layer; zeros in the
+            paper.
+        filters: Channels of conv1 to conv5, even numbers.
+        hidden_units: Channels of fc6 and fc7; 4096 in AlexNet.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     _check_weights(backbone_weights, "AlexNet")
-    image, x = blocks.picture(image_size, "caffe")
+    image, x = blocks.image_input(image_size, "caffe")
     x = _pad(x, 1, 9, name="conv1_pad")
     x = _conv_relu(x, filters[0], 11, strides=4, padding="valid", name="conv1")
     x = blocks.LocalResponseNormalization(name="norm1")(_pool(x, name="pool1"))
@@ -89,24 +96,28 @@ def fcn_32s_alexnet(
     test_options={"divisor": 4, "score_initializer": "glorot_uniform"},
 )
 def fcn_32s_googlenet(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone_weights=None,
-    score_initializer="zeros",
-    divisor=1,
-):
+    backbone_weights: str | None = None,
+    score_initializer: str = "zeros",
+    divisor: int = 1,
+) -> keras.Model:
     """Builds FCN-GoogLeNet.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
         backbone_weights: None, or a `.keras` file of a model with the same layers.
-        score_initializer: Of the score layer's kernel; the paper's is zeros.
-        divisor: Of all numbers of channels; 1 in the paper.
+        score_initializer: Initializer of the kernel of the score layer; zeros in the
+            paper.
+        divisor: Divisor of all numbers of channels; 1 in the paper.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     _check_weights(backbone_weights, "GoogLeNet")
-    image, x = blocks.picture(image_size, "caffe")
+    image, x = blocks.image_input(image_size, "caffe")
     x = _pad(x, 17, 3, name="conv1_pad")
     x = _conv_relu(x, 64 // divisor, 7, strides=2, padding="valid", name="conv1")
     x = blocks.LocalResponseNormalization(name="norm1")(_pool(x, name="pool1"))
@@ -137,13 +148,13 @@ def _pad(x, before, after, *, name):
 
 
 def _pool(x, *, name):
-    """Halves a map of nothing negative: maxima of 3x3, cell `i` on cell 2 i + 1."""
+    """Applies 3x3 max pooling of stride 2 to a map without negative values."""
     x = _pad(x, 0, 2, name=f"{name}_pad")
     return layers.MaxPooling2D(3, strides=2, name=name)(x)
 
 
 def _inception(x, sizes, *, name):
-    """Convolves 1x1, 3x3, 5x5 and after a pool, side by side; see `_INCEPTIONS`."""
+    """Applies an inception module with the channels `sizes`; see `_INCEPTIONS`."""
     pooled = layers.MaxPooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x)
     middle = _conv_relu(x, sizes[1], 1, name=f"{name}_3x3_reduce")
     large = _conv_relu(x, sizes[3], 1, name=f"{name}_5x5_reduce")
@@ -159,13 +170,13 @@ def _inception(x, sizes, *, name):
 def _check_weights(weights, title):
     if weights == "imagenet":
         raise errors.UserError(
-            f"Keras has no ImageNet weights of {title}: give backbone_weights None or "
-            "a .keras file of a model with the same layers."
+            f"Keras has no ImageNet weights of {title}. Set `backbone_weights` to none "
+            "or a .keras file of a model with the same layers."
         )
 
 
 def _finish(image, x, num_classes, initializer, name):
-    """Ends a model: scores, and their enlargement by fixed weights."""
+    """Computes scores, upsamples them by fixed weights and returns the model."""
     x = layers.Conv2D(
         num_classes,
         1,
@@ -180,14 +191,14 @@ def _finish(image, x, num_classes, initializer, name):
 
 @keras.saving.register_keras_serializable("kerasseg")
 class GroupedConv2D(layers.Conv2D):
-    """Convolves each group of channels on its own; Keras has XLA compile that."""
+    """Grouped convolution without XLA, which Keras would compile it with."""
 
     def convolution_op(self, inputs, kernel):
-        """Convolves the groups one after the other."""
-        parts = zip(
+        """Convolves one group after the other."""
+        groups = zip(
             ops.split(inputs, self.groups, axis=-1),
             ops.split(kernel, self.groups, axis=-1),
             strict=True,
         )
         convolve = super().convolution_op
-        return ops.concatenate([convolve(x, part) for x, part in parts], axis=-1)
+        return ops.concatenate([convolve(x, part) for x, part in groups], axis=-1)

@@ -1,11 +1,13 @@
-"""Semantic FPN (Kirillov et al., 2019): the stuff branch of Panoptic FPN, alone."""
+"""Semantic FPN (Kirillov et al., 2019): the semantic branch of Panoptic FPN."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers
 
 from kerasseg import backbones, blocks, errors, models
 
-_GROUP = 4  # Channels that are normalised together: 32 groups of 128 channels.
+_GROUP = 4  # Channels per group of group normalization.
 
 
 @models.register(
@@ -17,34 +19,39 @@ _GROUP = 4  # Channels that are normalised together: 32 groups of 128 channels.
     test_options={"backbone": "resnet18_quarter", "filters": 32},
 )
 def fpn(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone="resnet50",
-    backbone_weights=None,
-    filters=256,
-    smooth=True,
-):
+    backbone: str = "resnet50",
+    backbone_weights: str | None = None,
+    filters: int = 256,
+    smooth: bool = True,
+) -> keras.Model:
     """Builds a Semantic FPN ([Kirillov19] sections 3 and 4.1, figure 3).
 
-    The paper does not say how it resizes: as the authors' Detectron2, the pyramid takes
-    the nearest cell, the branches are bilinear with half-pixel centres.
+    The paper does not state the interpolation. As in the authors' Detectron2, it is
+    nearest neighbor in the pyramid, and bilinear with half-pixel centers in the
+    branches.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        backbone: Name of the encoder.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        backbone: Name of the backbone; see `backbones.list_backbones`.
         backbone_weights: See `backbones.build`.
-        filters: Channels of the pyramid, a multiple of 8; the branches have half.
-        smooth: Whether a 3x3 convolution follows each level of the pyramid, as in the
-            paper that it is from ([Lin17] section 3); some later codes leave it out.
+        filters: Channels of the pyramid, a multiple of 8. The branches have half as
+            many.
+        smooth: Whether to apply a 3x3 convolution to each level of the pyramid, as in
+            the paper of FPN ([Lin17] section 3); some implementations do not.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     if filters % (2 * _GROUP):
         raise errors.UserError(
-            f"filters={filters} of 'fpn' must be a multiple of {2 * _GROUP}, so that "
-            f"groups of {_GROUP} channels can be normalised in the branches."
+            f"`filters={filters}` of 'fpn' must be a multiple of {2 * _GROUP}, because "
+            f"the branches normalize groups of {_GROUP} channels."
         )
-    image, padded = blocks.picture(image_size, backbones.normalization(backbone))
+    image, padded = blocks.image_input(image_size, backbones.normalization(backbone))
     c = backbones.build(backbone, padded, weights=backbone_weights)
     p = pyramid(c, filters, smooth)
     branches = [_branch(p, level, filters // 2) for level in (2, 3, 4, 5)]
@@ -61,7 +68,7 @@ def fpn(
 
 
 def pyramid(c, filters, smooth):
-    """Brings what the deepest maps know up to the others ([Lin17] figure 3).
+    """Builds the top-down pathway ([Lin17] figure 3).
 
     Returns:
         Dict of the levels 2 to 5, each of the size of its "c<level>".
@@ -82,7 +89,7 @@ def pyramid(c, filters, smooth):
 
 
 def _branch(p, level, filters):
-    """Brings one level to the size of level 2, one doubling at a time."""
+    """Upsamples one level to the size of level 2 in steps of 2."""
     x = p[level]
     for step in range(max(level - 2, 1)):
         name = f"branch{level}_{step + 1}"

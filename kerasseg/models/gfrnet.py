@@ -1,4 +1,6 @@
-"""G-FRNet (Islam et al., 2017): coarse scores refined step by step, skips gated."""
+"""G-FRNet (Islam et al., 2017): gated feedback refinement of coarse predictions."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers, ops
@@ -6,7 +8,7 @@ from keras import layers, ops
 from kerasseg import blocks, models
 from kerasseg.backbones import vgg
 
-_SKIPS = (  # What stages 2 to 6 refine with: half the stride each time.
+_SKIPS = (  # Inputs of refinement stages 2 to 6, each of half the stride.
     "block5_conv3",
     "block4_conv3",
     "block3_conv3",
@@ -25,33 +27,35 @@ _SKIPS = (  # What stages 2 to 6 refine with: half the stride each time.
     test_options={"filters": 8},
 )
 def gfrnet(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone_weights=None,
-    aux=False,
-    gate_relu=False,
-    filters=64,
-):
+    backbone_weights: str | None = None,
+    aux: bool = False,
+    gate_relu: bool = False,
+    filters: int = 64,
+) -> keras.Model:
     """Builds the gated feedback refinement network ([Islam17] figure 2).
 
-    Every map of the decoder has `num_classes` channels. Layers and order are those of
-    the released network for CamVid (github.com/mrochan/gfrnet), which leaves two
-    things open that only ported weights would notice: it joins stage 5 in the other
-    order, and starts conv6 and conv7 at zero where the others have He's.
+    All feature maps of the decoder have `num_classes` channels. The layers are those of
+    the released network for CamVid (github.com/mrochan/gfrnet), except that it
+    concatenates stage 5 in the other order and initializes conv6 and conv7 to zero.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
         backbone_weights: See `vgg.load_weights`.
-        aux: Whether the five predictions before the last are outputs, "aux_pred1" to
-            "aux_pred5", each at its own size: 1/32 to 1/2 of the picture's. The paper
-            trains all six alike, on labels of their sizes; its code enlarges them.
-        gate_relu: Whether what a gate multiplies is cut off below zero, as in the
-            paper; not so in the released network.
+        aux: Whether to return the five intermediate predictions too, "aux_pred1" to
+            "aux_pred5", at 1/32 to 1/2 of the image size. The paper trains all six
+            with equal weights on labels of these sizes; its code upsamples them.
+        gate_relu: Whether the inputs of a gate pass a ReLU, as in the paper but not in
+            the released network.
         filters: Channels of the encoder's first stage; 64 in the paper.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
-    image, padded = blocks.picture(image_size, "caffe")
+    image, padded = blocks.image_input(image_size, "caffe")
     maps = vgg.vgg16(padded, filters=filters, pool=_pool, convolve=_conv_bn_relu)
     x = maps["pool5"]
     vgg.load_weights(keras.Model(image, x), backbone_weights)
@@ -68,7 +72,7 @@ def gfrnet(
         gated = gate(fine, coarse, name=f"gate{stage}")
         prediction = refine(prediction, gated, name=f"pred{stage}")
         predictions.append(prediction)
-        coarse = fine  # A stage's features are the context of the next gate.
+        coarse = fine  # Input of the next gate.
     logits = blocks.CropLike(dtype="float32", name="logits")([prediction, image])
     outputs = logits
     if aux:
@@ -78,16 +82,16 @@ def gfrnet(
 
 
 def features(x, num_classes, relu, *, name):
-    """Brings a map of the encoder to the channels of the decoder."""
+    """Projects a feature map of the encoder to the channels of the decoder."""
     x = _batch_norm(_convolve(x, num_classes, name=name), name=name, beta=0.001)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
 def gate(fine, coarse, *, name):
-    """Lets those fine features through that the coarse ones bear out: a product.
+    """Applies a gate unit: the product of fine and resized coarse features.
 
-    There is no sigmoid in it; where the coarse features are zero, the batch norm's
-    beta is left. In float32: a product of features leaves the range of float16.
+    It has no sigmoid. The product is computed in float32, because it can exceed the
+    range of float16.
     """
     coarse = AlignedResizeLike(name=f"{name}_up")([coarse, fine])
     x = layers.Multiply(dtype="float32", name=f"{name}_product")([fine, coarse])
@@ -95,7 +99,7 @@ def gate(fine, coarse, *, name):
 
 
 def refine(prediction, gated, *, name):
-    """Predicts anew, at the size of the gated features, from these and the last."""
+    """Predicts from the gated features and the resized previous prediction."""
     prediction = AlignedResizeLike(name=f"{name}_up")([prediction, gated])
     join = layers.Concatenate(dtype="float32", name=f"{name}_concat")
     num_classes = prediction.shape[-1]
@@ -104,35 +108,35 @@ def refine(prediction, gated, *, name):
 
 @keras.saving.register_keras_serializable("kerasseg")
 class AlignedResizeLike(layers.Layer):
-    """Resizes `x` bilinearly to the size of `like`, corner cells on corner cells.
+    """Resizes `x` bilinearly to the size of `like` with aligned corners.
 
-    Caffe's Interp. `blocks.ResizeLike` fits the outer edges, or keeps cells at a
-    stride, which is not the same where the sides are no multiples.
+    This is Caffe's Interp layer. It differs from `blocks.ResizeLike`, which aligns the
+    outer edges or the first cells.
     """
 
     def __init__(self, **options):
         super().__init__(autocast=False, **options)
 
     def call(self, inputs):
-        """Takes `[x, like]`; returns the dtype of `x`."""
+        """Resizes the first of `[x, like]` and keeps its dtype."""
         x, like = inputs
         height, width = ops.shape(like)[1:3]
         rows, columns = ops.shape(x)[1:3]
-        # As two products of matrices: no gather, whose gradient adds in any order.
+        # Matrix products, because the gradient of a gather is not deterministic.
         resized = ops.einsum(
-            "wj,bijc->biwc", _shares(columns, width), ops.cast(x, "float32")
+            "wj,bijc->biwc", _weights(columns, width), ops.cast(x, "float32")
         )
-        resized = ops.einsum("hi,biwc->bhwc", _shares(rows, height), resized)
+        resized = ops.einsum("hi,biwc->bhwc", _weights(rows, height), resized)
         return ops.cast(resized, x.dtype)
 
     def compute_output_spec(self, inputs):
-        """Has the sides of `like` and the channels of `x`."""
+        """Returns the output spec."""
         x, like = inputs
         return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[3]), x.dtype)
 
 
-def _shares(cells, side):
-    """Returns how much of each old cell goes into each new one, `[side, cells]`."""
+def _weights(cells, side):
+    """Returns the interpolation weights, `[side, cells]`."""
     last, new_last = ops.maximum(cells - 1, 0), ops.maximum(side - 1, 1)
     at = ops.arange(side, dtype="float32") * ops.cast(last, "float32")
     at = at / ops.cast(new_last, "float32")
@@ -146,7 +150,7 @@ def _pool(x, stage):
 
 
 def _conv_bn_relu(x, filters, *, rate=1, name, beta=0.0):
-    """Convolves with a bias, although batch norm follows: as the released network."""
+    """Applies convolution, with bias as in the released network, batch norm, ReLU."""
     x = _batch_norm(_convolve(x, filters, rate=rate, name=name), name=name, beta=beta)
     return layers.ReLU(name=f"{name}_relu")(x)
 
@@ -165,7 +169,7 @@ def _convolve(x, filters, *, rate=1, dtype=None, name):
 
 def _batch_norm(x, *, dtype=None, name, beta):
     return blocks.BatchNormalization(
-        epsilon=1e-9,  # Of the authors' Caffe, as its beta from 0.001.
+        epsilon=1e-9,  # As in the authors' Caffe, with beta initialized to 0.001.
         beta_initializer=keras.initializers.Constant(beta),
         dtype=dtype,
         name=f"{name}_bn",

@@ -1,9 +1,12 @@
 """HRNetV2 (Wang et al., 2019) with OCR, object-contextual representations (Yuan, 2019).
 
-Follows the authors' code (HRNet/HRNet-Semantic-Segmentation). Its resizing has aligned
-corners; here cell `i` of a coarse map stays at cell `i * stride`, which is the same at
-sides of `32 * n + 1` pixels and does not stretch at others.
+The layers are those of the authors' code (HRNet/HRNet-Semantic-Segmentation). That code
+resizes with aligned corners; here cell `i` of a coarse map is placed at cell
+`i * stride`, which is equal at sizes of `32 * n + 1` pixels and does not stretch at
+others.
 """
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers, ops
@@ -11,7 +14,7 @@ from keras import layers, ops
 from kerasseg import blocks, errors, models
 
 _BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}  # The authors' momentum of 0.1.
-_CONTEXT = 512  # Channels of the pixels and of the regions that they are compared with.
+_CONTEXT = 512  # Channels of the pixel and region representations.
 
 
 @models.register(
@@ -23,34 +26,36 @@ _CONTEXT = 512  # Channels of the pixels and of the regions that they are compar
     test_options={"width": 8, "units": 1, "modules": (1, 1, 1)},
 )
 def hrnet_ocr(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    width=48,
-    units=4,
-    modules=(1, 4, 3),
-    ocr=True,
-    aux=False,
-):
+    width: int = 48,
+    units: int = 4,
+    modules: Sequence[int] = (1, 4, 3),
+    ocr: bool = True,
+    aux: bool = False,
+) -> keras.Model:
     """Builds HRNetV2 + OCR ([Yuan19] section 3.3; HRNet: arXiv 1908.07919).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        width: Channels of the finest branch: 48, 32 or 18 in the papers. Those of the
-            others are twice, four and eight times as many.
-        units: Residual units of the first stage, and of each branch of a module.
-        modules: Exchanges between branches in the stages of two, three and four.
-        ocr: Whether regions give pixels context; else HRNetV2 alone, whose scores come
-            from the layers that score the regions here.
-        aux: Whether to return "aux_regions" too: the scores of the soft regions, full
-            size. The paper trains them at a weight of 0.4.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        width: Channels of the branch of the highest resolution: 48, 32 or 18 in the
+            papers. The others have 2, 4 and 8 times as many.
+        units: Number of residual units of the first stage, and of each branch of a
+            module.
+        modules: Number of modules of the stages with two, three and four branches.
+        ocr: Whether to add OCR. Otherwise the model is HRNetV2, whose logits come from
+            the layers that score the regions in OCR.
+        aux: Whether to return "aux_regions" too, the logits of the soft object regions
+            at full size, trained with weight 0.4 in the paper.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     if aux and not ocr:
-        raise errors.UserError(
-            "aux=True of 'hrnet_ocr' needs regions: give ocr=True as well."
-        )
-    image, padded = blocks.picture(image_size, "torch")
+        raise errors.UserError("`aux=True` of 'hrnet_ocr' needs `ocr=True`.")
+    image, padded = blocks.image_input(image_size, "torch")
     x = high_resolution_net(padded, width, units, modules)
     regions = _conv_bn(x, x.shape[-1], 1, bias=True, name="regions")
     regions = layers.Conv2D(num_classes, 1, dtype="float32", name="regions_classify")(
@@ -72,7 +77,7 @@ def hrnet_ocr(
 
 
 def high_resolution_net(x, width, units, modules):
-    """Builds the encoder: a quarter of the size, `15 * width` channels."""
+    """Builds the encoder, of stride 4 with `15 * width` channels."""
     x = _conv_bn(x, 64, stride=2, name="stem1")
     x = _conv_bn(x, 64, stride=2, name="stem2")
     for unit in range(1, units + 1):
@@ -94,15 +99,15 @@ def high_resolution_net(x, width, units, modules):
 
 
 def object_context(x, regions, *, name):
-    """Describes every pixel by the regions that it resembles ([Yuan19] figure 3)."""
+    """Adds the object-contextual representation of each pixel ([Yuan19] figure 3)."""
     pixels = _conv_bn(x, _CONTEXT, bias=True, name=f"{name}_pixels")
     objects = GatherRegions(name=f"{name}_gather")([regions, pixels])
-    keys = _CONTEXT // 2
+    key_channels = _CONTEXT // 2
     query, key = pixels, objects
     for i in (1, 2):
-        query = _conv_bn(query, keys, 1, name=f"{name}_query{i}")
-        key = _conv_bn(key, keys, 1, name=f"{name}_key{i}")
-    value = _conv_bn(objects, keys, 1, name=f"{name}_value")
+        query = _conv_bn(query, key_channels, 1, name=f"{name}_query{i}")
+        key = _conv_bn(key, key_channels, 1, name=f"{name}_key{i}")
+    value = _conv_bn(objects, key_channels, 1, name=f"{name}_value")
     context = RegionAttention(name=f"{name}_attend")([query, key, value])
     context = _conv_bn(context, _CONTEXT, 1, name=f"{name}_widen")
     x = layers.Concatenate(name=f"{name}_concat")([context, pixels])
@@ -112,25 +117,25 @@ def object_context(x, regions, *, name):
 
 @keras.saving.register_keras_serializable("kerasseg")
 class GatherRegions(layers.Layer):
-    """Averages pixels over each region ([Yuan19] equation 2).
+    """Averages pixel representations over each soft region ([Yuan19] equation 2).
 
-    Takes `[regions, pixels]`: scores of the regions, and a map of the same size. The
-    scores of a region become weights of the cells by a softmax over the whole map.
-    Float32, where a weight may be too small for float16.
+    Its inputs are `[regions, pixels]`: scores of the regions, and a feature map of the
+    same size. The weights of a region are a softmax of its scores over all cells, in
+    float32, because they can be too small for float16.
     """
 
     def __init__(self, **options):
         super().__init__(autocast=False, **options)
 
     def call(self, inputs):
-        """Returns `[batch, regions, 1, channels]`."""
+        """Returns region representations, `[batch, regions, 1, channels]`."""
         regions, pixels = [ops.cast(_cells(x), "float32") for x in inputs]
         weights = ops.softmax(regions, axis=1)
         means = ops.matmul(ops.transpose(weights, (0, 2, 1)), pixels)
         return ops.cast(ops.expand_dims(means, 2), inputs[1].dtype)
 
     def compute_output_spec(self, inputs):
-        """Has a row for each region and the channels of the pixels."""
+        """Returns the output spec."""
         regions, pixels = inputs
         shape = (pixels.shape[0], regions.shape[3], 1, pixels.shape[3])
         return keras.KerasTensor(shape, pixels.dtype)
@@ -138,25 +143,25 @@ class GatherRegions(layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasseg")
 class RegionAttention(layers.Layer):
-    """Gives each pixel the regions, as much of each as it resembles it.
+    """Attention of pixels to regions ([Yuan19] equation 3).
 
-    Takes `[query, key, value]`: a map, and `[batch, regions, 1, channels]` twice. The
-    shares of the regions are a softmax over them, in float32 ([Yuan19] equation 3).
+    Its inputs are `[query, key, value]`: a feature map, and twice
+    `[batch, regions, 1, channels]`. The softmax over the regions is in float32.
     """
 
     def call(self, inputs):
-        """Returns a map of the size of the query."""
+        """Returns a feature map of the size of the query."""
         query, key, value = inputs
         height, width = ops.shape(query)[1:3]
         key = ops.transpose(_cells(key), (0, 2, 1))
-        fit = ops.matmul(_cells(query) * query.shape[3] ** -0.5, key)
-        # Not ops.softmax, which warns of a single class.
-        shares = ops.exp(ops.log_softmax(ops.cast(fit, "float32"), axis=-1))
-        x = ops.matmul(ops.cast(shares, value.dtype), _cells(value))
+        scores = ops.matmul(_cells(query) * query.shape[3] ** -0.5, key)
+        # ops.softmax warns if there is a single class.
+        weights = ops.exp(ops.log_softmax(ops.cast(scores, "float32"), axis=-1))
+        x = ops.matmul(ops.cast(weights, value.dtype), _cells(value))
         return ops.reshape(x, (-1, height, width, value.shape[3]))
 
     def compute_output_spec(self, inputs):
-        """Has the sides of the query and the channels of the value."""
+        """Returns the output spec."""
         shape = (*inputs[0].shape[:3], inputs[2].shape[3])
         return keras.KerasTensor(shape, self.compute_dtype)
 
@@ -167,19 +172,19 @@ def _cells(x):
 
 
 def _transition(branches, width, *, name):
-    """Gives branches their channels and adds one of half the size of the last."""
+    """Adds a branch of half the resolution of the last."""
     filters = [width * 2**i for i in range(max(len(branches) + 1, 2))]
     new = _conv_bn(branches[-1], filters[-1], stride=2, name=f"{name}_new")
-    if len(branches) == 1:  # The first stage has 256 channels whatever the width.
+    if len(branches) == 1:  # The first stage has 256 channels for any width.
         branches = [_conv_bn(branches[0], width, name=f"{name}_keep")]
     return [*branches, new]
 
 
 def _exchange(branches, *, name):
-    """Adds to every branch all the others, brought to its size and channels."""
+    """Adds to each branch all others, resized and projected to its channels."""
     exchanged = []
     for i, target in enumerate(branches):
-        parts = []
+        summands = []
         for j, x in enumerate(branches):
             part = f"{name}_from{j + 1}_to{i + 1}"
             if j > i:
@@ -190,14 +195,14 @@ def _exchange(branches, *, name):
                 filters = target.shape[-1] if last else x.shape[-1]
                 step_name = f"{part}_{step - j + 1}"
                 x = _conv_bn(x, filters, stride=2, relu=not last, name=step_name)
-            parts.append(x)
-        x = layers.Add(name=f"{name}_sum{i + 1}")(parts)
+            summands.append(x)
+        x = layers.Add(name=f"{name}_sum{i + 1}")(summands)
         exchanged.append(layers.ReLU(name=f"{name}_out{i + 1}")(x))
     return exchanged
 
 
 def _bottleneck(x, *, name):
-    """Narrows to 64 channels, convolves, widens to 256; adds the input."""
+    """Applies a bottleneck block with 256 output channels."""
     start = x
     if x.shape[-1] != 256:
         start = _conv_bn(x, 256, 1, relu=False, name=f"{name}_short")
@@ -209,7 +214,7 @@ def _bottleneck(x, *, name):
 
 
 def _basic(x, *, name):
-    """Convolves twice; adds the input."""
+    """Applies a basic residual block."""
     start, filters = x, x.shape[-1]
     x = _conv_bn(x, filters, name=f"{name}_first")
     x = _conv_bn(x, filters, relu=False, name=f"{name}_second")
@@ -218,7 +223,7 @@ def _basic(x, *, name):
 
 
 def _conv_bn(x, filters, kernel_size=3, *, stride=1, bias=False, relu=True, name):
-    """Pads the same on all sides, whatever the stride."""
+    """Applies convolution and batch norm, with equal padding on all sides."""
     if stride > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
     x = layers.Conv2D(

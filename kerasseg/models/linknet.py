@@ -1,4 +1,6 @@
-"""LinkNet (Chaurasia and Culurciello, 2017): each decoder is added to its encoder."""
+"""LinkNet (Chaurasia and Culurciello, 2017): decoders with additive links."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers
@@ -16,31 +18,35 @@ _EPSILON = 1e-3
     test_options={"backbone": "resnet18_quarter", "narrowing": 1, "filters": 16},
 )
 def linknet(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone="resnet18",
-    backbone_weights=None,
-    narrowing=4,
-    filters=32,
-):
+    backbone: str = "resnet18",
+    backbone_weights: str | None = None,
+    narrowing: int = 4,
+    filters: int = 32,
+) -> keras.Model:
     """Builds LinkNet ([Chaurasia17] figures 1 and 2).
 
-    Follows the released code (e-lab/LinkNet, models/model.lua) where the paper is
-    silent: convolutions of the decoder have biases, ReLU follows each sum, the last
-    decoder keeps the size of its map and is added to the pooled output of the stem.
+    Details that the paper does not state are those of the released code (e-lab/LinkNet,
+    models/model.lua): convolutions of the decoder have biases, each sum is followed by
+    ReLU, and the last decoder has stride 1 and is added to the pooled output of the
+    stem.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        backbone: Name of the encoder. What the stem of the ResNet is pooled to, "c1"
-            of any other is too; one without "c1" has no link there.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        backbone: Name of the backbone. "c1" is pooled as in the stem of a ResNet; there
+            is no link for a backbone without "c1".
         backbone_weights: See `backbones.build`.
-        narrowing: How many times fewer channels a decoder has inside than it takes; 4
-            in the paper, less suits encoders with few channels.
+        narrowing: Factor by which a decoder reduces its input channels; 4 in the
+            paper, smaller for backbones with few channels.
         filters: Channels after the last decoder; 32 in the paper.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
-    image, padded = blocks.picture(image_size, backbones.normalization(backbone))
+    image, padded = blocks.image_input(image_size, backbones.normalization(backbone))
     c = backbones.build(backbone, padded, weights=backbone_weights)
     x = c["c5"]
     for i in (4, 3, 2):
@@ -61,15 +67,15 @@ def linknet(
 
 
 def decoder(x, link, narrowing, *, stride, name):
-    """Narrows, convolves transposed, widens to the channels of `link`; adds that.
+    """Applies a decoder block and adds the link from the encoder.
 
     Args:
-        x: Map of the decoder below.
-        link: Map of the encoder, `stride` times as large or one cell less; None for
-            no link, and as many channels as `x` has.
-        narrowing: Channels of `x` to one inside.
-        stride: Of the transposed convolution.
-        name: Of the layers.
+        x: Output of the previous decoder.
+        link: Feature map of the encoder, `stride` times as large as `x` or smaller by
+            one cell; None for no link and the channels of `x`.
+        narrowing: Factor by which the channels of `x` are reduced.
+        stride: Stride of the transposed convolution.
+        name: Prefix of the layer names.
     """
     inside = x.shape[-1] // narrowing
     outside = x.shape[-1] if link is None else link.shape[-1]
@@ -86,10 +92,10 @@ def decoder(x, link, narrowing, *, stride, name):
 
 
 def full_conv(x, filters, stride, *, name):
-    """Convolves transposed, 3x3, to exactly `stride` times the size.
+    """Applies a 3x3 transposed convolution to exactly `stride` times the size.
 
-    The middle of the kernel of cell `i` lies at `stride * i`, where the encoders' 3x3
-    convolutions took it from. Keras' "same" would put it one further.
+    The kernel of cell `i` is centered at `stride * i`, as in the 3x3 convolutions of
+    the encoder. With Keras' "same" padding it would be one cell further.
     """
     x = layers.Conv2DTranspose(
         filters,
@@ -105,7 +111,7 @@ def full_conv(x, filters, stride, *, name):
 
 
 def _pooled_stem(c):
-    """Pools "c1" as ResNet's stem goes on: at stride 4, as "c2" is."""
+    """Pools "c1" to stride 4 as in the stem of a ResNet."""
     if "c1" not in c:
         return None
     x = layers.ZeroPadding2D(1, name="link_stem_pad")(c["c1"])
@@ -128,8 +134,8 @@ def _bn_relu(x, *, name):
 
 
 def _normal(mode):
-    """Draws with variance 2 / (kernel * filters), as the released code does.
+    """Returns an initializer of variance 2 / (kernel size * filters), as released.
 
-    Keras calls that the fan out, and of transposed convolutions the fan in.
+    Keras calls that number the fan-out, and for transposed convolutions the fan-in.
     """
     return initializers.VarianceScaling(2.0, mode, "untruncated_normal")

@@ -1,4 +1,6 @@
-"""PSPNet (Zhao et al., 2016): means of the picture and of its parts as context."""
+"""PSPNet (Zhao et al., 2016): pyramid pooling for global context."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers, ops
@@ -17,39 +19,43 @@ _BINS = (1, 2, 3, 6)
     test_options={"backbone": "resnet18_quarter", "filters": 32},
 )
 def pspnet(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone="resnet50",
-    backbone_weights=None,
-    output_stride=8,
-    stem="deep",
-    filters=512,
-    aux=False,
-):
+    backbone: str = "resnet50",
+    backbone_weights: str | None = None,
+    output_stride: int = 8,
+    stem: str = "deep",
+    filters: int = 512,
+    aux: bool = False,
+) -> keras.Model:
     """Builds PSPNet ([Zhao17] figure 3).
 
-    The authors' PyTorch code (https://github.com/hszhao/semseg) is followed in the
-    order of the pyramid, [map, 1, 2, 3, 6] (their Caffe network has [map, 6, 3, 2, 1]),
-    in its bins at sizes that 6 does not divide, and in aligned corners wherever a map
-    is resized; the Caffe one in initial weights and in dropout of single cells. The
-    encoder strides on 1x1 convolutions, as keras.applications' ResNets do.
+    As in the authors' PyTorch code (https://github.com/hszhao/semseg), the order of the
+    pyramid is [input, 1, 2, 3, 6] ([input, 6, 3, 2, 1] in their Caffe network), bins at
+    sizes that 6 does not divide overlap, and resizing has aligned corners. Initializers
+    and dropout are those of the Caffe network. The strides of the backbone are on 1x1
+    convolutions, as in the ResNets of keras.applications.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        backbone: Name of the encoder.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        backbone: Name of the backbone; see `backbones.list_backbones`.
         backbone_weights: See `backbones.build`.
-        output_stride: 8 in the paper, 16 or 32.
-        stem: Of a ResNet: "deep" as in the released networks, "standard" for ImageNet
-            weights of Keras. Other encoders have their own.
-        filters: Channels of the last convolution; the paper has 512. The auxiliary
-            head has half of them.
-        aux: Whether to return `{"logits": ..., "aux_conv4": ...}`, the latter at the
-            size of c4, where the paper's auxiliary loss looks (weight 0.4).
+        output_stride: 8 (in the paper), 16 or 32.
+        stem: Stem of a ResNet: "deep" as in the released networks, or "standard", which
+            the ImageNet weights of Keras need. Ignored for other backbones.
+        filters: Channels of the last convolution; 512 in the paper. The auxiliary head
+            has half as many.
+        aux: Whether to return "aux_conv4" too, the logits of the auxiliary head at the
+            size of "c4", trained with weight 0.4 in the paper.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
-    image, padded = blocks.picture(image_size, backbones.normalization(backbone))
-    options = {"stem": stem} if "stem" in backbones.list_options(backbone) else {}
+    image, padded = blocks.image_input(image_size, backbones.normalization(backbone))
+    has_stem = "stem" in backbones.list_options(backbone)
+    options: dict = {"stem": stem} if has_stem else {}
     c = backbones.build(
         backbone,
         padded,
@@ -69,10 +75,9 @@ def pspnet(
 
 
 def pyramid_pooling(x, *, name="pyramid"):
-    """Sets beside a map its means over 1, 4, 9 and 36 parts of the picture.
+    """Concatenates a feature map with its pooled maps of 1, 2, 3 and 6 bins.
 
-    Each has a quarter of the map's channels ([Zhao17] section 3.2), so that all
-    together have as many as the map.
+    Each pooled map has a quarter of the channels of `x` ([Zhao17] section 3.2).
     """
     branches = [x]
     for bins in _BINS:
@@ -90,7 +95,7 @@ def _classify(x, filters, num_classes, *, name):
     return layers.Conv2D(
         num_classes,
         1,
-        # Caffe's "msra"; it has it everywhere, but batch norm undoes a kernel's scale.
+        # Caffe's "msra". The scale of other kernels is undone by batch norm.
         kernel_initializer=initializers.HeNormal(),
         dtype="float32",
         name=f"{name}_classify",
@@ -99,34 +104,36 @@ def _classify(x, filters, num_classes, *, name):
 
 @keras.saving.register_keras_serializable("kerasseg")
 class Spread(layers.Layer):
-    """Resizes `x` bilinearly to `like`, corner cells on corner cells.
+    """Resizes `x` bilinearly to the size of `like` with aligned corners.
 
-    As two products with matrices, each as long as a side of `like`: no backend has
-    aligned corners for sizes that are known at run time only, and `x` is a few cells.
+    It is computed as two matrix products, because no backend has aligned corners for
+    sizes known only at run time. `x` has few cells.
     """
 
     def __init__(self, **options):
         super().__init__(autocast=False, **options)
 
     def call(self, inputs):
-        """Takes `[x, like]`; the height and width of `x` are known."""
+        """Resizes the first of `[x, like]`, whose height and width are static."""
         x, like = inputs
         rows, columns, channels = x.shape[1:4]
         height, width = ops.shape(like)[1:3]
-        wide = ops.matmul(_shares(width, columns, x.dtype), x)
+        wide = ops.matmul(_weights(width, columns, x.dtype), x)
         wide = ops.reshape(wide, (-1, rows, width * channels))
-        full = ops.matmul(_shares(height, rows, x.dtype), wide)
+        full = ops.matmul(_weights(height, rows, x.dtype), wide)
         return ops.reshape(full, (-1, height, width, channels))
 
     def compute_output_spec(self, inputs):
-        """Has the sides of `like` and the channels of `x`."""
+        """Returns the output spec."""
         x, like = inputs
         return keras.KerasTensor((x.shape[0], *like.shape[1:3], x.shape[3]), x.dtype)
 
 
-def _shares(length, cells, dtype):
-    """What each cell gives to each place on a longer side, `[length, cells]`."""
+def _weights(length, cells, dtype):
+    """Returns the interpolation weights, `[length, cells]`."""
     last = ops.maximum(ops.cast(length, "float32") - 1, 1)
-    place = ops.cast(ops.arange(length, dtype="int32"), "float32") * (cells - 1) / last
-    distance = ops.abs(place[:, None] - ops.arange(cells, dtype="float32"))
+    position = (
+        ops.cast(ops.arange(length, dtype="int32"), "float32") * (cells - 1) / last
+    )
+    distance = ops.abs(position[:, None] - ops.arange(cells, dtype="float32"))
     return ops.cast(ops.maximum(1 - distance, 0), dtype)

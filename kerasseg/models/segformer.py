@@ -1,12 +1,13 @@
 """SegFormer (Xie et al., 2021): a hierarchical transformer and a head of linear layers.
 
-Follows the authors' code (NVlabs/SegFormer) where the paper is silent: epsilons,
-starting values, half-pixel centres. Its pictures have sides of a multiple of 32; at
-others, keys and values leave out up to `reduction - 1` rows and columns at the bottom
-and right, as there.
+Details that the paper does not state are those of the authors' code (NVlabs/SegFormer):
+epsilons, initializers, half-pixel centers. At image sizes that are not a multiple of
+32, keys and values leave out up to `reduction - 1` rows and columns at the bottom and
+right, as in that code.
 """
 
 import functools
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers, ops
@@ -14,10 +15,10 @@ from keras import initializers, layers, ops
 from kerasseg import blocks, errors, models
 
 _HEADS = (1, 2, 5, 8)
-_REDUCTIONS = (8, 4, 2, 1)  # Of keys and values, a side.
+_REDUCTIONS = (8, 4, 2, 1)  # Factors of the height and width of keys and values.
 _EXPANSION = 4
-# Made anew for each layer: one initializer gives all layers of a shape the same values.
-_start = functools.partial(initializers.VarianceScaling, 2.0, "fan_out", "normal")
+# Called for each layer: one instance would give layers of equal shape the same values.
+_initializer = functools.partial(initializers.VarianceScaling, 2.0, "fan_out", "normal")
 
 
 def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
@@ -25,28 +26,31 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
     sizes = filters, depths, head_filters
 
     def builder(
-        num_classes,
-        image_size,
+        num_classes: int,
+        image_size: Sequence[int | None],
         *,
-        filters=sizes[0],
-        depths=sizes[1],
-        head_filters=sizes[2],
-        stochastic_depth=0.1,
-    ):
+        filters: Sequence[int] = sizes[0],
+        depths: Sequence[int] = sizes[1],
+        head_filters: int = sizes[2],
+        stochastic_depth: float = 0.1,
+    ) -> keras.Model:
         """Builds a SegFormer ([Xie21] figure 2 and table 6).
 
         Args:
-            num_classes: Channels of the logits.
-            image_size: Height and width; None where they vary.
+            num_classes: Number of classes.
+            image_size: Height and width in pixels; None where they vary.
             filters: Channels of the stages, multiples of their 1, 2, 5 and 8 heads.
-            depths: Blocks of the stages.
+            depths: Number of blocks of the stages.
             head_filters: Channels of the head. The paper has 256 for B0 and B1, 768
                 for the others; MMSegmentation and KerasHub have 256 for all.
-            stochastic_depth: Share of the pictures in training that skip a branch of
-                the last block; rises from 0 at the first block.
+            stochastic_depth: Probability in training that an image skips a branch of
+                the last block. It increases linearly from 0 at the first block.
+
+        Returns:
+            A model from images to logits; see `models.build_model`.
         """
         _check(name, filters, depths)
-        image, padded = blocks.picture(image_size, "torch")
+        image, padded = blocks.image_input(image_size, "torch")
         c = mix_transformer(padded, filters, depths, stochastic_depth)
         logits = blocks.full_size_logits(
             head(c, head_filters, num_classes), padded, image
@@ -122,7 +126,7 @@ def mix_transformer(x, filters, depths, stochastic_depth):
 
 
 def efficient_attention(x, heads, reduction, *, name):
-    """Lets every cell look at the whole map, coarsened ([Xie21] equation 2)."""
+    """Applies efficient self-attention ([Xie21] equation 2)."""
     filters = x.shape[-1]
     query = _linear(x, filters, name=f"{name}_query")
     if reduction > 1:
@@ -130,7 +134,7 @@ def efficient_attention(x, heads, reduction, *, name):
             filters,
             reduction,
             strides=reduction,
-            kernel_initializer=_start(),
+            kernel_initializer=_initializer(),
             name=f"{name}_reduce",
         )(x)
         x = _norm(x, epsilon=1e-5, name=f"{name}_reduce_norm")
@@ -140,21 +144,21 @@ def efficient_attention(x, heads, reduction, *, name):
 
 
 def mix(x, *, name):
-    """Widens, mixes neighbours, narrows; zeros at the border tell where a cell lies.
-
-    [Xie21] equation 3; GELU is the exact one.
-    """
+    """Applies Mix-FFN with the exact GELU ([Xie21] equation 3)."""
     filters = x.shape[-1]
     x = _linear(x, _EXPANSION * filters, name=f"{name}_widen")
     x = layers.DepthwiseConv2D(
-        3, padding="same", depthwise_initializer=_start(), name=f"{name}_depthwise"
+        3,
+        padding="same",
+        depthwise_initializer=_initializer(),
+        name=f"{name}_depthwise",
     )(x)
     x = layers.Activation("gelu", name=f"{name}_gelu")(x)
     return _linear(x, filters, name=f"{name}_narrow")
 
 
 def head(c, filters, num_classes):
-    """Brings all stages to the size of the first, and mixes ([Xie21] section 3.2)."""
+    """Applies the all-MLP decoder ([Xie21] section 3.2)."""
     maps = []
     for level in (5, 4, 3, 2):
         x = layers.Dense(filters, name=f"head_c{level}")(c[f"c{level}"])
@@ -164,76 +168,77 @@ def head(c, filters, num_classes):
     x = layers.Concatenate(name="head_concat")(maps)
     x = blocks.conv_bn_relu(x, filters, 1, name="head_fuse")
     x = layers.Dropout(0.1, name="head_dropout")(x)
-    start = initializers.RandomNormal(stddev=0.01)
+    initializer = initializers.RandomNormal(stddev=0.01)
     return layers.Conv2D(
-        num_classes, 1, kernel_initializer=start, dtype="float32", name="classify"
+        num_classes, 1, kernel_initializer=initializer, dtype="float32", name="classify"
     )(x)
 
 
 @keras.saving.register_keras_serializable("kerasseg")
 class Attention(layers.Layer):
-    """Weighs values by how well their keys fit a query, for several heads at once.
+    """Multi-head attention between feature maps.
 
-    Takes `[query, key_value]`: `[batch, height, width, channels]`, and a map of any
-    size with keys and then values, `2 * channels` together. The softmax is float32.
+    Its inputs are `[query, key_value]`: `[batch, height, width, channels]`, and a
+    feature map of any size whose `2 * channels` are keys and values. The softmax is
+    computed in float32.
 
     Args:
-        heads: Parts of the channels, each with weights of its own.
+        heads: Number of heads.
     """
 
-    def __init__(self, heads, **options):
+    def __init__(self, heads: int, **options):
         super().__init__(**options)
         self.heads = heads
 
     def call(self, inputs):
-        """Returns the means of the values, a map of the size of the query."""
+        """Returns a feature map of the size of the query."""
         query, key_value = inputs
         height, width = ops.shape(query)[1:3]
         channels = query.shape[3]
-        # Scaled before the product, which float16 may not hold otherwise.
-        query = self._part(query * (channels // self.heads) ** -0.5)
-        key, value = [self._part(x) for x in ops.split(key_value, 2, axis=-1)]
-        fit = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-        # Not ops.softmax, which warns where a small map has a single key.
-        weights = ops.exp(ops.log_softmax(ops.cast(fit, "float32"), axis=-1))
+        # Scaled before the product, which could overflow float16.
+        query = self._split_heads(query * (channels // self.heads) ** -0.5)
+        key, value = [self._split_heads(x) for x in ops.split(key_value, 2, axis=-1)]
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        # ops.softmax warns if a small map has a single key.
+        weights = ops.exp(ops.log_softmax(ops.cast(scores, "float32"), axis=-1))
         x = ops.matmul(ops.cast(weights, value.dtype), value)
         x = ops.transpose(x, (0, 2, 1, 3))
         return ops.reshape(x, (-1, height, width, channels))
 
-    def _part(self, x):
-        """Makes `[batch, heads, cells, channels of a head]` of a map."""
+    def _split_heads(self, x):
+        """Reshapes a map to `[batch, heads, cells, channels per head]`."""
         height, width = ops.shape(x)[1:3]
         x = ops.reshape(x, (-1, height * width, self.heads, x.shape[3] // self.heads))
         return ops.transpose(x, (0, 2, 1, 3))
 
     def compute_output_spec(self, inputs):
-        """Is a map like the query."""
+        """Returns the output spec."""
         return keras.KerasTensor(inputs[0].shape, self.compute_dtype)
 
     def get_config(self):
-        """Adds the number of heads."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "heads": self.heads}
 
 
 def _embed_patches(x, filters, *, first, name):
-    """Shrinks by overlapping windows ([Xie21] section 3.1)."""
+    """Applies overlapped patch merging ([Xie21] section 3.1)."""
     size, stride = (7, 4) if first else (3, 2)
     x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
     x = layers.Conv2D(
-        filters, size, strides=stride, kernel_initializer=_start(), name=name
+        filters, size, strides=stride, kernel_initializer=_initializer(), name=name
     )(x)
     return _norm(x, epsilon=1e-5, name=f"{name}_norm")
 
 
 def _add(x, branch, rate, *, name):
-    """Adds a branch, or in training, at `rate` of the pictures, leaves it out."""
+    """Adds a branch, which training skips with probability `rate` per image."""
     branch = layers.Dropout(rate, (None, 1, 1, 1), name=f"{name}_skip")(branch)
     return layers.Add(name=f"{name}_add")([x, branch])
 
 
 def _linear(x, filters, *, name):
-    start = initializers.TruncatedNormal(stddev=0.02)
-    return layers.Dense(filters, kernel_initializer=start, name=name)(x)
+    initializer = initializers.TruncatedNormal(stddev=0.02)
+    return layers.Dense(filters, kernel_initializer=initializer, name=name)(x)
 
 
 def _norm(x, *, epsilon=1e-6, name):
@@ -241,9 +246,9 @@ def _norm(x, *, epsilon=1e-6, name):
 
 
 def _check(name, filters, depths):
-    whole = [part % heads == 0 for part, heads in zip(filters, _HEADS, strict=False)]
-    if len(filters) != len(_HEADS) or len(depths) != len(_HEADS) or not all(whole):
+    divisible = [f % heads == 0 for f, heads in zip(filters, _HEADS, strict=False)]
+    if len(filters) != len(_HEADS) or len(depths) != len(_HEADS) or not all(divisible):
         raise errors.UserError(
-            f"filters={filters} and depths={depths} of '{name}' must be four numbers "
-            f"each, the filters multiples of the attention heads {_HEADS}."
+            f"`filters={filters}` and `depths={depths}` of '{name}' must be four "
+            f"numbers each, and the filters multiples of the attention heads {_HEADS}."
         )

@@ -1,10 +1,13 @@
-"""SegNet (Badrinarayanan et al., 2015): decoders that unpool by the encoder's indices.
+"""SegNet (Badrinarayanan et al., 2015): a decoder that unpools with pooling indices.
 
-Two things differ from the authors' Caffe. Their batch norm keeps no moving statistics:
-a pass over the training set after training finds them. Here Keras keeps them; the rest
-is theirs (epsilon 1e-9, shift from 0.001). And pictures come to SegNet with the mean
-subtracted, as VGG16's weights want them; the first batch norm takes it out in any case.
+There are two differences from the authors' Caffe. Their batch normalization has no
+moving statistics; they are computed by a pass over the training set after training.
+Here Keras updates them, with their epsilon (1e-9) and initial beta (0.001). And the
+mean is subtracted from images for SegNet, as VGG16's weights expect, which does not
+matter after the first batch normalization.
 """
+
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers
@@ -13,7 +16,7 @@ from kerasseg import blocks, models
 from kerasseg.backbones import vgg
 
 _PAPER = "https://arxiv.org/abs/1511.00561"
-_STAGES = {5: (8, 3), 4: (8, 3), 3: (4, 3), 2: (2, 2), 1: (1, 2)}  # As vgg's.
+_STAGES = {5: (8, 3), 4: (8, 3), 3: (4, 3), 2: (2, 2), 1: (1, 2)}  # As in `vgg`.
 
 
 @models.register(
@@ -25,23 +28,33 @@ _STAGES = {5: (8, 3), 4: (8, 3), 3: (4, 3), 2: (2, 2), 1: (1, 2)}  # As vgg's.
     encoder="vgg16",
     test_options={"filters": 8},
 )
-def segnet(num_classes, image_size, *, backbone_weights=None, dropout=0.0, filters=64):
-    """Builds SegNet, on VGG16 without its fully connected layers.
+def segnet(
+    num_classes: int,
+    image_size: Sequence[int | None],
+    *,
+    backbone_weights: str | None = None,
+    dropout: float = 0.0,
+    filters: int = 64,
+) -> keras.Model:
+    """Builds SegNet on VGG16 without fully connected layers.
 
-    The layers are those of the authors' segnet_train.prototxt: biases before every
-    batch norm, no batch norm and no ReLU after the last convolution
-    ([Badrinarayanan15] section 3 and figure 2).
+    The layers are those of the authors' segnet_train.prototxt: convolutions have
+    biases, and the last one has no batch normalization and ReLU ([Badrinarayanan15]
+    section 3 and figure 2).
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
         backbone_weights: See `backbones.build`.
-        dropout: Share of the values dropped after each of the three deepest stages of
-            encoder and decoder; a half in the paper's benchmark (section 4) and in
-            Bayesian SegNet (https://arxiv.org/abs/1511.02680).
+        dropout: Dropout rate after each of the three deepest stages of encoder and
+            decoder; 0.5 in the benchmark of the paper (section 4) and in Bayesian
+            SegNet (https://arxiv.org/abs/1511.02680).
         filters: Channels of the first stage; 64 in the paper.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
-    image, padded = blocks.picture(image_size, "caffe")
+    image, padded = blocks.image_input(image_size, "caffe")
     pooled = {}
 
     def pool(x, stage):
@@ -57,7 +70,7 @@ def segnet(num_classes, image_size, *, backbone_weights=None, dropout=0.0, filte
         for unit in range(units, 1, -1):
             name = f"decoder{stage}_conv{unit}"
             x = _conv_bn_relu(x, factor * filters, name=name)
-        if stage > 1:  # The last convolution of a stage narrows, that of 1 classifies.
+        if stage > 1:  # That of stage 1 is the classifier.
             narrow = _STAGES[stage - 1][0] * filters
             x = _conv_bn_relu(x, narrow, name=f"decoder{stage}_conv1")
             x = _drop(x, dropout, stage, name=f"decoder{stage}_dropout")
@@ -73,21 +86,30 @@ def segnet(num_classes, image_size, *, backbone_weights=None, dropout=0.0, filte
     setting={"num_classes": 11},
     test_options={"filters": 8},
 )
-def segnet_basic(num_classes, image_size, *, dropout=0.0, filters=64):
-    """Builds SegNet-Basic: four stages of one 7x7 convolution, in both directions.
+def segnet_basic(
+    num_classes: int,
+    image_size: Sequence[int | None],
+    *,
+    dropout: float = 0.0,
+    filters: int = 64,
+) -> keras.Model:
+    """Builds SegNet-Basic: encoder and decoder of four 7x7 convolutions each.
 
     The layers are those of the authors' segnet_basic_train.prototxt: convolutions have
-    biases, which the paper denies ([Badrinarayanan15] section 3.1), and its "local
-    contrast normalization" (section 3.2) is one across channels.
+    biases, unlike [Badrinarayanan15] section 3.1, and the "local contrast
+    normalization" of section 3.2 is local response normalization across channels.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        dropout: Share of the values dropped after the two deepest stages of encoder
-            and decoder; a half in Bayesian SegNet-Basic.
-        filters: Channels of every stage; 64 in the paper.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        dropout: Dropout rate after the two deepest stages of encoder and decoder; 0.5
+            in Bayesian SegNet-Basic.
+        filters: Channels of all stages; 64 in the paper.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
-    image, padded = blocks.picture(image_size, "none")
+    image, padded = blocks.image_input(image_size, "none")
     x = blocks.LocalResponseNormalization(dtype="float32", name="norm")(padded)
     pooled = {}
     for stage in range(1, 5):
@@ -125,9 +147,9 @@ def _conv_bn_relu(x, filters, *, rate=1, name):
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _drop(x, share, stage, *, name):
-    """Drops at stage 3 and deeper."""
-    return layers.Dropout(share, name=name)(x) if stage >= 3 else x
+def _drop(x, rate, stage, *, name):
+    """Applies dropout from stage 3 on."""
+    return layers.Dropout(rate, name=name)(x) if stage >= 3 else x
 
 
 def _classify(x, num_classes, kernel_size, image):

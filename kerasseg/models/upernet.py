@@ -1,4 +1,6 @@
-"""UPerNet (Xiao et al., 2018): pyramid pooling on top of a feature pyramid."""
+"""UPerNet (Xiao et al., 2018): pyramid pooling and a feature pyramid network."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import initializers, layers
@@ -17,34 +19,37 @@ _BINS = (1, 2, 3, 6)
     test_options={"backbone": "resnet18_quarter", "filters": 16},
 )
 def upernet(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone="resnet50",
-    backbone_weights=None,
-    stem="deep",
-    filters=512,
-    aux=False,
-):
+    backbone: str = "resnet50",
+    backbone_weights: str | None = None,
+    stem: str = "deep",
+    filters: int = 512,
+    aux: bool = False,
+) -> keras.Model:
     """Builds UPerNet for a single task ([Xiao18] section 4.1, figure 4).
 
-    Follows the authors' code for scene parsing (CSAILVision, UPerNet with adaptive
-    average pooling in place of precise RoI pooling): half-pixel centres everywhere.
+    The layers are those of the authors' code for scene parsing (CSAILVision), with
+    adaptive average pooling instead of precise RoI pooling, and half-pixel centers.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
-        backbone: Name of the encoder.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
+        backbone: Name of the backbone; see `backbones.list_backbones`.
         backbone_weights: See `backbones.build`.
-        stem: Of a ResNet: "deep" as in the authors' networks, "standard" for ImageNet
-            weights of Keras. Other encoders have their own.
-        filters: Channels of the decoder; the authors have 512.
-        aux: Whether to return "aux_c4" too, scores from the encoder's stage of stride
-            16, full size. The authors have none; OpenMMLab trains it at a weight of
-            0.4.
+        stem: Stem of a ResNet: "deep" as in the authors' networks, or "standard", which
+            the ImageNet weights of Keras need. Ignored for other backbones.
+        filters: Channels of the decoder; 512 in the authors' code.
+        aux: Whether to return "aux_c4" too, logits computed from "c4" at full size. The
+            authors have none; OpenMMLab trains it with weight 0.4.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
-    image, padded = blocks.picture(image_size, backbones.normalization(backbone))
-    options = {"stem": stem} if "stem" in backbones.list_options(backbone) else {}
+    image, padded = blocks.image_input(image_size, backbones.normalization(backbone))
+    has_stem = "stem" in backbones.list_options(backbone)
+    options: dict = {"stem": stem} if has_stem else {}
     c = backbones.build(backbone, padded, weights=backbone_weights, **options)
     p = {5: pyramid_pooling(c["c5"], filters)}
     for level in (4, 3, 2):
@@ -72,10 +77,10 @@ def upernet(
 
 
 def pyramid_pooling(x, filters):
-    """Adds means over ever smaller windows to a map ([Zhao17] section 3.2).
+    """Applies pyramid pooling ([Zhao17] section 3.2).
 
-    The means are resized before they are convolved, as in the authors' code: batch norm
-    then sees every window as often as the map has cells in it.
+    Pooled maps are resized before they are convolved, as in the authors' code, so that
+    batch normalization weights each bin by its number of cells.
     """
     maps = [x]
     for bins in _BINS:

@@ -1,4 +1,6 @@
-"""Zoom-out features (Mostajabi et al., 2015): each cell described at every level."""
+"""Zoom-out features (Mostajabi et al., 2015): features of all levels for each cell."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers
@@ -23,43 +25,45 @@ _DOWNSAMPLES = (1, 2, 4, 8, 16)
     test_options={"filters": 8, "hidden_units": (32, 32)},
 )
 def zoomout(
-    num_classes,
-    image_size,
+    num_classes: int,
+    image_size: Sequence[int | None],
     *,
-    backbone_weights=None,
-    zoom_layers=ZOOM_LAYERS,
-    hidden_units=(1000, 1000),
-    downsample=4,
-    trainable_trunk=True,
-    filters=64,
-):
-    """Builds the network that the authors released.
+    backbone_weights: str | None = None,
+    zoom_layers: Sequence[str] = ZOOM_LAYERS,
+    hidden_units: Sequence[int] = (1000, 1000),
+    downsample: int = 4,
+    trainable_trunk: bool = True,
+    filters: int = 64,
+) -> keras.Model:
+    """Builds the zoom-out network as released by the authors.
 
-    That is github.com/ivasiljevic/zoom-out-release. It classifies cells instead of the
-    paper's superpixels, for which see `inference.superpixels`. The paper takes its
-    features from VGG16 as it is; the released script does so too, although its README
-    says that it trains them. How far it pads fc6 is not known: here so that the map
-    keeps its size.
+    The release is github.com/ivasiljevic/zoom-out-release. It classifies cells instead
+    of the superpixels of the paper; for these see `inference.superpixels`. The paper
+    and the released script do not train VGG16, although the README of the release says
+    so. The padding of fc6 is not stated; here it keeps the size.
 
-    The 8320 features of all cells are held at once, and once more normalised: 4.4 GB
-    for a picture of 1024x1024 in float32. The head works on each of them: 155 of the
-    272 G multiply-adds at 513x513.
+    The 8320 features of all cells are held in memory twice, before and after
+    normalization: 4.4 GB for an image of 1024x1024 pixels in float32. The classifier
+    has 155 of the 272 G multiply-adds at 513x513 pixels.
 
     Args:
-        num_classes: Channels of the logits.
-        image_size: Height and width; None where they vary.
+        num_classes: Number of classes.
+        image_size: Height and width in pixels; None where they vary.
         backbone_weights: See `vgg.load_weights`.
-        zoom_layers: Maps that a cell is described by, in this order: names of
-            `vgg.vgg16`, after their ReLU, and "fc7", whose maximum over the picture
-            stands for the scene.
-        hidden_units: Channels of each hidden layer of the classifier.
-        downsample: Pixels to one cell, of 1, 2, 4, 8 and 16.
-        trainable_trunk: Whether VGG16 is trained, not the classifier alone.
-        filters: Channels of the trunk's first stage; 64 in the paper. fc6 and fc7 have
+        zoom_layers: Feature maps that are concatenated, in this order: names of
+            `vgg.vgg16`, after their ReLU, and "fc7", of which the maximum over the
+            image is taken.
+        hidden_units: Channels of the hidden layers of the classifier.
+        downsample: Stride of the cells in pixels: 1, 2, 4, 8 or 16.
+        trainable_trunk: Whether VGG16 is trained too.
+        filters: Channels of the first stage of VGG16; 64 in the paper. fc6 and fc7 have
             64 times as many.
+
+    Returns:
+        A model from images to logits; see `models.build_model`.
     """
     _check(zoom_layers, downsample)
-    image, padded = blocks.picture(image_size, "caffe")
+    image, padded = blocks.image_input(image_size, "caffe")
     maps = trunk(padded, filters, scene="fc7" in zoom_layers)
     encoder = keras.Model(image, list(maps.values())[-1])
     vgg.load_weights(encoder, backbone_weights)
@@ -86,24 +90,24 @@ def zoomout(
 
 
 def trunk(x, filters, *, scene):
-    """Builds VGG16, with fc7 where the scene is wanted; returns its maps by name."""
+    """Builds VGG16, with fc7 if `scene` is true; returns its feature maps by name."""
     maps = vgg.vgg16(x, filters=filters)
     if scene:
         x = vgg.fully_connected(maps["pool5"], 64 * filters, 7, name="fc6")
-        # Its dropout comes after what the scene is described by.
+        # Without dropout, which comes after the features.
         x = blocks.Conv2D(64 * filters, 1, activation="relu", name="fc7")(x)
         maps["fc7"] = x
     return maps
 
 
 def zoom_out(maps, image, zoom_layers, downsample):
-    """Brings maps to one grid, a cell every `downsample` pixels, and stacks them.
+    """Resamples feature maps to stride `downsample` and concatenates them.
 
-    Fine maps are thinned out, not pooled; coarse ones are repeated; of fc7 each cell
-    gets the maximum over the picture.
+    Finer maps are subsampled, coarser ones are repeated, and "fc7" is replaced by its
+    maximum over the image.
     """
     grid = layers.MaxPooling2D(1, strides=downsample, name="grid")(image)
-    parts = []
+    features = []
     for name in zoom_layers:
         x = maps[name]
         if name == "fc7":
@@ -116,20 +120,22 @@ def zoom_out(maps, image, zoom_layers, downsample):
             times = _stride(name) // downsample
             x = blocks.UpSampling2D(times, name=f"{name}_repeat")(x)
             x = blocks.CropLike(name=f"{name}_crop")([x, grid])
-        parts.append(x)
-    return parts[0] if len(parts) == 1 else layers.Concatenate(name="zoom_out")(parts)
+        features.append(x)
+    if len(features) == 1:
+        return features[0]
+    return layers.Concatenate(name="zoom_out")(features)
 
 
-def split(model):
-    """Cuts a network at its features: for other elements than cells, superpixels.
+def split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Splits a network at its features, to classify superpixels instead of cells.
 
     Args:
-        model: Made by `zoomout`.
+        model: Model built by `zoomout`.
 
     Returns:
-        Two models that share its layers: pictures to features before they are
-        normalised, `[batch, rows, columns, channels]`, and such features to scores.
-        The second takes any elements as `[1, elements, 1, channels]`.
+        Two models that share its layers: from images to features before normalization,
+        `[batch, rows, columns, channels]`, and from such features to scores. The second
+        also accepts features of superpixels, `[1, superpixels, 1, channels]`.
     """
     raw = model.get_layer("normalize_features").input
     scores = model.get_layer("classify").output
@@ -137,7 +143,7 @@ def split(model):
 
 
 def _stride(name):
-    """Returns the pixels to one cell of a map of VGG16, from its name."""
+    """Returns the stride of a feature map of VGG16."""
     stage = int(name.removeprefix("block").removeprefix("pool")[0])
     return 2 ** (stage - 1) if name.startswith("block") else 2**stage
 
@@ -146,10 +152,10 @@ def _check(zoom_layers, downsample):
     known = [*ZOOM_LAYERS, *(f"pool{stage}" for stage in range(1, 6))]
     if not zoom_layers or not set(zoom_layers) <= set(known):
         raise errors.UserError(
-            f"zoom_layers={tuple(zoom_layers)} of 'zoomout' must be one or more of "
+            f"`zoom_layers={tuple(zoom_layers)}` of 'zoomout' must be one or more of "
             f"{known}."
         )
     if downsample not in _DOWNSAMPLES:
         raise errors.UserError(
-            f"downsample={downsample} of 'zoomout' is not one of {_DOWNSAMPLES}."
+            f"`downsample={downsample}` of 'zoomout' must be one of {_DOWNSAMPLES}."
         )

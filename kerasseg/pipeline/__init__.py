@@ -1,25 +1,20 @@
-"""Records to batches: read at random, decoded, augmented in one warp, batched.
+"""Input pipeline: records are read at random, decoded, augmented and batched.
 
-The order and the augmentation of a picture are functions of (seed, epoch, position)
-alone, so that a run starts again at any step without a state of its own, and skips
-before anything is read.
+The order and the augmentation of an image depend on (seed, epoch, position) alone. So a
+run resumes at any step without a state of the pipeline, and skips what it has read
+without reading it again.
 """
 
-from kerasseg.pipeline.batches import (
-    InputShard,
-    equal_size_batches,
-    evaluation_dataset,
-    repeated,
-    training_dataset,
-)
-from kerasseg.pipeline.reading import ImageReader, check_label
+from kerasseg.system import lazy
 
-__all__ = [
-    "ImageReader",
-    "InputShard",
-    "check_label",
-    "equal_size_batches",
-    "evaluation_dataset",
-    "repeated",
-    "training_dataset",
-]
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "augment": "",
+        "batches": "InputShard equal_size_batches evaluation_dataset oversample "
+        "training_dataset",
+        "border_weights": "",
+        "class_statistics": "",
+        "reading": "ImageReader",
+    },
+)

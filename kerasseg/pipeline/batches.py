@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,20 +12,22 @@ from kerasseg.pipeline import augment
 from kerasseg.pipeline.reading import ImageReader
 
 
-def repeated(reader: ImageReader, class_names, times) -> np.ndarray:
-    """Lists the records of a split, those that show hard classes several times.
+def oversample(
+    reader: ImageReader, class_names: Sequence[str], times: int
+) -> np.ndarray:
+    """Returns record indices, those of images with hard classes several times.
 
     Args:
-        reader: Of the split; what it passes over shows no class.
-        class_names: Names of the classes that count as hard.
-        times: How often a picture with one of them occurs, at least 1.
+        reader: Reader of the split. A damaged record that it replaces has no class.
+        class_names: Names of the hard classes.
+        times: How often an image with a hard class is repeated, at least 1.
 
     Returns:
-        int64 record numbers.
+        int64 record indices.
 
     Raises:
-        ValueError: A name that the data set does not know, `times` below 1, or a
-            record that is damaged.
+        errors.UserError: A name is unknown, or `times` is below 1.
+        records.RecordError: A record is damaged.
 
     Source: the bootstrapping of https://arxiv.org/abs/1706.05587, section 4.3.
     """
@@ -32,63 +35,67 @@ def repeated(reader: ImageReader, class_names, times) -> np.ndarray:
     unknown = [name for name in class_names if name not in known]
     if unknown or times < 1:
         raise errors.UserError(
-            f"Cannot repeat {list(class_names)} {times} times: unknown are {unknown}; "
-            f"a number of at least 1 and names of {list(known)} are wanted."
+            f"Cannot repeat images of {list(class_names)} {times} times: unknown are "
+            f"{unknown}. Give a number of at least 1 and names from {list(known)}."
         )
-    wanted = [known.index(name) for name in class_names]
+    classes = [known.index(name) for name in class_names]
     count = len(reader.split)
-    hard = [np.isin(wanted, reader.read(i)[1]).any() for i in range(count)]
+    hard = [np.isin(classes, reader.read(i)[1]).any() for i in range(count)]
     return np.repeat(np.arange(count), np.where(hard, times, 1))
 
 
 @dataclasses.dataclass(frozen=True)
 class InputShard:
-    """Which pictures of each update a worker reads: a part, in one piece.
+    """The images of each global batch that a worker reads: one contiguous part.
 
     Attributes:
-        size: Pictures of an update, over all workers.
-        worker: Number of this one.
-        workers: How many they are.
+        global_batch_size: Images of an update, over all workers.
+        index: Index of this worker.
+        num_shards: Number of workers.
     """
 
-    size: int
-    worker: int = 0
-    workers: int = 1
+    global_batch_size: int
+    index: int = 0
+    num_shards: int = 1
 
 
 def training_dataset(
     reader: ImageReader,
     augmentation: augment.Augmentation,
     *,
-    batch_size,
-    seed,
-    start=0,
-    order=None,
-    weigh=None,
-    share=None,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    order: Sequence[int] | np.ndarray | None = None,
+    weight_map_fn: Callable | None = None,
+    shard: InputShard | None = None,
 ) -> tf.data.Dataset:
-    """Reads endlessly, in a new order each epoch.
+    """Returns an endless dataset of augmented batches, shuffled in each epoch.
 
     Args:
-        reader: Of the split.
-        augmentation: What happens to the pictures.
-        batch_size: Pictures.
-        seed: Start of order and augmentation.
-        start: Position of the first picture: how many were read before.
-        order: Record numbers of one epoch; None for each record once.
-        weigh: Function of the instance numbers and the label of a crop, to float32
-            weights of its pixels; None for no weights, and no instances wanted.
-        share: `InputShard` of this worker, where several read; None for all images.
+        reader: Reader of the split.
+        augmentation: Ranges of the augmentation.
+        batch_size: Images per batch.
+        seed: Seed of order and augmentation.
+        start: Position of the first image: the number of images read before.
+        order: Record indices of an epoch; None for each record once.
+        weight_map_fn: Function of the instance ids and the label of a crop that
+            returns float32 weights of its pixels; None for no weights, for which no
+            instances are read.
+        shard: `InputShard` of this worker; None for all images.
 
     Returns:
         Dataset of dicts: "image" uint8 `[batch, height, width, 3]`, "label" uint8
-        `[batch, height, width]`, "name" string `[batch]`, and with `weigh` "weight"
-        float32 `[batch, height, width]`.
+        `[batch, height, width]`, "name" string `[batch]`, and with `weight_map_fn`
+        "weight" float32 `[batch, height, width]`.
+
+    Raises:
+        errors.UserError: The split is empty.
     """
-    numbers = np.arange(len(reader.split)) if order is None else np.asarray(order)
-    count = len(numbers)
+    indices = np.arange(len(reader.split)) if order is None else np.asarray(order)
+    count = len(indices)
     if count == 0:
-        raise errors.UserError(f"The split '{reader.split.name}' holds no record.")
+        raise errors.UserError(f"The split '{reader.split.name}' has no records.")
     height, width = augmentation.crop_size
 
     def record_at(position):
@@ -96,14 +103,19 @@ def training_dataset(
         place = tf.random.experimental.index_shuffle(
             position % count, epoch_seed, count - 1
         )
-        return tf.constant(numbers, tf.int64)[place]
+        return tf.constant(indices, tf.int64)[place]
 
     def load_batch(first):
         positions = first + tf.range(batch_size, dtype=tf.int64)
         arrays = tf.numpy_function(
-            lambda *args: _read_batch(reader, augmentation, seed, weigh, *args),
+            lambda *args: _read_batch(reader, augmentation, seed, weight_map_fn, *args),
             [positions, tf.map_fn(record_at, positions)],
-            [tf.uint8, tf.uint8, tf.string, *[tf.float32] * (weigh is not None)],
+            [
+                tf.uint8,
+                tf.uint8,
+                tf.string,
+                *[tf.float32] * (weight_map_fn is not None),
+            ],
             stateful=False,
         )
         shapes = {
@@ -117,53 +129,59 @@ def training_dataset(
             for key, array in zip(shapes, arrays, strict=False)
         }
 
-    dataset = _firsts(start, batch_size, share or InputShard(batch_size))
+    dataset = _batch_starts(start, batch_size, shard or InputShard(batch_size))
     dataset = dataset.map(load_batch, num_parallel_calls=os.cpu_count())
     return dataset.prefetch(1)
 
 
-def _firsts(start, batch_size, share):
-    """Lists the position of the first picture of each batch, endlessly."""
-    parts = share.size // (share.workers * batch_size)
-    first = start + share.worker * parts * batch_size
+def _batch_starts(start, batch_size, shard):
+    """Returns an endless dataset of the position of the first image of each batch."""
+    total = shard.global_batch_size
+    batches_per_update = total // (shard.num_shards * batch_size)
+    first = start + shard.index * batches_per_update * batch_size
 
-    def place(number):
-        return first + number // parts * share.size + number % parts * batch_size
+    def position(i):
+        update, batch = i // batches_per_update, i % batches_per_update
+        return first + update * total + batch * batch_size
 
-    numbers = tf.data.Dataset.range(np.iinfo(np.int64).max // share.size - start)
-    return numbers.map(place)
+    return tf.data.Dataset.range(np.iinfo(np.int64).max // total - start).map(position)
 
 
-def _read_batch(reader, augmentation, seed, weigh, positions, indices):
-    """Warps each picture straight into the batch: a copy each costs a third."""
+def _read_batch(reader, augmentation, seed, weight_map_fn, positions, indices):
+    """Reads and augments the images of a batch."""
     size = (len(positions), *augmentation.crop_size)
     images, labels = np.empty((*size, 3), np.uint8), np.empty(size, np.uint8)
-    weights = np.empty(size if weigh else 0, np.float32)
+    weights = np.empty(size if weight_map_fn else 0, np.float32)
     names = []
     for i, (position, index) in enumerate(zip(positions, indices, strict=True)):
         rng = np.random.default_rng((seed, int(position)))
-        image, label, name, *rest = reader.read(index, instances=weigh is not None)
+        image, label, name, *rest = reader.read(
+            index, instances=weight_map_fn is not None
+        )
         crop = augment.augment(image, label, augmentation, rng, *rest)
         images[i], labels[i] = crop[:2]
-        if weigh:
-            weights[i] = weigh(crop[2], crop[1])
+        if weight_map_fn:
+            weights[i] = weight_map_fn(crop[2], crop[1])
         names.append(name.encode())
     batch = images, labels, np.array(names)
-    return (*batch, weights) if weigh else batch
+    return (*batch, weights) if weight_map_fn else batch
 
 
 def evaluation_dataset(
-    reader: ImageReader, *, batch_size=1, limit=None
+    reader: ImageReader, *, batch_size: int = 1, limit: int | None = None
 ) -> tf.data.Dataset:
-    """Reads each picture once, unscaled, batched with pictures of its size only.
+    """Returns a dataset of each image once, at its own size.
+
+    The images of a batch have the same size.
 
     Args:
-        reader: Of the split.
-        batch_size: Pictures at most.
-        limit: Pictures in all; None for the whole split.
+        reader: Reader of the split.
+        batch_size: Maximum number of images per batch.
+        limit: Read the first `limit` images only; None for the whole split.
 
     Returns:
-        Dataset of dicts as of `training_dataset`; the size changes between batches.
+        Dataset of dicts: "image" uint8 `[batch, height, width, 3]`, "label" uint8
+        `[batch, height, width]` and "name" string `[batch]`.
     """
     batches = equal_size_batches(reader.split.sizes[:limit], batch_size)
 
@@ -184,18 +202,18 @@ def evaluation_dataset(
     ragged = tf.ragged.constant(batches, tf.int64, ragged_rank=1)
     dataset = tf.data.Dataset.from_tensor_slices(ragged)
     dataset = dataset.map(load_batch, num_parallel_calls=2).prefetch(2)
-    # There is nothing to tune, and the tuner sleeps for seconds before it lets go.
+    # There is nothing to tune, and autotuning takes seconds to stop at the end.
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
 
 
-def equal_size_batches(sizes, batch_size) -> list[list[int]]:
-    """Groups record numbers by picture size, in batches of at most `batch_size`.
+def equal_size_batches(sizes, batch_size: int) -> list[list[int]]:
+    """Groups record indices by image size, in batches of at most `batch_size`.
 
     Args:
         sizes: Heights and widths, `[records, 2]`.
-        batch_size: Pictures.
+        batch_size: Maximum number of images per batch.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, size in enumerate(np.asarray(sizes).tolist()):

@@ -1,8 +1,9 @@
-"""How often each class occurs in a split, and the class weights made of it."""
+"""How often each class occurs in a split, and class weights computed from it."""
 
 import dataclasses
 import json
 import os
+from collections.abc import Iterable, Sequence
 from concurrent import futures
 
 import numpy as np
@@ -14,41 +15,41 @@ from kerasseg.system import files
 
 @dataclasses.dataclass(frozen=True)
 class ClassCounts:
-    """Pixels of a split.
+    """Counts of the classes of a split.
 
     Attributes:
         pixels: int64 `[num_classes]`, pixels of each class.
-        pixels_around: int64 `[num_classes]`, all pixels of the pictures that show the
-            class, ignored ones too.
-        pictures: int64 `[num_classes]`, pictures that show the class.
-        ignored: Pixels that are ignored.
+        pixels_around: int64 `[num_classes]`, all pixels of the images that contain the
+            class, including the ignored ones.
+        images: int64 `[num_classes]`, images that contain the class.
+        ignored: Number of ignored pixels.
     """
 
     pixels: np.ndarray
     pixels_around: np.ndarray
-    pictures: np.ndarray
+    images: np.ndarray
     ignored: int
 
 
-def count_classes(labels, num_classes) -> ClassCounts:
+def count_classes(labels: Iterable[np.ndarray], num_classes: int) -> ClassCounts:
     """Counts the pixels of each class.
 
     Args:
         labels: Iterable of uint8 `[height, width]`.
-        num_classes: Classes.
+        num_classes: Number of classes.
     """
     pixels = np.zeros(256, np.int64)
     around = np.zeros(256, np.int64)
-    pictures = np.zeros(256, np.int64)
+    images = np.zeros(256, np.int64)
     for label in labels:
         counts = np.bincount(label.ravel(), minlength=256)
         pixels += counts
-        pictures += counts > 0
+        images += counts > 0
         around += np.where(counts > 0, label.size, 0)
     return ClassCounts(
         pixels[:num_classes],
         around[:num_classes],
-        pictures[:num_classes],
+        images[:num_classes],
         int(pixels[IGNORE_LABEL]),
     )
 
@@ -56,47 +57,52 @@ def count_classes(labels, num_classes) -> ClassCounts:
 def count_split(reader) -> ClassCounts:
     """Counts the classes of all records of a `pipeline.ImageReader`."""
     with futures.ThreadPoolExecutor() as pool:
-        labels = (
-            picture[1] for picture in pool.map(reader.read, range(len(reader.split)))
-        )
+        images = pool.map(reader.read, range(len(reader.split)))
+        labels = (label for _, label, _ in images)
         return count_classes(labels, reader.split.spec.num_classes)
 
 
 def median_frequency_weights(counts: ClassCounts) -> np.ndarray:
-    """Weighs each class by the median frequency over its own.
+    """Returns class weights: the median frequency divided by that of the class.
 
-    The frequency of a class is its share of the pixels of the pictures that show it.
+    The frequency of a class is its number of pixels divided by the number of all pixels
+    in the images that contain it.
 
     Returns:
-        float64 `[num_classes]`; 0 for a class that never occurs.
+        float64 `[num_classes]`; 0 for a class that does not occur.
 
     Source: https://arxiv.org/abs/1411.4734, section 6.3.2; SegNet uses it.
     """
-    seen = counts.pixels > 0
-    frequency = counts.pixels[seen] / counts.pixels_around[seen]
+    occurs = counts.pixels > 0
+    frequency = counts.pixels[occurs] / counts.pixels_around[occurs]
     weights = np.zeros(len(counts.pixels))
-    weights[seen] = np.median(frequency) / frequency
+    weights[occurs] = np.median(frequency) / frequency
     return weights
 
 
-def enet_weights(counts: ClassCounts, constant=1.02) -> np.ndarray:
-    """Weighs each class by `1 / ln(constant + p)`, `p` its share of labelled pixels.
+def enet_weights(counts: ClassCounts, constant: float = 1.02) -> np.ndarray:
+    """Returns class weights `1 / ln(constant + p)`, `p` the fraction of the pixels.
+
+    Ignored pixels do not count.
 
     Source: https://arxiv.org/abs/1606.02147, section 5.2.
     """
     return 1 / np.log(constant + counts.pixels / counts.pixels.sum())
 
 
-def class_weights(text, reader) -> np.ndarray | None:
-    """Reads the flag `--class_weights`.
+def class_weights(text: str, reader) -> np.ndarray | None:
+    """Returns the class weights that an option names.
 
     Args:
-        text: "none", "median_frequency", "enet", a number for each class, or a file
-            of them: see `read_weights`.
+        text: "none", "median_frequency", "enet", a number for each class separated by
+            commas, or the path of a file: see `read_weights`.
         reader: `pipeline.ImageReader` of the training split.
 
+    Returns:
+        float64 `[num_classes]`, or None for "none".
+
     Raises:
-        ValueError: Neither a known name nor a file nor one number for each class.
+        errors.UserError: The text is none of these.
     """
     if text == "none":
         return None
@@ -110,51 +116,55 @@ def class_weights(text, reader) -> np.ndarray | None:
     weights = _numbers(text.split(","), len(names))
     if weights is None:
         raise errors.UserError(
-            f"`class_weights` is none, median_frequency, enet, {len(names)} numbers "
-            f"with commas between, each at least 0, or a file; got '{text}'."
+            f"`class_weights` must be none, median_frequency, enet, a file, or "
+            f"{len(names)} numbers of at least 0 separated by commas, got '{text}'."
         )
     return weights
 
 
-def read_weights(path, names) -> np.ndarray:
-    """Reads the weights of the classes from a file.
+def read_weights(path: str | os.PathLike, names: Sequence[str]) -> np.ndarray:
+    """Reads class weights from a file.
 
-    It has a line `name weight` for each class, in any order, and may have empty lines
-    and lines that start with `#`; or it is JSON: an object of weights by name, or a
-    list in the order of the classes.
+    The file has a line `name weight` for each class, in any order, and may have empty
+    lines and lines that start with `#`. Or it is JSON: an object of weights by class
+    name, or a list in the order of the classes.
 
     Args:
         path: The file.
-        names: Of the classes, in their order.
+        names: Class names, in order.
+
+    Returns:
+        float64 `[num_classes]`.
 
     Raises:
-        ValueError: The file is anything else.
+        errors.UserError: The file has another format, or not one weight per class.
     """
     text = files.read_text(path)
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except ValueError:
         lines = [line.strip() for line in text.splitlines()]
         pairs = [line.rsplit(None, 1) for line in lines if line and line[0] != "#"]
-        found = {pair[0]: pair[-1] for pair in pairs}
-        if len(found) != len(pairs):
-            found = None
-    if isinstance(found, dict) and set(found) == set(names):
-        found = [found[name] for name in names]
-    weights = _numbers(found, len(names)) if isinstance(found, list) else None
+        values = {pair[0]: pair[-1] for pair in pairs}
+        if len(values) != len(pairs):
+            values = None
+    if isinstance(values, dict) and set(values) == set(names):
+        values = [values[name] for name in names]
+    weights = _numbers(values, len(names)) if isinstance(values, list) else None
     if weights is None:
         raise errors.UserError(
-            f"{path} holds no class weights: it needs one line `name weight` for each "
-            f"of {', '.join(names)}, the weight at least 0, or the same as JSON."
+            f"{path} does not contain class weights. It needs a line `name weight` for "
+            f"each of {', '.join(names)}, with a weight of at least 0, or the same as "
+            f"JSON."
         )
     return weights
 
 
 def _numbers(values, count):
-    """Returns `count` numbers from 0, or None where the values are anything else."""
+    """Returns `count` numbers of at least 0, or None if the values are not."""
     try:
         numbers = np.array([float(value) for value in values])
     except (TypeError, ValueError):
         return None
-    right = len(numbers) == count and np.all((numbers >= 0) & (numbers < np.inf))
-    return numbers if right else None
+    valid = len(numbers) == count and np.all((numbers >= 0) & (numbers < np.inf))
+    return numbers if valid else None

@@ -1,7 +1,7 @@
-"""Records: TFRecord files with TF DeepLab's keys, and dataset.json beside them.
+"""Records: TFRecord files with TF DeepLab's keys, and their dataset.json.
 
-`schema` holds what one record is, `shards` how records lie in a file, `manifest` what
-dataset.json says, `reading` random access to a split.
+`schema` defines a single record, `shards` the TFRecord files, `manifest` dataset.json,
+and `reading` gives random access to a split.
 """
 
 from kerasseg.records.manifest import (
@@ -12,7 +12,7 @@ from kerasseg.records.manifest import (
     read_info,
     write_info,
 )
-from kerasseg.records.reading import Split, find_faults, open_split
+from kerasseg.records.reading import Split, check_split, find_faults, open_split
 from kerasseg.records.schema import (
     decode_image,
     decode_instances,
@@ -36,6 +36,7 @@ __all__ = [
     "RecordError",
     "Shard",
     "Split",
+    "check_split",
     "decode_image",
     "decode_instances",
     "decode_label",

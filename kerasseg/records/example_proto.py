@@ -1,7 +1,7 @@
-"""The message `tf.train.Example`, without the four seconds of TensorFlow's import.
+"""The message `tf.train.Example`, without importing TensorFlow, which takes seconds.
 
-The classes live in a descriptor pool of their own, so that they never clash with
-TensorFlow's; the bytes are the same.
+The classes have their own descriptor pool, so that they do not clash with those of
+TensorFlow. The serialized bytes are the same.
 
 Source: tensorflow/core/example/{feature,example}.proto.
 """

@@ -1,4 +1,7 @@
-"""dataset.json: what a folder of records must hold; written last, read first."""
+"""dataset.json: the data set and the files of a folder of records.
+
+It is written last, so that a folder with this file is complete.
+"""
 
 import dataclasses
 import json
@@ -17,12 +20,12 @@ Shard = shards.Shard
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What dataset.json says.
+    """The content of dataset.json.
 
     Attributes:
-        spec: Facts of the data set that the records were built with.
+        spec: The data set from which the records were built.
         splits: The files of each split, in order.
-        schema_version: Version of the record schema, `SCHEMA_VERSION` when written.
+        schema_version: Version of the record schema.
     """
 
     spec: datasets.DatasetSpec
@@ -31,17 +34,17 @@ class DatasetInfo:
 
 
 def write_info(records_dir: str | os.PathLike, info: DatasetInfo) -> None:
-    """Writes dataset.json in one step, the same bytes for the same facts."""
+    """Writes dataset.json atomically; equal contents give equal bytes."""
     splits = {
         split: [dataclasses.asdict(shard) for shard in info.splits[split]]
         for split in sorted(info.splits)
     }
-    facts = {
+    content = {
         "schema_version": info.schema_version,
         "dataset": info.spec.to_json(),
         "splits": splits,
     }
-    text = json.dumps(facts, indent=2) + "\n"
+    text = json.dumps(content, indent=2) + "\n"
     with files.open_file(pathlib.Path(records_dir, INFO_FILE)) as file:
         file.write(text.encode())
 
@@ -50,30 +53,31 @@ def read_info(records_dir: str | os.PathLike) -> DatasetInfo:
     """Reads dataset.json.
 
     Raises:
-        FileNotFoundError: There is none: nothing was built, or a build did not end.
-        ValueError: It is damaged, or of another schema version.
+        errors.MissingFileError: The file does not exist: nothing was built, or a build
+            did not finish.
+        errors.UserError: It is damaged, or has another schema version.
     """
     path = pathlib.Path(records_dir, INFO_FILE)
-    try:
-        facts = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise errors.MissingFileError(
-            f"{path} does not exist. Write the records first, with "
+            f"{path} does not exist. Build the records first, with "
             "python -m tfrecords_tools.build."
-        ) from None
-    except ValueError as error:
-        raise errors.UserError(f"{path} is no JSON ({error}). {_AGAIN}") from error
-    version = facts.get("schema_version") if isinstance(facts, dict) else None
+        )
+    try:
+        content = files.read_json(path)
+    except errors.UserError as error:
+        raise errors.UserError(f"{error} {_AGAIN}") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise errors.UserError(
             f"{path} has schema version {version}, this kerasseg reads version "
             f"{SCHEMA_VERSION}. {_AGAIN}"
         )
     try:
-        spec = datasets.DatasetSpec.from_json(facts["dataset"])
+        spec = datasets.DatasetSpec.from_json(content["dataset"])
         splits = {
-            split: [Shard(**shard) for shard in found]
-            for split, found in facts["splits"].items()
+            split: [Shard(**shard) for shard in listed]
+            for split, listed in content["splits"].items()
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise errors.UserError(f"{path} is incomplete: {error!r}. {_AGAIN}") from error

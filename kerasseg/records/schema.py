@@ -1,4 +1,6 @@
-"""What one record is: `encode_example` writes it, `parse_example` reads it."""
+"""A single record: `encode_example` writes it, `parse_example` reads it."""
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -7,17 +9,17 @@ from google.protobuf import message
 from kerasseg import errors
 from kerasseg.records import example_proto
 
-_IMAGE = "image/encoded"  # JPEG or PNG file, as the source has it.
+_IMAGE = "image/encoded"  # JPEG or PNG file, as in the source.
 _IMAGE_FORMAT = "image/format"  # "jpeg" or "png".
 _NAME = "image/filename"  # Name in the source.
 _HEIGHT = "image/height"  # Pixels.
 _WIDTH = "image/width"
 _CHANNELS = "image/channels"
-_LABEL = "image/segmentation/class/encoded"  # 8-bit grey PNG of class numbers.
+_LABEL = "image/segmentation/class/encoded"  # 8-bit gray PNG of class indices.
 _LABEL_FORMAT = "image/segmentation/class/format"
-_INSTANCE = "image/segmentation/instance/encoded"  # 16-bit grey PNG, 0: no instance.
+_INSTANCE = "image/segmentation/instance/encoded"  # 16-bit gray PNG, 0: no instance.
 _INSTANCE_FORMAT = "image/segmentation/instance/format"
-_PRESENT_CLASSES = "image/class/label"  # Numbers of the classes in the picture.
+_PRESENT_CLASSES = "image/class/label"  # Indices of the classes in the image.
 
 
 def encode_example(
@@ -29,20 +31,20 @@ def encode_example(
     height: int,
     width: int,
     instance: bytes | None = None,
-    present_classes=(),
+    present_classes: Sequence[int] = (),
 ) -> bytes:
-    """Packs one picture as a serialized `tf.train.Example` with TF DeepLab's keys.
+    """Serializes one image as a `tf.train.Example` with TF DeepLab's keys.
 
     Args:
-        image: The picture, a JPEG or PNG file.
-        label: Class numbers, a grey 8-bit PNG file as large as the picture; None for a
-            picture without a label.
-        name: The picture's name in its source.
+        image: Bytes of the image, a JPEG or PNG file.
+        label: Class indices, an 8-bit gray PNG file of the size of the image; None for
+            an image without a label.
+        name: Name of the image in its source.
         image_format: "jpeg" or "png".
-        height: Rows of the picture.
-        width: Columns of the picture.
-        instance: Instance numbers, a grey 16-bit PNG file; 0 belongs to no instance.
-        present_classes: Numbers of the classes that occur, for weak supervision.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        instance: Instance ids, a 16-bit gray PNG file; 0 is no instance.
+        present_classes: Indices of the classes that occur, for weak supervision.
 
     Returns:
         Bytes that depend on the arguments only.
@@ -64,96 +66,97 @@ def encode_example(
 
 
 def parse_example(serialized: bytes) -> dict:
-    """Unpacks one record that `encode_example` or a script of TF DeepLab made.
+    """Parses one record that `encode_example` or a script of TF DeepLab wrote.
 
     Returns:
-        Dict of "image" (file bytes), "label" and "instance" (file bytes, or None where
-        the record has none), "name", "height" and "width".
+        Dict of "image" (bytes of the file), "label" and "instance" (bytes of the file,
+        or None if the record has none), "name", "height" and "width".
 
     Raises:
-        ValueError: The bytes are no `tf.train.Example`, or a feature is missing.
+        errors.UserError: The bytes are not a `tf.train.Example`, or a feature is
+            missing.
     """
     try:
         example = example_proto.Example.FromString(serialized)
     except message.DecodeError as error:
         raise errors.UserError(
-            f"{len(serialized)} bytes are no tf.train.Example ({error}); "
-            "build the records again with python -m tfrecords_tools.build"
+            f"The {len(serialized)} bytes are not a tf.train.Example ({error}). Build "
+            "the records again with python -m tfrecords_tools.build"
         ) from error
     features = example.features.feature
     return {
         "image": _value(features, _IMAGE, "bytes_list"),
-        "label": _value(features, _LABEL, "bytes_list", wanted=False),
-        "instance": _value(features, _INSTANCE, "bytes_list", wanted=False),
+        "label": _value(features, _LABEL, "bytes_list", required=False),
+        "instance": _value(features, _INSTANCE, "bytes_list", required=False),
         "name": _value(features, _NAME, "bytes_list").decode("utf-8", "replace"),
         "height": _value(features, _HEIGHT, "int64_list"),
         "width": _value(features, _WIDTH, "int64_list"),
     }
 
 
-def _value(features, key, kind, *, wanted=True):
+def _value(features, key, kind, *, required=True):
     values = list(getattr(features[key], kind).value) if key in features else []
     if len(values) == 1:
         return values[0]
-    if not wanted and not values:
+    if not required and not values:
         return None
     raise errors.UserError(
-        f"The record has {len(values)} values in '{key}', wanted is one; it has "
-        f"{', '.join(sorted(features)) or 'nothing'}. Build the records again with "
+        f"The record has {len(values)} values for '{key}', expected one. Its keys are "
+        f"{', '.join(sorted(features)) or 'none'}. Build the records again with "
         "python -m tfrecords_tools.build, or give them TF DeepLab's keys."
     )
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """Decodes a JPEG or PNG file, equal to TensorFlow's accurate decoder bit for bit.
+    """Decodes a JPEG or PNG file; the pixels equal those of TensorFlow's decoder.
 
-    Never rotated by EXIF. Size and content are not checked first, since the builder did
-    that: `images.read_image` reads what comes from outside.
+    EXIF orientation is not applied. The size is not checked, as that was done when the
+    record was built; use `images.read_image` for untrusted files.
 
     Returns:
         RGB, uint8 `[height, width, 3]`.
 
     Raises:
-        ValueError: OpenCV cannot read it.
+        errors.UserError: OpenCV cannot read it.
     """
     image = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def decode_label(data: bytes) -> np.ndarray:
-    """Decodes a grey PNG file of class numbers.
+    """Decodes a gray PNG file of class indices.
 
     Returns:
-        Class numbers, uint8 `[height, width]`.
+        Class indices, uint8 `[height, width]`.
 
     Raises:
-        ValueError: OpenCV cannot read it, or it is not 8-bit grey.
+        errors.UserError: OpenCV cannot read it, or it is not 8-bit gray.
     """
     label = _decode(data, cv2.IMREAD_UNCHANGED)
     if label.ndim != 2 or label.dtype != np.uint8:
         raise errors.UserError(
-            f"A label is {label.dtype} {list(label.shape)}, wanted is an 8-bit grey "
-            "PNG of class numbers; a palette or colour PNG must become class numbers "
-            "first, as python -m tfrecords_tools.build does"
+            f"A label is {label.dtype} {list(label.shape)}, expected an 8-bit gray PNG "
+            "of class indices. Convert palette or color PNG files to class indices, as "
+            "python -m tfrecords_tools.build does"
         )
     return label
 
 
 def decode_instances(data: bytes) -> np.ndarray:
-    """Decodes a grey PNG file of instance numbers, 8 or 16 bits deep.
+    """Decodes a gray PNG file of instance ids, of 8 or 16 bits.
 
     Returns:
-        Instance numbers, uint16 `[height, width]`; 0 belongs to no instance.
+        Instance ids, uint16 `[height, width]`; 0 is no instance.
 
     Raises:
-        ValueError: OpenCV cannot read it, or it is not grey.
+        errors.UserError: OpenCV cannot read it, or it is not gray.
     """
     instances = _decode(data, cv2.IMREAD_UNCHANGED)
     if instances.ndim != 2 or instances.dtype not in (np.uint8, np.uint16):
         raise errors.UserError(
-            f"An instance map is {instances.dtype} {list(instances.shape)}, wanted is "
-            "a grey PNG of instance numbers, 16 bits deep; build the records again "
-            "with python -m tfrecords_tools.build"
+            f"An instance map is {instances.dtype} {list(instances.shape)}, expected a "
+            "16-bit gray PNG of instance ids. Build the records again with "
+            "python -m tfrecords_tools.build"
         )
     return instances.astype(np.uint16)
 
@@ -163,7 +166,7 @@ def _decode(data, flags):
     pixels = cv2.imdecode(buffer, flags) if len(buffer) else None
     if pixels is None:
         raise errors.UserError(
-            f"{len(data)} bytes are no readable JPEG or PNG file; build the records "
-            "again with python -m tfrecords_tools.build"
+            f"The {len(data)} bytes are not a readable JPEG or PNG file. Build the "
+            "records again with python -m tfrecords_tools.build"
         )
     return pixels

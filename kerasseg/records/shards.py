@@ -1,7 +1,7 @@
-"""One TFRecord file: length, its CRC, data, its CRC, and so on to the end.
+"""TFRecord files: for each record its length, a CRC of it, the data, and a CRC of it.
 
-Source: tensorflow/core/lib/io/record_writer.h. Own framing, because TensorFlow's reader
-takes a file that was cut between records for a whole one, and has no random access.
+Source: tensorflow/core/lib/io/record_writer.h. TensorFlow's own reader does not notice
+that a file was truncated between two records, and has no random access.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import struct
+from collections.abc import Iterable
 
 import google_crc32c
 import numpy as np
@@ -20,23 +21,23 @@ from kerasseg.system import files
 
 HEADER = struct.Struct("<QI")  # Length of the data, masked CRC of these 8 bytes.
 FOOTER = struct.Struct("<I")  # Masked CRC of the data.
-_CHUNK = 1 << 20  # Bytes read at once for a checksum.
+_CHUNK = 1 << 20  # Bytes read at a time for a checksum.
 _SPLIT_OF_FILE = re.compile(r"(.+)-\d+-of-\d+\.tfrecord")
 
 
 class RecordError(errors.UserError):
-    """Damaged records; the text names the shard, and the record where one is known."""
+    """Damaged records; the message names the shard, and the record if it is known."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """What a finished file holds.
+    """A finished file.
 
     Attributes:
         name: File name, without the folder.
         records: Number of records.
         bytes: Size of the file.
-        crc32c: Checksum of the whole file, an unsigned 32-bit number.
+        crc32c: Checksum of the whole file, an unsigned 32-bit integer.
     """
 
     name: str
@@ -46,33 +47,33 @@ class Shard:
 
 
 def shard_name(split: str, i: int, num_shards: int) -> str:
-    """Name of the file number `i` (from 0) of a split."""
+    """Returns the name of file `i` (from 0) of a split."""
     return f"{split}-{i:05d}-of-{num_shards:05d}.tfrecord"
 
 
 def find_shards(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
-    """Finds the files of a split; those of "train-extra" are none of "train"."""
-    found = sorted(folder.glob(f"{glob.escape(split)}-*.tfrecord*"))
-    matches = [_SPLIT_OF_FILE.match(path.name) for path in found]
+    """Finds the files of a split; those of "train-extra" do not belong to "train"."""
+    paths = sorted(folder.glob(f"{glob.escape(split)}-*.tfrecord*"))
+    matches = [_SPLIT_OF_FILE.match(path.name) for path in paths]
     return [
         path
-        for path, match in zip(found, matches, strict=True)
+        for path, match in zip(paths, matches, strict=True)
         if match is None or match[1] == split
     ]
 
 
 def masked_crc(data: bytes) -> int:
-    """CRC-32C of `data`, masked as TFRecord wants it."""
+    """Returns the CRC-32C of `data`, masked as the TFRecord format requires."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def write_shard(path: str | os.PathLike, serialized) -> Shard:
-    """Writes one file, which appears under its name only when it is whole.
+def write_shard(path: str | os.PathLike, serialized: Iterable[bytes]) -> Shard:
+    """Writes one file, which appears under its name only when it is complete.
 
     Args:
-        path: Where to; its folder must exist.
-        serialized: Iterable of records as bytes.
+        path: The file; its folder must exist.
+        serialized: The records.
     """
     path = pathlib.Path(path)
     num_records = num_bytes = crc = 0
@@ -89,7 +90,7 @@ def write_shard(path: str | os.PathLike, serialized) -> Shard:
 
 
 def file_checksum(path: str | os.PathLike) -> int:
-    """CRC-32C of a whole file."""
+    """Returns the CRC-32C of a whole file."""
     crc = 0
     with _open(path) as file:
         while chunk := _watched(file.read, _CHUNK, path=path):
@@ -98,37 +99,41 @@ def file_checksum(path: str | os.PathLike) -> int:
 
 
 def scan_shard(path: str | os.PathLike) -> np.ndarray:
-    """Finds the records of one file by their headers; the data is not read.
+    """Finds the records of a file by their headers, without reading the data.
 
     Returns:
-        Where the data of each record starts, and its length: int64 `[records, 2]`.
+        Start and length of the data of each record in bytes, int64 `[records, 2]`.
 
     Raises:
-        RecordError: A length is damaged, or the file ends inside a record.
+        RecordError: A length is damaged, or the file ends within a record.
     """
-    found, fault = scan_whole_records(path)
+    positions, fault = scan_complete_records(path)
     if fault:
         raise RecordError(fault)
-    return found
+    return positions
 
 
-def scan_whole_records(path: str | os.PathLike) -> tuple[np.ndarray, str]:
-    """As `scan_shard`, but returns what is whole, and the fault ("" for none)."""
+def scan_complete_records(path: str | os.PathLike) -> tuple[np.ndarray, str]:
+    """Finds the records of a file up to the first damage.
+
+    Returns:
+        Positions, see `scan_shard`, and the damage in words, "" for none.
+    """
     path = pathlib.Path(path)
     size = path.stat().st_size
-    found: list[tuple[int, int]] = []
+    positions: list[tuple[int, int]] = []
     position, fault = 0, ""
     with _open(path) as file:
         while position < size:
             header = _watched(os.pread, file.fileno(), HEADER.size, position, path=path)
             fault = _header_fault(header, size - position)
             if fault:
-                fault = f"{path.name}, record {len(found)}: {fault}. {COPY_AGAIN}"
+                fault = f"{path.name}, record {len(positions)}: {fault}. {COPY_AGAIN}"
                 break
             length, _ = HEADER.unpack(header)
-            found.append((position + HEADER.size, length))
+            positions.append((position + HEADER.size, length))
             position += HEADER.size + length + FOOTER.size
-    return np.array(found, np.int64).reshape(-1, 2), fault
+    return np.array(positions, np.int64).reshape(-1, 2), fault
 
 
 def _open(path):
@@ -142,14 +147,14 @@ def _watched(function, *arguments, path):
 
 def _header_fault(header, num_left):
     if len(header) < HEADER.size:
-        return f"the file ends after {len(header)} of the header's {HEADER.size} bytes"
+        return f"the file ends after {len(header)} of {HEADER.size} bytes of the header"
     length, crc = HEADER.unpack(header)
     if crc != masked_crc(header[:8]):
-        return "the length's checksum is wrong"
-    wanted = HEADER.size + length + FOOTER.size
-    if wanted > num_left:
-        return f"the file ends after {num_left} of the record's {wanted} bytes"
+        return "the checksum of the length is wrong"
+    size = HEADER.size + length + FOOTER.size
+    if size > num_left:
+        return f"the file ends after {num_left} of {size} bytes of the record"
     return ""
 
 
-COPY_AGAIN = "The file is damaged: copy it or build the records again"
+COPY_AGAIN = "The file is damaged. Copy it again, or build the records again"

@@ -1,26 +1,37 @@
-"""Says which file is waited for, so that no disk or network stalls without a word."""
+"""Warns about reads that do not return, as when a disk or network stalls."""
 
 import contextlib
+import dataclasses
 import itertools
 import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
 
-SECONDS = 30  # Of waiting for one file until that is said, and said again.
+SECONDS = 30  # Between the start of a read and the first warning, and the next ones.
+
+
+@dataclasses.dataclass
+class _Read:
+    """A read in progress: its file, its start, and the number of warnings so far."""
+
+    name: str | os.PathLike
+    start: float
+    warnings: int = 0
 
 
 class _Watch:
-    """A thread that looks at what others wait for, and ends when that is nothing."""
+    """A thread that watches the reads of other threads, and ends if there are none."""
 
     def __init__(self):
-        self.waiting: dict[int, list] = {}  # [where, start, times that it was said]
-        self.numbers = itertools.count()
+        self.reads: dict[int, _Read] = {}
+        self.ids = itertools.count()
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
 
     def start(self):
-        """Starts the thread if it does not run."""
+        """Starts the thread unless it is running."""
         with self.lock:
             if self.thread is None:
                 self.thread = threading.Thread(target=self._run, daemon=True)
@@ -31,32 +42,29 @@ class _Watch:
         while True:
             time.sleep(SECONDS / 4)
             now = time.monotonic()
-            waiting = list(self.waiting.values())
+            reads = list(self.reads.values())
             with self.lock:
-                if not waiting and now - last > SECONDS:
+                if not reads and now - last > SECONDS:
                     self.thread = None
                     return
-            last = now if waiting else last
-            for entry in waiting:
-                where, start, said = entry
-                if now - start > SECONDS * (said + 1):
-                    entry[2] = int((now - start) / SECONDS)
-                    _say(where, now - start)
-
-
-def _say(where, seconds):
-    logging.warning(
-        "Nothing has come of %s for %.0f seconds: is its disk or network there?",
-        where,
-        seconds,
-    )
+            last = now if reads else last
+            for read in reads:
+                seconds = now - read.start
+                if seconds > SECONDS * (read.warnings + 1):
+                    read.warnings = int(seconds / SECONDS)
+                    logging.warning(
+                        "Reading %s has returned nothing for %.0f seconds. Check that "
+                        "its disk or network is available.",
+                        read.name,
+                        seconds,
+                    )
 
 
 _watch = _Watch()
 
 
 def _forget():
-    """A forked process has neither the thread nor what others waited for."""
+    """A forked process has neither the thread nor the reads of its parent."""
     global _watch
     _watch = _Watch()
 
@@ -65,17 +73,17 @@ os.register_at_fork(after_in_child=_forget)
 
 
 @contextlib.contextmanager
-def reading(where: str | os.PathLike):
-    """Watches what is read in a block.
+def reading(name: str | os.PathLike) -> Iterator[None]:
+    """Watches a read for the duration of a block.
 
     Args:
-        where: What the warning calls it.
+        name: Name of the file in the warning.
     """
-    watch, number = _watch, next(_watch.numbers)
-    watch.waiting[number] = [where, time.monotonic(), 0]
+    watch, read_id = _watch, next(_watch.ids)
+    watch.reads[read_id] = _Read(name, time.monotonic())
     if watch.thread is None:
         watch.start()
     try:
         yield
     finally:
-        del watch.waiting[number]
+        del watch.reads[read_id]

@@ -1,10 +1,10 @@
-"""A page about an evaluation, in one file: scores, confusions, curves and pictures.
+"""A page about an evaluation: scores, confusion matrix, charts and images.
 
-Nothing in it comes from elsewhere, and it asks for nothing. What it says is in plain
-HTML; a few lines of script sort the table and enlarge the pictures.
+It is a single HTML file that loads nothing else. A short script sorts the table of
+classes and enlarges images; without it the page is complete.
 """
 
-from kerasseg.report.ranking import order
+from kerasseg.report.ranking import rank_images
 from kerasseg.report.writing import write
 
-__all__ = ["order", "write"]
+__all__ = ["rank_images", "write"]

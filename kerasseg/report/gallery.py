@@ -1,24 +1,32 @@
-"""Pictures side by side: as they are, the truth, the prediction, errors, entropy."""
+"""Images side by side: image, label, prediction, errors and entropy."""
 
+import dataclasses
+import functools
+
+import cv2
 import numpy as np
 
 from kerasseg import images, metrics
-from kerasseg.datasets import IGNORE_LABEL
-from kerasseg.report import encoding, views, wording
-from kerasseg.report.classes import swatch
-from kerasseg.report.markup import joined, name, section, tag
+from kerasseg.datasets import IGNORE_LABEL, DatasetSpec
+from kerasseg.report import encoding, markup
+from kerasseg.report.markup import Markup, joined, name, section, swatch, tag
 
-_SIDE = 640  # Pixels; the longer side of a picture.
-_THUMB = 144
-_COUNTED = 2**22  # Pixels at a time.
+ERROR_COLOR = 214, 0, 92  # RGB: visible on any gray, also with color blindness.
+IGNORED_COLOR = 150, 150, 150
+
+_SIDE = 640  # Longer side of an image in pixels.
+_THUMBNAIL = 144
+_MAX_COUNTED = 2**22  # Pixels counted at a time.
+_MAX_PROBABILITIES = 2**24  # Probabilities processed at a time.
+_SMALLEST = 1e-12  # Lower bound of a probability in the logarithm.
 _NAMED = 4  # Classes in the description of a mask.
 
 
-def image(address: str, alt: str, size, **attributes):
-    """Writes a picture that a click enlarges; `size` is height and width."""
+def image(url: str, alt: str, size: tuple[int, int], **attributes) -> Markup:
+    """Returns an image of a given height and width that a click enlarges."""
     return tag(
         "img",
-        src=address,
+        src=url,
         alt=alt,
         width=size[1],
         height=size[0],
@@ -27,144 +35,140 @@ def image(address: str, alt: str, size, **attributes):
     )
 
 
-def row(look, title: str, spec, album):
-    """Writes the views of one picture side by side.
+def row(
+    sample, title: str, spec: DatasetSpec, budget: encoding.ImageBudget
+) -> Markup | None:
+    """Returns the views of one image side by side, or None if they do not fit.
 
     Args:
-        look: `evaluation.Sample`.
-        title: Name of the picture.
-        spec: `datasets.DatasetSpec`.
-        album: `encoding.Album`.
-
-    Returns:
-        Markup, or None where the page is full.
+        sample: `evaluation.Sample`.
+        title: Name of the image.
+        spec: The data set.
+        budget: Remaining size of the page.
     """
-    size = encoding.fitted(look.label.shape, _SIDE)
-    shown = [
-        ("Picture", *_photo(look, size)),
-        ("Truth", *_mask(look.label, size, spec)),
-        ("Prediction", *_mask(look.prediction, size, spec)),
-        ("Errors", *_errors(look, size)),
-        ("Entropy", *_entropy(look, size)),
+    size = encoding.fit_size(sample.label.shape, _SIDE)
+    views = [
+        ("Image", *_image_view(sample, size)),
+        ("Label", *_mask_view(sample.label, size, spec)),
+        ("Prediction", *_mask_view(sample.mask, size, spec)),
+        ("Errors", *_error_view(sample, size)),
+        ("Entropy", *_entropy_view(sample, size)),
     ]
-    shown = [(kind, address, said) for kind, address, said in shown if address]
-    if not album.take(*(address for _, address, _ in shown)):
+    views = [(kind, url, text) for kind, url, text in views if url]
+    if not budget.reserve(*(url for _, url, _ in views)):
         return None
     figures = [
         tag(
             "figure",
-            image(address, f"{kind} of {title}: {said}", size),
+            image(url, f"{kind} of {title}: {text}", size),
             tag("figcaption", kind),
         )
-        for kind, address, said in shown
+        for kind, url, text in views
     ]
     return tag("div", *figures, class_="views")
 
 
-def _photo(look, size):
-    if look.image is None:
+def _image_view(sample, size):
+    """Returns URL and description; the URL is None without an image."""
+    if sample.image is None:
         return None, ""
-    height, width = look.label.shape
-    address = encoding.photo(encoding.resized(look.image, size))
-    return address, f"{width} x {height} pixels"
+    height, width = sample.label.shape
+    url = encoding.jpeg_url(encoding.resize(sample.image, size))
+    return url, f"{width} x {height} pixels"
 
 
-def _mask(label, size, spec):
-    shrunk = encoding.resized(label, size, numbers=True)
-    counts = _counts(label)[:IGNORE_LABEL]
+def _mask_view(mask, size, spec):
+    small = encoding.resize(mask, size, nearest=True)
+    counts = _counts(mask)[:IGNORE_LABEL]
     largest = [i for i in np.argsort(-counts, kind="stable")[:_NAMED] if counts[i]]
     parts = [
-        f"{spec.class_names[i]} {wording.share(int(counts[i]), label.size)}"
+        f"{spec.class_names[i]} {markup.share(int(counts[i]), mask.size)}"
         for i in largest
     ]
     more = np.count_nonzero(counts) - len(parts)
     parts += [f"{more} more"] if more else []
-    return encoding.mask(shrunk, spec.palette), ", ".join(parts) or "nothing"
+    return encoding.mask_url(small, spec.palette), ", ".join(parts) or "no class"
 
 
-def _counts(numbers):
-    """Counts the pixels of each of 256 numbers, in parts, as it takes much memory."""
-    parts = np.array_split(numbers, 1 + numbers.size // _COUNTED)
-    return sum(np.bincount(part.ravel(), minlength=256) for part in parts)
+def _counts(mask):
+    """Counts the pixels of each value from 0 to 255, in chunks, to save memory."""
+    chunks = np.array_split(mask, 1 + mask.size // _MAX_COUNTED)
+    return sum(np.bincount(chunk.ravel(), minlength=256) for chunk in chunks)
 
 
-def _errors(look, size):
-    labelled = look.label != IGNORE_LABEL
-    wrong = int(np.count_nonzero((look.label != look.prediction) & labelled))
-    said = wording.share(wrong, int(np.count_nonzero(labelled)))
-    address = encoding.photo(views.errors(look, size))
-    return address, f"{said} of the labelled pixels are wrong"
+def _error_view(sample, size):
+    labeled = sample.label != IGNORE_LABEL
+    wrong = int(np.count_nonzero((sample.label != sample.mask) & labeled))
+    share = markup.share(wrong, int(np.count_nonzero(labeled)))
+    url = encoding.jpeg_url(error_map(sample, size))
+    return url, f"{share} of the labeled pixels are wrong"
 
 
-def _entropy(look, size):
-    if look.probabilities is None:
+def _entropy_view(sample, size):
+    if sample.probabilities is None:
         return None, ""
-    address = encoding.photo(views.entropy(look.probabilities, size))
-    return address, "bright where the network was unsure"
+    url = encoding.jpeg_url(entropy_map(sample.probabilities, size))
+    return url, "bright where the network is uncertain"
 
 
-def thumb(look, title: str, album):
-    """Writes a small picture of the errors, or returns None where the page is full."""
-    size = encoding.fitted(look.label.shape, _THUMB)
-    address = encoding.photo(views.errors(look, size))
-    if not album.take(address):
+def thumbnail(sample, title: str, budget: encoding.ImageBudget) -> Markup | None:
+    """Returns a small image of the errors, or None if it does not fit."""
+    size = encoding.fit_size(sample.label.shape, _THUMBNAIL)
+    url = encoding.jpeg_url(error_map(sample, size))
+    if not budget.reserve(url):
         return None
-    return image(address, f"Errors of {title}", size)
+    return image(url, f"Errors of {title}", size)
 
 
-def legend(look, spec):
-    """Names the colours of the classes in truth and prediction, the largest first."""
-    counts = _counts(look.label) + _counts(look.prediction)
-    seen = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
+def legend(sample, spec: DatasetSpec) -> Markup:
+    """Returns the colors and names of the classes in an image, the largest first."""
+    counts = _counts(sample.label) + _counts(sample.mask)
+    present = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
     items = [
         tag("li", swatch(spec.palette[i]), name(spec.class_names[i]))
-        for i in seen
+        for i in present
         if i != IGNORE_LABEL
     ]
     if counts[IGNORE_LABEL]:
-        items.append(tag("li", swatch(images.IGNORE_COLOR), "no label"))
+        items.append(tag("li", swatch(images.IGNORE_COLOR), "ignored"))
     return tag("ul", *items, class_="legend")
 
 
-def worst(indices, rows, found):
-    """Writes the section of the worst pictures; see `_section`."""
-    note = "By the mean IoU of the classes that each picture holds, the lowest first. "
-    return _section(
-        "worst", "Worst pictures", joined([note, _keys()]), indices, rows, found
-    )
+def worst_section(indices, rows, evaluation) -> Markup | None:
+    """Returns the section of the worst images; see `_section`."""
+    note = "Ordered by the mean IoU of the classes in the image, lowest first. "
+    note = joined([note, _color_key()])
+    return _section("worst", "Worst images", note, indices, rows, evaluation)
 
 
-def best(indices, rows, found):
-    """Writes the section of the best pictures; see `_section`."""
-    note = "By the mean IoU of the classes that each picture holds, the highest first."
-    return _section("best", "Best pictures", note, indices, rows, found)
+def best_section(indices, rows, evaluation) -> Markup | None:
+    """Returns the section of the best images; see `_section`."""
+    note = "Ordered by the mean IoU of the classes in the image, highest first."
+    return _section("best", "Best images", note, indices, rows, evaluation)
 
 
-def _section(identifier, title, note, indices, rows, found):
-    """Writes a section of pictures side by side.
+def _section(identifier, title, note, indices, rows, evaluation):
+    """Returns a section of images side by side, or None if it is empty.
 
     Args:
-        identifier: Of the section.
+        identifier: Identifier of the section.
         title: Its heading.
-        note: What the pictures are.
-        indices: Numbers of the pictures, in order.
-        rows: What was drawn of each, by number; those without are left out.
-        found: `evaluation.Evaluation`.
-
-    Returns:
-        Markup, or None where there is nothing to show.
+        note: Explanation of the images.
+        indices: Indices of the images, in order.
+        rows: Views of the images by index; images without are left out.
+        evaluation: `evaluation.Evaluation`.
     """
-    means = metrics.mean_iou(found.counts)
+    means = metrics.mean_iou(evaluation.counts)
     parts = [
         tag(
             "article",
             tag(
                 "h3",
-                name(found.names[i]),
-                tag("small", f"mean IoU {wording.percent(means[i])} %"),
+                name(evaluation.names[i]),
+                tag("small", f"mean IoU {markup.percent(means[i])} %"),
             ),
             rows[i],
-            id=f"picture-{i}",
+            id=f"image-{i}",
         )
         for i in indices
         if rows.get(i) is not None
@@ -174,23 +178,104 @@ def _section(identifier, title, note, indices, rows, found):
     return section(identifier, title, tag("p", note, class_="note"), joined(parts))
 
 
-def _keys():
-    """Explains the colours of errors and entropy."""
+def _color_key():
+    """Explains the colors of errors and entropy."""
     colors = ", ".join(
         f"rgb({red} {green} {blue})"
-        for red, green, blue in views.entropy_colors()[::51].tolist()
+        for red, green, blue in entropy_colors()[::51].tolist()
     )
     return joined(
         [
-            swatch(views.WRONG),
+            "Errors: ",
+            swatch(ERROR_COLOR),
             "wrong, ",
-            swatch(views.VOID),
-            "without a label. Entropy of the network's probabilities: ",
+            swatch(IGNORED_COLOR),
+            "ignored. Entropy of the network's probabilities: ",
             tag(
                 "span",
                 class_="scale",
                 style=f"background:linear-gradient(90deg, {colors})",
             ),
-            " from sure to undecided.",
+            " from certain to uncertain.",
         ]
     )
+
+
+def replace_unknown_classes(sample, num_classes: int):
+    """Replaces predicted indices out of range, which ignored pixels may have, by 255.
+
+    Args:
+        sample: `evaluation.Sample`.
+        num_classes: Number of classes.
+    """
+    known = sample.mask < num_classes
+    mask = np.where(known, sample.mask, IGNORE_LABEL).astype(np.uint8)
+    return dataclasses.replace(sample, mask=mask)
+
+
+def error_map(sample, size: tuple[int, int]) -> np.ndarray:
+    """Marks the wrong pixels on a faint image; ignored pixels are gray.
+
+    Args:
+        sample: `evaluation.Sample`.
+        size: Height and width of the result.
+
+    Returns:
+        RGB, uint8 `[height, width, 3]`.
+    """
+    ignored = sample.label == IGNORE_LABEL
+    wrong = (sample.label != sample.mask) & ~ignored
+    gray: np.ndarray
+    if sample.image is None:
+        gray = np.full(size, 255, np.uint8)
+    else:
+        gray = cv2.cvtColor(encoding.resize(sample.image, size), cv2.COLOR_RGB2GRAY)
+    result = np.repeat(170 + gray[..., None].astype(np.float32) / 3, 3, axis=-1)
+    for pixels, color in ((ignored, IGNORED_COLOR), (wrong, ERROR_COLOR)):
+        share = encoding.resize(pixels.view(np.uint8) * np.uint8(255), size)
+        # Enhanced, so that thin lines stay visible in a reduced image.
+        weight = np.minimum(share[..., None].astype(np.float32) * (1.5 / 255), 1)
+        result += weight * (np.array(color, np.float32) - result)
+    return result.astype(np.uint8)
+
+
+def entropy_map(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Shows the uncertainty of the network: dark for certain, bright for uncertain.
+
+    Args:
+        probabilities: float `[height, width, num_classes]`; processed in chunks.
+        size: Height and width of the result, no larger than the input.
+
+    Returns:
+        RGB, uint8 `[height, width, 3]`: the entropy relative to its maximum, in the
+        color map "inferno".
+    """
+    height, width, num_classes = probabilities.shape
+    step = max(height // size[0], 1)
+    rows = step * max(_MAX_PROBABILITIES // (step * width * num_classes), 1)
+    chunks = [
+        _reduced(_entropy(probabilities[start : start + rows]), step)
+        for start in range(0, height, rows)
+    ]
+    entropy = encoding.resize(np.concatenate(chunks), size)
+    largest = max(np.log(num_classes), _SMALLEST)
+    levels = np.clip(255 * entropy / largest, 0, 255).astype(np.uint8)
+    return entropy_colors()[levels]
+
+
+@functools.cache
+def entropy_colors() -> np.ndarray:
+    """Returns the RGB of 256 levels of entropy, uint8 `[256, 3]`."""
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    return cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[:, 0, ::-1]
+
+
+def _entropy(probabilities):
+    p = np.asarray(probabilities, np.float32)
+    return -np.sum(p * np.log(np.maximum(p, _SMALLEST)), axis=-1)
+
+
+def _reduced(rows, step):
+    """Averages squares of `step` pixels, and what is left at the lower, right edge."""
+    height, width = -(-rows.shape[0] // step), -(-rows.shape[1] // step)
+    return encoding.resize(rows, (height, width))

@@ -1,38 +1,38 @@
 "use strict";
-// Without this the page is whole: it sorts the table and enlarges pictures.
+// Sorts the table and enlarges images. The page is complete without this script.
 
 for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => {
+  const headers = [...table.tHead.rows[0].cells];
+  headers.forEach((header, column) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
+    button.append(...header.childNodes);
+    header.append(button);
     button.addEventListener("click", () => {
-      const falls = head.ariaSort ? head.ariaSort === "ascending" : column > 0;
-      heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", falls ? "descending" : "ascending");
+      const descending = header.ariaSort ? header.ariaSort === "ascending" : column > 0;
+      headers.forEach((other) => other.removeAttribute("aria-sort"));
+      header.setAttribute("aria-sort", descending ? "descending" : "ascending");
       const value = (row) => Number(row.cells[column].dataset.value);
       const rows = [...table.tBodies[0].rows];
-      rows.sort((a, b) => (falls ? value(b) - value(a) : value(a) - value(b)));
+      rows.sort((a, b) => (descending ? value(b) - value(a) : value(a) - value(b)));
       table.tBodies[0].append(...rows);
     });
   });
 }
 
-const pictures = [...document.querySelectorAll("img[data-zoom]")];
+const images = [...document.querySelectorAll("img[data-zoom]")];
 const dialog = document.createElement("dialog");
-const shown = document.createElement("img");
-const said = document.createElement("p");
-let place = 0;
+const enlarged = document.createElement("img");
+const caption = document.createElement("p");
+let current = 0;
 
 function show(index) {
-  place = (index + pictures.length) % pictures.length;
-  const picture = pictures[place];
-  shown.src = picture.src;
-  shown.alt = picture.alt;
-  shown.style.setProperty("--ratio", picture.width / picture.height);
-  said.textContent = picture.alt;
+  current = (index + images.length) % images.length;
+  const image = images[current];
+  enlarged.src = image.src;
+  enlarged.alt = image.alt;
+  enlarged.style.setProperty("--ratio", image.width / image.height);
+  caption.textContent = image.alt;
 }
 
 function open(index) {
@@ -40,11 +40,11 @@ function open(index) {
   dialog.showModal();
 }
 
-pictures.forEach((picture, index) => {
-  picture.tabIndex = 0;
-  picture.setAttribute("role", "button");
-  picture.addEventListener("click", () => open(index));
-  picture.addEventListener("keydown", (event) => {
+images.forEach((image, index) => {
+  image.tabIndex = 0;
+  image.setAttribute("role", "button");
+  image.addEventListener("click", () => open(index));
+  image.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       open(index);
@@ -55,11 +55,11 @@ dialog.addEventListener("keydown", (event) => {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (step) {
     event.preventDefault();
-    show(place + step);
+    show(current + step);
   }
 });
 dialog.addEventListener("click", () => dialog.close());
-dialog.addEventListener("close", () => pictures[place].focus());
-dialog.setAttribute("aria-label", "A picture; the arrow keys lead to the others");
-dialog.append(shown, said);
+dialog.addEventListener("close", () => images[current].focus());
+dialog.setAttribute("aria-label", "Enlarged image; use the arrow keys to see others");
+dialog.append(enlarged, caption);
 document.body.append(dialog);

@@ -1,14 +1,15 @@
-"""The head of the page: what was scored, and how well it did."""
+"""The header of the page: what was evaluated, and the main scores."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from kerasseg import metrics
-from kerasseg.report import wording
+from kerasseg.datasets import DatasetSpec
+from kerasseg.report import markup
 from kerasseg.report.markup import joined, name, tag
 
-_MEANS = {  # Key of the scores -> what it is called.
+_MEANS = {  # Names of scores by their key.
     "mean_iou_without_background": "mean IoU without background",
     "pixel_accuracy": "pixel accuracy",
     "mean_accuracy": "mean accuracy",
@@ -17,118 +18,124 @@ _MEANS = {  # Key of the scores -> what it is called.
 _ALMOST_ALL = 0.99
 
 
-def title(spec, setting: Mapping) -> str:
-    """Says what was scored on what."""
-    what = setting.get("model") or "Masks"
-    where = [part for part in (spec.name, setting.get("split")) if part]
-    return f"{what} on {', '.join(map(str, where))}" if where else str(what)
+def title(spec: DatasetSpec, settings: Mapping) -> str:
+    """Returns the title: the model and the data."""
+    model = settings.get("model") or "Masks"
+    data = [part for part in (spec.name, settings.get("split")) if part]
+    return f"{model} on {', '.join(map(str, data))}" if data else str(model)
 
 
-def head(found, spec, setting: Mapping):
-    """Writes the heading, the mean IoU, the other means and the settings."""
+def header(evaluation, spec: DatasetSpec, settings: Mapping) -> markup.Markup:
+    """Returns the heading, the mean IoU, other means, and the settings."""
     return tag(
         "header",
         tag("p", "Evaluation", class_="kicker"),
-        tag("h1", title(spec, setting)),
-        tag("div", _mean_iou(found.scores), _means(found.scores), class_="scores"),
-        _difference(found.scores, setting),
-        _remarks(found, spec),
-        _settings(found, spec, setting),
+        tag("h1", title(spec, settings)),
+        tag(
+            "div",
+            _mean_iou(evaluation.scores),
+            _means(evaluation.scores),
+            class_="scores",
+        ),
+        _difference(evaluation.scores, settings),
+        _remarks(evaluation, spec),
+        _settings(evaluation, spec, settings),
     )
 
 
 def _mean_iou(scores):
     interval = scores.get("interval") or {}
-    drawn = interval.get("mean_iou")
-    said = None
-    if drawn:
-        said = tag(
+    ends = interval.get("mean_iou")
+    note = None
+    if ends:
+        note = tag(
             "p",
-            f"{interval['level']:.0%} interval {wording.ends(drawn)} %, by "
-            f"{interval['resamples']:,} draws of "
-            f"{wording.plural(interval['pictures'], 'picture')}",
+            f"{interval['level']:.0%} confidence interval {markup.interval(ends)} %, "
+            f"from {interval['resamples']:,} bootstrap samples of "
+            f"{markup.plural(interval['pictures'], 'image')}",
         )
-    value = tag("strong", wording.percent(scores["mean_iou"]), tag("small", " %"))
-    return tag("div", tag("p", "mean IoU"), tag("p", value), said, class_="main")
+    value = tag("strong", markup.percent(scores["mean_iou"]), tag("small", " %"))
+    return tag("div", tag("p", "mean IoU"), tag("p", value), note, class_="main")
 
 
 def _means(scores):
     titles = dict(_MEANS)
     for measure in metrics.MEASURES.values():
         titles.update(measure.titles)
-    known = {key: said for key, said in titles.items() if scores.get(key) is not None}
     parts = [
-        tag("div", tag("dt", said), tag("dd", f"{wording.percent(scores[key])} %"))
-        for key, said in known.items()
+        tag("div", tag("dt", text), tag("dd", f"{markup.percent(scores[key])} %"))
+        for key, text in titles.items()
+        if scores.get(key) is not None
     ]
     return tag("dl", *parts, class_="means")
 
 
-def _difference(scores, setting):
-    found = (scores.get("difference") or {}).get("mean_iou")
-    if not found:
+def _difference(scores, settings):
+    difference = (scores.get("difference") or {}).get("mean_iou")
+    if not difference:
         return None
-    clear = found["low"] > 0 or found["high"] < 0
+    significant = difference["low"] > 0 or difference["high"] < 0
     return tag(
         "p",
         "Compared with ",
-        name(setting.get("compared_with", "another run")),
+        name(settings.get("compared_with", "another run")),
         ": ",
-        tag("strong", f"{wording.points(found['value'])} points"),
-        f" of mean IoU (interval {wording.ends(found, wording.points)}; above 0 in "
-        f"{found['above_zero']:.1%} of the draws). ",
-        "The interval leaves 0 out."
-        if clear
-        else "The interval holds 0: the two may be equally good.",
+        tag("strong", f"{markup.points(difference['value'])} points"),
+        f" of mean IoU (confidence interval "
+        f"{markup.interval(difference, markup.points)}; above 0 in "
+        f"{difference['above_zero']:.1%} of the bootstrap samples). ",
+        "The interval does not contain 0."
+        if significant
+        else "The interval contains 0: the two may be equally good.",
         class_="difference",
     )
 
 
-def _remarks(found, spec):
+def _remarks(evaluation, spec):
     """Lists what a reader should know before trusting the means."""
-    _, labelled, predicted = found.counts.sum(axis=0)
+    _, labeled, predicted = evaluation.counts.sum(axis=0)
     names, total = np.array(spec.class_names, object), max(int(predicted.sum()), 1)
     kinds = {
-        "Never labelled nor predicted, and left out of the means": (
-            (labelled == 0) & (predicted == 0)
+        "Neither labeled nor predicted, and left out of the means": (
+            (labeled == 0) & (predicted == 0)
         ),
-        "Predicted but never labelled, IoU 0": (labelled == 0) & (predicted > 0),
-        "Labelled but never predicted, IoU 0": (labelled > 0) & (predicted == 0),
+        "Predicted but never labeled, IoU 0": (labeled == 0) & (predicted > 0),
+        "Labeled but never predicted, IoU 0": (labeled > 0) & (predicted == 0),
         "Predicted for almost every pixel": predicted / total > _ALMOST_ALL,
     }
     remarks = [
-        joined([f"{said}: ", *_listed(names[which]), "."])
-        for said, which in kinds.items()
+        joined([f"{text}: ", *_listed(names[which]), "."])
+        for text, which in kinds.items()
         if which.any() and len(names) > 1
     ]
-    empty = int((found.counts[:, 1].sum(axis=-1) == 0).sum())
+    empty = int((evaluation.counts[:, 1].sum(axis=-1) == 0).sum())
     if empty:
-        said = wording.plural(empty, "picture")
-        remarks.append(joined([f"Without a labelled pixel: {said}."]))
-    if len(found.names) == 1:
-        remarks.append(joined(["Of one picture the interval says nothing."]))
+        images = markup.plural(empty, "image")
+        remarks.append(joined([f"Without a labeled pixel: {images}."]))
+    if len(evaluation.names) == 1:
+        remarks.append(joined(["With a single image, the interval has no meaning."]))
     if not remarks:
         return None
     return tag("ul", *(tag("li", remark) for remark in remarks), class_="remarks")
 
 
 def _listed(names):
-    """Returns names with commas between them."""
+    """Returns names separated by commas."""
     parts = [name(value) for value in names]
     return [part for pair in parts for part in (", ", pair)][1:]
 
 
-def _settings(found, spec, setting):
-    facts = {"data set": spec.name, **setting}
-    facts["pictures"] = f"{len(found.names):,}"
-    facts["labelled pixels"] = f"{int(found.counts[:, 1].sum()):,}"
-    facts["command"] = facts.pop("command", None)  # The longest last.
+def _settings(evaluation, spec, settings):
+    values = {"data set": spec.name, **settings}
+    values["images"] = f"{len(evaluation.names):,}"
+    values["labeled pixels"] = f"{int(evaluation.counts[:, 1].sum()):,}"
+    values["command"] = values.pop("command", None)  # The longest is last.
     parts = [
         tag("div", tag("dt", key.replace("_", " ")), tag("dd", _value(key, value)))
-        for key, value in facts.items()
+        for key, value in values.items()
         if value is not None and value != ""
     ]
-    return tag("dl", *parts, class_="facts")
+    return tag("dl", *parts, class_="settings")
 
 
 def _value(key, value):

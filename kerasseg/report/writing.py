@@ -1,115 +1,186 @@
-"""From an evaluation to the file of its page."""
+"""Writes the page of an evaluation as one file without external resources."""
 
+import base64
+import functools
+import hashlib
+import importlib.resources
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from kerasseg import errors
+from kerasseg.datasets import DatasetSpec
 from kerasseg.report import (
-    classes,
+    charts,
     closeups,
-    confusions,
-    crops,
-    curves,
     encoding,
-    first,
     gallery,
-    page,
     ranking,
     summary,
-    views,
+    tables,
 )
-from kerasseg.report.markup import Markup, joined
+from kerasseg.report.markup import Markup, joined, tag
 from kerasseg.system import files, progress
 
-MOST_PICTURE_BYTES = 8_000_000  # Of the page; its text comes besides.
-_MOST_LOOKS = 12  # At pictures for the sake of their confusions alone.
-
-
-class _Shown:
-    """Draws what the page shows of pictures, each looked at once."""
-
-    def __init__(self, found, spec, look):
-        self._found, self._spec, self._look = found, spec, look
-        self.album = encoding.Album(MOST_PICTURE_BYTES)
-        self.rows: dict[int, Markup | None] = {}
-        self.thumbs: dict[int, Markup | None] = {}
-        self.mistakes: dict[crops.Mistake, Markup | None] = {}
-
-    def draw(self, rows, thumbs, mistakes):
-        """Draws rows and thumbs, numbers of pictures, and close-ups of mistakes."""
-        self.mistakes = dict.fromkeys(mistakes)  # Keeps their order.
-        shown = [mistake.index for mistake in mistakes]
-        indices = list(dict.fromkeys([*rows, *thumbs, *shown]))
-        with progress.track(len(indices), unit="picture", text="report") as bar:
-            for i in indices:
-                near = [mistake for mistake in mistakes if mistake.index == i]
-                self._draw(i, i in rows, i in thumbs, near)
-                bar.update()
-
-    def _draw(self, i, row, thumb, near):
-        found, spec, album = self._found, self._spec, self.album
-        look = views.cleaned(self._look(i), spec.num_classes)
-        title = found.names[i]
-        if row:
-            drawn = gallery.row(look, title, spec, album)
-            self.rows[i] = drawn and joined([drawn, gallery.legend(look, spec)])
-        if thumb:
-            self.thumbs[i] = gallery.thumb(look, title, album)
-        for mistake in near:
-            drawn = closeups.draw(look, mistake, found, spec, album)
-            self.mistakes[mistake] = drawn
+MAX_IMAGE_BYTES = 8_000_000  # Of all images of a page; the text is not included.
+_MAX_CLOSEUP_IMAGES = 12  # Images that are predicted only for close-ups.
+_TITLES = {  # Titles of the sections in the navigation.
+    "classes": "Classes",
+    "confusions": "Confusion matrix",
+    "boundaries": "Boundaries",
+    "calibration": "Calibration",
+    "first": "Check first",
+    "worst": "Worst",
+    "best": "Best",
+    "closeups": "Close-ups",
+}
 
 
 def write(
     path: str | os.PathLike,
-    found,
-    spec,
-    setting: Mapping[str, Any],
-    look: Callable,
+    evaluation,
+    spec: DatasetSpec,
+    settings: Mapping[str, Any],
+    get_sample: Callable,
     *,
-    num_pictures: int = 8,
+    num_images: int = 8,
 ) -> None:
-    """Writes a page about an evaluation, whole or not at all.
+    """Writes the page of an evaluation, as a whole or not at all.
 
-    Its pictures stay below 8 MB, whatever their size and number; what does not fit is
-    left out, and the page says so.
+    The images of the page stay below 8 MB in total, whatever their size and number.
+    Images beyond that are left out, which the page mentions.
 
     Args:
         path: An HTML file; it is replaced.
-        found: `evaluation.Evaluation`; its scores may hold "interval" and
+        evaluation: `evaluation.Evaluation`; its scores may have "interval" and
             "difference", see `metrics.table`.
-        spec: `datasets.DatasetSpec`.
-        setting: How it was found, for people; "model", "split", "compared_with" and
-            "command" are known by name.
-        look: Function of a picture's number in the split to an `evaluation.Sample`.
-            Called for the pictures that are shown only, one at a time.
-        num_pictures: The worst pictures that are shown, at most; of the best, half as
-            many. 0: no picture at all, and none is looked at.
+        spec: The data set.
+        settings: Settings of the evaluation, which the page lists. "model", "split",
+            "compared_with" and "command" have a place of their own.
+        get_sample: Function of an image's index in the split that returns its
+            `evaluation.Sample`. It is called once for each image that is shown.
+        num_images: Maximum number of the worst images that are shown, and of the best
+            ones. 0 for a page without images.
 
     Raises:
-        ValueError: `num_pictures` is negative.
+        errors.UserError: `num_images` is negative.
     """
-    if num_pictures < 0:
-        raise errors.UserError(f"num_pictures is a number from 0, got {num_pictures}.")
-    ranked = ranking.order(found)
-    worst, best = ranking.extremes(found, num_pictures)
-    thumbs = [item.index for item in ranked[:num_pictures] if item.cost > 0]
-    shown = _Shown(found, spec, look)
-    if num_pictures:
-        mistakes = crops.choose(found, [*worst, *best, *thumbs], _MOST_LOOKS)
-        shown.draw([*worst, *best], thumbs, mistakes)
+    if num_images < 0:
+        raise errors.UserError(f"`num_images` must be at least 0, got {num_images}.")
+    ranked = ranking.rank_images(evaluation)
+    worst, best = ranking.worst_and_best(evaluation, num_images)
+    thumbnails = [image.index for image in ranked[:num_images] if image.cost > 0]
+    content = _Images(evaluation, spec, get_sample)
+    if num_images:
+        shown = [*worst, *best]
+        chosen = closeups.choose_closeups(
+            evaluation, [*shown, *thumbnails], _MAX_CLOSEUP_IMAGES
+        )
+        content.add(shown, thumbnails, chosen)
+    rows = content.rows
     sections = {
-        "classes": classes.table(found, spec),
-        "confusions": confusions.confusions(found, spec),
-        "boundaries": curves.boundaries(found.scores),
-        "calibration": curves.calibration(found.scores),
-        "first": first.look_first(ranked, found, spec, shown.rows, shown.thumbs),
-        "worst": gallery.worst(worst, shown.rows, found),
-        "best": gallery.best(best, shown.rows, found),
-        "closeups": closeups.closeups(found, spec, shown.mistakes),
+        "classes": tables.class_table(evaluation, spec),
+        "confusions": tables.confusion_matrix(evaluation, spec),
+        "boundaries": charts.boundary_section(evaluation.scores),
+        "calibration": charts.calibration_section(evaluation.scores),
+        "first": ranking.ranking_section(
+            ranked, evaluation, spec, rows, content.thumbnails
+        ),
+        "worst": gallery.worst_section(worst, rows, evaluation),
+        "best": gallery.best_section(best, rows, evaluation),
+        "closeups": closeups.closeup_section(evaluation, spec, content.closeups),
     }
-    head = summary.head(found, spec, setting)
-    title = summary.title(spec, setting)
-    text = page.document(title, head, sections, full=shown.album.full)
+    text = _document(
+        summary.title(spec, settings),
+        summary.header(evaluation, spec, settings),
+        sections,
+        incomplete=content.budget.exceeded,
+    )
     files.write_bytes(path, text.encode())
+
+
+class _Images:
+    """The images of a page, for which each sample is requested once."""
+
+    def __init__(self, evaluation, spec, get_sample):
+        self._names, self._spec = evaluation.names, spec
+        self._get_sample = get_sample
+        self.budget = encoding.ImageBudget(MAX_IMAGE_BYTES)
+        self.rows: dict[int, Markup | None] = {}
+        self.thumbnails: dict[int, Markup | None] = {}
+        self.closeups: dict[closeups.Closeup, Markup | None] = {}
+
+    def add(self, rows, thumbnails, chosen):
+        """Adds rows and thumbnails, by index of the image, and close-ups."""
+        self.closeups = dict.fromkeys(chosen)  # Keeps their order.
+        indices = list(
+            dict.fromkeys([*rows, *thumbnails, *(each.index for each in chosen)])
+        )
+        with progress.track(len(indices), unit="image", text="report") as bar:
+            for i in indices:
+                in_image = [each for each in chosen if each.index == i]
+                self._add(i, i in rows, i in thumbnails, in_image)
+                bar.update()
+
+    def _add(self, i, row, thumbnail, chosen):
+        name, spec, budget = self._names[i], self._spec, self.budget
+        sample = gallery.replace_unknown_classes(self._get_sample(i), spec.num_classes)
+        if row:
+            views = gallery.row(sample, name, spec, budget)
+            self.rows[i] = views and joined([views, gallery.legend(sample, spec)])
+        if thumbnail:
+            self.thumbnails[i] = gallery.thumbnail(sample, name, budget)
+        for closeup in chosen:
+            figure = closeups.figure(sample, closeup, name, spec, budget)
+            self.closeups[closeup] = figure
+
+
+def _document(title, header, sections, *, incomplete):
+    """Returns the file.
+
+    Args:
+        title: Title of the window.
+        header: Content before the sections.
+        sections: Sections by identifier, in order; those that are None are left out.
+        incomplete: Whether images were left out to limit the size of the page.
+    """
+    present = {key: section for key, section in sections.items() if section is not None}
+    text = "More images were left out to limit the size of this page."
+    note = tag("p", text, class_="incomplete") if incomplete else None
+    body = tag(
+        "body",
+        tag("a", "Skip to the scores", href="#classes", class_="skip"),
+        header,
+        tag("nav", tag("ul", *map(_link, present)), aria_label="Sections"),
+        tag("main", note, *present.values()),
+        tag("footer", tag("p", "Written by kerasseg.evaluate.")),
+        tag("script", Markup(_resource("page.js"))),
+    )
+    return f"<!DOCTYPE html>\n{tag('html', _head(title), body, lang='en')}\n"
+
+
+def _link(identifier):
+    return tag("li", tag("a", _TITLES[identifier], href=f"#{identifier}"))
+
+
+def _head(title):
+    digest = hashlib.sha256(_resource("page.js").encode()).digest()
+    script_hash = base64.b64encode(digest).decode("ascii")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{script_hash}'; base-uri 'none'; form-action 'none'"
+    )
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", Markup(_resource("page.css"))),
+    )
+
+
+@functools.cache
+def _resource(name):
+    return importlib.resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -1,5 +1,5 @@
-"""A server for exported models: TensorFlow Serving's REST API, `/segment`, and a page.
+"""A server for exported models: TensorFlow Serving's REST API, `/segment`, a web page.
 
-It loads what `python -m kerasseg.export` wrote with plain TensorFlow and knows no
-architecture. `python -m kerasseg.serve --help` says how to start it.
+It loads exports of `python -m kerasseg.export` with plain TensorFlow, without the code
+of the architecture. `python -m kerasseg.serve --help` describes how to start it.
 """

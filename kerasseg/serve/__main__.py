@@ -1,31 +1,31 @@
-r"""Serves an exported model: TensorFlow Serving's REST API, /segment and a page.
+r"""Serves an exported model: TensorFlow Serving's REST API, /segment, and a web page.
 
 python -m kerasseg.serve --export_dir=DIR --model_name=NAME [--port=8501]
-curl --data-binary @picture.jpg http://127.0.0.1:8501/segment --output mask.png
-curl --data-binary @picture.jpg -H 'Accept: image/jpeg' \
+curl --data-binary @image.jpg http://127.0.0.1:8501/segment --output mask.png
+curl --data-binary @image.jpg -H 'Accept: image/jpeg' \
     http://127.0.0.1:8501/segment --output overlay.jpg
 
-DIR is what python -m kerasseg.export wrote. A newer version that appears in it takes
-over when it is loaded; the one before answers until then. http://127.0.0.1:8501/ is a
-page to try it, /v1/models/NAME:predict what TensorFlow Serving has, /healthz, /readyz
-and /metrics are for those who watch it. SIGTERM stops it when everything that has
-arrived is answered.
+DIR is the folder of python -m kerasseg.export. A newer version in it replaces the
+current one as soon as it is loaded. http://127.0.0.1:8501/ is a demo page,
+/v1/models/NAME:predict is TensorFlow Serving's API, and /healthz, /readyz and /metrics
+are for monitoring. After SIGTERM the server completes the requests that it has
+received, then stops.
 """
 
 from absl import flags
 
-from kerasseg import cli, errors
+from kerasseg import cli, errors, runtime
 from kerasseg.serve import settings
 
 cli.define_fields(settings.Settings)
 _MODEL_NAME = flags.DEFINE_string(
-    "model_name", None, "What clients call the model; part of its addresses."
+    "model_name", None, "Name of the model in the API's URLs."
 )
 flags.declare_key_flag("export_dir")
 
 
 def main(argv):
-    """Turns flags into plain arguments, and nothing more."""
+    """Turns flags into arguments, and calls `server.serve`."""
     del argv
     export_dir, model_name = cli.required(
         export_dir=cli.EXPORT_DIR.value, model_name=_MODEL_NAME.value
@@ -35,7 +35,7 @@ def main(argv):
     )
     chosen.check()
     try:
-        from kerasseg.serve import server  # An extra.
+        from kerasseg.serve import server  # Needs an extra.
     except ImportError as error:
         raise errors.MissingPackageError(
             f"The server needs {error.name}: pip install 'kerasseg[serve]'"
@@ -44,7 +44,8 @@ def main(argv):
 
 
 def _load(path):
-    from kerasseg.serve import engine  # Starts TensorFlow: seconds, while others wait.
+    runtime.start_tensorflow()  # Takes seconds, during which the server responds.
+    from kerasseg.serve import engine
 
     return engine.Engine(path)
 

@@ -1,23 +1,24 @@
-"""How much is let in: requests being worked on, and bytes waiting for them."""
+"""Limits for the requests and bytes that the server holds at once."""
 
 import contextlib
 import math
 import time
+from collections.abc import Callable, Iterator
 
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve.request_errors import RequestError
 
 _MAX_RETRY_SECONDS = 60
-_MEMORY_OF_MEAN = 0.9  # Weight of what was known before the last request.
+_DECAY = 0.9  # Of the moving average of the request time.
 
 
 class Admission:
-    """Lets in so many requests at once and no more: others are told when to return.
+    """Limits the number of requests and bytes; further requests get a 503.
 
-    Not for several threads: the loop of the server calls it.
+    Not thread-safe: only the server's event loop calls it.
 
     Args:
-        max_requests: Requests inside at once.
-        max_bytes: Bytes of bodies held at once, of requests inside and still arriving.
+        max_requests: Maximum number of requests processed at once.
+        max_bytes: Maximum bytes of bodies held at once, including arriving ones.
     """
 
     def __init__(self, max_requests: int, max_bytes: int):
@@ -26,9 +27,9 @@ class Admission:
         self._mean_seconds = 0.0
 
     def check(self) -> None:
-        """Raises `Refusal` if nobody would be let in now, before a body is read."""
+        """Raises `RequestError`, 503, if no further request is accepted now."""
         if self.num_inside >= self._max_requests:
-            raise Refusal(
+            raise RequestError(
                 503,
                 f"The server is busy with {self.num_inside} requests, which is its "
                 f"limit; try again later.",
@@ -36,11 +37,11 @@ class Admission:
             )
 
     @contextlib.contextmanager
-    def enter(self):
-        """Holds one of the places while the block runs.
+    def enter(self) -> Iterator[None]:
+        """Counts a request while the block runs.
 
         Raises:
-            Refusal: 503, every place is taken.
+            RequestError: 503, the limit is reached.
         """
         self.check()
         self.num_inside += 1
@@ -50,30 +51,30 @@ class Admission:
         finally:
             self.num_inside -= 1
             seconds = time.monotonic() - began
-            self._mean_seconds += (seconds - self._mean_seconds) * (1 - _MEMORY_OF_MEAN)
+            self._mean_seconds += (seconds - self._mean_seconds) * (1 - _DECAY)
 
     @property
     def retry_after(self) -> int:
-        """Seconds in which about one of the requests inside will have left."""
+        """Estimated seconds until one of the current requests is finished."""
         return min(_MAX_RETRY_SECONDS, max(1, math.ceil(self._mean_seconds)))
 
     @contextlib.contextmanager
-    def holding(self):
-        """Counts the bytes of one body; gives them back when the block ends.
+    def holding(self) -> Iterator[Callable[[int], None]]:
+        """Counts the bytes of one body until the block ends.
 
         Yields:
-            Takes a number of bytes more; raises `Refusal`, 503, where they are too
-            many.
+            Function that adds a number of bytes; raises `RequestError`, 503, beyond the
+            limit.
         """
         held = 0
 
         def hold(num_bytes):
             nonlocal held
             if self.num_bytes + num_bytes > self._max_bytes:
-                raise Refusal(
+                raise RequestError(
                     503,
-                    "The server holds as many bytes of requests as it may; try again "
-                    "later.",
+                    "The server has reached its limit for the size of all requests; "
+                    "try again later.",
                     retry_after=self.retry_after,
                 )
             held += num_bytes

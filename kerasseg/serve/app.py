@@ -5,8 +5,14 @@ import importlib.resources
 import logging
 import time
 
-from kerasseg.serve import bodies, image_api, replies
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve import bodies, image_api, responses
+from kerasseg.serve.admission import Admission
+from kerasseg.serve.image_pipeline import ImagePipeline
+from kerasseg.serve.metrics import Metrics
+from kerasseg.serve.model_api import ModelApi
+from kerasseg.serve.request_errors import RequestError
+from kerasseg.serve.settings import Settings
+from kerasseg.serve.versions import Versions
 
 _LOG = logging.getLogger(__name__)
 _PAGE = {
@@ -24,103 +30,110 @@ _POLICY = {
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
 _METRICS = ("/metrics", "/monitoring/prometheus/metrics")
-_GONE = 499  # Of the metrics only: the client hung up.
+_GONE = 499  # In the metrics only: the client closed the connection.
 
 
 class App:
-    """Answers requests; bounded in number, bytes and time.
+    """Handles requests, with limits for their number, bytes and time.
 
     Args:
         settings: A `settings.Settings`.
         versions: A `versions.Versions`.
-        segmenting: A `segmenting.Segmenting`.
+        pipeline: An `image_pipeline.ImagePipeline`.
         model_api: A `model_api.ModelApi`.
         admission: An `admission.Admission`.
         metrics: A `metrics.Metrics`.
 
     Attributes:
-        stopping: Set when no more requests should come: /readyz says so.
+        stopping: Set before the server stops; /readyz then returns 503.
     """
 
     def __init__(
-        self, settings, versions, segmenting, model_api, *, admission, metrics
+        self,
+        settings: Settings,
+        versions: Versions,
+        pipeline: ImagePipeline,
+        model_api: ModelApi,
+        *,
+        admission: Admission,
+        metrics: Metrics,
     ):
         self._settings, self._versions = settings, versions
-        self._segmenting, self._model_api = segmenting, model_api
+        self._pipeline, self._model_api = pipeline, model_api
         self._admission, self._metrics = admission, metrics
         self.stopping = False
         here = importlib.resources.files("kerasseg.serve")
         self._page = {
-            path: replies.Reply((here / name).read_bytes(), kind, headers=_POLICY)
+            path: responses.Response((here / name).read_bytes(), kind, headers=_POLICY)
             for path, (name, kind) in _PAGE.items()
         }
 
     async def __call__(self, scope, receive, send):
-        """Answers one request, whatever happens."""
+        """Responds to one request, also after unexpected errors."""
         began = time.monotonic()
         route, status = "other", _GONE
         try:
             path = scope["raw_path"].decode("ascii")
-            route, answer = self._route(scope, path, receive)
-            reply = await answer
-        except Refusal as refusal:
-            reply = replies.as_error(refusal)
+            route, handler = self._route(scope, path, receive)
+            response = await handler
+        except RequestError as error:
+            response = responses.as_error(error)
         except bodies.ClientGoneError:
-            reply = None
-        except asyncio.CancelledError:  # The time to stop gracefully is over.
-            reply = replies.as_error(_stopping())
+            response = None
+        except asyncio.CancelledError:  # The grace period is over.
+            response = responses.as_error(_stopping())
         except Exception:
             _LOG.exception("A request failed.")
-            error = Refusal(500, "The server failed at this; its log says why.")
-            reply = replies.as_error(error)
-        if reply is not None:
-            status = reply.status
-            await reply.send(send)
+            failure = RequestError(500, "Internal server error; see the server's log.")
+            response = responses.as_error(failure)
+        if response is not None:
+            status = response.status
+            await response.send(send)
         self._metrics.count(route, status, time.monotonic() - began)
 
     def _route(self, scope, path, receive):
-        """Returns the name of a route, and the coroutine that answers."""
+        """Returns the name of a route, and the coroutine that handles it."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if path.lower().startswith("/v1/"):
             return "v1", self._model(scope, method, path, receive)
         fixed = {
             "/healthz": self._health,
             "/readyz": self._ready,
-            "/model": self._facts,
-            **dict.fromkeys(_METRICS, self._numbers),
+            "/model": self._description,
+            **dict.fromkeys(_METRICS, self._prometheus),
             **dict.fromkeys(self._page, lambda: self._page[path]),
         }
-        wanted = {"/segment": "POST", **dict.fromkeys(fixed, "GET")}.get(path)
-        if wanted is None:
-            return "other", _refuse(Refusal(404, "There is nothing at this address."))
-        if method != wanted:
-            refusal = Refusal(405, f"Only {wanted} is answered at this address.")
-            return "other", _refuse(refusal, {"allow": wanted})
+        allowed = {"/segment": "POST", **dict.fromkeys(fixed, "GET")}.get(path)
+        if allowed is None:
+            return "other", _fail(RequestError(404, "Not found: this path is unknown."))
+        if method != allowed:
+            error = RequestError(405, f"This path allows only {allowed}.")
+            return "other", _fail(error, {"allow": allowed})
         if path == "/segment":
             return "segment", self._segment(scope, receive)
-        return "fixed", _given(fixed[path])
+        return "fixed", _as_coroutine(fixed[path])
 
     def _health(self):
-        return replies.as_json({"status": "alive"})
+        return responses.as_json({"status": "alive"})
 
     def _ready(self):
         if self.stopping:
             raise _stopping()
-        return replies.as_json({"status": "ready", "version": self._number()})
+        return responses.as_json({"status": "ready", "version": self._number()})
 
     def _number(self):
         return str(self._versions.get().number)
 
-    def _numbers(self):
+    def _prometheus(self):
         current = self._versions.current
         text, kind = self._metrics.text(current.number if current else 0)
-        return replies.Reply(text, kind)
+        return responses.Response(text, kind)
 
-    def _facts(self):
-        """Tells the page what it shows before there is a picture."""
+    def _description(self):
+        """Describes the model for the web page."""
         engine = self._versions.get()
         colors = engine.palette.tolist()
-        return replies.as_json(
+        return responses.as_json(
             {
                 "name": self._versions.model_name,
                 "version": str(engine.number),
@@ -146,20 +159,21 @@ class App:
 
     async def _segment(self, scope, receive):
         accept = b",".join(v for name, v in scope["headers"] if name == b"accept")
-        kind = replies.preferred(accept.decode("latin-1"), image_api.OFFERED)
+        kind = responses.preferred(accept.decode("latin-1"), image_api.OFFERED)
         engine = self._versions.get()
 
         async def work(body, deadline):
             return await image_api.segment(
-                self._segmenting, engine, body, kind, deadline=deadline
+                self._pipeline, engine, body, kind, deadline=deadline
             )
 
         return await self._inside(scope, receive, work)
 
     async def _inside(self, scope, receive, work):
-        """Reads the body, then works on it while there is a place and a client.
+        """Reads the body, then processes it, unless the client disconnects.
 
-        Who sends slowly takes no place from those whose requests are here.
+        A request counts towards the limit only when its body has arrived, so that slow
+        clients do not block others.
         """
         settings = self._settings
         with self._admission.holding() as hold:
@@ -177,19 +191,19 @@ class App:
 
 
 def _stopping():
-    return Refusal(503, "The server is stopping; ask another.", retry_after=1)
+    return RequestError(503, "The server is stopping; use another one.", retry_after=1)
 
 
-async def _given(make):
-    return make()
+async def _as_coroutine(handler):
+    return handler()
 
 
-async def _refuse(refusal, headers=None):
-    return replies.as_json({"error": str(refusal)}, refusal.status, headers)
+async def _fail(error, headers=None):
+    return responses.as_json({"error": str(error)}, error.status, headers)
 
 
 async def _unless_gone(work, receive):
-    """Awaits some work, and gives it up when the client hangs up."""
+    """Awaits some work, and cancels it when the client disconnects."""
     working = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(bodies.gone(receive))
     try:

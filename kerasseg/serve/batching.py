@@ -1,12 +1,13 @@
-"""Work of equal kind done together: one call of the network for several pictures."""
+"""Batching: one call of the network for several requests."""
 
 import asyncio
 import dataclasses
 import time
 import typing
+from collections.abc import Callable, Hashable
 from concurrent import futures
 
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve.request_errors import RequestError
 
 
 @dataclasses.dataclass(eq=False)
@@ -21,22 +22,28 @@ class _Item:
 
 
 class Batcher:
-    """Calls functions in one thread, with the waiting payloads of one key at a time.
+    """Calls functions in one thread, with several waiting payloads of one key.
 
-    The oldest payload is always next, so none waits for ever. While a call runs others
-    gather; only a lone payload waits `max_wait`.
+    The oldest payload is always in the next batch, so that none waits forever. While a
+    call runs, others queue; an incomplete batch waits for `max_wait`.
 
     Args:
-        max_size: Payloads of a call, at most.
-        max_weight: Sum of their weights, at most; a single payload may be heavier.
-        max_wait: Seconds that a payload waits for company.
-        on_batch: Is told the number of payloads of each call.
+        max_size: Maximum number of payloads in a batch.
+        max_weight: Maximum sum of their weights; a single payload may exceed it.
+        max_wait: Seconds that an incomplete batch waits for more payloads.
+        on_batch: Called with the number of payloads of each batch.
 
     Attributes:
-        computing: Whether a call is under way; Python ends no thread within one.
+        computing: Whether a call is running; Python cannot interrupt it.
     """
 
-    def __init__(self, max_size: int, max_weight: int, max_wait: float, on_batch=None):
+    def __init__(
+        self,
+        max_size: int,
+        max_weight: int,
+        max_wait: float,
+        on_batch: Callable[[int], None] | None = None,
+    ):
         self._max_size, self._max_weight = max_size, max_weight
         self._max_wait = max_wait
         self._on_batch = on_batch
@@ -48,23 +55,31 @@ class Batcher:
 
     @property
     def num_waiting(self) -> int:
-        """Payloads that no call has taken yet."""
+        """Number of payloads in the queue."""
         return len(self._waiting)
 
-    async def submit(self, function, payload, *, key, weight: int, deadline: float):
+    async def submit(
+        self,
+        function: Callable,
+        payload,
+        *,
+        key: Hashable,
+        weight: int,
+        deadline: float,
+    ):
         """Waits for the result of one payload.
 
         Args:
-            function: Takes a list of payloads to a list of results; equal for equal
-                keys.
-            payload: What it is called with.
-            key: Only payloads of equal keys share a call.
+            function: Function of a list of payloads to a list of results; the same for
+                equal keys.
+            payload: Its input.
+            key: Only payloads with equal keys share a batch.
             weight: See `max_weight`.
-            deadline: Time of the loop after which nobody waits for the result.
+            deadline: Event loop time after which the result is not needed.
 
         Raises:
-            Refusal: 429 or 504, the deadline is over.
-            Exception: What the function raises for this payload by itself.
+            RequestError: 429 or 504, the deadline has passed.
+            Exception: The exception of the function for this payload alone.
         """
         loop = asyncio.get_running_loop()
         if self._task is None:
@@ -80,7 +95,7 @@ class Batcher:
         except TimeoutError:
             raise _too_late(item.started) from None
         finally:
-            item.result.cancel()  # If the caller went away: nobody computes it then.
+            item.result.cancel()  # If the caller was cancelled, it is not computed.
 
     async def _run(self):
         loop = asyncio.get_running_loop()
@@ -112,7 +127,7 @@ class Batcher:
                     item.result.set_exception(value)
 
     def _take(self):
-        """Chooses the oldest payload and what may go with it."""
+        """Returns the oldest payload and those that fit into its batch."""
         self._waiting = [item for item in self._waiting if not item.result.done()]
         batch: list[_Item] = []
         weight = 0
@@ -128,7 +143,7 @@ class Batcher:
         return batch
 
     async def close(self) -> None:
-        """Ends the thread; what waits is forgotten."""
+        """Stops the thread; waiting payloads are dropped."""
         if self._task is not None:
             self._task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -136,18 +151,18 @@ class Batcher:
 
 def _too_late(started):
     if started:
-        return Refusal(
-            504, "The time was up while the request was computed; send less at once."
+        return RequestError(
+            504, "The deadline passed during the computation; send less at once."
         )
-    return Refusal(
+    return RequestError(
         429,
-        "The time was up while the request waited for its turn; try again later.",
+        "The deadline passed while the request was queued; try again later.",
         retry_after=1,
     )
 
 
 def _call(batch):
-    """Returns (True, result) or (False, error) of each; one may fail without others."""
+    """Returns (True, result) or (False, error) for each payload."""
     function = batch[0].function
     try:
         results = function([item.payload for item in batch])

@@ -1,43 +1,51 @@
-"""The body of a request, as large and as slow as is allowed and no more."""
+"""Reading request bodies, with limits for size and time."""
 
 import asyncio
 import zlib
+from collections.abc import Callable, Mapping
 
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve.request_errors import RequestError
 
-_STEP_BYTES = 64 * 1024  # Unpacked at a time.
+_STEP_BYTES = 64 * 1024  # Decompressed at a time.
 
 
 class ClientGoneError(Exception):
-    """The client hung up; nobody waits for an answer."""
+    """The client closed the connection."""
 
 
-async def read(scope, receive, *, max_bytes: int, seconds: float, hold) -> bytes:
-    """Reads a body while it arrives, and unpacks gzip.
+async def read(
+    scope: Mapping,
+    receive: Callable,
+    *,
+    max_bytes: int,
+    seconds: float,
+    hold: Callable[[int], None],
+) -> bytes:
+    """Reads a body and decompresses gzip.
 
     Args:
-        scope: Of ASGI.
-        receive: Of ASGI.
-        max_bytes: Of the body, packed and unpacked.
-        seconds: In which it must be here.
-        hold: Is told the number of bytes that will be kept; may refuse them.
+        scope: ASGI connection scope.
+        receive: ASGI receive callable.
+        max_bytes: Maximum size of the body, compressed and decompressed.
+        seconds: Timeout.
+        hold: Called with the number of bytes that are kept; may raise `RequestError`.
 
     Raises:
-        Refusal: 408, too slow; 413, too large; 415 or 400, packed in another way.
-        ClientGoneError: The client hung up.
+        RequestError: 408, too slow; 413, too large; 415 or 400, not valid gzip.
+        ClientGoneError: The client closed the connection.
     """
     headers = dict(scope["headers"])
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding not in (b"identity", b"gzip"):
-        raise Refusal(415, "Content-Encoding may be gzip; send the body otherwise.")
+        raise RequestError(415, "Content-Encoding must be gzip or identity; change it.")
     if int(headers.get(b"content-length", 0)) > max_bytes:
         raise _too_large(max_bytes)
     try:
         async with asyncio.timeout(seconds):
             body = await _collect(receive, max_bytes, hold)
     except TimeoutError:
-        raise Refusal(
-            408, f"The body was not here after {seconds:g} seconds; send it faster."
+        raise RequestError(
+            408, f"The body did not arrive within {seconds:g} seconds; send it faster."
         ) from None
     if encoding == b"gzip":
         body = await asyncio.to_thread(_unpack, body, max_bytes)
@@ -69,21 +77,25 @@ def _unpack(body, max_bytes):
             if len(unpacked) > max_bytes:
                 raise _too_large(max_bytes)
     except zlib.error as error:
-        raise Refusal(400, f"The body is no gzip data ({error}).") from error
+        raise RequestError(
+            400, f"The body is not valid gzip data ({error})."
+        ) from error
     if not packed.eof:
-        raise Refusal(400, "The gzip data of the body is cut; send it whole.")
+        raise RequestError(
+            400, "The gzip data of the body is truncated; send it completely."
+        )
     if packed.unused_data:
-        raise Refusal(400, "More follows the gzip data of the body; send that alone.")
+        raise RequestError(400, "The body has data after its gzip data; remove it.")
     return bytes(unpacked)
 
 
 def _too_large(max_bytes):
-    return Refusal(
-        413, f"The body has more than {max_bytes:,} bytes; send a smaller picture."
+    return RequestError(
+        413, f"The body has more than {max_bytes:,} bytes; send a smaller image."
     )
 
 
-async def gone(receive) -> None:
-    """Returns when the client hangs up."""
+async def gone(receive: Callable) -> None:
+    """Returns when the client closes the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,88 +1,96 @@
-"""From files of strangers to pixels, in processes that are limited and can die.
+"""Decoding of untrusted image files, in worker processes with limited memory.
 
-Already a header can keep a processor busy for half a minute, made of millions of parts.
+A malicious header alone, with millions of segments, can take half a minute of CPU time.
 """
 
 import asyncio
 import functools
 import pathlib
 import resource
+from collections.abc import Callable
 from concurrent import futures
 
 import cv2
 import numpy as np
 
 from kerasseg import images
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve.request_errors import RequestError
 from kerasseg.system import processes
 
-_NAME = "The picture"
-_SECONDS = 20.0  # Of one picture; a process that starts needs two of them.
-_BYTES_A_PIXEL = 24  # Decoding, turning, sending: three bytes each, with room.
-_BYTES_BESIDE = 256 << 20
-_STATUS_OF_MEMORY = pathlib.Path("/proc/self/statm")  # Of Linux: pages mapped, first.
+_NAME = "The image"
+_SECONDS = 20.0  # Timeout of one image; a process takes two of them to start.
+_BYTES_PER_PIXEL = 24  # Decoding, rotating, sending: three bytes each, and a margin.
+_BASE_BYTES = 256 << 20
+_STATM = pathlib.Path(
+    "/proc/self/statm"
+)  # Linux: its first number is the mapped pages.
 
 
 def read(data: bytes, upright: bool, *, max_pixels: int) -> np.ndarray:
-    """Decodes a picture in a process that may use only so much memory.
+    """Decodes an image, and limits the memory of the process it runs in.
 
     Args:
         data: The file's bytes.
-        upright: Whether to turn it as EXIF says.
-        max_pixels: Larger pictures are refused; memory is limited accordingly.
+        upright: Whether to apply the EXIF rotation.
+        max_pixels: Limit for the pixels; the memory is limited accordingly.
 
     Returns:
         RGB, uint8 `[height, width, 3]`.
 
     Raises:
-        Refusal: 400, no picture that can be used; 413, too many pixels.
+        RequestError: 400, not a valid image; 413, too many pixels.
     """
-    _limit_memory(_BYTES_BESIDE + max_pixels * _BYTES_A_PIXEL)
+    _limit_memory(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
     try:
         _check(images.probe(data, name=_NAME), max_pixels)
         return images.read_image(
             data, max_pixels=max_pixels, apply_exif=upright, name=_NAME
         )
     except images.ImageError as error:
-        raise Refusal(400, f"{error}.") from error
+        raise RequestError(400, f"{error}.") from error
 
 
 def _check(header, max_pixels):
-    """Refuses bombs before anything is decoded."""
+    """Raises `RequestError` for too many pixels, before anything is decoded."""
     num_pixels = header.width * header.height
     if num_pixels > max_pixels:
-        raise Refusal(
+        raise RequestError(
             413,
             f"{_NAME} is {header.width} x {header.height} = {num_pixels:,} pixels, "
-            f"wanted are at most {max_pixels:,}. Shrink it.",
+            f"the limit is {max_pixels:,}. Resize it.",
         )
     if not num_pixels:
-        raise Refusal(400, f"{_NAME} has no pixels.")
+        raise RequestError(400, f"{_NAME} has no pixels.")
 
 
 def _limit_memory(num_bytes):
-    """Allows so much more than Python and its libraries have, once and for ever."""
+    """Limits the memory beyond that of Python and its libraries; can be done once."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY or not _STATUS_OF_MEMORY.exists():
+    if limit != resource.RLIM_INFINITY or not _STATM.exists():
         return
-    cv2.setNumThreads(1)  # Each thread would map a part of the limit.
-    pages = int(_STATUS_OF_MEMORY.read_text().split()[0])
+    cv2.setNumThreads(1)  # Each thread maps memory.
+    pages = int(_STATM.read_text().split()[0])
     limit = pages * resource.getpagesize() + num_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 class Decoder:
-    """Decodes pictures in processes that can be killed without harm.
+    """Decodes images in worker processes, which may crash without harm.
 
     Args:
-        num_processes: How many pictures at once.
-        max_pixels: Larger pictures are refused.
-        function: Stands in for `read` in tests.
-        seconds: After which a process is ended.
+        num_processes: Number of worker processes.
+        max_pixels: Limit for the pixels of an image.
+        function: Replaces `read` in tests.
+        seconds: Timeout of one image, after which its process is killed.
     """
 
     def __init__(
-        self, num_processes: int, max_pixels: int, *, function=read, seconds=_SECONDS
+        self,
+        num_processes: int,
+        max_pixels: int,
+        *,
+        function: Callable = read,
+        seconds: float = _SECONDS,
     ):
         self._num_processes = num_processes
         call = functools.partial(function, max_pixels=max_pixels)
@@ -92,18 +100,18 @@ class Decoder:
         )
 
     async def decode(self, data: bytes, *, upright: bool) -> np.ndarray:
-        """Decodes one picture.
+        """Decodes one image.
 
         Args:
             data: The file's bytes.
-            upright: Whether to turn it as EXIF says.
+            upright: Whether to apply the EXIF rotation.
 
         Returns:
             RGB, uint8 `[height, width, 3]`.
 
         Raises:
-            Refusal: 400, no picture that can be used; 413, too many pixels; 500, its
-                process died of it; 504, it took too long.
+            RequestError: 400, not a valid image; 413, too many pixels; 500, its process
+                crashed; 504, the timeout passed.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -111,22 +119,22 @@ class Decoder:
                 self._threads, self._processes, data, upright
             )
         except TimeoutError as error:
-            raise Refusal(
-                504, "The picture took too long to decode; save it anew, or shrink it."
+            raise RequestError(
+                504, "Decoding the image took too long; save it again, or resize it."
             ) from error
         except (ChildProcessError, MemoryError) as error:
-            raise Refusal(
-                500, "The picture could not be decoded; save it anew, or shrink it."
+            raise RequestError(
+                500, "The image could not be decoded; save it again, or resize it."
             ) from error
 
     async def warm_up(self) -> None:
-        """Starts every process, so that the first request finds them ready."""
-        picture = images.encode_image(np.zeros((1, 1, 3), np.uint8))
+        """Starts all processes before the first request."""
+        image = images.encode_image(np.zeros((1, 1, 3), np.uint8))
         await asyncio.gather(
-            *[self.decode(picture, upright=False) for _ in range(self._num_processes)]
+            *[self.decode(image, upright=False) for _ in range(self._num_processes)]
         )
 
     def close(self) -> None:
-        """Ends the processes."""
+        """Stops the processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._processes.__exit__(None, None, None)

@@ -10,10 +10,10 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 from kerasseg.exporting import warm_up
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve.request_errors import RequestError
 
 _WARM_UP_SIDES = ((64, 64), (65, 97))
-_STATUSES = {  # As TensorFlow Serving translates them.
+_STATUSES = {  # As in TensorFlow Serving.
     tf.errors.INVALID_ARGUMENT: 400,
     tf.errors.FAILED_PRECONDITION: 400,
     tf.errors.OUT_OF_RANGE: 400,
@@ -31,21 +31,22 @@ _STATUSES = {  # As TensorFlow Serving translates them.
 
 
 class Engine:
-    """One version of an exported model. Its methods may be called from any thread.
+    """One version of an exported model. Its methods are thread-safe.
 
     Args:
         path: Folder of the version, `<export_dir>/<number>`.
 
     Attributes:
-        number: Of the version.
-        class_names: In the order of the class numbers.
-        palette: RGB of each class, uint8 `[num_classes, 3]`.
-        inputs: NumPy type and shape of each input by signature and name; a side of any
-            length is None.
-        metadata: Every SignatureDef by name, as TensorFlow Serving writes it in JSON.
+        number: Number of the version.
+        class_names: Name of each class.
+        palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        inputs: NumPy dtype and shape of each input by signature and name; the length of
+            a dynamic axis is None.
+        metadata: SignatureDefs by name, in TensorFlow Serving's JSON format.
 
     Raises:
-        Exception: The folder holds no whole export, whatever TensorFlow calls that.
+        Exception: The folder does not hold a complete export; the type depends on
+            TensorFlow.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -66,57 +67,55 @@ class Engine:
         }
         tensor = self._signatures["tensor"]
 
-        # Of the outputs only this one, as small as it goes: the rest is left out.
-        def classes_of(image):
-            picture = tf.cast(image, tf.float32)
-            return tf.cast(tensor(image=picture)["classes"], tf.uint8)
+        # Only this output, as uint8: TensorFlow prunes the others.
+        def masks(images):
+            classes = tensor(image=tf.cast(images, tf.float32))["classes"]
+            return tf.cast(classes, tf.uint8)
 
-        picture = tf.TensorSpec([None, None, None, 3], tf.uint8)
-        self._classes_of = tf.function(
-            classes_of, autograph=False, input_signature=[picture]
+        signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+        self._masks = tf.function(
+            masks, autograph=False, input_signature=signature
         ).get_concrete_function()
 
-    def masks(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
-        """Segments pictures of one size.
+    def masks(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """Predicts the masks of images of one size.
 
         Args:
-            pictures: RGB, uint8 `[height, width, 3]` each.
+            images: RGB, uint8 `[height, width, 3]` each.
 
         Returns:
             Class numbers, uint8 `[height, width]` each.
 
         Raises:
-            Refusal: TensorFlow refuses, for want of memory for example.
+            RequestError: TensorFlow fails, for example because of too little memory.
         """
-        with _Translated():
-            return list(self._classes_of(tf.constant(np.stack(pictures))).numpy())
+        with _TranslateErrors():
+            return list(self._masks(tf.constant(np.stack(images))).numpy())
 
     def call(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
         """Calls a signature of the SavedModel.
 
         Args:
-            signature: One of `inputs`.
-            inputs: NumPy arrays by name, of the types and shapes in `inputs`.
+            signature: A key of `inputs`.
+            inputs: NumPy arrays by name, with the dtypes and shapes of `inputs`.
 
         Returns:
             NumPy arrays by name; strings are bytes.
 
         Raises:
-            Refusal: With the status that TensorFlow Serving would give.
+            RequestError: TensorFlow fails; with TensorFlow Serving's status.
         """
-        with _Translated():
+        with _TranslateErrors():
             tensors = {name: tf.constant(value) for name, value in inputs.items()}
             outputs = self._signatures[signature](**tensors)
         return {name: outputs[name].numpy() for name in sorted(outputs)}
 
     def warm_up(self) -> None:
-        """Segments two grey pictures, and answers the requests that the export holds.
-
-        The first request then finds all prepared.
+        """Runs two gray images and the warm-up requests of the export.
 
         Raises:
-            ValueError: The export's file of requests is damaged or too long.
-            Refusal: A request of it fails.
+            errors.UserError: The file of requests is damaged or has too many.
+            RequestError: A request fails.
         """
         for sides in _WARM_UP_SIDES:
             self.masks([np.full((*sides, 3), 128, np.uint8)])
@@ -124,8 +123,8 @@ class Engine:
             self.call(signature, inputs)
 
 
-class _Translated:
-    """Turns the errors of TensorFlow into refusals."""
+class _TranslateErrors:
+    """Turns TensorFlow's errors into `RequestError`s."""
 
     def __enter__(self):
         return self
@@ -133,15 +132,15 @@ class _Translated:
     def __exit__(self, _, error, __):
         if isinstance(error, tf.errors.OpError):
             status = _STATUSES.get(error.error_code, 500)
-            raise Refusal(status, _reason(error.message or "")) from error
+            raise RequestError(status, _reason(error.message or "")) from error
 
 
 def _reason(message):
-    """Picks out of TensorFlow's report, which names every node, what was wrong."""
+    """Returns the relevant line of TensorFlow's message, which lists every node."""
     noise = ("Graph execution error", "Detected at node", "<stack traces", "[[")
     lines = (line.strip() for line in message.splitlines())
-    told = [line for line in lines if line and not line.startswith(noise)]
-    return told[0] if told else "TensorFlow gives no reason"
+    relevant = [line for line in lines if line and not line.startswith(noise)]
+    return relevant[0] if relevant else "TensorFlow failed without a message"
 
 
 def _signature_defs(path):

@@ -1,19 +1,20 @@
-"""Closing a connection so that the last answer arrives."""
+"""Closing a connection without losing the last response."""
 
 import asyncio
 
-_SECONDS = 1.0  # Between the last byte sent and the end.
+_SECONDS = 1.0  # Between the last byte sent and the close.
 
 
 class LingeringTransport:
-    """A transport whose `close` ends the sending first, and reads on for a moment.
+    """A transport whose `close` sends EOF first and keeps reading for a moment.
 
-    A connection that is closed with bytes unread is reset, and a reset takes away what
-    the other side has not read yet: the answer that says why.
+    Closing a connection with unread bytes resets it, and the other side then loses what
+    it has not read yet, such as the response with the error message.
 
     Args:
-        transport: What else is asked of this is asked of it.
-        write_seconds: After which an answer that nobody reads is given up.
+        transport: The wrapped transport, which has all other methods.
+        write_seconds: Time after which a response that the client does not read is
+            dropped.
     """
 
     def __init__(self, transport: asyncio.Transport, write_seconds: float):
@@ -25,11 +26,11 @@ class LingeringTransport:
         return getattr(self._transport, name)
 
     def is_closing(self) -> bool:
-        """Tells whether the end was asked for; what is received then is for nobody."""
+        """Returns whether `close` was called; data that arrives later is ignored."""
         return self._closing or self._transport.is_closing()
 
     def close(self) -> None:
-        """Sends what there is, then the end; then waits for that of the other side."""
+        """Sends the buffered data and EOF, then waits before closing."""
         if self.is_closing():
             return
         self._closing = True

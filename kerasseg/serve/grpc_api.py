@@ -1,14 +1,15 @@
 """TensorFlow Serving's gRPC API of one model, with its own stubs.
 
-Predict and GetModelMetadata of PredictionService, GetModelStatus of ModelService; what
-else they have is UNIMPLEMENTED. Arrays travel as bytes, not as text: a picture as
-float32 is a quarter of its JSON.
+Predict and GetModelMetadata of PredictionService, and GetModelStatus of ModelService;
+their other methods are UNIMPLEMENTED. Arrays are sent as bytes, not as text: a float32
+image has a quarter of the size of its JSON.
 """
 
 import asyncio
 import logging
 import math
 import time
+from collections.abc import Callable
 
 import grpc
 import numpy as np
@@ -22,11 +23,14 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve.admission import Admission
+from kerasseg.serve.model_api import ModelApi
+from kerasseg.serve.request_errors import RequestError
+from kerasseg.serve.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_SIGNATURE = "serving_default"
-_FIELD = "signature_def"  # The only metadata there is.
+_FIELD = "signature_def"  # The only metadata field.
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -49,50 +53,58 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         settings: A `settings.Settings`.
         model_api: A `model_api.ModelApi`.
         admission: An `admission.Admission`.
-        count: Is told route, status and seconds of each call.
+        count: Called with route, status and seconds of each call.
     """
 
-    def __init__(self, settings, model_api, admission, count):
+    def __init__(
+        self,
+        settings: Settings,
+        model_api: ModelApi,
+        admission: Admission,
+        count: Callable,
+    ):
         self._settings, self._api = settings, model_api
         self._admission, self._count = admission, count
 
-    async def Predict(self, request, context):  # noqa: N802 - its name in the stubs.
+    async def Predict(self, request, context):  # noqa: N802 - the name in the stubs.
         """Calls a signature with tensors."""
         began = time.monotonic()
-        status = 499  # Cancelled, if nothing else happens.
+        status = 499  # Cancelled, unless it ends otherwise.
         try:
             response = await self._predict(request, context)
             status = 200
             return response
-        except Refusal as refusal:
-            status = refusal.status
-            return await _abort(context, refusal)
+        except RequestError as error:
+            status = error.status
+            return await _abort(context, error)
         except Exception:
             _LOG.exception("A call failed.")
             status = 500
-            failed = Refusal(status, "The server failed at this; its log says why.")
+            failed = RequestError(
+                status, "Internal server error; see the server's log."
+            )
             return await _abort(context, failed)
         finally:
             self._count("grpc", status, time.monotonic() - began)
 
     async def GetModelMetadata(self, request, context):  # noqa: N802
-        """Tells the signatures."""
+        """Returns the signatures."""
         try:
             return self._metadata(request)
-        except Refusal as refusal:
-            return await _abort(context, refusal)
+        except RequestError as error:
+            return await _abort(context, error)
 
     async def _predict(self, request, context):
         engine = self._api.loaded(*_model(request.model_spec))
         name = request.model_spec.signature_name or _DEFAULT_SIGNATURE
         if name not in engine.inputs:
             reason = f'Serving signature name: "{name}" not found in signature def'
-            raise Refusal(400, reason)
-        wanted = engine.inputs[name]
-        if set(request.inputs) != set(wanted):
-            raise Refusal(
+            raise RequestError(400, reason)
+        expected = engine.inputs[name]
+        if set(request.inputs) != set(expected):
+            raise RequestError(
                 400,
-                f"inputs are {sorted(request.inputs)}, wanted are {sorted(wanted)}",
+                f"inputs are {sorted(request.inputs)}, expected {sorted(expected)}",
             )
         left = min(self._settings.request_seconds, context.time_remaining() or math.inf)
         deadline = asyncio.get_running_loop().time() + left
@@ -102,14 +114,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 key: await asyncio.to_thread(
                     self._array, key, request.inputs[key], kind
                 )
-                for key, (kind, _) in wanted.items()
+                for key, (kind, _) in expected.items()
             }
             outputs = await self._api.compute(engine, name, arrays, deadline=deadline)
         return await asyncio.to_thread(_response, request, engine, name, outputs)
 
     def _array(self, name, tensor, kind):
         settings = self._settings
-        # A message of any length may promise more: its last value is then repeated.
+        # A short message may state a large shape: its last value is then repeated.
         limit = settings.max_bytes // np.dtype(kind).itemsize
         limit = min(3 * settings.max_pixels, limit)
         if kind is object:
@@ -119,7 +131,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def _metadata(self, request):
         engine = self._api.loaded(*_model(request.model_spec))
         if set(request.metadata_field) != {_FIELD}:
-            raise Refusal(400, f"metadata_field must be {_FIELD}, and nothing else")
+            raise RequestError(
+                400, f"metadata_field must be {_FIELD}, and nothing else"
+            )
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = engine.number
@@ -136,84 +150,94 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         model_api: A `model_api.ModelApi`.
     """
 
-    def __init__(self, model_api):
+    def __init__(self, model_api: ModelApi):
         self._api = model_api
 
     async def GetModelStatus(self, request, context):  # noqa: N802
-        """Tells the states of the versions."""
+        """Returns the states of the versions."""
         try:
             status = self._api.status(*_model(request.model_spec))
-        except Refusal as refusal:
-            return await _abort(context, refusal)
+        except RequestError as error:
+            return await _abort(context, error)
         response = get_model_status_pb2.GetModelStatusResponse()
         return json_format.ParseDict(status, response)
 
 
-async def _abort(context, refusal):
-    """Ends a call with the status that gRPC has for a refusal."""
-    code = _CODES.get(refusal.status, grpc.StatusCode.INTERNAL)
-    await context.abort(code, str(refusal))
+async def _abort(context, error):
+    """Ends a call with the gRPC status of an error."""
+    code = _CODES.get(error.status, grpc.StatusCode.INTERNAL)
+    await context.abort(code, str(error))
 
 
 def _model(spec):
-    """Returns name and version, None for the newest."""
+    """Returns name and version; None is the newest."""
     if spec.HasField("version_label"):
         label = spec.version_label
-        raise Refusal(400, f"Unrecognized servable version label: {label}")
+        raise RequestError(400, f"Unrecognized servable version label: {label}")
     return spec.name, spec.version.value if spec.HasField("version") else None
 
 
 def _array(name, tensor, kind, limit):
-    """Makes an array of a tensor, whose shape may promise anything."""
-    wanted = tf.dtypes.as_dtype(kind)
-    if tensor.dtype != wanted.as_datatype_enum:
-        raise Refusal(
+    """Converts a tensor into an array; its shape cannot be trusted."""
+    expected = tf.dtypes.as_dtype(kind)
+    if tensor.dtype != expected.as_datatype_enum:
+        raise RequestError(
             400,
-            f"input {name} has dtype {tensor.dtype}, wanted is "
-            f"{wanted.as_datatype_enum}, {wanted.name}",
+            f"input {name} has dtype {tensor.dtype}, expected "
+            f"{expected.as_datatype_enum}, {expected.name}",
         )
     sides = [side.size for side in tensor.tensor_shape.dim]
     if min(sides, default=0) < 0 or math.prod(sides) > limit:
-        raise Refusal(
+        raise RequestError(
             413,
-            f"input {name} has shape {sides}, wanted are at most {limit:,} numbers; "
-            f"send a smaller picture",
+            f"input {name} has shape {sides}, the limit is {limit:,} numbers; send a "
+            f"smaller image",
         )
     try:
         return tf.make_ndarray(tensor)
     except (ValueError, TypeError) as error:
-        reason = f"input {name} does not hold what its shape says ({error})"
-        raise Refusal(400, reason) from error
+        reason = f"input {name} does not match its shape ({error})"
+        raise RequestError(400, reason) from error
 
 
 def _response(request, engine, signature, outputs):
-    wanted = list(request.output_filter) or list(outputs)
-    unknown = sorted(set(wanted) - set(outputs))
+    names = list(request.output_filter) or list(outputs)
+    unknown = sorted(set(names) - set(outputs))
     if unknown:
-        raise Refusal(400, f"output_filter names {unknown}, there are {list(outputs)}")
+        raise RequestError(
+            400, f"output_filter has {unknown}, expected {list(outputs)}"
+        )
     response = predict_pb2.PredictResponse()
     response.model_spec.name = request.model_spec.name
     response.model_spec.version.value = engine.number
     response.model_spec.signature_name = signature
-    for key in wanted:
+    for key in names:
         response.outputs[key].CopyFrom(tf.make_tensor_proto(outputs[key]))
     return response
 
 
-async def start(settings, model_api, admission, count):
-    """Starts to listen at `--grpc_port`; the arguments are `PredictionService`'s.
+async def start(
+    settings: Settings, model_api: ModelApi, admission: Admission, count: Callable
+) -> tuple[grpc.aio.Server, int]:
+    """Starts to listen at the gRPC port.
+
+    Args:
+        settings: A `settings.Settings`.
+        model_api: A `model_api.ModelApi`.
+        admission: An `admission.Admission`.
+        count: As in `PredictionService`.
 
     Returns:
-        The server, whose `stop(seconds)` ends it, and its port.
+        The server, which `stop(seconds)` stops, and its port.
 
     Raises:
-        OSError: The port cannot be had.
+        OSError: The port is not available.
     """
-    # A message that stops half-way has no deadline: its connection has one, in which
-    # what began honestly is answered. Clients connect anew without being told.
+    # An incomplete message has no deadline, but its connection has a maximum age, with
+    # time for regular calls to complete. Clients reconnect automatically.
     age = round(1000 * (settings.body_seconds + settings.request_seconds))
     server = grpc.aio.server(
-        # Their messages are in memory before anybody counts them.
+        # Messages are in memory before they are counted.
         maximum_concurrent_rpcs=2 * settings.max_requests,
         options=[
             ("grpc.max_receive_message_length", settings.max_bytes),
@@ -236,8 +260,9 @@ async def start(settings, model_api, admission, count):
     except RuntimeError as error:
         raise OSError(
             0,
-            f"`host={settings.host}` `grpc_port={settings.grpc_port}` cannot be "
-            f"listened on; give another, or stop what listens there.",
+            f"Cannot listen on `host={settings.host}` "
+            f"`grpc_port={settings.grpc_port}`. Choose another port, or stop the "
+            f"program that uses it.",
         ) from error
     await server.start()
     return server, port

@@ -1,4 +1,4 @@
-"""`POST /segment`: a picture in; a mask, an overlay or both with facts out."""
+"""`POST /segment`: an image in; a mask, an overlay, or JSON with statistics out."""
 
 import asyncio
 import base64
@@ -9,67 +9,70 @@ import numpy as np
 
 from kerasseg import images
 from kerasseg.images import visualization
-from kerasseg.serve import replies
+from kerasseg.serve import responses
+from kerasseg.serve.image_pipeline import ImagePipeline
 
-OFFERED = (replies.PNG, replies.JPEG, replies.JSON)
+OFFERED = (responses.PNG, responses.JPEG, responses.JSON)
 _JPEG_QUALITY = 90
 
 
 async def segment(
-    segmenting, engine, data: bytes, content_type: str, *, deadline: float
-) -> replies.Reply:
-    """Answers with what is seen in a picture.
+    pipeline: ImagePipeline, engine, data: bytes, content_type: str, *, deadline: float
+) -> responses.Response:
+    """Predicts the mask of an image.
 
     Args:
-        segmenting: A `segmenting.Segmenting`.
+        pipeline: An `image_pipeline.ImagePipeline`.
         engine: An `engine.Engine`.
-        data: The file's bytes; it is turned as its EXIF says.
-        content_type: One of `OFFERED`. PNG: class numbers with a palette; JPEG: the
-            picture under the colours of its classes; JSON: see `_facts`.
-        deadline: Time of the loop.
+        data: The file's bytes; its EXIF rotation is applied.
+        content_type: One of `OFFERED`. PNG: the mask with a palette; JPEG: the image
+            blended with the classes' colors; JSON: see `_statistics`.
+        deadline: Event loop time.
     """
     began = time.monotonic()
-    image, classes = await segmenting.classes(
-        engine, data, upright=True, deadline=deadline
-    )
+    image, mask = await pipeline.mask(engine, data, upright=True, deadline=deadline)
     seconds = time.monotonic() - began
-    make = {replies.PNG: _mask, replies.JPEG: _overlay, replies.JSON: _facts}
-    made = await asyncio.to_thread(make[content_type], engine, image, classes, seconds)
+    encode = {
+        responses.PNG: _png,
+        responses.JPEG: _overlay,
+        responses.JSON: _statistics,
+    }[content_type]
+    body = await asyncio.to_thread(encode, engine, image, mask, seconds)
     headers = {
         "x-model-version": str(engine.number),
         "server-timing": f"segment;dur={1000 * seconds:.1f}",
         "vary": "accept",
     }
-    if content_type == replies.JSON:
-        return replies.as_json(made, headers=headers)
-    return replies.Reply(made, content_type, headers=headers)
+    if content_type == responses.JSON:
+        return responses.as_json(body, headers=headers)
+    return responses.Response(body, content_type, headers=headers)
 
 
-def _mask(engine, _, classes, __):
-    return images.encode_palette_png(classes, engine.palette)
+def _png(engine, _, mask, __):
+    return images.encode_palette_png(mask, engine.palette)
 
 
-def _overlay(engine, image, classes, _):
-    shown = visualization.overlay(image, classes, engine.palette)
+def _overlay(engine, image, mask, _):
+    blended = visualization.overlay(image, mask, engine.palette)
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    return cv2.imencode(".jpg", shown[..., ::-1], options)[1].tobytes()
+    return cv2.imencode(".jpg", blended[..., ::-1], options)[1].tobytes()
 
 
-def _facts(engine, _, classes, seconds):
-    """Lists what was found.
+def _statistics(engine, _, mask, seconds):
+    """Returns the share of each class, and the mask twice in base64.
 
-    `mask_png` shows the colours of the classes and keeps their numbers, `numbers_png`
-    is grey: a value is a class number. Both are base64.
+    `mask_png` has class numbers with a palette; `numbers_png` is a grayscale image of
+    class numbers.
     """
-    height, width = classes.shape
-    counts = np.bincount(classes.reshape(-1), minlength=len(engine.class_names))
+    height, width = mask.shape
+    counts = np.bincount(mask.reshape(-1), minlength=len(engine.class_names))
     return {
         "version": str(engine.number),
         "width": width,
         "height": height,
         "seconds": round(seconds, 4),
         "classes": [
-            {"number": i, "name": name, "color": color, "share": count / classes.size}
+            {"number": i, "name": name, "color": color, "share": count / mask.size}
             for i, (name, color, count) in enumerate(
                 zip(
                     engine.class_names,
@@ -79,8 +82,8 @@ def _facts(engine, _, classes, seconds):
                 )
             )
         ],
-        "mask_png": _base64(_mask(engine, None, classes, None)),
-        "numbers_png": _base64(images.encode_label(classes)),
+        "mask_png": _base64(_png(engine, None, mask, None)),
+        "numbers_png": _base64(images.encode_label(mask)),
     }
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API of one model: its paths, answers and errors.
+"""TensorFlow Serving's REST API of one model: its paths, responses and errors.
 
 Source: https://www.tensorflow.org/tfx/serving/api_rest; the patterns are those of
 tensorflow_serving/model_servers/http_rest_api_util.cc.
@@ -9,8 +9,10 @@ import re
 import urllib.parse
 from concurrent import futures
 
-from kerasseg.serve import answers, replies, tensors
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve import responses, tensor_inputs, tensor_outputs
+from kerasseg.serve.image_pipeline import ImagePipeline
+from kerasseg.serve.request_errors import RequestError
+from kerasseg.serve.versions import Versions
 
 _SERVED = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS = re.IGNORECASE | re.ASCII
@@ -28,124 +30,134 @@ _MAX_VERSION = 2**63 - 1
 
 
 class ModelApi:
-    """Answers what starts with /v1.
+    """Handles the paths below /v1.
 
     Args:
         versions: A `versions.Versions`.
-        segmenting: A `segmenting.Segmenting`.
+        pipeline: An `image_pipeline.ImagePipeline`.
     """
 
-    def __init__(self, versions, segmenting):
-        self._versions, self._segmenting = versions, segmenting
-        # One at a time: values take many times the room of their text, and Python's
-        # lock would let no second one work anyway.
+    def __init__(self, versions: Versions, pipeline: ImagePipeline):
+        self._versions, self._pipeline = versions, pipeline
+        # One at a time: parsed values need many times the memory of their text, and
+        # the GIL would serialize them anyway.
         self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix="json")
 
     def match(self, method: str, path: str) -> re.Match:
-        """Finds out what is wanted.
+        """Matches the path of a request.
 
         Args:
-            method: Of HTTP.
-            path: As it was sent, escapes included.
+            method: HTTP method.
+            path: The raw path, with escapes.
 
         Returns:
-            A match with the groups `name`, `version` and `label`; `method` where
-            tensors are sent, else `metadata`.
+            A match with the groups `name`, `version` and `label`, and `method` for POST
+            or `metadata` for GET.
 
         Raises:
-            Refusal: 400, no such method or path.
+            RequestError: 400, unknown method or path.
         """
         patterns = {"POST": _PREDICT, "GET": _STATUS}
         match = method in patterns and patterns[method].fullmatch(path)
         if not match:
             reason = f"Malformed request: {method[:_SHOWN]} {path[:_SHOWN]}"
-            raise Refusal(400, reason)
+            raise RequestError(400, reason)
         return match
 
-    def describe(self, match: re.Match) -> replies.Reply:
-        """Tells the status of the versions, or the signatures of one."""
+    def describe(self, match: re.Match) -> responses.Response:
+        """Returns the status of the versions, or the signatures of one."""
         if match["name"] is None:
-            raise Refusal(400, "Missing model name in request.")
+            raise RequestError(400, "Missing model name in request.")
         number = _number(match)
         if match["metadata"]:
-            return replies.as_json(_metadata(self._engine(match), self._name))
+            return responses.as_json(_metadata(self._engine(match), self._name))
         name = urllib.parse.unquote(match["name"])
-        return replies.as_json(self.status(name, number))
+        return responses.as_json(self.status(name, number))
 
     def find(self, match: re.Match):
-        """Returns the engine that a request with tensors is for.
+        """Returns the engine for a prediction request.
 
         Raises:
-            Refusal: 404, no such model or version; 501, a method that segmentation
-                does not have.
+            RequestError: 404, unknown model or version; 501, a method other than
+                predict.
         """
         engine = self._engine(match)
         if match["method"].lower() != "predict":
-            reason = f"{match['method'].lower()} is not offered; use predict"
-            raise Refusal(501, reason)
+            reason = f"{match['method'].lower()} is not implemented; use predict"
+            raise RequestError(501, reason)
         return engine
 
-    async def predict(self, engine, body: bytes, *, deadline: float) -> replies.Reply:
-        """Calls a signature with the tensors of a JSON text.
+    async def predict(
+        self, engine, body: bytes, *, deadline: float
+    ) -> responses.Response:
+        """Calls a signature with the tensors of a JSON body.
 
         Args:
-            engine: What `find` returned.
-            body: The text.
-            deadline: Time of the loop.
+            engine: The result of `find`.
+            body: The body.
+            deadline: Event loop time.
         """
         run = asyncio.get_running_loop().run_in_executor
         name, row, arrays = await run(self._thread, _read, engine, body)
         outputs = await self.compute(engine, name, arrays, deadline=deadline)
-        return replies.Reply(await run(self._thread, answers.write, outputs, row))
+        return responses.Response(
+            await run(self._thread, tensor_outputs.write, outputs, row)
+        )
 
-    async def compute(self, engine, signature: str, arrays: dict, *, deadline: float):
-        """Calls a signature; that of picture files as `/segment` does.
+    async def compute(
+        self, engine, signature: str, arrays: dict, *, deadline: float
+    ) -> dict:
+        """Calls a signature; image files are processed like those of `/segment`.
 
         Args:
             engine: An `engine.Engine`.
-            signature: One of `engine.inputs`.
-            arrays: Its inputs by name, all of them.
-            deadline: Time of the loop.
+            signature: A key of `engine.inputs`.
+            arrays: All of its inputs by name.
+            deadline: Event loop time.
 
         Returns:
             Arrays by name.
         """
         if set(arrays) != {_FILES}:
-            return await self._segmenting.call(
+            return await self._pipeline.call(
                 engine, signature, arrays, deadline=deadline
             )
         files = arrays[_FILES]
         if files.ndim != 1 or not files.size:
-            raise Refusal(
+            raise RequestError(
                 400,
-                f"input {_FILES} has shape {list(files.shape)}, wanted is [-1], where "
+                f"input {_FILES} has shape {list(files.shape)}, expected [-1], where "
                 f"-1 is any number above 0",
             )
         files = files.tolist()
-        return {_MASKS: await self._segmenting.masks(engine, files, deadline=deadline)}
+        return {_MASKS: await self._pipeline.masks(engine, files, deadline=deadline)}
 
     def loaded(self, name: str, number: int | None):
-        """Returns the engine of a version, of the newest one for None.
+        """Returns the engine of a version.
+
+        Args:
+            name: Name of the model.
+            number: Number of the version; None is the newest.
 
         Raises:
-            Refusal: 404, no such model or version; 503, none is loaded yet.
+            RequestError: 404, unknown model or version; 503, none is loaded yet.
         """
         if name != self._name:
-            wanted = f"Latest({name[:_SHOWN]})"
+            requested = f"Latest({name[:_SHOWN]})"
             if number is not None:
-                wanted = f"Specific({name[:_SHOWN]}, {number})"
-            raise Refusal(404, f"Servable not found for request: {wanted}")
+                requested = f"Specific({name[:_SHOWN]}, {number})"
+            raise RequestError(404, f"Servable not found for request: {requested}")
         return self._versions.get(number)
 
     def status(self, name: str, number: int | None) -> dict:
-        """Tells the states of the versions as GetModelStatusResponse, in JSON.
+        """Returns the states of the versions as a GetModelStatusResponse in JSON.
 
         Raises:
-            Refusal: 404, no such model or version.
+            RequestError: 404, unknown model or version.
         """
         if name != self._name:
             what = "any versions" if number is None else f"version {number}"
-            raise Refusal(404, f"Could not find {what} of model {name[:_SHOWN]}")
+            raise RequestError(404, f"Could not find {what} of model {name[:_SHOWN]}")
         return {"model_version_status": self._versions.status(number)}
 
     @property
@@ -158,26 +170,26 @@ class ModelApi:
 
 
 def _read(engine, body):
-    """Returns the name of a signature, whether it is of the row form, and arrays."""
-    document = tensors.parse(body)
-    name = tensors.signature_name(document, _DEFAULT_SIGNATURE)
+    """Returns the signature's name, whether the format is row, and the arrays."""
+    document = tensor_inputs.parse(body)
+    name = tensor_inputs.signature_name(document, _DEFAULT_SIGNATURE)
     if name not in engine.inputs:
-        raise Refusal(
+        raise RequestError(
             400,
             f'Serving signature name: "{name[:_SHOWN]}" not found in signature def',
         )
-    return name, *tensors.read(document, engine.inputs[name])
+    return name, *tensor_inputs.read(document, engine.inputs[name])
 
 
 def _number(match):
     if match["label"]:
         label = urllib.parse.unquote(match["label"])[:_SHOWN]
-        raise Refusal(400, f"Unrecognized servable version label: {label}")
+        raise RequestError(400, f"Unrecognized servable version label: {label}")
     if match["version"] is None:
         return None
     if len(match["version"]) > 19 or int(match["version"]) > _MAX_VERSION:
         shown = match["version"][:_SHOWN]
-        raise Refusal(400, f"Failed to convert version: {shown} to numeric.")
+        raise RequestError(400, f"Failed to convert version: {shown} to numeric.")
     return int(match["version"])
 
 

@@ -1,8 +1,8 @@
-"""What uvicorn's connections lack: deadlines for slow clients, and caps on many.
+"""Extends uvicorn's connections by timeouts and by limits on their number.
 
-A connection is told 408 and closed when the head of a request takes too long, closed
-when nobody reads its answer, and told 503 at once where there are too many. What is no
-HTTP is told 400. All errors are JSON, as those of the rest of the server.
+A connection receives 408 and is closed if the head of a request arrives too slowly. It
+is closed if the client does not read the response, and receives 503 if there are too
+many connections. Invalid HTTP receives 400. All errors are JSON.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ _PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailabl
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a connection may do.
+    """Limits of connections.
 
     Attributes:
-        max_connections: At once.
-        max_connections_per_client: At once, of one address.
-        header_seconds: From the first byte of a request, or from the start of the
-            connection, to the end of its head.
-        write_seconds: In which the client must go on reading its answer.
+        max_connections: Maximum number of connections at once.
+        max_connections_per_client: Maximum number from one address.
+        header_seconds: Time from the first byte of a request, or the start of the
+            connection, to the end of the head.
+        write_seconds: Time in which the client must continue to read a response.
     """
 
     max_connections: int
@@ -36,11 +36,11 @@ class Limits:
 
 
 class GuardedProtocol(h11_impl.H11Protocol):
-    """A connection with deadlines.
+    """A connection with timeouts.
 
     Args:
-        limits: What it may do.
-        **others: Of uvicorn.
+        limits: Its limits.
+        **others: Keyword arguments of uvicorn's protocol.
     """
 
     def __init__(self, *, limits: Limits, **others):
@@ -50,56 +50,56 @@ class GuardedProtocol(h11_impl.H11Protocol):
         self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport):
-        """Counts the connection; one too many is told so and closed."""
+        """Counts the connection; beyond the limits, it receives 503 and is closed."""
         lingering = LingeringTransport(transport, self._limits.write_seconds)
         super().connection_made(typing.cast(asyncio.Transport, lingering))
         same = sum(_host(other) == _host(self) for other in self.connections)
         if len(self.connections) > self._limits.max_connections:
-            self._refuse(503, "The server has too many connections; try again later.")
+            self._fail(503, "The server has too many connections; try again later.")
         elif same > self._limits.max_connections_per_client:
-            self._refuse(503, "Your address has too many connections; close some.")
+            self._fail(503, "Your address has too many connections; close some.")
         else:
             self._watch_head()
 
     def data_received(self, data):
-        """Reads on, unless the connection was given up."""
+        """Processes data, unless the connection is closing."""
         if not self.transport.is_closing():
             super().data_received(data)
             self._watch_head()
 
     def connection_lost(self, exc):
-        """Stops the clocks."""
+        """Stops the timers."""
         self._head_timer = _cancelled(self._head_timer)
         self._write_timer = _cancelled(self._write_timer)
         super().connection_lost(exc)
 
     def pause_writing(self):
-        """Gives the client a time to read what waits for it."""
+        """Starts the timer in which the client must read."""
         super().pause_writing()
         self._write_timer = self.loop.call_later(
             self._limits.write_seconds, self.transport.abort
         )
 
     def resume_writing(self):
-        """Stops that clock."""
+        """Stops the timer of writing."""
         super().resume_writing()
         self._write_timer = _cancelled(self._write_timer)
 
     def shutdown(self):
-        """Closes the connection when its answer is sent."""
+        """Closes the connection when its response is sent."""
         if not self.transport.is_closing():
             super().shutdown()
 
     def send_400_response(self, msg):
-        """Answers what is no HTTP."""
+        """Responds to invalid HTTP."""
         del msg
-        self._refuse(400, "This is no valid HTTP/1.1 request.")
+        self._fail(400, "This is not a valid HTTP/1.1 request.")
 
     def _watch_head(self):
-        """Lets the clock run while neither a body nor an answer is on its way.
+        """Runs the timer while neither a body nor a response is being sent.
 
-        What follows a request that was refused before its body was here counts as the
-        head of the next one: it is thrown away until the time is up.
+        If a request failed before its body arrived, the body counts as the head of the
+        next request: it is discarded until the timer ends.
         """
         busy = self.cycle is not None and not self.cycle.response_complete
         if busy:
@@ -112,12 +112,13 @@ class GuardedProtocol(h11_impl.H11Protocol):
     def _too_slow(self):
         seconds = self._limits.header_seconds
         self._head_timer = None
-        self._refuse(
-            408, f"The request was not here after {seconds:g} seconds; send it faster."
+        self._fail(
+            408,
+            f"The request did not arrive within {seconds:g} seconds; send it faster.",
         )
 
-    def _refuse(self, status, message):
-        """Says why and closes, past h11, which may be in any state."""
+    def _fail(self, status, message):
+        """Sends an error and closes, without h11, which may be in any state."""
         if self.transport.is_closing():
             return
         answering = self.cycle is not None and self.cycle.response_started
@@ -135,7 +136,7 @@ class GuardedProtocol(h11_impl.H11Protocol):
             self.transport.write(head.encode() + body)
         self._head_timer = _cancelled(self._head_timer)
         if len(self.connections) > 2 * self._limits.max_connections:
-            self.transport.abort()  # A flood: no time for last words.
+            self.transport.abort()  # A flood: do not wait for the client.
         self.transport.close()
 
 

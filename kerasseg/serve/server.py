@@ -1,9 +1,9 @@
-"""Puts the parts together and runs them until somebody stops them.
+"""Assembles the server and runs it until it is stopped.
 
-The HTTP is uvicorn's with h11: kept well, written in Python, strict about what a
-request is, and its connections can be extended, which `protocol` does. Waitress has
-deadlines of its own but only between bytes, and a thread for each request at work;
-aiohttp and hypercorn leave slow clients waiting as uvicorn does, and are larger.
+HTTP is uvicorn's with h11, which is well maintained, pure Python and strict; `protocol`
+extends its connections. Waitress has timeouts only between bytes, and needs a thread
+per request; aiohttp and hypercorn have no limits for slow clients either, and are
+larger.
 """
 
 import asyncio
@@ -14,35 +14,43 @@ import os
 import signal
 import socket
 import typing
+from collections.abc import Callable
 
 import uvicorn
 
-from kerasseg import errors
-from kerasseg.serve import admission, batching, decoding, metrics, model_api, protocol
+from kerasseg import errors, runtime
+from kerasseg.serve import (
+    admission,
+    batching,
+    decoding,
+    image_pipeline,
+    metrics,
+    model_api,
+    protocol,
+)
 from kerasseg.serve import app as application
-from kerasseg.serve import segmenting as segmentation
 from kerasseg.serve import versions as watching
+from kerasseg.serve.settings import Settings
 
 _MAX_HEAD_BYTES = 16 * 1024
 _KEEP_ALIVE_SECONDS = 5
 _BACKLOG = 128
 
 
-def serve(settings, load, announce=print) -> None:
-    """Serves until SIGTERM or Ctrl-C; what is here then is still answered.
+def serve(settings: Settings, load: Callable, announce: Callable = print) -> None:
+    """Serves until SIGTERM or Ctrl-C, and completes the requests received until then.
 
-    Where the network computes on when the time to stop is over, which nobody waits for,
-    this ends the process.
+    If the network is still computing after the grace period, the process exits.
 
     Args:
         settings: A `settings.Settings`.
-        load: Takes the path of a version to an engine.
-        announce: Is told where the server listens.
+        load: Function of the path of a version to an `engine.Engine`.
+        announce: Called with a line that has the server's address.
 
     Raises:
-        ValueError, FileNotFoundError: See `settings.Settings.check`.
-        OSError: The port cannot be had.
-        KeyboardInterrupt: It was Ctrl-C.
+        errors.UserError: See `settings.Settings.check`.
+        OSError: The port is not available.
+        KeyboardInterrupt: It was stopped by Ctrl-C.
     """
     settings.check()
     interrupted, computing = asyncio.run(_serve(settings, load, announce))
@@ -53,7 +61,7 @@ def serve(settings, load, announce=print) -> None:
 
 
 async def _serve(settings, load, announce):
-    """Returns whether it was Ctrl-C that ended it, and whether something computes."""
+    """Returns whether Ctrl-C stopped it, and whether the network is computing."""
     gate = admission.Admission(settings.max_requests, settings.max_held_bytes)
     counted = metrics.Metrics(gate)
     versions = watching.Versions(
@@ -69,20 +77,20 @@ async def _serve(settings, load, announce):
         settings.max_batch_wait,
         on_batch=counted.count_batch,
     )
-    segmenting = segmentation.Segmenting(decoder, batcher, settings.max_pixels)
-    api = model_api.ModelApi(versions, segmenting)
+    pipeline = image_pipeline.ImagePipeline(decoder, batcher, settings.max_pixels)
+    api = model_api.ModelApi(versions, pipeline)
     app = application.App(
-        settings, versions, segmenting, api, admission=gate, metrics=counted
+        settings, versions, pipeline, api, admission=gate, metrics=counted
     )
     server = _Server(_config(app, settings), app)
     with _listen(settings) as listening:
-        async with _grpc(settings, api, gate, counted.count) as (grpc_place, stop):
-            server.stop_beside = stop
+        async with _grpc(settings, api, gate, counted.count) as (grpc_address, stop):
+            server.stop_grpc = stop
             host, port = listening.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
             announce(
                 f"Serving {settings.model_name} of {settings.export_dir} at "
-                f"http://{host}:{port}/{grpc_place}",
+                f"http://{host}:{port}/{grpc_address}",
                 flush=True,
             )
             await _run(server, [listening], versions, decoder, batcher)
@@ -91,17 +99,17 @@ async def _serve(settings, load, announce):
 
 @contextlib.asynccontextmanager
 async def _grpc(settings, *parts):
-    """Answers gRPC while the block runs.
+    """Serves gRPC while the block runs.
 
     Yields:
-        Where, for the announcement, and a function that stops it when what is here is
-        answered.
+        Its address, for the announcement, and a function that stops it gracefully.
     """
     if settings.grpc_port < 0:
         yield "", _nothing
         return
     try:
-        from kerasseg.serve import grpc_api  # An extra; starts TensorFlow.
+        runtime.start_tensorflow()
+        from kerasseg.serve import grpc_api  # Needs an extra.
     except ImportError as error:
         raise errors.MissingPackageError(
             f"`grpc_port` needs {error.name}: pip install 'kerasseg[grpc]'"
@@ -126,13 +134,14 @@ def _listen(settings):
     except OSError as error:
         raise OSError(
             error.errno,
-            f"`host={settings.host}` `port={settings.port}` cannot be listened on "
-            f"({error.strerror}); give another, or stop what listens there.",
+            f"Cannot listen on `host={settings.host}` `port={settings.port}` "
+            f"({error.strerror}). Choose another port, or stop the program that uses "
+            f"it.",
         ) from error
 
 
 async def _run(server, sockets, versions, decoder, batcher):
-    gc.freeze()  # All libraries: old versions are looked for among what comes now.
+    gc.freeze()  # The libraries: later collections look for old versions only.
     versions.start()
     warming = asyncio.ensure_future(decoder.warm_up())
     try:
@@ -151,7 +160,7 @@ def _config(app, settings):
         header_seconds=settings.header_seconds,
         write_seconds=settings.request_seconds,
     )
-    # Of uvicorn a class is wanted, and anything that makes a connection will do.
+    # uvicorn expects a class, but any callable works.
     guarded: typing.Any = functools.partial(protocol.GuardedProtocol, limits=limits)
     return uvicorn.Config(
         app,
@@ -174,14 +183,14 @@ class _Server(uvicorn.Server):
     def __init__(self, config, app):
         super().__init__(config)
         self._app = app
-        self.stop_beside = _nothing
+        self.stop_grpc = _nothing
         self.interrupted = False
 
     async def shutdown(self, sockets=None):
-        """Lets HTTP and gRPC answer what is here, side by side."""
-        beside = asyncio.ensure_future(self.stop_beside())
+        """Completes the requests of HTTP and gRPC concurrently."""
+        stopping = asyncio.ensure_future(self.stop_grpc())
         await super().shutdown(sockets)
-        while not (beside.done() or self.force_exit):
+        while not (stopping.done() or self.force_exit):
             await asyncio.sleep(0.05)
 
     def handle_exit(self, sig, frame):

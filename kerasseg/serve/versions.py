@@ -1,4 +1,4 @@
-"""Which version answers: the newest whole one, and the old one until that is ready."""
+"""Loading of versions: the newest complete one replaces the current one."""
 
 import dataclasses
 import gc
@@ -9,42 +9,49 @@ import re
 import threading
 import time
 import weakref
+from collections.abc import Callable
 
-from kerasseg.serve.refusals import Refusal
+from kerasseg.serve.request_errors import RequestError
 
 _LOG = logging.getLogger(__name__)
-_MAX_KNOWN = 100  # Versions that the status remembers.
+_MAX_KNOWN = 100  # Versions in the status.
 
 
 @dataclasses.dataclass
 class _Known:
-    """What is known of a version: its state as TensorFlow Serving names it."""
+    """A known version, with its state as in TensorFlow Serving."""
 
     state: str = "START"
     error: str = ""
-    seen: tuple = ()  # Names, sizes and times of the files, when last looked at.
-    tried: float | None = None  # When loading it failed last.
-    tried_seen: tuple = ()
+    fingerprint: tuple = ()  # Names, sizes and times of the files at the last check.
+    failed_at: float | None = None  # Time of the last failure to load it.
+    failed_fingerprint: tuple = ()
 
 
 class Versions:
     """Watches an export folder and keeps its newest version loaded.
 
-    A folder counts when its name is a number, it holds a `saved_model.pb`, and nothing
-    in it changed between two looks: what is still being copied is left alone. One that
-    cannot be loaded is tried again when it changes, or after a while; meanwhile the
-    version before it answers, even if its folder is gone.
+    A version is a folder whose name is a number, which holds a `saved_model.pb`, and
+    which did not change between two checks, so that it is not still being copied. If it
+    cannot be loaded, loading is retried when it changes, or after a while. Until then
+    the previous version stays loaded, even if its folder is removed.
 
     Args:
         export_dir: Folder of the versions.
-        model_name: What clients call the model.
-        load: Takes the path of a version to an `Engine`, raises for a broken one.
-        poll_seconds: Time between two looks.
-        retry_seconds: Time after which a broken version is tried again.
+        model_name: Name of the model in the API's URLs.
+        load: Function of the path of a version to an `Engine`; raises if it is broken.
+        poll_seconds: Time between two checks.
+        retry_seconds: Time after which loading a broken version is retried.
     """
 
     def __init__(
-        self, export_dir, model_name: str, load, *, poll_seconds=1.0, retry_seconds=60.0
+        self,
+        export_dir: str | os.PathLike,
+        model_name: str,
+        load: Callable,
+        *,
+        poll_seconds: float = 1.0,
+        retry_seconds: float = 60.0,
     ):
         self._folder, self._load = pathlib.Path(export_dir), load
         self.model_name = model_name
@@ -58,22 +65,22 @@ class Versions:
 
     @property
     def current(self):
-        """The engine that answers, None before the first one is ready."""
+        """The current engine; None before the first one is loaded."""
         return self._current
 
     def get(self, number: int | None = None):
-        """Returns the engine of a version, of the newest one for None.
+        """Returns the engine of a version; None is the newest.
 
         Raises:
-            Refusal: 404, no such version is loaded; 503, none is yet.
+            RequestError: 404, the version is not loaded; 503, none is loaded yet.
         """
         engine = self._current
         if engine is None and number is None:
-            raise Refusal(
+            raise RequestError(
                 503, f"No version of {self.model_name} is loaded yet.", retry_after=1
             )
         if engine is None or number not in (None, engine.number):
-            raise Refusal(
+            raise RequestError(
                 404,
                 f"Servable not found for request: Specific({self.model_name}, "
                 f"{number})",
@@ -81,10 +88,10 @@ class Versions:
         return engine
 
     def status(self, number: int | None = None) -> list[dict]:
-        """Lists the versions known, the newest first, as TensorFlow Serving does.
+        """Returns the known versions in TensorFlow Serving's format, newest first.
 
         Raises:
-            Refusal: 404, no such version is known.
+            RequestError: 404, the version is unknown.
         """
         with self._lock:
             known = {
@@ -94,7 +101,7 @@ class Versions:
             }
         if not known:
             what = "any versions" if number is None else f"version {number}"
-            raise Refusal(404, f"Could not find {what} of model {self.model_name}")
+            raise RequestError(404, f"Could not find {what} of model {self.model_name}")
         return [
             {
                 "version": str(key),
@@ -108,55 +115,57 @@ class Versions:
         ]
 
     def start(self) -> None:
-        """Watches in a thread of its own."""
+        """Starts a thread that watches the folder."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the watching; what is loaded stays."""
+        """Stops watching; the current version stays loaded."""
         self._stopping.set()
 
     def _watch(self):
         while not self._stopping.is_set():
             try:
                 self.poll()
-            except Exception:  # Whatever the disk says, the watch goes on.
-                _LOG.exception("Looking for versions in %s failed.", self._folder)
+            except Exception:  # Such as errors of the disk: keep watching.
+                _LOG.exception("Checking for versions in %s failed.", self._folder)
             self._stopping.wait(self._poll_seconds)
 
     def poll(self) -> None:
-        """Looks once, and loads a newer version if there is a whole one."""
-        found = self._look()
-        for number in sorted(found, reverse=True):
+        """Checks the folder once, and loads a newer complete version."""
+        fingerprints = self._scan()
+        for number in sorted(fingerprints, reverse=True):
             if self._current is not None and number == self._current.number:
                 break
-            if self._is_due(number, found[number]) and self._try(number):
+            if self._is_due(number, fingerprints[number]) and self._try(number):
                 break
-        self._forget(found)
+        self._forget(fingerprints)
         self._collect()
 
     def _collect(self):
-        """Frees versions that nobody uses any more: TensorFlow makes circles."""
+        """Frees unused versions: TensorFlow's objects are reference cycles."""
         self._retired = [engine for engine in self._retired if engine() is not None]
         if self._retired:
             gc.collect()
 
-    def _look(self):
-        found = {}
+    def _scan(self):
+        fingerprints = {}
         for entry in os.scandir(self._folder):
             if re.fullmatch("[0-9]{1,18}", entry.name) and entry.is_dir():
-                seen = _fingerprint(entry.path)
-                if any(name == "saved_model.pb" for name, *_ in seen):
-                    found[int(entry.name)] = seen
-        return found
+                fingerprint = _fingerprint(entry.path)
+                if any(name == "saved_model.pb" for name, *_ in fingerprint):
+                    fingerprints[int(entry.name)] = fingerprint
+        return fingerprints
 
-    def _is_due(self, number, seen):
+    def _is_due(self, number, fingerprint):
         with self._lock:
             known = self._known.setdefault(number, _Known())
-            settled, known.seen = known.seen == seen, seen
-        if not settled or known.tried is None:
-            return settled
-        waited = time.monotonic() - known.tried
-        return seen != known.tried_seen or waited >= self._retry_seconds
+            unchanged = known.fingerprint == fingerprint
+            known.fingerprint = fingerprint
+        if not unchanged or known.failed_at is None:
+            return unchanged
+        waited = time.monotonic() - known.failed_at
+        changed = fingerprint != known.failed_fingerprint
+        return changed or waited >= self._retry_seconds
 
     def _try(self, number):
         self._set(number, "LOADING")
@@ -173,7 +182,7 @@ class Versions:
         if old is not None:
             self._set(old.number, "END")
             self._retired.append(weakref.ref(old))
-        _LOG.warning("Version %d of %s answers now.", number, self.model_name)
+        _LOG.warning("Version %d of %s is now served.", number, self.model_name)
         return True
 
     def _path(self, number):
@@ -184,14 +193,16 @@ class Versions:
         with self._lock:
             known = self._known.setdefault(number, _Known())
             known.state, known.error = state, error
-            known.tried = time.monotonic() if error else None
-            known.tried_seen = known.seen if error else ()
+            known.failed_at = time.monotonic() if error else None
+            known.failed_fingerprint = known.fingerprint if error else ()
 
-    def _forget(self, found):
-        """Drops versions that are gone, and the oldest of very many."""
+    def _forget(self, existing):
+        """Drops removed versions, and the oldest ones beyond the limit."""
         current = self._current.number if self._current else None
         with self._lock:
-            for number in [n for n in self._known if n not in found and n != current]:
+            for number in [
+                n for n in self._known if n not in existing and n != current
+            ]:
                 if self._known[number].state != "END" or self._known[number].error:
                     del self._known[number]
             for number in sorted(self._known)[:-_MAX_KNOWN]:
@@ -200,16 +211,16 @@ class Versions:
 
 
 def _fingerprint(folder):
-    """Lists path, size and time of change of every file, sorted."""
-    seen = []
+    """Returns path, size and modification time of every file, sorted."""
+    files = []
     for parent, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(parent, name)
             try:
-                facts = os.stat(path)
-            except OSError:  # Gone since: the next look sees another list.
+                stat = os.stat(path)
+            except OSError:  # Removed meanwhile: the next check has another result.
                 continue
-            seen.append(
-                (os.path.relpath(path, folder), facts.st_size, facts.st_mtime_ns)
+            files.append(
+                (os.path.relpath(path, folder), stat.st_size, stat.st_mtime_ns)
             )
-    return tuple(sorted(seen))
+    return tuple(sorted(files))

@@ -1,1 +1,1 @@
-"""What the library needs of the system: files, locks, memory, signals, processes."""
+"""Interfaces to the operating system: files, locks, memory, signals, processes."""

@@ -1,19 +1,21 @@
-"""Files that appear under their names only when whole and on the disk; text files."""
+"""Atomic writing of files, and reading of text files."""
 
 import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from kerasseg import errors
 
 
 @contextlib.contextmanager
-def open_file(path: str | os.PathLike):
-    """Opens a file for bytes that gets its name when the block ends without an error.
+def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Opens a binary file that replaces `path` when the block ends without an error.
 
-    A process that is killed leaves `.<name>.tmp-<process>` at most, and what stood
-    under the name before.
+    The content is on the disk by then. A process that is killed leaves at most a file
+    `.<name>.tmp-<pid>`, and the previous file unchanged.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
@@ -29,7 +31,7 @@ def open_file(path: str | os.PathLike):
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a whole file at once."""
+    """Writes a file as a whole or not at all; see `open_file`."""
     with open_file(path) as file:
         file.write(data)
 
@@ -47,7 +49,7 @@ def read_text(path: str | os.PathLike) -> str:
     """Reads a text file in UTF-8, with or without a byte order mark.
 
     Raises:
-        errors.MissingFileError: There is no such file.
+        errors.MissingFileError: The file does not exist.
         errors.UserError: It is not UTF-8.
     """
     try:
@@ -63,12 +65,12 @@ def read_text(path: str | os.PathLike) -> str:
         ) from error
 
 
-def read_json(path: str | os.PathLike):
-    """Reads a JSON file; see `read_text`.
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file in UTF-8; see `read_text`.
 
     Raises:
-        errors.MissingFileError: There is no such file.
-        errors.UserError: It is not JSON.
+        errors.MissingFileError: The file does not exist.
+        errors.UserError: It is not UTF-8 or not JSON.
     """
     try:
         return json.loads(read_text(path))

@@ -1,6 +1,6 @@
-"""Packages whose public names are imported when they are first used.
+"""Packages that import their public names on first use.
 
-So the options of a command can be read from a package without starting TensorFlow.
+So a command can import the options of a package without importing TensorFlow.
 """
 
 import importlib
@@ -12,9 +12,10 @@ def attributes(package: str, names: dict[str, str]) -> Callable[[str], Any]:
     """Returns the `__getattr__` of a package.
 
     Args:
-        package: Its full name.
-        names: Public names by the module of the package that defines them, which is
-            a name itself, such as `{"predictor": "Predictor Segmenter"}`.
+        package: Full name of the package.
+        names: Public names, separated by spaces, by the module of the package that
+            defines them: `{"predictor": "Predictor Segmenter"}`. The modules are
+            public names, too.
     """
     modules = {name: module for module, text in names.items() for name in text.split()}
 

@@ -1,7 +1,7 @@
-"""One process at a time that writes into a folder.
+"""A lock, so that only one process at a time writes into a folder.
 
-The lock is the system's and ends with its process, however that ends; what a killed one
-leaves behind is a file that locks nothing.
+It is a lock of the operating system, which ends with its process. The file that a
+killed process leaves behind does not lock the folder.
 """
 
 import contextlib
@@ -9,9 +9,10 @@ import errno
 import fcntl
 import os
 import pathlib
+from collections.abc import Iterator
 
-LOCK_FILE = ".lock"  # Holds the number of the process.
-_NO_LOCKS = errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS  # Of some network disks.
+LOCK_FILE = ".lock"  # Contains the process id.
+_NO_LOCKS = errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS  # On some network disks.
 
 
 class LockedError(BlockingIOError):
@@ -20,16 +21,16 @@ class LockedError(BlockingIOError):
     def __init__(self, folder, pid):
         super().__init__(
             errno.EAGAIN,
-            f"{folder} is locked by pid {pid}: another program writes there. Wait for "
-            f"it, or give another folder",
+            f"{folder} is locked by pid {pid}: another program writes there. Wait "
+            f"until it ends, or give another folder",
         )
 
 
 @contextlib.contextmanager
-def hold(folder: str | os.PathLike):
-    """Holds the lock of a folder for the length of a block.
+def hold(folder: str | os.PathLike) -> Iterator[None]:
+    """Holds the lock of a folder for the duration of a block.
 
-    On a disk that knows no locks there is none.
+    Does nothing on file systems without locks.
 
     Raises:
         LockedError: Another process holds it.
@@ -45,7 +46,7 @@ def hold(folder: str | os.PathLike):
 
 def _take(path):
     while True:
-        file = open(path, "a+")  # noqa: SIM115 - it stays open as long as the lock.
+        file = open(path, "a+")  # noqa: SIM115 - open as long as the lock is held.
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -62,7 +63,7 @@ def _take(path):
             file.write(f"{os.getpid()}\n")
             file.flush()
             return file
-        file.close()  # Who had it has removed the file since it was opened.
+        file.close()  # Its last holder removed the file after it was opened here.
 
 
 def _is_at(file, path):

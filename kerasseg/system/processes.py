@@ -1,7 +1,6 @@
-"""Pictures side by side: in threads, or in processes for what holds Python's lock."""
+"""Parallel calls: in threads, or in processes for functions that hold the GIL."""
 
 import collections
-import collections.abc
 import multiprocessing
 import os
 import pickle
@@ -9,11 +8,12 @@ import queue
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from multiprocessing import connection
 
-# A worker keeps what it freed for its next call: large arrays, taken from the system
-# anew each time, cost a tenth of a dense CRF's time. Read by glibc, else by nobody.
+# Settings of glibc: a worker keeps freed memory for its next call. Allocating large
+# arrays from the system again each time takes a tenth of the time of a dense CRF.
 _KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
@@ -25,65 +25,73 @@ _PROGRAM = (
 
 
 def num_cores() -> int:
-    """Counts the processor cores that this program may use."""
+    """Returns the number of processor cores that this program may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def in_order(function, items, *, num_threads: int) -> collections.abc.Iterator:
-    """Calls `function(item)` in threads and yields the results in the items' order.
+def in_order(function: Callable, items: Iterable, *, num_threads: int) -> Iterator:
+    """Calls `function(item)` in threads and yields the results in the order of items.
 
-    The items are taken in the caller's thread, when a result is asked for, and only
-    so far ahead that every thread has work: large items need little memory.
+    Items are taken in the thread of the caller, when the next result is requested, and
+    only as many as the threads need, to save memory if they are large.
     """
-    waiting: collections.deque[futures.Future] = collections.deque()
+    pending: collections.deque[futures.Future] = collections.deque()
     with futures.ThreadPoolExecutor(num_threads) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > num_threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(function, item))
+                if len(pending) > num_threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
 
 class Processes:
-    """Calls a function in other processes, each busy with one call; a context manager.
+    """Calls a function in worker processes; a context manager.
 
-    They start when they are needed, and load the function's own module and never the
-    program: those of `multiprocessing` would each start TensorFlow. May be called from
-    several threads at once, which then wait for a free process.
+    Workers start when they are needed. They import the module of the function but not
+    the main program, with which those of `multiprocessing` would each start TensorFlow.
+    May be called from several threads, which then wait for a free worker.
 
     Args:
         function: A function of a module, or a `functools.partial` of one.
-        num_processes: At most.
-        seconds: A call that takes longer is ended, with its process; None for never.
+        num_processes: Maximum number of workers.
+        seconds: Time limit of a call, after which its worker is killed; None for no
+            limit.
     """
 
-    def __init__(self, function, num_processes: int, *, seconds: float | None = None):
+    def __init__(
+        self,
+        function: Callable,
+        num_processes: int,
+        *,
+        seconds: float | None = None,
+    ):
         self._function, self._seconds = function, seconds
-        # The last one in is the first one out: started ones before new ones.
+        # Last in, first out: running workers are used before new ones are started.
         self._free: queue.LifoQueue = queue.LifoQueue()
         self._busy: set = set()
         for _ in range(num_processes):
             self._free.put(None)
 
     def __call__(self, *arguments):
-        """Returns what the function returns, or raises what it raises.
+        """Calls the function and returns its result.
 
         Raises:
-            ChildProcessError: The process died.
-            TimeoutError: It took too long.
+            ChildProcessError: The worker died.
+            TimeoutError: The call took longer than `seconds`.
+            Exception: The function raised it.
         """
         worker, busy = self._free.get(), None
         try:
             worker = busy = worker or _Worker()
             self._busy.add(busy)
-            good, result = worker.call(self._function, arguments, self._seconds)
+            succeeded, result = worker.call(self._function, arguments, self._seconds)
         except TimeoutError:
             worker.stop()
             worker = None
@@ -91,13 +99,13 @@ class Processes:
         except (EOFError, ConnectionError) as error:
             status, worker = worker.stop(), None
             raise ChildProcessError(
-                f"A worker process died with status {status}, maybe killed for want of "
-                f"memory. Try again with smaller pictures or more memory."
+                f"A worker process died with status {status}, possibly because it ran "
+                f"out of memory. Try again with smaller images or more memory."
             ) from error
         finally:
             self._busy.discard(busy)
             self._free.put(worker)
-        if not good:
+        if not succeeded:
             raise result
         return result
 
@@ -106,7 +114,7 @@ class Processes:
 
     def __exit__(self, *_):
         for worker in list(self._busy):
-            worker.kill()  # Who waits for its answer is told that it died.
+            worker.kill()  # The thread that waits for it gets a ChildProcessError.
         while not self._free.empty():
             worker = self._free.get()
             if worker is not None:
@@ -115,11 +123,11 @@ class Processes:
 
 class _Worker:
     def __init__(self):
-        self._line, theirs = multiprocessing.Pipe()
-        with theirs:
+        self._pipe, workers_end = multiprocessing.Pipe()
+        with workers_end:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-c", _PROGRAM, str(workers_end.fileno())],
+                pass_fds=[workers_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 env={
                     **_KEEP_MEMORY,
@@ -129,59 +137,60 @@ class _Worker:
             )
 
     def call(self, function, arguments, seconds):
-        _send(self._line, (function, arguments))
-        if not self._line.poll(seconds):
+        _send(self._pipe, (function, arguments))
+        if not self._pipe.poll(seconds):
             raise TimeoutError(f"A worker process took more than {seconds} seconds.")
-        return _receive(self._line)
+        return _receive(self._pipe)
 
     def kill(self):
-        self._process.kill()  # It holds nothing that could be lost.
+        self._process.kill()  # It has no state that could be lost.
 
     def stop(self):
-        self._line.close()
+        self._pipe.close()
         self.kill()
         return self._process.wait()
 
 
 def serve(descriptor: int) -> None:
-    """Answers calls in a worker process until the other end of the line is closed.
+    """Serves calls in a worker process until the other end of the pipe is closed.
 
     Args:
-        descriptor: File descriptor of the line.
+        descriptor: File descriptor of the pipe.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent.
-    line = connection.Connection(descriptor)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent handles Ctrl-C.
+    pipe = connection.Connection(descriptor)
     try:
         while True:
-            _send(line, _answer(*_receive(line)))
+            _send(pipe, _result(*_receive(pipe)))
     except (EOFError, ConnectionError):
         return
 
 
-def _send(line, value):
-    """Sends arrays as they lie in memory, without copies on the way."""
+def _send(pipe, value):
+    """Sends an object; the memory of arrays is sent as it is, without copies."""
     buffers: list[pickle.PickleBuffer] = []
     data = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     raw = [buffer.raw() for buffer in buffers]
-    line.send((data, [part.nbytes for part in raw]))
+    pipe.send((data, [part.nbytes for part in raw]))
     for part in raw:
-        line.send_bytes(part)
+        pipe.send_bytes(part)
 
 
-def _receive(line):
-    data, sizes = line.recv()
+def _receive(pipe):
+    data, sizes = pipe.recv()
     buffers = [bytearray(size) for size in sizes]
     for buffer in buffers:
-        line.recv_bytes_into(buffer)
+        pipe.recv_bytes_into(buffer)
     return pickle.loads(data, buffers=buffers)
 
 
-def _answer(function, arguments):
+def _result(function, arguments):
+    """Returns whether the call succeeded, and its result or its error."""
     try:
         return True, function(*arguments)
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))
-        except Exception:  # An error that cannot travel: its text can.
+        except Exception:  # The error cannot be pickled, but its text can.
             return False, RuntimeError(f"{type(error).__name__}: {error}")
         return False, error

@@ -1,4 +1,4 @@
-"""A progress bar with rate and time left; without a terminal, a line a while."""
+"""Progress bars with rate and remaining time; without a terminal, lines of text."""
 
 import contextlib
 import io
@@ -10,32 +10,32 @@ _SECONDS_BETWEEN_LINES = 30
 
 
 class _Lines(tqdm.tqdm):
-    """Prints a whole line each time, for logs."""
+    """Prints a line for each update, for log files."""
 
-    def display(self, msg=None, pos=None):  # noqa: ARG002 - the signature of tqdm.
-        with contextlib.suppress(OSError):  # A full disk is no reason to end the work.
+    def display(self, msg=None, pos=None):  # noqa: ARG002 - signature of tqdm.
+        with contextlib.suppress(OSError):  # A full disk must not stop the program.
             print(msg or str(self), file=sys.stderr, flush=True)
 
 
-def track(total, *, unit, text="", initial=0) -> tqdm.tqdm:
+def track(total: int, *, unit: str, text: str = "", initial: int = 0) -> tqdm.tqdm:
     """Starts a progress bar on standard error.
 
     Args:
-        total: Number of units in all.
-        unit: Its name in the singular, such as "step".
-        text: What stands before the bar.
-        initial: Units that were done before.
+        total: Total number of units.
+        unit: Name of a unit in the singular, such as "step".
+        text: Text before the bar.
+        initial: Number of units that are done already.
 
     Returns:
-        A `tqdm`: `update()` counts one unit, `set_postfix` shows values, `close()`
-        ends it; also a context manager.
+        A `tqdm`: `update()` adds one unit, `set_postfix` shows values, `close()` ends
+        the bar. Also a context manager.
     """
     on_terminal = sys.stderr.isatty()
     kind = tqdm.tqdm if on_terminal else _Lines
     return kind(
         total=total,
         initial=initial,
-        file=sys.stderr if on_terminal else io.StringIO(),  # Lines are printed.
+        file=sys.stderr if on_terminal else io.StringIO(),  # `_Lines` prints itself.
         unit=unit,
         desc=text,
         mininterval=0.5 if on_terminal else _SECONDS_BETWEEN_LINES,
@@ -47,8 +47,8 @@ def track(total, *, unit, text="", initial=0) -> tqdm.tqdm:
     )
 
 
-def log(text) -> None:
-    """Prints a line on standard output without breaking a running bar."""
+def log(text: str) -> None:
+    """Prints a line on standard output without breaking a running progress bar."""
     with contextlib.suppress(OSError):  # As above.
         tqdm.tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()

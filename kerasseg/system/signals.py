@@ -1,40 +1,42 @@
-"""The signals that came to a process: the first one asks, the second one insists."""
+"""Signals that ask a process to end: the first asks, a second one demands it."""
 
 import math
 import signal
 import time
 
-_ONE_SECONDS = 0.5
+# `timeout` sends its signal to its program and once more to the program's group.
+_REPEAT_SECONDS = 0.5
 
 
-def asked_by() -> list[int]:
-    """Lists the signals that ask a program to end.
+def termination_signals() -> list[int]:
+    """Returns the signals that ask a program to end.
 
-    They are those of Ctrl-C, of the system, and of a terminal that closes; `nohup` has
-    the last one ignored, which it stays.
+    They are SIGINT (Ctrl-C), SIGTERM, and SIGHUP (the terminal closed) unless it is
+    ignored, as under `nohup`.
     """
-    hears = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hears else [])]
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return [int(number) for number in numbers]
 
 
-class Received:
-    """Tells the second signal from the first.
+class ReceivedSignals:
+    """Distinguishes the first signal from a second one.
 
-    `timeout` sends a signal to its program and once more to the program's group, so
-    the same number within half a second of the first is still the first.
+    The same signal within half a second counts once.
 
     Attributes:
-        number: Of the first signal, None before it.
+        first: Number of the first signal, None before it.
     """
 
-    def __init__(self):
-        self.number: int | None = None
-        self._came = -math.inf
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self._time = -math.inf
 
-    def insists(self, number: int) -> bool:
-        """Notes a signal; returns whether another one came before it."""
+    def add(self, number: int) -> bool:
+        """Adds a signal and returns whether it is a second one."""
         now = time.monotonic()
-        if self.number is None:
-            self.number, self._came = number, now
+        if self.first is None:
+            self.first, self._time = number, now
             return False
-        return number != self.number or now - self._came > _ONE_SECONDS
+        return number != self.first or now - self._time > _REPEAT_SECONDS

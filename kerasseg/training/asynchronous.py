@@ -1,7 +1,7 @@
-"""Steps of workers that do not wait for each other.
+"""Training steps of workers that do not wait for each other.
 
 As in the appendix of DeepLab v3 (https://arxiv.org/abs/1706.05587): each replica reads
-the weights, computes the gradient of its own batch and applies it, while others do the
+the weights, computes the gradient of one batch and applies it, while others do the
 same. Replicas start one after the other, so that few take the first, largest steps.
 """
 
@@ -10,14 +10,14 @@ import tensorflow as tf
 from kerasseg.training.state import TrainState
 from kerasseg.training.step import StepFunction, StepResult
 
-_AHEAD = 2  # Batches per worker that are queued or computed.
+_STEPS_PER_WORKER = 2  # Scheduled at once: one is computed, one waits.
 
 
 class AsynchronousStep:
     """Sends each batch to a free worker.
 
-    If a worker is lost, another one gets its batch. So every batch counts, and one may
-    count twice, where its worker is lost between update and answer.
+    If a worker is lost, another one gets its batch. So each batch is used, and a batch
+    is used twice if its worker is lost after the update and before its result arrives.
 
     Args:
         strategy: A parameter server strategy.
@@ -41,16 +41,18 @@ class AsynchronousStep:
         self._startup_delay_steps = startup_delay_steps
         self._taken = 0
 
-    def __call__(self, batch: dict, step: int, rate: float):
+    def __call__(
+        self, batch: dict, step: int, rate: float
+    ) -> tf.distribute.coordinator.RemoteValue:
         """Schedules a step.
 
         Args:
             batch: See `step.train_step`.
             step: Number of updates so far.
-            rate: Learning rate; other steps under way have other rates.
+            rate: Learning rate of this step; steps computed meanwhile have others.
 
         Returns:
-            What `fetch` takes.
+            The result, for `fetch`.
         """
         self._taken += 1
         arguments = batch, tf.constant(step, tf.int64), tf.constant(rate, tf.float32)
@@ -62,28 +64,30 @@ class AsynchronousStep:
         return self._step_function(batch, step)
 
     def num_ahead(self) -> int:
-        """Returns how many steps may be under way before the next is scheduled."""
-        return in_flight(self._taken, self._workers, self._startup_delay_steps) - 1
+        """Returns how many results may be pending before the next step is scheduled."""
+        return max_scheduled(self._taken, self._workers, self._startup_delay_steps) - 1
 
 
-def in_flight(taken: int, workers: int, startup_delay_steps: int) -> int:
-    """Returns how many steps may be under way at once.
+def max_scheduled(taken: int, workers: int, startup_delay_steps: int) -> int:
+    """Returns how many steps may be scheduled at once.
 
     Args:
         taken: Number of steps since the start of the program.
         workers: Number of workers.
-        startup_delay_steps: Steps between the starts of two workers; 0: all at once.
+        startup_delay_steps: Steps between the starts of two workers; 0 starts all at
+            once.
     """
     started = 1 + taken // startup_delay_steps if startup_delay_steps else workers
-    return started if started < workers else _AHEAD * workers
+    return started if started < workers else _STEPS_PER_WORKER * workers
 
 
-def fetch(result) -> StepResult | None:
-    """Waits for the result of a step, here or on a worker.
+def fetch(
+    result: StepResult | tf.distribute.coordinator.RemoteValue,
+) -> StepResult | None:
+    """Waits for the result of a step, computed here or on a worker.
 
     Returns:
-        A `StepResult` of Python numbers; None where the worker that had it was lost
-        after its update.
+        The result as Python numbers; None if its worker was lost after the update.
     """
     if not isinstance(result, tf.distribute.coordinator.RemoteValue):
         return StepResult(*(value.numpy().item() for value in result))

@@ -1,46 +1,48 @@
-"""Statistics of features, counted before the first step of a run.
+"""Means and variances of features, computed before the first step of a run.
 
-A network may hold `blocks.NormalizeFeatures`: layers that know the mean and variance
-of their channels over the data set. A run fills those that hold none yet, so that
-what comes from a checkpoint, its own or an initial one, stays as it is.
+A network may contain `blocks.NormalizeFeatures`, a layer that normalizes its channels
+by their mean and variance over the training images. A run fills the layers that have
+no statistics yet, so those of a checkpoint, its own or an initial one, are kept.
 """
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import blocks
+from kerasseg import blocks, pipeline
 from kerasseg.system import progress
 
-PICTURES = 200  # Of the training split: the scene has but one value in each of them.
-# Of a channel's squared mean: less is what rounding makes of a variance of zero.
-_SMALLEST_VARIANCE = 1e-10
+MAX_IMAGES = 200  # Enough: a layer's input may have a single position per image.
+# Relative to the squared mean; smaller variances are rounding errors of zero.
+_MIN_RELATIVE_VARIANCE = 1e-10
 
 
-def fill(reader, model, *copies) -> None:
-    """Counts the statistics that a model lacks over the pictures it is trained on.
+def fill(
+    reader: pipeline.ImageReader, model: keras.Model, *copies: keras.Model
+) -> None:
+    """Computes the missing statistics of a model's layers over the training images.
 
-    The pictures are spread evenly over the split and taken as they are, at their own
-    size: augmentation would shift the statistics.
+    At most `MAX_IMAGES` images, evenly spaced in the split, are read at their own size
+    without augmentation, which would change the statistics.
 
     Args:
-        reader: `pipeline.ImageReader` of the training split.
-        model: The network; of several such layers the first is filled first.
-        *copies: Models of the same layers, which get the same statistics.
+        reader: Reader of the training split.
+        model: The network; its layers are filled in order.
+        *copies: Models with the same layers, which get the same statistics.
 
     Raises:
-        ValueError: No picture is left, or the features are no numbers.
+        errors.UserError: No image can be read, or features are not finite.
     """
     for layer in model.layers:
         if not isinstance(layer, blocks.NormalizeFeatures) or layer.is_filled:
             continue
-        statistics = _count(reader, keras.Model(model.input, layer.input), layer.name)
+        statistics = _compute(reader, keras.Model(model.input, layer.input), layer.name)
         for each in (model, *copies):
             each.get_layer(layer.name).fill(*statistics)
 
 
-def _count(reader, features, name):
-    """Returns mean and variance of each channel, and the number of pictures."""
+def _compute(reader, features, name):
+    """Returns mean and variance of each channel, and the number of images."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     def moments(image):
@@ -50,41 +52,41 @@ def _count(reader, features, name):
 
     total = Moments()
     records = len(reader.split)
-    numbers = np.linspace(0, records - 1, min(PICTURES, records)).round().astype(int)
-    with progress.track(len(numbers), unit="picture", text=f"counting {name}") as bar:
-        for number in numbers:
-            image = reader.read(number)[0]
-            if number not in reader.bad:
+    indices = np.linspace(0, records - 1, min(MAX_IMAGES, records)).round().astype(int)
+    with progress.track(len(indices), unit="image", text=f"statistics {name}") as bar:
+        for index in indices:
+            image = reader.read(index)[0]
+            if index not in reader.bad:
                 total.add(*(value.numpy() for value in moments(image)))
             bar.update()
     variance = total.variance
-    noise = variance <= _SMALLEST_VARIANCE * total.mean**2
-    return total.mean, np.where(noise, 0.0, variance), total.parts
+    noise = variance <= _MIN_RELATIVE_VARIANCE * total.mean**2
+    return total.mean, np.where(noise, 0.0, variance), total.num_parts
 
 
 class Moments:
-    """Mean and variance of what came in parts, as of the whole.
+    """Mean and variance of values that are added in parts.
 
     Attributes:
-        parts: How many came.
-        mean: Of all values so far.
+        num_parts: Number of parts.
+        mean: Mean of all values, float64 `[channels]`.
     """
 
-    def __init__(self):
-        self.parts, self._values = 0, 0.0
+    def __init__(self) -> None:
+        self.num_parts, self._num_values = 0, 0.0
         self.mean, self._squares = np.zeros(1), np.zeros(1)
 
-    def add(self, values, mean, variance) -> None:
-        """Adds a part: how many values it has, their mean and variance."""
-        # Not a sum of squares, which cancels where means are large.
-        total = self._values + float(values)
-        apart = np.asarray(mean, np.float64) - self.mean
-        self._squares = self._squares + values * np.asarray(variance, np.float64)
-        self._squares += apart**2 * (self._values * values / total)
-        self.mean = self.mean + apart * (values / total)
-        self._values, self.parts = total, self.parts + 1
+    def add(self, num_values: int, mean: np.ndarray, variance: np.ndarray) -> None:
+        """Adds a part by its number of values, mean and variance."""
+        # The sum of squares would cancel where means are large.
+        total = self._num_values + float(num_values)
+        difference = np.asarray(mean, np.float64) - self.mean
+        self._squares = self._squares + num_values * np.asarray(variance, np.float64)
+        self._squares += difference**2 * (self._num_values * num_values / total)
+        self.mean = self.mean + difference * (num_values / total)
+        self._num_values, self.num_parts = total, self.num_parts + 1
 
     @property
     def variance(self) -> np.ndarray:
-        """Returns the mean squared distance from the mean."""
-        return self._squares / max(self._values, 1.0)
+        """Variance of all values, float64 `[channels]`."""
+        return self._squares / max(self._num_values, 1.0)

@@ -75,7 +75,8 @@ def train_loop(
         callbacks.on_test_begin()
         scores = validation.run(rate_at(state.step - 1), stopped=lambda: signals.stop)
         if scores is not None:
-            callbacks.on_test_end(scores)
+            scalars = {k: v for k, v in scores.items() if isinstance(v, float)}
+            callbacks.on_test_end(scalars)
             checkpoints.save(state.step)
 
     def check_results(count):
@@ -124,7 +125,8 @@ def train_loop(
             text = f"loss {loss:.3f}, epoch {epoch:.1f}, {waiting.end_step()}"
             bar.set_postfix_str(text, refresh=False)
             bar.update()
-            if validates:
+            if validates or callbacks.model.stop_training:
+                check_results(0)
                 validate()
             elif saves:
                 checkpoints.save(state.step)

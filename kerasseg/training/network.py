@@ -43,7 +43,9 @@ class Network:
     """
 
     def __init__(
-        self, model_or_builder: keras.Model | Callable[[int], keras.Model], num_classes
+        self,
+        model_or_builder: keras.Model | Callable[[int], keras.Model],
+        num_classes: int,
     ):
         self._source, self.num_classes = model_or_builder, num_classes
 
@@ -55,22 +57,24 @@ class Network:
                 so; not needed where others replace them.
 
         Raises:
-            errors.UserError: The model does not fit the data or the strategy.
+            errors.UserError: The model does not fit the data, or was not built in the
+                scope of the strategy.
         """
         if isinstance(self._source, keras.Model):
-            _check_unreplicated(self._source)
+            _check_scope(self._source)
             model = self._source
         elif isinstance(self._source, Builder) and not pretrained:
             model = self._source(self.num_classes, backbone_weights=None)
         else:
             model = self._source(self.num_classes)
+        model = _as_functional(model)
         _check_outputs(model, self.num_classes)
         return model
 
     def copy(self) -> keras.Model:
         """Creates a second model with the same layers and other variables."""
         if isinstance(self._source, keras.Model):
-            return keras.models.clone_model(self._source)
+            return _as_functional(keras.models.clone_model(self._source))
         return self.build(pretrained=False)
 
     @functools.cached_property
@@ -90,7 +94,7 @@ class Network:
         return frozenset(layers)
 
     def metadata(self, model: keras.Model) -> dict[str, Any]:
-        """Returns what the best model's metadata say of the network."""
+        """Returns the entries of `metadata.read_metadata` about the network."""
         return {
             "model": getattr(self._source, "name", model.name),
             "num_classes": self.num_classes,
@@ -98,11 +102,27 @@ class Network:
         }
 
 
-def _check_unreplicated(model):
-    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+def _as_functional(model):
+    """Returns a functional model, whose layers and outputs are known."""
+    if isinstance(model, keras.Sequential) and model.built:
+        return keras.Model(model.inputs, model.outputs[0], name=model.name)
+    if isinstance(model, keras.Model) and hasattr(model, "output"):
+        return model
+    raise errors.UserError(
+        f"{model!r} is not a functional Keras model. Build it with keras.Model(inputs, "
+        f"outputs), or as a keras.Sequential that starts with a keras.Input."
+    )
+
+
+def _check_scope(model):
+    strategy = tf.distribute.get_strategy()
+    if not all(
+        strategy.extended.variable_created_in_scope(variable.value)
+        for variable in model.variables
+    ):
         raise errors.UserError(
-            f"The model {model.name} was built outside the strategy, which has several "
-            f"devices. Pass the function that builds it."
+            f"The model {model.name} was not built in the scope of the strategy. Pass "
+            f"the function that builds it."
         )
 
 
@@ -118,7 +138,7 @@ def _check_outputs(model, num_classes):
     shape = outputs["logits"].shape
     if len(shape) != 4 or shape[-1] != num_classes:
         raise errors.UserError(
-            f"The model {model.name} has logits of shape {tuple(shape)}, expected is "
-            f"[batch, height, width, {num_classes}], as the data have {num_classes} "
+            f"The model {model.name} has logits of shape {tuple(shape)}, expected "
+            f"(batch, height, width, {num_classes}): the data have {num_classes} "
             f"classes. Build it for this number of classes."
         )

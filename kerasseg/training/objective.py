@@ -36,7 +36,7 @@ class Objective:
         recipe: Recipe,
         class_weights: np.ndarray | None = None,
     ):
-        self.weight_map = border_weights.weigher(
+        self.weight_map = border_weights.weight_map_fn(
             class_weights, w0=recipe.border_weights, sigma=recipe.border_sigma
         )
         options = recipe.loss_options()

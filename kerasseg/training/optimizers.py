@@ -1,28 +1,39 @@
-"""Keras optimizers with the habits of the papers: groups, decay of kernels only."""
+"""Keras optimizers with groups of weights and with weight decay of kernels only."""
+
+from collections.abc import Collection, Sequence
 
 import keras
+import tensorflow as tf
+
+from kerasseg.training.recipe import Recipe
 
 
 class GroupedOptimizer:
-    """An optimizer for the encoder and one for all that is new, at their own rates.
+    """Optimizers of the encoder and of all other layers, with their own learning rates.
 
     Args:
         model: The network.
-        recipe: See `recipe.Recipe`.
-        encoder: Names of the encoder's layers; see `models.encoder_layers`.
+        recipe: The hyperparameters.
+        encoder: Names of the encoder's layers, see `models.encoder_layers`.
 
     Attributes:
-        trainable_variables: The model's, in the order of their gradients.
-        decayed: For each of them, what times its value the step adds to its gradient.
-        variables: Every variable of the optimizers.
+        trainable_variables: Trainable variables of the model, in the order of their
+            gradients.
+        decayed: For each of them, the L2 coefficient: the gradient is increased by this
+            times the variable. 0 for biases and batch norm, and with adamw, which
+            decays by itself.
     """
 
-    def __init__(self, model, recipe, encoder=frozenset()):
-        self._recipe = recipe
+    def __init__(
+        self,
+        model: keras.Model,
+        recipe: Recipe,
+        encoder: Collection[str] = frozenset(),
+    ):
         groups: dict[float, list] = {}
         for variable in model.trainable_variables:
-            new = variable.path.split("/")[0] not in encoder
-            factor = recipe.head_learning_rate_factor if new else 1.0
+            in_encoder = variable.path.split("/")[0] in encoder
+            factor = 1.0 if in_encoder else recipe.head_learning_rate_factor
             groups.setdefault(factor, []).append(variable)
         self._groups = [
             (factor, variables, _optimizer(recipe, variables, f"group{i}"))
@@ -33,24 +44,23 @@ class GroupedOptimizer:
         self.decayed = [
             decay if _is_kernel(v) else 0.0 for v in self.trainable_variables
         ]
-
         self.set_learning_rate(recipe.base_learning_rate)
 
     @property
-    def variables(self) -> list:
-        """Lists the state of all groups."""
+    def variables(self) -> list[keras.Variable]:
+        """State of the optimizers of all groups."""
         return [v for _, _, optimizer in self._groups for v in optimizer.variables]
 
-    def set_learning_rate(self, rate) -> None:
-        """Sets the rate of each group, from the one of the encoder."""
+    def set_learning_rate(self, rate: float | tf.Tensor) -> None:
+        """Sets the learning rate of each group; `rate` is the encoder's."""
         for factor, _, optimizer in self._groups:
             optimizer.learning_rate.assign(rate * factor)
 
-    def apply(self, gradients) -> None:
-        """Updates the weights; summed over the replicas by Keras.
+    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+        """Updates the weights; Keras sums the gradients over the replicas.
 
         Args:
-            gradients: In the order of `trainable_variables`.
+            gradients: Gradients in the order of `trainable_variables`.
         """
         start = 0
         for _, variables, optimizer in self._groups:

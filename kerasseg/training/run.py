@@ -26,7 +26,7 @@ from kerasseg.training.signals import Interrupted
 from kerasseg.training.state import History, LossScale, TrainState
 from kerasseg.training.step import StepFunction, prepare_batch_norm
 from kerasseg.training.validation import Validation
-from kerasseg.workdir import best_model, fingerprint, layout, metadata
+from kerasseg.workdir import best_model, fingerprint, flag_file, layout, metadata
 from kerasseg.workdir.checkpoints import Checkpoints
 
 
@@ -98,8 +98,8 @@ def train(
         strategy: Strategy of the devices; None for one device.
         initial_checkpoint: A workdir or `.keras` file whose weights a new run starts
             from; layers of other shapes keep their own.
-        callbacks: Keras callbacks. Of a callback's state nothing is saved: a resumed
-            run is exact without one.
+        callbacks: Keras callbacks, called at the start and end of training, of each
+            step and of each validation; there are no epochs. Their state is not saved.
 
     Returns:
         Metadata of the best model, see `metadata.read_metadata`; None on a worker that
@@ -163,6 +163,7 @@ def _train(
     callbacks,
 ):
     _check_divisible(recipe, strategy)
+    flag_file.check_format(workdir)
     fitted = memory.FittedMicroBatches(recipe, group)
     reader = data.open("train_split", recipe.skip_bad_records)
     eval_reader = data.open("eval_split")
@@ -217,8 +218,8 @@ def _train(
         state,
         eval_reader,
         network.metadata(state.model),
-        folder,
-        log,
+        folder=folder,
+        log=log,
         local_copy=local_copy,
         evaluated=objective.evaluated,
         limit=recipe.eval_limit,
@@ -348,7 +349,7 @@ def training_batches(
         group: The workers of the run.
     """
     repeats = recipe.repeats()
-    order = pipeline.repeated(reader, *repeats) if repeats else None
+    order = pipeline.oversample(reader, *repeats) if repeats else None
     num_images = len(reader.split) if order is None else len(order)
     batch_size = recipe.train_batch_size
 
@@ -360,8 +361,8 @@ def training_batches(
             seed=seed,
             start=step * batch_size,
             order=order,
-            weigh=weight_map,
-            share=pipeline.InputShard(
+            weight_map_fn=weight_map,
+            shard=pipeline.InputShard(
                 batch_size, context.input_pipeline_id, context.num_input_pipelines
             ),
         )
@@ -374,7 +375,7 @@ def training_batches(
     def batches():
         iterator = iter(dataset)
         while True:
-            with reader.errors_named():
+            with reader.reraise_errors():
                 batch = next(iterator)
             yield batch
 

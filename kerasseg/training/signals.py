@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: the first is remembered, the second exits at once."""
+"""Signals that stop a run: it saves after the first, and ends at once on a second."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import threading
 import tensorflow as tf
 
 from kerasseg.distribution import WorkerGroup
-from kerasseg.system.signals import Received, asked_by
+from kerasseg.system.signals import ReceivedSignals, termination_signals
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error.
@@ -25,7 +25,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error.
 class Signals:
     """Context manager that handles signals, in the main thread only.
 
-    Several workers stop after the same step: after each step they sum up whether one of
+    Several workers stop after the same step: after each step they sum up how many of
     them received a signal.
 
     Args:
@@ -34,7 +34,7 @@ class Signals:
 
     def __init__(self, group: WorkerGroup):
         self._group = group
-        self._received = Received()
+        self._received = ReceivedSignals()
         self._agreed = False
         self._handlers: dict = {}
 
@@ -42,21 +42,21 @@ class Signals:
     def stop(self) -> bool:
         """Whether to stop now."""
         alone = self._group.size == 1
-        return self._agreed or (alone and self._received.number is not None)
+        return self._agreed or (alone and self._received.first is not None)
 
     @property
     def number(self) -> int:
-        """Number of the signal; SIGTERM where another worker received it."""
-        return self._received.number or signal.SIGTERM
+        """Number of the signal; SIGTERM if another worker received it."""
+        return self._received.first or signal.SIGTERM
 
     def exchange(self) -> tf.Tensor | None:
-        """Sums up how many workers received a signal; None where there is one worker.
+        """Returns how many workers received a signal; None if there is one worker.
 
         Every worker calls it once after each step.
         """
         if self._group.size == 1:
             return None
-        return self._group.sum(0 if self._received.number is None else 1)
+        return self._group.sum(0 if self._received.first is None else 1)
 
     def agree(self, total: tf.Tensor | None) -> None:
         """Stops the run if a worker had received a signal; see `exchange`."""
@@ -65,7 +65,7 @@ class Signals:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            for number in asked_by():
+            for number in termination_signals():
                 self._handlers[number] = signal.signal(number, self._receive)
         return self
 
@@ -74,5 +74,5 @@ class Signals:
             signal.signal(number, handler)
 
     def _receive(self, number, _):
-        if self._received.insists(number):
+        if self._received.add(number):
             os._exit(128 + number)

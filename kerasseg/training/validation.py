@@ -1,11 +1,11 @@
-"""Validations during training, and the best model."""
+"""Validation during training, which keeps the best model."""
 
 import math
 from collections.abc import Callable
 
 import keras
 
-from kerasseg import evaluation, inference
+from kerasseg import evaluation, inference, pipeline
 from kerasseg.system import progress
 from kerasseg.training.logs import RunLog
 from kerasseg.training.state import TrainState
@@ -13,16 +13,16 @@ from kerasseg.workdir import best_model, metadata
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error.
-    """Leaves a validation early."""
+    """Ends a validation early."""
 
 
 class Validation:
-    """Evaluates the model now and then and keeps the best one.
+    """Evaluates the model and keeps the best one.
 
     Args:
         state: The training state; its history is updated.
-        reader: `pipeline.ImageReader` of the split.
-        facts: What is known of the network: "model", "num_classes" and "options" of
+        reader: Reader of the split.
+        network_metadata: The entries "model", "num_classes" and "options" of
             `metadata.read_metadata`.
         folder: Folder of the best model.
         log: Log of the run.
@@ -35,16 +35,17 @@ class Validation:
     def __init__(
         self,
         state: TrainState,
-        reader,
-        facts: dict,
+        reader: pipeline.ImageReader,
+        network_metadata: dict,
+        *,
         folder: str,
         log: RunLog,
-        *,
         local_copy: keras.Model | None = None,
         evaluated: Callable[[keras.Model], keras.Model],
         limit: int | None = None,
     ):
-        self._state, self._reader, self._facts = state, reader, facts
+        self._state, self._reader = state, reader
+        self._network_metadata = network_metadata
         self._folder, self._log, self._limit = folder, log, limit
         self._copy = local_copy
         self._model = local_copy or state.evaluated_model
@@ -83,18 +84,18 @@ class Validation:
             f"pixel accuracy {scores['pixel_accuracy']:.4f}{note}"
         )
         if math.isnan(score) or score >= self._score_to_beat():
-            facts = {**self._facts, "step": step, "scores": scores}
-            best_model.save_best(self._folder, self._model, facts)
+            best = {**self._network_metadata, "step": step, "scores": scores}
+            best_model.save_best(self._folder, self._model, best)
         history.add_score(step, score)
         self._log.add_validation(step, loss, rate, scores)
         return scores
 
     def _score_to_beat(self):
-        """Ignores the best model of steps that are now repeated."""
+        """Returns the best score so far, without steps that are now repeated."""
         try:
-            facts = metadata.read_metadata(self._folder)
-        except (FileNotFoundError, ValueError):  # None yet, or damaged.
+            best = metadata.read_metadata(self._folder)
+        except ValueError:  # None yet, or damaged.
             return -1.0
-        if facts["step"] < self._state.step:
-            return facts["scores"]["mean_iou"]
+        if best["step"] < self._state.step:
+            return best["scores"]["mean_iou"]
         return self._state.history.best

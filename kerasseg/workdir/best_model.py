@@ -14,16 +14,18 @@ from kerasseg.workdir import layout, metadata
 _MAX_EXPANSION = 20  # Keras stores arrays uncompressed: weights expand little.
 
 
-def save_best(workdir: str | os.PathLike, model: keras.Model, facts: dict) -> None:
+def save_best(
+    workdir: str | os.PathLike, model: keras.Model, model_metadata: dict
+) -> None:
     """Replaces the best model of a run; each file is whole at any time.
 
-    The metadata are written last. A process that ends between the two files is no
-    problem: the validation is repeated.
+    The metadata are written last. If the process ends between the two files, the
+    resumed run repeats the validation.
 
     Args:
         workdir: Folder of the run.
         model: The model, with the weights that were evaluated.
-        facts: What `metadata.read_metadata` returns.
+        model_metadata: Metadata that `metadata.read_metadata` returns.
     """
     path = os.path.join(workdir, layout.BEST_MODEL)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -34,7 +36,7 @@ def save_best(workdir: str | os.PathLike, model: keras.Model, facts: dict) -> No
         os.replace(temporary, path)
     finally:
         pathlib.Path(temporary).unlink(missing_ok=True)
-    text = json.dumps(facts, indent=2) + "\n"
+    text = json.dumps(model_metadata, indent=2) + "\n"
     files.write_bytes(os.path.join(workdir, layout.BEST_METADATA), text.encode())
 
 
@@ -53,17 +55,17 @@ def load_best(
         errors.UserError: The architecture does not support the output stride, or the
             file is damaged.
     """
-    facts = metadata.read_metadata(workdir)
-    trained = load_file(os.path.join(workdir, layout.BEST_MODEL))
-    if output_stride in (None, facts["options"].get("output_stride")):
-        return trained
-    options = {**facts["options"], "output_stride": output_stride}
-    options["backbone_weights"] = None
-    model = models.build_model(facts["model"], facts["num_classes"], **options)
-    missing = copy_weights(trained, model)
+    trained = metadata.read_metadata(workdir)
+    name, options = trained["model"], trained["options"]
+    best = load_file(os.path.join(workdir, layout.BEST_MODEL))
+    if output_stride in (None, options.get("output_stride")):
+        return best
+    changes = {"output_stride": output_stride, "backbone_weights": None}
+    model = models.build_model(name, trained["num_classes"], **{**options, **changes})
+    missing = copy_weights(best, model)
     if missing:
         raise errors.UserError(
-            f"The weights of {facts['model']} depend on the `output_stride`, such as "
+            f"The weights of {name} depend on the `output_stride`, such as "
             f"{missing[0]}. Leave it out."
         )
     return model
@@ -146,6 +148,6 @@ def _check_archive(path):
     size = os.path.getsize(path)
     if expanded > _MAX_EXPANSION * size + 2**20:
         raise errors.UserError(
-            f"{path} of {size:,} bytes would expand to {expanded:,} bytes, which no "
-            f"model does, and was not loaded. Get the file from its author."
+            f"{path} of {size:,} bytes would expand to {expanded:,} bytes, far more "
+            f"than any model, and was not loaded. Get the file from its author."
         )

@@ -1,4 +1,4 @@
-"""The records that a run is trained on: it does not resume on others silently."""
+"""Fingerprint of the records of a run: it does not resume on other records."""
 
 import json
 import os
@@ -11,18 +11,18 @@ from kerasseg.workdir import layout
 
 
 def check(workdir: str | os.PathLike, readers, *, allow_others: bool = False) -> None:
-    """Compares the records with those that the run was started on, or notes them.
+    """Compares the records with those that the run was started on, or saves them.
 
-    Records are the same if they have the same classes, and records of the same lengths
+    Splits are the same if they have the same classes, and records of the same lengths
     in the same order, wherever the files are.
 
     Args:
         workdir: Folder of the run.
         readers: `pipeline.ImageReader` of each split.
-        allow_others: Whether to note the records even if they differ.
+        allow_others: Whether to save the fingerprint even if the records differ.
 
     Raises:
-        errors.UserError: The records differ, or the note is damaged.
+        errors.UserError: The records differ, or the saved fingerprint is damaged.
     """
     path = os.path.join(workdir, layout.RECORDS)
     current = {reader.split.name: _fingerprint(reader.split) for reader in readers}
@@ -45,7 +45,7 @@ def check(workdir: str | os.PathLike, readers, *, allow_others: bool = False) ->
 
 
 def check_apart(workdir: str | os.PathLike, records_dir: str | os.PathLike) -> None:
-    """Raises `errors.UserError` where the workdir is the folder of the records."""
+    """Raises `errors.UserError` if the workdir is the folder of the records."""
     if os.path.realpath(records_dir) == os.path.realpath(workdir):
         raise errors.UserError(
             f"{workdir} is both `workdir` and `records_dir`, and the run would replace "
@@ -54,7 +54,7 @@ def check_apart(workdir: str | os.PathLike, records_dir: str | os.PathLike) -> N
 
 
 def checksum(workdir: str | os.PathLike) -> int:
-    """Returns a checksum of the noted records, 0 where none are noted."""
+    """Returns a checksum of the saved fingerprint, 0 if there is none."""
     path = pathlib.Path(workdir, layout.RECORDS)
     return zlib.crc32(path.read_bytes()) if path.exists() else 0
 

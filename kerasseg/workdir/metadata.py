@@ -1,10 +1,10 @@
-"""What is known of a run's data set and best model; read without Keras."""
+"""Metadata of a run's data set and best model; read without Keras."""
 
 import os
 
 from kerasseg import datasets, errors
 from kerasseg.system import files
-from kerasseg.workdir import layout
+from kerasseg.workdir import flag_file, layout
 
 
 def read_metadata(workdir: str | os.PathLike) -> dict:
@@ -16,8 +16,10 @@ def read_metadata(workdir: str | os.PathLike) -> dict:
 
     Raises:
         errors.MissingFileError: The run has no best model yet.
-        errors.UserError: The file is damaged.
+        errors.UserError: The file is damaged, or the workdir is of a later version of
+            this package.
     """
+    flag_file.check_format(workdir)
     path = os.path.join(workdir, layout.BEST_METADATA)
     if not os.path.exists(path):
         raise errors.MissingFileError(

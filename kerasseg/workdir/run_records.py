@@ -10,7 +10,7 @@ def open_records(
     workdir: str | os.PathLike,
     split: str,
     *,
-    records_dir: str | None = None,
+    records_dir: str | os.PathLike | None = None,
     dataset: str | None = None,
 ) -> pipeline.ImageReader:
     """Opens the records of a split for a run.

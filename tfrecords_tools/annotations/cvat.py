@@ -1,34 +1,36 @@
-"""CVAT XML for images, version 1.1: any number of pictures.
+"""CVAT XML for images, version 1.1: any number of images.
 
 Source: https://docs.cvat.ai/docs/manual/advanced/xml_format/, "Annotation".
 """
 
 import math
+from xml.etree import ElementTree
 
 from tfrecords_tools.annotations.shapes import Annotated, AnnotationError, Shape
 
-_CORNERS_OF_AN_ELLIPSE = 72
+_ELLIPSE_CORNERS = 72
 
 
-def read(root, path: str) -> tuple[Annotated, ...]:
-    """Reads the shapes of all pictures; those of a higher z_order lie on others.
+def read(root: ElementTree.Element, path: str) -> tuple[Annotated, ...]:
+    """Reads the shapes of all images; those with a higher z_order are in front.
 
     Args:
         root: The root element.
-        path: What errors call the file.
+        path: Path of the file, for error messages.
 
     Raises:
-        AnnotationError: It is something else than CVAT's annotations of pictures.
+        AnnotationError: These are not CVAT's annotations of images.
         KeyError: An attribute is missing.
     """
     images = root.findall("image")
     if root.tag != "annotations" or not images:
-        what = "tracks of a video" if root.findall("track") else "no pictures"
+        what = "tracks of a video" if root.findall("track") else "no images"
         raise AnnotationError(
-            f"{path} holds {what}. Export it from CVAT as 'CVAT for images 1.1'"
+            f"{path} holds {what}. Export it from CVAT as 'CVAT for images 1.1'."
         )
     known = tuple(
-        element.text.strip() for element in root.findall("meta//labels/label/name")
+        (element.text or "").strip()
+        for element in root.findall("meta//labels/label/name")
     )
     return tuple(
         Annotated(
@@ -36,14 +38,14 @@ def read(root, path: str) -> tuple[Annotated, ...]:
             origin=path,
             height=int(image.attrib["height"]),
             width=int(image.attrib["width"]),
-            shapes=tuple(_shape(element) for element in _in_order(image)),
+            shapes=tuple(_shape(element) for element in _back_to_front(image)),
             known=known,
         )
         for image in images
     )
 
 
-def _in_order(image):
+def _back_to_front(image):
     shapes = [element for element in image if "label" in element.attrib]
     shapes = [element for element in shapes if element.tag != "tag"]
     return sorted(shapes, key=lambda element: int(element.get("z_order", 0)))
@@ -61,19 +63,16 @@ def _shape(element):
         )
         corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
         center = (left + right) / 2, (top + bottom) / 2
-        return Shape(name, "polygon", _turned(corners, center, values))
+        return Shape(name, "polygon", _rotate(corners, center, values))
     if kind == "ellipse":
         x, y, x_radius, y_radius = (
             float(values[key]) for key in ("cx", "cy", "rx", "ry")
         )
-        angles = [
-            2 * math.pi * i / _CORNERS_OF_AN_ELLIPSE
-            for i in range(_CORNERS_OF_AN_ELLIPSE)
-        ]
+        angles = [2 * math.pi * i / _ELLIPSE_CORNERS for i in range(_ELLIPSE_CORNERS)]
         corners = [
             [x + x_radius * math.cos(a), y + y_radius * math.sin(a)] for a in angles
         ]
-        return Shape(name, "polygon", _turned(corners, (x, y), values))
+        return Shape(name, "polygon", _rotate(corners, (x, y), values))
     if kind == "mask":
         box = [int(values[key]) for key in ("left", "top", "width", "height")]
         return Shape(
@@ -82,14 +81,14 @@ def _shape(element):
     return Shape(name, kind)
 
 
-def _turned(corners, center, values):
-    """Turns corners by the degrees of `rotation`, clockwise as pictures are seen."""
+def _rotate(corners, center, values):
+    """Rotates corners clockwise by the degrees of the attribute `rotation`."""
     angle = math.radians(float(values.get("rotation", 0)))
     if not angle:
         return corners
     cosine, sine = math.cos(angle), math.sin(angle)
-    moved = [(x - center[0], y - center[1]) for x, y in corners]
+    offsets = [(x - center[0], y - center[1]) for x, y in corners]
     return [
         [center[0] + x * cosine - y * sine, center[1] + x * sine + y * cosine]
-        for x, y in moved
+        for x, y in offsets
     ]

@@ -5,11 +5,11 @@ import typing
 
 from kerasseg import errors
 
-IGNORED = "__ignore__"  # labelme's name of what does not count.
+IGNORED = "__ignore__"  # labelme's name of ignored shapes.
 
 
 class AnnotationError(errors.UserError):
-    """Annotations that cannot be used; the text names their file and says why."""
+    """Annotations that cannot be used; the message names their file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Shape:
     """One shape.
 
     Attributes:
-        name: Of its class.
-        kind: Such as "polygon"; `drawing.KINDS` have an area.
-        data: What is drawn: lists, numbers and texts, see `drawing`.
+        name: Name of its class.
+        kind: Such as "polygon". Those in `drawing.KINDS` have an area.
+        data: What `drawing` needs to draw it: lists, numbers and strings.
     """
 
     name: str
@@ -29,17 +29,18 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Annotated:
-    """The shapes of one picture.
+    """The shapes of one image.
 
     Attributes:
-        file_name: Name of the picture, as the annotations have it.
-        origin: Path of the file of annotations.
-        height: Rows of the picture, as the annotations have them.
-        width: Columns.
+        file_name: File name of the image, as given in the annotations.
+        origin: Path of the annotation file.
+        height: Height of the image in pixels, as given in the annotations.
+        width: Width of the image in pixels, as given in the annotations.
         shapes: From back to front, unless `largest_first`.
-        known: Names of classes that the file lists, in order.
-        largest_first: Whether smaller shapes lie on larger ones, whatever their order.
-        one_file: Whether the file is about this picture alone.
+        known: Names of the classes that the file lists, in order.
+        largest_first: Whether smaller shapes are drawn over larger ones, in whatever
+            order they are listed.
+        one_file: Whether the file annotates this image only.
     """
 
     file_name: str

@@ -1,1 +1,1 @@
-"""Flags that build and inspect share."""
+"""Flags that python -m tfrecords_tools.build and inspect share."""

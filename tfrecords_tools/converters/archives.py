@@ -1,11 +1,10 @@
-"""Downloads that come as zip or tar: unpacked beside themselves, and never elsewhere.
+"""Unpacks downloads that are zip or tar archives, next to the archives.
 
-An archive is somebody else's text: where a member would be written outside of the
-folder, is no plain file, or swells beyond measure, the whole archive is refused.
+Archives are not trusted: if a member would be written outside of the folder, is not a
+regular file, or expands too much, the whole archive is refused.
 """
 
 import bz2
-import collections.abc
 import gzip
 import json
 import lzma
@@ -17,45 +16,49 @@ import tarfile
 import typing
 import zipfile
 import zlib
+from collections.abc import Callable
 
 from kerasseg import errors
 
-MARKER = ".unpacked.json"  # Says of which archives a folder is.
+MARKER = ".unpacked.json"  # Holds the names, sizes and times of the archives.
 _ENDING = ".unpacked"
-_MAX_RATIO = 200  # Of what is unpacked to the archive.
-_SMALL = 1 << 24  # Bytes that an archive may have whatever its ratio.
-_DEPTH = 3  # Folders of an archive above the data set's own.
+_MAX_RATIO = 200  # Unpacked size to size of the archive.
+_SMALL = 1 << 24  # Unpacked bytes that are allowed at any ratio.
+_DEPTH = 3  # Levels of folders above that of the data set.
 _CHUNK = 1 << 20
-_BROKEN = (
+_DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error),
     *(lzma.LZMAError, EOFError),
-    *(NotImplementedError, RuntimeError),  # Of zipfile: methods and passwords.
+    *(NotImplementedError, RuntimeError),  # From zipfile: methods and passwords.
 )
 
 
 class ArchiveError(errors.UserError):
-    """An archive that is not unpacked; the text says why."""
+    """An archive that cannot be unpacked, or is refused."""
 
 
 def find(text: str) -> list[pathlib.Path]:
-    """Takes `--source_dir` apart: paths of archives with commas between, or none."""
+    """Returns the archives in the option `source_dir`; none if it is a folder."""
     whole = pathlib.Path(text)
     paths = [whole] if whole.is_file() else [*map(pathlib.Path, text.split(","))]
     return paths if all(path.is_file() for path in paths) else []
 
 
 def unpack(paths: list[pathlib.Path]) -> pathlib.Path:
-    """Unpacks archives into one folder beside the first, `<its name>.unpacked`.
+    """Unpacks archives into one folder next to the first, `<its name>.unpacked`.
 
-    What was unpacked before is taken as it is.
+    A folder that was unpacked before is reused.
+
+    Returns:
+        The folder.
 
     Raises:
-        ArchiveError: A file is no archive, is damaged, or holds what is refused; or the
-            folder is of other archives.
-        OSError: The disk is full, or the folder cannot be written to.
+        ArchiveError: A file is not an archive, is damaged or refused, or the folder
+            was unpacked from other archives.
+        OSError: The disk is full, or the folder is not writable.
     """
     folder = paths[0].with_name(f"{paths[0].name}{_ENDING}")
-    facts = [
+    contents = [
         [path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths
     ]
     _sweep(folder)
@@ -65,11 +68,11 @@ def unpack(paths: list[pathlib.Path]) -> pathlib.Path:
         try:
             for path in paths:
                 _unpack_one(path, temporary)
-            (temporary / MARKER).write_text(json.dumps(facts))
-            _appear(temporary, folder)
+            (temporary / MARKER).write_text(json.dumps(contents))
+            _rename(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    _check_marker(folder, facts)
+    _check_marker(folder, contents)
     return folder
 
 
@@ -77,16 +80,16 @@ def _temporary(folder):
     return f".{folder.name}.tmp-"
 
 
-def _appear(temporary, folder):
+def _rename(temporary, folder):
     try:
         temporary.rename(folder)
     except OSError:
-        if not folder.exists():  # Else another process was faster: its folder is taken.
+        if not folder.exists():  # Otherwise another process was faster; use its folder.
             raise
 
 
 def _sweep(folder):
-    """Removes what processes that were killed had begun to unpack."""
+    """Removes folders that killed processes left."""
     for path in folder.parent.glob(f"{_temporary(folder)}*"):
         number = path.name.rpartition("-")[2]
         if number.isdecimal() and not _is_alive(int(number)):
@@ -98,20 +101,20 @@ def _is_alive(number):
         os.kill(number, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # Somebody else's.
+    except PermissionError:  # A process of another user.
         pass
     return number != os.getpid()
 
 
-def _check_marker(folder, facts):
+def _check_marker(folder, contents):
     try:
         found = json.loads((folder / MARKER).read_text())
     except (OSError, ValueError):
         found = None
-    if found != facts:
+    if found != contents:
         raise ArchiveError(
-            f"{folder} is not what these archives hold now: they changed, or it is of "
-            "others. Remove it to unpack again, or give the folder itself"
+            f"{folder} was unpacked from other archives, or these have changed. Remove "
+            "it to unpack them again, or give the folder itself."
         )
 
 
@@ -122,8 +125,8 @@ def _unpack_one(path, folder):
         members = _tar_members(path)
     else:
         raise ArchiveError(
-            f"{path} is a file, wanted is a folder, or a zip or tar archive. Is the "
-            "download whole?"
+            f"{path} is a file, expected a folder, or a zip or tar archive. Check that "
+            "the download is complete."
         )
     num_left = max(_SMALL, _MAX_RATIO * path.stat().st_size)
     try:
@@ -131,51 +134,51 @@ def _unpack_one(path, folder):
             parts = _parts(name, path)
             num_left -= size
             if num_left < 0:
-                raise _swells(path, name)
+                raise _too_large(path, name)
             if parts[0] != "__MACOSX":
                 _write(folder.joinpath(*parts), content, path)
-    except _BROKEN as error:
+    except _DAMAGED as error:
         raise ArchiveError(
-            f"{path} is damaged or protected ({error}). Get the file again"
+            f"{path} is damaged or protected ({error}). Get the file again."
         ) from error
 
 
-def _swells(path, name):
+def _too_large(path, name):
     return ArchiveError(
-        f"{path} is refused: with {name} it would become more than {_MAX_RATIO} times "
-        "as large. If you trust it, unpack it yourself and give the folder"
+        f"{path} is refused: with {name} it would expand to more than {_MAX_RATIO} "
+        "times its size. If you trust it, unpack it yourself and give the folder."
     )
 
 
 def _zip_members(path):
-    """Yields name, size and content of each file, after a look at all of them."""
+    """Yields name, size and content of each file, after checking all of them."""
     with zipfile.ZipFile(path) as archive:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
             _parts(member.filename, path)
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG):
-                raise _no_file(path, member.filename)
+                raise _not_regular(path, member.filename)
             limit = max(_SMALL, _MAX_RATIO * member.compress_size)
             if member.file_size > limit:
-                raise _swells(path, member.filename)
+                raise _too_large(path, member.filename)
         for member in members:
             with archive.open(member) as content:
                 yield member.filename, member.file_size, content
 
 
 def _tar_members(path):
-    """Yields name, size and content of each file; a cut archive is found at its end."""
+    """Yields name, size and content of each file. Truncation is detected at the end."""
     with _decompressed(path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
             if member.isdir():
                 continue
             if not member.isreg():
-                raise _no_file(path, member.name)
+                raise _not_regular(path, member.name)
             yield member.name, member.size, tar.extractfile(member)
         if tar.fileobj.tell() < tar.offset + tarfile.BLOCKSIZE:
-            raise EOFError("it has no end")
-        while stream.read(_CHUNK):  # To look at the checksum behind it.
+            raise EOFError("it is truncated")
+        while stream.read(_CHUNK):  # To check the checksum at the end.
             pass
 
 
@@ -189,21 +192,22 @@ def _decompressed(path):
     )
 
 
-def _no_file(path, name):
+def _not_regular(path, name):
     return ArchiveError(
-        f"{path} is refused: {name} is a link or a device, no file. If you trust it, "
-        "unpack it yourself and give the folder"
+        f"{path} is refused: {name} is a link or a device, not a regular file. If you "
+        "trust it, unpack it yourself and give the folder."
     )
 
 
 def _parts(name, path):
-    """Takes a member's name apart, which must stay within the folder."""
+    """Returns the parts of a member's name, which must stay within the folder."""
     plain = name.replace("\\", "/")
     parts = pathlib.PurePosixPath(plain).parts
     if not parts or plain[0] == "/" or plain[1:2] == ":" or {"..", MARKER} & {*parts}:
         raise ArchiveError(
             f"{path} is refused: its member {name!r} would be written outside of the "
-            "folder. Get it from its authors, or unpack it yourself and give the folder"
+            "folder. Get it from its authors, or unpack it yourself and give the "
+            "folder."
         )
     return parts
 
@@ -215,18 +219,22 @@ def _write(target, content, path):
             shutil.copyfileobj(content, file, _CHUNK)
     except (FileExistsError, NotADirectoryError) as error:
         raise ArchiveError(
-            f"{path} is refused: {target.name} is in it twice, or in another of the "
-            "archives too. Unpack them yourself and give the folder"
+            f"{path} is refused: {target.name} occurs in it twice, or in another "
+            "archive too. Unpack them yourself and give the folder."
         ) from error
 
 
 def find_folder(
-    folder: pathlib.Path, accepts: collections.abc.Callable[[pathlib.Path], bool]
+    folder: pathlib.Path, accepts: Callable[[pathlib.Path], bool]
 ) -> pathlib.Path:
-    """Finds the data set's own folder: the first that is accepted, from above.
+    """Finds the folder of the data set, searching from the top.
+
+    Args:
+        folder: Folder to search.
+        accepts: Function that returns whether a folder is that of the data set.
 
     Raises:
-        ArchiveError: None is.
+        ArchiveError: No folder is accepted.
     """
     level = [folder]
     for _ in range(_DEPTH + 1):
@@ -237,6 +245,6 @@ def find_folder(
             path for above in level for path in above.iterdir() if path.is_dir()
         )
     raise ArchiveError(
-        f"{folder} was unpacked and does not hold the data set. Is it another one? "
-        "Give all of its archives, with commas between, or its folder"
+        f"{folder} was unpacked, but does not hold the data set. Give all archives of "
+        "the data set, separated by commas, or its folder."
     )

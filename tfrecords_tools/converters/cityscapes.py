@@ -1,9 +1,9 @@
-"""Lists the pairs of Cityscapes as its zip files unpack, with fine or coarse labels."""
+"""Lists the pairs of Cityscapes' unpacked zip files, with fine or coarse labels."""
 
 from kerasseg import images
-from tfrecords_tools.converters import listing, pairs, renumbering
+from tfrecords_tools.converters import pairs, renumbering, source_files
 
-_PARTS = {  # Split -> folders of pictures, each with the folder of its labels.
+_PARTS = {  # Split -> folders of images, each with the folder of its labels.
     "train": {"train": "gtFine"},
     "val": {"val": "gtFine"},
     "trainval": {"train": "gtFine", "val": "gtFine"},
@@ -18,26 +18,30 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
     """Pairs `leftImg8bit/<part>/<city>/<name>_leftImg8bit.png` with its label.
 
     Raises:
-        FileNotFoundError: A folder is missing.
-        ValueError: There is no such split.
+        errors.MissingFileError: A folder is missing.
+        errors.UserError: There is no such split.
     """
-    folder = pairs.needed(source.source_dir, "source_dir", "Cityscapes' folder")
-    found = []
-    for part, kind in listing.part_of("cityscapes", split, _PARTS).items():
+    folder = source_files.required_folder(
+        source.source_dir, "source_dir", "Cityscapes' folder"
+    )
+    listed = []
+    for part, kind in source_files.part_of("cityscapes", split, _PARTS).items():
         image_dir, label_dir = (
-            pairs.needed(folder / name / part, "source_dir", f"Cityscapes' {name}")
+            source_files.required_folder(
+                folder / name / part, "source_dir", f"Cityscapes' {name}"
+            )
             for name in ("leftImg8bit", kind)
         )
-        found += listing.pair_folders(
+        listed += pairs.pair_folders(
             (image_dir, "_leftImg8bit.png"), (label_dir, f"_{kind}_labelIds.png")
         )
-    return found
+    return listed
 
 
 def read_pair(pair: pairs.Pair) -> pairs.Contents:
-    """Reads a pair; the label's ids become class numbers.
+    """Reads a pair. The ids in its label become class numbers.
 
     Raises:
-        ImageError: The label cannot be read or holds other numbers.
+        ImageError: The label cannot be read or holds other ids.
     """
     return renumbering.contents(pair, images.read_label(pair.label), _TABLE)

@@ -1,16 +1,16 @@
-"""What --classes, --colormap and --label_map say."""
+"""Reads the options `classes`, `colormap` and `label_map`."""
 
 import dataclasses
 import os
-import pathlib
 import re
+from collections.abc import Sequence
 
 from kerasseg import datasets, errors
-from tfrecords_tools import texts
+from tfrecords_tools.converters import source_files
 
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})(?::(\d+))?")
-_NUMBERS_FIRST = re.compile(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)\s+(\S.*)")  # CamVid's.
-_NAME_FIRST = re.compile(  # CVAT's.
+_NUMBERS_FIRST = re.compile(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)\s+(\S.*)")  # As in CamVid.
+_NAME_FIRST = re.compile(  # As in CVAT.
     r"([^:]+):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(?::.*)?"
 )
 _BACKGROUND = ("background", "_background_")
@@ -23,8 +23,8 @@ class ClassList:
     """Classes in the order of their numbers.
 
     Attributes:
-        names: What they are called.
-        colors: RGB of each, 0..255; None where nothing says it.
+        names: Name of each class.
+        colors: RGB color of each class, 0..255; None where it is unknown.
     """
 
     names: tuple[str, ...]
@@ -32,12 +32,12 @@ class ClassList:
 
     @property
     def background(self) -> int:
-        """Number of the class that is called background; the ignore label if none."""
+        """Number of the background class; the ignore label if there is none."""
         numbers = [i for i, name in enumerate(self.names) if name in _BACKGROUND]
         return numbers[0] if numbers else datasets.IGNORE_LABEL
 
-    def with_colors(self, colormap) -> "ClassList":
-        """Gives classes without a colour that of a `read_colormap`, if it has one."""
+    def with_colors(self, colormap: Sequence[tuple[Color, int]]) -> "ClassList":
+        """Returns a list in which classes without a color get that of a color map."""
         first = {number: color for color, number in reversed(colormap)}
         return ClassList(
             self.names,
@@ -45,7 +45,7 @@ class ClassList:
         )
 
     def with_palette(self) -> dict[str, Color]:
-        """Names with colours, PASCAL VOC's where there are none."""
+        """Returns a color for each name; where it is unknown, that of PASCAL VOC."""
         return {
             name: color or bit_color(i)
             for i, (name, color) in enumerate(zip(self.names, self.colors, strict=True))
@@ -53,7 +53,7 @@ class ClassList:
 
 
 def bit_color(number: int) -> Color:
-    """PASCAL VOC's colour of a class: the bits of its number, dealt to R, G and B."""
+    """Returns PASCAL VOC's color of a class: the bits of its number, as R, G and B."""
     channels = [0, 0, 0]
     for level in range(3):
         for channel in range(3):
@@ -62,54 +62,62 @@ def bit_color(number: int) -> Color:
 
 
 def read_classes(text: str) -> ClassList:
-    """Reads --classes: names with commas, a file, or the name of a data set.
+    """Reads the option `classes`: comma-separated names, a file, or a data set.
 
-    A line of a file is a name, "R G B NAME", or "NAME:R,G,B" and anything after
-    another colon; what begins with # is left out.
+    A line of a file is a name, "R G B NAME", or "NAME:R,G,B" with anything after
+    another colon. Lines that start with # are comments.
 
     Raises:
-        ValueError: Fewer than two classes, too many, or a name twice.
+        errors.UserError: There are too few or too many classes, a name occurs twice, or
+            the file cannot be read.
     """
     if os.path.isfile(text):
-        found = _read_file(text)
+        named = _read_file(text)
     elif text in datasets.list_datasets():
-        found = list(datasets.get(text).classes.items())
+        named = list(datasets.get(text).classes.items())
     else:
-        found = [(name.strip(), None) for name in text.split(",") if name.strip()]
-    return make_list(found, f"`classes={text}`")
+        named = [(name.strip(), None) for name in text.split(",") if name.strip()]
+    return make_list(named, f"`classes={text}`")
 
 
-def make_list(found, origin: str) -> ClassList:
-    """Makes a list of (name, colour or None), after checking it; see `read_classes`."""
-    names = [name for name, _ in found]
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
+def make_list(named: Sequence[tuple[str, Color | None]], origin: str) -> ClassList:
+    """Checks names and makes a list from them.
+
+    Args:
+        named: Name of each class, and its color or None.
+        origin: Where they come from, for error messages.
+
+    Raises:
+        errors.UserError: See `read_classes`.
+    """
+    names = [name for name, _ in named]
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
         raise errors.UserError(
-            f"{origin} names {', '.join(doubles)} more than once. Each class has one "
-            "name: rename or remove the others"
+            f"{origin} names {', '.join(duplicates)} more than once. Names must "
+            "differ: rename or remove the others."
         )
     if len(names) < 2:
-        given = f"only '{names[0]}'" if names else "none"
+        given = f"only '{names[0]}'" if names else "no class"
         raise errors.UserError(
-            f"{origin} names {given}; at least two classes are wanted, since what is "
-            "none of yours is a class too, as in `classes=background,road`. If it is a "
-            "file, is the path right?"
+            f"{origin} names {given}, expected at least two classes. Pixels of no "
+            "class of yours need one too, as in `classes=background,road`. If it is a "
+            "file, check the path."
         )
     if len(names) > datasets.IGNORE_LABEL:
         raise errors.UserError(
-            f"{origin} has {len(names)} classes, labels hold at most "
-            f"{datasets.IGNORE_LABEL}. Put rare ones together"
+            f"{origin} has {len(names)} classes, but labels can hold at most "
+            f"{datasets.IGNORE_LABEL}. Merge rare ones."
         )
-    return ClassList(tuple(names), tuple(color for _, color in found))
+    return ClassList(tuple(names), tuple(color for _, color in named))
 
 
 def _read_file(path):
-    lines = texts.read_lines(pathlib.Path(path))
-    return [_named(line) for line in lines if line[0] != "#"]
+    return [_named(line) for line in source_files.read_lines(path) if line[0] != "#"]
 
 
 def _named(line):
-    """Returns (name, colour or None) of a line."""
+    """Returns the name in a line, and the color or None."""
     name, color = line, None
     if match := _NUMBERS_FIRST.fullmatch(line):
         name, color = match[4].strip(), tuple(int(match[i]) for i in (1, 2, 3))
@@ -117,30 +125,30 @@ def _named(line):
         name, color = match[1].strip(), tuple(int(match[i]) for i in (2, 3, 4))
     if color and max(color) > 255:
         raise errors.UserError(
-            f"'{line}' has a colour beyond 255; red, green and blue are 0 to 255. "
-            "Correct the line"
+            f"'{line}' has a color value above 255. Red, green and blue range from 0 "
+            "to 255. Correct the line."
         )
     return name, color
 
 
 def read_label_map(text: str) -> tuple[dict[int, int], dict[str, int]]:
-    """Reads --label_map, "FROM:TO" with commas between.
+    """Reads the option `label_map`, comma-separated FROM:TO.
 
     Returns:
-        What numbers become, and what names of annotations become.
+        Class numbers by mask value, and class numbers by name in annotations.
 
     Raises:
-        ValueError: An item is something else.
+        errors.UserError: An item has another form.
     """
     numbers, names = {}, {}
     for item in filter(None, text.split(",")):
         start, separator, end = item.rpartition(":")
         is_number = separator and end.strip().isdecimal()
-        if not is_number or _is_beyond(start) or _is_beyond(end):
+        if not is_number or _is_too_large(start) or _is_too_large(end):
             raise errors.UserError(
-                f"`label_map` takes FROM:TO with commas between, TO a number up to 255 "
-                f"(ignored), FROM one up to 255 or a name, as in 11:255,12:0; got "
-                f"'{item}'"
+                f"`label_map` takes comma-separated FROM:TO. TO is a number up to 255 "
+                f"(ignored), FROM a number up to 255 or a name, as in 11:255,12:0. Got "
+                f"'{item}'."
             )
         if start.strip().isdecimal():
             numbers[int(start)] = int(end)
@@ -149,75 +157,77 @@ def read_label_map(text: str) -> tuple[dict[int, int], dict[str, int]]:
     return numbers, names
 
 
-def _is_beyond(text):
+def _is_too_large(text):
     return text.strip().isdecimal() and int(text) > datasets.IGNORE_LABEL
 
 
 def read_colormap(
     text: str, classes: ClassList | None, name_map: dict[str, int]
 ) -> tuple[tuple[tuple[Color, int], ...], ClassList | None]:
-    """Reads --colormap: items with commas between.
+    """Reads the option `colormap`, comma-separated items.
 
-    An item is a data set with known colours, a file as `read_classes` takes it, "grey"
-    (colours of three equal channels are class numbers), a colour of six hexadecimal
-    digits (the next class), or a colour, a colon and its number.
+    An item is a data set, a file as `read_classes` reads it, "grey" (colors with three
+    equal channels are class numbers), a color as six hexadecimal digits (the next
+    class), or a color, a colon and its class number.
 
     Args:
-        text: The flag.
-        classes: The classes, or None to take those that the colour map names.
-        name_map: What names become that are none of the classes.
+        text: The option.
+        classes: The classes; None to use those that the color map names.
+        name_map: Class numbers of names that are not a class.
 
     Returns:
-        Colours with the numbers that they become, and the classes.
+        Colors with their class numbers, and the classes.
 
     Raises:
-        ValueError: An item is something else, or a name that is no class.
+        errors.UserError: An item has another form, a name is not a class, or a file
+            cannot be read.
     """
-    found: dict[Color, int] = {}
+    numbers: dict[Color, int] = {}
     for item in filter(None, text.split(",")):
         if match := _HEX.fullmatch(item):
             red, green, blue = (int(match[1][i : i + 2], 16) for i in (0, 2, 4))
-            taken = [number for number in found.values() if number != 255]
-            number = int(match[2]) if match[2] else max(taken, default=-1) + 1
+            used = [number for number in numbers.values() if number != 255]
+            number = int(match[2]) if match[2] else max(used, default=-1) + 1
             if number > datasets.IGNORE_LABEL:
                 raise errors.UserError(
-                    "`colormap` takes RRGGBB:NUMBER, NUMBER a class's, or 255 "
-                    f"(ignored); got '{item}'"
+                    "`colormap` takes RRGGBB:NUMBER, where NUMBER is a class number or "
+                    f"255 (ignored). Got '{item}'."
                 )
-            found[red, green, blue] = number
+            numbers[red, green, blue] = number
         elif item == "grey":
-            found.update({(i, i, i): i for i in range(256)})
+            numbers.update({(i, i, i): i for i in range(256)})
         else:
             named = _named_colors(item)
             classes = classes or make_list(
                 [pair for pair in named if pair[0] not in name_map], item
             )
-            found.update(_numbered(item, named, classes, name_map))
-    return tuple(found.items()), classes
+            numbers.update(_numbered(item, named, classes, name_map))
+    return tuple(numbers.items()), classes
 
 
 def _named_colors(item):
     if os.path.isfile(item):
-        found = _read_file(item)
-        missing = [name for name, color in found if color is None]
-        if not missing:
-            return found
+        named = _read_file(item)
+        missing = [name for name, color in named if color is None]
+        if named and not missing:
+            return named
+        what = f"no color for {', '.join(missing[:5])}" if named else "no colors"
         raise errors.UserError(
-            f"{item} has no colour for {', '.join(missing[:5])}. A line of a colour "
-            "map is R G B NAME, as in 64 0 128 car"
+            f"{item} has {what}. A line of a color map is R G B NAME, as in 64 0 128 "
+            "car."
         )
     if item in datasets.list_datasets():
         return list(datasets.get(item).classes.items())
     raise errors.UserError(
         f"`colormap` takes a file, a data set ({', '.join(datasets.list_datasets())}), "
-        f"grey, or colours such as 40e0d0 or 40e0d0:3; got '{item}'"
+        f"grey, or colors such as 40e0d0 or 40e0d0:3. Got '{item}'."
     )
 
 
 def _numbered(item, named, classes, name_map):
     names = [name for name, _ in named]
-    has_others = not {*map(str.lower, names)} & {*map(str.lower, classes.names)}
-    if has_others and len(names) == len(classes.names):
+    shares_none = not {*map(str.lower, names)} & {*map(str.lower, classes.names)}
+    if shares_none and len(names) == len(classes.names):
         numbers = dict(zip(names, range(len(names)), strict=True))  # Other names.
     else:
         numbers = {name: i for i, name in enumerate(classes.names)}
@@ -225,23 +235,25 @@ def _numbered(item, named, classes, name_map):
     unknown = [name for name in names if name not in numbers]
     if unknown:
         raise errors.UserError(
-            f"{item} has colours of {', '.join(unknown[:10])}, which `classes` does "
-            f"not name. Name them there, or ignore them: `label_map={unknown[0]}:255`"
+            f"{item} has colors for {', '.join(unknown[:10])}, which are not in "
+            f"`classes`. Add them there, or ignore them: `label_map={unknown[0]}:255`."
         )
-    return _of_one_class(item, [(color, name, numbers[name]) for name, color in named])
+    return _without_duplicates(
+        item, [(color, name, numbers[name]) for name, color in named]
+    )
 
 
-def _of_one_class(item, found):
-    """Leaves out colours that a data set has twice, as ADE20K's road and skyscraper."""
+def _without_duplicates(item, entries):
+    """Drops colors that a data set uses twice, as ADE20K for road and skyscraper."""
     first: dict = {}
-    doubles = set()
-    for color, name, number in found:
+    duplicates = set()
+    for color, name, number in entries:
         other, known = first.setdefault(color, (name, number))
         if known != number and os.path.isfile(item):
             raise errors.UserError(
-                f"{item} gives {other} and {name} one colour, "
-                f"{' '.join(map(str, color))}. Correct the file, or the masks"
+                f"{item} gives {other} and {name} the same color, "
+                f"{' '.join(map(str, color))}. Correct the file, or the masks."
             )
         if known != number:
-            doubles.add(color)
-    return {color: number for color, _, number in found if color not in doubles}
+            duplicates.add(color)
+    return {color: number for color, _, number in entries if color not in duplicates}

@@ -1,25 +1,33 @@
-"""Lists the pairs of own pictures: with masks, or with annotations of an editor."""
+"""Lists the pairs of the user's own images, with masks or annotations."""
 
 import dataclasses
 
 from kerasseg import datasets, errors
-from tfrecords_tools import annotations, texts
-from tfrecords_tools.converters import class_lists, matching, own_data, pairs, splitting
+from tfrecords_tools import annotations
+from tfrecords_tools.converters import (
+    annotated,
+    class_lists,
+    matching,
+    own_data,
+    pairs,
+    source_files,
+    splitting,
+)
 
 _MAX_LISTED = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """Everything that the flags find.
+class OwnImages:
+    """The files that the options find.
 
     Attributes:
-        match: Pictures and masks, or pictures and files of annotations.
-        splits: Keys of the pictures of each split.
-        left_out: What --leave_out names.
-        shapes: Annotations of each picture, by key; empty where there are masks.
+        match: Images and masks, or images and annotation files.
+        splits: Keys of the images of each split.
+        left_out: Names in the file of `leave_out`.
+        shapes: Annotations of each image, by key; empty if there are masks.
         classes: The classes.
-        is_dealt: Whether chance dealt the pictures to the splits.
+        is_random: Whether images were assigned to splits at random.
     """
 
     match: matching.Match
@@ -27,69 +35,66 @@ class Found:
     left_out: set[str]
     shapes: dict[matching.Key, annotations.Annotated]
     classes: class_lists.ClassList | None
-    is_dealt: bool
+    is_random: bool
 
     def is_left_out(self, split: str, key: matching.Key) -> bool:
-        """Tells whether --leave_out names a picture of a split."""
+        """Returns whether an image of a split is to be left out."""
         return splitting.is_left_out(self.left_out, split, key[1])
 
-    def is_unlabelled(self, split: str) -> bool:
-        """Tells whether a split that was chosen has no picture with a mask."""
-        if self.is_dealt:
+    def is_unlabeled(self, split: str) -> bool:
+        """Returns whether no image of a split has a mask; no if splits are random."""
+        if self.is_random:
             return False
         return not any(key in self.match.masks for key in self.splits[split])
 
 
-def find(source: pairs.Source) -> Found:
-    """Finds own pictures and their labels.
+def find(source: pairs.Source) -> OwnImages:
+    """Finds own images and their labels.
 
     Raises:
-        ValueError: Flags are missing or do not fit what is there.
-        FileNotFoundError: No picture, mask, annotation or list is there.
+        errors.UserError: Options are missing, or do not fit the files.
+        errors.MissingFileError: There is no image, mask, annotation file or list.
     """
     own = source.own or own_data.OwnData()
     if not own.images or not (own.masks or own.annotations):
         raise errors.UserError(
-            "Own pictures are wanted and where they are was not given: `images`, and "
-            "`masks` or `annotations`"
+            "The location of your own images was not given. Give `images`, and `masks` "
+            "or `annotations`."
         )
     classes = own.classes
     shapes: dict[matching.Key, annotations.Annotated] = {}
     if own.masks:
         match = matching.match(own.images, own.masks)
     else:
-        match, shapes = annotations.match(own.images, str(own.annotations))
-        classes = classes or annotations.classes(shapes)
-    splits = splitting.deal(match.pictures, own, source.seed)
-    left_out = splitting.read_left_out(own.leave_out)
-    is_dealt = not (own.lists or any(split for split, _ in match.pictures))
-    found = Found(match, splits, left_out, shapes, classes, is_dealt)
-    _check_left_out(found, own.leave_out)
+        match, shapes = annotated.match(own.images, str(own.annotations))
+        classes = classes or annotated.list_classes(shapes)
+    splits = splitting.assign(match.images, own, source.seed)
+    left_out = splitting.read_leave_out(own.leave_out)
+    is_random = not (own.lists or any(split for split, _ in match.images))
+    found = OwnImages(match, splits, left_out, shapes, classes, is_random)
+    _check_leave_out(found, own.leave_out)
     return found
 
 
-def _check_left_out(found, path):
-    known = {name for _, name in (*found.match.pictures, *found.match.masks)}
-    named = {f"{split}:{key[1]}" for split in found.splits for key in _keys(found)}
-    unknown = sorted(found.left_out - known - named)
+def _check_leave_out(found, path):
+    keys = {*found.match.images, *found.match.masks}
+    known = {name for _, name in keys}
+    with_split = {f"{split}:{name}" for split in found.splits for name in known}
+    unknown = sorted(found.left_out - known - with_split)
     if unknown:
         raise errors.UserError(
-            f"{path} names {len(unknown)} pictures that there are not: "
-            f"{', '.join(unknown[:_MAX_LISTED])}. Remove the lines, or name the right "
-            f"ones: names look like {', '.join(sorted(known)[:3])}"
+            f"{path} lists {len(unknown)} names that no image has: "
+            f"{', '.join(unknown[:_MAX_LISTED])}. Correct or remove these lines. Names "
+            f"of images look like {', '.join(sorted(known)[:3])}."
         )
 
 
-def _keys(found):
-    return {*found.match.pictures, *found.match.masks}
-
-
 def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
-    """Makes the facts of own pictures.
+    """Makes the spec of own images.
 
     Raises:
-        ValueError: No flag and no annotation names the classes.
-        FileNotFoundError: See `find`.
+        errors.UserError: Neither an option nor an annotation names the classes.
+        errors.MissingFileError: See `find`.
     """
     own = source.own
     classes = own.classes if own else None
@@ -97,54 +102,55 @@ def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
         classes = find(source).classes
     if classes is None:
         raise errors.UserError(
-            "The classes are wanted and were not given: `classes=background,road`, in "
-            "the order of their numbers, or `classes=FILE` with one a line"
+            "The classes were not given. Name them in the order of their numbers, "
+            "`classes=background,road`, or give a file with one per line, "
+            "`classes=FILE`."
         )
     return datasets.DatasetSpec(
         name=pairs.OWN,
-        source="tfrecords_tools.folder",
+        source="tfrecords_tools.folder",  # Stored in dataset.json; never change it.
         classes=classes.with_palette(),
         num_images={},
     )
 
 
 def list_splits(source: pairs.Source) -> list[str]:
-    """Names the splits; those without any mask too."""
+    """Lists the splits, including those without any mask."""
     return list(find(source).splits)
 
 
 def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
-    """Pairs the pictures of a split with their labels, without those of --leave_out.
+    """Pairs the images of a split with their labels, without those of `leave_out`.
 
     Raises:
-        ValueError: Pictures without labels, labels without pictures, or two files of
-            one name: they are named.
-        FileNotFoundError: There is no such split, or nothing of it has a label.
+        errors.UserError: There are images without labels, labels without images, or two
+            files of the same name.
+        errors.MissingFileError: There is no such split, or it has no label.
     """
     found = find(source)
     if split not in found.splits:
         raise errors.MissingFileError(
-            f"Own pictures have no split '{split}', only {', '.join(found.splits)}. "
-            "Choose of them with `splits`"
+            f"Your images have no split '{split}', only {', '.join(found.splits)}. "
+            "Choose from these with `splits`."
         )
-    if found.is_unlabelled(split):
-        raise errors.MissingFileError(f"no picture of split '{split}' has a mask")
-    _refuse_alone(found)
+    if found.is_unlabeled(split):
+        raise errors.MissingFileError(f"no image of split '{split}' has a mask.")
+    _check_unpaired(found)
     keys = [key for key in found.splits[split] if not found.is_left_out(split, key)]
     return [make_pair(found, source, key) for key in keys]
 
 
-def make_pair(found: Found, source: pairs.Source, key: matching.Key) -> pairs.Pair:
-    """Makes the pair of a picture that has a label.
+def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pairs.Pair:
+    """Makes the pair of an image that has a label.
 
     Raises:
-        AnnotationError: A shape has no number or no area.
+        AnnotationError: A shape has an unknown name or no area.
     """
-    pair = pairs.Pair(key[1], found.match.pictures[key], found.match.masks[key])
+    pair = pairs.Pair(key[1], found.match.images[key], found.match.masks[key])
     own = source.own
     if key not in found.shapes or found.classes is None or own is None:
         return pair
-    shapes = annotations.encode(
+    shapes = annotated.encode(
         found.shapes[key],
         found.classes,
         name_map=dict(own.name_map),
@@ -153,43 +159,46 @@ def make_pair(found: Found, source: pairs.Source, key: matching.Key) -> pairs.Pa
     return dataclasses.replace(pair, shapes=shapes)
 
 
-def _refuse_alone(found):
-    """Refuses what pairs with nothing, unless it is left out."""
+def _check_unpaired(found):
     match = found.match
-    alone = [
-        *(match.pictures[key] for _, key in alone_pictures(found)),
-        *(match.masks[key] for key in alone_masks(found)),
+    unpaired = [
+        *(match.images[key] for _, key in unpaired_images(found)),
+        *(match.masks[key] for key in unpaired_masks(found)),
     ]
-    if alone or match.doubles:
-        what = [*alone, *match.doubles]
+    if unpaired or match.duplicates:
+        paths = source_files.shorten([*unpaired, *match.duplicates], _MAX_LISTED)
         raise errors.UserError(
-            f"{len(alone)} files pair with nothing and {len(match.doubles)} have the "
-            f"name of another: {texts.some(what, _MAX_LISTED)}. Correct them, or "
-            "name them in the file of `leave_out`; python -m tfrecords_tools.inspect "
-            "with the same flags writes one"
+            f"{len(unpaired)} files have no counterpart and {len(match.duplicates)} "
+            f"have the name of another file: {paths}. Correct them, or list them in "
+            "the file of `leave_out`; python -m tfrecords_tools.inspect with the same "
+            "options writes one."
         )
 
 
-def alone_pictures(found: Found) -> list[tuple[str, matching.Key]]:
-    """Splits and keys of pictures without a label, but for those to be left out."""
-    labelled = [split for split in found.splits if not found.is_unlabelled(split)]
+def unpaired_images(found: OwnImages) -> list[tuple[str, matching.Key]]:
+    """Returns splits and keys of images without a label that are not left out."""
+    labeled = [split for split in found.splits if not found.is_unlabeled(split)]
     return [
         (split, key)
-        for split in labelled
+        for split in labeled
         for key in found.splits[split]
         if key not in found.match.masks and not found.is_left_out(split, key)
     ]
 
 
-def alone_masks(found: Found) -> list[matching.Key]:
-    """Keys of labels without a picture, but for those that are to be left out."""
+def unpaired_masks(found: OwnImages) -> list[matching.Key]:
+    """Returns keys of labels without an image that are not left out."""
     return [
-        key for key in found.match.without_picture if not found.is_left_out(key[0], key)
+        key for key in found.match.without_image if not found.is_left_out(key[0], key)
     ]
 
 
 def read_pair(pair: pairs.Pair) -> pairs.Contents:
-    """Reads a picture, and reads or draws its label."""
+    """Reads an image, and reads or draws its label.
+
+    Raises:
+        AnnotationError: A shape cannot be drawn.
+    """
     if not pair.shapes:
         return pairs.read_files(pair)
     image = pairs.read_files(dataclasses.replace(pair, label=pair.image)).image

@@ -1,4 +1,4 @@
-"""MATLAB's files of version 7.3, which are HDF5: one part of an array at a time."""
+"""Reads MATLAB files of version 7.3, which are HDF5, one part of an array at a time."""
 
 import functools
 import os
@@ -8,9 +8,9 @@ import numpy as np
 
 from kerasseg import images
 
-_BROKEN = (
+_DAMAGED = (
     *(OSError, KeyError, ValueError, TypeError, RuntimeError, IndexError),
-    MemoryError,  # Of a size that is damaged.
+    MemoryError,  # The size is damaged.
 )
 
 
@@ -21,27 +21,27 @@ def _open(path, time):
 
 
 def read_part(path: str, variable: str, i: int) -> np.ndarray:
-    """Reads what one index of an array's last axis in MATLAB, the first here, holds.
+    """Reads one element along an array's last axis in MATLAB, which is the first here.
 
     Args:
-        path: The file; it stays open.
-        variable: Names with slashes between.
-        i: From 0. Where the array holds references, what it refers to is read.
+        path: The file. It stays open.
+        variable: Names joined by slashes.
+        i: Index, from 0. If the array holds references, the referenced array is read.
 
     Returns:
-        The rest of the axes in HDF5's order, which is MATLAB's turned round.
+        The other axes in HDF5's order, the reverse of MATLAB's.
 
     Raises:
         ImageError: The file cannot be read, or lacks the variable or the index.
     """
     try:
         file = _open(path, os.stat(path).st_mtime_ns)
-        found = file[variable][i]
+        value = file[variable][i]
         if h5py.check_ref_dtype(file[variable].dtype):
-            found = file[found.ravel()[0]][()]
-        return np.asarray(found)
-    except _BROKEN as error:
+            value = file[value.ravel()[0]][()]
+        return np.asarray(value)
+    except _DAMAGED as error:
         raise images.ImageError(
-            f"{path}: {variable}, number {i + 1}, cannot be read ({error}). It "
-            "must be MATLAB's of version 7.3: get the file again"
+            f"{path}: {variable}, number {i + 1}, cannot be read ({error}). Expected a "
+            "MATLAB file of version 7.3. Get the file again."
         ) from error

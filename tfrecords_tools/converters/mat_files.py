@@ -1,6 +1,6 @@
-"""MATLAB's files up to version 7, read without a compiled reader.
+"""Reads MATLAB files up to version 7 in pure Python.
 
-A damaged file is an error here, where the usual readers may end the process.
+A damaged file raises an error here; compiled readers may crash the process.
 
 Source: MathWorks, "MAT-File Format", chapter 1 (Level 5 MAT-Files).
 """
@@ -16,9 +16,9 @@ from kerasseg import errors, images
 _HEADER = 128  # Bytes.
 _ORDERS = {b"IM": "<", b"MI": ">"}
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"}
-_NUMBERS |= {12: "i8", 13: "u8"}  # How numbers are stored, by kind of element.
+_NUMBERS |= {12: "i8", 13: "u8"}  # Stored type, by kind of element.
 _MATRIX, _COMPRESSED = 14, 15
-_TEXTS = {  # Encoding by kind of element: of little-endian files, and of others.
+_TEXTS = {  # Encoding by kind of element, in little-endian and in big-endian files.
     1: ("latin1", "latin1"),
     2: ("latin1", "latin1"),
     4: ("utf-16-le", "utf-16-be"),
@@ -28,13 +28,13 @@ _TEXTS = {  # Encoding by kind of element: of little-endian files, and of others
 }
 _CELL, _STRUCT, _CHAR = 1, 2, 4  # Classes of a matrix.
 _ARRAYS = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4"}
-_ARRAYS |= {14: "i8", 15: "u8"}  # What numbers stand for, by class of the matrix.
+_ARRAYS |= {14: "i8", 15: "u8"}  # Type of the values, by class of the matrix.
 _MAX_BYTES = 1 << 30  # Of one variable.
 _MAX_DEPTH = 32  # Cells in cells.
 
 
 class _DamageError(errors.UserError):
-    """A file that is not what it should be."""
+    """A damaged file."""
 
 
 def read_variable(
@@ -44,39 +44,38 @@ def read_variable(
 
     Args:
         data: The file's bytes.
-        variable: Which of the file's variables.
-        name: What errors call the file.
-        fields: Of a struct, only these are read; all if there are none.
+        variable: Name of the variable.
+        name: Name of the file, for error messages.
+        fields: Fields of a struct to read; all if empty.
 
     Returns:
-        An array of numbers as an array, text as a str, cells as a list in MATLAB's
-        order, a struct as a list of a dict for each element; None for what is none of
-        these.
+        Numbers as an array, text as a str, cells as a list in MATLAB's order, a struct
+        as a list with a dict for each element; None for other types.
 
     Raises:
         ImageError: The file is damaged, of another kind, or lacks the variable.
     """
     try:
         order = _order(data)
-        found = []
+        names = []
         for kind, content in _elements(data, _HEADER, order):
             matrix = _inflate(content, order) if kind == _COMPRESSED else content
             parts = _Matrix(matrix, order)
             if parts.name == variable:
                 return parts.value(fields=fields)
-            found.append(parts.name)
+            names.append(parts.name)
         raise _DamageError(
-            f"it holds {', '.join(found) or 'nothing'}, wanted is {variable}"
+            f"it holds {', '.join(names) or 'nothing'}, expected {variable}"
         )
     except (ValueError, zlib.error) as error:
         raise images.ImageError(
-            f"{name} cannot be read as a MATLAB file: {error}. Get the file again"
+            f"{name} cannot be read as a MATLAB file: {error}. Get the file again."
         ) from error
 
 
 def _order(data):
     if data.startswith(b"\x89HDF") or data.startswith(b"MATLAB 7.3"):
-        raise _DamageError("it is of version 7.3, wanted is version 7 or older")
+        raise _DamageError("it has version 7.3, expected version 7 or older")
     if len(data) < _HEADER or bytes(data[126:128]) not in _ORDERS:
         raise _DamageError("its header is damaged")
     return _ORDERS[bytes(data[126:128])]
@@ -86,7 +85,9 @@ def _inflate(content, order):
     inflater = zlib.decompressobj()
     data = inflater.decompress(content, _MAX_BYTES)
     if not inflater.eof:
-        raise _DamageError(f"a variable is cut, or larger than {_MAX_BYTES:,} bytes")
+        raise _DamageError(
+            f"a variable is truncated, or larger than {_MAX_BYTES:,} bytes"
+        )
     for _, matrix in _elements(data, 0, order):
         return matrix
     raise _DamageError("a variable is empty")
@@ -98,9 +99,9 @@ def _elements(data, position, order):
     while position < len(view):
         tag = view[position : position + 8]
         if len(tag) < 8:
-            raise _DamageError("it ends within the head of an element")
+            raise _DamageError("it ends in the header of an element")
         kind, length = np.frombuffer(tag, f"{order}u4").tolist()
-        if kind >> 16:  # A small element, whose four bytes stand in its head.
+        if kind >> 16:  # A small element: its four bytes are in the header.
             kind, length = kind & 0xFFFF, kind >> 16
             content, position = tag[4 : 4 + length], position + 8
         else:
@@ -113,14 +114,14 @@ def _elements(data, position, order):
 
 
 class _Matrix:
-    """One variable, or what one cell holds."""
+    """One variable, or the contents of one cell."""
 
     def __init__(self, content, order):
         self._order = order
         self._elements = _elements(content, 0, order)
         self._num_bytes = len(content)
         self.name, self._kind, self._shape = "", 0, (0, 0)
-        if self._num_bytes:  # MATLAB writes an empty matrix as nothing at all.
+        if self._num_bytes:  # MATLAB writes nothing for an empty matrix.
             self._kind = self._integers(at_least=1)[0] & 0xFF
             self._shape = tuple(self._integers(at_least=2))
             self.name = bytes(self._next()[1]).decode("latin1")
@@ -128,7 +129,7 @@ class _Matrix:
             raise _DamageError(f"a variable has the shape {list(self._shape)}")
 
     def value(self, depth=0, fields=()):
-        """Returns what `read_variable` says."""
+        """Returns the value, see `read_variable`."""
         if depth > _MAX_DEPTH:
             raise _DamageError(f"cells are nested more than {_MAX_DEPTH} deep")
         count = math.prod(self._shape)
@@ -146,9 +147,11 @@ class _Matrix:
     def _array(self, count):
         numbers = self._numbers(at_least=count)
         if numbers.size != count:
-            raise _DamageError(f"{numbers.size} numbers are no {list(self._shape)}")
+            raise _DamageError(
+                f"{numbers.size} numbers do not have the shape {list(self._shape)}"
+            )
         dtype = np.dtype(_ARRAYS[self._kind])
-        with np.errstate(invalid="ignore"):  # Floats that are no integers.
+        with np.errstate(invalid="ignore"):  # Floats that are not integers.
             return numbers.astype(dtype).reshape(self._shape, order="F")
 
     def _text(self):
@@ -158,13 +161,13 @@ class _Matrix:
         return bytes(content).decode(_TEXTS[kind][self._order == ">"])
 
     def _children(self, count):
-        # Each takes 8 bytes at least: a damaged count must not run on for ever.
+        # Each takes at least 8 bytes. This bounds the loop if the count is damaged.
         if count * 8 > self._num_bytes:
             raise _DamageError(f"{count} values do not fit in {self._num_bytes} bytes")
         for _ in range(count):
             kind, content = self._next()
             if kind != _MATRIX:
-                raise _DamageError(f"an element of kind {kind} is no value")
+                raise _DamageError(f"an element of kind {kind} is not a value")
             yield content
 
     def _struct(self, count, depth, fields):
@@ -204,5 +207,5 @@ class _Matrix:
     def _integers(self, at_least):
         numbers = self._numbers(at_least)
         if numbers.dtype.kind == "f":
-            raise _DamageError("sizes are no integers")
+            raise _DamageError("sizes are not integers")
         return numbers.tolist()

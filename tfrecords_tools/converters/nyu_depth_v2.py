@@ -1,4 +1,4 @@
-"""Lists the pairs of NYU Depth V2's labelled pictures, which one HDF5 file holds."""
+"""Lists the pairs of NYU Depth V2's labeled images, which are in one HDF5 file."""
 
 import functools
 
@@ -7,17 +7,17 @@ import numpy as np
 from kerasseg import datasets, images
 from tfrecords_tools.converters import (
     hdf5_files,
-    listing,
     mat_files,
     pairs,
     renumbering,
+    source_files,
 )
 
 _FILE, _SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 _PARTS = {"train": "trainNdxs", "test": "testNdxs"}
 _NUM_SOURCE_CLASSES = 894
-# Of the 894 kinds: one for each class up to "bag", then two lists; all others are the
-# last class, "otherprop". Source: classMapping40.mat of Gupta et al. (2013).
+# Of the 894 kinds: one for each class up to "bag", then two lists. All others are in
+# the last class, "otherprop". Source: classMapping40.mat of Gupta et al. (2013).
 NUMBERS = (
     *(21, 11, 3, 157, 5, 83, 19, 28, 59, 88, 64, 7, 80, 36, 42, 89, 169, 119, 122, 143),
     *(141, 4, 85, 17, 172, 15, 135, 123, 26, 45, 331, 158, 124, 24, 144, 136, 55),
@@ -40,17 +40,25 @@ OTHER_FURNITURE = (
 
 
 def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
-    """Reads the pictures' numbers of a split, from 1, of splits.mat.
+    """Reads the numbers of the images of a split, from 1, in splits.mat.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: There is no such split, or a file is damaged.
+        errors.MissingFileError: A file is missing.
+        errors.UserError: There is no such split, or a file is damaged.
     """
-    folder = pairs.needed(source.source_dir, "source_dir", "NYU Depth V2's folder")
-    variable = listing.part_of("nyu_depth_v2", split, _PARTS)
-    listed = listing.needed_file(folder / _SPLITS, "NYU Depth V2's list of splits")
+    folder = source_files.required_folder(
+        source.source_dir, "source_dir", "NYU Depth V2's folder"
+    )
+    variable = source_files.part_of("nyu_depth_v2", split, _PARTS)
+    listed = source_files.required_file(
+        folder / _SPLITS, "NYU Depth V2's list of splits"
+    )
     numbers = mat_files.read_variable(listed.read_bytes(), variable, str(listed))
-    path = str(listing.needed_file(folder / _FILE, "NYU Depth V2's labelled pictures"))
+    path = str(
+        source_files.required_file(
+            folder / _FILE, "NYU Depth V2's file of labeled images"
+        )
+    )
     return [
         pairs.Pair(f"{number:04d}", path, path)
         for number in np.asarray(numbers).astype(int).ravel().tolist()
@@ -58,28 +66,28 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
 
 
 def read_pair(pair: pairs.Pair) -> pairs.Contents:
-    """Reads a pair; the picture becomes a PNG.
+    """Reads a pair. The image becomes a PNG.
 
     Raises:
-        ImageError: The file is damaged, or holds something else.
+        ImageError: The file is damaged, or is another file.
     """
     number = int(pair.name) - 1
-    picture = hdf5_files.read_part(pair.image, "images", number)  # RGB, width, height.
+    pixels = hdf5_files.read_part(pair.image, "images", number)  # RGB, width, height.
     label = hdf5_files.read_part(pair.label, "labels", number)  # Width, height.
-    if picture.ndim != 3 or len(picture) != 3 or picture.dtype != np.uint8:
+    if pixels.ndim != 3 or len(pixels) != 3 or pixels.dtype != np.uint8:
         raise images.ImageError(
-            f"{pair.image}, picture {pair.name} is {picture.dtype} "
-            f"{list(picture.shape)}, wanted is uint8 [3, width, height]. Get the file "
-            "again"
+            f"{pair.image}, image {pair.name} is {pixels.dtype} "
+            f"{list(pixels.shape)}, expected uint8 [3, width, height]. Get the file "
+            "again."
         )
-    image = images.encode_image(np.ascontiguousarray(picture.transpose(2, 1, 0)))
+    image = images.encode_image(np.ascontiguousarray(pixels.transpose(2, 1, 0)))
     numbers = renumbering.renumber(label.T, _table(), f"{pair.label}, {pair.name}")
     return pairs.Contents(image, numbers)
 
 
 @functools.cache
 def _table():
-    """Class number of each kind; 0 is unlabelled."""
+    """Returns the class number of each kind; 0 is unlabeled."""
     last = datasets.get("nyu_depth_v2").num_classes - 1
     table = renumbering.make_table(NUMBERS, _NUM_SOURCE_CLASSES + 1, others=last)
     table[0] = datasets.IGNORE_LABEL

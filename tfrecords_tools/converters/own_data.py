@@ -1,52 +1,57 @@
-"""What a user says of own pictures: where they lie, their classes and their splits."""
+"""The user's own images: where they are, their classes and their splits."""
 
 import dataclasses
+from typing import Any
 
 from tfrecords_tools.converters import class_lists
 
 
-def _flag(default, text):
+def _option(default, text) -> Any:
     return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OwnData:
-    """Own pictures with masks or annotations; the flags that say so have these names.
+    """Own images with masks or annotations. Fields with a help text are flags.
 
     Attributes:
-        classes: The classes; None: those that the annotations name.
-        name_map: Class names in annotations with the numbers that they become.
+        classes: The classes; None for those that the annotations name.
+        name_map: Class numbers of names in annotations that are not a class.
     """
 
-    images: str | None = _flag(
+    images: str | None = _option(
         None,
-        "Own pictures: a folder, or a pattern in quotes. {split} in it stands for the "
-        "name of a split. What its stars stand for is the picture's name.",
+        "Own images: a folder, or a quoted pattern. {split} in it matches the name of "
+        "a split. What the wildcards match is the name of an image.",
     )
-    masks: str | None = _flag(
-        None, "Their masks, likewise: the mask of a picture has its name."
-    )
-    annotations: str | None = _flag(
+    masks: str | None = _option(
         None,
-        "Instead of masks: COCO JSON, labelme JSON or CVAT XML, a file, folder or "
-        "pattern.",
+        "Masks of the own images: a folder, or a quoted pattern. A mask has the name "
+        "of its image.",
     )
-    val_fraction: float = _flag(
+    annotations: str | None = _option(
+        None,
+        "Annotations instead of masks: a file, folder or pattern of COCO JSON, labelme "
+        "JSON or CVAT XML.",
+    )
+    val_fraction: float = _option(
         0.2,
-        "Share of own pictures that become val, chosen by --seed; others: train.",
+        "Fraction of the own images that goes into the split val, chosen at random "
+        "with --seed. The others go into train.",
     )
-    lists: str | None = _flag(
+    lists: str | None = _option(
         None,
-        "Files, with commas between, that list names of own pictures, one a line; "
+        "Comma-separated files that list the names of own images, one per line. "
         "train.txt lists the split train.",
     )
-    leave_out: str | None = _flag(
-        None, "File that lists own pictures to leave out: NAME or SPLIT:NAME a line."
+    leave_out: str | None = _option(
+        None,
+        "File that lists own images to leave out, one NAME or SPLIT:NAME per line.",
     )
-    skip_shapes: str = _flag(
+    skip_shapes: str = _option(
         "",
-        "Kinds of annotation to leave out since they have no area, with commas "
-        "between, such as point,polyline.",
+        "Comma-separated kinds of annotations to skip because they have no area, "
+        "such as point,polyline.",
     )
     classes: class_lists.ClassList | None = None
     name_map: tuple[tuple[str, int], ...] = ()

@@ -1,32 +1,29 @@
-"""What a converter lists: pictures and their labels, by name."""
+"""What converters list and read: pairs of an image and its label."""
 
 import collections
 import dataclasses
-import importlib
 import pathlib
-import typing
+from collections.abc import Sequence
 
 import numpy as np
 
-from kerasseg import datasets, errors
-from tfrecords_tools import texts
 from tfrecords_tools.converters import own_data
 
-OWN = "folder"  # The data set of own pictures.
-TFDS = "tfds:"  # Begins the name of any set of TensorFlow Datasets.
+OWN = "folder"  # Name of the data set of the user's own images.
+TFDS = "tfds:"  # Prefix of the names of data sets of TensorFlow Datasets.
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where the pictures come from.
+    """Where the images come from.
 
     Attributes:
-        source_dir: Folder of the data set as its authors publish it; None where
-            pictures are drawn.
-        sbd_dir: Folder "dataset" of the Semantic Boundaries Dataset, if wanted.
-        seed: Start of the random numbers where pictures are drawn, or dealt to splits.
-        own: Own pictures, of the data set "folder".
-        num_drawn: Pictures of each split of `shapes`, where not as many as usual.
+        source_dir: Folder of the data set as its authors publish it; None if images
+            are drawn.
+        sbd_dir: Folder "dataset" of the Semantic Boundaries Dataset, or None.
+        seed: Random seed, where images are drawn or assigned to splits.
+        own: The user's own images, for the data set "folder".
+        num_drawn: Images in each split of `shapes`; None for the default.
     """
 
     source_dir: pathlib.Path | None = None
@@ -36,31 +33,16 @@ class Source:
     num_drawn: int | None = None
 
 
-def make_source(
-    source_dir: str | None,
-    sbd_dir: str | None,
-    seed: int,
-    own: own_data.OwnData | None = None,
-) -> Source:
-    """Makes a `Source` of flags."""
-    return Source(
-        source_dir=pathlib.Path(source_dir) if source_dir else None,
-        sbd_dir=pathlib.Path(sbd_dir) if sbd_dir else None,
-        seed=seed,
-        own=own,
-    )
-
-
 @dataclasses.dataclass(frozen=True, order=True)
 class Pair:
-    """One picture and its label.
+    """One image and its label.
 
     Attributes:
-        name: Unique in its split; records carry it.
-        image: Path of the picture; "" where it is drawn.
-        label: Path of the label; "" where it is drawn.
-        seed: Start of the random numbers where both are drawn.
-        shapes: What the label is drawn of, as `annotations.draw` reads it, or "".
+        name: Unique in its split; stored in the record.
+        image: Path of the image; "" if it is drawn.
+        label: Path of the label; "" if it is drawn.
+        seed: Random seed, if both are drawn.
+        shapes: JSON from which `annotations.draw` draws the label, or "".
     """
 
     name: str
@@ -71,18 +53,18 @@ class Pair:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Paths of the files that there must be; none where all is drawn."""
+        """Paths of the files that must exist; none if the pair is drawn."""
         return tuple(path for path in (self.image, self.label) if path)
 
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a pair holds.
+    """The contents of a pair.
 
     Attributes:
-        image: A picture file's bytes.
-        label: A label file's bytes, or the source's numbers, uint8 `[height, width]`.
-        instances: Bytes of a grey 16-bit PNG of instance numbers, or None.
+        image: Bytes of the image file.
+        label: Bytes of the label file, or its values, uint8 `[height, width]`.
+        instances: Bytes of a 16-bit grayscale PNG of instance numbers, or None.
     """
 
     image: bytes
@@ -90,110 +72,42 @@ class Contents:
     instances: bytes | None = None
 
 
-def is_open(dataset: str) -> bool:
-    """Tells whether the facts of a data set come from the source."""
-    return dataset == OWN or dataset.startswith(TFDS)
-
-
-def converter(dataset: str) -> typing.Any:
-    """Finds the converter of a data set: a module, or an object.
-
-    It has `list_pairs(split, source)` and may have `read_pair(pair)` where `read_files`
-    will not do; where `is_open`, it has `make_spec(source)` and `list_splits(source)`.
-
-    Raises:
-        ValueError: There is no such data set, or no converter of it.
-    """
-    if dataset.startswith(TFDS):
-        return importlib.import_module("tfrecords_tools.converters.tfds").Converter(
-            dataset
-        )
-    if dataset != OWN:
-        datasets.get(dataset)
-    name = f"tfrecords_tools.converters.{dataset}"
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise errors.UserError(
-            f"No converter lists the pairs of '{dataset}'. Write "
-            f"tfrecords_tools/converters/{dataset}.py with a list_pairs(split, source)"
-        ) from error
-
-
-def facts(dataset: str, source: Source) -> datasets.DatasetSpec:
-    """Finds the facts of a data set; where it `is_open`, they are made of the source.
-
-    Raises:
-        ValueError: Unknown data set, or flags that do not fit.
-        FileNotFoundError: Own pictures are not where the flags say.
-    """
-    if is_open(dataset):
-        return converter(dataset).make_spec(source)
-    return datasets.get(dataset)
-
-
-def _splits(dataset, source):
-    if is_open(dataset):
-        return converter(dataset).list_splits(source)
-    return datasets.get(dataset).num_images
-
-
 def read_files(pair: Pair) -> Contents:
-    """Reads the two files of a pair as they are."""
+    """Reads the two files of a pair, without decoding them."""
     image = pathlib.Path(pair.image).read_bytes()
     return Contents(image, pathlib.Path(pair.label).read_bytes())
 
 
-def needed(path: pathlib.Path | None, flag: str, what: str) -> pathlib.Path:
-    """Returns a folder that the user must name.
+def pair_folders(
+    images: tuple[pathlib.Path, str], labels: tuple[pathlib.Path, str]
+) -> list[Pair]:
+    """Pairs the files of two folders by their relative paths, subfolders included.
 
-    Raises:
-        FileNotFoundError: It was not named, or does not exist.
+    An image without a label and a label without an image are listed too: the build
+    names the missing file.
+
+    Args:
+        images: Folder of the images and the ending of their names.
+        labels: Folder of the labels and the ending of their names.
     """
-    if path is None or not path.is_dir():
-        given = f"{path} is no folder" if path else "it was not given"
-        raise errors.MissingFileError(
-            f"{what} is needed and {given}. Name it with `{flag}`."
-        )
-    return path
+    stems = _stems(*images) | _stems(*labels)
+    return [
+        Pair(stem.rsplit("/", 1)[-1], _path(*images, stem), _path(*labels, stem))
+        for stem in stems
+    ]
 
 
-def read_list(path: pathlib.Path) -> list[str]:
-    """Reads the lines of a list file, without empty ones.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no UTF-8.
-    """
-    if not path.is_file():
-        raise errors.MissingFileError(
-            f"{path} does not exist. It lists the pictures of a split: give the folder "
-            "that holds it, or choose other splits with `splits`"
-        )
-    return texts.read_lines(path)
+def _stems(folder, ending):
+    """Returns paths relative to a folder, without their ending."""
+    paths = folder.rglob(f"*{ending}")
+    return {path.relative_to(folder).as_posix().removesuffix(ending) for path in paths}
 
 
-def find_splits(dataset: str, source: Source) -> dict[str, str]:
-    """Tells for each split of a data set why the source lacks it, "" if it has it.
-
-    Raises:
-        FileNotFoundError: It lacks all of them.
-    """
-    found = {}
-    for split in _splits(dataset, source):
-        try:
-            converter(dataset).list_pairs(split, source)
-            found[split] = ""
-        except FileNotFoundError as error:
-            found[split] = str(error)
-    if all(found.values()):
-        raise errors.MissingFileError(next(iter(found.values())))
-    return found
+def _path(folder, ending, stem):
+    return str(folder / f"{stem}{ending}")
 
 
-def find_duplicates(pairs: list[Pair]) -> list[str]:
-    """Names that several pairs have."""
+def find_duplicates(pairs: Sequence[Pair]) -> list[str]:
+    """Returns the names that several pairs have, sorted."""
     counts = collections.Counter(pair.name for pair in pairs)
     return sorted(name for name, count in counts.items() if count > 1)

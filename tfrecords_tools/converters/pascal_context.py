@@ -1,12 +1,12 @@
-"""Lists the pairs of PASCAL-Context: pictures and lists of VOC 2010, labels as .mat."""
+"""Lists the pairs of PASCAL-Context: images and lists of VOC 2010, labels as .mat."""
 
 import pathlib
 
 import numpy as np
 
-from tfrecords_tools.converters import mat_files, pairs, renumbering
+from tfrecords_tools.converters import mat_files, pairs, renumbering, source_files
 
-# Numbers in the authors' labels.txt, which has 459, of the 59 classes.
+# Numbers of the 59 classes among the 459 in the authors' labels.txt.
 NUMBERS = (
     *(2, 23, 25, 31, 34, 45, 59, 65, 72, 98, 397, 113, 207, 258, 284, 308, 347, 368),
     *(416, 427, 9, 18, 22, 33, 44, 46, 68, 80, 85, 104, 115, 144, 158, 159, 162, 187),
@@ -18,15 +18,15 @@ _TABLE = renumbering.make_table(NUMBERS, NUM_SOURCE_CLASSES + 1)
 
 
 def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
-    """Reads VOC 2010's list `ImageSets/Main/<split>.txt`; all of it is labelled.
+    """Reads VOC 2010's list `ImageSets/Main/<split>.txt`, whose images have labels.
 
     Raises:
-        FileNotFoundError: A folder or a list is missing.
+        errors.MissingFileError: A folder or a list is missing.
     """
     what = "PASCAL VOC's folder, VOCdevkit/VOC2010,"
-    voc = pairs.needed(source.source_dir, "source_dir", what)
-    names = pairs.read_list(voc / "ImageSets" / "Main" / f"{split}.txt")
-    labels = pairs.needed(
+    voc = source_files.required_folder(source.source_dir, "source_dir", what)
+    names = source_files.read_list(voc / "ImageSets" / "Main" / f"{split}.txt")
+    labels = source_files.required_folder(
         voc / "trainval",
         "source_dir",
         "PASCAL-Context's folder trainval, unpacked in PASCAL VOC's,",
@@ -40,19 +40,23 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
 
 
 def read_pair(pair: pairs.Pair) -> pairs.Contents:
-    """Reads a pair; what is none of the 59 classes is ignored.
+    """Reads a pair. Other pixels than those of the 59 classes are ignored.
 
     Raises:
-        ImageError: The label cannot be read or holds other numbers.
+        ImageError: The label cannot be read or holds other values.
     """
     return read_as(pair, _TABLE)
 
 
 def read_as(pair: pairs.Pair, table: np.ndarray) -> pairs.Contents:
-    """Reads a pair; its label becomes what `renumbering.make_table` made.
+    """Reads a pair, and maps the values of its label by a table.
+
+    Args:
+        pair: The pair.
+        table: From `renumbering.make_table`.
 
     Raises:
-        ImageError: The label cannot be read or holds other numbers.
+        ImageError: The label cannot be read or holds other values.
     """
     data = pathlib.Path(pair.label).read_bytes()
     numbers = mat_files.read_variable(data, "LabelMap", pair.label)

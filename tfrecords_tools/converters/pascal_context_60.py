@@ -1,4 +1,4 @@
-"""Lists the pairs of PASCAL-Context; what is none of the 59 classes is background."""
+"""Lists the pairs of PASCAL-Context with a background class."""
 
 from tfrecords_tools.converters import pairs, pascal_context, renumbering
 
@@ -10,9 +10,9 @@ list_pairs = pascal_context.list_pairs
 
 
 def read_pair(pair: pairs.Pair) -> pairs.Contents:
-    """Reads a pair; what is none of the 59 classes is background.
+    """Reads a pair. Other pixels than those of the 59 classes are background.
 
     Raises:
-        ImageError: The label cannot be read or holds other numbers.
+        ImageError: The label cannot be read or holds other values.
     """
     return pascal_context.read_as(pair, _TABLE)

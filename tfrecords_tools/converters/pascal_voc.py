@@ -5,37 +5,40 @@ import pathlib
 import numpy as np
 
 from kerasseg import images
-from tfrecords_tools.converters import mat_files, pairs
+from tfrecords_tools.converters import mat_files, pairs, source_files
 
 _LISTS = "ImageSets/Segmentation"
 
 
 def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
-    """Reads VOC's list of a split; "trainaug" adds SBD and leaves out VOC's "val".
+    """Reads VOC's list of a split; "trainaug" adds SBD and excludes VOC's "val".
 
-    A picture that VOC has labelled keeps VOC's label.
+    An image that VOC has a label for keeps VOC's label.
 
     Raises:
-        FileNotFoundError: A folder or a list is missing.
+        errors.MissingFileError: A folder or a list is missing.
     """
-    voc = pairs.needed(
+    voc = source_files.required_folder(
         source.source_dir, "source_dir", "PASCAL VOC's folder, VOCdevkit/VOC2012,"
     )
     if split != "trainaug":
-        names = pairs.read_list(voc / _LISTS / f"{split}.txt")
+        names = source_files.read_list(voc / _LISTS / f"{split}.txt")
         return [_voc_pair(voc, name) for name in names]
-    sbd = pairs.needed(
+    sbd = source_files.required_folder(
         source.sbd_dir, "sbd_dir", "SBD's folder, benchmark_RELEASE/dataset,"
     )
-    train = set(pairs.read_list(voc / _LISTS / "train.txt"))
-    val = set(pairs.read_list(voc / _LISTS / "val.txt"))
-    more = {*pairs.read_list(sbd / "train.txt"), *pairs.read_list(sbd / "val.txt")}
-    found = [_voc_pair(voc, name) for name in train - val]
-    return found + [_sbd_pair(voc, sbd, name) for name in more - train - val]
+    train = set(source_files.read_list(voc / _LISTS / "train.txt"))
+    val = set(source_files.read_list(voc / _LISTS / "val.txt"))
+    more = {
+        *source_files.read_list(sbd / "train.txt"),
+        *source_files.read_list(sbd / "val.txt"),
+    }
+    listed = [_voc_pair(voc, name) for name in train - val]
+    return listed + [_sbd_pair(voc, sbd, name) for name in more - train - val]
 
 
 def is_sbd(folder: pathlib.Path) -> bool:
-    """Tells whether a folder is SBD's own, among those of its archive."""
+    """Returns whether a folder in SBD's archive is the folder of SBD."""
     return (folder / "cls").is_dir() and (folder / "train.txt").is_file()
 
 
@@ -46,17 +49,17 @@ def _voc_pair(voc, name):
 
 
 def _sbd_pair(voc, sbd, name):
-    """SBD labels pictures of VOC; it brings copies of them, too."""
+    """SBD labels images of VOC, and has copies of them."""
     own = voc / "JPEGImages" / f"{name}.jpg"
     image = own if own.is_file() else sbd / "img" / f"{name}.jpg"
     return pairs.Pair(name, str(image), str(sbd / "cls" / f"{name}.mat"))
 
 
 def read_pair(pair: pairs.Pair) -> pairs.Contents:
-    """Reads the files of a pair; of SBD's .mat files the class numbers.
+    """Reads the files of a pair; of SBD's .mat files, the class numbers.
 
     Raises:
-        ImageError: A .mat file does not hold what SBD's do.
+        ImageError: A .mat file is not one of SBD's.
     """
     contents = pairs.read_files(pair)
     if pathlib.Path(pair.label).suffix != ".mat":
@@ -71,12 +74,12 @@ def _read_mat(data, name):
         label = np.asarray(groundtruth[0]["Segmentation"])
     except (TypeError, LookupError) as error:
         raise images.ImageError(
-            f"{name} is no label of SBD, a .mat file with GTcls.Segmentation. "
-            "Get the file again"
+            f"{name} is not a label of SBD, a .mat file with GTcls.Segmentation. "
+            "Get the file again."
         ) from error
     if label.ndim != 2 or label.dtype != np.uint8:
         raise images.ImageError(
-            f"{name}: GTcls.Segmentation is {label.dtype} {list(label.shape)}, wanted "
-            "is uint8 [height, width]. Get the file again"
+            f"{name}: GTcls.Segmentation is {label.dtype} {list(label.shape)}, "
+            "expected uint8 [height, width]. Get the file again."
         )
     return np.ascontiguousarray(label)

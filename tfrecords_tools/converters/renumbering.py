@@ -1,6 +1,7 @@
-"""From the numbers of a source's labels to class numbers."""
+"""Maps the values of a source's labels to class numbers."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,16 +9,18 @@ from kerasseg import datasets, images
 from tfrecords_tools.converters import pairs
 
 
-def make_table(classes, size: int, *, others=datasets.IGNORE_LABEL) -> np.ndarray:
-    """Makes the table that `renumber` looks up.
+def make_table(
+    classes: Sequence[int], size: int, *, others: int = datasets.IGNORE_LABEL
+) -> np.ndarray:
+    """Makes the lookup table for `renumber`.
 
     Args:
-        classes: Number in the source of class 0, 1, and so on.
-        size: The source's numbers go from 0 to `size - 1`.
-        others: What numbers become that are no class.
+        classes: The source's value of class 0, 1, and so on.
+        size: The source's values range from 0 to `size - 1`.
+        others: Class number of values that are not in `classes`.
 
     Returns:
-        Class number by number in the source, uint8 `[size]`.
+        Class number by value, uint8 `[size]`.
     """
     table = np.full(size, others, np.uint8)
     table[list(classes)] = range(len(classes))
@@ -28,29 +31,30 @@ def renumber(label: np.ndarray, table: np.ndarray, name: str) -> np.ndarray:
     """Looks up the class number of each pixel.
 
     Args:
-        label: Numbers of the source, of any type, `[height, width]`.
-        table: What `make_table` made.
-        name: What errors call the label.
+        label: Values of the source, of any numeric type, `[height, width]`.
+        table: From `make_table`.
+        name: Name of the label, for error messages.
 
     Returns:
         Class numbers, uint8 `[height, width]`.
 
     Raises:
-        ImageError: The label has another shape, or numbers that the source has not.
+        ImageError: The label has another shape, or values that are not in the table.
     """
     if label.ndim != 2 or label.dtype.kind not in "uif":
         raise images.ImageError(
-            f"{name} is {label.dtype} {list(label.shape)}, wanted are whole numbers "
-            "[height, width]. Get the file again"
+            f"{name} is {label.dtype} {list(label.shape)}, expected integers [height, "
+            "width]. Get the file again."
         )
     unknown = ~np.isin(label, np.arange(len(table)))
     if unknown.any():
         numbers, counts = np.unique(label[unknown], return_counts=True)
-        seen = zip(numbers[:10].tolist(), counts[:10].tolist(), strict=True)
-        listed = ", ".join(f"{number} ({count} pixels)" for number, count in seen)
+        pixels = zip(numbers[:10].tolist(), counts[:10].tolist(), strict=True)
+        listed = ", ".join(f"{number} ({count} pixels)" for number, count in pixels)
         raise images.ImageError(
-            f"{name}: {listed} are no numbers of this data set's labels, which go from "
-            f"0 to {len(table) - 1}. Is it the label that the authors publish?"
+            f"{name}: {listed} are not values of this data set's labels, which range "
+            f"from 0 to {len(table) - 1}. Check that it is the label that the authors "
+            "publish."
         )
     return table[label.astype(np.intp)]
 
@@ -58,12 +62,12 @@ def renumber(label: np.ndarray, table: np.ndarray, name: str) -> np.ndarray:
 def contents(
     pair: pairs.Pair, numbers: np.ndarray, table: np.ndarray
 ) -> pairs.Contents:
-    """Takes a pair's picture as it is, and the numbers of its label by a table.
+    """Reads the image of a pair, and maps the values of its label by a table.
 
     Args:
         pair: The pair.
-        numbers: What its label holds, see `renumber`.
-        table: Likewise.
+        numbers: The values of its label, see `renumber`.
+        table: From `make_table`.
 
     Raises:
         ImageError: See `renumber`.

@@ -1,8 +1,10 @@
-"""Draws the data set `shapes`: textured shapes that overlap on textured ground.
+"""Draws the data set `shapes`: overlapping textured shapes on a textured ground.
 
-Colours say nothing about the class, outlines all, textures something: each class has
-one that it mostly shows. Each picture depends on its seed alone.
+The class of a shape is its outline. Its color is random, its texture mostly that of its
+class. Each image depends on its seed only.
 """
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,23 +13,25 @@ from kerasseg import datasets, errors, images
 from tfrecords_tools.converters import pairs
 
 HEIGHT, WIDTH = 240, 320  # Pixels.
-_DRAWING = 2  # Raise it when the drawing changes, so that builds start anew.
+_DRAWING = 2  # Increase it when the drawing changes, so that records are built again.
 _SPLIT_SEEDS = {"train": 0, "val": 1}
 _JPEG_QUALITY = 92
 _RADII = (34, 80)  # Pixels, of the circle around a shape.
 _NUM_SHAPES = (3, 6)
-_USUAL_TEXTURE = 0.85  # How often a shape has the texture of its class.
-_MIN_VISIBLE = 0.65  # Of a shape's area; less could be anything.
-_MIN_CONTRAST = 80  # Largest difference of a channel between neighbouring textures.
-_RING_HOLE = 0.55  # Of the radius.
-_STAR_WAIST = 0.45  # Of the radius.
+_USUAL_TEXTURE = 0.85  # Probability that a shape has the texture of its class.
+_MIN_VISIBLE = 0.65  # Fraction of a shape's area; less is hard to recognize.
+_MIN_CONTRAST = (
+    80  # Difference between the colors of two textures, in at least one channel.
+)
+_RING_HOLE = 0.55  # Fraction of the radius.
+_STAR_WAIST = 0.45  # Fraction of the radius.
 
 
 def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
-    """Numbers the pictures of a split.
+    """Lists the images of a split.
 
     Raises:
-        ValueError: There is no such split.
+        errors.UserError: There is no such split.
     """
     if split not in _SPLIT_SEEDS:
         raise errors.UserError(
@@ -52,22 +56,22 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
     )
 
 
-def draw(seed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draws one picture.
+def draw(seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draws one image.
 
     Args:
-        seed: Non-negative numbers; equal ones draw the same picture.
+        seed: Non-negative numbers.
 
     Returns:
         RGB uint8 `[240, 320, 3]`, class numbers uint8 `[240, 320]`, and instance
-        numbers uint16 `[240, 320]`: 0 for the ground, then from back to front.
+        numbers uint16 `[240, 320]`, 0 for the ground, then from back to front.
     """
     rng = np.random.default_rng(seed)
     image, color = _texture(rng, 0, HEIGHT, WIDTH, others=())
     colors = [color]
     instances = np.zeros((HEIGHT, WIDTH), np.uint16)
     classes = [0]
-    areas = [1]  # Of the whole shape, hidden parts too; the ground may be hidden.
+    areas = [1]  # Of whole shapes, with hidden parts. The ground may be hidden.
     for _ in range(rng.integers(*_NUM_SHAPES, endpoint=True)):
         kind = int(rng.integers(1, 6))
         mask, area = _place(rng, kind, instances, areas)
@@ -90,7 +94,7 @@ def draw(seed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _place(rng, kind, instances, areas):
-    """Finds a place where enough of this shape and of all others stays visible."""
+    """Finds a place where enough of this shape and all others is visible."""
     for _ in range(10):
         center = rng.uniform(0, (WIDTH, HEIGHT))
         outline = center + rng.uniform(*_RADII) * _outline(rng, kind)
@@ -110,7 +114,7 @@ def _place(rng, kind, instances, areas):
 
 
 def _outline(rng, kind):
-    """Corners of a shape in the unit circle, turned at random: `[corners, 2]`."""
+    """Returns the corners of a rotated shape in the unit circle, `[corners, 2]`."""
     num_corners = {1: 64, 2: 4, 3: 3, 4: 10, 5: 64}[kind]
     angle = rng.uniform(0, 2 * np.pi) + np.arange(num_corners) * 2 * np.pi / num_corners
     radius = np.ones(num_corners)
@@ -120,24 +124,26 @@ def _outline(rng, kind):
 
 
 def _texture(rng, pattern, height, width, others):
-    """Two colours in a pattern, with cloudy light; far from the colours of others.
+    """Draws two colors in a pattern, with cloudy light, far from the colors of others.
 
     Returns:
-        uint8 `[height, width, 3]`, and its mean colour.
+        uint8 `[height, width, 3]`, and its first color.
     """
     for _ in range(20):
         color = rng.integers(40, 216, 3).astype(np.float32)
         if all(np.abs(color - other).max() >= _MIN_CONTRAST for other in others):
             break
     second = color + rng.choice([-60, -40, 40, 60], 3).astype(np.float32)
-    share = _pattern(rng, pattern, height, width)[..., None]  # Of the second color.
+    share = _pattern(rng, pattern, height, width)[
+        ..., None
+    ]  # Fraction of the second color.
     light = (_clouds(rng, height, width, 64)[..., None] - 0.5) * 40
     pixels = color + share * (second - color) + light
     return np.clip(pixels, 0, 255).astype(np.uint8), color
 
 
 def _pattern(rng, pattern, height, width):
-    """Spots, dots, checks, stripes, bricks or none: float32 `[height, width]`, 0..1."""
+    """Draws spots, dots, checks, stripes, bricks or nothing, 0..1 `[height, width]`."""
     if pattern == 0:
         return _clouds(rng, height, width, 8)
     if pattern == 5:
@@ -153,7 +159,7 @@ def _pattern(rng, pattern, height, width):
 
 
 def _clouds(rng, height, width, size):
-    """Smooth noise, float32 `[height, width]`, 0..1; `size` is pixels a cloud."""
+    """Draws smooth noise, float32 `[height, width]`, 0..1; `size` is in pixels."""
     spots = rng.integers(0, 256, (height // size + 2, width // size + 2), np.uint8)
-    exact = cv2.INTER_LINEAR_EXACT  # Equal on every machine.
+    exact = cv2.INTER_LINEAR_EXACT  # The same result on every machine.
     return cv2.resize(spots, (width, height), interpolation=exact) / np.float32(255)

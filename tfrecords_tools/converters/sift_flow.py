@@ -4,38 +4,38 @@ import pathlib
 
 import numpy as np
 
-from tfrecords_tools.converters import listing, mat_files, pairs, renumbering
+from tfrecords_tools.converters import mat_files, pairs, renumbering, source_files
 
 _FOLDER = "spatial_envelope_256x256_static_8outdoorcategories"
 _IS_TEST = {"train": False, "test": True}
-_TABLE = renumbering.make_table(range(1, 34), 34)  # 0 is no class.
+_TABLE = renumbering.make_table(range(1, 34), 34)  # 0 is unlabeled.
 
 
 def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
-    """Reads TestSet1.txt; "train" is everything that it does not list.
+    """Reads TestSet1.txt; "train" has the images that it does not list.
 
     Raises:
-        FileNotFoundError: A folder or the list is missing.
-        ValueError: There is no such split.
+        errors.MissingFileError: A folder or the list is missing.
+        errors.UserError: There is no such split.
     """
     what = "SIFT Flow's folder, SiftFlowDataset,"
-    folder = pairs.needed(source.source_dir, "source_dir", what)
-    is_test = listing.part_of("sift_flow", split, _IS_TEST)
-    lines = pairs.read_list(folder / "TestSet1.txt")
+    folder = source_files.required_folder(source.source_dir, "source_dir", what)
+    is_test = source_files.part_of("sift_flow", split, _IS_TEST)
+    lines = source_files.read_list(folder / "TestSet1.txt")
     listed = {pathlib.PureWindowsPath(line).stem for line in lines}
     image_dir, label_dir = (
-        pairs.needed(folder / name / _FOLDER, "source_dir", what)
+        source_files.required_folder(folder / name / _FOLDER, "source_dir", what)
         for name in ("Images", "SemanticLabels")
     )
-    found = listing.pair_folders((image_dir, ".jpg"), (label_dir, ".mat"))
-    return [pair for pair in found if (pair.name in listed) == is_test]
+    all_pairs = pairs.pair_folders((image_dir, ".jpg"), (label_dir, ".mat"))
+    return [pair for pair in all_pairs if (pair.name in listed) == is_test]
 
 
 def read_pair(pair: pairs.Pair) -> pairs.Contents:
-    """Reads a pair; 1 to 33 become class numbers, 0 is ignored.
+    """Reads a pair. Values 1 to 33 become class numbers, 0 is ignored.
 
     Raises:
-        ImageError: The label cannot be read or holds other numbers.
+        ImageError: The label cannot be read or holds other values.
     """
     data = pathlib.Path(pair.label).read_bytes()
     numbers = mat_files.read_variable(data, "S", pair.label)

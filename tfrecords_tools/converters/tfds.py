@@ -1,6 +1,6 @@
-"""Lists the pairs of a set of TensorFlow Datasets that was prepared on this machine.
+"""Lists the pairs of a data set of TensorFlow Datasets that was prepared before.
 
-Its files of records are read at random, without TensorFlow; nothing is downloaded.
+Its record files are read with random access, without TensorFlow. Nothing is downloaded.
 """
 
 import dataclasses
@@ -12,27 +12,28 @@ from kerasseg import datasets, errors, records
 from kerasseg.records import shards
 from tfrecords_tools.converters import class_lists, pairs
 
-_DEFAULT_DIR = "~/tensorflow_datasets"  # As TensorFlow Datasets has it.
+_DEFAULT_DIR = "~/tensorflow_datasets"  # The default of TensorFlow Datasets.
 _MASKS = ("segmentation_mask", "segmentation_label", "mask", "annotation", "label")
 _IMAGES = ("image", "image_left")
 
 
 @dataclasses.dataclass(frozen=True)
 class Converter:
-    """The converter of one set; see `pairs.converter`.
+    """The converter of one data set, see `registry.converter`.
 
     Attributes:
-        dataset: "tfds:", then NAME, NAME/CONFIG or either with ":VERSION".
+        dataset: "tfds:", then NAME or NAME/CONFIG, perhaps with ":VERSION".
     """
 
     dataset: str
 
     def make_spec(self, source: pairs.Source) -> datasets.DatasetSpec:
-        """Makes the facts; classes are those of --classes, or that the set names.
+        """Makes the spec, with the user's classes or else those of the data set.
 
         Raises:
-            ValueError: No classes are named, or there is not one picture and one mask.
-            FileNotFoundError: The set was not prepared.
+            errors.UserError: No classes are named, or the data set does not have one
+                image and one mask.
+            errors.MissingFileError: The data set was not prepared.
         """
         info = self._info(source)
         _, mask = _keys(info.features)
@@ -44,8 +45,8 @@ class Converter:
         if classes is None:
             raise errors.UserError(
                 f"{self.dataset} does not name the classes of its '{mask}'. Name them "
-                "in the order of their numbers: `classes=background,road`; where they "
-                "begin at 1, `label_offset=-1` too"
+                "in the order of their numbers, as in `classes=background,road`. If "
+                "these start at 1, add `label_offset=-1`."
             )
         counts = {split: part.num_examples for split, part in info.splits.items()}
         return datasets.DatasetSpec(
@@ -56,21 +57,21 @@ class Converter:
         )
 
     def list_splits(self, source: pairs.Source) -> list[str]:
-        """Names the splits."""
+        """Lists the splits."""
         return list(self._info(source).splits)
 
     def list_pairs(self, split: str, source: pairs.Source) -> list[pairs.Pair]:
-        """Numbers the records of a split; a name tells the file and the place in it.
+        """Lists the records of a split. A name holds the number of file and record.
 
         Raises:
-            FileNotFoundError: The set was not prepared.
-            ValueError: There is no such split, or its files are damaged.
+            errors.MissingFileError: The data set was not prepared.
+            errors.UserError: There is no such split, or its files are damaged.
         """
         info = self._info(source)
         if split not in info.splits:
             raise errors.UserError(
                 f"{self.dataset} has no split '{split}', only "
-                f"{', '.join(info.splits)}. Choose of them with `splits`"
+                f"{', '.join(info.splits)}. Choose from these with `splits`."
             )
         return [
             pairs.Pair(f"{split}_{shard:05d}_{i:06d}", path, path)
@@ -79,7 +80,7 @@ class Converter:
         ]
 
     def read_pair(self, pair: pairs.Pair) -> pairs.Contents:
-        """Takes the files of a picture and its mask out of a record, as they are.
+        """Reads the encoded image and mask of a record.
 
         Raises:
             RecordError: The record is damaged.
@@ -96,8 +97,8 @@ class Converter:
 
     def _info(self, source):
         folder = source.source_dir or pathlib.Path(_DEFAULT_DIR).expanduser()
-        wanted = self.dataset.removeprefix(pairs.TFDS)
-        name, _, version = wanted.partition(":")
+        full_name = self.dataset.removeprefix(pairs.TFDS)
+        name, _, version = full_name.partition(":")
         name, _, config = name.partition("/")
         given = {"config": config or None, "version": version or None}
         from_files = _library().core.read_only_builder.builder_from_files
@@ -105,14 +106,14 @@ class Converter:
             info = from_files(name, data_dir=str(folder), **given).info
         except ValueError as error:
             raise errors.MissingFileError(
-                f"{folder} has no prepared '{wanted}' of TensorFlow Datasets. Prepare "
-                f"it first, tensorflow_datasets.builder('{wanted}')"
-                ".download_and_prepare(), or name its folder with `source_dir`"
+                f"{folder} has no prepared '{full_name}' of TensorFlow Datasets. "
+                f"Prepare it first with tensorflow_datasets.builder('{full_name}')"
+                ".download_and_prepare(), or give its folder with `source_dir`."
             ) from error
         if info.file_format.value != "tfrecord":
             raise errors.UserError(
-                f"{self.dataset} is stored as {info.file_format.value}, wanted is "
-                "tfrecord. Prepare it again with file_format='tfrecord'"
+                f"{self.dataset} is stored as {info.file_format.value}, expected "
+                "tfrecord. Prepare it again with file_format='tfrecord'."
             )
         return info
 
@@ -122,9 +123,9 @@ def _library():
         import tensorflow_datasets
         import tensorflow_datasets.core.read_only_builder
     except ImportError as error:
-        raise errors.UserError(
-            "Sets of TensorFlow Datasets need tensorflow-datasets and it is not "
-            "installed: pip install kerasseg[datasets]"
+        raise errors.MissingPackageError(
+            "Data sets of TensorFlow Datasets need tensorflow-datasets. It is not "
+            "installed: pip install kerasseg[datasets]."
         ) from error
     return tensorflow_datasets
 
@@ -135,24 +136,24 @@ def _features(folder):
 
 
 def _keys(features):
-    """Names of the features that hold the picture and the mask."""
+    """Returns the names of the features that hold the image and the mask."""
     kind = _library().features.Image
-    found = [key for key, feature in features.items() if isinstance(feature, kind)]
-    masks = [key for key in found if key in _MASKS or hasattr(features[key], "names")]
-    pictures = [key for key in found if key in _IMAGES]
-    if len(masks) != 1 or len(pictures) != 1:
+    keys = [key for key, feature in features.items() if isinstance(feature, kind)]
+    masks = [key for key in keys if key in _MASKS or hasattr(features[key], "names")]
+    images = [key for key in keys if key in _IMAGES]
+    if len(masks) != 1 or len(images) != 1:
         raise errors.UserError(
-            f"Wanted are one picture, called {' or '.join(_IMAGES)}, and one mask, "
-            f"called {', '.join(_MASKS)} or with labels; the set has "
-            f"{', '.join(features)}. Take another set, or save its files and use "
-            f"`dataset={pairs.OWN}`"
+            f"The data set has the features {', '.join(features)}, expected one image, "
+            f"named {' or '.join(_IMAGES)}, and one mask, named {', '.join(_MASKS)} or "
+            "with class names. Choose another data set, or save its files and use "
+            f"`dataset={pairs.OWN}`."
         )
-    return pictures[0], masks[0]
+    return images[0], masks[0]
 
 
 @functools.lru_cache(maxsize=8)
 def _scan(path, time):
-    del time  # A file that was replaced is looked at again.
+    del time  # A file that was replaced is scanned again.
     return records.scan_shard(path)
 
 
@@ -163,6 +164,7 @@ def _read_record(path, i):
     (crc,) = shards.FOOTER.unpack(data[length:])
     if crc != shards.masked_crc(data[:length]):
         raise records.RecordError(
-            f"{path}, record {i}: the data's checksum is wrong. Prepare the set again"
+            f"{path}, record {i}: the data's checksum is wrong. Prepare the data "
+            "set again."
         )
     return data[:length]

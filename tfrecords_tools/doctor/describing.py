@@ -1,31 +1,33 @@
-"""What the doctor says: findings with their files, and the command that builds."""
+"""Writes an examination as text, and as the command that builds the records."""
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 
-from tfrecords_tools import doctor, texts
-from tfrecords_tools.cli import label_flags
-from tfrecords_tools.converters import own_data
-from tfrecords_tools.doctor import findings
+from tfrecords_tools.converters import own_data, source_files
+from tfrecords_tools.doctor import examining, findings
+from tfrecords_tools.writing import label_options
 
 _MAX_FILES = 3
 
 
-def describe(examined: "doctor.Examination") -> str:
+def describe(examination: examining.Examination) -> str:
     """Returns the findings as lines of text."""
-    counts = ", ".join(f"{split} {n}" for split, n in examined.num_pairs.items())
-    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(examined.kinds.items()))
-    lines = [f"{sum(examined.num_pairs.values())} pairs: {counts}. Masks: {kinds}."]
-    for i, finding in enumerate(examined.found, start=1):
-        lines += ["", f"{i}. {_title(finding)}", *_indented(finding.text)]
+    num_pairs = examination.num_pairs
+    counts = ", ".join(f"{split} {n}" for split, n in num_pairs.items())
+    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(examination.kinds.items()))
+    lines = [f"{sum(num_pairs.values())} pairs: {counts}. Masks: {kinds}."]
+    for i, finding in enumerate(examination.findings, start=1):
+        lines += ["", f"{i}. {_title(finding)}", *_indent(finding.text)]
         if finding.files:
             lines += [f"     {text}" for text in _files(finding.files)]
-        if finding.flags:
-            lines += [f"   {' '.join(as_flags(finding.flags))}"]
+        if finding.options:
+            lines += [f"   {' '.join(as_flags(finding.options))}"]
         if finding.leave_out:
-            lines += [f"   --leave_out: {texts.some(finding.leave_out, _MAX_FILES)}"]
-    if not examined.found:
-        lines += ["", "Nothing was found."]
+            names = source_files.shorten(finding.leave_out, _MAX_FILES)
+            lines += [f"   --leave_out: {names}"]
+    if not examination.findings:
+        lines += ["", "No problems found."]
     return "\n".join(lines)
 
 
@@ -35,7 +37,7 @@ def _title(finding):
     )
 
 
-def _indented(text, width=80):
+def _indent(text, width=80):
     lines = [""]
     for word in text.split():
         if len(lines[-1]) + len(word) + 1 > width:
@@ -50,16 +52,16 @@ def _files(files):
 
 
 def as_flags(values: dict) -> list[str]:
-    """Writes flags as a shell takes them."""
+    """Writes options as flags, quoted for a shell."""
     return [
         f"--{name}" if value is True else f"--{name}={shlex.quote(str(value))}"
         for name, value in values.items()
     ]
 
 
-def command(examined: "doctor.Examination", seed: int = 1) -> str:
-    """Returns the build's command with every flag that it needs, in several lines."""
-    values = {**_given(examined.own), **_given(examined.reading)}
+def command(examination: examining.Examination, seed: int = 1) -> str:
+    """Returns the command that builds the records, with all flags, in several lines."""
+    values = {**_given(examination.own), **_given(examination.options)}
     if seed != 1:
         values["seed"] = seed
     flags = [*as_flags(values), "--records_dir=DIR"]
@@ -72,35 +74,40 @@ def command(examined: "doctor.Examination", seed: int = 1) -> str:
     return "\n".join(f"  {line}" for line in lines)
 
 
-def _given(flags: own_data.OwnData | label_flags.LabelFlags):
+def _given(options: own_data.OwnData | label_options.LabelOptions):
     return {
-        field.name: getattr(flags, field.name)
-        for field in dataclasses.fields(flags)
-        if "help" in field.metadata and getattr(flags, field.name) != field.default
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(options)
+        if "help" in field.metadata and getattr(options, field.name) != field.default
     }
 
 
-def leave_out_file(examined: "doctor.Examination", earlier: str = "") -> str:
-    """Returns the file for --leave_out: earlier lines, then new ones with reasons."""
+def leave_out_file(examination: examining.Examination, earlier: str = "") -> str:
+    """Returns the file for `leave_out`.
+
+    Args:
+        examination: Its images to leave out are added, with the reasons as comments.
+        earlier: Contents of the file that was given.
+    """
     reasons: dict[str, list[str]] = {}
-    for finding in examined.found:
+    for finding in examination.findings:
         for line in finding.leave_out:
             reasons.setdefault(line, []).append(finding.kind)
     lines = [f"{line} # {', '.join(kinds)}" for line, kinds in reasons.items()]
     return "".join(f"{line}\n" for line in [*earlier.splitlines(), *lines])
 
 
-def summary(found: list[findings.Finding]) -> str:
-    """Says in one line what is to be settled, and by whom."""
-    kinds = ", ".join(finding.kind for finding in found)
-    open_ones = [finding.kind for finding in found if not finding.is_settled]
-    if open_ones:
+def summarize(problems: Sequence[findings.Finding]) -> str:
+    """Returns one line about the problems, and what to do."""
+    kinds = ", ".join(finding.kind for finding in problems)
+    not_fixable = [finding.kind for finding in problems if not finding.is_fixable]
+    found = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} ({kinds})"
+    if not_fixable:
         return (
-            f"{len(found)} things were found ({kinds}), and no flag settles "
-            f"{', '.join(open_ones)}: correct the files, or give the flags that are "
-            "named there, and look again"
+            f"Found {found}. No option fixes {', '.join(not_fixable)}: correct the "
+            "files, or give the options described above, and run the command again."
         )
     return (
-        f"{len(found)} things were found ({kinds}). Build with the command above, or "
-        "correct the files and look again"
+        f"Found {found}. Build with the command above, or correct the files and run "
+        "this command again."
     )

@@ -1,98 +1,104 @@
-"""Sizes and rotations: does a mask fit its picture, upright or as it is stored?"""
+"""Sizes and rotations: whether a mask fits its image, upright or as stored."""
 
-from tfrecords_tools.doctor import findings
+from collections.abc import Iterator, Sequence
+
+from tfrecords_tools.doctor import findings, scanning
 from tfrecords_tools.writing import label_rules
 
 
-def exif(looks, *, is_given: bool):
-    """Yields what is rotated.
+def exif(
+    scans: Sequence[scanning.Scan], *, is_given: bool
+) -> Iterator[findings.Finding]:
+    """Yields rotated images.
 
     Args:
-        looks: Pairs that can be read.
-        is_given: Whether a flag says already what is done with them.
+        scans: Pairs that can be read.
+        is_given: Whether an option for them is already given.
     """
-    rotated = [look for look in looks if look.orientation != 1]
+    rotated = [scan for scan in scans if scan.orientation != 1]
     if not rotated or is_given:
         return
-    upright = [look for look in rotated if _fits_upright(look)]
-    stored = [look for look in rotated if not _fits_upright(look)]
+    upright = [scan for scan in rotated if _fits_upright(scan)]
+    stored = [scan for scan in rotated if not _fits_upright(scan)]
     if upright and stored:
-        yield findings.of_pictures(
+        yield findings.of_images(
             rotated,
             "EXIF rotation",
-            f"{len(upright)} masks fit the upright picture, {len(stored)} the picture "
-            "as it is stored, and flags are for all. Store the pictures upright, "
-            "without EXIF.",
-            leave_out=tuple(look.name for look in min(upright, stored, key=len)),
+            f"{len(upright)} masks fit the upright image, {len(stored)} the image as "
+            "stored, but options apply to all. Save the images upright, without EXIF.",
+            leave_out=tuple(scan.name for scan in min(upright, stored, key=len)),
         )
         return
-    how = "upright" if upright else "as they are stored"
-    unclear = [look for look in rotated if _sizes_are_equal(look)]
+    how = "upright" if upright else "as stored"
+    unclear = [scan for scan in rotated if _sizes_are_equal(scan)]
     evidence = ""
     if unclear:
         strengths = (
-            sum(look.edges[0] for look in unclear),
-            sum(look.edges[1] for look in unclear),
+            sum(scan.edges[0] for scan in unclear),
+            sum(scan.edges[1] for scan in unclear),
         )
         high, low = max(strengths), max(min(strengths), 1e-9)
         evidence = (
-            f" Of {len(unclear)} the size does not tell; where their masks change, the "
-            f"picture's edges are {high / low:.1f} times as strong that way."
+            f" For {len(unclear)} of them, the size fits both ways, but {how} the "
+            f"edges at the borders of the mask are {high / low:.1f} times as strong."
         )
-    yield findings.of_pictures(
+    yield findings.of_images(
         rotated,
         "EXIF rotation",
-        f"Pictures that EXIF says are rotated: {len(rotated)}. Their masks fit them "
-        f"{how}.{evidence} The flag stores them so.",
-        flags={"apply_exif": True} if upright else {"ignore_exif": True},
+        f"Images that are rotated according to EXIF: {len(rotated)}. Their masks fit "
+        f"them {how}.{evidence} The option stores them {how}.",
+        options={"apply_exif": True} if upright else {"ignore_exif": True},
     )
 
 
-def _sizes_are_equal(look):
-    return look.size == look.upright_size
+def _sizes_are_equal(scan):
+    return scan.size == scan.upright_size
 
 
-def _fits_upright(look):
-    if not _sizes_are_equal(look):
-        if look.mask.size in (look.size, look.upright_size):
-            return look.mask.size == look.upright_size
-        return label_rules.fits(look.mask.size, look.upright_size)
-    return look.edges[1] >= look.edges[0]
+def _fits_upright(scan):
+    if not _sizes_are_equal(scan):
+        if scan.mask.size in (scan.size, scan.upright_size):
+            return scan.mask.size == scan.upright_size
+        return label_rules.same_aspect_ratio(scan.mask.size, scan.upright_size)
+    return scan.edges[1] >= scan.edges[0]
 
 
-def sizes(looks, *, is_given: bool):
-    """Yields masks of another size than their picture; see `exif`."""
-    other = [
-        look for look in looks if look.mask.size not in (look.size, look.upright_size)
+def sizes(
+    scans: Sequence[scanning.Scan], *, is_given: bool
+) -> Iterator[findings.Finding]:
+    """Yields masks whose size is not that of their image; see `exif`."""
+    resized = [
+        scan for scan in scans if scan.mask.size not in (scan.size, scan.upright_size)
     ]
-    alike = [look for look in other if _has_shape(look)]
-    misfit = [look for look in other if not _has_shape(look)]
-    if alike and not is_given:
-        yield findings.of(
-            alike,
+    same_ratio = [scan for scan in resized if _has_aspect_ratio(scan)]
+    others = [scan for scan in resized if not _has_aspect_ratio(scan)]
+    if same_ratio and not is_given:
+        yield findings.of_masks(
+            same_ratio,
             "masks of another size",
-            f"Masks of their picture's shape but another size: {len(alike)}, such as "
-            f"{_sizes(alike[0])}. The flag brings them to the picture's size "
-            "by the nearest pixel. Fine borders were lost when they were resized: "
-            "better are the masks as they were drawn.",
-            flags={"resize_masks": True},
+            "Masks with the aspect ratio of their image, but another size: "
+            f"{len(same_ratio)}, such as {_sizes(same_ratio[0])}. The option resizes "
+            "them to the size of the image, with nearest neighbor. Fine borders were "
+            "lost when they were resized before. If you have the original masks, use "
+            "those.",
+            options={"resize_masks": True},
         )
-    if misfit:
-        yield findings.of(
-            misfit,
-            "masks of another shape",
-            f"Masks that cannot belong to their picture: {len(misfit)}, such as "
-            f"{_sizes(misfit[0])}.",
-            leave_out=tuple(look.name for look in misfit),
+    if others:
+        yield findings.of_masks(
+            others,
+            "masks of another aspect ratio",
+            f"Masks that cannot belong to their image: {len(others)}, such as "
+            f"{_sizes(others[0])}.",
+            leave_out=tuple(scan.name for scan in others),
         )
 
 
-def _has_shape(look):
-    return label_rules.fits(look.mask.size, look.size) or label_rules.fits(
-        look.mask.size, look.upright_size
-    )
+def _has_aspect_ratio(scan):
+    return label_rules.same_aspect_ratio(
+        scan.mask.size, scan.size
+    ) or label_rules.same_aspect_ratio(scan.mask.size, scan.upright_size)
 
 
-def _sizes(look):
-    height, width = look.mask.size
-    return f"{width} x {height} for {look.upright_size[1]} x {look.upright_size[0]}"
+def _sizes(scan):
+    height, width = scan.mask.size
+    return f"{width} x {height} for {scan.upright_size[1]} x {scan.upright_size[0]}"

@@ -1,39 +1,42 @@
-"""The few values that many smeared ones come from."""
+"""Finds the exact values of masks that were compressed or interpolated."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
-_RADIUS = 32  # Of 255: two values nearer than this are taken for one.
-_ENOUGH = 0.8  # Share of the pixels that the values must explain.
-_SEEN = 0.001  # Share of the pixels above which a value occurs; two must.
-_RARE = 0.005  # Share of the pixels below which a value is none, if nobody counts.
+_RADIUS = 32  # Of 255. Values that are closer count as one.
+_MIN_EXPLAINED = 0.8  # Fraction of the pixels that must be near a value.
+_OCCURS = 0.001  # Fraction of the pixels from which a value occurs; two must.
+_MIN_FRACTION = (
+    0.005  # Smallest fraction of the pixels of a value, if their number is unknown.
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Levels:
-    """Values of masks before they were smeared.
+    """The exact values of masks.
 
     Attributes:
         centers: RGB of each, most frequent first.
-        tolerance: Largest distance that leaves no doubt which one is meant.
-        share_lost: Share of the pixels that are farther from all.
+        tolerance: Largest distance at which the nearest value is unambiguous.
+        fraction_lost: Fraction of the pixels that are farther from all values.
     """
 
     centers: tuple[tuple[int, int, int], ...]
     tolerance: int
-    share_lost: float
+    fraction_lost: float
 
 
 def find(counts: dict, num_values: int | None) -> Levels | None:
-    """Finds the values that explain most pixels.
+    """Finds the values that most pixels are near to.
 
     Args:
-        counts: Pixels of each RGB colour.
-        num_values: How many there are, None if not known.
+        counts: Number of pixels by RGB color.
+        num_values: Number of values; None if unknown.
 
     Returns:
-        None where they cannot be told apart, or explain too little.
+        The values; None if they are too close, or too few pixels are near to them.
     """
     colors = np.array(list(counts), np.int64).reshape(-1, 3)
     pixels = np.array(list(counts.values()), np.int64)
@@ -43,7 +46,7 @@ def find(counts: dict, num_values: int | None) -> Levels | None:
     for i in order:
         if left[i]:
             near = left & (np.abs(colors - colors[i]).max(axis=1) < _RADIUS)
-            if num_values is None and pixels[near].sum() < _RARE * pixels.sum():
+            if num_values is None and pixels[near].sum() < _MIN_FRACTION * pixels.sum():
                 continue
             centers.append(i)
             left &= ~near
@@ -54,8 +57,8 @@ def find(counts: dict, num_values: int | None) -> Levels | None:
     return fit(counts, [tuple(colors[i].tolist()) for i in centers])
 
 
-def fit(counts: dict, centers) -> Levels | None:
-    """Finds how far from known values pixels may be; see `find`."""
+def fit(counts: dict, centers: Sequence[tuple[int, int, int]]) -> Levels | None:
+    """Finds the tolerance for known values; see `find`."""
     known = np.array(centers, np.int64)
     between = np.abs(known[:, None] - known).max(axis=-1)
     gap = between[~np.eye(len(known), dtype=bool)].min()
@@ -64,10 +67,14 @@ def fit(counts: dict, centers) -> Levels | None:
     pixels = np.array(list(counts.values()), np.int64)
     distances = np.abs(colors[:, None] - known).max(axis=-1)
     near = distances.min(axis=1) <= tolerance
-    shares = np.bincount(
+    fractions = np.bincount(
         distances.argmin(axis=1)[near], pixels[near], minlength=len(known)
     ) / max(1, pixels.sum())
-    lost = 1 - shares.sum()
-    if tolerance < 4 or shares.sum() < _ENOUGH or (shares > _SEEN).sum() < 2:
+    lost = 1 - fractions.sum()
+    if (
+        tolerance < 4
+        or fractions.sum() < _MIN_EXPLAINED
+        or (fractions > _OCCURS).sum() < 2
+    ):
         return None
-    return Levels(tuple(map(tuple, centers)), tolerance, float(lost))
+    return Levels(tuple(centers), tolerance, float(lost))

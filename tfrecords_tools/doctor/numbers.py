@@ -1,73 +1,77 @@
-"""Masks of numbers: which flags make class numbers of them."""
+"""Grayscale masks: which options turn their values into class numbers."""
 
 import collections
+from collections.abc import Iterator, Sequence
 
 from kerasseg import datasets
-from tfrecords_tools import texts
-from tfrecords_tools.doctor import findings, levels
+from tfrecords_tools.converters import source_files
+from tfrecords_tools.doctor import findings, levels, scanning
 from tfrecords_tools.writing import label_rules
 
 _IGNORED = datasets.IGNORE_LABEL
 
 
-def examine(looks, num_classes: int | None, rules: label_rules.LabelRules):
-    """Yields what masks of numbers show.
+def examine(
+    scans: Sequence[scanning.Scan],
+    num_classes: int | None,
+    rules: label_rules.LabelRules,
+) -> Iterator[findings.Finding]:
+    """Yields findings about grayscale masks.
 
     Args:
-        looks: Those whose masks are read by number.
-        num_classes: Number of classes, None if not known.
-        rules: What flags say already.
+        scans: Pairs whose masks are read by value.
+        num_classes: Number of classes; None if unknown.
+        rules: Rules of the options that are already given.
     """
-    lossy = [look for look in looks if look.mask.format == "jpeg"]
-    exact = [look for look in looks if look.mask.format != "jpeg"]
+    lossy = [scan for scan in scans if scan.mask.format == "jpeg"]
+    exact = [scan for scan in scans if scan.mask.format != "jpeg"]
     if lossy and not (rules.tolerance and rules.numbers):
-        yield _smeared(lossy, num_classes, "JPEG masks", _JPEG)
+        yield _with_artifacts(lossy, num_classes, "JPEG masks", _JPEG)
     values = _total(exact)
     if not values or (rules.tolerance and rules.numbers):
         return
     if num_classes is None:
-        yield _to_name(exact, values)
+        yield _unnamed(exact, values)
     table = label_rules.number_table(rules)
     if _fits({int(table[value]) for value in values}, num_classes):
         if not (rules.numbers or rules.offset):
-            yield from _zero_and_255(exact, set(values), num_classes)
+            yield from _0_and_255(exact, set(values), num_classes)
         return
     found = _shifted(set(values), rules, num_classes) or _levels(
         set(values), num_classes
     )
     if found:
-        kind, text, flags = found
-        moved = "label_offset" in flags  # Then all are, whatever they hold.
-        bad = exact if moved else _with(exact, table, num_classes)
-        yield findings.of(bad, kind, text, flags=flags)
+        kind, text, options = found
+        moved = "label_offset" in options  # It applies to all masks.
+        bad = exact if moved else _misfits(exact, table, num_classes)
+        yield findings.of_masks(bad, kind, text, options=options)
         return
-    smeared = _smeared(exact, num_classes, "smeared numbers", _RESIZED)
-    if smeared.flags and len(values) > (num_classes or 0) + 1:
-        yield smeared
+    artifacts = _with_artifacts(exact, num_classes, "values with artifacts", _RESIZED)
+    if artifacts.options and len(values) > (num_classes or 0) + 1:
+        yield artifacts
     else:
         yield _out_of_range(exact, values, table, num_classes)
 
 
-def _to_name(looks, values):
+def _unnamed(scans, values):
     listed = sorted(values.keys() - {_IGNORED})
     numbers = ", ".join(map(str, listed[:20])) + (" ..." if len(listed) > 20 else "")
-    return findings.of(
-        looks,
-        "numbers without names",
-        f"The masks hold {numbers}. Name the classes with --classes, in this order: "
-        "what they are called cannot be seen.",
+    return findings.of_masks(
+        scans,
+        "values without names",
+        f"The masks hold {numbers}. Name their classes with --classes, in this order.",
         is_note=True,
     )
 
 
 _JPEG = "JPEG changes values near borders"
-_RESIZED = "as if they had been resized with interpolation"
+_RESIZED = "as after resizing with interpolation"
 
 
-def _total(looks):
+def _total(scans):
     total: collections.Counter[int] = collections.Counter()
-    for look in looks:
-        total.update(look.mask.numbers)
+    for scan in scans:
+        total.update(scan.mask.numbers)
     return total
 
 
@@ -76,29 +80,29 @@ def _fits(mapped, num_classes):
     return all(0 <= value < limit or value == _IGNORED for value in mapped)
 
 
-def _with(looks, table, num_classes):
-    """Those whose numbers do not fit."""
+def _misfits(scans, table, num_classes):
+    """Returns the scans with values that are not class numbers."""
     bad = [
-        look
-        for look in looks
-        if not _fits({int(table[value]) for value in look.mask.numbers}, num_classes)
+        scan
+        for scan in scans
+        if not _fits({int(table[value]) for value in scan.mask.numbers}, num_classes)
     ]
-    return bad or looks
+    return bad or scans
 
 
-def _zero_and_255(looks, values, num_classes):
+def _0_and_255(scans, values, num_classes):
     if values == {0, _IGNORED} and num_classes in (2, None):
-        yield findings.of(
-            looks,
+        yield findings.of_masks(
+            scans,
             "0 and 255",
-            "The masks hold 0 and 255 and nothing else, and 255 is what is ignored. "
-            "The flag makes it class 1.",
-            flags={"label_map": "255:1"},
+            "The masks hold only 0 and 255, and 255 is ignored. The option maps it to "
+            "class 1.",
+            options={"label_map": "255:1"},
         )
 
 
 def _shifted(values, rules, num_classes):
-    """Finds a shift by one, a number after the classes, or both."""
+    """Detects a shift by one, a value above the classes, or both."""
     if num_classes is None or rules.offset or rules.numbers:
         return None
     real = values - {_IGNORED}
@@ -108,24 +112,24 @@ def _shifted(values, rules, num_classes):
     if low == 1 and high <= num_classes:
         return (
             "labels off by one",
-            f"The masks hold {span}, and never 0, but {classes}. The flag takes 1 from "
-            "every number.",
+            f"The masks hold {span} and never 0, but {classes}. The option subtracts 1 "
+            "from every value.",
             {"label_offset": -1},
         )
     if low == 0 and high == num_classes:
         return (
-            "one number too many",
-            f"The masks hold {span}, but {classes}. The flag ignores {high}. If 0 is "
-            f"what has no label, give --label_offset=-1 --label_map=0:{_IGNORED} "
-            "instead; if 0 is a class that --classes lacks, such as background, name "
-            "it there. The contact sheet shows which.",
+            "one value too many",
+            f"The masks hold {span}, but {classes}. The option ignores {high}. If 0 is "
+            f"unlabeled, give --label_offset=-1 --label_map=0:{_IGNORED} instead. If 0 "
+            "is a class that is missing in --classes, such as background, add it. The "
+            "contact sheet shows which.",
             {"label_map": f"{high}:{_IGNORED}"},
         )
     if low == 1 and high == num_classes + 1:
         return (
             "labels off by one",
-            f"The masks hold {span}, and never 0, but {classes}. The flags take 1 from "
-            f"every number and ignore {high}. If 1 is what has no label, give "
+            f"The masks hold {span} and never 0, but {classes}. The options subtract 1 "
+            f"from every value and ignore {high}. If 1 is unlabeled, give "
             f"--label_offset=-2 --label_map=1:{_IGNORED} instead.",
             {"label_offset": -1, "label_map": f"{high}:{_IGNORED}"},
         )
@@ -133,7 +137,7 @@ def _shifted(values, rules, num_classes):
 
 
 def _levels(values, num_classes):
-    """Finds grey values that stand for classes, such as 0, 128 and 255."""
+    """Detects gray values that stand for classes, such as 0, 128 and 255."""
     if num_classes is None:
         return None
     real = sorted(values if len(values) == num_classes else values - {_IGNORED})
@@ -141,43 +145,46 @@ def _levels(values, num_classes):
         return None
     listed = ", ".join(map(str, real))
     return (
-        "grey values instead of class numbers",
-        f"The masks hold {listed}. The flag numbers them in this order; look at the "
-        "contact sheet whether it is that of --classes.",
+        "gray values instead of class numbers",
+        f"The masks hold {listed}. The option numbers them in this order. Check on the "
+        "contact sheet that it is the order of --classes.",
         {"label_map": ",".join(f"{value}:{i}" for i, value in enumerate(real))},
     )
 
 
-def _smeared(looks, num_classes, kind, why):
-    counts = _total(looks)
+def _with_artifacts(scans, num_classes, kind, why):
+    counts = _total(scans)
     found = levels.find({(value,) * 3: n for value, n in counts.items()}, num_classes)
     if found is None:
-        return findings.of(
-            looks,
+        return findings.of_masks(
+            scans,
             kind,
-            f"The masks hold {len(counts)} values, {why}, and those of the "
-            "classes cannot be told apart. Export the masks again, as PNG.",
+            f"The masks hold {len(counts)} values, {why}. Those of the classes are too "
+            "close to each other. Export the masks again, as PNG.",
         )
     values = sorted(center[0] for center in found.centers)
     items = ",".join(f"{value}:{i}" for i, value in enumerate(values))
-    return findings.of(
-        looks,
+    return findings.of_masks(
+        scans,
         kind,
         f"The masks hold {len(counts)} values instead of "
-        f"{len(values)}, {why}. The flags take each to the nearest of "
-        f"{', '.join(map(str, values))} and ignore {found.share_lost:.2%} of the "
-        "pixels, which are near none. Better: export the masks again, as PNG.",
-        flags={"label_map": items, "mask_tolerance": found.tolerance},
+        f"{len(values)}, {why}. The options map each to the nearest of "
+        f"{', '.join(map(str, values))} and ignore {found.fraction_lost:.2%} of the "
+        "pixels, which are close to none. It is better to export the masks again, as "
+        "PNG.",
+        options={"label_map": items, "mask_tolerance": found.tolerance},
     )
 
 
-def _out_of_range(looks, values, table, num_classes):
+def _out_of_range(scans, values, table, num_classes):
     bad = [v for v in sorted(values) if not _fits({int(table[v])}, num_classes)]
-    listed = texts.some(bad, say=lambda value: f"{value} ({values[value]:,} pixels)")
-    return findings.of(
-        _with(looks, table, num_classes),
-        "numbers that are no class",
-        f"{num_classes} classes are 0 to {(num_classes or 1) - 1}; there are {listed}. "
-        f"Name their classes in --classes, or say what they become with "
-        f"--label_map, as in {bad[0]}:{_IGNORED}.",
+    listed = source_files.shorten(
+        bad, format_item=lambda value: f"{value} ({values[value]:,} pixels)"
+    )
+    return findings.of_masks(
+        _misfits(scans, table, num_classes),
+        "values that are not a class",
+        f"{num_classes} classes are 0 to {(num_classes or 1) - 1}, but the masks hold "
+        f"{listed}. Add their classes to --classes, or map them with --label_map, "
+        f"as in {bad[0]}:{_IGNORED}.",
     )

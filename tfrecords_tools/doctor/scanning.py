@@ -1,4 +1,4 @@
-"""What one picture and its mask show, in a few bytes."""
+"""Reads an image and its mask into a small summary."""
 
 import dataclasses
 import hashlib
@@ -12,31 +12,29 @@ from tfrecords_tools import annotations
 from tfrecords_tools.converters import pairs
 from tfrecords_tools.writing import label_rules
 
-MANY_COLORS = 256  # A mask of more colours than this was smeared.
-_THUMBNAIL = 8  # Pixels a side.
-_DETAIL = 32  # Pixels a side.
-_GREY, _PALETTE = "grey", "palette"
-COLORS = "colors"
-DRAWN = "drawn"
-_KINDS = {  # By pillow's mode; 16-bit grey has none, and is an error that says so.
-    **dict.fromkeys(("1", "L", "I;16", "I"), _GREY),
-    "P": _PALETTE,
+MANY_COLORS = 256  # A mask with more colors was compressed or interpolated.
+_THUMBNAIL = 8  # Pixels per side.
+_DETAIL = 32  # Pixels per side.
+GRAY, PALETTE, COLORS, DRAWN = "gray", "palette", "colors", "drawn"
+_KINDS = {  # By Pillow's mode. Reading 16-bit gray raises an error.
+    **dict.fromkeys(("1", "L", "I;16", "I"), GRAY),
+    "P": PALETTE,
 }
 
 
 @dataclasses.dataclass(frozen=True)
-class Mask:
-    """What a mask shows.
+class MaskScan:
+    """Summary of a mask.
 
     Attributes:
-        kind: "grey", "palette", "colors", or "drawn" of annotations.
+        kind: "gray", "palette", "colors", or "drawn" from annotations.
         format: "png" or "jpeg"; "" if drawn.
         size: Height and width.
-        numbers: Pixels of each number, by number; empty for colours.
-        colors: Pixels of each packed colour, at most `MANY_COLORS`, most frequent
-            first; empty for grey.
-        color_of: Colour of each number that occurs, for a palette.
-        is_smeared: Whether there are more colours.
+        numbers: Number of pixels by value; empty for colors.
+        colors: Number of pixels by packed color, at most `MANY_COLORS`, most frequent
+            first; empty for gray.
+        color_of: Color of each value that occurs, for a palette.
+        has_many_colors: Whether there are more colors.
     """
 
     kind: str
@@ -45,25 +43,25 @@ class Mask:
     numbers: dict[int, int]
     colors: dict[int, int] = dataclasses.field(default_factory=dict)
     color_of: dict[int, int] = dataclasses.field(default_factory=dict)
-    is_smeared: bool = False
+    has_many_colors: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
-    """What a pair shows.
+class Scan:
+    """Summary of a pair.
 
     Attributes:
         split: Name of its split.
         pair: The pair.
         fault: Why it cannot be read, or "".
-        size: Height and width of the picture as it is stored.
-        orientation: EXIF's, 1 (upright) to 8.
-        content: Hash of the pixels of the upright picture.
-        thumbnail: The upright picture, 8 x 8 pixels, uint8 `[192]`.
-        detail: What is finer in the upright picture, 32 x 32 pixels, int8 `[1024]`.
-        mask: What the mask shows, None where it cannot be read.
-        edges: How strong the picture's edges are where the mask changes, if the mask
-            is laid on the stored picture and on the upright one; of rotated pictures.
+        size: Height and width of the image as stored.
+        orientation: EXIF orientation, 1 (upright) to 8.
+        content: Hash of the pixels of the upright image.
+        thumbnail: The upright image, 8 x 8 pixels, uint8 `[192]`.
+        detail: High frequencies of the upright image, 32 x 32 pixels, int8 `[1024]`.
+        mask: Summary of the mask; empty if it cannot be read.
+        edges: Mean edge strength of the image where the mask changes, with the mask on
+            the stored and on the upright image; for rotated images only.
     """
 
     split: str
@@ -74,35 +72,41 @@ class Look:
     content: bytes = b""
     thumbnail: np.ndarray | None = None
     detail: np.ndarray | None = None
-    mask: Mask | None = None
+    mask: MaskScan = MaskScan("", "", (0, 0), {})
     edges: tuple[float, float] = (0.0, 0.0)
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Height and width of the picture as EXIF wants it shown."""
+        """Height and width of the image after the EXIF rotation."""
         return self.size[::-1] if self.orientation >= 5 else self.size
 
     @property
     def name(self) -> str:
-        """How --leave_out names it."""
+        """Its name for `leave_out`."""
         return f"{self.split}:{self.pair.name}"
 
 
-def look(split: str, pair: pairs.Pair, max_pixels: int) -> Look:
-    """Looks at a pair; what cannot be read is a fault, not an error."""
+def scan(split: str, pair: pairs.Pair, max_pixels: int) -> Scan:
+    """Reads a pair. A file that cannot be read gives a fault, not an error.
+
+    Args:
+        split: Name of its split.
+        pair: The pair.
+        max_pixels: Images with more pixels are not decoded.
+    """
     try:
         data = pathlib.Path(pair.image).read_bytes()
         header = images.probe(data, name=pair.image)
         upright = images.read_image(data, max_pixels=max_pixels, name=pair.image)
-        mask, shown = _look_at_mask(pair, max_pixels)
+        mask, values = _scan_mask(pair, max_pixels)
     except (ValueError, OSError) as error:
-        return Look(split, pair, fault=str(error))
+        return Scan(split, pair, fault=str(error))
     small = cv2.resize(upright, (_THUMBNAIL,) * 2, interpolation=cv2.INTER_AREA)
     edges = (0.0, 0.0)
     if header.orientation != 1:
         stored = images.read_image(data, apply_exif=False, name=pair.image)
-        edges = _edges(stored, shown), _edges(upright, shown)
-    return Look(
+        edges = _edges(stored, values), _edges(upright, values)
+    return Scan(
         split=split,
         pair=pair,
         size=(header.height, header.width),
@@ -117,63 +121,67 @@ def look(split: str, pair: pairs.Pair, max_pixels: int) -> Look:
     )
 
 
-def _look_at_mask(pair, max_pixels):
-    """Returns what a mask shows, and its numbers or packed colours."""
+def _scan_mask(pair, max_pixels):
+    """Returns the summary of a mask, and its values or packed colors."""
     if pair.shapes:
         numbers = annotations.draw(pair.shapes)
-        return Mask(DRAWN, "", numbers.shape, _counted(numbers)), numbers
+        return MaskScan(DRAWN, "", numbers.shape, _count(numbers)), numbers
     data, name = pathlib.Path(pair.label).read_bytes(), pair.label
     header = images.probe(data, name=name)
     kind = _KINDS.get(header.mode, COLORS)
     if header.format == "png" and kind != COLORS:
         numbers = images.read_label(data, max_pixels=max_pixels, name=name)
-        if kind == _GREY:
-            return Mask(kind, header.format, numbers.shape, _counted(numbers)), numbers
+        if kind == GRAY:
+            return (
+                MaskScan(kind, header.format, numbers.shape, _count(numbers)),
+                numbers,
+            )
     pixels = label_rules.read_colors(data, max_pixels, name)
-    if kind == _GREY:  # A JPEG.
+    if kind == GRAY:  # A JPEG.
         numbers = pixels[..., 0]
-        return Mask(kind, header.format, numbers.shape, _counted(numbers)), numbers
+        return MaskScan(kind, header.format, numbers.shape, _count(numbers)), numbers
     codes = label_rules.pack(pixels)
-    colors, is_smeared = _most_frequent(codes)
-    seen = Mask(kind, header.format, codes.shape, {}, colors, is_smeared=is_smeared)
+    colors, has_more = _most_frequent(codes)
+    mask = MaskScan(
+        kind, header.format, codes.shape, {}, colors, has_many_colors=has_more
+    )
     if kind == COLORS:
-        return seen, codes
+        return mask, codes
     color_of = _colors_of(numbers, codes)
-    return dataclasses.replace(
-        seen, numbers=_counted(numbers), color_of=color_of
-    ), numbers
+    mask = dataclasses.replace(mask, numbers=_count(numbers), color_of=color_of)
+    return mask, numbers
 
 
-def _counted(numbers):
+def _count(numbers):
     counts = np.bincount(numbers.ravel(), minlength=256)
     return {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
 
 
 def _most_frequent(codes):
-    found, counts = np.unique(codes, return_counts=True)
+    values, counts = np.unique(codes, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MANY_COLORS]
-    colors = dict(zip(found[order].tolist(), counts[order].tolist(), strict=True))
-    return colors, len(found) > MANY_COLORS
+    colors = dict(zip(values[order].tolist(), counts[order].tolist(), strict=True))
+    return colors, len(values) > MANY_COLORS
 
 
 def _colors_of(numbers, codes):
-    found, places = np.unique(numbers, return_index=True)
-    return dict(zip(found.tolist(), codes.ravel()[places].tolist(), strict=True))
+    values, places = np.unique(numbers, return_index=True)
+    return dict(zip(values.tolist(), codes.ravel()[places].tolist(), strict=True))
 
 
-def _detail(picture):
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (_DETAIL,) * 2, interpolation=cv2.INTER_AREA).astype(float)
+def _detail(image):
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (_DETAIL,) * 2, interpolation=cv2.INTER_AREA).astype(float)
     fine = (small - cv2.GaussianBlur(small, (0, 0), 1.5)).ravel()
     return np.round(fine / max(np.abs(fine).max(), 1e-9) * 127).astype(np.int8)
 
 
-def _edges(picture, label):
-    """Mean strength of a picture's edges where its label changes; 0 if sizes differ."""
-    if picture.shape[:2] != label.shape:
+def _edges(image, label):
+    """Returns the mean edge strength where the label changes; 0 if sizes differ."""
+    if image.shape[:2] != label.shape:
         return 0.0
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    strength = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    strength = cv2.morphologyEx(gray, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     changes = np.zeros(label.shape, bool)
     changes[1:] |= label[1:] != label[:-1]
     changes[:, 1:] |= label[:, 1:] != label[:, :-1]

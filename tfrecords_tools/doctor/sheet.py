@@ -1,32 +1,34 @@
-"""A contact sheet of what was found: picture, mask as it is, and what is built."""
+"""Draws a contact sheet of the findings: image, mask, and what is built."""
 
 import numpy as np
 
 from kerasseg import datasets, images, records
 from kerasseg.images import visualization
-from tfrecords_tools import doctor
 from tfrecords_tools.converters import class_lists, folder, pairs
+from tfrecords_tools.doctor import examining
 from tfrecords_tools.writing import encoding
 
 _WIDTH = 1000  # Pixels.
-_EXAMPLES = 2  # Of each finding.
+_EXAMPLES = 2  # For each finding.
 
 
 def draw(
-    examined: "doctor.Examination", spec: datasets.DatasetSpec, rules: encoding.Rules
+    examination: examining.Examination,
+    spec: datasets.DatasetSpec,
+    rules: encoding.Rules,
 ) -> np.ndarray | None:
-    """Shows pairs of each finding, or some pairs where nothing was found.
+    """Draws pairs of each finding, or some pairs if there is no finding.
 
     Args:
-        examined: What was found.
-        spec: Facts of the data set that is built.
-        rules: How pictures and masks are read, with what settles the findings.
+        examination: The findings.
+        spec: Spec of the data set to build.
+        rules: How images and masks are read, with the proposed options.
 
     Returns:
-        RGB, uint8 `[height, width, 3]`; None where no pair can be read.
+        RGB, uint8 `[height, width, 3]`; None if no pair can be read.
     """
     rows, captions = [], []
-    for title, pair in _examples(examined):
+    for title, pair in _examples(examination):
         row = _row(pair, spec, rules)
         if row:
             rows.append(row)
@@ -35,38 +37,38 @@ def draw(
         return None
     return visualization.contact_sheet(
         rows,
-        captions=("picture", "its mask as it is", "what is built"),
+        captions=("image", "mask as stored", "result of the build"),
         row_captions=captions,
         legend=(spec.class_names, spec.palette),
         max_width=_WIDTH,
     )
 
 
-def _examples(examined):
-    shown = False
-    for i, finding in enumerate(examined.found, start=1):
+def _examples(examination):
+    has_examples = False
+    for i, finding in enumerate(examination.findings, start=1):
         for key in _spread(finding.examples):
-            if key in examined.pairs:
-                shown = True
-                yield f"{i}. {finding.kind}", examined.pairs[key]
-    if not shown:
-        for key in _spread(sorted(examined.pairs)):
-            yield "as it is", examined.pairs[key]
+            if key in examination.pairs:
+                has_examples = True
+                yield f"{i}. {finding.kind}", examination.pairs[key]
+    if not has_examples:
+        for key in _spread(sorted(examination.pairs)):
+            yield "without findings", examination.pairs[key]
 
 
 def _spread(keys):
-    """Takes the first and the one in the middle: neighbours are often alike."""
+    """Returns the first key and the one in the middle, as neighbors are often alike."""
     return dict.fromkeys([*keys[:1], *keys[len(keys) // 2 :][: _EXAMPLES - 1]])
 
 
 def _row(pair, spec, rules):
-    """Picture, mask and what is built; [] where the pair cannot be read."""
+    """Returns image, mask and result; [] if the pair cannot be read."""
     try:
         contents = folder.read_pair(pair)
         stored = images.read_image(
             contents.image, apply_exif=False, max_pixels=rules.max_pixels
         )
-        mask = _as_it_is(pair, contents, rules)
+        mask = _draw_mask(pair, contents, rules)
     except (ValueError, OSError):
         return []
     try:
@@ -77,13 +79,13 @@ def _row(pair, spec, rules):
         built = visualization.overlay(
             records.decode_image(example["image"]), label, spec.palette, alpha=0.6
         )
-    except ValueError:  # What is wrong with it stands in the text.
+    except ValueError:  # The findings say why.
         built = np.full((*stored.shape[:2], 3), 255, np.uint8)
     return [stored, mask, built]
 
 
-def _as_it_is(pair: pairs.Pair, contents: pairs.Contents, rules: encoding.Rules):
-    """Shows numbers in PASCAL VOC's colours, and colours as they are."""
+def _draw_mask(pair: pairs.Pair, contents: pairs.Contents, rules: encoding.Rules):
+    """Draws values in PASCAL VOC's colors, and color masks unchanged."""
     label = contents.label
     if isinstance(label, bytes):
         header = images.probe(label, name=pair.label)

@@ -1,31 +1,31 @@
-"""Turns what a survey found into text and a contact sheet."""
+"""Writes the survey of a split as text, and draws a contact sheet."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from kerasseg import datasets
 from kerasseg.images import visualization
 from kerasseg.pipeline import class_statistics
-from tfrecords_tools.doctor import survey
+from tfrecords_tools.doctor import splits, survey
 
 _MAX_FAULTS = 10
 _SHEET_WIDTH = 1600  # Pixels.
 
 
-def describe(pictures: survey.Pictures, found: survey.Survey) -> str:
-    """Returns what a split holds, as lines of text with a table of its classes."""
-    spec, counts = pictures.spec, found.counts
-    stated = spec.num_images.get(pictures.split)
-    note = (
-        f" (the data set has {stated})" if stated not in (None, pictures.count) else ""
-    )
+def describe(reader: splits.SplitReader, surveyed: survey.Survey) -> str:
+    """Returns the statistics of a split as lines of text, with a table of classes."""
+    spec, counts = reader.spec, surveyed.counts
+    stated = spec.num_images.get(reader.split)
+    note = f" (the data set has {stated})" if stated not in (None, reader.count) else ""
     lines = [
-        f"{spec.name} {pictures.split}: {pictures.count} pictures{note}",
-        f"  sizes (height x width): {_sizes(found.sizes)}",
+        f"{spec.name} {reader.split}: {reader.count} images{note}",
+        f"  sizes (height x width): {_sizes(surveyed.sizes)}",
     ]
-    if found.faults:
-        lines.append(f"  bad: {len(found.faults)}")
-    if found.num_unlabelled:
-        lines.append(f"  without a label: {found.num_unlabelled}")
+    if surveyed.faults:
+        lines.append(f"  bad: {len(surveyed.faults)}")
+    if surveyed.num_unlabeled:
+        lines.append(f"  without a label: {surveyed.num_unlabeled}")
     if counts.pixels.any():
         lines += _table(spec, counts)
     return "\n".join(lines)
@@ -44,13 +44,13 @@ def _table(spec, counts):
     total = counts.pixels.sum()
     width = max(len(name) for name in (*spec.class_names, "ignored"))
     lines = [
-        f"  {'class':<{width}} {'pixels':>15} {'share':>8} {'pictures':>8} "
+        f"  {'class':<{width}} {'pixels':>15} {'percent':>8} {'images':>8} "
         f"{'median-frequency weight':>23} {'ENet weight':>11}"
     ]
     for i, name in enumerate(spec.class_names):
         lines.append(
             f"  {name:<{width}} {counts.pixels[i]:>15,} "
-            f"{counts.pixels[i] / total:>8.2%} {counts.pictures[i]:>8} "
+            f"{counts.pixels[i] / total:>8.2%} {counts.images[i]:>8} "
             f"{median[i]:>23.4f} {enet[i]:>11.4f}"
         )
     lines.append(f"  {'ignored':<{width}} {counts.ignored:>15,}")
@@ -60,39 +60,41 @@ def _table(spec, counts):
     return lines
 
 
-def list_faults(faults: list[str]) -> str:
-    """Puts the first faults into one line."""
+def list_faults(faults: Sequence[str]) -> str:
+    """Joins the first faults into one line."""
+    first = [fault.rstrip(".") for fault in faults[:_MAX_FAULTS]]
     more = len(faults) - _MAX_FAULTS
     tail = f"; and {more} more" if more > 0 else ""
-    return f"{len(faults)} pictures are bad: {'; '.join(faults[:_MAX_FAULTS])}{tail}"
+    are = "images are" if len(faults) > 1 else "image is"
+    return f"{len(faults)} {are} bad: {'; '.join(first)}{tail}"
 
 
-def contact_sheet(found: list[survey.Pictures], num_pictures: int) -> np.ndarray:
-    """Shows pictures spread evenly over each split, each with its label over it.
+def contact_sheet(readers: Sequence[splits.SplitReader], num_images: int) -> np.ndarray:
+    """Draws images spread evenly over each split, with overlay and label.
 
     Args:
-        found: Splits of one data set.
-        num_pictures: Pictures of each split.
+        readers: Splits of one data set.
+        num_images: Number of images of each split.
 
     Returns:
         RGB, uint8 `[height, width, 3]`.
     """
     rows, captions = [], []
-    for pictures in found:
-        last = pictures.count - 1
-        chosen = np.linspace(0, last, min(num_pictures, pictures.count)).astype(int)
+    for reader in readers:
+        last = reader.count - 1
+        chosen = np.linspace(0, last, min(num_images, reader.count)).astype(int)
         for i in chosen.tolist():
-            image, label = survey.look_at(pictures, i)
+            image, label = reader.decode(i)
             if label is None:
                 label = np.full(image.shape[:2], datasets.IGNORE_LABEL, np.uint8)
-            palette = pictures.spec.palette
-            shown = visualization.overlay(image, label, palette)
-            rows.append([image, shown, visualization.colorize(label, palette)])
-            captions.append(f"{pictures.split} {i}")
-    spec = found[0].spec
+            palette = reader.spec.palette
+            overlay = visualization.overlay(image, label, palette)
+            rows.append([image, overlay, visualization.colorize(label, palette)])
+            captions.append(f"{reader.split} {i}")
+    spec = readers[0].spec
     return visualization.contact_sheet(
         rows,
-        captions=("picture", "overlay", "label"),
+        captions=("image", "overlay", "label"),
         row_captions=captions,
         legend=(spec.class_names, spec.palette),
         max_width=_SHEET_WIDTH,

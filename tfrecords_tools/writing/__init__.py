@@ -1,1 +1,1 @@
-"""Pairs of image and label to files of records."""
+"""Writes pairs of an image and its label as records."""

@@ -1,42 +1,42 @@
 """Runs the tasks of a build in a pipeline of Apache Beam, on any of its runners.
 
-The runner only says which machine writes which file. A worker writes the file of a task
-into the folder of the build, which all machines must see, and beside it a note of what
-it wrote; the program that started the pipeline reads the notes as they come. So a build
-that is killed goes on where it was, on Beam as without it.
+The runner only decides which machine writes which file. A worker writes the file of a
+task into the folder of the build, which all machines must see, and a note next to it.
+The program that started the pipeline reads the notes as they appear. A killed build
+therefore resumes on Beam as it does without it.
 """
 
-import collections.abc
 import dataclasses
 import json
 import pathlib
 import shlex
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
 
 from kerasseg import errors, records
 from kerasseg.system import files
 from tfrecords_tools.writing import journal, planning, quarantine, tasks
 
-_SECONDS_BETWEEN_LOOKS = 0.2
-_FAILED = "failed.json"  # Why a task failed; those that follow do nothing then.
+_POLL_SECONDS = 0.2
+_FAILED = "failed.json"  # Why a task failed; tasks that follow do nothing then.
 
 
 def run(
-    to_do: list[tasks.Task], *, options: str = "", advance
-) -> collections.abc.Iterator[journal.Finished]:
-    """Yields the files as they are finished; see `quarantine.run`.
+    to_do: list[tasks.Task], *, options: str = "", advance: Callable[[int], object]
+) -> Iterator[journal.Finished]:
+    """Yields the files as they are finished.
 
     Args:
         to_do: Tasks of a build.
-        options: Options of the pipeline as a shell takes them, such as
+        options: Options of the pipeline as in a shell, such as
             "--runner=DirectRunner --direct_num_workers=4".
-        advance: Called here with the number of pictures of each file that is finished.
+        advance: Called here with the number of images of each finished file.
 
     Raises:
-        BuildError: A task failed, or the pipeline did.
+        BuildError: A task or the pipeline failed.
         WriteError: A file could not be written.
-        ImportError: Apache Beam is not installed.
+        errors.MissingPackageError: Apache Beam is not installed.
     """
     beam = _import_beam()
     folder = to_do[0].path.parent
@@ -44,7 +44,7 @@ def run(
         notes = pathlib.Path(name)
         given = beam.options.pipeline_options.PipelineOptions(shlex.split(options))
         pipeline = beam.Pipeline(options=given)
-        # One file a bundle: Reshuffle keeps a runner from fusing them into one.
+        # One file per bundle: Reshuffle prevents a runner from fusing them.
         items = pipeline | "Tasks" >> beam.Create(to_do, reshuffle=True)
         _ = items | "Write" >> beam.Map(_write, notes=notes)
         yield from _results(_Running(pipeline), notes, to_do, advance)
@@ -56,18 +56,18 @@ def _import_beam():
         import apache_beam.options.pipeline_options
     except ImportError as error:
         raise errors.MissingPackageError(
-            "`engine=beam` needs Apache Beam: pip install kerasseg[beam], or leave "
-            "the flag out"
+            "`engine=beam` needs Apache Beam. It is not installed: pip install "
+            "kerasseg[beam], or omit the option."
         ) from error
     return apache_beam
 
 
 def _write(task, *, notes) -> None:
-    """Writes one file, on whatever machine; a file that failed is not tried again."""
+    """Writes one file, on any machine. A file that failed is not retried."""
     if (notes / _FAILED).exists():
         return
     try:
-        # In a process of its own: a picture may end it, and the pipeline must go on.
+        # In a process of its own: if an image crashes it, the pipeline must go on.
         (done,) = quarantine.run([task], num_workers=2, advance=lambda _: None)
         note, name = dataclasses.asdict(done), f"{task.path.name}.json"
     except (planning.BuildError, tasks.WriteError) as error:
@@ -78,7 +78,7 @@ def _write(task, *, notes) -> None:
 
 
 class _Running:
-    """A pipeline in a thread, as some runners return only when all is done."""
+    """A pipeline in a thread, because some runners return only at the end."""
 
     def __init__(self, pipeline):
         self._pipeline = pipeline
@@ -89,15 +89,15 @@ class _Running:
     def _run(self):
         try:
             self._pipeline.run().wait_until_finish()
-        except Exception as error:  # Each runner has errors of its own.
+        except Exception as error:  # Each runner raises other errors.
             self._error = error
 
     def wait(self) -> None:
-        """Waits for the end, whatever it is."""
+        """Waits for the end, successful or not."""
         self._thread.join()
 
-    def has_ended(self, seconds) -> bool:
-        """Waits so long at most.
+    def has_ended(self, seconds: float) -> bool:
+        """Waits for at most `seconds`, and returns whether the pipeline has ended.
 
         Raises:
             BuildError: The pipeline failed.
@@ -106,7 +106,7 @@ class _Running:
         if self._error is not None:
             raise planning.BuildError(
                 f"The pipeline of Apache Beam failed: {self._error}. Finished files "
-                "are kept: run the same command again"
+                "are kept. Run the same command again."
             ) from self._error
         return not self._thread.is_alive()
 
@@ -119,9 +119,9 @@ def _results(running, notes, to_do, advance):
             raise planning.BuildError(
                 f"The pipeline of Apache Beam ended without {len(waiting)} of its "
                 f"files: its workers do not see {notes.parent}. Give a folder that "
-                "all machines share"
+                "all machines share."
             )
-        ended = running.has_ended(_SECONDS_BETWEEN_LOOKS)
+        ended = running.has_ended(_POLL_SECONDS)
         for name in sorted(path.name for path in notes.glob("*.json")):
             if name == _FAILED:
                 running.wait()

@@ -1,4 +1,4 @@
-"""From one pair to one record, with everything checked that can go wrong silently."""
+"""Checks a pair and encodes it as a record."""
 
 import dataclasses
 
@@ -6,27 +6,28 @@ import cv2
 import numpy as np
 
 from kerasseg import datasets, images, records
-from tfrecords_tools import texts
-from tfrecords_tools.converters import pairs
+from tfrecords_tools.converters import pairs, source_files
 from tfrecords_tools.writing import label_rules
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What a pair must fulfil.
+    """How images and labels are read.
+
+    The key of a build depends on the names of these fields.
 
     Attributes:
-        max_pixels: Larger pictures are refused.
-        apply_exif: Store pictures that EXIF says are rotated upright, as PNG, instead
-            of refusing them.
-        ignore_exif: Store such pictures as they are, as their labels fit them so.
-        labels: What the numbers and colours of labels mean.
+        max_pixels: Images with more pixels are refused.
+        apply_exif: Store images that are rotated according to EXIF upright, as PNG,
+            instead of refusing them.
+        ignore_exif: Store such images unchanged, because their labels fit them so.
+        labels: What the values and colors of labels mean.
     """
 
     max_pixels: int = images.DEFAULT_MAX_PIXELS
     apply_exif: bool = False
     ignore_exif: bool = False
-    labels: label_rules.LabelRules = label_rules.AS_THEY_ARE
+    labels: label_rules.LabelRules = label_rules.DEFAULT_RULES
 
 
 def encode_pair(
@@ -35,22 +36,31 @@ def encode_pair(
     spec: datasets.DatasetSpec,
     rules: Rules,
 ) -> bytes:
-    """Checks a pair and packs it as a record.
+    """Checks a pair and encodes it as a record.
+
+    Args:
+        pair: Names and paths.
+        contents: The image and the label.
+        spec: Spec of the data set.
+        rules: How they are read.
+
+    Returns:
+        A serialized `tf.train.Example`.
 
     Raises:
-        ValueError: The pair is bad; the text names its file and says why.
+        errors.UserError: The pair is bad; the message names its file.
     """
-    image, image_format, size = _checked_image(pair, contents.image, rules)
-    source = _source_numbers(pair, contents.label, rules)
-    if source.shape != size and rules.labels.resize:
-        source = label_rules.resize(source, size, pair.label or pair.name)
-    if source.shape != size:
+    image, image_format, size = _check_image(pair, contents.image, rules)
+    values = _read_label(pair, contents.label, rules)
+    if values.shape != size and rules.labels.resize:
+        values = label_rules.resize(values, size, pair.label or pair.name)
+    if values.shape != size:
         raise images.ImageError(
             f"{pair.image or pair.name} is {size[1]} x {size[0]} pixels, its label "
-            f"{pair.label} is {source.shape[1]} x {source.shape[0]}. A label must be "
-            "as large as its picture and is never resized"
+            f"{pair.label} is {values.shape[1]} x {values.shape[0]}. A label must have "
+            "the size of its image and is never resized. Give the right label."
         )
-    numbers, present = _class_numbers(pair, source, spec)
+    numbers, present = _class_numbers(pair, values, spec)
     return records.encode_example(
         image=image,
         label=_label_file(contents.label, numbers),
@@ -63,15 +73,15 @@ def encode_pair(
     )
 
 
-def _checked_image(pair, data, rules):
-    """Returns the file to store, its format and the size that it shows."""
+def _check_image(pair, data, rules):
+    """Returns the file to store, its format, and its height and width."""
     name = pair.image or pair.name
     header = images.probe(data, name=name)
     if header.orientation != 1 and rules.apply_exif == rules.ignore_exif:
         raise images.ImageError(
-            f"{name}: EXIF says that the picture is rotated (orientation "
-            f"{header.orientation}), so that its label may not fit. Store it upright "
-            "with `apply_exif` if the label is upright, or as it is with `ignore_exif`"
+            f"{name}: according to EXIF, the image is rotated (orientation "
+            f"{header.orientation}), so its label may not fit. Store it upright with "
+            "`apply_exif` if the label is upright, or unchanged with `ignore_exif`."
         )
     pixels = images.read_image(
         data,
@@ -84,7 +94,7 @@ def _checked_image(pair, data, rules):
     return images.encode_image(pixels), "png", pixels.shape[:2]
 
 
-def _source_numbers(pair, label, rules):
+def _read_label(pair, label, rules):
     name = pair.label or pair.name
     if isinstance(label, np.ndarray):
         return label_rules.map_numbers(label, rules.labels, name)
@@ -93,39 +103,43 @@ def _source_numbers(pair, label, rules):
     )
 
 
-def _class_numbers(pair, source, spec):
-    """Returns our class numbers, and those that occur without the ignore label."""
-    counts = np.bincount(source.ravel(), minlength=256)
-    ours = np.full(256, -1)
-    ours[: spec.num_classes] = range(spec.num_classes)
-    ours[[*spec.source_ignore, datasets.IGNORE_LABEL]] = datasets.IGNORE_LABEL
-    unknown = np.flatnonzero((counts > 0) & (ours < 0)).tolist()
+def _class_numbers(pair, values, spec):
+    """Returns the class numbers, and those that occur without the ignore label."""
+    counts = np.bincount(values.ravel(), minlength=256)
+    table = np.full(256, -1)
+    table[: spec.num_classes] = range(spec.num_classes)
+    table[[*spec.source_ignore, datasets.IGNORE_LABEL]] = datasets.IGNORE_LABEL
+    unknown = np.flatnonzero((counts > 0) & (table < 0)).tolist()
     if unknown:
-        listed = texts.some(unknown, say=lambda i: f"{i} ({counts[i]} pixels)")
+        listed = source_files.shorten(
+            unknown, format_item=lambda i: f"{i} ({counts[i]} pixels)"
+        )
         raise images.ImageError(
-            f"{pair.label or pair.name}: {listed} are no classes of {spec.name}, "
+            f"{pair.label or pair.name}: {listed} are not classes of {spec.name}, "
             f"which has 0 to {spec.num_classes - 1} and ignores "
             f"{sorted({*spec.source_ignore, datasets.IGNORE_LABEL})}. "
-            f"{_ASK_THE_DOCTOR if spec.name == pairs.OWN else _WHAT_ELSE}"
+            f"{_INSPECT if spec.name == pairs.OWN else _OTHER_VALUES}"
         )
     present = np.flatnonzero(counts[: spec.num_classes]).tolist()
-    kept = [i for i in present if ours[i] == i]
-    return cv2.LUT(source, ours.astype(np.uint8)), kept
+    without_ignored = [i for i in present if table[i] == i]
+    return cv2.LUT(values, table.astype(np.uint8)), without_ignored
 
 
-_WHAT_ELSE = "Are they grey values or palette colours instead of class numbers?"
-_ASK_THE_DOCTOR = (
-    "python -m tfrecords_tools.inspect with the same --images, --masks and --classes "
-    "says which flags help"
+_OTHER_VALUES = (
+    "Check that the label holds class numbers, not gray values or palette colors."
+)
+_INSPECT = (
+    "python -m tfrecords_tools.inspect with the same `images`, `masks` and `classes` "
+    "proposes options that help."
 )
 
 
-def _label_file(source, numbers):
-    """Returns the source's own file where it already holds our numbers in grey."""
-    if isinstance(source, bytes) and images.stores_plain_numbers(source):
+def _label_file(label, numbers):
+    """Returns the source's own file if it holds the class numbers in 8-bit gray."""
+    if isinstance(label, bytes) and images.stores_plain_numbers(label):
         try:
-            if np.array_equal(records.decode_label(source), numbers):
-                return source
-        except ValueError:  # For instance transparent grey, which is no plain grey.
+            if np.array_equal(records.decode_label(label), numbers):
+                return label
+        except ValueError:  # Gray with transparency, for example.
             pass
     return images.encode_label(numbers)

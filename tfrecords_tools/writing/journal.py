@@ -1,7 +1,7 @@
-"""shards.jsonl: which files of a build are finished, so that a killed one goes on.
+"""shards.jsonl: the finished files of a build, from which a killed build resumes.
 
-A line of a plan says how many files it makes, a line of a shard that one is whole. A
-line that was cut by a kill is left out.
+A line of a plan holds its number of files, a line of a shard marks it as finished. A
+line that a kill truncated is removed.
 """
 
 import dataclasses
@@ -15,17 +15,17 @@ from kerasseg import records
 from tfrecords_tools.writing import planning
 
 JOURNAL_FILE = "shards.jsonl"
-NOTES_PREFIX = ".notes-"  # Of a folder that an engine keeps while it runs.
+NOTES_PREFIX = ".notes-"  # Of a folder that an engine uses while it runs.
 _TEMPORARY = re.compile(r"\..+\.tmp-\d+")
 
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """One file that was written.
+    """A file that was written.
 
     Attributes:
-        shard: What it holds.
-        rejected: The pairs that were left out: dicts of texts.
+        shard: Its name, size and checksum.
+        rejected: The pairs that were skipped, as dicts of strings.
     """
 
     shard: records.Shard
@@ -33,14 +33,21 @@ class Finished:
 
 
 class Journal:
-    """The journal of one folder."""
+    """The journal of a folder.
+
+    Args:
+        folder: Folder of the records.
+
+    Raises:
+        BuildError: The journal is damaged.
+    """
 
     def __init__(self, folder: pathlib.Path):
         self._path = folder / JOURNAL_FILE
         self._lines = _read_lines(self._path)
 
     def known_files(self) -> set[str]:
-        """Names of all files that builds of this folder have begun."""
+        """Returns the names of all files that builds of this folder have started."""
         plans = [line for line in self._lines if "num_shards" in line]
         return {
             records.shard_name(line["split"], i, line["num_shards"])
@@ -49,20 +56,20 @@ class Journal:
         }
 
     def begin(self, plan: planning.Plan) -> None:
-        """Notes a plan before its first file is written."""
+        """Adds a plan, before its first file is written."""
         line = {"key": plan.key, "split": plan.split, "num_shards": len(plan.shards)}
         if line not in self._lines:
             self._append(line)
 
     def note(self, plan: planning.Plan, finished: Finished) -> None:
-        """Notes a finished file."""
+        """Adds a finished file."""
         shard = dataclasses.asdict(finished.shard)
         rejected = list(finished.rejected)
         self._append({"key": plan.key, "shard": shard, "rejected": rejected})
 
     def finished(self, plan: planning.Plan) -> dict[str, Finished]:
-        """Files of a plan that are noted and still what they were, by name."""
-        found = {
+        """Returns the finished files of a plan that are unchanged, by name."""
+        listed = {
             line["shard"]["name"]: Finished(
                 records.Shard(**line["shard"]), tuple(line["rejected"])
             )
@@ -71,7 +78,9 @@ class Journal:
         }
         folder = self._path.parent
         return {
-            name: done for name, done in found.items() if _is_whole(folder, done.shard)
+            name: done
+            for name, done in listed.items()
+            if _is_unchanged(folder, done.shard)
         }
 
     def _append(self, line):
@@ -83,23 +92,39 @@ class Journal:
 
 
 def _read_lines(path):
-    """Reads the whole lines, and cuts off a line that was not finished."""
+    """Reads the complete lines, and truncates the file after them."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        os.truncate(path, whole)
+    end = data.rfind(b"\n") + 1
+    if end < len(data):
+        os.truncate(path, end)
+    return read_json_lines(data[:end], path)
+
+
+def read_json_lines(data: bytes, path: pathlib.Path) -> list[dict]:
+    """Reads a JSON object per line.
+
+    Args:
+        data: Contents of a file.
+        path: Its path, for error messages.
+
+    Raises:
+        BuildError: A line is something else.
+    """
     try:
-        return [json.loads(line) for line in data[:whole].splitlines()]
+        lines = [json.loads(line) for line in data.splitlines()]
+        if not all(isinstance(line, dict) for line in lines):
+            raise ValueError("a line is not an object")
     except ValueError as error:
         raise planning.BuildError(
-            f"{path} is damaged ({error}). Remove the file to build from the start"
+            f"{path} is damaged ({error}). Remove the file to build from the start."
         ) from error
+    return lines
 
 
-def _is_whole(folder, shard):
+def _is_unchanged(folder, shard):
     path = folder / shard.name
     if not path.is_file() or path.stat().st_size != shard.bytes:
         return False
@@ -107,11 +132,12 @@ def _is_whole(folder, shard):
 
 
 def sweep(folder: pathlib.Path, name: str = "") -> None:
-    """Removes the unfinished files and the notes that a killed build left.
+    """Removes unfinished files and notes that a killed build left.
 
     Args:
-        folder: Of the build.
-        name: Of the only file whose build is dead; by default all are, an engine too.
+        folder: Folder of the build.
+        name: Name of the only file to clean up after. By default all files and the
+            notes of engines are removed.
     """
     if not name:
         for notes in folder.glob(f"{NOTES_PREFIX}*"):

@@ -1,4 +1,4 @@
-"""Which picture goes into which file: a function of the list of pairs alone."""
+"""Assigns the pairs of a split to files, depending only on the list of pairs."""
 
 import dataclasses
 import hashlib
@@ -8,28 +8,27 @@ import math
 import pathlib
 
 from kerasseg import datasets, errors, records
-from tfrecords_tools.converters import pairs
+from tfrecords_tools.converters import pairs, registry
 from tfrecords_tools.writing import encoding
 
-SHARD_PICTURES = 256  # At most in one file.
-_SHARD_BYTES = 64 << 20  # Of pictures in one file, about.
+SHARD_IMAGES = 256  # Largest number of images in a file.
+_SHARD_BYTES = 64 << 20  # Approximate size of the images in a file.
 
 
 class BuildError(errors.UserError):
-    """A build that cannot go on; the text says why and what to do."""
+    """A build that cannot continue."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What one split becomes.
+    """The files of one split.
 
     Attributes:
         dataset: Name of the data set.
         split: Name of the split.
         shards: The pairs of each file, in order.
-        stats: Size and time of the last change of each picture and label, see
-            `stat_file`.
-        key: Hash of everything that the records depend on; equal keys mean equal
+        stats: Size and modification time of each image and label, see `stat_file`.
+        key: Hash of everything that the records depend on. Equal keys mean equal
             records.
     """
 
@@ -41,7 +40,7 @@ class Plan:
 
     @property
     def missing(self) -> list[str]:
-        """Pictures and labels that do not exist."""
+        """Paths of images and labels that do not exist."""
         return [path for path, stat in self.stats.items() if stat == _MISSING]
 
     @property
@@ -61,27 +60,33 @@ class Plan:
 def make_plan(
     spec: datasets.DatasetSpec, split: str, source: pairs.Source, rules: encoding.Rules
 ) -> Plan:
-    """Sorts the pairs of a split by name and cuts them into files.
+    """Sorts the pairs of a split by name and divides them into files.
+
+    Args:
+        spec: Spec of the data set.
+        split: Name of the split.
+        source: Where the images are.
+        rules: How images and labels are read.
 
     Raises:
-        BuildError: Two pairs have one name, or there is no pair.
-        FileNotFoundError: The converter lacks a folder or a list.
+        BuildError: Two pairs have the same name, or there is no pair.
+        errors.MissingFileError: A folder or a list is missing.
     """
-    listed = sorted(pairs.converter(spec.name).list_pairs(split, source))
+    listed = sorted(registry.converter(spec.name).list_pairs(split, source))
     duplicates = pairs.find_duplicates(listed)
     if duplicates:
         raise BuildError(
             f"Split '{split}' lists {len(duplicates)} names more than once: "
-            f"{', '.join(duplicates[:10])}. Names must differ: remove the doubles"
+            f"{', '.join(duplicates[:10])}. Names must differ. Remove the duplicates."
         )
     if not listed:
-        raise BuildError(f"Split '{split}' lists no picture. Give the right folder")
+        raise BuildError(f"Split '{split}' lists no image. Give the right folder.")
     stats = {path: stat_file(path) for pair in listed for path in pair.files}
     num_bytes = sum(size for size, _ in stats.values())
     num_shards = max(
-        math.ceil(len(listed) / SHARD_PICTURES), math.ceil(num_bytes / _SHARD_BYTES)
+        math.ceil(len(listed) / SHARD_IMAGES), math.ceil(num_bytes / _SHARD_BYTES)
     )
-    facts = [
+    content = [
         [records.SCHEMA_VERSION, spec.to_json(), dataclasses.asdict(rules), num_shards],
         [dataclasses.astuple(pair) for pair in listed],
         sorted(stats.items()),
@@ -89,9 +94,9 @@ def make_plan(
     return Plan(
         dataset=spec.name,
         split=split,
-        shards=_cut(listed, num_shards),
+        shards=_divide(listed, num_shards),
         stats=stats,
-        key=hashlib.sha256(json.dumps(facts).encode()).hexdigest(),
+        key=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
     )
 
 
@@ -99,14 +104,14 @@ _MISSING = (0, -1)
 
 
 def stat_file(path: str) -> tuple[int, int]:
-    """Size in bytes and time of the last change in nanoseconds; (0, -1): no file."""
+    """Returns the size in bytes and modification time in ns; (0, -1) if missing."""
     try:
-        found = pathlib.Path(path).stat()
+        stat = pathlib.Path(path).stat()
     except OSError:
         return _MISSING
-    return found.st_size, found.st_mtime_ns
+    return stat.st_size, stat.st_mtime_ns
 
 
-def _cut(listed, num_shards):
+def _divide(listed, num_shards):
     ends = [len(listed) * i // num_shards for i in range(num_shards + 1)]
     return tuple(tuple(listed[start:end]) for start, end in itertools.pairwise(ends))

@@ -1,4 +1,4 @@
-"""The task of one worker: one file of records, from its pairs alone."""
+"""The task of a worker: writing one file of records from its pairs."""
 
 import contextlib
 import dataclasses
@@ -6,17 +6,18 @@ import errno
 import os
 import pathlib
 import shutil
+from collections.abc import Callable
 
 from kerasseg import datasets, images, records
-from tfrecords_tools.converters import pairs
+from tfrecords_tools.converters import pairs, registry
 from tfrecords_tools.writing import encoding, journal, planning
 
 
 class WriteError(OSError):
-    """A file that could not be written; the text says what is needed and free."""
+    """A file that could not be written; if the disk is full, with the space needed."""
 
 
-_DEADLY = "it ended the process that read it, twice: a decoder breaks on its files"
+_DEADLY = "it crashed the process that read it, twice, so its files break a decoder"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,14 +25,14 @@ class Task:
     """One file to write.
 
     Attributes:
-        spec: Facts of the data set.
+        spec: Spec of the data set.
         split: Name of the split.
         path: The file of records.
         pairs: Its pairs, in order.
-        stats: What the plan saw of their files, see `planning.Plan`.
-        rules: What a pair must fulfil.
-        skip_bad: Leave bad pairs out instead of stopping.
-        deadly: Numbers of the pairs that are bad since they end the process that reads
+        stats: Stats of their files when the build was planned, see `planning.Plan`.
+        rules: How images and labels are read.
+        skip_bad: Whether to skip bad pairs instead of stopping.
+        deadly: Indices of pairs that are bad because they crash the process that reads
             them.
     """
 
@@ -46,19 +47,19 @@ class Task:
 
     @property
     def note(self) -> pathlib.Path:
-        """The file that says, while the task runs, at which pair it is."""
+        """The file that holds the index of the current pair while the task runs."""
         return self.path.with_name(f".{self.path.name}.at.tmp-0")
 
 
-def write_shard(task: Task, advance) -> journal.Finished:
-    """Checks and packs the pairs of a task, and writes them as one file.
+def write_shard(task: Task, advance: Callable[[], object]) -> journal.Finished:
+    """Checks and encodes the pairs of a task, and writes them as one file.
 
     Args:
-        task: What to write.
+        task: The task.
         advance: Called after each pair.
 
     Raises:
-        BuildError: A pair is bad and is not to be skipped.
+        BuildError: A pair is bad, and bad pairs are not skipped.
         WriteError: The disk is full, or the file cannot be written.
     """
     rejected: list[dict] = []
@@ -70,10 +71,10 @@ def write_shard(task: Task, advance) -> journal.Finished:
 
 
 @contextlib.contextmanager
-def _noting(task):
-    """Gives a function that notes the number of a pair before it is read.
+def _note_current(task):
+    """Yields a function that notes the index of a pair before it is read.
 
-    Only a process that dies leaves the note behind.
+    The note remains only if the process dies.
     """
     descriptor = os.open(task.note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
@@ -84,17 +85,17 @@ def _noting(task):
 
 
 def _serialized(task, rejected, advance):
-    converter = pairs.converter(task.spec.name)
+    converter = registry.converter(task.spec.name)
     read_pair = getattr(converter, "read_pair", pairs.read_files)
-    with _noting(task) as note:
+    with _note_current(task) as note:
         for i in range(len(task.pairs)):
             note(i)
-            yield from _checked(task, i, read_pair, rejected)
+            yield from _encode(task, i, read_pair, rejected)
             advance()
 
 
-def _checked(task, i, read_pair, rejected):
-    """Yields the record of a pair, or nothing where it is left out."""
+def _encode(task, i, read_pair, rejected):
+    """Yields the record of a pair, or nothing if the pair is skipped."""
     pair, reason, data = task.pairs[i], "", b""
     try:
         if i in task.deadly:
@@ -102,28 +103,28 @@ def _checked(task, i, read_pair, rejected):
         data = encoding.encode_pair(pair, read_pair(pair), task.spec, task.rules)
     except (ValueError, OSError) as error:
         reason = str(error)
-    _refuse_changed(task, pair)
+    _check_unchanged(task, pair)
     if not reason:
         yield data
     elif task.skip_bad:
-        facts = {"name": pair.name, "image": pair.image, "label": pair.label}
-        rejected.append({"split": task.split, **facts, "reason": reason})
+        files = {"name": pair.name, "image": pair.image, "label": pair.label}
+        rejected.append({"split": task.split, **files, "reason": reason})
     else:
         raise planning.BuildError(
-            f"Split '{task.split}', pair '{pair.name}' is bad: {reason}. Correct it "
-            "and run the same command again, or leave bad pairs out with "
-            "`on_error=skip`"
+            f"Split '{task.split}', pair '{pair.name}' is bad: {reason.rstrip('.')}. "
+            "Correct it and run the same command again, or skip bad pairs with "
+            "`on_error=skip`."
         )
 
 
-def _refuse_changed(task, pair):
-    """Looks after reading, so that what was read is what the plan saw."""
+def _check_unchanged(task, pair):
+    """Checks after reading that the files are those that were planned."""
     changed = [x for x in pair.files if planning.stat_file(x) != task.stats[x]]
     if changed:
         raise planning.BuildError(
             f"Split '{task.split}', pair '{pair.name}': {', '.join(changed)} changed "
-            "while the records were built. Leave the source alone and run the same "
-            "command again"
+            "while the records were built. Do not change the source, and run the same "
+            "command again."
         )
 
 
@@ -132,19 +133,25 @@ def _num_source_bytes(task):
     return sum(planning.stat_file(file)[0] for file in files)
 
 
-def write_error(path, error: OSError, num_bytes: int = 0) -> WriteError:
-    """Explains why a file could not be written, with what is needed and free."""
+def write_error(path: pathlib.Path, error: OSError, num_bytes: int = 0) -> WriteError:
+    """Makes the error of a file that could not be written.
+
+    Args:
+        path: The file.
+        error: The error of the system.
+        num_bytes: Bytes that the file needs.
+    """
     what = f"{path} could not be written ({error.strerror})"
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return WriteError(
             error.errno,
-            f"{what}. Finished files are kept. Give a folder that can be written to, "
-            "or mend this one, and run the same command again",
+            f"{what}. Finished files are kept. Give a writable folder, or repair this "
+            "one, and run the same command again.",
         )
     folder = next(parent for parent in path.parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
     return WriteError(
         error.errno,
         f"{what}: it needs about {num_bytes:,} bytes, {free:,} are free there. "
-        "Finished files are kept: make room and run the same command again",
+        "Finished files are kept. Free some space and run the same command again.",
     )

@@ -1,32 +1,39 @@
-"""Runs the tasks of a build in several processes, with one count of pictures done."""
+"""Runs the tasks of a build in several processes, with a common count of images."""
 
-import collections.abc
 import multiprocessing
 import os
 import signal
 import threading
-import typing
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from multiprocessing import connection
+from typing import Any
 
 from tfrecords_tools.writing import planning
 
-_SECONDS_BETWEEN_LOOKS = 0.2
-_counter: typing.Any = None  # In a worker: pictures done by all of them.
+_POLL_SECONDS = 0.2
+_counter: Any = None  # In a worker: images processed by all workers.
 
 
 class WorkerDiedError(planning.BuildError):
     """A process that ended in the middle of its task."""
 
 
-def run(function, tasks, *, num_workers: int, advance) -> collections.abc.Iterator:
-    """Calls `function(task, advance)` for each task and yields what it returns.
+def run(
+    function: Callable[[Any, Callable[[], object]], Any],
+    tasks: Sequence,
+    *,
+    num_workers: int,
+    advance: Callable[[int], object],
+) -> Iterator:
+    """Calls `function(task, advance)` for each task and yields the results.
 
     Args:
-        function: A function of a module; it calls `advance()` after each picture.
-        tasks: What can be sent to another process.
-        num_workers: Processes, no more than there are tasks; 1 stays in this one.
-        advance: Called here with the number of pictures done since the last call.
+        function: A function of a module. It calls its `advance()` after each image.
+        tasks: Picklable arguments.
+        num_workers: Number of processes, at most one per task. With 1, tasks run in
+            this process.
+        advance: Called here with the number of images processed since the last call.
 
     Raises:
         WorkerDiedError: A worker died.
@@ -35,7 +42,7 @@ def run(function, tasks, *, num_workers: int, advance) -> collections.abc.Iterat
         for task in tasks:
             yield function(task, lambda: advance(1))
         return
-    # No fork of a process that may hold TensorFlow's threads.
+    # Not "fork": this process may have threads of TensorFlow.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])
     counter = context.Value("q", 0)
@@ -46,8 +53,8 @@ def run(function, tasks, *, num_workers: int, advance) -> collections.abc.Iterat
         yield from _results(pool, function, tasks, counter, advance)
     except futures.process.BrokenProcessPool as error:
         raise WorkerDiedError(
-            "A worker process died, maybe killed for want of memory. Finished files "
-            "are kept: run the same command again, with a smaller `workers`"
+            "A worker process died, perhaps because memory ran out. Finished files are "
+            "kept. Run the same command again with fewer `workers`."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -55,14 +62,12 @@ def run(function, tasks, *, num_workers: int, advance) -> collections.abc.Iterat
 
 def _results(pool, function, tasks, counter, advance):
     waiting = {pool.submit(_run_task, function, task) for task in tasks}
-    num_seen = 0
+    num_reported = 0
     while waiting:
-        done, waiting = futures.wait(
-            waiting, _SECONDS_BETWEEN_LOOKS, futures.FIRST_COMPLETED
-        )
+        done, waiting = futures.wait(waiting, _POLL_SECONDS, futures.FIRST_COMPLETED)
         num_done = counter.value
-        advance(num_done - num_seen)
-        num_seen = num_done
+        advance(num_done - num_reported)
+        num_reported = num_done
         for future in done:
             error = future.exception()
             if error:
@@ -80,7 +85,7 @@ def _advance():
 
 
 def _start_worker(counter):
-    """Counts into `counter`, leaves Ctrl-C to the parent and ends when it ends."""
+    """Counts into `counter`, leaves Ctrl-C to the parent, and ends when it ends."""
     global _counter
     _counter = counter
     signal.signal(signal.SIGINT, signal.SIG_IGN)

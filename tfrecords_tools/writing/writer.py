@@ -1,38 +1,52 @@
-"""The one writer: from a data set's pairs to a folder of records.
+"""Builds a folder of records from the pairs of a data set.
 
-Each file of records is one task that depends on its pairs only. It appears under its
-name when it is whole, then the journal notes it; dataset.json comes last. So a build
-that was killed goes on where it was, and the number of workers changes no byte.
+Each file of records is one task that depends only on its pairs. It gets its name when
+it is complete, then it is added to the journal. dataset.json is written last. A killed
+build therefore resumes, and the number of workers changes no byte.
 """
 
 import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Callable, Iterator, Sequence
 
-from kerasseg import records
+import numpy as np
+
+from kerasseg import datasets, errors, images, records
 from kerasseg.system import files, lock, progress
-from tfrecords_tools import texts
-from tfrecords_tools.converters import pairs
-from tfrecords_tools.writing import encoding, journal, planning, quarantine, tasks
+from tfrecords_tools.converters import pairs, registry, source_files
+from tfrecords_tools.writing import (
+    encoding,
+    journal,
+    label_rules,
+    planning,
+    quarantine,
+    tasks,
+)
 
 REJECTED_FILE = "rejected.jsonl"
+_NUM_CHECKED = 20  # Masks to check; if all masks hold 0 and 255, these do too.
+
+Engine = Callable[..., Iterator[journal.Finished]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a build made.
+    """The result of a build.
 
     Attributes:
         num_records: Records of each split.
-        num_kept: Of all these, how many an earlier build had written.
-        rejected: The pairs that were left out: dicts of "split", "name", "image",
+        num_kept: Number of these records that an earlier build wrote.
+        rejected: The pairs that were skipped: dicts with "split", "name", "image",
             "label" and "reason".
+        missing_splits: Splits that the source does not have, and why.
     """
 
     num_records: dict[str, int]
     num_kept: int
     rejected: tuple[dict, ...]
+    missing_splits: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def build_records(
@@ -40,44 +54,52 @@ def build_records(
     source: pairs.Source,
     records_dir: str | os.PathLike,
     *,
-    splits,
+    splits: Sequence[str] | None = None,
     rules: encoding.Rules | None = None,
     skip_bad: bool = False,
-    engine=quarantine.run,
+    engine: Engine = quarantine.run,
 ) -> Result:
-    """Builds the records of some splits; other splits in the folder stay as they are.
+    """Builds the records of some splits. Other splits in the folder are unchanged.
 
     Args:
         dataset: Name of the data set.
-        source: Where its pictures are.
-        records_dir: Folder of the records; it is made if there is none.
-        splits: Names of splits.
-        rules: What a pair must fulfil; the defaults if None.
-        skip_bad: Leave bad pairs out and list them in rejected.jsonl, instead of
-            stopping at the first.
-        engine: What runs the tasks: `quarantine.run`, `beam_engine.run`, or a partial
-            of one, with what it takes besides.
+        source: Where its images are.
+        records_dir: Folder of the records. It is created if it does not exist.
+        splits: Names of splits; None for all that the source has.
+        rules: How images and labels are read; None for the defaults.
+        skip_bad: Skip bad pairs and list them in rejected.jsonl, instead of stopping at
+            the first.
+        engine: Function that runs the tasks: `quarantine.run` or `beam_engine.run`, or
+            a partial of one with its options.
 
     Raises:
-        BuildError: A pair is bad, or with `skip_bad` all of a split are; the folder
-            holds other files, or another build is writing there.
-        WriteError: The disk is full, or the folder cannot be written to.
-        FileNotFoundError: The source lacks a folder or a list.
-        ValueError: Unknown data set.
+        BuildError: A pair is bad, or with `skip_bad` all pairs of a split are; the
+            folder holds other files, or another build is writing there.
+        WriteError: The disk is full, or the folder is not writable.
+        errors.MissingFileError: The source lacks a folder or a list.
+        errors.UserError: The data set is unknown, or the masks hold 0 and 255 and no
+            rule tells what 255 means.
     """
     folder = pathlib.Path(records_dir)
-    spec = pairs.facts(dataset, source)
     rules = rules or encoding.Rules()
+    missing = {}
+    if not splits:
+        reasons = registry.find_splits(dataset, source)
+        splits = [split for split, reason in reasons.items() if not reason]
+        missing = {split: reason for split, reason in reasons.items() if reason}
+    spec = registry.get_spec(dataset, source)
     plans = [planning.make_plan(spec, split, source, rules) for split in splits]
+    if dataset == pairs.OWN:
+        _check_0_and_255(plans[0], spec.num_classes, rules.labels)
     if not skip_bad:
-        _refuse_missing(plans)
+        _check_files(plans)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock.hold(folder):
             build = _Build(folder, spec, plans)
             build.clear()
             build.write(rules, skip_bad, engine)
-            return build.finish()
+            return dataclasses.replace(build.finish(), missing_splits=missing)
     except lock.LockedError as error:
         raise planning.BuildError(error.strerror) from error
     except tasks.WriteError:
@@ -86,24 +108,62 @@ def build_records(
         raise tasks.write_error(folder / records.INFO_FILE, error) from error
 
 
-def _refuse_missing(plans):
+def _check_0_and_255(plan, num_classes, rules):
+    """Refuses masks of 0 and 255 for two classes: all of one would be ignored."""
+    if num_classes != 2 or rules.numbers:
+        return
+    listed = [pair for shard in plan.shards for pair in shard]
+    chosen = np.linspace(0, len(listed) - 1, min(_NUM_CHECKED, len(listed))).astype(int)
+    values: set[int] = set()
+    for i in chosen.tolist():
+        mask = _read_values(listed[i], rules)
+        if mask is None:
+            return
+        values.update(np.unique(mask).tolist())
+    if values == {0, datasets.IGNORE_LABEL}:
+        raise errors.UserError(
+            f"Masks such as {listed[0].label} hold only 0 and 255, and 255 is ignored, "
+            "so there would be one class. Give `label_map=255:1` if 255 is the second "
+            "class, or `label_map=255:255` to ignore it."
+        )
+
+
+def _read_values(pair, rules):
+    """Returns the values of a mask; None if it has colors, is drawn, or is damaged."""
+    if pair.shapes:
+        return None
+    try:
+        data = pathlib.Path(pair.label).read_bytes()
+        header = images.probe(data, name=pair.label)
+        if label_rules.has_colors(header, rules):
+            return None
+        if header.format == "jpeg":
+            pixels = images.DEFAULT_MAX_PIXELS
+            return label_rules.read_colors(data, pixels, pair.label)[..., 0]
+        return images.read_label(data, name=pair.label)
+    except (ValueError, OSError):
+        return None
+
+
+def _check_files(plans):
     missing = [path for plan in plans for path in plan.missing]
     if not missing:
         return
     raise planning.BuildError(
-        f"{len(missing)} listed files do not exist: {texts.some(missing)}. "
-        "Add them, or leave their pairs out with `on_error=skip`"
+        f"{len(missing)} listed files do not exist: {source_files.shorten(missing)}. "
+        "Add them, or skip their pairs with `on_error=skip`."
     )
 
 
 class _Build:
-    """One run of the writer in one folder."""
+    """One build in one folder."""
 
     def __init__(self, folder, spec, plans):
         self.folder, self.spec, self.plans = folder, spec, plans
         self.info = self._read_info()
         self.journal = journal.Journal(folder)
-        self._refuse_foreign_files()
+        self.rejected_before = self._read_rejected()
+        self._check_foreign_files()
         self.finished = {}
         for plan in plans:
             self.finished.update(self.journal.finished(plan))
@@ -114,18 +174,20 @@ class _Build:
             return records.DatasetInfo(self.spec, {})
         try:
             info = records.read_info(self.folder)
-        except ValueError as error:
-            raise planning.BuildError(f"{error} {_OTHER_FOLDER}") from error
+        except (ValueError, IsADirectoryError) as error:
+            raise planning.BuildError(
+                f"{str(error).rstrip('.')}. {_OTHER_FOLDER}"
+            ) from error
         if info.spec != self.spec:
             raise planning.BuildError(
                 f"{self.folder} holds records of '{info.spec.name}' with "
-                f"{info.spec.num_classes} classes, to be built is '{self.spec.name}' "
-                f"with {self.spec.num_classes} classes. {_OTHER_FOLDER}"
+                f"{info.spec.num_classes} classes, but '{self.spec.name}' with "
+                f"{self.spec.num_classes} classes is to be built. {_OTHER_FOLDER}"
             )
         return info
 
-    def _refuse_foreign_files(self):
-        """Never overwrites or removes records that this writer did not write."""
+    def _check_foreign_files(self):
+        """Raises rather than overwrite or remove records of other programs."""
         shards = [shard for split in self.info.splits.values() for shard in split]
         known = self.journal.known_files() | {shard.name for shard in shards}
         foreign = [path.name for path in self._files() if path.name not in known]
@@ -136,11 +198,11 @@ class _Build:
             )
 
     def _files(self):
-        found = (records.find_shards(self.folder, plan.split) for plan in self.plans)
-        return sorted(path for paths in found for path in paths)
+        paths = (records.find_shards(self.folder, plan.split) for plan in self.plans)
+        return sorted(path for each in paths for path in each)
 
     def clear(self):
-        """Takes the splits that must be written out of dataset.json and the folder."""
+        """Removes the splits to write from dataset.json, and their old files."""
         journal.sweep(self.folder)
         names = {plan.split: set(plan.shard_names) for plan in self.plans}
         stale = {split for split in names if names[split] - self.finished.keys()}
@@ -168,16 +230,16 @@ class _Build:
         if not to_do:
             return
         total = sum(len(task.pairs) for task in to_do)
-        with progress.track(total, unit="picture", text=self.spec.name) as bar:
+        with progress.track(total, unit="image", text=self.spec.name) as bar:
             for done in engine(to_do, advance=bar.update):
                 self.journal.note(plan_of[done.shard.name], done)
                 self.finished[done.shard.name] = done
 
     def finish(self):
-        """Writes rejected.jsonl and, last of all, dataset.json.
+        """Writes rejected.jsonl and, last, dataset.json.
 
         Raises:
-            BuildError: Every pair of a split is bad; it is not in dataset.json then.
+            BuildError: All pairs of a split are bad. dataset.json does not list it.
         """
         splits = {
             plan.split: [self.finished[name].shard for name in plan.shard_names]
@@ -197,23 +259,26 @@ class _Build:
         good = {split: splits[split] for split in splits if num_records[split]}
         self._write_info({**self.info.splits, **good})
         if len(good) < len(splits):
-            self._refuse_empty(splits.keys() - good.keys(), rejected)
+            self._raise_for_empty(splits.keys() - good.keys(), rejected)
         return Result(num_records, self.num_kept, rejected)
 
-    def _refuse_empty(self, splits, rejected):
+    def _raise_for_empty(self, splits, rejected):
         first = next(pair for pair in rejected if pair["split"] in splits)
         raise planning.BuildError(
-            f"Every pair of {texts.some(sorted(splits))} is bad, as "
-            f"{self.folder / REJECTED_FILE} lists; the first: {first['reason']} Are "
-            "these the right folders?"
+            f"All pairs of {source_files.shorten(sorted(splits))} are bad, as listed "
+            f"in {self.folder / REJECTED_FILE}. The first: "
+            f"{first['reason'].rstrip('.')}. Check the folders."
         )
+
+    def _read_rejected(self):
+        path = self.folder / REJECTED_FILE
+        data = path.read_bytes() if path.exists() else b""
+        return journal.read_json_lines(data, path)
 
     def _write_rejected(self, rejected):
         path = self.folder / REJECTED_FILE
-        text = files.read_text(path) if path.exists() else ""
         built = {plan.split for plan in self.plans}
-        earlier = [json.loads(line) for line in text.splitlines()]
-        lines = [pair for pair in earlier if pair["split"] not in built]
+        lines = [x for x in self.rejected_before if x.get("split") not in built]
         lines += rejected
         if lines:
             text = "".join(json.dumps(pair) + "\n" for pair in lines)

@@ -1,17 +1,25 @@
-"""Cross-validation of the dense CRF: which settings score best on some pictures."""
+"""Grid search for the settings of the dense CRF with the best mean IoU."""
 
-from kerasseg.crf.tuning.grid import AXES, Setting, coarse, fine
-from kerasseg.crf.tuning.images import Pictures
-from kerasseg.crf.tuning.scores import Scores
-from kerasseg.crf.tuning.search import Tuned, tune
+from kerasseg.system import lazy
 
 __all__ = [
     "AXES",
-    "Pictures",
+    "CachedImages",
+    "Result",
     "Scores",
     "Setting",
-    "Tuned",
     "coarse",
     "fine",
     "tune",
 ]
+
+__getattr__ = lazy.attributes(
+    __name__,
+    {
+        "cache": "",
+        "grid": "AXES Setting coarse fine",
+        "images": "CachedImages",
+        "scores": "Scores",
+        "search": "Result tune",
+    },
+)

@@ -1,6 +1,8 @@
-"""Pictures and their likely classes in files, for processes that refine them often."""
+"""Images with the probabilities of their classes in files, for worker processes."""
 
 import os
+from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 
@@ -8,42 +10,44 @@ from kerasseg.crf import dense
 from kerasseg.crf.pruning import PrunedImage
 
 
-def keep(file, picture: PrunedImage, label) -> None:
-    """Writes what `read` and `read_label` read.
+def write(file: IO[bytes], pruned: PrunedImage, label: np.ndarray) -> None:
+    """Writes a file that `read` and `read_label` read.
 
     Args:
-        file: Open for bytes.
-        picture: Its probabilities are kept as float16: from 1e-5 to 1, that changes
-            their logarithms by 0.003 at most.
-        label: Class numbers, uint8 `[height, width]`.
+        file: Binary file, open for writing.
+        pruned: Stored with float16 probabilities: from 1e-5 to 1, that changes their
+            logarithms by at most 0.003.
+        label: Ground truth, class numbers, uint8 `[height, width]`.
     """
     np.savez(
         file,
-        image=picture.image,
+        image=pruned.image,
         label=label,
-        probabilities=picture.probabilities.astype(np.float16),
-        numbers=picture.numbers,
-        num_classes=picture.num_classes,
+        probabilities=pruned.probabilities.astype(np.float16),
+        numbers=pruned.numbers,
+        num_classes=pruned.num_classes,
     )
 
 
 def read(path: str | os.PathLike) -> PrunedImage:
-    """Reads a picture that was kept."""
-    with np.load(path) as kept:
+    """Reads the image and probabilities of a file."""
+    with np.load(path) as arrays:
         return PrunedImage(
-            kept["image"],
-            kept["probabilities"].astype(np.float32),
-            kept["numbers"],
-            int(kept["num_classes"]),
+            arrays["image"],
+            arrays["probabilities"].astype(np.float32),
+            arrays["numbers"],
+            int(arrays["num_classes"]),
         )
 
 
 def read_label(path: str | os.PathLike) -> np.ndarray:
-    """Reads the class numbers of a picture that was kept."""
-    with np.load(path) as kept:
-        return kept["label"]
+    """Reads the ground truth of a file, uint8 `[height, width]`."""
+    with np.load(path) as arrays:
+        return arrays["label"]
 
 
-def refined_classes_each(path, bilateral_compats, settings) -> list[np.ndarray]:
-    """Refines a picture that was kept; see `crf.refined_classes_each`."""
-    return dense.refined_classes_each(read(path), bilateral_compats, **settings)
+def refined_masks(
+    path: str | os.PathLike, bilateral_compats: Sequence[float], settings: dict
+) -> list[np.ndarray]:
+    """Calls `crf.refined_masks` on the image of a file."""
+    return dense.refined_masks(read(path), bilateral_compats, **settings)

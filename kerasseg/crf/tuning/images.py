@@ -1,28 +1,36 @@
-"""What a network says of some pictures: asked once, kept on disk."""
+"""The images of the search: predicted once, then cached on disk."""
 
+import os
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from kerasseg import crf, metrics
 from kerasseg.crf.tuning import cache
+from kerasseg.crf.tuning.scores import Scores
 from kerasseg.system import files, progress
 
 
-class Pictures:
-    """Pictures of a split that settings are tried on.
+class CachedImages:
+    """Images of a split, with the network's probabilities and the ground truth.
 
     Args:
         reader: `pipeline.ImageReader` of the split.
-        indices: Which of its pictures.
-        folder: For their files, 2 bytes a pixel and likely class and 4 a pixel; it is
-            made when it is needed.
-        make_predictor: Makes the `inference.Predictor`; called when it is needed.
+        indices: Indices of the images in the split.
+        folder: Folder of the cache, created when needed. A file takes 2 bytes per
+            pixel and class in the image, and 4 bytes per pixel.
+        make_predictor: Returns the `inference.Predictor`; called when needed.
     """
 
-    def __init__(self, reader, indices, folder, make_predictor: Callable):
+    def __init__(
+        self,
+        reader,
+        indices: Iterable[int],
+        folder: str | os.PathLike,
+        make_predictor: Callable,
+    ):
         self._reader, self.indices = reader, list(indices)
         self._folder = pathlib.Path(folder)
         self._make_predictor = make_predictor
@@ -30,49 +38,52 @@ class Pictures:
         self._confusion = metrics.Confusion(self.spec.num_classes)
 
     def path(self, index: int) -> pathlib.Path:
-        """Names the file of a picture."""
+        """Returns the path of an image's file."""
         return self._folder / f"{index}.npz"
 
-    def prepare(self, indices, scores) -> None:
-        """Has the network look at those pictures that have no file.
+    def prepare(self, indices: Iterable[int], scores: Scores) -> None:
+        """Runs the network on those images that have no file yet.
 
         Args:
-            indices: Of the pictures.
-            scores: `Scores`, which is told what the network alone scores.
+            indices: Indices of the images.
+            scores: `Scores`, to which the scores without a CRF are added.
 
         Raises:
-            ValueError: A record is damaged, a label is out of range, or what the
-                network says of a picture is no number.
+            errors.UserError: A record is damaged, a label is out of range, or the
+                logits are NaN.
         """
         missing = [index for index in indices if not self.path(index).exists()]
         if not missing:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         predictor = self._make_predictor()
-        with progress.track(len(missing), unit="picture", text="looking") as bar:
+        with progress.track(len(missing), unit="image", text="predicting") as bar:
             for index in missing:
                 image, label, name = self._reader.read(index)
-                (found,) = predictor.probabilities(image[np.newaxis], names=[name])
+                (probabilities,) = predictor.probabilities(
+                    image[np.newaxis], names=[name]
+                )
                 if not scores.has(index, None):
-                    scores.add(index, {None: self._count(label, found.argmax(axis=-1))})
+                    mask = probabilities.argmax(axis=-1)
+                    scores.add(index, {None: self._count(label, mask)})
                 with files.open_file(self.path(index)) as file:
-                    cache.keep(file, crf.prune(image, found), label)
+                    cache.write(file, crf.prune(image, probabilities), label)
                 bar.update()
 
-    def counts(self, index: int, classes) -> np.ndarray:
-        """Counts one of several class maps of a prepared picture.
+    def counts(self, index: int, mask: np.ndarray) -> np.ndarray:
+        """Scores a mask of a prepared image.
 
         Args:
-            index: Of the picture.
-            classes: uint8 `[height, width]`.
+            index: Index of the image.
+            mask: Class numbers, uint8 `[height, width]`.
 
         Returns:
             int64 `[3, num_classes]`, see `metrics.iou_counts`.
         """
-        return self._count(cache.read_label(self.path(index)), classes)
+        return self._count(cache.read_label(self.path(index)), mask)
 
-    def _count(self, label, classes):
-        return metrics.iou_counts(self._confusion.measure(label, classes, None))
+    def _count(self, label, mask):
+        return metrics.iou_counts(self._confusion.measure(label, mask, None))
 
     def remove(self) -> None:
         """Removes the files."""

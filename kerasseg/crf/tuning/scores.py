@@ -1,9 +1,10 @@
-"""Counts of every picture under every setting, in a file that a kill does not harm."""
+"""IoU counts of every image and setting, in a file that survives a kill."""
 
 import fcntl
 import json
 import os
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -12,13 +13,13 @@ from kerasseg.crf.tuning.grid import Setting
 
 
 class Scores:
-    """What was counted, a line a picture and setting; a context manager.
+    """IoU counts, one line for each image and setting; a context manager.
 
     Args:
-        path: File of JSON lines. A last line that is not whole is dropped.
+        path: File of JSON lines. An incomplete last line is dropped.
 
     Raises:
-        ValueError: Another program writes it, or it is damaged.
+        errors.UserError: Another program writes the file, or it is damaged.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -31,8 +32,8 @@ class Scores:
             self._file.close()
             if isinstance(error, BlockingIOError):
                 raise errors.UserError(
-                    f"{path} is being written by another program. Wait for it, or "
-                    "give another `output_dir`."
+                    f"{path} is being written by another program. Wait for it to end, "
+                    f"or give another `output_dir`."
                 ) from None
             raise
 
@@ -49,8 +50,8 @@ class Scores:
             }
         except (ValueError, TypeError) as error:
             raise errors.UserError(
-                f"{self._path} is damaged ({error}). Delete it: what it holds is "
-                "counted again."
+                f"{self._path} is damaged ({error}). Delete it: its scores are "
+                f"computed again."
             ) from error
 
     def __enter__(self):
@@ -60,23 +61,23 @@ class Scores:
         self._file.close()
 
     def has(self, index: int, setting: Setting | None) -> bool:
-        """Tells whether a picture was counted under a setting; None is no CRF."""
+        """Returns whether an image was scored with a setting; None is no CRF."""
         return (index, setting) in self._counts
 
     def add(self, index: int, counts: dict) -> None:
-        """Keeps counts of a picture; they are on the disk afterwards.
+        """Adds counts of an image, and waits until they are on the disk.
 
         Args:
-            index: Of the picture.
-            counts: By setting, None for no CRF: int64 `[3, num_classes]`, see
-                `metrics.iou_counts`.
+            index: Index of the image.
+            counts: int64 `[3, num_classes]` by setting, see `metrics.iou_counts`; the
+                setting None is no CRF.
         """
-        lines = [json.dumps([index, s, found.tolist()]) for s, found in counts.items()]
+        lines = [json.dumps([index, s, array.tolist()]) for s, array in counts.items()]
         self._file.write("".join(f"{line}\n" for line in lines).encode())
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._counts |= {(index, setting): found for setting, found in counts.items()}
+        self._counts |= {(index, setting): array for setting, array in counts.items()}
 
-    def of(self, setting: Setting | None, indices) -> np.ndarray:
-        """Returns the counts of pictures, int64 `[pictures, 3, num_classes]`."""
+    def of(self, setting: Setting | None, indices: Iterable[int]) -> np.ndarray:
+        """Returns the counts of images, int64 `[images, 3, num_classes]`."""
         return np.stack([self._counts[index, setting] for index in indices])

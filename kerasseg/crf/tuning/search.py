@@ -1,24 +1,28 @@
-"""The search: each setting scored on the same pictures, on all cores."""
+"""The grid search: each setting is scored on the same images, on all cores."""
 
 import contextlib
 import dataclasses
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from kerasseg import crf, metrics
 from kerasseg.crf.tuning import cache, grid
+from kerasseg.crf.tuning.images import CachedImages
+from kerasseg.crf.tuning.scores import Scores
 from kerasseg.system import processes, progress
 
 
 @dataclasses.dataclass(frozen=True)
-class Tuned:
-    """What was found.
+class Result:
+    """The result of a search.
 
     Attributes:
-        best: The setting of the highest mean IoU.
-        means: Mean IoU of all pictures by setting; None is the network alone.
-        difference: See `metrics.paired_interval`, of the best less the network alone.
+        best: The setting with the highest mean IoU.
+        means: Mean IoU over all images by setting; the setting None is no CRF.
+        difference: `metrics.paired_interval` of the best setting minus no CRF.
     """
 
     best: grid.Setting
@@ -26,101 +30,111 @@ class Tuned:
     difference: dict
 
 
-def tune(pictures, scores, axes, settings) -> Tuned:
-    """Tries the coarse grid, then the fine one around the best of it.
+def tune(
+    images: CachedImages,
+    scores: Scores,
+    axes: Mapping[str, Sequence[float]],
+    settings: dict,
+) -> Result:
+    """Scores a coarse grid, then a fine one around its best point.
 
     Args:
-        pictures: `Pictures`.
-        scores: `Scores`; what it holds is not counted again.
-        axes: See `grid.coarse`.
-        settings: All other arguments of `crf.dense_crf`.
+        images: The images.
+        scores: The scores so far, which are not computed again.
+        axes: As in `grid.coarse`.
+        settings: All other keyword arguments of `crf.dense_crf`.
 
     Raises:
-        ValueError: See `grid.coarse`, `Pictures.prepare` and `crf.dense_crf`.
+        errors.UserError: See `grid.coarse`, `CachedImages.prepare` and
+            `crf.dense_crf`.
     """
+    grid.check(axes, settings)
     first = grid.coarse(axes)
-    # One pixel of one class: what is wrong shows before a network is loaded.
-    one = crf.prune(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1, 1)))
-    crf.refined_classes(one, **settings, **first[0]._asdict())
     with _refiner(settings) as refine:
-        _score(pictures, scores, first, refine, "coarse grid")
-        second = grid.fine(axes, _best(pictures, scores, first))
-        _score(pictures, scores, second, refine, "fine grid")
+        _score(images, scores, first, refine, "coarse grid")
+        second = grid.fine(axes, _best(images, scores, first))
+        _score(images, scores, second, refine, "fine grid")
     tried = sorted({*first, *second})
-    best = _best(pictures, scores, tried)
-    return Tuned(
+    best = _best(images, scores, tried)
+    return Result(
         best,
-        {s: _mean(pictures, scores, s) for s in (None, *tried)},
+        {s: _mean(images, scores, s) for s in (None, *tried)},
         metrics.paired_interval(
-            scores.of(best, pictures.indices),
-            scores.of(None, pictures.indices),
-            pictures.spec.class_names,
+            scores.of(best, images.indices),
+            scores.of(None, images.indices),
+            images.spec.class_names,
         ),
     )
 
 
 @contextlib.contextmanager
 def _refiner(settings):
-    """Makes a function of a path, weights and reaches to class maps."""
+    """Yields a function of a path, weights and standard deviations to masks."""
 
     def refiner(call):
-        return lambda path, weights, reaches: call(path, weights, settings | reaches)
+        return lambda path, weights, others: call(path, weights, settings | others)
 
-    if crf.engine_name(settings["engine"]) == "keras":  # It uses all cores by itself.
-        yield refiner(cache.refined_classes_each)
+    if crf.engine_name(settings["engine"]) == "keras":  # Uses all cores by itself.
+        yield refiner(cache.refined_masks)
         return
-    function = cache.refined_classes_each
-    with processes.Processes(function, processes.num_cores()) as call:
+    with processes.Processes(cache.refined_masks, processes.num_cores()) as call:
         yield refiner(call)
 
 
-def _score(pictures, scores, tried, refine, text):
-    """Counts all pictures under the settings that they were not counted under."""
-    tasks = list(_tasks(pictures.indices, scores, tried))
-    pictures.prepare(dict.fromkeys(index for index, *_ in tasks), scores)
+def _score(images, scores, settings, refine, text):
+    """Scores all images with the settings that have no score yet."""
+    tasks = list(_tasks(images.indices, scores, settings))
+    images.prepare(dict.fromkeys(task.image for task in tasks), scores)
 
     def count(task):
-        index, reaches, weights = task
-        named = dict(zip(grid.Setting._fields[1:], reaches, strict=True))
-        found = refine(pictures.path(index), weights, named)
-        return index, {
-            grid.Setting(weight, *reaches): pictures.counts(index, classes)
-            for weight, classes in zip(weights, found, strict=True)
+        deviations = dict(zip(grid.Setting._fields[1:], task.deviations, strict=True))
+        masks = refine(images.path(task.image), task.weights, deviations)
+        return task.image, {
+            grid.Setting(weight, *task.deviations): images.counts(task.image, mask)
+            for weight, mask in zip(task.weights, masks, strict=True)
         }
 
-    pairs = [(index, setting) for index in pictures.indices for setting in tried]
+    pairs = [(index, setting) for index in images.indices for setting in settings]
     total, done = len(pairs), sum(scores.has(*pair) for pair in pairs)
-    with progress.track(total, unit="picture", text=text, initial=done) as bar:
+    with progress.track(total, unit="image", text=text, initial=done) as bar:
         for index, counts in processes.in_order(
             count, tasks, num_threads=processes.num_cores()
         ):
-            new = {s: found for s, found in counts.items() if not scores.has(index, s)}
+            new = {s: array for s, array in counts.items() if not scores.has(index, s)}
             scores.add(index, new)
             bar.update(len(new))
 
 
-def _tasks(indices, scores, tried):
-    """Yields a picture, the reaches of a CRF, and weights, which share its lattice.
+class _Task(NamedTuple):
+    """One image and standard deviations, with the weights that share a lattice."""
 
-    Where one of the weights is missing, all are counted: alone, a weight could come out
-    a little differently, and the result would depend on where a run was stopped.
+    image: int
+    deviations: tuple[float, float]
+    weights: list[float]
+
+
+def _tasks(indices, scores, settings):
+    """Yields the tasks of which at least one weight has no score.
+
+    All weights of such a task are computed again: one weight alone may give a slightly
+    different mask, and the result must not depend on where a run was stopped.
     """
-    by_reach = sorted(tried, key=lambda setting: setting[1:])
+    ordered = sorted(settings, key=lambda setting: setting[1:])
     groups = [
-        (reaches, [setting.bilateral_compat for setting in same])
-        for reaches, same in itertools.groupby(by_reach, lambda setting: setting[1:])
+        (deviations, [setting.bilateral_compat for setting in group])
+        for deviations, group in itertools.groupby(ordered, lambda s: s[1:])
     ]
     for index in indices:
-        for reaches, weights in groups:
-            if not all(scores.has(index, (weight, *reaches)) for weight in weights):
-                yield index, reaches, weights
+        for deviations, weights in groups:
+            if not all(scores.has(index, (weight, *deviations)) for weight in weights):
+                yield _Task(index, deviations, weights)
 
 
-def _best(pictures, scores, tried):
-    """Returns the best setting; of equal ones that which changes least."""
-    return max(tried, key=lambda setting: _mean(pictures, scores, setting))
+def _best(images, scores, settings):
+    """Returns the best setting; among equal ones the first, which smooths least."""
+    return max(settings, key=lambda setting: _mean(images, scores, setting))
 
 
-def _mean(pictures, scores, setting):
-    counts = scores.of(setting, pictures.indices)
+def _mean(images, scores, setting):
+    counts = scores.of(setting, images.indices)
     return float(metrics.mean_iou(np.sum(counts, axis=0)))

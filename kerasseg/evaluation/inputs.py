@@ -1,0 +1,107 @@
+"""Arguments of an evaluation, checked before TensorFlow starts."""
+
+import os
+from collections.abc import Sequence
+
+from kerasseg import datasets, errors, records, registry
+from kerasseg.workdir import metadata
+
+COUNTS_FILE = "pictures.csv"
+METRICS_FILE = "metrics.json"
+REPORT_FILE = "report.html"
+
+# Names of `evaluation.MEASURES`; importing its classes would import Keras.
+MEASURE_NAMES = tuple(registry.names_in("kerasseg.metrics"))
+
+
+def check_inputs(
+    *,
+    workdir: str | os.PathLike | None = None,
+    records_dir: str | os.PathLike | None = None,
+    split: str = "val",
+    dataset: str | None = None,
+    predictions_dir: str | os.PathLike | None = None,
+    labels_dir: str | os.PathLike | None = None,
+    compare_workdir: str | os.PathLike | None = None,
+    measures: Sequence[str] | None = None,
+) -> None:
+    """Checks that the folders exist and that names are known.
+
+    See `evaluate_run` and, where `predictions_dir` is given, `evaluate_masks` for the
+    arguments.
+
+    Raises:
+        errors.MissingFileError: A folder or file does not exist.
+        errors.UserError: An argument is missing or unknown, or does not match the
+            records.
+    """
+    if predictions_dir is None:
+        labels_dir = None
+    if dataset is not None:
+        datasets.get(dataset)
+    folders = {"predictions_dir": predictions_dir, "labels_dir": labels_dir}
+    if labels_dir is None:
+        folders |= {"workdir": workdir, "records_dir": records_dir}
+    elif dataset is None:  # The classes are those of one of the two.
+        folders |= {"workdir": workdir} if workdir else {"records_dir": records_dir}
+    for name, folder in folders.items():
+        if folder is not None and not os.path.isdir(folder):
+            raise errors.MissingFileError(
+                f"`{name}={folder}` is not an existing folder. Correct the path."
+            )
+    if workdir is not None and predictions_dir is None:
+        metadata.read_metadata(workdir)  # There is a best model.
+    if records_dir is not None and labels_dir is None:
+        records.check_split(records_dir, split)
+    if predictions_dir is not None:
+        _check_labels(workdir, records_dir, dataset, labels_dir)
+    if compare_workdir is not None:
+        check_counts_file(os.path.join(compare_workdir, COUNTS_FILE))
+    check_measures(measures or (), has_probabilities=predictions_dir is None)
+
+
+def _check_labels(workdir, records_dir, dataset, labels_dir):
+    if labels_dir is None and workdir is None and records_dir is None:
+        raise errors.UserError(
+            "`predictions_dir` needs labels to be scored against. Give `records_dir`, "
+            "`labels_dir`, or the `workdir` of a run on these records."
+        )
+    if labels_dir is not None and dataset is None and not (workdir or records_dir):
+        raise errors.UserError(
+            "`labels_dir` does not name the classes. Give `dataset`, or the `workdir` "
+            "or `records_dir` of a data set of your own."
+        )
+
+
+def check_counts_file(path: str | os.PathLike) -> None:
+    """Raises `errors.MissingFileError` if a run to compare with was not evaluated."""
+    if not os.path.exists(path):
+        raise errors.MissingFileError(
+            f"{path} does not exist. Evaluate the run of "
+            f"{os.path.dirname(path) or '.'} first, with python -m kerasseg.evaluate."
+        )
+
+
+def check_measures(names: Sequence[str], *, has_probabilities: bool = True) -> None:
+    """Checks the names of measures.
+
+    Args:
+        names: Names of `MEASURE_NAMES`.
+        has_probabilities: Whether "calibration" can be measured.
+
+    Raises:
+        errors.UserError: A name is unknown, or its measure needs probabilities.
+    """
+    unknown = [name for name in names if name not in MEASURE_NAMES]
+    if unknown:
+        raise errors.UserError(
+            f"Unknown measures: {', '.join(unknown)}. Choose from "
+            f"{', '.join(MEASURE_NAMES)}."
+        )
+    if "calibration" in names and not has_probabilities:
+        raise errors.UserError(
+            "The measure calibration needs the network's probabilities, and masks have "
+            "none: neither those in a folder nor those that a CRF or superpixels "
+            "refine. Leave calibration out of `measures`, or evaluate the network "
+            "without refinement."
+        )

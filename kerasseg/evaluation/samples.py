@@ -1,0 +1,73 @@
+"""Single images of a split with their label and prediction, for display."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from kerasseg import images, pipeline
+from kerasseg.evaluation import masks
+
+_ROWS = 256  # Processed at a time, to avoid a copy of large probabilities.
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """An image with its label and prediction.
+
+    Attributes:
+        label: Class indices and 255, uint8 `[height, width]`.
+        mask: Predicted class indices, uint8 `[height, width]`.
+        image: RGB, uint8 `[height, width, 3]`; None if only the labels are available.
+        probabilities: float `[height, width, num_classes]`, or None.
+    """
+
+    label: np.ndarray
+    mask: np.ndarray
+    image: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+
+
+def network_samples(
+    predictor, reader: pipeline.ImageReader, refine: Callable | None = None
+) -> Callable[[int], Sample]:
+    """Returns a function that predicts the image with a given index in the split.
+
+    Args:
+        predictor: `inference.Predictor` of the network.
+        reader: `pipeline.ImageReader` of the split.
+        refine: See `evaluate`. The probabilities of a sample are those before it.
+    """
+
+    def get_sample(index):
+        image, label, name = reader.read(index)
+        (probabilities,) = predictor.probabilities(image[np.newaxis], names=[name])
+        mask = refine(image, probabilities) if refine else _argmax(probabilities)
+        return Sample(label, mask, image, probabilities)
+
+    return get_sample
+
+
+def mask_samples(predictions_dir: str | os.PathLike, labels) -> Callable[[int], Sample]:
+    """Returns a function that reads the mask of the image with a given index.
+
+    Args:
+        predictions_dir: Folder of the masks; see `score_masks`.
+        labels: `LabelFolder` or `RecordLabels`.
+    """
+    paths = masks.matching_masks(predictions_dir, labels.targets())
+
+    def get_sample(index):
+        image, label = labels.read(index)
+        return Sample(label, images.read_label(paths[index]), image)
+
+    return get_sample
+
+
+def _argmax(probabilities):
+    mask = np.empty(probabilities.shape[:2], np.uint8)
+    for start in range(0, len(mask), _ROWS):
+        rows = slice(start, start + _ROWS)
+        mask[rows] = np.argmax(probabilities[rows], axis=-1)
+    return mask

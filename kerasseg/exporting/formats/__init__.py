@@ -1,0 +1,193 @@
+"""Export formats: one module each, found by scanning this folder.
+
+A module defines `FORMATS`, a list of `Format`. It imports TensorFlow and other packages
+inside its functions, so that names can be checked before TensorFlow starts, and a
+worker process imports only what it needs.
+"""
+
+import dataclasses
+import functools
+import importlib
+import importlib.util
+import os
+import pkgutil
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kerasseg import errors
+from kerasseg.exporting.options import TestTimeOptions
+from kerasseg.exporting.samples import Sample
+
+FILE_DESCRIPTION = """\
+The files take `image`, float32 [1, height, width, 3], RGB from 0 to 255, of any size,
+and return `logits`, float32 [1, height, width, {num_classes}].
+"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """A trained model, as a format needs it.
+
+    Attributes:
+        model: The Keras model, with the logits as its only output.
+        folded: The same model in float32, with batch normalization folded into the
+            convolutions.
+        class_names: Name of each class.
+        palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        samples: Images of the data set; may be empty.
+        calibration_images: RGB images, uint8 `[height, width, 3]`, for quantization.
+        options: Test-time options of the exported graph, or None.
+    """
+
+    model: Any
+    folded: Any
+    class_names: Sequence[str]
+    palette: Any
+    samples: Sequence[Sample] = ()
+    calibration_images: Sequence[np.ndarray] = ()
+    options: TestTimeOptions | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """An exported model that was loaded again.
+
+    Attributes:
+        tensor: Function of RGB images, float32 `[1, height, width, 3]` from 0 to 255,
+            to arrays by name: "logits", float32 `[1, height, width, num_classes]`; of a
+            SavedModel also "classes".
+        masks: Function of a list of JPEG or PNG files to PNG files of class numbers;
+            None except for a SavedModel.
+    """
+
+    tensor: Callable
+    masks: Callable | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Format:
+    """One export format.
+
+    Attributes:
+        name: Its name in `--format` and in metadata.json.
+        file: Name of its file in the folder of the version; "" for the folder itself.
+        write: Function of a `Source` and the path of the file that writes it.
+        load: Function of the path that returns `Loaded`.
+        usage: Python code for the model card that predicts a mask, with the
+            placeholders `{path}` (of the version) and `{file}`.
+        tolerance: Allowed difference of the logits, relative to the largest logit.
+        iou_tolerance: Allowed difference of the mean IoU.
+        group: Name that stands for all formats of the group, or "".
+        extra: Extra of kerasseg that installs `packages`.
+        packages: Packages that writing and loading need.
+        description: Inputs and outputs, for the model card, with the placeholders
+            `{num_classes}` and `{max_pixels}`.
+        needs_samples: Whether the format is accurate only on images like the
+            calibration images, and therefore must be compared on samples.
+        keeps_dtype: Whether the format keeps a half-precision model as it is.
+    """
+
+    name: str
+    file: str
+    write: Callable[[Source, str], None]
+    load: Callable[[str], Loaded]
+    usage: str
+    tolerance: float
+    iou_tolerance: float = 0.001
+    group: str = ""
+    extra: str = ""
+    packages: tuple[str, ...] = ()
+    description: str = FILE_DESCRIPTION
+    needs_samples: bool = False
+    keeps_dtype: bool = False
+
+
+@functools.cache
+def all_formats() -> dict[str, Format]:
+    """Returns the formats of all modules in this folder, by name."""
+    modules = pkgutil.iter_modules(__path__, f"{__name__}.")
+    return {
+        each.name: each
+        for module in modules
+        for each in importlib.import_module(module.name).FORMATS
+    }
+
+
+def file_of(path: str | os.PathLike, name: str) -> str:
+    """Returns the path of a format in an exported version.
+
+    Args:
+        path: Folder of the version.
+        name: Name of the format.
+    """
+    file = all_formats()[name].file
+    return os.path.join(path, file) if file else os.fspath(path)
+
+
+def load(path: str | os.PathLike) -> Loaded:
+    """Loads an exported model; the format is recognized by the file's extension.
+
+    Args:
+        path: A file, or the folder of a SavedModel.
+
+    Raises:
+        errors.MissingPackageError: The runtime of the format is not installed.
+        errors.UserError: No format has this extension.
+    """
+    path = os.fspath(path)
+    extension = "" if os.path.isdir(path) else os.path.splitext(path)[1]
+    by_extension = {
+        os.path.splitext(each.file)[1]: each for each in all_formats().values()
+    }
+    if not (extension or os.path.isdir(path)) or extension not in by_extension:
+        raise errors.UserError(
+            f"{path} is not an exported model. Give a file "
+            f"({', '.join(filter(None, by_extension))}) or the folder of a SavedModel."
+        )
+    return by_extension[extension].load(path)
+
+
+def expand_formats(names: Iterable[str]) -> list[str]:
+    """Returns the names of formats, with groups replaced by their formats.
+
+    Raises:
+        errors.UserError: There is no such format, or there is none.
+    """
+    names, known = list(names), all_formats()
+    groups: dict[str, list[str]] = {}
+    for each in known.values():
+        if each.group:
+            groups.setdefault(each.group, []).append(each.name)
+    unknown = [name for name in names if name not in known and name not in groups]
+    if unknown or not names:
+        raise errors.UserError(
+            f"`format={','.join(unknown)}`: expected one or more of "
+            f"{', '.join([*known, *groups])}. Correct the list."
+        )
+    expanded = [part for name in names for part in groups.get(name, [name])]
+    return list(dict.fromkeys(expanded))
+
+
+def check_installed(names: Iterable[str]) -> None:
+    """Checks that the packages of some formats are installed.
+
+    Raises:
+        errors.MissingPackageError: One of them is not.
+    """
+    for name in names:
+        each = all_formats()[name]
+        for package in each.packages:
+            if importlib.util.find_spec(package) is None:
+                raise errors.MissingPackageError(
+                    f"`format={name}` needs {package}: pip install "
+                    f"'kerasseg[{each.extra}]', or leave {name} out."
+                )
+
+
+def missing_package(extra: str, path: str, error: ImportError) -> Exception:
+    """Returns the error of a format whose runtime cannot be imported."""
+    return errors.MissingPackageError(
+        f"{path} cannot be loaded ({error}): pip install 'kerasseg[{extra}]'"
+    )

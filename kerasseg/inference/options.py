@@ -1,0 +1,166 @@
+"""Options of a prediction, checked before TensorFlow starts.
+
+Each field is named like the flag that sets it. `cli.inference_flags` defines the flags
+of the commands that predict: evaluate, predict, export and tune_crf.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from kerasseg import crf as dense_crf
+from kerasseg import errors
+from kerasseg.inference import superpixels as slic
+from kerasseg.inference import tiles
+
+FUSIONS = ("mean", "max")
+
+
+def _option(default, text, **metadata):
+    return dataclasses.field(default=default, metadata={"help": text, **metadata})
+
+
+def check_predictor(scales: Sequence[float], fusion: str, tile_size: int) -> None:
+    """Checks the arguments of `inference.Predictor`.
+
+    Raises:
+        errors.UserError: One of them is out of range.
+    """
+    if not scales or not all(0 < scale < math.inf for scale in scales):
+        raise errors.UserError(
+            f"`scales={','.join(f'{scale:g}' for scale in scales)}`: expected one or "
+            f"more numbers above 0. Choose for example 0.5,1,1.5."
+        )
+    if fusion not in FUSIONS:
+        raise errors.UserError(
+            f"`fusion={fusion}`: expected one of {', '.join(FUSIONS)}. Choose mean to "
+            f"average the probabilities."
+        )
+    if tile_size:
+        tiles.check_size(tile_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictorOptions:
+    """Multi-scale evaluation, horizontal flipping and tiles.
+
+    Raises:
+        errors.UserError: A value is out of range.
+    """
+
+    eval_scales: str = _option(
+        "1",
+        "Scales at which each image is evaluated, such as 0.5,0.75,1,1.25,1.5,1.75; "
+        "the probabilities are fused.",
+    )
+    flip: bool = _option(
+        False, "Also evaluate the horizontally flipped image at each scale."
+    )
+    eval_fusion: str = _option(
+        "mean",
+        "Fusion of several scales: the mean of the probabilities, or the maximum.",
+        choices=FUSIONS,
+    )
+    tile_size: int = _option(
+        0,
+        "Side of a tile in pixels, a multiple of 128. Images with a longer side are "
+        "predicted in overlapping tiles. 0: only images that do not fit into memory.",
+    )
+
+    def __post_init__(self):
+        with errors.renamed({"scales": "eval_scales", "fusion": "eval_fusion"}):
+            check_predictor(self.scales, self.eval_fusion, self.tile_size)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The scales as numbers."""
+        try:
+            return tuple(float(part) for part in self.eval_scales.split(","))
+        except ValueError:
+            raise errors.UserError(
+                f"`eval_scales={self.eval_scales}`: expected numbers separated by "
+                f"commas. Write them as in 0.5,0.75,1,1.25."
+            ) from None
+
+    def arguments(self) -> dict:
+        """Returns the keyword arguments of `inference.Predictor`."""
+        return {
+            "scales": self.scales,
+            "flip": self.flip,
+            "fusion": self.eval_fusion,
+            "tile_size": self.tile_size,
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InferenceOptions:
+    """Output stride, dense CRF and superpixels.
+
+    The `crf_` fields are the arguments of `crf.dense_crf` and have its defaults. They
+    are checked where `crf` is true.
+
+    Raises:
+        errors.UserError: A value is out of range, or `crf` and `superpixels` are both
+            given.
+        errors.MissingPackageError: pydensecrf or scikit-image is not installed.
+    """
+
+    output_stride: int | None = _option(
+        None,
+        "Ratio of the image's size to that of the encoder's last features. None: as "
+        "the model was trained.",
+    )
+    superpixels: int = _option(
+        0,
+        "Average the probabilities over about this number of SLIC superpixels. "
+        "0: no superpixels.",
+    )
+    crf: bool = _option(False, "Refine the predictions with a dense CRF.")
+    crf_iterations: int = _option(10, "Number of mean-field iterations of the CRF.")
+    crf_gaussian_sxy: float = _option(
+        3.0, "Standard deviation of the CRF's Gaussian kernel, in pixels."
+    )
+    crf_gaussian_compat: float = _option(3.0, "Weight of the CRF's Gaussian kernel.")
+    crf_bilateral_sxy: float = _option(
+        60.0, "Standard deviation of the CRF's bilateral kernel, in pixels."
+    )
+    crf_bilateral_srgb: float = _option(
+        20.0,
+        "Standard deviation of the CRF's bilateral kernel in color, from 0 to 255.",
+    )
+    crf_bilateral_compat: float = _option(10.0, "Weight of the CRF's bilateral kernel.")
+    crf_engine: str | None = _option(
+        None,
+        "Implementation of the CRF. None: pydensecrf if it is installed, else keras.",
+        choices=dense_crf.ENGINES,
+    )
+    crf_max_gigabytes: float | None = _option(
+        None, "Memory limit of the CRF, in gigabytes. None: the memory that is free."
+    )
+    crf_max_iterations: int = _option(
+        1000, "Upper limit for the number of iterations of the CRF."
+    )
+
+    def __post_init__(self):
+        if self.crf and self.superpixels:
+            raise errors.UserError(
+                f"`superpixels={self.superpixels}` cannot be combined with `crf`. Give "
+                f"one of them."
+            )
+        if self.superpixels:
+            slic.check_count(self.superpixels)
+        if self.crf:
+            settings = self._settings()
+            with errors.renamed({name: f"crf_{name}" for name in settings}):
+                dense_crf.check_settings(**settings)
+
+    def crf_settings(self) -> dict | None:
+        """Returns the keyword arguments of `crf.dense_crf`, or None without a CRF."""
+        return self._settings() if self.crf else None
+
+    def _settings(self):
+        return {
+            field.name.removeprefix("crf_"): getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name.startswith("crf_")
+        }

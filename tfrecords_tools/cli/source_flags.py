@@ -1,0 +1,83 @@
+"""The flags of a source, which build and inspect share."""
+
+import dataclasses
+import pathlib
+
+from kerasseg import cli, errors
+from tfrecords_tools.converters import archives, own_data, pairs, pascal_voc, registry
+from tfrecords_tools.writing import label_options
+
+SHARED = "source_dir", "sbd_dir", "seed"  # Defined in kerasseg.cli.
+
+cli.define_fields(own_data.OwnData)
+cli.define_fields(label_options.LabelOptions)
+
+
+def read(dataset: str | None) -> tuple[pairs.Source, label_options.LabelOptions]:
+    """Returns the source that the flags give, and how its labels are read.
+
+    Archives are unpacked.
+
+    Args:
+        dataset: Name of the data set, or None.
+
+    Raises:
+        errors.UserError: Flags of own images are given for another data set, a flag
+            cannot be parsed, or an archive is refused.
+    """
+    options = cli.read_fields(label_options.LabelOptions)
+    if options.palette_colors and not options.colormap:
+        raise errors.UserError(
+            "`palette_colors` needs `colormap`, which gives the class of each color. "
+            "Without both, masks with a palette are read by their values."
+        )
+    own = options.add_classes(cli.read_fields(own_data.OwnData))
+    is_open = registry.has_open_classes(dataset or pairs.OWN)
+    if dataset not in (None, pairs.OWN) and (
+        own.images or (own.classes and not is_open)
+    ):
+        raise errors.UserError(
+            f"`images` and `classes` are for your own images, but `dataset={dataset}` "
+            f"is another data set. Give `dataset={pairs.OWN}`, or omit them."
+        )
+    source = pairs.Source(
+        source_dir=_path(cli.SOURCE_DIR.value),
+        sbd_dir=_path(cli.SBD_DIR.value),
+        seed=cli.SEED.value,
+        own=own,
+    )
+    return _unpack_archives(dataset, source), options
+
+
+def _unpack_archives(dataset, source):
+    """Returns a source of folders, after unpacking archives."""
+    if dataset is None:
+        return source
+
+    def accepts(folder):
+        try:
+            registry.find_splits(
+                dataset, dataclasses.replace(source, source_dir=folder)
+            )
+        except FileNotFoundError:
+            return False
+        return True
+
+    return dataclasses.replace(
+        source,
+        sbd_dir=_unpack(source.sbd_dir, pascal_voc.is_sbd),
+        source_dir=_unpack(source.source_dir, accepts),
+    )
+
+
+def _path(text):
+    return pathlib.Path(text) if text else None
+
+
+def _unpack(path, accepts):
+    """Unpacks archives, and returns the folder of the data set in them."""
+    paths = archives.find(str(path))
+    if not paths:
+        return path
+    print(f"Unpacked next to the archives: {', '.join(map(str, paths))}")
+    return archives.find_folder(archives.unpack(paths), accepts)

@@ -1,0 +1,102 @@
+"""Files and folders of a source: finding them, checking them, reading lists."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from kerasseg import errors
+from kerasseg.system import files
+
+_Part = TypeVar("_Part")
+
+
+def required_folder(path: pathlib.Path | None, option: str, what: str) -> pathlib.Path:
+    """Returns a folder that the user must give.
+
+    Args:
+        path: The folder.
+        option: Name of the option that gives it.
+        what: What the folder is, for the error message.
+
+    Raises:
+        errors.MissingFileError: It was not given, or does not exist.
+    """
+    if path is None or not path.is_dir():
+        given = f"{path} is not a folder" if path else "it was not given"
+        raise errors.MissingFileError(
+            f"{what} is needed, but {given}. Give it with `{option}`."
+        )
+    return path
+
+
+def required_file(path: pathlib.Path, what: str) -> pathlib.Path:
+    """Returns a file that must exist below the user's folder.
+
+    Raises:
+        errors.MissingFileError: There is no such file.
+    """
+    if not path.is_file():
+        raise errors.MissingFileError(
+            f"{what} is needed, but {path} is not a file. Put it there, or give "
+            "another folder with `source_dir`."
+        )
+    return path
+
+
+def part_of(dataset: str, split: str, parts: dict[str, _Part]) -> _Part:
+    """Returns the entry of a split in `parts`.
+
+    Raises:
+        errors.UserError: There is no such split.
+    """
+    if split not in parts:
+        raise errors.UserError(
+            f"{dataset} has no split '{split}', only {', '.join(parts)}. Choose from "
+            "these with `splits`."
+        )
+    return parts[split]
+
+
+def read_lines(path: str | pathlib.Path) -> list[str]:
+    """Reads the lines of a text file, stripped and without empty ones.
+
+    Raises:
+        errors.MissingFileError: There is no such file.
+        errors.UserError: It is not UTF-8.
+    """
+    lines = (line.strip() for line in files.read_text(path).splitlines())
+    return [line for line in lines if line]
+
+
+def read_list(path: pathlib.Path) -> list[str]:
+    """Reads the list of the images of a split; see `read_lines`.
+
+    Raises:
+        errors.MissingFileError: There is no such file.
+        errors.UserError: It is not UTF-8.
+    """
+    if not path.is_file():
+        raise errors.MissingFileError(
+            f"{path} does not exist. It lists the images of a split: give the folder "
+            "that holds it, or choose other splits with `splits`."
+        )
+    return read_lines(path)
+
+
+def shorten(
+    items: Sequence,
+    most: int = 10,
+    *,
+    separator: str = ", ",
+    format_item: Callable[[Any], str] = str,
+) -> str:
+    """Joins the first items of a list, and counts the others.
+
+    Args:
+        items: The list.
+        most: Number of items to show.
+        separator: Text between two items.
+        format_item: Function from an item to its text.
+    """
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return f"{separator.join(map(format_item, items[:most]))}{more}"

@@ -1,0 +1,142 @@
+"""Opens the splits of a folder of records, or of a data set before it is built."""
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from kerasseg import datasets, errors, images, records
+from tfrecords_tools.converters import pairs, registry
+from tfrecords_tools.writing import encoding
+
+_SPLIT_OF_FILE = re.compile(r"(.+?)-\d+-of-\d+\.tfrecord")
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitReader:
+    """A split of records, or the pairs of a split of a source.
+
+    Attributes:
+        spec: Spec of the data set.
+        split: Name of the split.
+        count: Number of images.
+        read: Function from an index to a serialized `tf.train.Example`.
+        locate: Function from an index to a name for error messages.
+    """
+
+    spec: datasets.DatasetSpec
+    split: str
+    count: int
+    read: Callable[[int], bytes]
+    locate: Callable[[int], str]
+
+    def decode(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Reads an image and its label.
+
+        Returns:
+            RGB uint8 `[height, width, 3]`, and class numbers uint8 `[height, width]` or
+            None.
+
+        Raises:
+            errors.UserError: It cannot be read, image and label differ in size, or the
+                label holds unknown class numbers.
+        """
+        example = records.parse_example(self.read(i))
+        name = example["name"]
+        image = images.read_image(example["image"], apply_exif=False, name=name)
+        if example["label"] is None:
+            return image, None
+        label = records.decode_label(example["label"])
+        if label.shape != image.shape[:2]:
+            raise errors.UserError(
+                f"image '{name}' is {image.shape[:2]}, its label {label.shape} "
+                "(height, width). Build the records again with a label of the size of "
+                "the image."
+            )
+        known = [*range(self.spec.num_classes), datasets.IGNORE_LABEL]
+        unknown = np.setdiff1d(label, known)
+        if unknown.size:
+            raise errors.UserError(
+                f"image '{name}' has labels {unknown.tolist()}, but {self.spec.name} "
+                f"has 0 to {self.spec.num_classes - 1} and {datasets.IGNORE_LABEL}. "
+                "Give the right `dataset`, or build the records again."
+            )
+        return image, label
+
+
+def open_records(
+    records_dir: str | os.PathLike, dataset: str | None = None
+) -> list[SplitReader]:
+    """Opens every split of a folder of records, after checking its files.
+
+    Args:
+        records_dir: Folder of the records.
+        dataset: Name of the data set; needed if there is no dataset.json.
+
+    Raises:
+        errors.MissingFileError: There are no records.
+        RecordError: Files are missing, truncated, damaged or not listed; each is named.
+        errors.UserError: The data set is unknown or another one, or the schema version
+            is.
+    """
+    folder = pathlib.Path(records_dir)
+    files = sorted(path.name for path in folder.glob("*.tfrecord*"))
+    if (folder / records.INFO_FILE).exists():
+        info = records.read_info(folder)
+        faults = [
+            fault
+            for split in info.splits
+            for fault in records.find_faults(folder, info, split, deep=True)
+        ]
+        listed = {shard.name for split in info.splits.values() for shard in split}
+        unlisted = [name for name in files if name not in listed]
+        faults += [f"{name} is not in {records.INFO_FILE}" for name in unlisted]
+        if faults:
+            raise records.RecordError(
+                f"{folder} does not match its {records.INFO_FILE}: "
+                f"{'; '.join(dict.fromkeys(faults))}. Copy the files again, or build "
+                "them again with python -m tfrecords_tools.build."
+            )
+        splits = list(info.splits)
+    else:
+        matches = [_SPLIT_OF_FILE.match(name) for name in files]
+        splits = sorted({match[1] for match in matches if match}) or ["train"]
+    opened = [records.open_split(folder, split, dataset=dataset) for split in splits]
+    return [
+        SplitReader(split.spec, split.name, len(split), split.read, split.locate)
+        for split in opened
+    ]
+
+
+def open_source(
+    dataset: str, source: pairs.Source, rules: encoding.Rules | None = None
+) -> list[SplitReader]:
+    """Opens every split that a source has; each pair is read as the record it becomes.
+
+    Args:
+        dataset: Name of the data set.
+        source: Where its images are.
+        rules: How images and labels are read; None for the defaults.
+
+    Raises:
+        errors.MissingFileError: The source has no split.
+        errors.UserError: The data set is unknown.
+    """
+    reasons = registry.find_splits(dataset, source)
+    available = [split for split, reason in reasons.items() if not reason]
+    rules = rules or encoding.Rules()
+    return [_open_source_split(dataset, split, source, rules) for split in available]
+
+
+def _open_source_split(dataset, split, source, rules):
+    spec, converter = registry.get_spec(dataset, source), registry.converter(dataset)
+    listed = sorted(converter.list_pairs(split, source))
+    read_pair = getattr(converter, "read_pair", pairs.read_files)
+
+    def read(i):
+        return encoding.encode_pair(listed[i], read_pair(listed[i]), spec, rules)
+
+    return SplitReader(spec, split, len(listed), read, lambda i: listed[i].name)
