@@ -7,6 +7,7 @@ python -m kerasseg.train --flagfile=experiments/camvid/NAME.flags \
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -54,7 +55,7 @@ _MAY_CHANGE = (
 )
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
     """Turns flags into arguments of `training.train`."""
     del argv
     name, records_dir, workdir = cli.required(
@@ -64,6 +65,54 @@ def main(argv):
     )
     chosen = cli.read_fields(recipe.Recipe)
     images = cli.read_fields(recipe.AugmentationOptions)
+    _check_input(name, chosen, records_dir, workdir)
+    runtime.start_tensorflow()
+    from kerasseg import distribution, training
+
+    try:
+        best = _train(name, chosen, images, records_dir, workdir)
+    except training.Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        sys.exit(interrupted.status)
+    except distribution.WorkerLostError as lost:
+        print(f"Error: {lost}", file=sys.stderr)
+        sys.exit(1)
+    if best:
+        score, folder = best["scores"]["mean_iou"], os.path.join(workdir, "best")
+        print(f"Best model: mean IoU {score:.4f} at step {best['step']}, in {folder}.")
+
+
+def _train(name, chosen, images, records_dir, workdir):
+    from kerasseg import distribution, models, training
+
+    timeout = _CLUSTER_TIMEOUT.value
+    if distribution.serve_if_assigned(_STRATEGY.value, cluster_timeout=timeout):
+        return None
+    strategy = distribution.strategy(_STRATEGY.value, cluster_timeout=timeout)
+    writes = distribution.WorkerGroup(strategy).is_chief
+    options = cli.model_options(models.metadata(name).builder, cli.MODEL_OPTION.value)
+    with _locked(workdir) if writes else contextlib.nullcontext():
+        keep_flags(workdir, _CHANGE_FLAGS.value, writes=writes)
+        return training.train(
+            training.Builder(name, options),
+            training.Data(
+                records_dir=records_dir,
+                train_split=_TRAIN_SPLIT.value,
+                eval_split=_EVAL_SPLIT.value,
+                dataset=cli.DATASET.value,
+                allow_others="records_dir" in _CHANGE_FLAGS.value,
+            ),
+            chosen,
+            images.augmentation(),
+            workdir=workdir,
+            seed=cli.SEED.value,
+            strategy=strategy,
+            initial_checkpoint=_INITIAL_CHECKPOINT.value,
+        )
+
+
+def _check_input(name, chosen, records_dir, workdir):
+    """Checks what can be checked without TensorFlow."""
     cli.check_choice("model", name, registry.names_in("kerasseg.models"))
     for loss in chosen.loss_weights():
         cli.check_choice("loss", loss, registry.names_in("kerasseg.losses"))
@@ -72,47 +121,6 @@ def main(argv):
         cli.check_exists(initial_checkpoint=_INITIAL_CHECKPOINT.value)
     fingerprint.check_apart(workdir, records_dir)
     keep_flags(workdir, _CHANGE_FLAGS.value, writes=False)
-    runtime.start_tensorflow()
-    from kerasseg import distribution, models, training
-
-    timeout = _CLUSTER_TIMEOUT.value
-    try:
-        if distribution.serve_if_assigned(_STRATEGY.value, cluster_timeout=timeout):
-            return
-        strategy = distribution.strategy(_STRATEGY.value, cluster_timeout=timeout)
-        writes = distribution.WorkerGroup(strategy).is_chief
-        options = cli.model_options(
-            models.metadata(name).builder, cli.MODEL_OPTION.value
-        )
-        with _locked(workdir) if writes else contextlib.nullcontext():
-            keep_flags(workdir, _CHANGE_FLAGS.value, writes=writes)
-            best = training.train(
-                training.Builder(name, options),
-                training.Data(
-                    records_dir=records_dir,
-                    train_split=_TRAIN_SPLIT.value,
-                    eval_split=_EVAL_SPLIT.value,
-                    dataset=cli.DATASET.value,
-                    allow_others="records_dir" in _CHANGE_FLAGS.value,
-                ),
-                chosen,
-                images.augmentation(),
-                workdir=workdir,
-                seed=cli.SEED.value,
-                strategy=strategy,
-                initial_checkpoint=_INITIAL_CHECKPOINT.value,
-            )
-    except training.Interrupted as interrupted:
-        print(interrupted, file=sys.stderr)
-        sys.exit(interrupted.status)
-    except distribution.WorkerLostError as lost:
-        print(f"Error: {lost}", file=sys.stderr)
-        sys.exit(1)
-    if best:
-        print(
-            f"Best model: mean IoU {best['scores']['mean_iou']:.4f} at step "
-            f"{best['step']}, in {os.path.join(workdir, 'best')}."
-        )
 
 
 def _locked(workdir):
@@ -121,7 +129,9 @@ def _locked(workdir):
     return lock.hold(workdir)
 
 
-def keep_flags(workdir, allowed=(), *, writes=True) -> None:
+def keep_flags(
+    workdir: str | os.PathLike, allowed: Sequence[str] = (), *, writes: bool = True
+) -> None:
     """Writes the flags of the run, or compares them; see `flag_file.keep`.
 
     Args:
@@ -130,7 +140,8 @@ def keep_flags(workdir, allowed=(), *, writes=True) -> None:
         writes: Whether to write, which one of several workers does.
 
     Raises:
-        absl.app.UsageError: There is no flag of a name in `allowed`.
+        absl.app.UsageError: A name in `allowed` is not a flag.
+        errors.UserError: The run in the workdir was started with other flags.
     """
     cli.check_flag_names(_CHANGE_FLAGS.name, allowed)
     changing = f"--{_CHANGE_FLAGS.name}="

@@ -6,6 +6,8 @@ Trainable parameters, multiply-adds for one image of 513x513 pixels (of convolut
 dense layers), and the stride of the deepest feature map, in pixels.
 """
 
+from collections.abc import Sequence
+
 from absl import flags
 
 from kerasseg import cli, models, runtime
@@ -43,7 +45,7 @@ def markdown() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
     """Prints a line for each architecture."""
     del argv
     runtime.start_tensorflow()  # The modules that define the models import Keras.
