@@ -1,4 +1,4 @@
-"""The package as pip installs it, in an environment of its own."""
+"""The package as pip installs it, in its own environment."""
 
 import pathlib
 import subprocess
