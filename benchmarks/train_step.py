@@ -1,10 +1,10 @@
-r"""Seconds a picture of one training step, beside a peer.
+r"""Seconds per image of one training step, compared with a peer.
 
 python benchmarks/train_step.py [--peer=SCRIPT --peer_python=PYTHON]
 
-DeepLab v3 on ResNet-50, output stride 16, 321x321, two pictures, SGD with momentum, the
+DeepLab v3 on ResNet-50, output stride 16, 321x321, two images, SGD with momentum, the
 step function that `kerasseg.train` runs. The peer is any script that prints a JSON line
-with "train_s". Both run in turn, each in a process of its own; the medians and their
+with "train_s". Both run in turn, each in its own process; the medians and their
 ratio are printed as one JSON line.
 """
 

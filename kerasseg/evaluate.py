@@ -57,50 +57,43 @@ def main(argv):
     """Turns flags into arguments."""
     del argv
     workdir, predictions_dir = cli.WORKDIR.value, _PREDICTIONS_DIR.value
-    output_dir = cli.OUTPUT_DIR.value or workdir
-    if predictions_dir is None:
-        cli.required(workdir=workdir)
-    else:
-        cli.required(output_dir=output_dir)
+    output = evaluation.Output(
+        folder=cli.OUTPUT_DIR.value or workdir,
+        compare_workdir=_COMPARE_WORKDIR.value,
+        write_report=_REPORT.value,
+        command=shlex.join(["python", "-m", "kerasseg.evaluate", *sys.argv[1:]]),
+    )
     data: dict[str, Any] = {
         "records_dir": cli.RECORDS_DIR.value,
         "split": cli.SPLIT.value,
         "dataset": cli.DATASET.value,
         "measures": _measures(),
     }
+    masks = {"labels_dir": _LABELS_DIR.value, "workdir": workdir}
+    if predictions_dir is None:
+        cli.required(workdir=workdir)
+    else:
+        cli.required(output_dir=output.folder)
     evaluation.check_inputs(
-        workdir=workdir,
         predictions_dir=predictions_dir,
-        labels_dir=_LABELS_DIR.value,
         compare_workdir=_COMPARE_WORKDIR.value,
+        **masks,
         **data,
     )
     options = inference_flags.read_inference_options()
     predictor_options = inference_flags.read_predictor_options().arguments()
     runtime.start_tensorflow()
-    output = evaluation.Output(
-        folder=output_dir,
-        compare_workdir=_COMPARE_WORKDIR.value,
-        write_report=_REPORT.value,
-        command=shlex.join(["python", "-m", "kerasseg.evaluate", *sys.argv[1:]]),
+    if predictions_dir is not None:
+        evaluation.evaluate_masks(predictions_dir, output, **masks, **data)
+        return
+    evaluation.evaluate_run(
+        workdir,
+        output,
+        options=options,
+        predictor_options=predictor_options,
+        batch_size=_BATCH_SIZE.value,
+        **data,
     )
-    if predictions_dir is None:
-        evaluation.evaluate_run(
-            workdir,
-            output,
-            options=options,
-            predictor_options=predictor_options,
-            batch_size=_BATCH_SIZE.value,
-            **data,
-        )
-    else:
-        evaluation.evaluate_masks(
-            predictions_dir,
-            output,
-            labels_dir=_LABELS_DIR.value,
-            workdir=workdir,
-            **data,
-        )
 
 
 def _measures():

@@ -8,6 +8,7 @@ not wait for each other, and a chief sends them the batches; see docs/distribute
 """
 
 import sys
+from collections.abc import Sequence
 
 from absl import app, flags
 
@@ -33,7 +34,7 @@ _PARAMETER_SERVERS = flags.DEFINE_integer(
 flags.declare_key_flag("workers")
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
     """Turns flags into arguments of `supervisor.Supervisor`."""
     command = argv[1:]
     if not command:

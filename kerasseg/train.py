@@ -7,6 +7,7 @@ python -m kerasseg.train --flagfile=experiments/camvid/NAME.flags \
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -54,8 +55,8 @@ _MAY_CHANGE = (
 )
 
 
-def main(argv):
-    """Turns flags into arguments of `training.train`, and its result into a status."""
+def main(argv: Sequence[str]) -> None:
+    """Turns flags into arguments of `training.train`."""
     del argv
     name, records_dir, workdir = cli.required(
         model=cli.MODEL.value,
@@ -64,12 +65,12 @@ def main(argv):
     )
     chosen = cli.read_fields(recipe.Recipe)
     images = cli.read_fields(recipe.AugmentationOptions)
-    _check(name, records_dir, workdir, chosen)
+    _check_input(name, chosen, records_dir, workdir)
     runtime.start_tensorflow()
     from kerasseg import distribution, training
 
     try:
-        best = _train(name, records_dir, workdir, chosen, images)
+        best = _train(name, chosen, images, records_dir, workdir)
     except training.Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         sys.exit(interrupted.status)
@@ -77,26 +78,11 @@ def main(argv):
         print(f"Error: {lost}", file=sys.stderr)
         sys.exit(1)
     if best:
-        print(
-            f"Best model: mean IoU {best['scores']['mean_iou']:.4f} at step "
-            f"{best['step']}, in {os.path.join(workdir, 'best')}."
-        )
+        score, folder = best["scores"]["mean_iou"], os.path.join(workdir, "best")
+        print(f"Best model: mean IoU {score:.4f} at step {best['step']}, in {folder}.")
 
 
-def _check(name, records_dir, workdir, chosen):
-    """Reports wrong names and missing files before TensorFlow starts."""
-    cli.check_choice("model", name, registry.names_in("kerasseg.models"))
-    for loss in chosen.loss_weights():
-        cli.check_choice("loss", loss, registry.names_in("kerasseg.losses"))
-    cli.check_exists(records_dir=records_dir)
-    if not os.path.exists(os.path.join(workdir, layout.CHECKPOINTS)):
-        cli.check_exists(initial_checkpoint=_INITIAL_CHECKPOINT.value)
-    fingerprint.check_apart(workdir, records_dir)
-    keep_flags(workdir, _CHANGE_FLAGS.value, writes=False)
-
-
-def _train(name, records_dir, workdir, chosen, images):
-    """Trains; returns None on a worker that does not write, or only serves."""
+def _train(name, chosen, images, records_dir, workdir):
     from kerasseg import distribution, models, training
 
     timeout = _CLUSTER_TIMEOUT.value
@@ -125,13 +111,27 @@ def _train(name, records_dir, workdir, chosen, images):
         )
 
 
+def _check_input(name, chosen, records_dir, workdir):
+    """Checks what can be checked without TensorFlow."""
+    cli.check_choice("model", name, registry.names_in("kerasseg.models"))
+    for loss in chosen.loss_weights():
+        cli.check_choice("loss", loss, registry.names_in("kerasseg.losses"))
+    cli.check_exists(records_dir=records_dir)
+    if not os.path.exists(os.path.join(workdir, layout.CHECKPOINTS)):
+        cli.check_exists(initial_checkpoint=_INITIAL_CHECKPOINT.value)
+    fingerprint.check_apart(workdir, records_dir)
+    keep_flags(workdir, _CHANGE_FLAGS.value, writes=False)
+
+
 def _locked(workdir):
     """Refuses a second run, such as the same command given twice."""
     os.makedirs(workdir, exist_ok=True)
     return lock.hold(workdir)
 
 
-def keep_flags(workdir, allowed=(), *, writes=True) -> None:
+def keep_flags(
+    workdir: str | os.PathLike, allowed: Sequence[str] = (), *, writes: bool = True
+) -> None:
     """Writes the flags of the run, or compares them; see `flag_file.keep`.
 
     Args:
@@ -140,7 +140,8 @@ def keep_flags(workdir, allowed=(), *, writes=True) -> None:
         writes: Whether to write, which one of several workers does.
 
     Raises:
-        absl.app.UsageError: There is no flag of a name in `allowed`.
+        absl.app.UsageError: A name in `allowed` is not a flag.
+        errors.UserError: The run in the workdir was started with other flags.
     """
     cli.check_flag_names(_CHANGE_FLAGS.name, allowed)
     changing = f"--{_CHANGE_FLAGS.name}="

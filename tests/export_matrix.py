@@ -51,7 +51,7 @@ def export(model, name, folder) -> dict:
     Returns:
         "works"; where it does "path", "difference" and "bytes", else "reason".
     """
-    image, _ = tiny.picture(0, *SIZE)
+    image, _ = tiny.image_and_label(0, *SIZE)
     try:
         version = exporting.export_model(
             model,
@@ -60,7 +60,7 @@ def export(model, name, folder) -> dict:
             palette=np.zeros((NUM_CLASSES, 3), np.uint8),
             format_names=[name],
             samples=[exporting.Sample(tiny.png(image))],
-            calibration_images=[image, tiny.picture(1, *SIZE)[0]],
+            calibration_images=[image, tiny.image_and_label(1, *SIZE)[0]],
             fresh_process=False,
         )
     except ValueError as error:
@@ -76,7 +76,7 @@ def export(model, name, folder) -> dict:
 
 def measure(cells) -> None:
     """Adds "seconds" to each cell that works: in turns, so that load affects all."""
-    image, _ = tiny.picture(0, *SIZE)
+    image, _ = tiny.image_and_label(0, *SIZE)
     times = {name: [] for name, cell in cells.items() if cell["works"]}
     with contextlib.ExitStack() as stack:
         functions = {

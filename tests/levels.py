@@ -11,7 +11,7 @@ from tests import tiny
 
 
 def red(values):
-    """Makes an RGB picture of its red values; the others are 0."""
+    """Returns an RGB image from its red values; the others are 0."""
     values = np.array(values, np.uint8)
     return np.stack([values, 0 * values, 0 * values], axis=-1)
 

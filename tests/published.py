@@ -21,7 +21,7 @@ def cityscapes(folder, images):
             the part is "train_extra"; one of "train" has both.
     """
     for stem, ids in images.items():
-        trees.save(folder / "leftImg8bit" / f"{stem}_leftImg8bit.png", trees.picture(1))
+        trees.save(folder / "leftImg8bit" / f"{stem}_leftImg8bit.png", trees.image(1))
         part = stem.split("/")[0]
         kinds = {"train": ("gtFine", "gtCoarse"), "train_extra": ("gtCoarse",)}
         for kind in kinds.get(part, ("gtFine",)):
@@ -34,7 +34,7 @@ def cityscapes(folder, images):
 def ade20k(folder, images):
     """Writes an ADEChallengeData2016 of "<part>/<name>": numbers 0 to 150."""
     for stem, label in images.items():
-        trees.save(folder / "images" / f"{stem}.jpg", trees.picture(1))
+        trees.save(folder / "images" / f"{stem}.jpg", trees.image(1))
         trees.save(folder / "annotations" / f"{stem}.png", label.astype(np.uint8))
     (folder / "objectInfo150.txt").write_text("Idx\tRatio\tTrain\tVal\tName\n")
     return folder
@@ -49,7 +49,7 @@ def pascal_context(folder, splits, label):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{name}\n" for name in names))
         for name in names:
-            trees.save(folder / "JPEGImages" / f"{name}.jpg", trees.picture(1))
+            trees.save(folder / "JPEGImages" / f"{name}.jpg", trees.image(1))
             (folder / "trainval").mkdir(exist_ok=True)
             path = folder / "trainval" / f"{name}.mat"
             scipy_io.savemat(path, {"LabelMap": label}, do_compression=True)
@@ -92,7 +92,7 @@ def coco(folder, parts):
     for part, images in parts.items():
         coco_file(folder / "annotations" / f"instances_{part}.json", images, names)
         for file_name, (height, width, _) in images.items():
-            trees.save(folder / part / file_name, trees.picture(1, height, width))
+            trees.save(folder / part / file_name, trees.image(1, height, width))
     return folder
 
 
@@ -112,7 +112,7 @@ def nyu_depth_v2(folder, labels, splits):
 
     folder.mkdir(parents=True)
     height, width = labels.shape[1:]
-    images = np.stack([trees.picture(i, height, width) for i in range(len(labels))])
+    images = np.stack([trees.image(i, height, width) for i in range(len(labels))])
     with h5py.File(
         folder / "nyu_depth_v2_labeled.mat", "w", userblock_size=512
     ) as file:
@@ -145,7 +145,7 @@ def sun_rgbd(folder, images, splits):
     metas = np.zeros((1, len(images)), [(x, "O") for x in ("K", "rgbpath", "rgbname")])
     for meta, scene in zip(metas[0], images, strict=True):
         name = f"{scene.split('/')[-1]}.jpg"
-        trees.save(folder / "SUNRGBD" / scene / "image" / name, trees.picture(1))
+        trees.save(folder / "SUNRGBD" / scene / "image" / name, trees.image(1))
         meta["K"], meta["rgbname"] = np.eye(3), name
         meta["rgbpath"] = f"{_SUN}/{scene}/image/{name}"
     scipy_io.savemat(toolbox / "Metadata" / "SUNRGBDMeta.mat", {"SUNRGBDMeta": metas})
@@ -175,7 +175,7 @@ def sift_flow(folder, names, test, label):
     inner = "spatial_envelope_256x256_static_8outdoorcategories"
     classes = np.array(["awning", "balcony"], object)  # And 31 more.
     for name in names:
-        trees.save(folder / "Images" / inner / f"{name}.jpg", trees.picture(1))
+        trees.save(folder / "Images" / inner / f"{name}.jpg", trees.image(1))
         path = folder / "SemanticLabels" / inner / f"{name}.mat"
         path.parent.mkdir(parents=True, exist_ok=True)
         scipy_io.savemat(path, {"S": label, "names": classes})
@@ -192,7 +192,7 @@ def pascal_person_part(voc, splits, label):
     for split, names in splits.items():
         lines = []
         for name in names:
-            trees.save(voc / "JPEGImages" / f"{name}.jpg", trees.picture(1))
+            trees.save(voc / "JPEGImages" / f"{name}.jpg", trees.image(1))
             trees.save_palette(folder / "pascal_person_part_gt" / f"{name}.png", label)
             lines.append(f"/JPEGImages/{name}.jpg /pascal_person_part_gt/{name}.png\n")
         path = folder / "pascal_person_part_trainval_list" / f"{split}.txt"

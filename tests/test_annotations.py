@@ -18,7 +18,7 @@ THREE = class_lists.read_classes("background,car,road")
 
 
 def add_image(root, name="a.png"):
-    pixels = trees.picture(list(name.encode()), HEIGHT, WIDTH)
+    pixels = trees.image(list(name.encode()), HEIGHT, WIDTH)
     trees.save(root / "images" / name, pixels)
     return root
 
@@ -364,7 +364,7 @@ def test_files_of_another_kind_are_errors(tmp_path, name, content, reason):
 @pytest.mark.usefixtures("pycocotools")
 def test_annotations_of_splits(tmp_path):
     for split in ("train", "val"):
-        trees.save(tmp_path / split / "a.png", trees.picture(1, HEIGHT, WIDTH))
+        trees.save(tmp_path / split / "a.png", trees.image(1, HEIGHT, WIDTH))
         written(tmp_path, f"instances_{split}.json", coco(square(3, 0, 0, 2, 2)))
     own = own_data.OwnData(
         images=str(tmp_path / "{split}/*"),

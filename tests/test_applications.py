@@ -62,7 +62,7 @@ def test_the_image_is_normalized_as_in_training(name):
 
 
 def test_efficientnet_is_normalized_by_the_statistics_of_imagenet():
-    # They are weights of its own layer, which are loaded with the ImageNet weights.
+    # They are weights of its layer, which are loaded with the ImageNet weights.
     names = [name for name in applications._ROWS if name.startswith("efficientnet_b")]
     assert {backbones.normalization(name) for name in names} == {"torch"}
     kinds = {type(layer) for layer in build(names[0]).layers}

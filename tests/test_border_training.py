@@ -15,7 +15,7 @@ def write(folder, **more):
     """Writes records whose instances are the stripes, the third one split in two."""
     serialized = []
     for seed in range(4):
-        image, label = tiny.picture(seed)
+        image, label = tiny.image_and_label(seed)
         instances = np.where(label == 255, 0, label + 1).astype(np.uint16)
         instances[20:][label[20:] == 2] = 1000
         more = more or {"instance": images.encode_label(instances)}

@@ -260,12 +260,12 @@ def test_a_finished_file_that_was_damaged_is_built_again(source, tmp_path, undis
 def test_a_changed_source_is_built_again(source, tmp_path):
     folder = tmp_path / "records"
     build(source, folder)
-    trees.save(image_file(source), trees.picture(99))
+    trees.save(image_file(source), trees.image(99))
     assert build(source, folder).num_kept == 3  # Those of val.
     split = records.open_split(folder, "train")
     example = records.parse_example(split.read(1))
     np.testing.assert_array_equal(
-        records.decode_image(example["image"]), trees.picture(99)[..., ::-1]
+        records.decode_image(example["image"]), trees.image(99)[..., ::-1]
     )
 
 
@@ -345,7 +345,7 @@ def test_the_order_of_the_list_changes_no_byte(source, tmp_path, undisturbed):
 def test_a_full_disk_is_one_line_and_the_build_resumes_elsewhere(tmp_path):
     source = pairs.Source(trees.camvid(tmp_path / "CamVid", splits=[("train", 6)]))
     for i in range(6):  # 480 kB each, two in a file: the third file does not fit.
-        trees.save(image_file(source, f"train_{i:02d}"), trees.picture(i, 400, 400))
+        trees.save(image_file(source, f"train_{i:02d}"), trees.image(i, 400, 400))
         trees.save(label_file(source, f"train_{i:02d}"), trees.label(i, 11, 400, 400))
     arguments = command(source, tmp_path / "disk", "--splits=train", "--workers=1")
     with faults.small_disk(tmp_path / "disk", "2300k") as disk:
@@ -384,12 +384,12 @@ def test_write_errors_report_the_needed_and_the_free_space(tmp_path):
 
 
 def truncated_jpeg():
-    data = cv2.imencode(".jpg", trees.picture(0))[1].tobytes()
+    data = cv2.imencode(".jpg", trees.image(0))[1].tobytes()
     return data[: len(data) // 2]
 
 
 def wrong_checksum():
-    data = bytearray(cv2.imencode(".png", trees.picture(0))[1].tobytes())
+    data = bytearray(cv2.imencode(".png", trees.image(0))[1].tobytes())
     data[-20] ^= 1
     return bytes(data)
 
@@ -402,7 +402,7 @@ BAD_IMAGES = {
     "gif": (test_images.saved(test_images.RGB, "GIF"), "but gif"),
     "bomb": (test_images.bomb(), "20000 x 20000 = 400,000,000 pixels"),
     "size": (
-        cv2.imencode(".png", trees.picture(0, 8, 16))[1].tobytes(),
+        cv2.imencode(".png", trees.image(0, 8, 16))[1].tobytes(),
         r"train_01.png is 16 x 8 pixels, its label .*train_01.png is 16 x 12.* never",
     ),
 }
@@ -432,7 +432,7 @@ def test_a_bad_image_can_be_skipped(source, tmp_path, kind):
     split = records.open_split(folder, "train", deep=True)
     names = [records.parse_example(split.read(i))["name"] for i in range(len(split))]
     assert names == ["train_00", "train_02", "train_03", "train_04"]
-    trees.save(image_file(source), trees.picture(1))  # Fixed: nothing is left out.
+    trees.save(image_file(source), trees.image(1))  # Fixed: nothing is left out.
     build(source, folder, skip_bad=True)
     assert not (folder / writer.REJECTED_FILE).exists()
 
@@ -458,7 +458,7 @@ def test_a_split_whose_pairs_are_all_bad_is_refused(source, tmp_path):
         lines = (folder / writer.REJECTED_FILE).read_text().splitlines()
         assert len(lines) == len(image_paths)
     for i, path in enumerate(image_paths):  # Fixed.
-        trees.save(path, trees.picture(i))
+        trees.save(path, trees.image(i))
     assert build(source, folder).num_records == {"train": 5, "val": len(image_paths)}
 
 
@@ -499,7 +499,7 @@ def test_color_labels_are_refused_with_a_hint_at_the_palette(
 def test_rotated_images_are_refused_unless_an_option_handles_them(source, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    stored = Image.fromarray(trees.picture(5, height=16, width=12))
+    stored = Image.fromarray(trees.image(5, height=16, width=12))
     stored.save(image_file(source), exif=exif)  # Upright, it has the size of its label.
     reason = only_rejected(source, tmp_path / "stopped")
     assert "the image is rotated (orientation 6)" in reason and "`apply_exif`" in reason

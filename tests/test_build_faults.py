@@ -186,7 +186,7 @@ def test_an_image_that_changes_while_it_is_read_stops_the_build(
     source, tmp_path, monkeypatch
 ):
     path = image_file(source)
-    change_after(monkeypatch, path, lambda: trees.save(path, trees.picture(99)))
+    change_after(monkeypatch, path, lambda: trees.save(path, trees.image(99)))
     for skip_bad in (False, True):
         with pytest.raises(
             planning.BuildError, match=r"pair 'train_01': .*01\.png chan"

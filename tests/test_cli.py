@@ -15,6 +15,7 @@ from absl import app, flags
 
 from kerasseg import cli, errors
 from kerasseg.training import recipe
+from kerasseg.workdir import flag_file
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = r'''

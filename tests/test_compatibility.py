@@ -9,7 +9,7 @@ import re
 import pytest
 from absl import flags
 
-from kerasseg.exporting import saved_model
+from kerasseg.exporting.formats import saved_model
 from kerasseg.records import schema
 from kerasseg.serve import metrics as server_metrics
 from kerasseg.training import state

@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
         "train": [drawn(n) for n in range(8)],
         "val": [drawn(n) for n in range(8, 11)],
     }
-    tiny.write_pictures(folder / "records", splits, spec=datasets.get("shapes"))
+    tiny.write_images(folder / "records", splits, spec=datasets.get("shapes"))
     run_training(folder, "whole", NUM_STEPS)
     run_training(folder, "resumed", NUM_STEPS // 2)
     return folder

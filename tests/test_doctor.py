@@ -198,7 +198,7 @@ def test_colors_without_classes_are_listed(clean, capsys):
 
 def test_too_many_colors(clean, capsys):
     for path in corrupt.mask_paths(clean):
-        trees.save(path, trees.picture(1, 60, 80))
+        trees.save(path, trees.image(1, 60, 80))
     status, report, error = examined(capsys, *flags(clean))
     assert status == 2 and kinds(report) == ["Colors with artifacts"]
     assert "Give the color map with --colormap=FILE" in unwrapped(report)
@@ -281,7 +281,7 @@ def test_duplicates_in_one_split_are_a_note(clean, capsys):
 def test_two_files_of_one_name_and_splits_without_masks(clean, capsys):
     path = clean / "images/train/train0.png"
     trees.save(path.with_suffix(".jpg"), images.read_image(path))
-    trees.save(clean / "images/test/t.png", trees.picture(1))
+    trees.save(clean / "images/test/t.png", trees.image(1))
     status, report, error = examined(capsys, *flags(clean))
     assert status == 2
     assert kinds(report) == [
@@ -537,7 +537,7 @@ def test_values_that_no_option_fixes_are_named(clean, capsys):
 def test_names_with_a_suffix_in_nested_folders(tmp_path, capsys):
     root = tmp_path / "set [1]"
     for i in range(4):
-        trees.save(root / f"images/x/{i}.png", trees.picture(i))
+        trees.save(root / f"images/x/{i}.png", trees.image(i))
         trees.save(root / f"masks/x/{i}_mask.png", trees.label(i, 2))
     folders = [f"--images={root}/images", f"--masks={root}/masks/"]
     left = ["--contact_sheet=", f"--leave_out_file={tmp_path}/out.txt"]

@@ -156,9 +156,9 @@ OTHER_SPEC = datasets.DatasetSpec(
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "Needed and not given: --workdir. --help lists the flags."),
+        ([], "Required flags are missing: --workdir. --help lists the flags."),
         (["--workdir=/nowhere"], "--workdir=/nowhere is not an existing folder."),
-        (["--workdir={empty}"], "{empty} holds no trained model yet. Train one"),
+        (["--workdir={empty}"], "{empty} has no trained model yet. Train one"),
         (["--workdir={workdir}", "--split=test"], "has no split 'test', only val."),
         (
             ["--workdir={workdir}", "--records_dir=/nowhere"],
@@ -170,8 +170,8 @@ OTHER_SPEC = datasets.DatasetSpec(
         ),
         (
             ["--workdir={workdir}", "--records_dir={other}"],
-            "holds the classes cat, dog, horse; {workdir} was trained on left, middle, "
-            "right. Give the --records_dir of the same classes in the same order.",
+            "has the classes cat, dog, horse, and {workdir} was trained on left, "
+            "middle, right. Give a --records_dir with the same classes in the same ord",
         ),
         (["--workdir={workdir}", "--batch_size=0"], "flag --batch_size=0"),
         (
@@ -366,7 +366,7 @@ def test_masks_that_do_not_match_are_listed_and_refused(
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--predictions_dir={masks}"], "Needed and not given: --output_dir."),
+        (["--predictions_dir={masks}"], "Required flags are missing: --output_dir."),
         (
             ["--predictions_dir={masks}", "--output_dir=out"],
             "--predictions_dir needs labels to be scored against. Give --records_dir, ",

@@ -163,7 +163,7 @@ def test_logits_of_nan_are_an_error_that_names_the_image(tmp_path):
         return tf.where(images[..., :1] == 130, np.nan, logits)
 
     with pytest.raises(
-        ValueError, match=r"logits of picture p1\.png are no numbers \(NaN\)"
+        ValueError, match=r"logits of image p1\.png are no numbers \(NaN\)"
     ):
         evaluate(broken, write(tmp_path, IMAGES, shards=1))
 

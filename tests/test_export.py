@@ -93,9 +93,9 @@ def test_every_format_is_run_in_a_new_process(run, tmp_path):
 
 def test_int8_needs_a_labeled_pixel(run, tmp_path):
     pytest.importorskip("ai_edge_litert")
-    image, label = tiny.picture(0)
+    image, label = tiny.image_and_label(0)
     pairs = {"train": [(image, label)], "val": [(image, np.full_like(label, 255))]}
-    other = tiny.write_pictures(tmp_path / "other", pairs)
+    other = tiny.write_images(tmp_path / "other", pairs)
     status, _, errors = run("--format=tflite_int8", f"--records_dir={other}")
     assert status == 2
     assert "none of the 1 images to compare it on has a labeled pixel" in errors

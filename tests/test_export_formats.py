@@ -33,7 +33,7 @@ def need(*names):
 
 def samples(*sizes):
     """Generates labeled images."""
-    drawn = [tiny.picture(i, *size) for i, size in enumerate(sizes)]
+    drawn = [tiny.image_and_label(i, *size) for i, size in enumerate(sizes)]
     return [exporting.Sample(tiny.png(image), label) for image, label in drawn]
 
 
@@ -42,7 +42,7 @@ def export(model, folder, *names, **options):
         "class_names": tiny.SPEC.class_names,
         "palette": tiny.SPEC.palette,
         "samples": samples((40, 48), (33, 65)),
-        "calibration_images": [tiny.picture(i)[0] for i in range(3)],
+        "calibration_images": [tiny.image_and_label(i)[0] for i in range(3)],
         "fresh_process": False,
         **options,
     }
@@ -90,7 +90,7 @@ def test_the_metadata_hold_file_and_comparison(version, name):
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("size", [(1, 1), (40, 48), (57, 31)], ids=str)
 def test_images_of_any_size_have_the_logits_of_the_model(version, model, name, size):
-    image = tiny.picture(7, 64, 64)[0][: size[0], : size[1]]
+    image = tiny.image_and_label(7, 64, 64)[0][: size[0], : size[1]]
     path = exporting.file_of(version(name), name)
     logits = runtimes.predict(path, image, tiny.png(image))["logits"]
     expected = np.asarray(model(image[np.newaxis].astype(np.float32)))[0]
@@ -107,7 +107,7 @@ def test_the_code_of_the_card_predicts_a_mask(
     code = exporting.how_to_call("PATH/OF/THIS/FOLDER", name)
     assert code in (folder / "README.md").read_text()
     monkeypatch.chdir(tmp_path)
-    image, _ = tiny.picture(3)
+    image, _ = tiny.image_and_label(3)
     pathlib.Path("image.jpg").write_bytes(tiny.png(image))
     variables = {}
     plain = "\n".join(line[4:] for line in code.splitlines())

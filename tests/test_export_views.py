@@ -40,7 +40,7 @@ dense_crf = crf.dense_crf
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_graph_computes_the_same_as_evaluate(name, tmp_path):
     model = tiny.build_model("tiny", 3)
-    image, label = tiny.picture(4, 41, 55)
+    image, label = tiny.image_and_label(4, 41, 55)
     path = served.export(
         tmp_path,
         model=model,
@@ -73,7 +73,7 @@ def test_images_of_a_batch_are_independent(tmp_path):
     model = tiny.build_model("tiny", 3)
     path = served.export(tmp_path, model=model, test_time_options=options)
     call = tf.saved_model.load(path).signatures["tensor"]
-    batch = np.stack([tiny.picture(i)[0] for i in range(2)]).astype(np.float32)
+    batch = np.stack([tiny.image_and_label(i)[0] for i in range(2)]).astype(np.float32)
     probabilities = call(image=batch)["probabilities"]
     for i in range(2):
         alone = call(image=batch[i : i + 1])["probabilities"][0]

@@ -17,7 +17,7 @@ def test_extracted_images_have_their_original_bytes(split, tmp_path):
     assert extract.extract(split, tmp_path / "out", count=2, labels=True) == 2
     files = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert files == ["labels", *sorted(f"val{i}.png" for i in (0, 2))]
-    image, label = tiny.picture(1000)  # val0
+    image, label = tiny.image_and_label(1000)  # val0
     np.testing.assert_array_equal(
         images.read_image(str(tmp_path / "out" / "val0.png")), image
     )
@@ -26,7 +26,7 @@ def test_extracted_images_have_their_original_bytes(split, tmp_path):
 
 
 def test_images_of_several_folders_and_with_dots_do_not_replace_each_other(tmp_path):
-    image, label = tiny.picture(0)
+    image, label = tiny.image_and_label(0)
     names = ["bonn/1.png", "ulm/1.png", "scene.001", "scene.002"]
     path = tmp_path / records.shard_name("val", 0, 1)
     shard = records.write_shard(path, [tiny.example(image, label, n) for n in names])
@@ -39,7 +39,7 @@ def test_images_of_several_folders_and_with_dots_do_not_replace_each_other(tmp_p
 
 
 def test_files_stay_in_the_folder(tmp_path):
-    image, label = tiny.picture(0)
+    image, label = tiny.image_and_label(0)
     serialized = tiny.example(image, label, "../../escaped.png")
     path = tmp_path / records.shard_name("val", 0, 1)
     shard = records.write_shard(path, [serialized])

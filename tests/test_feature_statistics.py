@@ -50,7 +50,7 @@ def run(folder, workdir, initial_checkpoint=None, **changes):
 
 
 def pixels(numbers):
-    return np.concatenate([tiny.picture(i)[0].reshape(-1, 3) for i in numbers])
+    return np.concatenate([tiny.image_and_label(i)[0].reshape(-1, 3) for i in numbers])
 
 
 def test_a_channel_is_normalized_to_mean_0_and_variance_1():
@@ -137,7 +137,7 @@ def test_statistics_of_a_checkpoint_are_kept(folder, tmp_path, monkeypatch):
 
 
 def test_damaged_records_are_left_out_of_the_statistics(tmp_path):
-    image, label = tiny.picture(0)
+    image, label = tiny.image_and_label(0)
     wrong = np.full_like(label, 9)
     examples = [tiny.example(image, x, "a.png") for x in (label, wrong)]
     shard = records.write_shard(tmp_path / records.shard_name("train", 0, 1), examples)

@@ -492,7 +492,7 @@ def test_a_build_resumes_and_images_can_be_added(own, tmp_path):
     six = class_lists.read_classes(",".join(corrupt.CLASSES))
     mine = source(own, "images/{split}/*", "masks/{split}/*", classes=six)
     writer.build_records("folder", mine, tmp_path / "r", splits=["train", "val"])
-    trees.save(own / "images/train/new.png", trees.picture(1, 60, 80))
+    trees.save(own / "images/train/new.png", trees.image(1, 60, 80))
     trees.save(own / "masks/train/new.png", np.zeros((60, 80), np.uint8))
     again = writer.build_records(
         "folder", mine, tmp_path / "r", splits=["train", "val"]
@@ -506,7 +506,7 @@ def test_splits_with_a_common_prefix_are_separate(own, tmp_path):
     six = f"--classes={','.join(corrupt.CLASSES)}"
     assert command(own, tmp_path / "r", six) == 0
     before = corrupt.contents(tmp_path / "r")
-    trees.save(own / "images/train/new.png", trees.picture(1, 60, 80))
+    trees.save(own / "images/train/new.png", trees.image(1, 60, 80))
     trees.save(own / "masks/train/new.png", np.zeros((60, 80), np.uint8))
     assert command(own, tmp_path / "r", six, "--splits=train") == 0
     assert len(records.open_split(tmp_path / "r", "train")) == 5

@@ -154,7 +154,7 @@ def test_a_source_is_inspected_as_the_records_it_would_become(tmp_path):
     assert fault.startswith("train_02: ")
     assert "is not a JPEG or PNG file but empty" in fault
     assert survey.survey(val).faults == ()
-    trees.save(bad, trees.picture(2))
+    trees.save(bad, trees.image(2))
     writer.build_records("camvid", source, tmp_path / "records", splits=["train"])
     (built,) = splits.open_records(tmp_path / "records")
     counts = survey.survey(splits.open_source("camvid", source)[0]).counts

@@ -259,7 +259,7 @@ def test_no_error_of_the_library_names_a_flag():
     assert not wrong, "\n".join(wrong)
 
 
-def test_wrong_input_has_an_error_type_of_its_own():
+def test_wrong_input_raises_a_user_error():
     """The exit status of a command follows the type; see `errors`."""
     plain = re.compile(r"^(ValueError|FileNotFoundError|ImportError)\(")
     wrong = [

@@ -45,7 +45,7 @@ def test_vocs_own_label_is_used_where_both_have_one(source):
 
 
 def test_images_are_vocs_or_else_sbds(source):
-    trees.save(source.source_dir / "JPEGImages" / "2009_e.jpg", trees.picture(1))
+    trees.save(source.source_dir / "JPEGImages" / "2009_e.jpg", trees.image(1))
     found = {pair.name: pair for pair in pascal_voc.list_pairs("trainaug", source)}
     own = source.source_dir / "JPEGImages" / "2009_e.jpg"
     assert found["2009_e"].image == str(own)

@@ -107,7 +107,7 @@ def test_evaluation_reads_each_image_once_at_its_own_size(folder):
             batch["name"].numpy(), batch["image"].numpy(), strict=True
         )
     }
-    image, _ = tiny.picture(1003)
+    image, _ = tiny.image_and_label(1003)
     np.testing.assert_array_equal(read["val3.png"], image)
 
 
@@ -125,7 +125,7 @@ def write_one(tmp_path, serialized):
 
 
 def damaged(kind):
-    image, label = tiny.picture(0)
+    image, label = tiny.image_and_label(0)
     if kind == "label":
         label = label.copy()
         label[:2, :3] = 7
@@ -149,7 +149,7 @@ MESSAGES = {
 
 @pytest.mark.parametrize("kind", MESSAGES)
 def test_a_bad_record_stops_the_pipeline_and_is_named(tmp_path, kind):
-    good = tiny.example(*tiny.picture(1), "good.png")
+    good = tiny.example(*tiny.image_and_label(1), "good.png")
     reader = pipeline.ImageReader(write_one(tmp_path, [good, damaged(kind)]))
     with (
         pytest.raises(records.RecordError, match=MESSAGES[kind]),
@@ -159,7 +159,7 @@ def test_a_bad_record_stops_the_pipeline_and_is_named(tmp_path, kind):
 
 
 def test_skipped_records_are_counted_and_have_ignored_pixels_only(tmp_path):
-    good = tiny.example(*tiny.picture(1), "good.png")
+    good = tiny.example(*tiny.image_and_label(1), "good.png")
     split = write_one(tmp_path, [good, damaged("image")])
     reader = pipeline.ImageReader(split, skip_bad=1)
     batches = take(reader, 2, batch_size=2)
@@ -180,7 +180,7 @@ def test_an_empty_split_is_an_error(tmp_path):
 
 
 def with_instances(seed, instances):
-    image, label = tiny.picture(seed)
+    image, label = tiny.image_and_label(seed)
     data = None
     if instances is not None:
         data = cv2.imencode(".png", instances)[1].tobytes()
@@ -190,7 +190,7 @@ def with_instances(seed, instances):
 def test_weights_are_computed_from_instances_with_the_same_warp(tmp_path):
     # An instance of 16 bits for each class; ignored pixels belong to instance 900.
     ids = np.array([300, 301, 302] + [900] * 253, np.uint16)
-    serialized = [with_instances(i, ids[tiny.picture(i)[1]]) for i in range(6)]
+    serialized = [with_instances(i, ids[tiny.image_and_label(i)[1]]) for i in range(6)]
     reader = pipeline.ImageReader(write_one(tmp_path, serialized))
     rotated = augment.Augmentation(crop_size=(33, 37), rotation=20.0)
     settings = {"batch_size": 3, "seed": 1}

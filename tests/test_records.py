@@ -36,7 +36,9 @@ def test_records_are_read_as_they_were_written(folder):
     split = records.open_split(folder, "train", deep=True)
     assert len(split) == 12
     assert split.spec == tiny.SPEC
-    image, label = tiny.picture(6)  # Shards take every second: 0 2 4 6 8 10, 1 3 ...
+    image, label = tiny.image_and_label(
+        6
+    )  # Shards take every second: 0 2 4 6 8 10, 1 3 ...
     example = records.parse_example(split.read(3))
     assert (example["name"], example["height"], example["width"]) == (
         "train6.png",
@@ -72,7 +74,7 @@ def test_bytes_and_keys_equal_those_of_tensorflow(folder):
 
 
 def test_optional_features_are_read():
-    image, label = tiny.picture(0)
+    image, label = tiny.image_and_label(0)
     instances = images.encode_label(label.astype(np.uint16))
     serialized = records.encode_example(
         image=tiny.png(image),

@@ -129,7 +129,6 @@ def test_an_unknown_name_is_light(flags, tmp_path):
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_a_command_can_be_imported_without_tensorflow(name, tmp_path):
-    skip_pending(name.removesuffix(".__main__"))
     program = (
         f"import sys, {name}; print({{'tensorflow', 'keras'}} & set(sys.modules), "
         f"file=sys.stderr)"

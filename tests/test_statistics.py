@@ -44,7 +44,7 @@ def test_enet_weights():
 def test_a_whole_split_is_counted(tmp_path):
     folder = tiny.write_records(tmp_path, train=3)
     reader = pipeline.ImageReader(records.open_split(folder, "train"))
-    labels = [tiny.picture(i)[1] for i in range(3)]
+    labels = [tiny.image_and_label(i)[1] for i in range(3)]
     expected = class_statistics.count_classes(labels, 3)
     assert (
         class_statistics.count_split(reader).pixels.tolist() == expected.pixels.tolist()

@@ -17,7 +17,7 @@ CLASSES = own_data.OwnData(classes=class_lists.read_classes("background,pet"))
 
 def examples(count, num_classes=2):
     return [
-        (trees.picture(i)[..., ::-1], trees.label(i, num_classes)) for i in range(count)
+        (trees.image(i)[..., ::-1], trees.label(i, num_classes)) for i in range(count)
     ]
 
 

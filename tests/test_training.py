@@ -76,7 +76,7 @@ class Step:
 
 
 def batch(count=4):
-    pairs = [tiny.picture(i, 24, 24) for i in range(count)]
+    pairs = [tiny.image_and_label(i, 24, 24) for i in range(count)]
     images, labels = (np.stack(x) for x in zip(*pairs, strict=True))
     return {"image": tf.constant(images), "label": tf.constant(labels)}
 
@@ -558,7 +558,7 @@ def test_unusable_initial_checkpoints_are_refused(folder, tmp_path):
 
 def test_a_label_out_of_range_stops_the_run_and_names_the_image(tmp_path):
     # Row 22 in the pipeline: it never reaches the loss.
-    image, label = tiny.picture(0)
+    image, label = tiny.image_and_label(0)
     label[0, 20] = 9
     shard = records.write_shard(
         tmp_path / records.shard_name("train", 0, 1),
@@ -649,11 +649,11 @@ def test_a_split_without_records_is_refused_at_once(tmp_path, split, flag):
 
 def test_an_epoch_with_repeated_classes_is_longer(tmp_path, capsys):
     # 3 of 4 images show the class: 1 + 3 * 2 images, 1.75 batches of 4.
-    image, label = tiny.picture(0)
+    image, label = tiny.image_and_label(0)
     without = np.where(label == 1, np.uint8(0), label)
     pairs = [(image, without), *[(image, label)] * 3]
     splits = {"train": pairs, "val": pairs[:1]}
-    records_dir = tiny.write_pictures(tmp_path / "records", splits)
+    records_dir = tiny.write_images(tmp_path / "records", splits)
     changes = {
         "training_number_of_steps": 7,
         "eval_limit": 1,

@@ -559,10 +559,10 @@ def test_the_best_score_and_its_age_are_kept():
 
 
 def test_batches_without_a_label_are_counted(tmp_path, capsys):
-    image, label = tiny.picture(0)
+    image, label = tiny.image_and_label(0)
     ignored = np.full_like(label, 255)
     splits = {"train": [(image, ignored)] * 4, "val": [(image, label)]}
-    records = tiny.write_pictures(tmp_path / "records", splits)
+    records = tiny.write_images(tmp_path / "records", splits)
     run(records, tmp_path / "run", training_number_of_steps=2, eval_interval_steps=2)
     output = capsys.readouterr().out
     assert "loss nan" in output

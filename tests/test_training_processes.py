@@ -98,7 +98,7 @@ def test_a_signal_saves_and_nothing_is_lost(
 def test_two_devices_equal_one(folder, tmp_path):
     """Row 47: loss, weights and scores to 1e-5, batch norm synchronized."""
     values, losses, scores = [], [], []
-    images = [tiny.picture(seed)[0] for seed in range(12)]
+    images = [tiny.image_and_label(seed)[0] for seed in range(12)]
     colors = np.mean(images, axis=(0, 1, 2)) / 127.5 - 1
     for devices in (1, 2):
         workdir = tmp_path / str(devices)

@@ -18,7 +18,7 @@ SPEC = datasets.DatasetSpec(
 )
 
 
-def picture(seed, height=40, width=48):
+def image_and_label(seed, height=40, width=48):
     """Draws a noisy vertical stripe for each class, and some ignored pixels."""
     rng = np.random.default_rng(seed)
     first, second = np.sort(rng.integers(4, width - 4, 2))
@@ -51,19 +51,19 @@ def example(image, label, name, **more):
 
 def write_records(folder, *, train=12, val=5, shards=2, spec=SPEC, size=(40, 48)):
     """Writes a folder of records; returns it."""
-    pictures = {
-        split: [picture(1000 * start + i, *size) for i in range(count)]
+    images = {
+        split: [image_and_label(1000 * start + i, *size) for i in range(count)]
         for start, (split, count) in enumerate({"train": train, "val": val}.items())
     }
-    return write_pictures(folder, pictures, shards=shards, spec=spec)
+    return write_images(folder, images, shards=shards, spec=spec)
 
 
-def write_pictures(folder, pictures, *, shards=1, spec=SPEC):
+def write_images(folder, images, *, shards=1, spec=SPEC):
     """Writes records of pairs of image and label by split; returns the folder."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     splits = {}
-    for split, pairs in pictures.items():
+    for split, pairs in images.items():
         serialized = [example(*pair, f"{split}{i}.png") for i, pair in enumerate(pairs)]
         splits[split] = [
             records.write_shard(

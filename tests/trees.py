@@ -19,12 +19,12 @@ def real(name):
     if not folder.is_dir():
         pytest.skip(
             f"{folder} does not exist; $KERASSEG_TEST_DATA names the folder of the "
-            "real pictures"
+            "real images"
         )
     return folder
 
 
-def picture(seed, height=12, width=16):
+def image(seed, height=12, width=16):
     """Draws noise, BGR as OpenCV expects it."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
@@ -48,7 +48,7 @@ def camvid(folder, splits=(("train", 5), ("val", 3))):
         lines = []
         for i in range(count):
             name = f"{split}_{i:02d}.png"
-            save(folder / split / name, picture(i))
+            save(folder / split / name, image(i))
             save(folder / f"{split}annot" / name, label(i, 12))  # 11 is ignored.
             lines.append(f"/SegNet/CamVid/{split}/{name} ")
             lines[-1] += f"/SegNet/CamVid/{split}annot/{name}\n"
@@ -60,7 +60,7 @@ def voc(folder, train, val):
     """Writes a VOC 2012 of these names, with palette labels and void borders."""
     for name in (*train, *val):
         seed = len(name)
-        save(folder / "JPEGImages" / f"{name}.jpg", picture(seed))
+        save(folder / "JPEGImages" / f"{name}.jpg", image(seed))
         numbers = label(seed, 21)
         numbers[0] = datasets.IGNORE_LABEL
         save_palette(folder / "SegmentationClass" / f"{name}.png", numbers)
@@ -89,7 +89,7 @@ def sbd(folder, train, val, numbers):
     groundtruth = np.zeros((1, 1), [("Boundaries", "O"), ("Segmentation", "O")])
     groundtruth[0, 0] = (np.zeros((20, 1), object), numbers)
     for name in (*train, *val):
-        save(folder / "img" / f"{name}.jpg", picture(len(name)))
+        save(folder / "img" / f"{name}.jpg", image(len(name)))
         (folder / "cls").mkdir(exist_ok=True)
         path = folder / "cls" / f"{name}.mat"
         scipy_io.savemat(

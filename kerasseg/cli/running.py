@@ -4,6 +4,7 @@ import inspect
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 
 from absl import app, flags, logging
 
@@ -22,7 +23,7 @@ _WRONG_PATH = (
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull", "-?")
 
 
-def run(main, *, accepts_arguments=False) -> None:
+def run(main: Callable[[list[str]], None], *, accepts_arguments: bool = False) -> None:
     """Parses the flags, calls `main(argv)` and exits with a status.
 
     0: done, or `--help`. 2: wrong flags or input, reported in one line. 130 and 143:

@@ -93,7 +93,7 @@ def check_settings(**settings) -> None:
         errors.UserError: A setting is out of range.
     """
     name = _checked_engine((1, 1, 1), **settings)
-    if name == "pydensecrf":  # The other one needs no package of its own.
+    if name == "pydensecrf":  # The other engine needs no further package.
         _engine(name)
 
 

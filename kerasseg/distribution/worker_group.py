@@ -68,7 +68,7 @@ class WorkerGroup:
         replicas = self._total(tf.constant(number, tf.int64))
         return self._strategy.experimental_local_results(replicas)[0]
 
-    def local_values(self, value) -> tuple:
+    def local_values(self, value: tf.Tensor) -> tuple:
         """Returns a per-replica value as a tuple of this worker's replicas."""
         return self._strategy.experimental_local_results(value)
 

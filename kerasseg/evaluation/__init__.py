@@ -11,9 +11,9 @@ __getattr__ = lazy.attributes(
     __name__,
     {
         "counts": "compare read_counts write_counts",
-        "inputs": "COUNTS_FILE MEASURE_NAMES METRICS_FILE REPORT_FILE check_inputs",
+        "inputs": "MEASURE_NAMES Output check_inputs",
         "masks": "LabelFolder RecordLabels score_masks",
-        "run": "Output evaluate_masks evaluate_run write_metrics",
+        "run": "evaluate_masks evaluate_run write_metrics",
         "samples": "Sample mask_samples network_samples",
         "scoring": "MEASURES Evaluation ScoredImage evaluate score",
     },

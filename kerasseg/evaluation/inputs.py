@@ -1,17 +1,33 @@
 """Arguments of an evaluation, checked before TensorFlow starts."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
 from kerasseg import datasets, errors, records, registry
-from kerasseg.workdir import metadata
-
-COUNTS_FILE = "pictures.csv"
-METRICS_FILE = "metrics.json"
-REPORT_FILE = "report.html"
+from kerasseg.workdir import layout, metadata
 
 # Names of `evaluation.MEASURES`; importing its classes would import Keras.
 MEASURE_NAMES = tuple(registry.names_in("kerasseg.metrics"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where the results of an evaluation are written.
+
+    Attributes:
+        folder: Folder of metrics.json, pictures.csv and report.html.
+        compare_workdir: Folder with the pictures.csv of another evaluation, to compare
+            with; or None.
+        write_report: Whether to write report.html, for which some images are predicted
+            again.
+        command: Command line that report.html shows, or None.
+    """
+
+    folder: str | os.PathLike
+    compare_workdir: str | os.PathLike | None = None
+    write_report: bool = True
+    command: str | None = None
 
 
 def check_inputs(
@@ -56,7 +72,7 @@ def check_inputs(
     if predictions_dir is not None:
         _check_labels(workdir, records_dir, dataset, labels_dir)
     if compare_workdir is not None:
-        check_counts_file(os.path.join(compare_workdir, COUNTS_FILE))
+        check_counts_file(os.path.join(compare_workdir, layout.IMAGE_COUNTS))
     check_measures(measures or (), has_probabilities=predictions_dir is None)
 
 

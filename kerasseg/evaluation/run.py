@@ -19,31 +19,12 @@ from kerasseg import (
 from kerasseg.evaluation import counts, inputs, masks, samples, scoring
 from kerasseg.evaluation.scoring import Evaluation
 from kerasseg.system import files, progress
-from kerasseg.workdir import best_model, metadata, run_records
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Output:
-    """Where the results of an evaluation are written.
-
-    Attributes:
-        folder: Folder of metrics.json, pictures.csv and report.html.
-        compare_workdir: Folder with the pictures.csv of another evaluation, to compare
-            with; or None.
-        write_report: Whether to write report.html, for which some images are predicted
-            again.
-        command: Command line that report.html shows, or None.
-    """
-
-    folder: str | os.PathLike
-    compare_workdir: str | os.PathLike | None = None
-    write_report: bool = True
-    command: str | None = None
+from kerasseg.workdir import best_model, layout, metadata, run_records
 
 
 def evaluate_run(
     workdir: str | os.PathLike,
-    output: Output,
+    output: inputs.Output,
     *,
     options,
     split: str = "val",
@@ -105,7 +86,7 @@ def evaluate_run(
 
 def evaluate_masks(
     predictions_dir: str | os.PathLike,
-    output: Output,
+    output: inputs.Output,
     *,
     labels_dir: str | os.PathLike | None = None,
     workdir: str | os.PathLike | None = None,
@@ -174,7 +155,7 @@ def _check_comparable(output, split):
     """Fails before hours of evaluation, not after."""
     if output.compare_workdir is None:
         return
-    path = os.path.join(output.compare_workdir, inputs.COUNTS_FILE)
+    path = os.path.join(output.compare_workdir, layout.IMAGE_COUNTS)
     names, _ = counts.read_counts(path, split.spec.class_names)
     if len(names) != len(split):
         raise errors.UserError(
@@ -187,17 +168,17 @@ def _write_results(output, result, spec, settings, get_sample):
     folder, class_names = os.fspath(output.folder), spec.class_names
     scores = {**result.scores, "interval": metrics.interval(result.counts, class_names)}
     if output.compare_workdir is not None:
-        path = os.path.join(output.compare_workdir, inputs.COUNTS_FILE)
+        path = os.path.join(output.compare_workdir, layout.IMAGE_COUNTS)
         scores["difference"] = counts.compare(result, path, class_names)
         settings["compared_with"] = os.fspath(output.compare_workdir)
     result = dataclasses.replace(result, scores=scores)
     progress.log(metrics.table(scores))
     os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, inputs.COUNTS_FILE)
+    path = os.path.join(folder, layout.IMAGE_COUNTS)
     counts.write_counts(path, result, class_names)
     write_metrics(folder, {**scores, **settings, "pictures": len(result.names)})
     if output.write_report:
-        path = os.path.join(folder, inputs.REPORT_FILE)
+        path = os.path.join(folder, layout.REPORT)
         settings = {**settings, "command": output.command}
         report.write(path, result, spec, settings, get_sample)
         progress.log(f"The report is in {path}.")
@@ -216,4 +197,4 @@ def write_metrics(folder: str | os.PathLike, values: Mapping[str, Any]) -> None:
         for key, value in values.items()
     }
     text = json.dumps(plain, indent=2, allow_nan=False) + "\n"
-    files.write_bytes(os.path.join(folder, inputs.METRICS_FILE), text.encode())
+    files.write_bytes(os.path.join(folder, layout.METRICS), text.encode())

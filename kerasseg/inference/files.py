@@ -201,7 +201,7 @@ def _read(paths, max_pixels) -> Iterator[_Item]:
 
 
 def _batches(items: Iterable[_Item], batch_size) -> Iterator[list[_Item]]:
-    """Groups consecutive images of one size; each failure is a batch of its own."""
+    """Groups consecutive images of one size; each failure is a separate batch."""
     batch: list[_Item] = []
     for item in items:
         if item.reason:

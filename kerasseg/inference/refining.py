@@ -22,8 +22,8 @@ def start_refiner(
     Yields:
         None without a refinement, else a function of an image, uint8
         `[height, width, 3]`, and its probabilities to the mask, uint8
-        `[height, width]`. It may be called from several threads: each image has a
-        processor core of its own.
+        `[height, width]`. It may be called from several threads: each image has its
+        own processor core.
 
     Raises:
         errors.MissingPackageError: pydensecrf or scikit-image is not installed.

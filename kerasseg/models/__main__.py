@@ -6,6 +6,8 @@ The columns are trainable parameters, multiply-adds for an image of 513x513 pixe
 (convolutions and dense layers), and the stride of the deepest feature map.
 """
 
+from collections.abc import Sequence
+
 from absl import flags
 
 from kerasseg import cli, models, runtime
@@ -43,7 +45,7 @@ def markdown() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> None:
     """Prints the table."""
     del argv
     runtime.start_tensorflow()  # The modules that define the models import Keras.

@@ -5,7 +5,7 @@ import asyncio
 _SECONDS = 1.0  # Between the last byte sent and the close.
 
 
-class LingeringTransport:
+class GracefulCloseTransport:
     """A transport whose `close` sends EOF first and keeps reading for a moment.
 
     Closing a connection with unread bytes resets it, and the other side then loses what

@@ -12,7 +12,7 @@ import typing
 
 from uvicorn.protocols.http import h11_impl
 
-from kerasseg.serve.graceful_close import LingeringTransport
+from kerasseg.serve.graceful_close import GracefulCloseTransport
 
 _PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
 
@@ -51,8 +51,8 @@ class GuardedProtocol(h11_impl.H11Protocol):
 
     def connection_made(self, transport):
         """Counts the connection; beyond the limits, it receives 503 and is closed."""
-        lingering = LingeringTransport(transport, self._limits.write_seconds)
-        super().connection_made(typing.cast(asyncio.Transport, lingering))
+        closing = GracefulCloseTransport(transport, self._limits.write_seconds)
+        super().connection_made(typing.cast(asyncio.Transport, closing))
         same = sum(_host(other) == _host(self) for other in self.connections)
         if len(self.connections) > self._limits.max_connections:
             self._fail(503, "The server has too many connections; try again later.")

@@ -55,7 +55,7 @@ class Settings:
     poll_seconds: float = _flag(1.0, "Time between checks for a newer version.")
     max_batch_size: int = _flag(8, "Maximum number of images of equal size in a batch.")
     max_batch_megapixels: float = _flag(
-        4.0, "Maximum pixels of a batch; a larger image is a batch of its own."
+        4.0, "Maximum pixels of a batch; a larger image is a separate batch."
     )
     max_batch_wait: float = _flag(
         0.002, "Seconds that an incomplete batch waits for more images."

@@ -71,6 +71,11 @@ def train_loop(
     def is_due(interval):
         return state.step == last_step or state.step % interval == 0
 
+    def is_finished():
+        if state.step >= last_step or signals.stop or callbacks.model.stop_training:
+            return True
+        return _stops_early(state, recipe)
+
     def validate():
         callbacks.on_test_begin()
         scores = validation.run(rate_at(state.step - 1), stopped=lambda: signals.stop)
@@ -96,18 +101,18 @@ def train_loop(
                 rate = rate_at(step - 1)
                 log.scalars(step, **{"train/loss": loss, "train/learning_rate": rate})
 
-    with (
-        progress.track(
-            last_step, unit="step", text="training", initial=state.step
-        ) as bar,
-        Profile(log.events, enabled=recipe.profile) as profile,
-        signals,
-    ):
+    def update_bar():
+        epoch = state.step / steps_per_epoch
+        text = f"loss {loss:.3f}, epoch {epoch:.1f}, {waiting.end_step()}"
+        bar.set_postfix_str(text, refresh=False)
+        bar.update()
+
+    bar = progress.track(last_step, unit="step", text="training", initial=state.step)
+    profile = Profile(log.events, enabled=recipe.profile)
+    with bar, profile, signals:
         if is_due(recipe.eval_interval_steps) and state.history.validated < state.step:
             validate()  # A signal had interrupted it.
-        while state.step < last_step and not signals.stop:
-            if _stops_early(state, recipe) or callbacks.model.stop_training:
-                break
+        while not is_finished():
             callbacks.on_train_batch_begin(state.step)
             with profile.step(state.step):
                 with waiting.measure():
@@ -121,10 +126,7 @@ def train_loop(
             settle = saves or signals.stop
             check_results(0 if settle else num_ahead())
             callbacks.on_train_batch_end(state.step - 1, {"loss": loss})
-            epoch = state.step / steps_per_epoch
-            text = f"loss {loss:.3f}, epoch {epoch:.1f}, {waiting.end_step()}"
-            bar.set_postfix_str(text, refresh=False)
-            bar.update()
+            update_bar()
             if validates or callbacks.model.stop_training:
                 check_results(0)
                 validate()
@@ -179,7 +181,7 @@ class InputWait:
         self._average: float | None = None
 
     @contextlib.contextmanager
-    def measure(self):
+    def measure(self) -> Iterator[None]:
         """Measures a block that waits for a batch."""
         start = time.perf_counter()
         try:
@@ -214,7 +216,7 @@ class Profile:
         self._running = False
 
     @contextlib.contextmanager
-    def step(self, number: int):
+    def step(self, number: int) -> Iterator[None]:
         """Surrounds a step; the profile ends with the last step that it holds."""
         if self._steps == self._SKIPPED:
             self._switch(tf.profiler.experimental.start, self._folder)

@@ -194,8 +194,8 @@ def _read(workdir, batch_size):
     """Returns the number of micro-batches of a run that is resumed, else 1."""
     path = os.path.join(workdir, layout.MICRO_BATCHES)
     try:
-        noted = files.read_json(path)
-        return int(noted["parts"]) if noted["batch_size"] == batch_size else 1
+        saved = files.read_json(path)
+        return int(saved["parts"]) if saved["batch_size"] == batch_size else 1
     except FileNotFoundError:
         return 1
     except (ValueError, KeyError, TypeError) as error:

@@ -23,7 +23,7 @@ class Builder:
     name: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __call__(self, num_classes: int, **changes) -> keras.Model:
+    def __call__(self, num_classes: int, **changes: Any) -> keras.Model:
         """Builds the model; `changes` replace options."""
         return models.build_model(self.name, num_classes, **{**self.options, **changes})
 

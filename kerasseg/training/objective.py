@@ -57,7 +57,12 @@ class Objective:
             outputs = {name: model.output[name] for name in self.weights}
             self.model = keras.Model(model.input, outputs, name=model.name)
 
-    def __call__(self, outputs, label, pixel_weights=None):
+    def __call__(
+        self,
+        outputs: tf.Tensor | dict[str, tf.Tensor],
+        label: tf.Tensor,
+        pixel_weights: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Sums the losses of all outputs.
 
         A pixel of a smaller output counts as often as the pixels of the image that its

@@ -147,7 +147,7 @@ class Recipe:
         "learning_rate_decay_factor.",
     )
     learning_rate_decay_factor: float = _flag(
-        0.1, "Factor of each decay of step, and of as many steps of exponential."
+        0.1, "Factor of each decay of step, and of an interval of exponential."
     )
     warmup_steps: int = _flag(
         0, "Number of steps in which the rate first rises linearly."
@@ -171,8 +171,8 @@ class Recipe:
     )
     ema_decay: float = _flag(
         0.0,
-        "Decay of the exponential moving average of the weights, which is then what "
-        "is evaluated; 0: none.",
+        "Decay of the exponential moving average of the weights, which is then "
+        "evaluated; 0: none.",
     )
     mixed_precision: str = _flag(
         "none", "Precision of the layers.", choices=["none", "float16", "bfloat16"]

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasseg import errors, pipeline, records
@@ -99,7 +100,8 @@ def train(
         initial_checkpoint: A workdir or `.keras` file whose weights a new run starts
             from; layers of other shapes keep their own.
         callbacks: Keras callbacks, called at the start and end of training, of each
-            step and of each validation; there are no epochs. Their state is not saved.
+            step and of each validation, by each worker; there are no epochs. Their
+            state is not saved.
 
     Returns:
         Metadata of the best model, see `metadata.read_metadata`; None on a worker that
@@ -180,7 +182,7 @@ def _train(
         state, objective = create_state(
             network, recipe, class_weights, pretrained=not initial_checkpoint
         )
-    # Parameter servers hold the weights: each image would fetch them again.
+    # Parameter servers hold the weights, and a validation would fetch them per image.
     local_copy = network.copy() if group.is_asynchronous else None
     step_function = StepFunction(state, objective, recipe, strategy)
     variables = state.variables()
@@ -272,7 +274,11 @@ def _train(
 
 
 def create_state(
-    network: Network, recipe: Recipe, class_weights, *, pretrained: bool = True
+    network: Network,
+    recipe: Recipe,
+    class_weights: np.ndarray | None = None,
+    *,
+    pretrained: bool = True,
 ) -> tuple[TrainState, Objective]:
     """Creates the state of a run, in the scope of its strategy.
 

@@ -8,6 +8,7 @@ A schedule is a function `(base_learning_rate, num_steps, *, ...options)` with
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from kerasseg import errors
 
@@ -15,7 +16,7 @@ Schedule = Callable[[int], float]
 POLICIES: dict[str, Callable[..., Schedule]] = {}
 
 
-def register(schedule):
+def register(schedule: Callable[..., Schedule]) -> Callable[..., Schedule]:
     """Makes a schedule a choice of the recipe's `learning_policy`, under its name."""
     POLICIES[schedule.__name__] = schedule
     return schedule
@@ -173,7 +174,7 @@ def get(
     base_learning_rate: float,
     num_steps: int,
     warmup_steps: int = 0,
-    **given,
+    **given: Any,
 ) -> Schedule:
     """Returns the learning rate as a function of the step.
 

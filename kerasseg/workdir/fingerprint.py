@@ -3,14 +3,24 @@
 import json
 import os
 import pathlib
+import typing
 import zlib
+from collections.abc import Iterable
 
 from kerasseg import errors
 from kerasseg.system import files
 from kerasseg.workdir import layout
 
+if typing.TYPE_CHECKING:
+    from kerasseg import pipeline
 
-def check(workdir: str | os.PathLike, readers, *, allow_others: bool = False) -> None:
+
+def check(
+    workdir: str | os.PathLike,
+    readers: Iterable["pipeline.ImageReader"],
+    *,
+    allow_others: bool = False,
+) -> None:
     """Compares the records with those that the run was started on, or saves them.
 
     Splits are the same if they have the same classes, and records of the same lengths
@@ -18,7 +28,7 @@ def check(workdir: str | os.PathLike, readers, *, allow_others: bool = False) ->
 
     Args:
         workdir: Folder of the run.
-        readers: `pipeline.ImageReader` of each split.
+        readers: Reader of each split.
         allow_others: Whether to save the fingerprint even if the records differ.
 
     Raises:
@@ -78,12 +88,12 @@ def _text(fingerprint):
 
 def _read(path):
     try:
-        noted = files.read_json(path)
-        for fingerprint in noted.values():
+        saved = files.read_json(path)
+        for fingerprint in saved.values():
             _text(fingerprint)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.UserError(
             f"{path} is damaged ({error!r}). Remove it to resume: the given records "
             f"are then taken as those of the run."
         ) from error
-    return noted
+    return saved

@@ -46,7 +46,7 @@ def match(
 
 
 def _image_key(annotated, split, name, by_stem, paths):
-    """Returns the key of the annotated image; a key of its own if there is no image."""
+    """Returns the key of the annotated image; a unique key if there is no image."""
     named = annotated.file_name.replace("\\", "/")
     keys = by_stem.get((split, pathlib.PurePosixPath(named).stem), [])
     if len(keys) > 1:

@@ -67,7 +67,7 @@ def _write(task, *, notes) -> None:
     if (notes / _FAILED).exists():
         return
     try:
-        # In a process of its own: if an image crashes it, the pipeline must go on.
+        # In a separate process: if an image crashes it, the pipeline must go on.
         (done,) = quarantine.run([task], num_workers=2, advance=lambda _: None)
         note, name = dataclasses.asdict(done), f"{task.path.name}.json"
     except (planning.BuildError, tasks.WriteError) as error:

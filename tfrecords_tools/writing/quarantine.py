@@ -1,8 +1,8 @@
 """Runs the tasks of a build, even if an image crashes the process that reads it.
 
 A broken file can crash a compiled decoder, which no exception reports. The task that
-was reading such a pair runs again in a process of its own. If that crashes too, the
-pair is bad.
+was reading such a pair runs again in a separate process. If that crashes too, the pair
+is bad.
 """
 
 import collections

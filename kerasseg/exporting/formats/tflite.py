@@ -92,7 +92,7 @@ def _converted(converter, name, dtype, images):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Deprecations within TensorFlow.
             return converter.convert()
-    except Exception as error:  # The converter has no error type of its own.
+    except Exception as error:  # The converter has no specific error type.
         raise errors.UserError(
             f"{name} cannot be converted to TFLite {dtype}: {_reason(error)}. Nothing "
             f"was exported; leave tflite_{dtype} out of `format`."
