@@ -8,7 +8,7 @@ from keras import layers
 from kerasseg import blocks, models
 from kerasseg.exporting import folding
 from tests import reference
-from tests.test_exporting import picture
+from tests.test_exporting import noise
 
 CONVOLUTIONS = {
     "Conv2D": lambda **o: layers.Conv2D(4, 3, **o),
@@ -28,7 +28,7 @@ def check(model, left):
     """Compares a model with its folded copy, which keeps `left` batch norms."""
     reference.shake(model)
     before = [v.numpy().copy() for v in model.weights]
-    image = picture(11, 12)[np.newaxis].astype(np.float32) / 255
+    image = noise(11, 12)[np.newaxis].astype(np.float32) / 255
     folded = folding.fold_batch_norm(model)
     assert num_batch_norms(folded) == left
     assert [x.name for x in folded.layers[1:]] == [x.name for x in model.layers[1:]]
@@ -106,7 +106,7 @@ def test_all_scales_of_deeplab_v2_are_folded():
     reference.shake(model)
     folded = folding.fold_batch_norm(model)
     assert num_batch_norms(model) > 0 and num_batch_norms(folded) == 0
-    image = picture(65, 49)[np.newaxis].astype(np.float32)
+    image = noise(65, 49)[np.newaxis].astype(np.float32)
     expected = np.asarray(model(image, training=False))
     np.testing.assert_allclose(
         folded(image), expected, atol=1e-4 * np.abs(expected).max()
