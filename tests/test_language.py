@@ -36,6 +36,7 @@ WORDS = {
     r"comes? to (an|no) end": "ends, is interrupted",
     r"for want of": "because of too little",
     r"truths?(?! (table|value))": "label, target",
+    r"(un)?labelled": "labeled",
 }
 # Old words that are meant: frozen names, and phrases with another sense.
 ALLOWED = (
@@ -43,6 +44,7 @@ ALLOWED = (
     r"picture_|_pictures?\b|\bpictures_",  # Flags and keys with aliases or frozen.
     r"[\"'\\]picture[\"']",  # A class, a layer name, a kind of shape.
     r"kerasseg_batch_pictures",
+    r"history/unlabelled|\"(un)?labelled\"",  # A variable; a column of pictures.csv.
     r"ground truth",
     r"Motion Picture|picture element",
 )

@@ -46,7 +46,7 @@ def compiled(request):
     return wrap
 
 
-def test_crossentropy_sums_and_counts_the_labelled_pixels():
+def test_crossentropy_sums_and_counts_the_labeled_pixels():
     labels, logits = pixels([0, 1, 255], [QUARTER] * 3)
     total, count = losses.crossentropy(labels, logits)
     # -log(1/4) - log(3/4) = 1.386294 + 0.287682; the third pixel is ignored.
@@ -81,7 +81,7 @@ def test_smoothing_and_weights_work_together():
 def test_hard_pixels_are_those_with_the_greatest_loss():
     labels, logits = pixels([0, 1, 0, 1, 255], [QUARTER] * 4 + [[0.0, 90.0]])
     total, count = losses.hard_pixel_crossentropy(labels, logits, keep=0.5)
-    # Four are labelled, two are kept, both of class 0: four times their mean, 1.386294.
+    # Four are labeled, two are kept, both of class 0: four times their mean, 1.386294.
     assert float(total) == pytest.approx(4 * 1.386294, abs=1e-5)
     assert float(count) == 4
 
@@ -92,7 +92,7 @@ def test_equally_hard_pixels_share_the_remaining_weight():
     assert float(total) == pytest.approx(4 * 1.386294, abs=1e-5)
     assert float(count) == 4
     # Each of the three gets 2/3 of softmax - target = [1/4 - 1, 3/4], doubled because
-    # two of four labelled pixels are kept.
+    # two of four labeled pixels are kept.
     gradients = gradient(losses.hard_pixel_crossentropy, labels, logits, keep=0.5)
     np.testing.assert_allclose(gradients[0, 0, :3], [[-1.0, 1.0]] * 3, atol=1e-6)
     np.testing.assert_array_equal(gradients[0, 0, 3], 0)
@@ -102,7 +102,7 @@ def test_the_number_of_hard_pixels_is_rounded_up_in_each_image():
     labels = np.array([[[0, 255, 255]], [[1, 1, 0]], [[255, 255, 255]]])
     logits = np.broadcast_to(QUARTER, (3, 1, 3, 2))
     total, count = losses.hard_pixel_crossentropy(labels, logits, keep=0.25)
-    # ceil(0.25 * 1), ceil(0.25 * 3) and 0 pixels, of class 0, of 1, 3 and 0 labelled.
+    # ceil(0.25 * 1), ceil(0.25 * 3) and 0 pixels, of class 0, of 1, 3 and 0 labeled.
     assert float(count) == 4
     assert float(total) == pytest.approx((1 + 3) * 1.386294, abs=1e-5)
 
@@ -169,7 +169,7 @@ def test_hard_pixels_equal_a_sort_in_numpy(seed, keep):
     labels = random.choice([0, 1, 2, 255], (2, 3, 4))
     logits = np.round(random.normal(size=(2, 3, 4, 3)), 1).astype("float32")
     total, count = losses.hard_pixel_crossentropy(labels, logits, keep=keep)
-    expected, labelled = 0.0, 0
+    expected, labeled = 0.0, 0
     for label, logit in zip(labels, logits, strict=True):
         probability = np.exp(logit) / np.exp(logit).sum(-1, keepdims=True)
         flat = zip(label.flat, probability.reshape(-1, 3), strict=True)
@@ -177,8 +177,8 @@ def test_hard_pixels_equal_a_sort_in_numpy(seed, keep):
         num_kept = int(np.ceil(np.float32(keep) * np.float32(len(values))))
         hardest = sorted(values, reverse=True)[:num_kept]
         expected += sum(hardest) / max(num_kept, 1) * len(values)
-        labelled += len(values)
-    assert float(count) == labelled
+        labeled += len(values)
+    assert float(count) == labeled
     assert float(total) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
@@ -357,7 +357,7 @@ def test_the_sum_over_a_batch_is_the_sum_over_its_images(name, options):
 
 
 @pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
-def test_the_count_is_the_number_of_labelled_pixels(name, options):
+def test_the_count_is_the_number_of_labeled_pixels(name, options):
     logits = np.zeros((*THREE_CLASSES.shape, 3), "float32")
     total, count = losses.get(name)(THREE_CLASSES, logits, **options)
     assert float(count) == np.sum(THREE_CLASSES != 255)

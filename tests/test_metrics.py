@@ -39,7 +39,7 @@ def test_scores_equal_those_worked_by_hand():
 
 
 def test_scores_of_three_classes_equal_those_worked_by_hand():
-    # Labelled 4, 2, 4; predicted 3, 3, 4.
+    # Labeled 4, 2, 4; predicted 3, 3, 4.
     found = metrics.scores([[3, 1, 0], [0, 1, 1], [0, 1, 3]], "abc")
     # 3 / (4 + 3 - 3), 1 / (2 + 3 - 1), 3 / (4 + 4 - 3)
     assert list(found["iou"].values()) == [0.75, 0.25, 0.6]
@@ -63,7 +63,7 @@ def test_a_class_only_predicted_counts_as_0():
     assert found["mean_iou"] == 0.25
     assert found["mean_accuracy"] == 0.5
     assert found["accuracy"]["sky"] is None
-    assert "Predicted but never labelled, IoU 0: sky." in metrics.table(found)
+    assert "Predicted but never labeled, IoU 0: sky." in metrics.table(found)
 
 
 def test_the_table_lines_up():
@@ -78,7 +78,7 @@ def test_the_table_lines_up():
     ]
 
 
-def test_scores_without_a_labelled_pixel_are_nan():
+def test_scores_without_a_labeled_pixel_are_nan():
     found = metrics.scores(np.zeros((2, 2), "int64"), ["road", "sky"])
     for name in ("mean_iou", "pixel_accuracy", "mean_accuracy"):
         assert np.isnan(found[name])

@@ -23,8 +23,8 @@ def naive_resamples(tables):
         resample = [i for i in range(size) for _ in range(times[i])]
         found = []
         for table in tables:
-            hits, labelled, predicted = sum(table[i] for i in resample)
-            union = labelled + predicted - hits
+            hits, labeled, predicted = sum(table[i] for i in resample)
+            union = labeled + predicted - hits
             found.append(
                 [h / u if u else np.nan for h, u in zip(hits, union, strict=True)]
             )
@@ -101,7 +101,7 @@ def test_classes_that_never_occur_have_no_interval():
     found = metrics.interval(counts, NAMES)
     assert found["iou"]["sky"] is None
     assert json.loads(json.dumps(found)) == found
-    # Only the other run predicts "sky", which is never labelled.
+    # Only the other run predicts "sky", which is never labeled.
     other = counts.copy()
     other[0, 2, 1] = 3
     found = metrics.paired_interval(counts, other, NAMES)

@@ -226,10 +226,10 @@ def test_wrong_sums_and_names_are_errors(kind):
 
 
 def test_iou_counts_and_mean_iou_of_images_equal_those_worked_by_hand():
-    # Correct 3, 1, 3; labelled 4, 2, 4; predicted 3, 3, 4: see test_metrics.
+    # Correct 3, 1, 3; labeled 4, 2, 4; predicted 3, 3, 4: see test_metrics.
     one = metrics.iou_counts([[3, 1, 0], [0, 1, 1], [0, 1, 3]])
     np.testing.assert_array_equal(one, [[3, 1, 3], [4, 2, 4], [3, 3, 4]])
-    # Class 2 occurs in neither; class 1 is predicted and never labelled.
+    # Class 2 occurs in neither; class 1 is predicted and never labeled.
     two = metrics.iou_counts([[1, 1, 0], [0, 0, 0], [0, 0, 0]])
     found = metrics.mean_iou(np.stack([one, two, 0 * two]))
     np.testing.assert_allclose(found, [(0.75 + 0.25 + 0.6) / 3, (0.5 + 0) / 2, np.nan])

@@ -84,14 +84,14 @@ def test_the_table_of_a_split_without_labels_has_dashes():
     assert "calibration error   -" in lines
 
 
-class Labelled(metrics.ImageMeasure):
-    """Measure of the tests: the fraction of labelled pixels."""
+class Labeled(metrics.ImageMeasure):
+    """Measure of the tests: the fraction of labeled pixels."""
 
-    titles: typing.ClassVar = {"labelled": "labelled pixels"}
+    titles: typing.ClassVar = {"labeled": "labeled pixels"}
 
     @property
     def shape(self):
-        """Labelled pixels, pixels."""
+        """Labeled pixels, pixels."""
         return (2,)
 
     def _count(self, label, prediction, confidence):
@@ -100,12 +100,12 @@ class Labelled(metrics.ImageMeasure):
 
     def _scores(self, total, class_names):
         del class_names
-        return {"labelled": float(total[0] / total[1])}
+        return {"labeled": float(total[0] / total[1])}
 
 
 def test_a_new_measure_has_a_line(monkeypatch):
-    monkeypatch.setitem(metrics.MEASURES._all(), "labelled", Labelled)
-    measure = Labelled(3)
+    monkeypatch.setitem(metrics.MEASURES._all(), "labeled", Labeled)
+    measure = Labeled(3)
     counts = measure.measure(np.array([[0, 255], [1, 1]]), np.zeros((2, 2), int))
     table = metrics.table(SCORES | measure.scores(counts, NAMES))
-    assert table.endswith("\nlabelled pixels     0.7500")
+    assert table.endswith("\nlabeled pixels      0.7500")

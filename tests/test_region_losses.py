@@ -55,7 +55,7 @@ def test_lovasz_equals_that_worked_by_hand():
 
 
 @pytest.mark.parametrize("name", REGION_LOSSES)
-def test_classes_without_a_labelled_pixel_are_left_out(name):
+def test_classes_without_a_labeled_pixel_are_left_out(name):
     loss = losses.get(name)
     labels, logits = pixels([0, 1], [[0.0, np.log(3.0), -200.0]] * 2)
     two = loss(*pixels([0, 1], [QUARTER] * 2))
@@ -63,7 +63,7 @@ def test_classes_without_a_labelled_pixel_are_left_out(name):
 
 
 @pytest.mark.parametrize("name", REGION_LOSSES)
-def test_images_are_weighted_by_their_labelled_pixels(name):
+def test_images_are_weighted_by_their_labeled_pixels(name):
     loss = losses.get(name)
     one = pixels([0, 0, 0], [QUARTER] * 3)
     other = pixels([1, 255, 255], [QUARTER] * 3)

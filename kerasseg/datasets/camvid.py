@@ -1,4 +1,4 @@
-"""CamVid (Brostow et al., 2009): 360 x 480 street scenes, labelled in 11 classes.
+"""CamVid (Brostow et al., 2009): 360 x 480 street scenes, labeled in 11 classes.
 
 Splits, classes and class numbers are those of the copy in the SegNet tutorial.
 """

@@ -1,4 +1,4 @@
-"""Losses for labels with ignored pixels, as a total and a number of labelled pixels.
+"""Losses for labels with ignored pixels, as a total and a number of labeled pixels.
 
 A loss is a function `(labels, logits, *, ...options) -> (total, count)`. Every module
 of this package registers the losses it defines. They are attributes of the package, as
@@ -7,7 +7,7 @@ in `losses.dice`.
 The trainer adds up totals and counts over replicas and gradient accumulation steps and
 divides once, so a replica whose pixels are mostly ignored does not weigh more. All
 losses count the same pixels, those with a label. A loss with one value per image, such
-as Dice, multiplies it by the number of labelled pixels of the image. So the result does
+as Dice, multiplies it by the number of labeled pixels of the image. So the result does
 not depend on how images are batched, and a weighted sum of losses is the weighted sum
 of their totals over one count.
 """
@@ -55,7 +55,7 @@ def __dir__() -> list[str]:
 
 
 def mean(total, count):
-    """Returns the mean loss per labelled pixel.
+    """Returns the mean loss per labeled pixel.
 
     Args:
         total: First value that a loss returns.
@@ -91,7 +91,7 @@ def weighted_sum(weights: Mapping[str, float], **options) -> Callable:
 
     Returns:
         Function `(labels, logits, *, pixel_weights=None)` to `(total, count)`: the
-        weighted sum of the totals, and the number of labelled pixels. It raises
+        weighted sum of the totals, and the number of labeled pixels. It raises
         `UserError` for pixel weights if a loss does not accept them.
 
     Raises:

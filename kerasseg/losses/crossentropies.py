@@ -18,13 +18,13 @@ def crossentropy(
     pixel_weights=None,
     ignore_label: int = 255,
 ):
-    """Sums the cross-entropy of all labelled pixels.
+    """Sums the cross-entropy of all labeled pixels.
 
     Args:
         labels: Class numbers, `[batch, height, width]`, any integer type.
         logits: Scores before the softmax, `[batch, height, width, num_classes]`, any
             float type. The loss is computed in float32.
-        class_weights: One factor per class for the pixels labelled with it, or None
+        class_weights: One factor per class for the pixels labeled with it, or None
             for 1. The number of pixels is not weighted, so a weight of 2 doubles the
             gradient.
         label_smoothing: Share of the target, in [0, 1), that is spread evenly over
@@ -34,8 +34,8 @@ def crossentropy(
         ignore_label: Label of ignored pixels.
 
     Returns:
-        `(total, count)`, float32 scalars: sum over the labelled pixels, in nats, and
-        their number. Both are 0 if no pixel is labelled. `total` is NaN if a label is
+        `(total, count)`, float32 scalars: sum over the labeled pixels, in nats, and
+        their number. Both are 0 if no pixel is labeled. `total` is NaN if a label is
         neither a class number nor `ignore_label`, on any device and under XLA, or if
         a logit is NaN, also at an ignored pixel, so that training stops there.
 
@@ -59,7 +59,7 @@ def focal(
     pixel_weights=None,
     ignore_label: int = 255,
 ):
-    """Sums the focal loss, `-(1 - p) ** gamma * log(p)`, of all labelled pixels.
+    """Sums the focal loss, `-(1 - p) ** gamma * log(p)`, of all labeled pixels.
 
     `p` is the probability of the true class.
 
@@ -112,7 +112,7 @@ def hard_pixel_crossentropy(
     pixel_weights=None,
     ignore_label: int = 255,
 ):
-    """Averages the cross-entropy of the hardest labelled pixels of each image.
+    """Averages the cross-entropy of the hardest labeled pixels of each image.
 
     Pixels are selected within an image, so the result does not depend on how images
     are distributed over batches and replicas. Pixels with exactly the limiting loss
@@ -121,7 +121,7 @@ def hard_pixel_crossentropy(
     Args:
         labels: See `crossentropy`.
         logits: See `crossentropy`.
-        keep: Fraction of an image's labelled pixels that count, in (0, 1], hardest
+        keep: Fraction of an image's labeled pixels that count, in (0, 1], hardest
             first. Their number is rounded up.
         threshold: Probability of the true class, in (0, 1), below which every pixel
             counts; `keep` is then the least fraction (OHEM: 0.7 and 1/16). None
@@ -134,7 +134,7 @@ def hard_pixel_crossentropy(
 
     Returns:
         `(total, count)` as `crossentropy` returns them. The total of an image is the
-        mean over its selected pixels times the number of its labelled pixels.
+        mean over its selected pixels times the number of its labeled pixels.
 
     Raises:
         UserError: Wrong shapes, types or options.
@@ -154,33 +154,33 @@ def hard_pixel_crossentropy(
     num_classes = logits.shape[-1]
     values = pixels.weigh(values, classes, num_classes, class_weights, pixel_weights)
     values, valid = pixels.flatten(values), pixels.flatten(valid)
-    labelled = ops.cast(ops.not_equal(valid, 0), "float32")
-    num_labelled = ops.sum(labelled, axis=1, keepdims=True)
-    num_kept = ops.ceil(keep * num_labelled)
+    labeled = ops.cast(ops.not_equal(valid, 0), "float32")
+    num_labeled = ops.sum(labeled, axis=1, keepdims=True)
+    num_kept = ops.ceil(keep * num_labeled)
     if threshold is not None:
         hard = ops.cast(values > -math.log(threshold), "float32")
         num_kept = ops.maximum(num_kept, ops.sum(hard, axis=1, keepdims=True))
     # A product instead of a selection propagates NaN from unselected pixels.
-    shares = _hardest(values, labelled, num_kept) / ops.maximum(num_kept, 1.0)
-    return ops.sum(values * shares * num_labelled), ops.sum(num_labelled)
+    shares = _hardest(values, labeled, num_kept) / ops.maximum(num_kept, 1.0)
+    return ops.sum(values * shares * num_labeled), ops.sum(num_labeled)
 
 
-def _hardest(values, labelled, num_kept):
+def _hardest(values, labeled, num_kept):
     """Returns the weight, 0 to 1, with which each pixel is among the hardest.
 
     Args:
         values: Losses, `[batch, pixels]`.
-        labelled: 1 where a pixel has a label, else 0; same shape.
+        labeled: 1 where a pixel has a label, else 0; same shape.
         num_kept: Number of pixels to keep per image, `[batch, 1]`.
     """
     # Not every backend can sort NaN.
-    finite = ops.logical_and(labelled > 0, values >= 0)
+    finite = ops.logical_and(labeled > 0, values >= 0)
     hardness = ops.stop_gradient(ops.where(finite, values, -1.0))
     ascending = ops.sort(hardness, axis=1)
     last = ops.shape(values)[1] - ops.cast(ops.maximum(num_kept, 1.0), "int32")
     limit = ops.take_along_axis(ascending, last, axis=1)
     above = ops.cast(hardness > limit, "float32")
-    tied = ops.cast(ops.equal(hardness, limit), "float32") * labelled
+    tied = ops.cast(ops.equal(hardness, limit), "float32") * labeled
     remaining = num_kept - ops.sum(above, axis=1, keepdims=True)
     return above + tied * ops.divide_no_nan(
         remaining, ops.sum(tied, axis=1, keepdims=True)

@@ -12,21 +12,21 @@ def read(labels, logits, ignore_label: int):
 
     Returns:
         `(logits, classes, valid)`: float32 logits; int32 class numbers, 0 for pixels
-        without a class; and float32 1 for labelled pixels, 0 for ignored ones, NaN
+        without a class; and float32 1 for labeled pixels, 0 for ignored ones, NaN
         for labels that are neither a class number nor `ignore_label`.
     """
     labels, logits = _as_tensors(labels, logits)
     is_class = ops.logical_and(labels >= 0, labels < logits.shape[-1])
     ignored = ops.equal(labels, ignore_label)
-    labelled = ops.logical_and(is_class, ops.logical_not(ignored))
+    labeled = ops.logical_and(is_class, ops.logical_not(ignored))
     # Kernels differ in how they treat an index out of range, so pass class 0.
-    classes = ops.cast(ops.where(labelled, labels, ops.zeros_like(labels)), "int32")
-    valid = ops.cast(labelled, "float32")
+    classes = ops.cast(ops.where(labeled, labels, ops.zeros_like(labels)), "int32")
+    valid = ops.cast(labeled, "float32")
     return logits, classes, ops.where(ops.logical_or(is_class, ignored), valid, np.nan)
 
 
 def count(valid):
-    """Returns the number of labelled pixels, including those whose label is wrong."""
+    """Returns the number of labeled pixels, including those whose label is wrong."""
     return ops.sum(ops.cast(ops.not_equal(valid, 0), "float32"))
 
 

@@ -1,4 +1,4 @@
-"""Losses on the overlap of each class's predicted and labelled region in an image."""
+"""Losses on the overlap of each class's predicted and labeled region in an image."""
 
 import math
 
@@ -21,9 +21,9 @@ def tversky(
     """Averages `(1 - index) ** exponent` over the classes of each image.
 
     The Tversky index of a class is `tp / (tp + alpha * fp + beta * fn)` with soft
-    counts: `tp` and `fp` are sums of the class's probability over the labelled pixels
+    counts: `tp` and `fp` are sums of the class's probability over the labeled pixels
     of the class and of other classes, and `fn` is the class's number of pixels minus
-    `tp`. Classes without a labelled pixel in an image are left out, because their
+    `tp`. Classes without a labeled pixel in an image are left out, because their
     index is 0 for any prediction.
 
     Args:
@@ -37,7 +37,7 @@ def tversky(
 
     Returns:
         `(total, count)`, float32 scalars: sum over the images of their loss, 0 to 1,
-        times the number of their labelled pixels, and the sum of these numbers. `total`
+        times the number of their labeled pixels, and the sum of these numbers. `total`
         is NaN wherever that of `crossentropy` is.
 
     Raises:
@@ -49,12 +49,12 @@ def tversky(
     for name, value in {"alpha": alpha, "beta": beta, "exponent": exponent}.items():
         if not 0 < value < math.inf:
             raise errors.UserError(f"`{name}` must be above 0 and finite, got {value}.")
-    true_positives, predicted, labelled, valid = _soft_counts(
+    true_positives, predicted, labeled, valid = _soft_counts(
         labels, logits, ignore_label
     )
-    present = ops.cast(labelled > 0, "float32")
+    present = ops.cast(labeled > 0, "float32")
     false_positives = predicted - true_positives
-    false_negatives = labelled - true_positives
+    false_negatives = labeled - true_positives
     index = true_positives / (
         true_positives
         + alpha * false_positives
@@ -118,7 +118,7 @@ def jaccard(labels, logits, *, ignore_label: int = 255):
 def lovasz_softmax(labels, logits, *, ignore_label: int = 255):
     """Averages the Lovasz extension of the Jaccard loss over each image's classes.
 
-    A pixel's error for a class is `1 - p` if it is labelled with the class, else `p`.
+    A pixel's error for a class is `1 - p` if it is labeled with the class, else `p`.
     The errors are sorted in descending order, and each is weighted by how much the
     Jaccard loss increases when its pixel is added to the wrong ones. Sorting makes it
     about twenty times as slow as cross-entropy on a CPU.
@@ -176,8 +176,8 @@ def _soft_counts(labels, logits, ignore_label):
     """Sums probabilities over the pixels of each image.
 
     Returns:
-        `(true_positives, predicted, labelled, valid)`: the probability of each class
-        summed over its own pixels and over all labelled pixels, and the number of its
+        `(true_positives, predicted, labeled, valid)`: the probability of each class
+        summed over its own pixels and over all labeled pixels, and the number of its
         pixels, `[batch, num_classes]`; and `valid` of `pixels.read`, `[batch, pixels]`.
     """
     probabilities, targets, valid = _flat_inputs(labels, logits, ignore_label)
@@ -197,7 +197,7 @@ def _flat_inputs(labels, logits, ignore_label):
 
 
 def weigh_images(values, present, valid):
-    """Averages over the classes of an image and weights it by its labelled pixels.
+    """Averages over the classes of an image and weights it by its labeled pixels.
 
     Args:
         values: Loss of each class, `[batch, num_classes]`.

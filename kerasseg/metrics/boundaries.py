@@ -165,7 +165,7 @@ class TrimapCurve(ImageMeasure):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """By distance 1 to 40: correct, labelled and predicted pixels, by class."""
+        """By distance 1 to 40: correct, labeled and predicted pixels, by class."""
         return len(TRIMAP_WIDTHS), 3, self.num_classes
 
     @classmethod

@@ -19,7 +19,7 @@ _TOLERANCE = 1e-3  # A softmax in float16 may exceed 1 by this much.
 class Calibration(ImageMeasure):
     """Computes the expected calibration error and the reliability diagram.
 
-    The confidences of labelled pixels are divided into 15 bins of equal width, each
+    The confidences of labeled pixels are divided into 15 bins of equal width, each
     with its upper end. The expected calibration error is the mean, over all pixels of
     the split, of the absolute difference between mean confidence and accuracy of their
     bin.
@@ -35,10 +35,10 @@ class Calibration(ImageMeasure):
         return _BINS, 3
 
     def _count(self, label, prediction, confidence):
-        labelled = label < self.num_classes
-        units = _units(confidence, labelled)
+        labeled = label < self.num_classes
+        units = _units(confidence, labeled)
         bins = np.maximum((units * _BINS + _UNIT - 1) // _UNIT - 1, 0)
-        correct = bins[label[labelled] == prediction[labelled]]
+        correct = bins[label[labeled] == prediction[labeled]]
         # The sums stay far below 2**53, so they are exact in float64.
         sums = np.bincount(bins, units, _BINS).astype(np.int64)
         pixels, hits = np.bincount(bins, None, _BINS), np.bincount(correct, None, _BINS)
@@ -62,15 +62,15 @@ class Calibration(ImageMeasure):
         }
 
 
-def _units(confidence, labelled):
-    """Returns the confidences of the labelled pixels as integers."""
+def _units(confidence, labeled):
+    """Returns the confidences of the labeled pixels as integers."""
     shape = None if confidence is None else np.shape(confidence)
-    if shape != labelled.shape:
+    if shape != labeled.shape:
         raise errors.UserError(
             "Calibration needs the probability of each predicted class, in the shape "
-            f"of the label, {labelled.shape}; got {shape}."
+            f"of the label, {labeled.shape}; got {shape}."
         )
-    confidence = np.asarray(confidence)[labelled]
+    confidence = np.asarray(confidence)[labeled]
     # Both comparisons are false for NaN.
     if not np.all((confidence >= 0) & (confidence <= 1 + _TOLERANCE)):
         raise errors.UserError(

@@ -76,7 +76,7 @@ def confusion_matrix(labels, predictions, num_classes: int, ignore_label: int = 
     Returns:
         Integers `[num_classes, num_classes]`: true class (row), predicted class
         (column). Sum such matrices in int64. If a label, or the prediction of a
-        labelled pixel, is out of range, every cell is negative, also in sums, and
+        labeled pixel, is out of range, every cell is negative, also in sums, and
         `scores` raises an error.
 
     Raises:
@@ -114,12 +114,12 @@ def scores(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         Dict of "mean_iou", "pixel_accuracy", "mean_accuracy" and
-        "frequency_weighted_iou", from 0 to 1, NaN if no pixel is labelled;
+        "frequency_weighted_iou", from 0 to 1, NaN if no pixel is labeled;
         "mean_iou_without_background", None if class 0 is not called "background" or no
         other class occurs; "iou" and "accuracy", dicts by class name, None where
-        undefined; and "pixels", the number of labelled pixels by class name. The mean
-        IoU is over the classes that are labelled or predicted, the mean accuracy over
-        those that are labelled. A class that is predicted but never labelled has IoU 0.
+        undefined; and "pixels", the number of labeled pixels by class name. The mean
+        IoU is over the classes that are labeled or predicted, the mean accuracy over
+        those that are labeled. A class that is predicted but never labeled has IoU 0.
 
     Raises:
         UserError: Not a confusion matrix of these classes, or a label or prediction
@@ -128,14 +128,14 @@ def scores(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     Source: https://arxiv.org/abs/1411.4038, section 5.
     """
     confusion = _checked(np.asarray(confusion), class_names)
-    with np.errstate(invalid="ignore"):  # 0 / 0 if no pixel is labelled.
+    with np.errstate(invalid="ignore"):  # 0 / 0 if no pixel is labeled.
         means, iou, accuracy = _scores(confusion.astype("float64"), np)
-    labelled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    labeled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     return {name: float(value) for name, value in means.items()} | {
         "mean_iou_without_background": _without_background(confusion, class_names),
-        "iou": _by_name(class_names, iou, labelled + predicted),
-        "accuracy": _by_name(class_names, accuracy, labelled),
-        "pixels": {n: int(p) for n, p in zip(class_names, labelled, strict=True)},
+        "iou": _by_name(class_names, iou, labeled + predicted),
+        "accuracy": _by_name(class_names, accuracy, labeled),
+        "pixels": {n: int(p) for n, p in zip(class_names, labeled, strict=True)},
     }
 
 
@@ -231,14 +231,14 @@ def _integers(numbers):
 
 def _scores(counts, xp):
     """Returns means by name, IoUs, accuracies; `xp` is `numpy` or `keras.ops`."""
-    hits, labelled, total = xp.diagonal(counts), xp.sum(counts, axis=1), xp.sum(counts)
-    union = labelled + xp.sum(counts, axis=0) - hits
-    iou, accuracy = hits / xp.maximum(union, 1), hits / xp.maximum(labelled, 1)
+    hits, labeled, total = xp.diagonal(counts), xp.sum(counts, axis=1), xp.sum(counts)
+    union = labeled + xp.sum(counts, axis=0) - hits
+    iou, accuracy = hits / xp.maximum(union, 1), hits / xp.maximum(labeled, 1)
     means = {
         "mean_iou": xp.sum(iou) / xp.sum(xp.sign(union)),
         "pixel_accuracy": xp.sum(hits) / total,
-        "mean_accuracy": xp.sum(accuracy) / xp.sum(xp.sign(labelled)),
-        "frequency_weighted_iou": xp.sum(labelled * iou) / total,
+        "mean_accuracy": xp.sum(accuracy) / xp.sum(xp.sign(labeled)),
+        "frequency_weighted_iou": xp.sum(labeled * iou) / total,
     }
     return means, iou, accuracy
 

@@ -76,7 +76,7 @@ class ImageMeasure(abc.ABC):
             int64 of `shape`.
 
         Raises:
-            UserError: Arrays of wrong shape or type, or a class number of a labelled
+            UserError: Arrays of wrong shape or type, or a class number of a labeled
                 pixel out of range.
         """
         label, prediction = self._regions(np.asarray(label), np.asarray(prediction))

@@ -1,4 +1,4 @@
-"""IoU of counts that can be summed: correct, labelled and predicted pixels by class."""
+"""IoU of counts that can be summed: correct, labeled and predicted pixels by class."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def iou_counts(confusion: np.ndarray) -> np.ndarray:
             class (column).
 
     Returns:
-        int64 `[3, num_classes]`: correct, labelled and predicted pixels of each class.
+        int64 `[3, num_classes]`: correct, labeled and predicted pixels of each class.
     """
     confusion = np.asarray(confusion, np.int64)
     return np.stack([confusion.diagonal(), confusion.sum(1), confusion.sum(0)])
@@ -24,11 +24,11 @@ def iou(counts: np.ndarray) -> np.ndarray:
         counts: `[..., 3, num_classes]`, see `iou_counts`.
 
     Returns:
-        float64 `[..., num_classes]`, NaN for a class that is neither labelled nor
+        float64 `[..., num_classes]`, NaN for a class that is neither labeled nor
         predicted.
     """
-    hits, labelled, predicted = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
-    union = labelled + predicted - hits
+    hits, labeled, predicted = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
+    union = labeled + predicted - hits
     return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
 
 

@@ -30,9 +30,9 @@ def table(scores: Mapping[str, Any]) -> str:
     unseen = [name for name in iou if iou[name] is None]
     if unseen:
         lines.append(f"Never seen, left out of the means: {', '.join(unseen)}.")
-    unlabelled = [name for name in iou if accuracy[name] is None and name not in unseen]
-    if unlabelled:
-        lines.append(f"Predicted but never labelled, IoU 0: {', '.join(unlabelled)}.")
+    unlabeled = [name for name in iou if accuracy[name] is None and name not in unseen]
+    if unlabeled:
+        lines.append(f"Predicted but never labeled, IoU 0: {', '.join(unlabeled)}.")
     return "\n".join([head, *lines, *_others(scores)])
 
 
