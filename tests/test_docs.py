@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import pathlib
 import re
 import shlex
@@ -9,8 +10,8 @@ import shlex
 import pytest
 from absl import flags
 
-from kerasseg import cli, models
-from kerasseg.training import recipe
+from kerasseg import cli, losses, models
+from kerasseg.training import recipe, schedules
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
@@ -116,6 +117,29 @@ def test_flags_and_fields_have_one_default(cls):
 def test_the_tables_are_up_to_date():
     text = (ROOT / "docs" / "architectures.md").read_text()
     assert load_update().updated(text) == text, "run: python docs/update.py"
+
+
+def test_every_loss_is_in_the_table_with_its_options():
+    text = (ROOT / "docs" / "training.md").read_text()
+    table = text.partition("| loss | options |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*)\|$", table, re.M)
+    listed = [(name, re.findall(r"`--(\w+)`", options)) for name, options in rows]
+    flag_names = {
+        **recipe.LOSS_OPTION_FLAGS,
+        "class_weights": "class_weights",
+        "pixel_weights": "border_weights",
+    }
+    expected = []
+    for name, loss in sorted(losses.LOSSES.items()):
+        options = [o for o in flag_names if o in inspect.signature(loss).parameters]
+        expected.append((name, [flag_names[option] for option in options]))
+    assert listed == expected  # The rows to write in docs/training.md.
+
+
+def test_every_schedule_is_named():
+    text = (ROOT / "docs" / "training.md").read_text()
+    missing = [name for name in schedules.POLICIES if f"`{name}`" not in text]
+    assert not missing  # Add them to docs/training.md.
 
 
 def test_readme_repeats_results_that_flag_files_report():

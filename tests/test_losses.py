@@ -263,6 +263,7 @@ def test_float16_logits_are_summed_in_float32(name, compiled):
     assert float(total) == pytest.approx(float(expected), rel=1e-4)
 
 
+# The loss of 90,000 pixels of class 0 whose probabilities are 1/2 and 1/2.
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -1,12 +1,15 @@
+import dataclasses
 import math
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasseg.training import schedules
+from kerasseg import errors
+from kerasseg.training import recipe, schedules
 
-# Required options of the policies.
+# Options without which a schedule raises an error.
 REQUIRED = {
     "step": {"learning_rate_decay_step": 10},
     "exponential": {"learning_rate_decay_step": 100},
@@ -16,6 +19,23 @@ REQUIRED = {
 def schedule(policy, **options):
     options = {"base_learning_rate": 0.007, "num_steps": 100} | options
     return schedules.get(policy, **REQUIRED.get(policy, {}) | options)
+
+
+def any_schedule(policy, **options):
+    try:
+        return schedule(policy, **options)
+    except errors.UserError as error:
+        pytest.fail(f"{error} Add the options that {policy} needs to REQUIRED.")
+
+
+# Options that are not flags.
+PYTHON_ONLY = {"boundaries"}
+
+
+@pytest.mark.parametrize("policy", schedules.POLICIES)
+def test_every_option_is_a_field_of_the_recipe(policy):
+    fields = {field.name for field in dataclasses.fields(recipe.Recipe)}
+    assert set(schedules.options(policy)) <= fields | PYTHON_ONLY
 
 
 def test_poly_follows_the_published_curve():
@@ -86,7 +106,7 @@ def test_constant_keeps_the_rate():
 
 @pytest.mark.parametrize("policy", schedules.POLICIES)
 def test_warm_up_is_a_straight_line_to_the_base_rate(policy):
-    rate = schedule(policy, base_learning_rate=1.0, warmup_steps=4)
+    rate = any_schedule(policy, base_learning_rate=1.0, warmup_steps=4)
     assert [rate(s) for s in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
 
 
@@ -103,7 +123,8 @@ def test_the_policy_counts_from_the_end_of_the_warm_up():
     st.integers(0, 20_000),
 )
 def test_rates_stay_between_0_and_the_base(policy, num_steps, warm, step):
-    rate = schedule(policy, num_steps=num_steps, warmup_steps=int(warm * num_steps))
+    warmup_steps = int(warm * num_steps)
+    rate = any_schedule(policy, num_steps=num_steps, warmup_steps=warmup_steps)
     assert 0 <= rate(step) <= 0.007
     assert isinstance(rate(step), float) and math.isfinite(rate(step))
     if step < num_steps:
@@ -116,7 +137,8 @@ def test_rates_stay_between_0_and_the_base(policy, num_steps, warm, step):
         (
             "linear",
             {},
-            r"`learning_policy=linear` is not .*: constant, cosine, exponential, po",
+            r"`learning_policy=linear` is not .*: "
+            + re.escape(f"{', '.join(sorted(schedules.POLICIES))}."),
         ),
         (
             "poly",
