@@ -269,6 +269,18 @@ def builder(
     """Stands for an architecture."""
 
 
+def test_a_missing_folder_of_records_says_how_to_build_them(tmp_path):
+    path = str(tmp_path / "records")
+    with pytest.raises(
+        errors.MissingFileError,
+        match=f"`records_dir={path}` does not exist. Build the records with python -m "
+        "tfrecords_tools.build, or correct the path.",
+    ):
+        cli.check_exists(records_dir=path)
+    with pytest.raises(errors.MissingFileError, match=r"not exist\. Correct the path"):
+        cli.check_exists(initial_checkpoint=path)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

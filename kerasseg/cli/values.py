@@ -30,9 +30,13 @@ def check_exists(**paths: str | None) -> None:
     """
     for name, path in paths.items():
         if path is not None and not os.path.exists(path):
-            raise errors.MissingFileError(
-                f"`{name}={path}` does not exist. Correct the path."
-            )
+            remedy = "Correct the path."
+            if name == "records_dir":
+                remedy = (
+                    "Build the records with python -m tfrecords_tools.build, or "
+                    "correct the path."
+                )
+            raise errors.MissingFileError(f"`{name}={path}` does not exist. {remedy}")
 
 
 def model_options(builder: Callable, given: Iterable[str]) -> dict[str, Any]:

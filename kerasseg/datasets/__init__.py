@@ -91,7 +91,7 @@ def get(name: str) -> DatasetSpec:
     if name not in list_datasets():
         raise errors.UserError(
             f"Unknown data set '{name}'. Choose one of: {', '.join(list_datasets())}. "
-            "To add one, create a file in kerasseg/datasets."
+            "To add one, see 'Adding a data set' in CONTRIBUTING.md."
         )
     module = importlib.import_module(f"{__name__}.{name}")
     return dataclasses.replace(module.SPEC, name=name)
