@@ -17,6 +17,14 @@ def test_other_values_are_ignored_or_become_others():
     assert renumbering.make_table((3, 1), 5, others=7).tolist() == [7, 1, 7, 0, 7]
 
 
+def test_other_values_can_be_errors():
+    table = renumbering.make_table((0, 255), 256, others=None)
+    label = np.array([[0, 255], [255, 17]])
+    with pytest.raises(images.ImageError, match=r"17 \(1 pixels\) .* are 0, 255\."):
+        renumbering.renumber(label, table, "a.png")
+    assert renumbering.renumber(label[:1], table, "a.png").tolist() == [[0, 1]]
+
+
 @hypothesis.given(
     strategies.sampled_from(["u1", "i2", "u2", "i4", "i8", "f4", "f8"]).flatmap(
         lambda dtype: arrays.arrays(

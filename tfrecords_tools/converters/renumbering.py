@@ -6,23 +6,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from kerasseg import datasets, images
-from tfrecords_tools.converters import pairs
+from tfrecords_tools.converters import pairs, source_files
 
 
 def make_table(
-    classes: Sequence[int], size: int, *, others: int = datasets.IGNORE_LABEL
+    classes: Sequence[int], size: int, *, others: int | None = datasets.IGNORE_LABEL
 ) -> np.ndarray:
-    """Makes the lookup table for `renumber`.
+    """Creates the lookup table for `renumber`.
 
     Args:
         classes: The source's value of class 0, 1, and so on.
         size: The source's values range from 0 to `size - 1`.
-        others: Class number of values that are not in `classes`.
+        others: Class number of values that are not in `classes`; None if such values
+            are errors.
 
     Returns:
-        Class number by value, uint8 `[size]`.
+        Class number by value, int16 `[size]`, -1 for values that are errors.
     """
-    table = np.full(size, others, np.uint8)
+    table = np.full(size, -1 if others is None else others, np.int16)
     table[list(classes)] = range(len(classes))
     return table
 
@@ -46,17 +47,20 @@ def renumber(label: np.ndarray, table: np.ndarray, name: str) -> np.ndarray:
             f"{name} is {label.dtype} {list(label.shape)}, expected integers [height, "
             "width]. Get the file again."
         )
-    unknown = ~np.isin(label, np.arange(len(table)))
+    known = np.flatnonzero(table >= 0)
+    unknown = ~np.isin(label, known)
     if unknown.any():
         numbers, counts = np.unique(label[unknown], return_counts=True)
         pixels = zip(numbers[:10].tolist(), counts[:10].tolist(), strict=True)
         listed = ", ".join(f"{number} ({count} pixels)" for number, count in pixels)
+        expected = f"range from 0 to {len(table) - 1}"
+        if len(known) < len(table):
+            expected = f"are {source_files.shorten(known.tolist())}"
         raise images.ImageError(
-            f"{name}: {listed} are not values of this data set's labels, which range "
-            f"from 0 to {len(table) - 1}. Check that it is the label that the authors "
-            "publish."
+            f"{name}: {listed} are not values of this data set's labels, which "
+            f"{expected}. Check that it is the label that the authors publish."
         )
-    return table[label.astype(np.intp)]
+    return table[label.astype(np.intp)].astype(np.uint8)
 
 
 def contents(
