@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import pathlib
+import re
 import warnings
 
 import keras
@@ -258,7 +259,10 @@ def test_tflite_is_a_group_of_three():
 
 @pytest.mark.parametrize(("names", "shown"), [(["tfjs", "onnx"], "tfjs"), ([], "")])
 def test_unknown_formats_are_errors(names, shown, tmp_path):
-    with pytest.raises(ValueError, match=rf"`format={shown}`: exp.* saved_model, tfl"):
+    groups = dict.fromkeys(form.group for form in FORMATS.values() if form.group)
+    known = ", ".join([*FORMATS, *groups])
+    text = rf"`format={shown}`: expected one or more of {known}\."
+    with pytest.raises(ValueError, match=text):
         export(levels.build_model(), tmp_path / "out", *names)
     assert not (tmp_path / "out").exists()
 
@@ -325,8 +329,21 @@ def test_operations_that_a_format_lacks_are_named(tmp_path):
 
 @pytest.mark.parametrize("path", ["model.h5", "nothing"])
 def test_other_files_are_not_exported_models(path, tmp_path):
-    with pytest.raises(ValueError, match=r"is not an exported model\. .*\.onnx, .tfl"):
+    extensions = {pathlib.Path(FORMATS[name].file).suffix for name in FILES}
+    with pytest.raises(ValueError, match="is not an exported model") as error:
         runtimes.ExportedModel(str(tmp_path / path))
+    listed = re.search(r"Give a file \((.*)\) or the folder", str(error.value))[1]
+    assert set(listed.split(", ")) == extensions >= {".keras", ".onnx", ".tflite"}
+
+
+def test_two_formats_need_different_names_and_extensions():
+    one = FORMATS["onnx"]
+    changed = dataclasses.replace(one, name="other", load=FORMATS["keras"].load)
+    with pytest.raises(ValueError, match=r"onnx and other .* extension '\.onnx'"):
+        formats.check_distinct([one, changed])
+    with pytest.raises(ValueError, match="Two export formats are named 'onnx'"):
+        formats.check_distinct([one, one])
+    formats.check_distinct([one, dataclasses.replace(one, name="other")])
 
 
 def test_a_convolution_may_follow_nearest_neighbor_upsampling(tmp_path):

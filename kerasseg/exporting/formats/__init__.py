@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
+import itertools
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Sequence
@@ -106,13 +107,39 @@ class Format:
 
 @functools.cache
 def all_formats() -> dict[str, Format]:
-    """Returns the formats of all modules in this folder, by name."""
+    """Returns the formats of all modules in this folder, by name.
+
+    Raises:
+        errors.UserError: Two formats have one name, or one extension and different
+            functions `load`.
+    """
     modules = pkgutil.iter_modules(__path__, f"{__name__}.")
-    return {
-        each.name: each
-        for module in modules
-        for each in importlib.import_module(module.name).FORMATS
-    }
+    found = [f for m in modules for f in importlib.import_module(m.name).FORMATS]
+    check_distinct(found)
+    return {each.name: each for each in found}
+
+
+def check_distinct(found: Sequence[Format]) -> None:
+    """Checks that names differ, and that the extension of a file gives its loader.
+
+    Raises:
+        errors.UserError: See `all_formats`.
+    """
+    for one, other in itertools.combinations(found, 2):
+        if one.name == other.name:
+            raise errors.UserError(
+                f"Two export formats are named '{one.name}'. Rename one of them."
+            )
+        if _extension(one) == _extension(other) and one.load != other.load:
+            raise errors.UserError(
+                f"The export formats {one.name} and {other.name} have files with the "
+                f"extension '{_extension(one)}' and different functions `load`. Choose "
+                "another extension for one of them, or load both with one function."
+            )
+
+
+def _extension(form):
+    return os.path.splitext(form.file)[1]
 
 
 def file_of(path: str | os.PathLike, name: str) -> str:
@@ -138,9 +165,7 @@ def load(path: str | os.PathLike) -> Loaded:
     """
     path = os.fspath(path)
     extension = "" if os.path.isdir(path) else os.path.splitext(path)[1]
-    by_extension = {
-        os.path.splitext(each.file)[1]: each for each in all_formats().values()
-    }
+    by_extension = {_extension(each): each for each in all_formats().values()}
     if not (extension or os.path.isdir(path)) or extension not in by_extension:
         raise errors.UserError(
             f"{path} is not an exported model. Give a file "
