@@ -296,7 +296,7 @@ _FRACTIONS = ("momentum", "rmsprop_decay", "ema_decay")
 
 
 def _check_ranges(recipe):
-    def check(name, valid, expected):
+    def check(name: str, valid, expected):
         value = getattr(recipe, name)
         if value is not None and not valid(value):
             raise errors.UserError(f"`{name}` must be {expected}, got {value}.")

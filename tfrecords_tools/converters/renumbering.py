@@ -12,7 +12,7 @@ from tfrecords_tools.converters import pairs
 def make_table(
     classes: Sequence[int], size: int, *, others: int = datasets.IGNORE_LABEL
 ) -> np.ndarray:
-    """Makes the lookup table for `renumber`.
+    """Returns the lookup table for `renumber`.
 
     Args:
         classes: The source's value of class 0, 1, and so on.
