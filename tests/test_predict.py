@@ -167,7 +167,7 @@ OUT = ["--output_dir=out", "--workdir={workdir}"]
     [
         (
             [],
-            "Required flags are missing: --input, --output_dir. --help lists the flags.",
+            "Required flags are missing: --input, --output_dir. --help lists the fl",
         ),
         (["--input={here}", *OUT], "no image found. Give a JPEG"),
         (["--input={here}/*.gif", *OUT], "no image found. Give"),
