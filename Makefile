@@ -15,11 +15,11 @@ quickstart: $(VENV)/.quickstart
 	$(RUN) kerasseg.evaluate --workdir=$(FOLDER)/run
 	$(RUN) kerasseg.evaluate --workdir=$(FOLDER)/run --crf
 	$(RUN) tfrecords_tools.extract --records_dir=$(FOLDER)/records --split=val \
-	    --count=8 --output_dir=$(FOLDER)/pictures
-	$(RUN) kerasseg.predict --workdir=$(FOLDER)/run --input=$(FOLDER)/pictures \
+	    --count=8 --output_dir=$(FOLDER)/images
+	$(RUN) kerasseg.predict --workdir=$(FOLDER)/run --input=$(FOLDER)/images \
 	    --output_dir=$(FOLDER)/masks
 	$(RUN) kerasseg.export --workdir=$(FOLDER)/run --export_dir=$(FOLDER)/export
-	@echo "Look at $(FOLDER)/run/pictures (picture, truth, prediction) and" \
+	@echo "Look at $(FOLDER)/run/pictures (image, label, prediction) and" \
 	    "$(FOLDER)/masks/overlay; the scores are in $(FOLDER)/run/metrics.json."
 
 test: $(VENV)/.dev

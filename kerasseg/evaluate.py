@@ -1,4 +1,4 @@
-r"""Evaluates the best model of a run, or masks on disk, on a split.
+r"""Evaluates the best model of a run, or a folder of masks, on a split of the records.
 
 python -m kerasseg.evaluate --workdir=DIR --split=val
 python -m kerasseg.evaluate --workdir=DIR --split=val --output_stride=8 \
@@ -8,11 +8,11 @@ python -m kerasseg.evaluate --predictions_dir=DIR --labels_dir=DIR --dataset=cam
     --output_dir=DIR
 
 Prints a table of scores and writes three files into --output_dir, by default the
-workdir: metrics.json; pictures.csv, the counts of each image, with which another
-evaluation can be compared; and report.html, a page that shows where the errors are
-(not with --noreport). The records are those that the run was trained on, or those of
---records_dir, which must have the same classes. Every image is evaluated at its own
-size.
+workdir: metrics.json, the scores and settings; pictures.csv, the pixel counts of each
+image, for --compare_workdir; and report.html, a web page with the scores and the images
+with the most errors (not with --noreport). The records are those that the run was
+trained on, or those of --records_dir, which must have the same classes. Every image is
+evaluated at its original size. docs/evaluation.md describes the scores.
 """
 
 import shlex
@@ -25,29 +25,39 @@ from kerasseg import cli, evaluation, runtime
 from kerasseg.cli import inference_flags
 
 _BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 1, "Images of equal size per batch.", lower_bound=1
+    "batch_size",
+    1,
+    "Maximum number of images in a batch. Only images of equal size are batched.",
+    lower_bound=1,
 )
 _MEASURES = flags.DEFINE_list(
     "measures",
     list(evaluation.MEASURE_NAMES),
-    f"Measures to compute besides the confusion matrix, from "
-    f"{','.join(evaluation.MEASURE_NAMES)}. By default calibration is left out where "
-    f"there are no probabilities: with --crf, --superpixels or --predictions_dir.",
+    f"Measures to compute in addition to the confusion matrix, from "
+    f"{','.join(evaluation.MEASURE_NAMES)}; empty for none. The default leaves out "
+    f"calibration if there are no probabilities of the network, that is, with --crf, "
+    f"--superpixels or --predictions_dir.",
 )
 _PREDICTIONS_DIR = flags.DEFINE_string(
-    "predictions_dir", None, "Evaluate the masks in this folder instead of a network."
+    "predictions_dir", None, "Folder of predicted masks to evaluate instead of a run."
 )
 _LABELS_DIR = flags.DEFINE_string(
     "labels_dir",
     None,
-    "Folder of labels for the masks, PNG files of class indices; the classes are those "
-    "of --dataset, or of --workdir or --records_dir.",
+    "With --predictions_dir, folder of the labels: PNG files of class numbers. The "
+    "classes are those of --dataset, or of --workdir or --records_dir. By default the "
+    "labels of the records are used.",
 )
 _COMPARE_WORKDIR = flags.DEFINE_string(
-    "compare_workdir", None, "Folder with the pictures.csv of a run to compare with."
+    "compare_workdir",
+    None,
+    "Folder with the pictures.csv of an earlier evaluation, such as the workdir "
+    "of another run, to compare with.",
 )
 _REPORT = flags.DEFINE_boolean(
-    "report", True, "Write report.html, for which some images are predicted again."
+    "report",
+    True,
+    "Write report.html, for which some of the images are predicted a second time.",
 )
 for _name in ("workdir", "records_dir", "dataset", "split", "output_dir"):
     flags.declare_key_flag(_name)

@@ -1,4 +1,4 @@
-r"""Exports the best model of a run for TensorFlow Serving, phones and other uses.
+r"""Exports the best model of a run as SavedModel, TFLite, ONNX or Keras file.
 
 python -m kerasseg.export --workdir=DIR --export_dir=DIR
 python -m kerasseg.export --workdir=DIR --export_dir=DIR \
@@ -6,14 +6,14 @@ python -m kerasseg.export --workdir=DIR --export_dir=DIR \
 python -m kerasseg.export --workdir=DIR --export_dir=DIR \
     --eval_scales=0.75,1,1.25 --flip --crf
 
-Writes DIR/<version>/, by default a SavedModel with two signatures. serving_default has
-JPEG or PNG files as input (image_bytes) and PNG files of class numbers as output
-(mask_png_bytes); tensor has float images as input, and logits, probabilities and
-classes as outputs. The other formats have float images as input and logits as output;
-tflite stands for tflite_float32, tflite_float16 and tflite_int8. Scales, flip and CRF
-become part of the SavedModel's graph. Before the version is published, each format is
-loaded again in a new process and compared with the trained model on images of the
-records: logits and mean IoU.
+Writes a new version into --export_dir/<version>/, by default a SavedModel with two
+signatures. serving_default maps JPEG or PNG files (image_bytes) to PNG files of class
+numbers (mask_png_bytes); tensor maps float images (image) to logits, probabilities and
+classes. The other formats map float images to logits. --eval_scales, --flip and --crf
+become part of the graph of the SavedModel; other formats do not support them. Before
+the version is published, each format is loaded in a separate process, and its logits
+and mean IoU are compared with those of the trained model on images of the records.
+docs/export.md describes the formats and their tolerances.
 """
 
 import os
@@ -25,25 +25,32 @@ from kerasseg.cli import inference_flags
 from kerasseg.exporting import formats, options
 
 _LICENSE = flags.DEFINE_string(
-    "license", None, "License of the weights, for the model card, such as CC-BY-4.0."
+    "license",
+    None,
+    "License of the weights, such as CC-BY-4.0, which is written into the model card.",
 )
 _FORMAT = flags.DEFINE_list(
-    "format", ["saved_model"], "Formats to write, of saved_model,tflite,onnx,keras."
+    "format",
+    ["saved_model"],
+    "Formats to write: saved_model, keras, onnx, tflite_float32, tflite_float16, "
+    "tflite_int8, or tflite for all three TFLite formats.",
 )
 _VERSION = flags.DEFINE_string(
-    "version", None, "Number of the version. None: the next free number."
+    "version", None, "Number of the version. Default: the next free number."
 )
 _CHECK_IMAGES = flags.DEFINE_integer(
     "check_images",
     20,
-    "Number of images of the records to compare on. 0: no records are needed.",
+    "Number of images of the records on which the formats are compared with the "
+    "trained model. With 0, no records are needed, and only a synthetic image is "
+    "used.",
     lower_bound=0,
 )
 flags.DEFINE_alias("check_pictures", "check_images")
 _CALIBRATION_IMAGES = flags.DEFINE_integer(
     "calibration_images",
     32,
-    "Number of images of the run's training split for the calibration of tflite_int8.",
+    "Number of training images on which the quantization of tflite_int8 is calibrated.",
     lower_bound=1,
 )
 flags.DEFINE_alias("calibration_pictures", "calibration_images")

@@ -1,10 +1,12 @@
-r"""Starts a training as several workers on this machine and restarts failed workers.
+r"""Runs distributed training on this machine, and restarts it if a worker fails.
 
 python -m kerasseg.launch --workers=2 -- \
     python -m kerasseg.train --flagfile=FILE --records_dir=DIR --workdir=DIR
 
-A restart resumes from the last checkpoint. With --parameter_servers=1 the workers do
-not wait for each other, and a chief sends them the batches; see docs/distributed.md.
+Starts the command after -- once per worker, with the environment variable TF_CONFIG.
+If a worker fails, all workers are restarted and resume from the last checkpoint. With
+--parameter_servers=1 training is asynchronous: a chief process sends batches to the
+workers, and a worker that fails is restarted alone. See docs/distributed.md.
 """
 
 import sys
@@ -16,19 +18,23 @@ from kerasseg import cli
 from kerasseg.distribution import supervisor
 
 _MAX_RESTARTS = flags.DEFINE_integer(
-    "max_restarts", 10, "Maximum number of restarts.", lower_bound=0
+    "max_restarts",
+    10,
+    "Maximum number of restarts after a worker has failed.",
+    lower_bound=0,
 )
 _KILL_AFTER_SECONDS = flags.DEFINE_float(
     "kill_after_seconds",
     60.0,
-    "Seconds from SIGTERM to SIGKILL, when one worker failed and the others must end.",
+    "After a worker has failed, the others receive SIGTERM, and SIGKILL if they have "
+    "not ended after this number of seconds.",
     lower_bound=0.0,
 )
 _PARAMETER_SERVERS = flags.DEFINE_integer(
     "parameter_servers",
     0,
-    "Number of processes that hold the weights of asynchronous workers; 0: the workers "
-    "are synchronous and hold the weights themselves.",
+    "Number of parameter servers, which hold the weights for asynchronous workers. "
+    "With 0, the workers are synchronous and need no servers.",
     lower_bound=0,
 )
 flags.declare_key_flag("workers")

@@ -1,4 +1,4 @@
-r"""Predicts the classes of images and videos, as masks, overlays and more.
+r"""Predicts the classes of images and videos, and writes masks, overlays and more.
 
 python -m kerasseg.predict --workdir=DIR --input=FILE|DIR|PATTERN --output_dir=DIR
 python -m kerasseg.predict --export_dir=DIR --input='DIR/*.jpg' --output_dir=DIR --crf
@@ -7,14 +7,15 @@ python -m kerasseg.predict --workdir=DIR --input=VIDEO.mp4 --output_dir=DIR \
 RAY_ADDRESS=auto python -m kerasseg.predict --engine=ray --workdir=DIR --input=DIR \
     --output_dir=DIR
 
-Writes a folder for each kind of --output: index (PNG, class numbers with a palette),
-color (PNG, the colors of the classes), overlay (PNG, the image blended with these
-colors), probabilities (NumPy, float16 [height, width, classes]) and contours (JSON,
-polygons in COCO's format). Results have the size of the image after its EXIF rotation;
-names and subfolders are kept. For a video, color and overlay are videos, the other
-kinds one file per frame. A second run of the same command resumes where the first one
-stopped. Images that cannot be read are reported at the end and listed in failed.txt;
-the exit status is then 2.
+Give either --workdir, for the best model of a run, or --export_dir. Each kind of
+--output is written into its folder in --output_dir: index (PNG of class numbers, with a
+palette), color (PNG of the class colors), overlay (PNG of the image, blended with the
+class colors), probabilities (NumPy file, float16 [height, width, classes]) and contours
+(JSON with polygons in COCO's format). Results have the size of the image after its EXIF
+rotation; file names and subfolders are kept. For a video, color and overlay are videos;
+the other kinds are one file per frame. Run the same command again to resume after an
+interruption. Images that cannot be read are reported at the end and listed in
+failed.txt; the exit status is then 2.
 """
 
 import sys
@@ -29,22 +30,25 @@ from kerasseg.inference.job import Job
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "An image or video, a folder, searched recursively, or a pattern in quotes.",
+    "An image, a video, a folder, which is searched recursively, or a quoted pattern "
+    "such as 'DIR/*.jpg'.",
 )
 _OUTPUT = flags.DEFINE_list(
     "output",
     ["index", "overlay"],
-    f"Kinds of results, of {','.join(outputs.KINDS)}.",
+    f"Kinds of results to write, from {','.join(outputs.KINDS)}.",
 )
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite",
     False,
-    "Replace the results of an earlier run, also those of another network.",
+    "Replace all results in --output_dir, including those of another network or other "
+    "settings.",
 )
 _BATCH_SIZE = flags.DEFINE_integer(
     "predict_batch_size",
     1,
-    "Maximum number of consecutive images of equal size in a batch.",
+    "Maximum number of images in a batch. Only consecutive images of equal size are "
+    "batched.",
     lower_bound=1,
 )
 for _name in (

@@ -1,7 +1,11 @@
-r"""Trains a segmentation network; the same command again resumes the run.
+r"""Trains a segmentation network, or resumes a run.
 
 python -m kerasseg.train --flagfile=experiments/camvid/NAME.flags \
     --records_dir=DIR --workdir=DIR
+
+A flag file in experiments/ is a complete recipe; flags after it override its values.
+Validations are printed, and checkpoints and the best model are written into --workdir.
+Run the same command again to resume an interrupted run. See docs/training.md.
 """
 
 import contextlib
@@ -17,31 +21,41 @@ from kerasseg.system import lock
 from kerasseg.training import recipe
 from kerasseg.workdir import fingerprint, flag_file, layout
 
-_TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "Split to train on.")
-_EVAL_SPLIT = flags.DEFINE_string("eval_split", "val", "Split of the validations.")
+_TRAIN_SPLIT = flags.DEFINE_string(
+    "train_split", "train", "Split of the records to train on."
+)
+_EVAL_SPLIT = flags.DEFINE_string(
+    "eval_split",
+    "val",
+    "Split of the records that validations evaluate. The best model is the one with "
+    "the highest mean IoU on it.",
+)
 _INITIAL_CHECKPOINT = flags.DEFINE_string(
     "initial_checkpoint",
     None,
-    "Workdir or .keras file whose weights a new run starts from; layers of other "
-    "shapes, such as a head for other classes, keep their own and are printed.",
+    "Workdir or .keras file whose weights a new run starts from. Layers with other "
+    "shapes, such as the last layer for other classes, keep their initial weights and "
+    "are listed.",
 )
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
     "auto",
     names.STRATEGIES,
-    "Devices: one; mirrored over all GPUs; multi_worker over the machines of "
-    "TF_CONFIG; parameter_server, with workers that do not wait for each other. auto: "
-    "what TF_CONFIG describes (parameter_server if it has the job ps), else mirrored "
-    "if there are several GPUs.",
+    "Devices to train on: one, a single GPU or the CPU; mirrored, all GPUs of this "
+    "machine; multi_worker, all machines in the environment variable TF_CONFIG; "
+    "parameter_server, asynchronous workers, also in TF_CONFIG; auto, the strategy "
+    "that TF_CONFIG describes, or else all GPUs. See docs/distributed.md.",
 )
 _CHANGE_FLAGS = flags.DEFINE_list(
     "change_flags",
     [],
-    "Names of flags with which a run may be resumed although their values changed; "
-    "records_dir: although the records changed.",
+    "Comma-separated names of flags whose values may differ from those that the run "
+    "was started with. With records_dir, the records may differ.",
 )
 _CLUSTER_TIMEOUT = flags.DEFINE_float(
-    "cluster_timeout", 300.0, "Seconds to wait for other machines at the start."
+    "cluster_timeout",
+    300.0,
+    "Seconds to wait at the start for the other workers in TF_CONFIG.",
 )
 for _name in ("model", "model_option", "dataset", "records_dir", "workdir", "seed"):
     flags.declare_key_flag(_name)

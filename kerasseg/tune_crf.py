@@ -3,15 +3,16 @@ r"""Tunes the dense CRF for the best model of a run by a grid search.
 python -m kerasseg.tune_crf --workdir=DIR --split=val
 python -m kerasseg.evaluate --workdir=DIR --split=val --flagfile=DIR/crf/crf.flags
 
-As in the papers, the weight and both standard deviations of the bilateral kernel are
-chosen by the mean IoU on a hundred images, first from a coarse grid, then from a finer
-one around its best point; --crf_gaussian_compat and --crf_gaussian_sxy are not tuned.
-The network runs once per image, and the CRF on all cores. A search that was interrupted
-resumes where it stopped. Give the same scales, flip and output stride as in the later
-evaluation.
+As in the DeepLab papers, the weight and both standard deviations of the bilateral
+kernel are chosen by the mean IoU on a hundred images, first on a coarse grid, then on a
+finer one around its best point. The other settings of the CRF are not tuned. The
+network predicts each image once; the CRF uses all cores. Run the same command again to
+resume after an interruption. Pass the same --eval_scales, --flip and --output_stride as
+in the later evaluation.
 
-Writes crf.flags, with --crf and its settings, and settings.csv, with the mean IoU of
-each setting, into the folder crf of the workdir, or into --output_dir.
+Writes into the folder crf of the workdir, or into --output_dir: crf.flags, a flag file
+with the best setting for evaluate and predict, and settings.csv with the mean IoU of
+each setting.
 """
 
 import dataclasses
@@ -27,8 +28,8 @@ from kerasseg.inference import segmenter
 _NUM_IMAGES = flags.DEFINE_integer(
     "num_images",
     100,
-    "Number of images of the split, drawn at random with --seed; all if there are "
-    "fewer.",
+    "Number of images of the split on which settings are evaluated, chosen at random "
+    "with --seed. If the split has fewer, all are used.",
     lower_bound=1,
 )
 flags.DEFINE_alias("num_pictures", "num_images")
@@ -36,7 +37,7 @@ _AXES = {
     name: flags.DEFINE_list(
         f"try_{name}",
         [f"{value:g}" for value in values],
-        f"Values of --crf_{name} in the coarse grid; the fine grid adds midpoints.",
+        f"Values of --crf_{name} in the coarse grid. The fine grid adds midpoints.",
     )
     for name, values in grid.AXES.items()
 }

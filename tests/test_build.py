@@ -511,7 +511,7 @@ def test_rotated_images_are_refused_unless_an_option_handles_them(source, tmp_pa
 
 
 def test_larger_images_can_be_refused(source, tmp_path):
-    with pytest.raises(planning.BuildError, match=r"16 x 12 = 192 pixels.*most 191"):
+    with pytest.raises(planning.BuildError, match=r"16 x 12 = 192 pixels.*is 191"):
         build(source, tmp_path / "records", rules=encoding.Rules(max_pixels=191))
 
 
@@ -630,7 +630,7 @@ def test_the_command_counts_skipped_pairs(source, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (["--dataset=camvid"], "Needed and not given: --records_dir"),
+        (["--dataset=camvid"], "Required flags are missing: --records_dir"),
         (["--dataset=nothing", "--records_dir=x"], "Unknown data set 'nothing'"),
         (
             ["--dataset=camvid", "--records_dir=x"],

@@ -240,6 +240,15 @@ def test_the_flagfile_repeats_the_run(program, tmp_path):
     assert not any("traceback" in name for name in first.splitlines())
 
 
+def test_a_reader_that_ends_early_is_no_error(program):
+    command = f"{sys.executable} {program} --help | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+
+
 def test_fields_without_help_are_not_flags():
     @dataclasses.dataclass
     class Settings:

@@ -147,7 +147,7 @@ def test_the_option_is_read_from_the_command_line():
 
 
 def test_wrong_numbers_of_iterations_are_errors_before_anything_is_built():
-    with pytest.raises(ValueError, match="iterations='five' cannot be built"):
+    with pytest.raises(ValueError, match="`crf_iterations='five'` of a CRF"):
         models.build_model("unet", 2, crf_iterations="five")
     with pytest.raises(ValueError, match=r"has no option .*'crf_iterations'"):
         models.build_model("unet", 2, crf_iteration=5)

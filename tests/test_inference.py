@@ -211,7 +211,9 @@ def test_a_missing_path_is_an_error(tmp_path):
 def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "model.keras"
     path.write_bytes(b"no model at all")
-    with pytest.raises(ValueError, match=r"model\.keras is damaged or no \.keras file"):
+    with pytest.raises(
+        ValueError, match=r"model\.keras is damaged or not a \.keras file"
+    ):
         inference.load(path)
 
 
@@ -219,7 +221,9 @@ def test_a_workdir_with_a_damaged_model_is_an_error(tmp_path):
     workdir = levels.make_workdir(tmp_path / "run")
     path = workdir / "best/model.keras"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"best/model\.keras is damaged or no \.keras"):
+    with pytest.raises(
+        ValueError, match=r"best/model\.keras is damaged or not a \.keras"
+    ):
         inference.load(workdir)
 
 

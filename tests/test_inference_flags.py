@@ -150,7 +150,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("predict", [], "Needed and not given: --input, --output_dir"),
+        ("predict", [], "Required flags are missing: --input, --output_dir"),
         (
             "predict",
             ["--workdir=/nowhere"],

@@ -165,7 +165,10 @@ OUT = ["--output_dir=out", "--workdir={workdir}"]
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "Needed and not given: --input, --output_dir. --help lists the flags."),
+        (
+            [],
+            "Required flags are missing: --input, --output_dir. --help lists the fl",
+        ),
         (["--input={here}", *OUT], "no image found. Give a JPEG"),
         (["--input={here}/*.gif", *OUT], "no image found. Give"),
         (

@@ -72,7 +72,7 @@ def test_help_does_not_start_tensorflow():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "Needed and not given: --export_dir, --model_name."),
+        ([], "Required flags are missing: --export_dir, --model_name."),
         (["--export_dir=x", "--model_name=a/b"], "name without / and :"),
         (
             ["--export_dir=x", "--model_name=m", "--decoders=0"],

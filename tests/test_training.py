@@ -589,9 +589,15 @@ def test_a_label_out_of_range_stops_the_run_and_names_the_image(tmp_path):
             "`train_batch_size=4` is not divisible by `gradient_accumulation_steps=3`",
         ),
         ({"save_interval_steps": 0}, "`save_interval_steps` must be at least 1"),
-        ({"class_weights": "1,2"}, "3 numbers with commas between.*got '1,2'"),
-        ({"class_weights": "1,2,-1"}, "each at least 0, or a file; got '1,2,-1'"),
-        ({"class_weights": "much"}, "or a file; got 'much'"),
+        (
+            {"class_weights": "1,2"},
+            "or 3 numbers of at least 0 separated by commas, got '1,2'",
+        ),
+        (
+            {"class_weights": "1,2,-1"},
+            "numbers of at least 0 separated by commas, got '1,2,-1'",
+        ),
+        ({"class_weights": "much"}, "a file, or 3 numbers .* got 'much'"),
         ({"loss": "dise"}, "Unknown loss 'dise'. Choose one of: .*crossentropy"),
         (
             {"loss": "dice:1,dice:2"},

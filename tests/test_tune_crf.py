@@ -212,7 +212,7 @@ OTHER = datasets.DatasetSpec(
         (["--eval_scales=x"], "--eval_scales=x: expected numbers separated by commas"),
         (["--split=test"], "test"),
         (["--split=empty"], "split 'empty' is empty. Choose another --split"),
-        (["--records_dir={other}"], "a, b; .* was trained on left, middle, right"),
+        (["--records_dir={other}"], "a, b, and .* was trained on left, middle, right"),
         (["--workdir={other}"], "other"),
     ],
 )

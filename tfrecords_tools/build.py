@@ -1,4 +1,4 @@
-r"""Builds TFRecords of a data set.
+r"""Builds TFRecords from a published data set or from your own images.
 
   python -m tfrecords_tools.build --dataset=camvid --source_dir=DIR --records_dir=DIR
   python -m tfrecords_tools.build --dataset=pascal_voc \
@@ -11,13 +11,13 @@ r"""Builds TFRecords of a data set.
   python -m tfrecords_tools.build --dataset=folder --images='photos/*.jpg' \
       --masks='masks/*.png' --classes=background,road,car --records_dir=DIR
 
-The last command is for your own images. python -m tfrecords_tools.inspect with the same
---images, --masks and --classes reports which other flags they need.
+The last command is for your own images, see docs/data.md. Run python -m
+tfrecords_tools.inspect with the same --images, --masks and --classes first: it reports
+which other flags they need. docs/datasets.md lists the published data sets and where to
+get them.
 
-docs/datasets.md describes how to get each data set.
-
-The build checks every image and its label, and writes files of records and, last,
-dataset.json. A build that was interrupted resumes when the command is run again.
+The build checks every image and its label, and writes record files and, at the end,
+dataset.json. Run the same command again to resume an interrupted build.
 """
 
 import dataclasses
@@ -31,26 +31,28 @@ from tfrecords_tools.cli import source_flags
 from tfrecords_tools.writing import beam_engine, quarantine, writer
 
 _SPLITS = flags.DEFINE_list(
-    "splits", None, "Splits to build; by default all that the source has."
+    "splits", None, "Comma-separated splits to build. Default: all that are found."
 )
 _ON_ERROR = flags.DEFINE_enum(
     "on_error",
     "stop",
     ["stop", "skip"],
-    "What to do about a bad pair: stop, or skip it and list it in rejected.jsonl.",
+    "What to do if an image or its label is invalid: stop, or skip the pair and list "
+    "it in rejected.jsonl.",
 )
 _NUM_DRAWN = flags.DEFINE_integer(
     "num_drawn",
     None,
-    "Number of images to draw for each split of --dataset=shapes, instead of the "
-    "default.",
+    "Number of synthetic images to generate for each split of --dataset=shapes. "
+    "Default: 400 for train, 100 for val.",
     lower_bound=1,
 )
 _BEAM_OPTIONS = flags.DEFINE_string(
     "beam_options",
     "",
-    "Options of the pipeline, such as '--runner=FlinkRunner --parallelism=64'. All "
-    "machines must see the source and the records.",
+    "With --engine=beam, the pipeline options of Apache Beam, such as "
+    "'--runner=FlinkRunner --parallelism=64'. All machines must have access to the "
+    "source files and to --records_dir.",
 )
 _READ = "dataset", "records_dir", "max_pixels", "workers", "engine"
 for _name in (*_READ, *source_flags.SHARED):

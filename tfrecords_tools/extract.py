@@ -1,11 +1,11 @@
-r"""Writes the images and labels of records as files.
+r"""Extracts the images and labels of records into files.
 
 python -m tfrecords_tools.extract --records_dir=DIR --output_dir=DIR \
     [--split=val] [--count=8]
 
-Writes OUTPUT_DIR/NAME.jpg or .png with the original bytes. With --labels, also writes
-OUTPUT_DIR/labels/NAME.png, class numbers with the colors of the data set as palette.
-Slashes in a NAME become folders.
+Writes the image files, unchanged, as OUTPUT_DIR/NAME.jpg or .png. With --labels, also
+writes OUTPUT_DIR/labels/NAME.png, which contains class numbers, with the colors of the
+data set as palette. Slashes in a NAME become subfolders.
 """
 
 import os
@@ -17,9 +17,11 @@ from kerasseg.system import files
 from tfrecords_tools.converters import matching
 
 _COUNT = flags.DEFINE_integer(
-    "count", None, "Number of images; by default all.", lower_bound=1
+    "count", None, "Maximum number of images. Default: all.", lower_bound=1
 )
-_LABELS = flags.DEFINE_bool("labels", False, "Also write the labels.")
+_LABELS = flags.DEFINE_bool(
+    "labels", False, "Also write the labels, into OUTPUT_DIR/labels."
+)
 for _name in ("records_dir", "output_dir", "split", "dataset"):
     flags.declare_key_flag(_name)
 

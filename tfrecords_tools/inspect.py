@@ -6,11 +6,13 @@ python -m tfrecords_tools.inspect --dataset=camvid --source_dir=DIR
 python -m tfrecords_tools.inspect --images='photos/*.jpg' --masks='masks/*.png' \
     --classes=background,road,car
 
-The last command is the data doctor for your own images: it lists their problems and
-prints the flags that the build needs. It changes nothing.
+Prints image sizes, class frequencies and class weights of each split, and writes a
+contact sheet with samples. Records that were written by TF DeepLab's scripts contain no
+class names and need --dataset.
 
-Records that TF DeepLab's scripts wrote need --dataset, which names their classes.
-Prints sizes, class frequencies and class weights, and writes a contact sheet.
+The last command is the data doctor for your own images, see docs/data.md: it also lists
+problems, and prints the build command with the flags that correct them. It does not
+change your files.
 """
 
 from absl import flags
@@ -20,17 +22,21 @@ from tfrecords_tools.cli import source_flags
 from tfrecords_tools.doctor import reporting
 
 _CONTACT_SHEET = flags.DEFINE_string(
-    "contact_sheet", "contact_sheet.png", "Image file to write; none if empty."
+    "contact_sheet",
+    "contact_sheet.png",
+    "Path of the contact sheet, an image with samples and problems. Empty: none "
+    "is written.",
 )
 _LEAVE_OUT_FILE = flags.DEFINE_string(
     "leave_out_file",
     "leave_out.txt",
-    "File to write for --leave_out, if some of your own images must be left out.",
+    "Path of the file to write for --leave_out, if some of your images have to be "
+    "left out.",
 )
 _SHEET_IMAGES = flags.DEFINE_integer(
     "sheet_images",
     4,
-    "Number of images of each split on the contact sheet.",
+    "Number of sample images per split on the contact sheet.",
     lower_bound=1,
 )
 flags.DEFINE_alias("sheet_pictures", "sheet_images")

@@ -18,7 +18,7 @@ _Tensor = collections.namedtuple("_Tensor", "storage offset shape strides")
 
 
 class _Reader(pickle.Unpickler):
-    def find_class(self, module, name):
+    def find_class(self, module, name: str):
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):

@@ -70,7 +70,7 @@ class CrfRnn(layers.Layer):
         """Creates the matrices, `[num_classes (sender), num_classes (receiver)]`."""
         num_classes = input_shape[1][-1]
 
-        def matrix(name, gain):
+        def matrix(name: str, gain):
             return self.add_weight(
                 name=name,
                 shape=(num_classes, num_classes),
@@ -82,7 +82,7 @@ class CrfRnn(layers.Layer):
         # The Potts model, up to a constant.
         self.compatibility = matrix("compatibility", -1.0)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training: bool | None = None):
         """Refines logits, in float32 for any dtype policy.
 
         Args:
@@ -119,7 +119,7 @@ class CrfRnn(layers.Layer):
             )
         return result
 
-    def compute_output_spec(self, inputs, training=None):
+    def compute_output_spec(self, inputs, training: bool | None = None):
         """Returns the spec of the logits, in float32."""
         del training
         return keras.KerasTensor(inputs[1].shape, self.variable_dtype)

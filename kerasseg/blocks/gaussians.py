@@ -9,7 +9,7 @@ from kerasseg.blocks.lattice import Lattice
 _REACH = 4  # Standard deviations; 6e-5 of a Gaussian lies beyond.
 
 
-def smooth(values, sxy):
+def smooth(values, sxy: float):
     """Sums the values of all pixels, weighted by exp(-distance**2 / (2 sxy**2)).
 
     Args:
@@ -39,7 +39,7 @@ def _reach(sxy, most):
     return ops.minimum(ops.cast(reach, "int32"), most)
 
 
-def bilateral_lattice(image, sxy, srgb) -> Lattice:
+def bilateral_lattice(image, sxy: float, srgb) -> Lattice:
     """Builds the lattice of an image's pixels by position and color.
 
     Args:

@@ -21,7 +21,7 @@ class BatchNormalization(layers.BatchNormalization):
     other than the last.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs, training: bool | None = None, mask=None):
         """Normalizes `[batch, height, width, channels]`."""
         update = bool(training) and self.trainable
         if not self._is_fused(inputs, mask, update):

@@ -41,60 +41,78 @@ __all__ = [
 ]
 
 MODEL = flags.DEFINE_string(
-    "model", None, "Architecture, see python -m kerasseg.models."
+    "model", None, "Name of the architecture. python -m kerasseg.models lists them."
 )
 MODEL_OPTION = flags.DEFINE_multi_string(
     "model_option",
     [],
-    "Option of the architecture's builder as key=value; may be repeated. "
-    "crf_iterations=5 adds a CRF to any architecture, which is trained with it.",
+    "Keyword argument of the architecture's builder, as key=value. crf_iterations=5 "
+    "adds a CRF (CRF-RNN) to any architecture, which is trained together with it.",
 )
 DATASET = flags.DEFINE_string(
-    "dataset", None, "Data set; not needed if the records have a dataset.json."
+    "dataset",
+    None,
+    "Name of the data set, see docs/datasets.md; folder for your own images. Not "
+    "needed to read records with a dataset.json, which tfrecords_tools.build "
+    "writes.",
 )
 RECORDS_DIR = flags.DEFINE_string(
-    "records_dir", None, "Folder of TFRecords, written by tfrecords_tools.build."
+    "records_dir", None, "Folder of the TFRecords that tfrecords_tools.build writes."
 )
 SOURCE_DIR = flags.DEFINE_string(
     "source_dir",
     None,
-    "Folder of the data set as its authors publish it; or its zip and tar archives, "
-    "separated by commas, which are unpacked next to them.",
+    "Folder of the data set with the files of its authors; or its zip and tar "
+    "archives, separated by commas, which are unpacked into a folder next to the "
+    "first one.",
 )
 SBD_DIR = flags.DEFINE_string(
     "sbd_dir",
     None,
-    "Folder 'dataset' of SBD, or its archive, for pascal_voc's split trainaug.",
+    "Folder 'dataset' of SBD (the Semantic Boundaries Dataset), or its archive. "
+    "Required for the split trainaug of pascal_voc.",
 )
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of one run: checkpoints, best model, scores, images."
+    "workdir",
+    None,
+    "Folder of a training run, with its checkpoints, best model and scores.",
 )
 EXPORT_DIR = flags.DEFINE_string(
-    "export_dir", None, "Folder of an exported model; its versions are subfolders."
+    "export_dir", None, "Folder of an exported model, with one subfolder per version."
 )
-OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the results.")
+OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write the results to.")
 MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels",
     images.DEFAULT_MAX_PIXELS,
-    "Images with more pixels are refused before they are decoded.",
+    "Maximum number of pixels of an image. Larger images are refused before they are "
+    "decoded.",
     lower_bound=1,
 )
 WORKERS = flags.DEFINE_integer(
     "workers",
     None,
-    "Number of processes. None: one per core to build records, two to train.",
+    "Number of worker processes. Default: tfrecords_tools.build uses one per core; "
+    "kerasseg.launch two; kerasseg.predict --engine=ray one per GPU, or one per "
+    "machine without GPUs. Ignored by kerasseg.predict with other engines.",
     lower_bound=1,
 )
 ENGINE = flags.DEFINE_enum(
     "engine",
     "local",
     ["local", "beam", "ray"],
-    "Engine that distributes the work: processes on this machine; Apache Beam, to "
-    "build records; Ray, to predict, on the cluster of RAY_ADDRESS.",
+    "What distributes the work: local, processes on this machine; beam, Apache Beam "
+    "(tfrecords_tools.build only); ray, the Ray cluster given by the environment "
+    "variable RAY_ADDRESS (kerasseg.predict only).",
 )
-SPLIT = flags.DEFINE_string("split", "val", "Split of the records.")
+SPLIT = flags.DEFINE_string(
+    "split", "val", "Split of the data set, such as train or val."
+)
 SEED = flags.DEFINE_integer(
-    "seed", 1, "Seed of all random numbers.", lower_bound=0, upper_bound=2**32 - 1
+    "seed",
+    1,
+    "Seed of the random number generators.",
+    lower_bound=0,
+    upper_bound=2**32 - 1,
 )
 
 

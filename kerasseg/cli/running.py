@@ -1,6 +1,7 @@
 """The start and the end of every command."""
 
 import inspect
+import os
 import signal
 import sys
 import traceback
@@ -38,9 +39,12 @@ def run(main: Callable[[list[str]], None], *, accepts_arguments: bool = False) -
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         status = _run(main, sys.argv, accepts_arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         status = 130
-    sys.stdout.flush()
+    except BrokenPipeError:  # The reader of the output ended, such as `head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
     sys.exit(status)
 
 

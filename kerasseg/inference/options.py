@@ -50,21 +50,23 @@ class PredictorOptions:
 
     eval_scales: str = _option(
         "1",
-        "Scales at which each image is evaluated, such as 0.5,0.75,1,1.25,1.5,1.75; "
-        "the probabilities are fused.",
+        "Comma-separated scales at which each image is predicted, such as "
+        "0.5,0.75,1,1.25,1.5,1.75. The probabilities are combined by --eval_fusion.",
     )
     flip: bool = _option(
-        False, "Also evaluate the horizontally flipped image at each scale."
+        False, "Also predict the horizontally flipped image at each scale."
     )
     eval_fusion: str = _option(
         "mean",
-        "Fusion of several scales: the mean of the probabilities, or the maximum.",
+        "How the probabilities of the scales and flips are combined: their mean or "
+        "their maximum.",
         choices=FUSIONS,
     )
     tile_size: int = _option(
         0,
-        "Side of a tile in pixels, a multiple of 128. Images with a longer side are "
-        "predicted in overlapping tiles. 0: only images that do not fit into memory.",
+        "Side of the tiles in pixels, a multiple of 128. Images with a longer side "
+        "are predicted in overlapping tiles. With 0, only images that do not fit into "
+        "memory are divided into tiles.",
     )
 
     def __post_init__(self):
@@ -107,39 +109,48 @@ class InferenceOptions:
 
     output_stride: int | None = _option(
         None,
-        "Ratio of the image's size to that of the encoder's last features. None: as "
-        "the model was trained.",
+        "Output stride of the network: ratio of the size of the image to that of the "
+        "encoder's last feature map, such as 8 or 16. Default: that of the training "
+        "run.",
     )
     superpixels: int = _option(
         0,
-        "Average the probabilities over about this number of SLIC superpixels. "
-        "0: no superpixels.",
+        "Average the probabilities within SLIC superpixels, about this number per "
+        "image. 0 disables it.",
     )
     crf: bool = _option(False, "Refine the predictions with a dense CRF.")
-    crf_iterations: int = _option(10, "Number of mean-field iterations of the CRF.")
-    crf_gaussian_sxy: float = _option(
-        3.0, "Standard deviation of the CRF's Gaussian kernel, in pixels."
+    crf_iterations: int = _option(
+        10, "Number of mean-field iterations of the dense CRF."
     )
-    crf_gaussian_compat: float = _option(3.0, "Weight of the CRF's Gaussian kernel.")
+    crf_gaussian_sxy: float = _option(
+        3.0, "Standard deviation of the CRF's spatial (Gaussian) kernel in pixels."
+    )
+    crf_gaussian_compat: float = _option(
+        3.0, "Weight of the CRF's spatial (Gaussian) kernel. 0 disables the kernel."
+    )
     crf_bilateral_sxy: float = _option(
-        60.0, "Standard deviation of the CRF's bilateral kernel, in pixels."
+        60.0, "Standard deviation of the CRF's bilateral kernel in space, in pixels."
     )
     crf_bilateral_srgb: float = _option(
         20.0,
-        "Standard deviation of the CRF's bilateral kernel in color, from 0 to 255.",
+        "Standard deviation of the CRF's bilateral kernel in color, for RGB values "
+        "from 0 to 255.",
     )
-    crf_bilateral_compat: float = _option(10.0, "Weight of the CRF's bilateral kernel.")
+    crf_bilateral_compat: float = _option(
+        10.0, "Weight of the CRF's bilateral kernel. 0 disables the kernel."
+    )
     crf_engine: str | None = _option(
         None,
-        "Implementation of the CRF. None: pydensecrf if it is installed, else keras.",
+        "Implementation of the CRF. Default: pydensecrf if it is installed, else "
+        "keras.",
         choices=dense_crf.ENGINES,
     )
     crf_max_gigabytes: float | None = _option(
-        None, "Memory limit of the CRF, in gigabytes. None: the memory that is free."
+        None,
+        "Images for which the CRF would need more memory, in gigabytes, are "
+        "refused. Default: the free memory.",
     )
-    crf_max_iterations: int = _option(
-        1000, "Upper limit for the number of iterations of the CRF."
-    )
+    crf_max_iterations: int = _option(1000, "Upper limit of --crf_iterations.")
 
     def __post_init__(self):
         if self.crf and self.superpixels:

@@ -173,7 +173,8 @@ def build_model(
         return _call_builder(name, num_classes, image_size, options)
     from kerasseg import blocks
 
-    crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
+    with errors.renamed({"iterations": "crf_iterations"}):
+        crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
     return _with_crf(_call_builder(name, num_classes, image_size, options), crf)
 
 

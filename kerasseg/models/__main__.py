@@ -1,9 +1,10 @@
-"""Prints a table of the architectures, each at the setting of its paper.
+"""Prints a table of the architectures, each in the configuration of its paper.
 
 python -m kerasseg.models [--markdown]
 
-The columns are trainable parameters, multiply-adds for an image of 513x513 pixels
-(convolutions and dense layers), and the stride of the deepest feature map.
+The columns are the name for --model, the number of trainable parameters, the number of
+multiply-adds (convolutions and dense layers) for an image of 513x513 pixels, the stride
+of the deepest feature map (output stride), and the paper.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from absl import flags
 
 from kerasseg import cli, models, runtime
 
-_MARKDOWN = flags.DEFINE_bool("markdown", False, "Print the table of README.md.")
+_MARKDOWN = flags.DEFINE_bool(
+    "markdown", False, "Print the table in Markdown, as in docs/architectures.md."
+)
 
 _HEADINGS = "model", "parameters", "multiply-adds", "output stride", "paper"
 

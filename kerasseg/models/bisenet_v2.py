@@ -77,7 +77,7 @@ def bisenet_v2(
     return keras.Model(image, outputs, name="bisenet_v2")
 
 
-def detail_branch(x, filters):
+def detail_branch(x, filters: int):
     """Builds the detail branch, up to stride 8 ([Yu20] section 4.1)."""
     for stage, units, width in ((1, 2, 1), (2, 3, 1), (3, 3, 2)):
         for unit in range(1, units + 1):
@@ -87,7 +87,7 @@ def detail_branch(x, filters):
     return x
 
 
-def semantic_branch(x, filters):
+def semantic_branch(x, filters: int):
     """Builds the semantic branch, with few channels ([Yu20] section 4.2).
 
     Returns:
@@ -103,7 +103,7 @@ def semantic_branch(x, filters):
     return stages
 
 
-def stem(x, filters, *, name):
+def stem(x, filters: int, *, name: str):
     """Downsamples to stride 4 in two parallel branches ([Yu20] figure 4a)."""
     x = _conv_bn(x, filters, stride=2, name=f"{name}_start")
     left = _conv_bn(x, filters // 2, 1, name=f"{name}_left1")
@@ -115,7 +115,7 @@ def stem(x, filters, *, name):
     return _conv_bn(x, filters, name=f"{name}_fuse")
 
 
-def gather_and_expand(x, *, name):
+def gather_and_expand(x, *, name: str):
     """Applies a gather-and-expansion layer ([Yu20] figure 5b)."""
     start, filters = x, x.shape[-1]
     x = _conv_bn(x, filters, name=f"{name}_gather")
@@ -126,7 +126,7 @@ def gather_and_expand(x, *, name):
     return layers.ReLU(name=f"{name}_out")(x)
 
 
-def gather_and_expand_down(x, filters, *, name):
+def gather_and_expand_down(x, filters: int, *, name: str):
     """Applies a gather-and-expansion layer of stride 2 ([Yu20] figure 5c)."""
     start = _depthwise_bn(x, stride=2, name=f"{name}_short")
     start = _conv_bn(start, filters, 1, relu=False, name=f"{name}_short_project")
@@ -139,7 +139,7 @@ def gather_and_expand_down(x, filters, *, name):
     return layers.ReLU(name=f"{name}_out")(x)
 
 
-def context_embedding(x, *, name):
+def context_embedding(x, *, name: str):
     """Applies the context embedding block ([Yu20] figure 4b)."""
     filters = x.shape[-1]
     mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
@@ -151,7 +151,7 @@ def context_embedding(x, *, name):
     return _conv_bn(x, filters, name=f"{name}_last")
 
 
-def guided_aggregation(detail, semantic, *, name):
+def guided_aggregation(detail, semantic, *, name: str):
     """Applies bilateral guided aggregation ([Yu20] figure 6)."""
     filters = detail.shape[-1]
     fine = _depthwise_bn(detail, name=f"{name}_fine")

@@ -108,7 +108,7 @@ def deeplab_v3_cascade(
     return keras.Model(image, logits, name="deeplab_v3_cascade")
 
 
-def aspp(x, rates, filters, *, name="aspp"):
+def aspp(x, rates, filters: int, *, name: str = "aspp"):
     """Applies atrous spatial pyramid pooling ([Chen17] figure 5)."""
     mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
     mean = blocks.conv_bn_relu(mean, filters, 1, name=f"{name}_image")

@@ -66,7 +66,7 @@ def deeplab_v3_plus(
     return keras.Model(image, logits, name="deeplab_v3_plus")
 
 
-def aspp(x, rates, filters, conv, *, name="aspp"):
+def aspp(x, rates, filters: int, conv, *, name: str = "aspp"):
     """Applies atrous spatial pyramid pooling (DeepLab v3, figure 5)."""
     mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
     mean = blocks.conv_bn_relu(mean, filters, 1, name=f"{name}_image")

@@ -137,7 +137,7 @@ def _build(name, num_classes, image_size, filters, growth, depths):
     return keras.Model(image, logits, name=name)
 
 
-def dense_block(x, depth, growth, *, name):
+def dense_block(x, depth, growth, *, name: str):
     """Applies a dense block ([Jegou17] figure 2).
 
     Returns:
@@ -153,13 +153,13 @@ def dense_block(x, depth, growth, *, name):
     return x, layers.Concatenate(name=f"{name}_new")(new)
 
 
-def transition_down(x, *, name):
+def transition_down(x, *, name: str):
     """Applies a 1x1 convolution and halves the size, rounded down."""
     x = _bn_relu_conv(x, x.shape[-1], 1, name=name)
     return layers.MaxPooling2D(2, name=f"{name}_pool")(x)
 
 
-def transition_up(new, skip, *, name):
+def transition_up(new, skip, *, name: str):
     """Doubles the size and concatenates the skip connection.
 
     n cells become 2n + 1 and are cropped to the 2n or 2n + 1 of the skip connection.

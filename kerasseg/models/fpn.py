@@ -67,7 +67,7 @@ def fpn(
     return keras.Model(image, logits, name="fpn")
 
 
-def pyramid(c, filters, smooth):
+def pyramid(c, filters: int, smooth):
     """Builds the top-down pathway ([Lin17] figure 3).
 
     Returns:

@@ -81,13 +81,13 @@ def gfrnet(
     return keras.Model(image, outputs, name="gfrnet")
 
 
-def features(x, num_classes, relu, *, name):
+def features(x, num_classes: int, relu, *, name: str):
     """Projects a feature map of the encoder to the channels of the decoder."""
     x = _batch_norm(_convolve(x, num_classes, name=name), name=name, beta=0.001)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
-def gate(fine, coarse, *, name):
+def gate(fine, coarse, *, name: str):
     """Applies a gate unit: the product of fine and resized coarse features.
 
     It has no sigmoid. The product is computed in float32, because it can exceed the
@@ -98,7 +98,7 @@ def gate(fine, coarse, *, name):
     return _batch_norm(x, dtype="float32", name=name, beta=0.001)
 
 
-def refine(prediction, gated, *, name):
+def refine(prediction, gated, *, name: str):
     """Predicts from the gated features and the resized previous prediction."""
     prediction = AlignedResizeLike(name=f"{name}_up")([prediction, gated])
     join = layers.Concatenate(dtype="float32", name=f"{name}_concat")

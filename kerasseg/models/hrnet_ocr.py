@@ -98,7 +98,7 @@ def high_resolution_net(x, width, units, modules):
     return layers.Concatenate(name="merge")(branches)
 
 
-def object_context(x, regions, *, name):
+def object_context(x, regions, *, name: str):
     """Adds the object-contextual representation of each pixel ([Yuan19] figure 3)."""
     pixels = _conv_bn(x, _CONTEXT, bias=True, name=f"{name}_pixels")
     objects = GatherRegions(name=f"{name}_gather")([regions, pixels])

@@ -66,7 +66,7 @@ def linknet(
     return keras.Model(image, logits, name="linknet")
 
 
-def decoder(x, link, narrowing, *, stride, name):
+def decoder(x, link, narrowing, *, stride: int, name: str):
     """Applies a decoder block and adds the link from the encoder.
 
     Args:
@@ -91,7 +91,7 @@ def decoder(x, link, narrowing, *, stride, name):
     return layers.ReLU(name=f"{name}_out")(x)
 
 
-def full_conv(x, filters, stride, *, name):
+def full_conv(x, filters: int, stride: int, *, name: str):
     """Applies a 3x3 transposed convolution to exactly `stride` times the size.
 
     The kernel of cell `i` is centered at `stride * i`, as in the 3x3 convolutions of

@@ -74,7 +74,7 @@ def pspnet(
     return keras.Model(image, outputs, name="pspnet")
 
 
-def pyramid_pooling(x, *, name="pyramid"):
+def pyramid_pooling(x, *, name: str = "pyramid"):
     """Concatenates a feature map with its pooled maps of 1, 2, 3 and 6 bins.
 
     Each pooled map has a quarter of the channels of `x` ([Zhao17] section 3.2).

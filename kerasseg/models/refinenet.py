@@ -76,7 +76,7 @@ def refinenet(
     return keras.Model(image, outputs, name="refinenet")
 
 
-def decode(c, cascades, crp_pools, filters):
+def decode(c, cascades, crp_pools, filters: int):
     """Refines feature maps of an encoder to the size of "c2" ([Lin17] figure 2)."""
     previous: list = []
     for i, keys in enumerate(_CASCADES[cascades]):
@@ -105,7 +105,7 @@ def _check(cascades, crp_pools):
         )
 
 
-def adapt(x, key, filters, *, name):
+def adapt(x, key, filters: int, *, name: str):
     """Projects the feature map `key` of the encoder to the channels of the decoder.
 
     "c5" gets twice as many as the others.
@@ -118,7 +118,7 @@ def adapt(x, key, filters, *, name):
     return x
 
 
-def residual_unit(x, *, name):
+def residual_unit(x, *, name: str):
     """Applies a residual convolution unit ([Lin17] figure 3b)."""
     y = layers.ReLU(name=f"{name}_relu1")(x)
     y = _conv(y, x.shape[-1], use_bias=True, name=f"{name}_conv1")
@@ -127,7 +127,7 @@ def residual_unit(x, *, name):
     return layers.Add(name=f"{name}_add")([x, y])
 
 
-def fuse(paths, *, name):
+def fuse(paths, *, name: str):
     """Applies multi-resolution fusion at the size of the last path ([Lin17] figure 3c).
 
     Args:
@@ -148,7 +148,7 @@ def fuse(paths, *, name):
     return layers.Add(name=f"{name}_add")(resized)
 
 
-def chained_residual_pooling(x, pools, *, name):
+def chained_residual_pooling(x, pools, *, name: str):
     """Applies chained residual pooling, 5x5 with stride 1 ([Lin17] figure 3d)."""
     x = pooled = layers.ReLU(name=f"{name}_relu")(x)
     for i in range(1, pools + 1):

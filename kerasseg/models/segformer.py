@@ -100,7 +100,7 @@ _register(name="segformer_b5", params=84_708_694, macs=105_320_951_232)(
 )
 
 
-def mix_transformer(x, filters, depths, stochastic_depth):
+def mix_transformer(x, filters: Sequence[int], depths, stochastic_depth):
     """Builds the encoder, MiT ([Xie21] section 3.1).
 
     Returns:
@@ -125,7 +125,7 @@ def mix_transformer(x, filters, depths, stochastic_depth):
     return c
 
 
-def efficient_attention(x, heads, reduction, *, name):
+def efficient_attention(x, heads, reduction, *, name: str):
     """Applies efficient self-attention ([Xie21] equation 2)."""
     filters = x.shape[-1]
     query = _linear(x, filters, name=f"{name}_query")
@@ -143,7 +143,7 @@ def efficient_attention(x, heads, reduction, *, name):
     return _linear(x, filters, name=f"{name}_project")
 
 
-def mix(x, *, name):
+def mix(x, *, name: str):
     """Applies Mix-FFN with the exact GELU ([Xie21] equation 3)."""
     filters = x.shape[-1]
     x = _linear(x, _EXPANSION * filters, name=f"{name}_widen")
@@ -157,7 +157,7 @@ def mix(x, *, name):
     return _linear(x, filters, name=f"{name}_narrow")
 
 
-def head(c, filters, num_classes):
+def head(c, filters: int, num_classes: int):
     """Applies the all-MLP decoder ([Xie21] section 3.2)."""
     maps = []
     for level in (5, 4, 3, 2):

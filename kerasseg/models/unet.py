@@ -118,7 +118,7 @@ def _paper(x, padding, batch_norm, filters, dropout):
     return x
 
 
-def conv_twice(x, filters, *, padding, batch_norm, name):
+def conv_twice(x, filters: int, *, padding, batch_norm, name: str):
     """Applies two 3x3 convolutions with bias and ReLU."""
     for i in (1, 2):
         x = layers.Conv2D(
@@ -134,7 +134,7 @@ def conv_twice(x, filters, *, padding, batch_norm, name):
     return x
 
 
-def up(x, skip, filters, *, name):
+def up(x, skip, filters: int, *, name: str):
     """Doubles the size by an up-convolution and concatenates the skip connection."""
     x = layers.Conv2DTranspose(
         filters,

@@ -76,7 +76,7 @@ def upernet(
     return keras.Model(image, {"logits": logits, "aux_c4": x}, name="upernet")
 
 
-def pyramid_pooling(x, filters):
+def pyramid_pooling(x, filters: int):
     """Applies pyramid pooling ([Zhao17] section 3.2).
 
     Pooled maps are resized before they are convolved, as in the authors' code, so that

@@ -89,7 +89,7 @@ def zoomout(
     return keras.Model(image, logits, name="zoomout")
 
 
-def trunk(x, filters, *, scene):
+def trunk(x, filters: int, *, scene):
     """Builds VGG16, with fc7 if `scene` is true; returns its feature maps by name."""
     maps = vgg.vgg16(x, filters=filters)
     if scene:

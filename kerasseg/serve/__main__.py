@@ -5,11 +5,12 @@ curl --data-binary @image.jpg http://127.0.0.1:8501/segment --output mask.png
 curl --data-binary @image.jpg -H 'Accept: image/jpeg' \
     http://127.0.0.1:8501/segment --output overlay.jpg
 
-DIR is the folder of python -m kerasseg.export. A newer version in it replaces the
-current one as soon as it is loaded. http://127.0.0.1:8501/ is a demo page,
-/v1/models/NAME:predict is TensorFlow Serving's API, and /healthz, /readyz and /metrics
-are for monitoring. After SIGTERM the server completes the requests that it has
-received, then stops.
+DIR is the --export_dir of python -m kerasseg.export. The server loads the newest
+version, and replaces it without downtime when a newer one is exported.
+http://127.0.0.1:8501/ is a demo page, /v1/models/NAME:predict is TensorFlow Serving's
+API, and /healthz, /readyz and /metrics are for monitoring. After SIGTERM the server
+completes the requests that it has received and then stops. docs/serving.md describes
+the API and the limits.
 """
 
 from absl import flags
@@ -19,7 +20,9 @@ from kerasseg.serve import settings
 
 cli.define_fields(settings.Settings)
 _MODEL_NAME = flags.DEFINE_string(
-    "model_name", None, "Name of the model in the API's URLs."
+    "model_name",
+    None,
+    "Name of the model in the URLs of the API, as in /v1/models/NAME.",
 )
 flags.declare_key_flag("export_dir")
 

@@ -28,39 +28,68 @@ class Settings:
     model_name: str
     host: str = _flag(
         "127.0.0.1",
-        "Address to listen on; 0.0.0.0 for all. The server has no authentication: use "
-        "a reverse proxy for it.",
+        "Address to listen on, 0.0.0.0 for all network interfaces. The server has no "
+        "authentication: put a reverse proxy in front of it.",
     )
-    port: int = _flag(8501, "Port to listen on; 0 for any free port.")
+    port: int = _flag(8501, "Port of the HTTP server. 0 chooses a free port.")
     grpc_port: int = _flag(
-        -1, "Port of gRPC, such as 8500; 0 for any free port, -1 for no gRPC."
+        -1,
+        "Port of the gRPC server, such as 8500. 0 chooses a free port; -1 "
+        "disables gRPC.",
     )
-    max_megapixels: float = _flag(16.0, "Maximum size of an image, in megapixels.")
-    max_request_mib: float = _flag(16.0, "Maximum size of a request, in MiB.")
+    max_megapixels: float = _flag(
+        16.0,
+        "Maximum size of an image in megapixels. Larger images are refused with 413.",
+    )
+    max_request_mib: float = _flag(
+        16.0,
+        "Maximum size of the body of a request in MiB. Larger ones are refused with "
+        "413.",
+    )
     max_requests: int = _flag(
-        32, "Requests processed at once; further ones receive 503."
+        32,
+        "Maximum number of requests that are processed or waiting at the same "
+        "time. Further requests are refused with 503.",
     )
     max_connections: int = _flag(
-        512, "Maximum number of connections; further ones are closed."
+        512,
+        "Maximum number of connections. Further ones are refused with 503 and closed.",
     )
     max_connections_per_client: int = _flag(
-        128, "Maximum number of connections from one address."
+        128, "Maximum number of connections from one IP address."
     )
-    header_seconds: float = _flag(5.0, "Timeout for the head of a request.")
-    body_seconds: float = _flag(15.0, "Timeout for the body of a request.")
-    request_seconds: float = _flag(30.0, "Timeout for the processing of a request.")
+    header_seconds: float = _flag(
+        5.0, "Timeout for receiving the header of a request, in seconds."
+    )
+    body_seconds: float = _flag(
+        15.0, "Timeout for receiving the body of a request, in seconds."
+    )
+    request_seconds: float = _flag(
+        30.0,
+        "Timeout for processing a request, including the time in the queue, in "
+        "seconds.",
+    )
     grace_seconds: float = _flag(
-        20.0, "Time to complete requests after SIGTERM before they are aborted."
+        20.0,
+        "Seconds after SIGTERM until requests that are not finished are aborted "
+        "with 503.",
     )
-    poll_seconds: float = _flag(1.0, "Time between checks for a newer version.")
-    max_batch_size: int = _flag(8, "Maximum number of images of equal size in a batch.")
+    poll_seconds: float = _flag(
+        1.0, "Seconds between two checks of --export_dir for new versions."
+    )
+    max_batch_size: int = _flag(
+        8, "Maximum number of images in a batch. Only images of equal size are batched."
+    )
     max_batch_megapixels: float = _flag(
-        4.0, "Maximum pixels of a batch; a larger image is a separate batch."
+        4.0,
+        "Maximum total size of the images in a batch, in megapixels. A larger "
+        "image is predicted separately.",
     )
     max_batch_wait: float = _flag(
-        0.002, "Seconds that an incomplete batch waits for more images."
+        0.002,
+        "Maximum number of seconds that an incomplete batch waits for more images.",
     )
-    decoders: int = _flag(2, "Number of processes that decode images.")
+    decoders: int = _flag(2, "Number of worker processes that decode images.")
 
     @property
     def max_pixels(self) -> int:

@@ -130,7 +130,7 @@ class RunLog:
         self._images = []
 
     def _curves(self):
-        def column(name):
+        def column(name: str):
             return [float(row[name]) for row in self._rows]
 
         steps = [int(row["step"]) for row in self._rows]

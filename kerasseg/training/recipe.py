@@ -64,151 +64,194 @@ def crop_size(text: str) -> tuple[int, int]:
 class Recipe:
     """How a network is trained; the defaults are those of DeepLab v3, section 4."""
 
-    training_number_of_steps: int = _flag(30_000, "Number of updates of the weights.")
+    training_number_of_steps: int = _flag(
+        30_000, "Number of training steps, that is, updates of the weights."
+    )
     train_batch_size: int = _flag(
         16,
-        "Images per update, over all devices. auto (16) and auto:N choose the number "
-        "of micro-batches that fit into memory.",
+        "Number of images per training step, over all devices. With auto:N, a batch "
+        "of N images is split into the smallest number of micro-batches that fit into "
+        "memory; auto means auto:16.",
         parse=parse_batch_size,
     )
     gradient_accumulation_steps: int = _flag(
         1,
-        "Number of micro-batches that a device computes one after the other for each "
-        "update, where a whole batch does not fit into its memory.",
+        "Number of micro-batches into which each device splits its batch, to save "
+        "memory. Their gradients are accumulated before the update.",
     )
     loss: str = _flag(
         "crossentropy",
-        "Loss, or a weighted sum of losses, as in crossentropy:1,dice:0.5. See "
-        "kerasseg.losses.",
+        "Loss, or a weighted sum of losses, as in crossentropy:1,dice:0.5. "
+        "docs/training.md lists the losses.",
     )
     hard_pixel_fraction: float = _flag(
         0.25,
-        "Fraction of the labeled pixels that hard_pixel_crossentropy keeps.",
+        "Fraction of the labeled pixels of an image, those with the highest loss, "
+        "over which hard_pixel_crossentropy is computed.",
         loss_option="keep",
     )
     hard_pixel_threshold: float | None = _flag(
         None,
-        "hard_pixel_crossentropy keeps pixels whose true class has a lower "
-        "probability, and at least hard_pixel_fraction of all. None: the fraction.",
+        "If set, hard_pixel_crossentropy is computed over the pixels whose labeled "
+        "class has a probability below this value, and at least over "
+        "hard_pixel_fraction of the pixels.",
         loss_option="threshold",
     )
     focal_gamma: float = _flag(
-        2.0, "Exponent with which focal discounts easy pixels.", loss_option="gamma"
+        2.0,
+        "Focusing parameter gamma of the focal loss. 0 gives the cross-entropy.",
+        loss_option="gamma",
     )
     tversky_alpha: float = _flag(
-        0.3, "Weight of false positives in tversky.", loss_option="alpha"
+        0.3, "Weight of false positives in the Tversky loss.", loss_option="alpha"
     )
     tversky_beta: float = _flag(
-        0.7, "Weight of false negatives in tversky.", loss_option="beta"
+        0.7, "Weight of false negatives in the Tversky loss.", loss_option="beta"
     )
     tversky_exponent: float = _flag(
-        1.0, "Exponent of tversky; 0.75 for focal Tversky.", loss_option="exponent"
+        1.0,
+        "Exponent of the Tversky loss. 0.75 gives the focal Tversky loss.",
+        loss_option="exponent",
     )
     label_smoothing: float = _flag(
         0.0,
-        "Fraction of the target that is spread over all classes.",
+        "Label smoothing of the cross-entropy losses: fraction of the target that is "
+        "distributed evenly over all classes.",
         loss_option="label_smoothing",
     )
     class_weights: str = _flag(
         "none",
-        "Weights of the classes in the loss: none, median_frequency (SegNet), enet "
-        "(1 / ln(1.02 + frequency)), one number per class separated by commas, or a "
-        "FILE with a class name and its weight on each line, or JSON: an object of "
-        "weights by name, or a list in the order of the classes.",
+        "Weights of the classes in the loss: none; median_frequency (as in SegNet); "
+        "enet, which is 1 / ln(1.02 + frequency); comma-separated numbers in the "
+        "order of the classes; or a file. The file has a class name and its weight on "
+        "each line, or is JSON: an object with weights by class name, or a list of "
+        "weights.",
     )
     border_weights: float = _flag(
         0.0,
-        "Additional weight of pixels between two touching objects (U-Net's w0, 10 in "
-        "its paper). The records must have instance masks. 0: none.",
+        "Additional weight of pixels between two touching objects (w0 in the U-Net "
+        "paper, where it is 10). Requires records with instance masks. 0 disables it.",
     )
-    border_sigma: float = _flag(5.0, "Range of border_weights, in pixels.")
-    aux_loss_weight: float = _flag(0.4, "Weight of the loss of each auxiliary output.")
+    border_sigma: float = _flag(
+        5.0,
+        "Distance in pixels over which border_weights decay (sigma in the U-Net "
+        "paper).",
+    )
+    aux_loss_weight: float = _flag(
+        0.4, "Loss weight of each auxiliary output of the network."
+    )
     output_weights: str | None = _flag(
         None,
-        "Loss weights of outputs by name, as in logits:0,aux_encoder:1. Default: 1 "
-        "for logits, aux_loss_weight for others. Outputs of weight 0 are not computed "
-        "and layers that only they use are not trained; if logits has such layers, "
-        "validations evaluate the output with the largest weight.",
+        "Loss weights of the network's outputs by name, as in logits:0,aux_encoder:1. "
+        "Default: 1 for logits, and aux_loss_weight for the others. Outputs with "
+        "weight 0 are not computed, and layers that only they use are not trained. If "
+        "this leaves layers of the output logits untrained, validations evaluate the "
+        "output with the largest weight instead.",
     )
     optimizer: str = _flag(
         "sgd", "Optimizer.", choices=["sgd", "adam", "adamw", "rmsprop"]
     )
-    momentum: float = _flag(0.9, "Momentum of sgd.")
-    rmsprop_decay: float = _flag(0.9, "Decay of rmsprop's mean of squared gradients.")
-    base_learning_rate: float = _flag(0.007, "Learning rate before any decay.")
+    momentum: float = _flag(0.9, "Momentum of the optimizer sgd.")
+    rmsprop_decay: float = _flag(
+        0.9,
+        "Decay of the moving average of squared gradients of the optimizer rmsprop.",
+    )
+    base_learning_rate: float = _flag(
+        0.007, "Learning rate at the end of the warm-up, before any decay."
+    )
     learning_policy: str = _flag(
         "poly", "Learning rate schedule.", choices=sorted(schedules.POLICIES)
     )
-    learning_power: float = _flag(0.9, "Exponent of the poly schedule.")
-    end_learning_rate: float = _flag(0.0, "Final learning rate of poly and cosine.")
+    learning_power: float = _flag(0.9, "Exponent of the schedule poly.")
+    end_learning_rate: float = _flag(
+        0.0, "Final learning rate of the schedules poly and cosine."
+    )
     learning_rate_decay_step: int = _flag(
         2000,
-        "Number of steps in which step and exponential decay by "
-        "learning_rate_decay_factor.",
+        "Number of steps after which the schedules step and exponential have "
+        "multiplied the learning rate by learning_rate_decay_factor.",
     )
     learning_rate_decay_factor: float = _flag(
-        0.1, "Factor of each decay of step, and of an interval of exponential."
+        0.1,
+        "Factor of the schedules step and exponential, see learning_rate_decay_step.",
     )
     warmup_steps: int = _flag(
-        0, "Number of steps in which the rate first rises linearly."
+        0,
+        "Number of steps at the start in which the learning rate increases "
+        "linearly to base_learning_rate.",
     )
     head_learning_rate_factor: float = _flag(
-        1.0, "Factor on the learning rate of all layers but the encoder's."
+        1.0,
+        "Factor by which the learning rate of all layers outside the encoder is "
+        "multiplied.",
     )
     weight_decay: float = _flag(
         1e-4,
-        "Weight decay of kernels, not of biases and batch norm. sgd, adam, rmsprop: "
-        "added to the gradient (L2 of weight_decay / 2); adamw: decoupled.",
+        "Weight decay of kernels; biases and batch norm have none. With sgd, adam and "
+        "rmsprop it is an L2 penalty (weight_decay / 2 times the squared weights), "
+        "with adamw it is decoupled.",
     )
     gradient_clip_norm: float = _flag(
-        0.0, "Largest global norm of the gradients; 0: no clipping."
+        0.0, "Maximum global norm of the gradients. 0 disables clipping."
     )
     fine_tune_batch_norm: bool = _flag(
-        True, "Train batch norm; otherwise its statistics and weights are frozen."
+        True,
+        "Train batch norm. With --nofine_tune_batch_norm, its weights and moving "
+        "statistics are frozen.",
     )
     batch_norm_decay: float | None = _flag(
-        None, "Decay of the moving statistics of batch norm; None: the builder's."
+        None,
+        "Momentum of the moving statistics of batch norm. Default: that of the "
+        "architecture.",
     )
     ema_decay: float = _flag(
         0.0,
-        "Decay of the exponential moving average of the weights, which is then "
-        "evaluated; 0: none.",
+        "Decay of an exponential moving average of the weights. Validations evaluate "
+        "the averaged weights, which are also those of the best model. 0 disables it.",
     )
     mixed_precision: str = _flag(
-        "none", "Precision of the layers.", choices=["none", "float16", "bfloat16"]
+        "none",
+        "Half-precision data type in which layers compute, or none for float32.",
+        choices=["none", "float16", "bfloat16"],
     )
     jit_compile: str = _flag(
         "auto",
-        "Compile the step with XLA, on one device. auto: on a GPU the first steps "
-        "measure both ways, and the faster one is used; never on a CPU.",
+        "Whether to compile the training step with XLA. on requires a single device. "
+        "auto never compiles on a CPU or with several devices; on one GPU it measures "
+        "both variants during the first steps and uses the faster one.",
         choices=["auto", "on", "off"],
     )
     startup_delay_steps: int = _flag(
         15,
-        "Steps between the starts of two workers of parameter servers; 0: all start "
-        "at once.",
+        "With --strategy=parameter_server, number of steps between the starts of two "
+        "workers. With 0, all workers start immediately.",
     )
     profile: bool = _flag(
-        False, "Write a profile of some steps near the start for TensorBoard."
+        False, "Record a profile of some steps near the start for TensorBoard."
     )
     save_interval_steps: int = _flag(500, "Number of steps between checkpoints.")
     eval_interval_steps: int = _flag(
-        1000, "Number of steps between validations; there is one at the end, too."
+        1000,
+        "Number of steps between validations. There is always a validation after "
+        "the last step.",
     )
     eval_limit: int | None = _flag(
-        None, "Number of images of a validation; None: the whole split."
+        None, "Maximum number of images of a validation. Default: the whole split."
     )
     early_stopping_validations: int = _flag(
         0,
-        "Stop after this number of validations without a better mean IoU; 0: never.",
+        "Stop after this number of validations without an improvement of the mean "
+        "IoU. 0 disables early stopping.",
     )
     repeat_classes: str | None = _flag(
         None,
-        "Classes, and how often an epoch repeats images with one of them, as in "
-        "bicycle,chair:3.",
+        "Oversampling of rare classes: with bicycle,chair:3, each epoch contains the "
+        "images with one of these classes three times.",
     )
     skip_bad_records: int = _flag(
-        0, "Number of damaged records that are skipped before training stops."
+        0,
+        "Maximum number of damaged training records to skip. If there are more, "
+        "training stops.",
     )
 
     def __post_init__(self):
@@ -296,7 +339,7 @@ _FRACTIONS = ("momentum", "rmsprop_decay", "ema_decay")
 
 
 def _check_ranges(recipe):
-    def check(name, valid, expected):
+    def check(name: str, valid, expected):
         value = getattr(recipe, name)
         if value is not None and not valid(value):
             raise errors.UserError(f"`{name}` must be {expected}, got {value}.")
@@ -334,26 +377,47 @@ class AugmentationOptions:
     """How training images are augmented; see `pipeline.augment.Augmentation`."""
 
     train_crop_size: str = _flag(
-        "513", "Side of the training crop in pixels, or height,width."
+        "513",
+        "Size of the training crops in pixels: one number for square crops, or "
+        "height,width.",
     )
-    min_scale_factor: float = _flag(0.5, "Smallest random scale.")
-    max_scale_factor: float = _flag(2.0, "Largest random scale.")
-    add_flipped_images: bool = _flag(True, "Flip half of the images left-right.")
-    rotation: float = _flag(0.0, "Largest random rotation, in degrees.")
+    min_scale_factor: float = _flag(
+        0.5, "Lower bound of the random scale factor of training images."
+    )
+    max_scale_factor: float = _flag(
+        2.0, "Upper bound of the random scale factor of training images."
+    )
+    add_flipped_images: bool = _flag(
+        True, "Flip training images horizontally with a probability of 0.5."
+    )
+    rotation: float = _flag(
+        0.0, "Maximum angle of the random rotation in degrees, in both directions."
+    )
     elastic_deformation: float = _flag(
         0.0,
-        "Elastic deformation: standard deviation, in pixels of the crop, of the "
-        "displacements of a 3x3 grid, 10 in U-Net. 0: none.",
+        "Random elastic deformation: standard deviation of the displacements of a 3x3 "
+        "grid of control points, in pixels of the crop (10 in the U-Net paper). 0 "
+        "disables it.",
     )
     min_resize_value: int | None = _flag(
-        None, "Length of the shorter side before the random scale."
+        None,
+        "If set, training images are resized so that the shorter side has this "
+        "length in pixels, before the random scale is applied.",
     )
     max_resize_value: int | None = _flag(
-        None, "Limit of the longer side before the random scale."
+        None,
+        "Maximum length of the longer side in pixels before the random scale is "
+        "applied. It takes precedence over min_resize_value.",
     )
-    brightness: float = _flag(0.0, "Largest random shift, as a fraction of 255.")
-    contrast: float = _flag(0.0, "Largest random change of the contrast factor.")
-    saturation: float = _flag(0.0, "Largest random change of the saturation factor.")
+    brightness: float = _flag(
+        0.0, "Maximum random change of the brightness, as a fraction of 255."
+    )
+    contrast: float = _flag(
+        0.0, "Maximum deviation of the random contrast factor from 1."
+    )
+    saturation: float = _flag(
+        0.0, "Maximum deviation of the random saturation factor from 1."
+    )
 
     def __post_init__(self):
         """Checks the size of the crop."""

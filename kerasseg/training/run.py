@@ -391,7 +391,7 @@ def training_batches(
 def _synchronous_step(state, step_function, use_more_micro_batches):
     """Returns a function that takes a step, with more micro-batches if need be."""
 
-    def take_step(batch, step, rate):
+    def take_step(batch, step, rate: int):
         state.optimizer.set_learning_rate(rate)
         while True:
             try:

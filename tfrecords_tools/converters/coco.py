@@ -65,7 +65,7 @@ def read_part(
 def make_pair(
     folder: pathlib.Path, image: coco_files.CocoImage, classes: dict[int, int]
 ) -> pairs.Pair:
-    """Makes a pair that holds the annotations of some categories.
+    """Returns a pair that holds the annotations of some categories.
 
     Args:
         folder: Folder of the image.

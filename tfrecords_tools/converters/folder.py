@@ -90,7 +90,7 @@ def _check_leave_out(found, path):
 
 
 def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
-    """Makes the spec of own images.
+    """Returns the spec of own images.
 
     Raises:
         errors.UserError: Neither an option nor an annotation names the classes.
@@ -141,7 +141,7 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
 
 
 def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pairs.Pair:
-    """Makes the pair of an image that has a label.
+    """Returns the pair of an image that has a label.
 
     Raises:
         AnnotationError: A shape has an unknown name or no area.

@@ -21,37 +21,39 @@ class OwnData:
 
     images: str | None = _option(
         None,
-        "Own images: a folder, or a quoted pattern. {split} in it matches the name of "
-        "a split. What the wildcards match is the name of an image.",
+        "Your own images: a folder, or a quoted pattern such as 'photos/*.jpg'. The "
+        "part of the path that the wildcards match is the name of the image; {split} "
+        "matches the name of a split.",
     )
     masks: str | None = _option(
         None,
-        "Masks of the own images: a folder, or a quoted pattern. A mask has the name "
-        "of its image.",
+        "Masks of your images: a folder, or a quoted pattern, whose wildcards must "
+        "match the name of the image.",
     )
     annotations: str | None = _option(
         None,
-        "Annotations instead of masks: a file, folder or pattern of COCO JSON, labelme "
-        "JSON or CVAT XML.",
+        "Annotations to use instead of masks: a file, folder or quoted pattern of "
+        "COCO JSON, labelme JSON or CVAT XML files.",
     )
     val_fraction: float = _option(
         0.2,
-        "Fraction of the own images that goes into the split val, chosen at random "
-        "with --seed. The others go into train.",
+        "Fraction of your images that is assigned to the split val, chosen at random "
+        "with --seed. The others are assigned to train.",
     )
     lists: str | None = _option(
         None,
-        "Comma-separated files that list the names of own images, one per line. "
-        "train.txt lists the split train.",
+        "Comma-separated files that assign images to splits, such as "
+        "train.txt,val.txt. Each lists the image names of the split with its file "
+        "name, one per line.",
     )
     leave_out: str | None = _option(
         None,
-        "File that lists own images to leave out, one NAME or SPLIT:NAME per line.",
+        "File that lists images to leave out, one NAME or SPLIT:NAME per line.",
     )
     skip_shapes: str = _option(
         "",
-        "Comma-separated kinds of annotations to skip because they have no area, "
-        "such as point,polyline.",
+        "Comma-separated kinds of annotations to skip. Required for kinds without an "
+        "area, such as point,polyline.",
     )
     classes: class_lists.ClassList | None = None
     name_map: tuple[tuple[str, int], ...] = ()

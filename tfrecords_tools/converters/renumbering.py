@@ -12,7 +12,7 @@ from tfrecords_tools.converters import pairs, source_files
 def make_table(
     classes: Sequence[int], size: int, *, others: int | None = datasets.IGNORE_LABEL
 ) -> np.ndarray:
-    """Creates the lookup table for `renumber`.
+    """Returns the lookup table for `renumber`.
 
     Args:
         classes: The source's value of class 0, 1, and so on.

@@ -28,7 +28,7 @@ class Converter:
     dataset: str
 
     def make_spec(self, source: pairs.Source) -> datasets.DatasetSpec:
-        """Makes the spec, with the user's classes or else those of the data set.
+        """Returns the spec, with the user's classes or else those of the data set.
 
         Raises:
             errors.UserError: No classes are named, or the data set does not have one

@@ -35,7 +35,7 @@ class Finding:
 
 
 def of_masks(scans: Sequence[scanning.Scan], kind: str, text: str, **fields) -> Finding:
-    """Makes a finding about the masks of some scans.
+    """Returns a finding about the masks of some scans.
 
     Args:
         scans: Scans of the affected pairs.
@@ -55,7 +55,7 @@ def of_masks(scans: Sequence[scanning.Scan], kind: str, text: str, **fields) -> 
 def of_images(
     scans: Sequence[scanning.Scan], kind: str, text: str, **fields
 ) -> Finding:
-    """Makes a finding about the images of some scans; see `of_masks`."""
+    """Returns a finding about the images of some scans; see `of_masks`."""
     finding = of_masks(scans, kind, text, **fields)
     return dataclasses.replace(
         finding, files=tuple(dict.fromkeys(scan.pair.image for scan in scans))

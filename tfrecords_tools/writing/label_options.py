@@ -21,40 +21,53 @@ class LabelOptions:
 
     classes: str | None = _option(
         None,
-        "Comma-separated names of the classes in the order of their numbers; or a file "
-        "with one per line; or the name of a data set with the same classes.",
+        "Comma-separated class names in the order of their numbers; or a file with "
+        "one class per line; or the name of a published data set with the same "
+        "classes.",
     )
     label_offset: int = _option(
-        0, "Number to add to all values of masks: -1 if they start at 1."
+        0,
+        "Number to add to all values of the masks except 255: -1 if the class "
+        "numbers start at 1.",
     )
     label_map: str = _option(
         "",
-        "Comma-separated FROM:TO, where FROM is a value of masks or a name in "
-        "annotations, and TO a class number or 255 (ignored).",
+        "Comma-separated FROM:TO to map values: FROM is a value of the masks, or a "
+        "class name in annotations; TO is a class number, or 255 to ignore these "
+        "pixels.",
     )
     colormap: str = _option(
         "",
-        "For color masks, comma-separated: a data set, a file with R G B NAME per "
-        "line, grey, or RRGGBB:NUMBER.",
+        "Classes of the colors of color masks. Comma-separated: the name of a data "
+        "set; a file with R G B NAME on each line; grey, if all three channels "
+        "contain the class number; or RRGGBB:NUMBER (255: ignored).",
     )
     palette_colors: bool = _option(
-        False, "Read masks with a palette by --colormap instead of by their values."
+        False,
+        "Read masks with a palette by their colors, with --colormap, instead of "
+        "by their values.",
     )
     mask_tolerance: int = _option(
         0,
-        "For JPEG and resized masks: largest distance (0 to 255) of a value from one "
-        "in --colormap or --label_map at which it counts as that one. Others are "
-        "ignored.",
+        "For JPEG or interpolated masks: read a pixel as the nearest value in "
+        "--colormap or --label_map if it differs by at most this number (0 to 255), "
+        "and ignore it otherwise. 0 accepts exact values only.",
     )
     resize_masks: bool = _option(
-        False, "Resize masks to the size of their image, with nearest neighbor."
+        False,
+        "Resize masks that have the aspect ratio of their image, but another "
+        "size, with nearest neighbor.",
     )
 
     apply_exif: bool = _option(
-        False, "Store images upright that are rotated according to EXIF."
+        False,
+        "Rotate images according to EXIF before they are stored. Use it if the "
+        "masks fit the rotated images.",
     )
     ignore_exif: bool = _option(
-        False, "Store such images unchanged, if their masks fit them as stored."
+        False,
+        "Ignore the EXIF rotation of images. Use it if the masks fit the images "
+        "as stored in the file.",
     )
 
     def read(self, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> "Labels":

@@ -134,7 +134,7 @@ def _num_source_bytes(task):
 
 
 def write_error(path: pathlib.Path, error: OSError, num_bytes: int = 0) -> WriteError:
-    """Makes the error of a file that could not be written.
+    """Returns the error of a file that could not be written.
 
     Args:
         path: The file.
