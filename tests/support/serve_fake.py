@@ -1,0 +1,102 @@
+"""The server with a network in plain Python, for tests: it starts in a second.
+
+python -m tests.support.serve_fake FOLDER SETTINGS_AS_JSON
+"""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+
+import numpy as np
+
+from kerasseg.serve import decoding, request_errors, server, settings
+
+# Values of the first pixel's red, which decide what happens to an image.
+SLOW = 250  # The network takes as many tenths of a second as the next pixel's red.
+BROKEN = 251  # The network fails.
+CRASH, ENDLESS = 252, 253  # The decoder crashes, or never ends.
+
+
+class Engine:
+    """Predicts like the network of `support.levels`: class red // 64, at most 2.
+
+    A version with a file "broken" cannot be loaded.
+    """
+
+    class_names = ("left", "<b>middle</b>", "right")
+    palette = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+
+    def __init__(self, path):
+        self.number = int(path.name)
+        if (path / "broken").exists():
+            raise ValueError("it is broken\nin many lines")
+        self.warm = False
+        self.inputs = {
+            "serving_default": {"image_bytes": (object, (None,))},
+            "tensor": {"image": (np.float32, (None, None, None, 3))},
+        }
+        self.metadata = {"tensor": {"method_name": "tensorflow/serving/predict"}}
+
+    def warm_up(self):
+        self.warm = True
+
+    def masks(self, images):
+        for image in images:
+            if image[0, 0, 0] == SLOW:
+                time.sleep(image[0, 1, 0] / 10)
+            if image[0, 0, 0] == BROKEN:
+                raise request_errors.RequestError(400, "the network fails")
+        return [np.minimum(image[..., 0] // 64, 2) for image in images]
+
+    def call(self, signature, inputs):
+        del signature
+        classes = np.minimum(inputs["image"][..., 0] // 64, 2).astype(np.int32)
+        logits = np.full((*classes.shape, 3), np.nan, np.float32)
+        return {"classes": classes, "logits": logits}
+
+
+def crash(data, upright, *, max_pixels):
+    """Replaces the decoder by one that crashes."""
+    del data, upright, max_pixels
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(data, upright, *, max_pixels):
+    """Replaces the decoder by one that never ends."""
+    del data, upright, max_pixels
+    time.sleep(1000)
+
+
+def fragile(data, upright, *, max_pixels):
+    """Decodes, and crashes or hangs if the image's first pixel says so."""
+    image = decoding.read(data, upright, max_pixels=max_pixels)
+    if image[0, 0, 0] in (CRASH, ENDLESS):
+        (crash if image[0, 0, 0] == CRASH else hang)(
+            data, upright, max_pixels=max_pixels
+        )
+    return image
+
+
+def memory_limit(data, upright, *, max_pixels):
+    """Decodes; returns the memory limit of the process in bytes."""
+    decoding.read(data, upright, max_pixels=max_pixels)
+    return resource.getrlimit(resource.RLIMIT_AS)[0]
+
+
+if __name__ == "__main__":
+    chosen = settings.Settings(
+        export_dir=sys.argv[1], model_name="levels", port=0, **json.loads(sys.argv[2])
+    )
+    defaults = decoding.Decoder.__init__.__kwdefaults__
+    defaults.update(
+        function=importlib.import_module("tests.support.serve_fake").fragile
+    )
+    defaults.update(seconds=5.0)  # Includes the start of a process.
+    try:
+        server.serve(chosen, Engine)
+    except KeyboardInterrupt:
+        sys.exit(130)
