@@ -53,17 +53,16 @@ def renamed(names: dict[str, str]) -> Iterator[None]:
         raise
 
 
-def with_flags(message: str, is_flag: Callable[[str], bool]) -> str:
+def with_flags(message: str, flag_of: Callable[[str], str | None]) -> str:
     """Replaces options in backticks by flags: `workdir` becomes --workdir.
 
     Args:
         message: Message of a `UserError`.
-        is_flag: Returns whether the command has a flag of that name.
+        flag_of: Returns the flag that sets an option, or None.
     """
 
     def as_flag(match):
-        if not is_flag(match[1]):
-            return match[0]
-        return f"--{match[1]}{match[2] or ''}"
+        flag = flag_of(match[1])
+        return match[0] if flag is None else f"{flag}{match[2] or ''}"
 
     return _NAME.sub(as_flag, message)

@@ -65,13 +65,23 @@ def _run(main, argv, accepts_arguments=False):
     except (errors.UserError, OSError) as error:
         if TRACEBACK.value:
             traceback.print_exc()
-        message = errors.with_flags(str(error), lambda name: name in flags.FLAGS)
+        message = errors.with_flags(str(error), _flag_of)
         print(f"Error: {message}", file=sys.stderr)
         return 2 if isinstance(error, (errors.UserError, *_WRONG_PATH)) else 1
     except Exception:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _flag_of(name):
+    """Returns the flag that sets an option: its own, or --model_option, or None."""
+    known = flags.FLAGS
+    if name in known:
+        return f"--{name}"
+    texts = (known["model_option"].value or []) if "model_option" in known else []
+    given = {text.partition("=")[0] for text in texts}
+    return f"--model_option={name}" if name in given else None
 
 
 def _parse(argv):

@@ -14,6 +14,7 @@ import pytest
 from absl import app, flags
 
 from kerasseg import cli, errors
+from kerasseg.cli import running
 from kerasseg.training import recipe
 from kerasseg.workdir import flag_file
 
@@ -174,6 +175,14 @@ def test_the_traceback_of_an_error_of_the_user_is_shown_on_request(program):
     assert result.stderr.startswith("Traceback")
     assert result.stderr.endswith(
         "Error: --action: got 7 apples, expected 8. Add one.\n"
+    )
+
+
+def test_options_of_the_builder_are_reported_as_model_options(monkeypatch):
+    monkeypatch.setattr(flags.FLAGS["model_option"], "value", ["filters=0"])
+    message = "`filters=0` and `seed` are wrong, and `unknown` is no flag."
+    assert errors.with_flags(message, running._flag_of) == (
+        "--model_option=filters=0 and --seed are wrong, and `unknown` is no flag."
     )
 
 

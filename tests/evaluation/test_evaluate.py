@@ -101,14 +101,9 @@ def test_scores_without_labeled_pixels_are_null(run, workdir, tmp_path):
 
 def test_the_output_stride_can_be_given(run, workdir, monkeypatch):
     built = []
-
-    def build(name, num_classes, **options):
-        built.append((name, options["output_stride"]))
-        return levels.build_model(num_classes)
-
-    monkeypatch.setattr("kerasseg.models.build_model", build)
+    levels.register(monkeypatch, built)
     assert run(f"--workdir={workdir}", "--output_stride=8")[0] == 0
-    assert built == [("levels", 8)]
+    assert built == [(3, {"output_stride": 8, "backbone_weights": None})]
     metrics = read_metrics(workdir)
     assert metrics["output_stride"] == 8
     assert metrics["mean_iou"] == pytest.approx(MEAN_IOU)

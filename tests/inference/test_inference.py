@@ -121,15 +121,10 @@ def test_a_workdir_is_loaded_with_class_names_and_colors(tmp_path):
 
 def test_a_workdir_can_be_loaded_at_another_output_stride(tmp_path, monkeypatch):
     built = []
-
-    def build(name, num_classes, **options):
-        built.append((name, num_classes, options))
-        return levels.build_model()
-
-    monkeypatch.setattr("kerasseg.models.build_model", build)
+    levels.register(monkeypatch, built)
     workdir = levels.make_workdir(tmp_path / "run", output_stride=16)
     segmenter = inference.load(workdir, output_stride=8)
-    assert built == [("levels", 3, {"output_stride": 8, "backbone_weights": None})]
+    assert built == [(3, {"output_stride": 8, "backbone_weights": None})]
     assert segmenter.predict(levels.IMAGE).tolist() == levels.CLASSES
 
 

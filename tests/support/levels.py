@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from kerasseg import models
 from kerasseg.workdir import best_model
 from tests.support import tiny
 
@@ -44,3 +45,31 @@ def make_workdir(path, model=None, spec=tiny.SPEC, **options):
     best_model.save_best(path, model or build_model(), {**facts, "scores": {}})
     (path / "dataset.json").write_text(json.dumps(spec.to_json()))
     return path
+
+
+def register(monkeypatch, calls):
+    """Registers `build_model` as the architecture "levels" until the test ends.
+
+    Args:
+        monkeypatch: The fixture of pytest.
+        calls: List that gets the options of each call.
+    """
+
+    def builder(num_classes, image_size, *, output_stride=16, backbone_weights=None):
+        del image_size
+        options = {"output_stride": output_stride, "backbone_weights": backbone_weights}
+        calls.append((num_classes, options))
+        return build_model(num_classes)
+
+    metadata = models.Metadata(
+        builder=builder,
+        paper="",
+        params=0,
+        macs=0,
+        output_stride=16,
+        setting={},
+        encoder=None,
+        test_options={},
+    )
+    models.list_models()  # Imports the registered architectures first.
+    monkeypatch.setitem(models._MODELS._values, "levels", metadata)
