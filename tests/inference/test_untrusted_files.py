@@ -23,11 +23,11 @@ def lambda_model(function):
 def test_python_code_in_a_file_runs_only_with_trust(tmp_path):
     path = tmp_path / "model.keras"
     lambda_model(lambda x: x + 1).save(path)
-    with pytest.raises(ValueError, match=r"holds Python code .*Lambda.* trust=True\)"):
-        best_model.load_file(path)
     with pytest.raises(
-        ValueError, match=r"trust who made it.* kerasseg\.load\(path, t"
+        ValueError, match=r"contains Python code.*Lambda.* trust=True\)"
     ):
+        best_model.load_file(path)
+    with pytest.raises(ValueError, match=r"trust its author.* kerasseg\.load\(path, t"):
         kerasseg.load(path)
     segmenter = kerasseg.load(path, trust=True)
     assert segmenter.predict(np.zeros((2, 3, 3), np.uint8)).shape == (2, 3)
@@ -36,7 +36,9 @@ def test_python_code_in_a_file_runs_only_with_trust(tmp_path):
 def test_hdf5_files_are_not_read(tmp_path):
     path = tmp_path / "model.h5"
     lambda_model(lambda x: x + 1).save(path)
-    with pytest.raises(ValueError, match=r"no \.keras file.*such as \.h5 and pickles"):
+    with pytest.raises(
+        ValueError, match=r"not a \.keras file.*such as \.h5 and pickles"
+    ):
         kerasseg.load(path)
 
 
@@ -52,7 +54,9 @@ class Payload:
 def test_pickles_are_not_read(tmp_path, name):
     path, ran = tmp_path / name, tmp_path / "ran"
     path.write_bytes(pickle.dumps(Payload(str(ran))))
-    with pytest.raises(ValueError, match=r"no \.keras file.*such as \.h5 and pickles"):
+    with pytest.raises(
+        ValueError, match=r"not a \.keras file.*such as \.h5 and pickles"
+    ):
         kerasseg.load(path)
     assert not ran.exists()
     pickle.loads(path.read_bytes())  # It would have run.
@@ -66,9 +70,7 @@ def test_a_zip_bomb_is_an_error_before_it_is_unpacked(tmp_path, monkeypatch):
         archive.writestr("assets/zeros", bytes(50_000_000))
     assert path.stat().st_size < 100_000
     monkeypatch.setattr(keras.models, "load_model", None)
-    with pytest.raises(
-        ValueError, match=r"would unpack to 50,\d\d\d,\d\d\d, as no mod"
-    ):
+    with pytest.raises(ValueError, match=r"would expand to 50,\d\d\d,\d\d\d bytes"):
         kerasseg.load(path)
 
 

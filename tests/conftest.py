@@ -1,0 +1,19 @@
+"""The order of the tests."""
+
+# Files whose tests start processes and wait for them. They are run first: at the end
+# one worker of pytest-xdist would wait for them while the others have nothing to do.
+_LONG = (
+    *("test_training_processes.py", "test_backends.py", "test_models.py"),
+    *("test_exporting.py", "test_export.py", "test_cluster_processes.py"),
+    *("test_asynchronous_processes.py", "test_training_faults.py", "test_rewrite.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Moves the tests of long files to the front; the others keep their order."""
+
+    def rank(item):
+        name = item.path.name
+        return _LONG.index(name) if name in _LONG else len(_LONG)
+
+    items.sort(key=rank)
