@@ -23,7 +23,7 @@ quickstart: $(VENV)/.quickstart
 	    "$(FOLDER)/masks/overlay; the scores are in $(FOLDER)/run/metrics.json."
 
 test: $(VENV)/.dev
-	$(RUN) pytest --numprocesses=2 --dist=loadfile
+	$(RUN) pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.dev
 	$(RUN) pytest -m slow
