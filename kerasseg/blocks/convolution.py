@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from kerasseg import runtime
+
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
 
@@ -15,7 +17,7 @@ def _has_native_dilation(dtype) -> bool:
     """Returns whether TensorFlow has a gradient of dilated convolutions here."""
     if tf is None:
         return False
-    if tf.config.list_physical_devices("GPU"):
+    if runtime.has_gpu():
         return True
     return dtype == "float32" and os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "1"
 

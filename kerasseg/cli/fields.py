@@ -24,7 +24,7 @@ def define_fields(cls: type) -> None:
         str: flags.DEFINE_string,
     }
     for field, kind in _fields(cls):
-        name, text = _flag_name(field), field.metadata["help"]
+        name, text = field.name, field.metadata["help"]
         if "choices" in field.metadata:
             choices = field.metadata["choices"]
             flags.DEFINE_enum(name, field.default, choices, text, module_name=_main())
@@ -50,9 +50,8 @@ def read_fields(cls: type[T], **others: typing.Any) -> T:
         cls: The dataclass.
         **others: Values of the fields without flags.
     """
-    values = {
-        field.name: flags.FLAGS[_flag_name(field)].value for field, _ in _fields(cls)
-    }
+    names = [field.name for field, _ in _fields(cls)]
+    values = {name: flags.FLAGS[name].value for name in names}
     return cls(**values, **others)
 
 
@@ -67,10 +66,6 @@ class _Parser(flags.ArgumentParser):
 
 def _main():
     return sys.argv[0]
-
-
-def _flag_name(field):
-    return field.metadata.get("flag", field.name)
 
 
 def _fields(cls):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from kerasseg import errors
+from kerasseg import errors, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.system import progress
 from kerasseg.training.step import StepFunction, StepResult
@@ -36,8 +36,7 @@ def choose(
             "`jit_compile=on` compiles the step of one device, and there are several. "
             "Leave it out, or give `strategy=one`."
         )
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    if jit_compile != "auto" or not on_gpu or not single:
+    if jit_compile != "auto" or not single or not runtime.has_gpu():
         return step_function
     return Trial(step_function)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from kerasseg import errors
+from kerasseg import errors, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.system import progress
 from kerasseg.training import asynchronous
@@ -143,7 +143,7 @@ def train_loop(
 
 def steps_ahead() -> int:
     """Returns how many results of a device need not be checked yet."""
-    return _GPU_STEPS_AHEAD if tf.config.list_physical_devices("GPU") else 0
+    return _GPU_STEPS_AHEAD if runtime.has_gpu() else 0
 
 
 def _stops_early(state, recipe):

@@ -8,7 +8,7 @@ import os
 import keras
 import tensorflow as tf
 
-from kerasseg import errors
+from kerasseg import errors, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.inference import memory_estimate
 from kerasseg.system import files, memory, progress
@@ -158,7 +158,7 @@ class FittedMicroBatches:
         if not self.enabled:
             return
         least = _read(workdir, self._batch_size)
-        if not tf.config.list_physical_devices("GPU"):
+        if not runtime.has_gpu():
             least = max(least, step_memory.fewest_micro_batches(saved_step))
         self._set(step_function, workdir, least)
 

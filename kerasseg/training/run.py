@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import errors, pipeline, records
+from kerasseg import errors, pipeline, records, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment, class_statistics
 from kerasseg.system import files
@@ -203,7 +203,7 @@ def _train(
         objective.model, augmentation.crop_size, recipe.train_batch_size, group
     )
     fitted.fit(step_function, step_memory, workdir, restored)
-    if not tf.config.list_physical_devices("GPU"):
+    if not runtime.has_gpu():
         step_memory.check(step_function.micro_batches, restored)
     feature_statistics.fill(reader, state.model, state.evaluated_model)
 
