@@ -18,7 +18,7 @@ from absl import flags
 from kerasseg import cli, registry, runtime
 from kerasseg.distribution import names
 from kerasseg.system import lock
-from kerasseg.training import recipe
+from kerasseg.training import augmentation_options, recipe
 from kerasseg.workdir import fingerprint, flag_file, layout
 
 _TRAIN_SPLIT = flags.DEFINE_string(
@@ -60,7 +60,7 @@ _CLUSTER_TIMEOUT = flags.DEFINE_float(
 for _name in ("model", "model_option", "dataset", "records_dir", "workdir", "seed"):
     flags.declare_key_flag(_name)
 cli.define_fields(recipe.Recipe)
-cli.define_fields(recipe.AugmentationOptions)
+cli.define_fields(augmentation_options.AugmentationOptions)
 
 # A run may always be resumed with other values of these.
 _MAY_CHANGE = (
@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
         workdir=cli.WORKDIR.value,
     )
     chosen = cli.read_fields(recipe.Recipe)
-    images = cli.read_fields(recipe.AugmentationOptions)
+    images = cli.read_fields(augmentation_options.AugmentationOptions)
     _check_input(name, chosen, records_dir, workdir)
     runtime.start_tensorflow()
     from kerasseg import distribution, training

@@ -7,8 +7,9 @@ __all__ = ["AugmentationOptions", "Builder", "Data", "Interrupted", "Recipe", "t
 __getattr__ = lazy.attributes(
     __name__,
     {
+        "augmentation_options": "AugmentationOptions",
         "network": "Builder",
-        "recipe": "AugmentationOptions Recipe",
+        "recipe": "Recipe",
         "run": "Data train",
         "signals": "Interrupted",
     },

@@ -10,9 +10,6 @@ import typing
 from kerasseg import errors
 from kerasseg.training import schedules
 
-if typing.TYPE_CHECKING:
-    from kerasseg.pipeline import augment
-
 
 def _flag(default, text, **metadata):
     return dataclasses.field(default=default, metadata={"help": text, **metadata})
@@ -40,24 +37,6 @@ def parse_batch_size(text: str | int) -> int:
             f"from 1, auto or auto:NUMBER."
         )
     return kind(number)
-
-
-def crop_size(text: str) -> tuple[int, int]:
-    """Reads a crop size in pixels: `513`, or `360,480` for height and width.
-
-    Raises:
-        errors.UserError: It is neither.
-    """
-    try:
-        sides = [int(part) for part in str(text).split(",")]
-    except ValueError:
-        sides = []
-    if len(sides) not in (1, 2) or min(sides) < 1:
-        raise errors.UserError(
-            f"`train_crop_size={text}` is not a size in pixels. Give one number, or "
-            f"height,width, as in 513 or 360,480."
-        )
-    return sides[0], sides[-1]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -370,65 +349,3 @@ def _parse_weights(field, text):
             )
         weights[name] = weight
     return weights
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AugmentationOptions:
-    """How training images are augmented; see `pipeline.augment.Augmentation`."""
-
-    train_crop_size: str = _flag(
-        "513",
-        "Size of the training crops in pixels: one number for square crops, or "
-        "height,width.",
-    )
-    min_scale_factor: float = _flag(
-        0.5, "Lower bound of the random scale factor of training images."
-    )
-    max_scale_factor: float = _flag(
-        2.0, "Upper bound of the random scale factor of training images."
-    )
-    add_flipped_images: bool = _flag(
-        True, "Flip training images horizontally with a probability of 0.5."
-    )
-    rotation: float = _flag(
-        0.0, "Maximum angle of the random rotation in degrees, in both directions."
-    )
-    elastic_deformation: float = _flag(
-        0.0,
-        "Random elastic deformation: standard deviation of the displacements of a 3x3 "
-        "grid of control points, in pixels of the crop (10 in the U-Net paper). 0 "
-        "disables it.",
-    )
-    min_resize_value: int | None = _flag(
-        None,
-        "If set, training images are resized so that the shorter side has this "
-        "length in pixels, before the random scale is applied.",
-    )
-    max_resize_value: int | None = _flag(
-        None,
-        "Maximum length of the longer side in pixels before the random scale is "
-        "applied. It takes precedence over min_resize_value.",
-    )
-    brightness: float = _flag(
-        0.0, "Maximum random change of the brightness, as a fraction of 255."
-    )
-    contrast: float = _flag(
-        0.0, "Maximum deviation of the random contrast factor from 1."
-    )
-    saturation: float = _flag(
-        0.0, "Maximum deviation of the random saturation factor from 1."
-    )
-
-    def __post_init__(self):
-        """Checks the size of the crop."""
-        crop_size(self.train_crop_size)
-
-    def augmentation(self) -> "augment.Augmentation":
-        """Returns the augmentation of the pipeline."""
-        from kerasseg.pipeline import augment  # Starts TensorFlow.
-
-        values = dataclasses.asdict(self)
-        size = crop_size(values.pop("train_crop_size"))
-        flip = values.pop("add_flipped_images")
-        with errors.renamed({"flip": "add_flipped_images"}):
-            return augment.Augmentation(crop_size=size, flip=flip, **values)

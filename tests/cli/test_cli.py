@@ -15,7 +15,7 @@ from absl import app, flags
 
 from kerasseg import cli, errors
 from kerasseg.cli import running
-from kerasseg.training import recipe
+from kerasseg.training import augmentation_options
 from kerasseg.workdir import flag_file
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -347,11 +347,11 @@ def test_the_last_of_equal_model_options_counts():
     ("text", "size"), [("513", (513, 513)), ("360,480", (360, 480))]
 )
 def test_a_crop_size_is_one_side_or_height_and_width(text, size):
-    assert recipe.crop_size(text) == size
+    assert augmentation_options.crop_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "5,6,7", "wide", "360x480", "-3"])
 def test_a_wrong_crop_size_says_what_is_expected(text):
     message = f"`train_crop_size={text}` is not a size in pixels.*513 or 360,480"
     with pytest.raises(errors.UserError, match=message):
-        recipe.crop_size(text)
+        augmentation_options.crop_size(text)

@@ -10,8 +10,8 @@ import shlex
 import pytest
 from absl import flags
 
-from kerasseg import cli, losses, models
-from kerasseg.training import recipe, schedules
+from kerasseg import cli, losses, models, training
+from kerasseg.training import augmentation_options, recipe, schedules
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")]
@@ -99,7 +99,7 @@ def test_a_flagfile_is_a_whole_run(path):
     known = set(builder.__kwdefaults__)
     assert set(options) <= known
     assert "training_number_of_steps" in values and "base_learning_rate" in values
-    recipe.crop_size(values["train_crop_size"])
+    augmentation_options.crop_size(values["train_crop_size"])
     keys = ("loss", "output_weights")
     recipe.Recipe(**{key: values[key] for key in keys if key in values})
     text = path.read_text()
@@ -107,7 +107,7 @@ def test_a_flagfile_is_a_whole_run(path):
     assert re.search(r"^# (Measured|Not (measured|trained))", text, re.M)
 
 
-@pytest.mark.parametrize("cls", [recipe.Recipe, recipe.AugmentationOptions])
+@pytest.mark.parametrize("cls", [training.Recipe, training.AugmentationOptions])
 def test_flags_and_fields_have_one_default(cls):
     fresh = cls()
     read = cli.read_fields(cls)
