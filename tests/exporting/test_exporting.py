@@ -1,5 +1,6 @@
 """The export: two signatures, compared with the model before they are published."""
 
+import functools
 import json
 import os
 import pathlib
@@ -16,7 +17,7 @@ from tensorflow.python.framework import op_def_registry
 from kerasseg import blocks, exporting, images, inference, models
 from kerasseg.exporting import checking, folding, runtimes
 from tests.exporting import test_signatures
-from tests.support import levels, reference, tiny
+from tests.support import levels, networks, reference, tiny
 
 NAMES, PALETTE = tiny.SPEC.class_names, tiny.SPEC.palette
 
@@ -188,11 +189,23 @@ def test_the_code_of_the_card_predicts_a_mask(folder, tmp_path, monkeypatch):
 # Architectures.
 
 
+@pytest.fixture(scope="module")
+def export_of(tmp_path_factory):
+    """Returns a function that exports a small network of an architecture, once."""
+
+    @functools.lru_cache(maxsize=1)
+    def exported(name):
+        options = models.metadata(name).test_options
+        model = reference.shake(models.build_model(name, 3, **options))
+        sample = exporting.Sample(tiny.png(noise(65, 97)))
+        return model, export(model, tmp_path_factory.mktemp(name), samples=[sample])
+
+    return exported
+
+
 @pytest.mark.parametrize("name", models.list_models())
-def test_a_network_is_exported_as_plain_tensorflow(name, tmp_path):
-    options = models.metadata(name).test_options
-    model = reference.shake(models.build_model(name, 3, **options))
-    path = export(model, tmp_path, samples=[exporting.Sample(tiny.png(noise(65, 97)))])
+def test_a_network_is_exported_as_plain_tensorflow(name, export_of):
+    model, path = export_of(networks.same_as(name))
     batch = noise(33, 47)[np.newaxis].astype(np.float32)
     loaded = tf.saved_model.load(path)
     serving, tensor = (loaded.signatures[x] for x in ("serving_default", "tensor"))
