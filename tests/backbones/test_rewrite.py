@@ -34,6 +34,9 @@ ROWS = {  # With the ResNets that kerasseg builds itself.
 # others equal TensorFlow's "same" padding only at even sizes.
 EXACT_AT_ODD_SIZES = tuple(name for name in ROWS if name.startswith("resnet"))
 STATIC = ("nasnet_large", "nasnet_mobile")  # Their graphs are wrong for unknown sizes.
+# A change of the image by 1e-7, which is rounding, changes c5 by 1.2e-4 of its largest
+# value.
+TOLERANCES = {"efficientnet_v2_l": 5e-4}
 # These have unpadded windows, and are compared with copies that have padding.
 UNPADDED = ("inception_resnet_v2", "inception_v3", "xception")
 
@@ -90,16 +93,17 @@ def random_image(side):
     return pixels.astype("float32")
 
 
-def assert_equal(maps, expected):
-    """Compares maps to 1e-4 of the largest value, and checks that they are not flat."""
+def assert_equal(maps, expected, tolerance=1e-4):
+    """Compares maps relative to the largest value; checks that they are not flat."""
     assert maps.shape == expected.shape
     largest = np.abs(expected).max()
     assert (expected - expected.mean((1, 2), keepdims=True)).std() > 50 * 1e-4 * largest
-    assert np.abs(maps - expected).max() < 1e-4 * largest
+    assert np.abs(maps - expected).max() < tolerance * largest
 
 
 def check_against_original(name, side, output_strides):
     """Compares output stride 32 with the original, and the others with 32."""
+    tolerance = TOLERANCES.get(name, 1e-4)
     source = original(name, side)
     plain = padded(source) if name in UNPADDED else source
     images = [random_image(side), random_image(side + 1)]
@@ -109,7 +113,7 @@ def check_against_original(name, side, output_strides):
             # NASNet is padded at the other side, so it needs one more row and column.
             extra = (0, 1 if name in STATIC else 0)
             x = np.pad(before_normalization(source, x), [(0, 0), extra, extra, (0, 0)])
-            assert_equal(c["c5"], np.array(plain(x)))
+            assert_equal(c["c5"], np.array(plain(x)), tolerance)
     for output_stride in output_strides:
         names, found = ends_of(source, name, images, output_stride)
         assert names == variables, "weights differ between output strides"
@@ -118,7 +122,7 @@ def check_against_original(name, side, output_strides):
                 rate = max(1, 2 ** int(c[1]) // output_stride)
                 assert_has_every_cell(dense[c], x, 2 ** int(c[1]) // rate)
                 assert_has_every_cell(sparse[c], x, 2 ** int(c[1]))
-                assert_equal(dense[c][:, ::rate, ::rate], sparse[c])
+                assert_equal(dense[c][:, ::rate, ::rate], sparse[c], tolerance)
 
 
 def ends_of(source, name, images, output_stride):

@@ -1,5 +1,6 @@
 """The package as pip installs it, in a separate environment."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -17,9 +18,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 def call(*command, folder):
     """Runs a command outside the sources and returns its output."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     process = subprocess.run(
         [str(part) for part in command],
         cwd=folder,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
