@@ -15,7 +15,7 @@ from kerasseg import errors, pipeline, records, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment, class_statistics
 from kerasseg.system import files
-from kerasseg.training import compiling, feature_statistics, memory
+from kerasseg.training import batch_norm, compiling, feature_statistics, memory
 from kerasseg.training.asynchronous import AsynchronousStep
 from kerasseg.training.logs import RunLog
 from kerasseg.training.loop import steps_ahead, train_loop
@@ -25,7 +25,7 @@ from kerasseg.training.optimizers import GroupedOptimizer
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.signals import Interrupted
 from kerasseg.training.state import History, LossScale, TrainState
-from kerasseg.training.step import StepFunction, prepare_batch_norm
+from kerasseg.training.step import StepFunction
 from kerasseg.training.validation import Validation
 from kerasseg.workdir import best_model, fingerprint, flag_file, layout, metadata
 from kerasseg.workdir.checkpoints import Checkpoints
@@ -293,7 +293,7 @@ def create_state(
     """
     model = network.build(pretrained=pretrained)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    prepare_batch_norm(model, recipe, replicas)
+    batch_norm.prepare(model, recipe, replicas)
     objective = Objective(model, recipe, class_weights)
     encoder: frozenset[str] = frozenset()
     if recipe.head_learning_rate_factor != 1:
