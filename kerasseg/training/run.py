@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import errors, pipeline, records, runtime
+from kerasseg import backbones, errors, pipeline, records, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment, class_statistics
 from kerasseg.system import files
@@ -165,7 +165,7 @@ def _train(
     callbacks,
 ):
     _check_divisible(recipe, strategy)
-    flag_file.check_format(workdir)
+    workdir_format = flag_file.check_format(workdir, initial_checkpoint)
     fitted = memory.FittedMicroBatches(recipe, group)
     reader = data.open("train_split", recipe.skip_bad_records)
     eval_reader = data.open("eval_split")
@@ -174,16 +174,18 @@ def _train(
         fingerprint.check(
             workdir, (reader, eval_reader), allow_others=data.allow_others
         )
+        flag_file.keep_format(workdir, workdir_format)
     spec = reader.split.spec
     keras.utils.set_random_seed(seed)
     class_weights = class_statistics.class_weights(recipe.class_weights, reader)
     network = Network(model_or_builder, spec.num_classes)
-    with strategy.scope():
-        state, objective = create_state(
-            network, recipe, class_weights, pretrained=not initial_checkpoint
-        )
-    # Parameter servers hold the weights, and a validation would fetch them per image.
-    local_copy = network.copy() if group.is_asynchronous else None
+    with backbones.of_workdir_format(workdir_format):
+        with strategy.scope():
+            state, objective = create_state(
+                network, recipe, class_weights, pretrained=not initial_checkpoint
+            )
+        # Parameter servers hold the weights; a validation would fetch them per image.
+        local_copy = network.copy() if group.is_asynchronous else None
     step_function = StepFunction(state, objective, recipe, strategy)
     variables = state.variables()
     checkpoints = Checkpoints(
