@@ -1,5 +1,7 @@
 """One training step, the same under every strategy."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -187,14 +189,23 @@ class StepFunction:
         Raises:
             errors.UserError: A batch norm layer gets one value per channel.
         """
-        try:
+        with self.plain_refusals():
             return self.function(batch, step)
+
+    @contextlib.contextmanager
+    def plain_refusals(self) -> Iterator[None]:
+        """Raises the error of a layer that refuses its input as it is.
+
+        While it is traced, `tf.function` extends the message by a traceback.
+        """
+        try:
+            yield
         except Exception:
-            # Where a layer refuses, tf.function extends the message by a traceback.
             if self._norms is None or self._norms.refusal is None:
                 raise
-            problem = self._norms.refusal
-        raise errors.UserError(f"{problem} {batch_norm.advice(self._recipe)}")
+            raise errors.UserError(
+                f"{self._norms.refusal} {batch_norm.advice(self._recipe)}"
+            ) from None
 
     def _log_batch_norm(self):
         if self.micro_batches == 1 or not batch_norm.is_trained(self._objective.model):

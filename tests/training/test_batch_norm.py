@@ -15,7 +15,7 @@ from keras import layers
 
 from kerasseg import blocks, models, training
 from kerasseg.pipeline import augment
-from kerasseg.training import batch_norm, network
+from kerasseg.training import asynchronous, batch_norm, network
 from kerasseg.training import run as training_run
 from kerasseg.training import step as steps
 from tests.support import tiny
@@ -229,6 +229,23 @@ def test_one_value_per_channel_is_refused_before_anything_changes(
         np.testing.assert_array_equal(value, before[path], err_msg=path)
     frozen = Step(build, **changes, fine_tune_batch_norm=False)
     assert bool(frozen(batch(int(changes["train_batch_size"]), side=32)).updated)
+
+
+def test_a_refusal_of_an_asynchronous_worker_is_one_line(monkeypatch):
+    class Coordinator:
+        def __init__(self, strategy):
+            pass
+
+        def schedule(self, function, args):
+            return function(*args)
+
+    monkeypatch.setattr(tf.distribute.coordinator, "ClusterCoordinator", Coordinator)
+    step = Step(tiny_network(pool=True), train_batch_size=1)
+    take_step = asynchronous.AsynchronousStep(None, step.function, step.state, 2, 0)
+    with pytest.raises(
+        ValueError, match=r"^Batch norm layer 'norm' gets one .* norm\.$"
+    ):
+        take_step(batch(1), 0, 0.1)
 
 
 def test_layers_are_as_before_after_a_refusal():
