@@ -4,10 +4,12 @@ Every module of this package registers the backbones it defines. A builder is a 
 `(image, *, output_stride, weights, **options) -> {"c1": ..., "c5": ...}`.
 """
 
+import contextlib
+import contextvars
 import dataclasses
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +17,7 @@ import keras
 from kerasseg import blocks, errors, registry
 
 OUTPUT_STRIDES = (8, 16, 32)
+_WORKDIR_FORMAT = contextvars.ContextVar("workdir_format", default=2)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,29 @@ def list_options(name: str) -> list[str]:
     parameters = inspect.signature(metadata(name).builder).parameters.values()
     names = {p.name for p in parameters if p.kind == p.KEYWORD_ONLY}
     return sorted(names - {"output_stride", "weights"})
+
+
+@contextlib.contextmanager
+def of_workdir_format(number: int) -> Iterator[None]:
+    """Builds backbones as runs with workdirs of a format have them, in a context.
+
+    In format 1, endpoints "c2" to "c4" of ConvNeXt, DenseNet and ResNetV2 are the
+    output of the normalization that the next stage starts with, and of the activation
+    after it. Since format 2, they are the output of the stage itself.
+
+    Args:
+        number: See `workdir.flag_file.FORMAT`.
+    """
+    token = _WORKDIR_FORMAT.set(number)
+    try:
+        yield
+    finally:
+        _WORKDIR_FORMAT.reset(token)
+
+
+def workdir_format() -> int:
+    """Returns the format that `of_workdir_format` has set; without it the newest."""
+    return _WORKDIR_FORMAT.get()
 
 
 def build(

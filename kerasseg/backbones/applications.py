@@ -96,7 +96,11 @@ def encoder(
     else:
         source = backbones.pretrained(row.constructor, **options)
     return rewrite.encoder(
-        source, image, output_stride=output_stride, widest=row.widest
+        source,
+        image,
+        output_stride=output_stride,
+        widest=row.widest,
+        own_ends=backbones.workdir_format() > 1,
     )
 
 

@@ -15,6 +15,7 @@ Explicit padding and convolutions read zeros outside the map; pools ignore those
 """
 
 import dataclasses
+import enum
 from typing import Any
 
 import keras
@@ -34,6 +35,16 @@ _REPLACEMENTS = {
 _POOLS = {layers.MaxPooling2D: "max", layers.AveragePooling2D: "average"}
 
 
+class Origin(enum.Enum):
+    """What a feature map is the output of."""
+
+    CONVOLUTION = enum.auto()
+    # A normalization that does not belong to a convolution before it, but starts what
+    # follows, as in networks with pre-activation; and the activation after it.
+    NORM_FIRST = enum.auto()
+    OTHER = enum.auto()
+
+
 @dataclasses.dataclass(frozen=True)
 class Map:
     """A feature map and the position of its cells.
@@ -44,12 +55,14 @@ class Map:
         rate: Distance in `x` of neighboring cells of the original graph.
         before: Rows and columns of zeros before `x` that the next window covers, from
             explicit padding; negative for cropping; None without either.
+        origin: What it is the output of.
     """
 
     x: Any
     stride: int
     rate: int = 1
     before: tuple[int, int] | None = None
+    origin: Origin = Origin.OTHER
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Rewriting of keras.applications models to any output stride."""
 
 import collections
+import dataclasses
 import re
 from typing import Any
 
@@ -9,9 +10,18 @@ from keras import layers
 
 from kerasseg.backbones import dilation
 
+_CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+_NORMS = (layers.BatchNormalization, layers.LayerNormalization)
+_KEPT = (layers.Activation, layers.ReLU, layers.ZeroPadding2D, layers.Cropping2D)
+
 
 def encoder(
-    source: keras.Model, image, *, output_stride: int = 32, widest: bool = False
+    source: keras.Model,
+    image,
+    *,
+    output_stride: int = 32,
+    widest: bool = False,
+    own_ends: bool = True,
 ) -> dict[str, Any]:
     """Builds the graph of `source` again, on `image`, with its weights.
 
@@ -29,6 +39,9 @@ def encoder(
         widest: Whether the endpoint of a stride is the last of its widest maps, for
             models whose stages end in branches or narrow maps; otherwise it is the
             input of the next stage.
+        own_ends: Whether an endpoint is the output of the stage itself where the next
+            one starts with a normalization (ConvNeXt, DenseNet, ResNetV2); otherwise it
+            is the output of that normalization and the activation after it.
 
     Returns:
         Dict of "c1" to "c5", without strides that `source` does not have. "c5" is the
@@ -44,16 +57,34 @@ def encoder(
     for operation, args, kwargs in _calls(source, maps):
         result = dilation.Map(image, 1)
         for layer in _leaves(operation):
+            origin = _origin(layer, (args, kwargs))
             result = dilation.replace(
                 layer, args, kwargs, output_stride, names[layer.name]
             )
+            result = dataclasses.replace(result, origin=origin)
             args, kwargs = [result], {}
+            if own_ends and origin is dilation.Origin.NORM_FIRST:
+                continue
             channels = ends[result.stride].shape[-1] if result.stride in ends else 0
             if not (widest and result.x.shape[-1] < channels):
                 ends[result.stride] = result.x
         maps[operation.name] = result
     ends[32] = result.x
     return {f"c{k}": ends[2**k] for k in range(1, 6) if 2**k in ends}
+
+
+def _origin(layer, arguments):
+    """Returns what a layer makes of its arguments, see `dilation.Origin`."""
+    if isinstance(layer, _CONVOLUTIONS):
+        return dilation.Origin.CONVOLUTION
+    maps = [m for m in keras.tree.flatten(arguments) if isinstance(m, dilation.Map)]
+    origin = maps[0].origin if len(maps) == 1 else dilation.Origin.OTHER
+    if isinstance(layer, _NORMS):
+        is_first = origin is not dilation.Origin.CONVOLUTION
+        return dilation.Origin.NORM_FIRST if is_first else dilation.Origin.OTHER
+    if origin is dilation.Origin.NORM_FIRST and isinstance(layer, _KEPT):
+        return origin
+    return dilation.Origin.OTHER
 
 
 def _stable_names(source):

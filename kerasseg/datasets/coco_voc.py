@@ -1,8 +1,10 @@
 """Subset of COCO 2017 for pretraining of DeepLab, with the 21 classes of PASCAL VOC.
 
-"train" consists of the images with more than 1,000 pixels of VOC's classes, counted as
-for the networks of torchvision; DeepLab v3 (Chen et al., 2017) has the same threshold.
-"val" has all images. All other classes are background.
+"train" is selected as in DeepLab v3 (Chen et al., 2017, section 4): the images with an
+annotated region of more than 1,000 pixels of one of VOC's classes. train2017 is the
+paper's set "trainval minus minival", and val2017 is minival. "val" has all images. All
+other classes are background. See `coco_voc_torchvision` for the larger selection of
+torchvision.
 """
 
 from kerasseg import datasets
@@ -10,6 +12,7 @@ from kerasseg.datasets import pascal_voc
 
 SPEC = datasets.DatasetSpec(
     source="https://cocodataset.org",
-    num_images={"train": 92518, "val": 5000},
+    # The paper states "about 60K" images of "train", and lists none.
+    num_images={"train": 60000, "val": 5000},
     classes=pascal_voc.SPEC.classes,
 )

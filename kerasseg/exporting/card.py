@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Mapping
 
 from kerasseg.exporting import formats
+from kerasseg.inference.options import FUSIONS
 
 _EVALUATION_KEYS = (  # Of metrics.json, which `kerasseg.evaluate` writes.
     *("split", "pictures", "step", "output_stride", "scales", "flip", "tile_size"),
@@ -85,7 +86,7 @@ def _usage(metadata, max_pixels):
 def _test_time_options(options):
     if not options:
         return ""
-    parts = [f"the {options['fusion']} over the scales {options['scales']}"]
+    parts = [f"the {FUSIONS[options['fusion']]} over the scales {options['scales']}"]
     if options["flip"]:
         parts.append("each also flipped horizontally")
     if options["crf"]:

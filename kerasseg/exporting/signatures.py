@@ -80,7 +80,9 @@ def with_test_time_options(logits: Callable, options: TestTimeOptions) -> Callab
     """
 
     def view(image, size, flipped):
-        return predictor.view_probabilities(logits, image, size, flipped)[1]
+        return predictor.view_scores(
+            logits, image, size, flipped, fusion=options.fusion
+        )[1]
 
     def log_probabilities(image):
         probabilities = predictor.fuse_views(

@@ -13,7 +13,11 @@ from kerasseg import errors
 from kerasseg.inference import superpixels as slic
 from kerasseg.inference import tiles
 
-FUSIONS = ("mean", "max")
+FUSIONS = {  # What the views of an image, its scales and flips, are combined to.
+    "mean": "mean of the probabilities",
+    "max": "maximum of the probabilities",
+    "max_logits": "maximum of the logits",
+}
 
 
 def _option(default, text, **metadata):
@@ -34,7 +38,7 @@ def check_predictor(scales: Sequence[float], fusion: str, tile_size: int) -> Non
     if fusion not in FUSIONS:
         raise errors.UserError(
             f"`fusion={fusion}`: expected one of {', '.join(FUSIONS)}. Choose mean to "
-            f"average the probabilities."
+            f"average the probabilities, max_logits for the fusion of DeepLab v2."
         )
     if tile_size:
         tiles.check_size(tile_size)
@@ -51,16 +55,17 @@ class PredictorOptions:
     eval_scales: str = _option(
         "1",
         "Comma-separated scales at which each image is predicted, such as "
-        "0.5,0.75,1,1.25,1.5,1.75. The probabilities are combined by --eval_fusion.",
+        "0.5,0.75,1,1.25,1.5,1.75. They are combined by --eval_fusion.",
     )
     flip: bool = _option(
         False, "Also predict the horizontally flipped image at each scale."
     )
     eval_fusion: str = _option(
         "mean",
-        "How the probabilities of the scales and flips are combined: their mean or "
-        "their maximum.",
-        choices=FUSIONS,
+        "How the scales and flips are combined: mean of the probabilities (DeepLab "
+        "v3); max, the maximum of the probabilities; or max_logits, the maximum of the "
+        "logits (DeepLab v2). Maxima are normalized to a sum of 1.",
+        choices=list(FUSIONS),
     )
     tile_size: int = _option(
         0,

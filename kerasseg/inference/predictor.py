@@ -31,8 +31,8 @@ _RESULTS: dict[str, Callable] = {
 }
 
 
-def view_probabilities(logits: Callable, image, size, flipped):
-    """Computes the probabilities of an image at one scale.
+def view_scores(logits: Callable, image, size, flipped, *, fusion: str):
+    """Computes what `fuse_views` combines, of an image at one scale.
 
     Args:
         logits: Function of float32 images `[batch, height, width, 3]` to logits.
@@ -40,13 +40,16 @@ def view_probabilities(logits: Callable, image, size, flipped):
         size: Height and width that the image is resized to, int32 `[2]`.
         flipped: Whether the network gets the horizontally flipped image: a Python
             bool, or a scalar tensor.
+        fusion: One of `options.FUSIONS`.
 
     Returns:
-        The logits, not resized, and the probabilities at the image's size.
+        The logits, not resized, and the probabilities at the image's size; with the
+        fusion "max_logits" the logits at the image's size.
     """
     view = _flip_if(tf.image.resize(image, size), flipped)
     scores = _flip_if(logits(view), flipped)
-    return scores, tf.nn.softmax(tf.image.resize(scores, tf.shape(image)[1:3]))
+    resized = tf.image.resize(scores, tf.shape(image)[1:3])
+    return scores, resized if fusion == "max_logits" else tf.nn.softmax(resized)
 
 
 def _flip_if(x, flipped):
@@ -56,19 +59,21 @@ def _flip_if(x, flipped):
 
 
 def fuse_views(
-    probabilities: Callable, image, *, scales: Sequence[float], flip: bool, fusion: str
+    scores: Callable, image, *, scales: Sequence[float], flip: bool, fusion: str
 ):
-    """Fuses the probabilities of an image at several scales, flipped or not.
+    """Fuses the scores of an image at several scales, flipped or not.
 
-    Works eagerly and in a graph (https://arxiv.org/abs/1706.05587, section 4.1).
+    Works eagerly and in a graph. DeepLab v3 takes the mean of the probabilities
+    (https://arxiv.org/abs/1706.05587, section 4.1), DeepLab v2 the maximum of the
+    logits (https://arxiv.org/abs/1606.00915, section 4.1).
 
     Args:
-        probabilities: Function of the image, the size to resize it to, and whether to
-            flip it, to probabilities at the image's size.
+        scores: Function of the image, the size to resize it to, and whether to flip it,
+            to the second result of `view_scores`.
         image: RGB from 0 to 255, `[batch, height, width, 3]`.
         scales: As in `Predictor`, like the others.
         flip: Whether to flip.
-        fusion: "mean" or "max".
+        fusion: One of `options.FUSIONS`.
 
     Returns:
         Probabilities, float32 `[batch, height, width, num_classes]`.
@@ -82,8 +87,10 @@ def fuse_views(
             # One view after the other: in parallel they would need more memory.
             with tf.control_dependencies([] if total is None else [total]):
                 waiting = tf.identity(image)
-            view = probabilities(waiting, scaled, flipped)
+            view = scores(waiting, scaled, flipped)
             total = view if total is None else merge(total, view)
+    if fusion == "max_logits":
+        return tf.nn.softmax(total)
     return total / tf.reduce_sum(total, -1, keepdims=True)
 
 
@@ -99,8 +106,9 @@ class Predictor:
             height and width, or a dict with the key "logits".
         scales: Scales of the image, each above 0.
         flip: Whether to evaluate also the horizontally flipped image at each scale.
-        fusion: "mean" of the probabilities, or "max": the maximum of each class,
-            normalized to a sum of 1.
+        fusion: "mean" of the probabilities; "max", the maximum of the probabilities of
+            each class, normalized to a sum of 1; or "max_logits", the softmax of the
+            maximum of the logits of each class.
         tile_size: Side of a tile in pixels, a multiple of 128: images with a longer
             side are predicted in tiles. 0: only images that do not fit into memory.
 
@@ -222,13 +230,13 @@ class Predictor:
             _check_finite(sums, names)
             return tensors
 
-        def probabilities(image, size, flipped):
+        def scores(image, size, flipped):
             found, sums = self._view(image, size, flipped)
             _check_finite(sums, names)
             return found
 
         fused = fuse_views(
-            probabilities,
+            scores,
             images,
             scales=self._scales,
             flip=self._flip,
@@ -266,10 +274,10 @@ class Predictor:
     @functools.cached_property
     def _view(self):
         def run(images, size, flipped):
-            logits, probabilities = view_probabilities(
-                self._logits, images, size, flipped
+            logits, scores = view_scores(
+                self._logits, images, size, flipped, fusion=self._fusion
             )
-            return probabilities, _sums(logits)
+            return scores, _sums(logits)
 
         signature = [
             tf.TensorSpec([None, None, None, 3], tf.uint8),

@@ -56,7 +56,8 @@ class AsynchronousStep:
         """
         self._taken += 1
         arguments = batch, tf.constant(step, tf.int64), tf.constant(rate, tf.float32)
-        return self._coordinator.schedule(self._take, args=arguments)
+        with self._step_function.plain_refusals():  # The first call traces the step.
+            return self._coordinator.schedule(self._take, args=arguments)
 
     @tf.function(reduce_retracing=True)
     def _take(self, batch, step, rate):

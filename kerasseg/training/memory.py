@@ -104,9 +104,12 @@ class StepMemory:
             checkpoint = f"The checkpoint of step {saved_step} is whole"
         advice = "a smaller `train_crop_size`"
         if images > 1:
+            more = next(
+                n for n in divisors(self.images_per_device) if n > micro_batches
+            )
             advice = (
-                f"`gradient_accumulation_steps={2 * micro_batches}` for the same "
-                f"updates in less memory, {advice} or a smaller `train_batch_size`"
+                f"`gradient_accumulation_steps={more}` for the same batch in less "
+                f"memory, {advice} or a smaller `train_batch_size`"
             )
         return errors.UserError(
             f"Out of memory: {images} crops of {height}x{width} at once need about "

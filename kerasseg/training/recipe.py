@@ -56,7 +56,9 @@ class Recipe:
     gradient_accumulation_steps: int = _flag(
         1,
         "Number of micro-batches into which each device splits its batch, to save "
-        "memory. Their gradients are accumulated before the update.",
+        "memory. Their gradients are accumulated before the update. Batch norm "
+        "normalizes each micro-batch by its own statistics; its moving averages are "
+        "those of the whole batch.",
     )
     loss: str = _flag(
         "crossentropy",

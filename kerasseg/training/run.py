@@ -11,11 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import errors, pipeline, records, runtime
+from kerasseg import backbones, errors, pipeline, records, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment, class_statistics
 from kerasseg.system import files
-from kerasseg.training import compiling, feature_statistics, memory
+from kerasseg.training import batch_norm, compiling, feature_statistics, memory
 from kerasseg.training.asynchronous import AsynchronousStep
 from kerasseg.training.logs import RunLog
 from kerasseg.training.loop import steps_ahead, train_loop
@@ -25,7 +25,7 @@ from kerasseg.training.optimizers import GroupedOptimizer
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.signals import Interrupted
 from kerasseg.training.state import History, LossScale, TrainState
-from kerasseg.training.step import StepFunction, prepare_batch_norm
+from kerasseg.training.step import StepFunction
 from kerasseg.training.validation import Validation
 from kerasseg.workdir import best_model, fingerprint, flag_file, layout, metadata
 from kerasseg.workdir.checkpoints import Checkpoints
@@ -165,7 +165,7 @@ def _train(
     callbacks,
 ):
     _check_divisible(recipe, strategy)
-    flag_file.check_format(workdir)
+    workdir_format = flag_file.check_format(workdir, initial_checkpoint)
     fitted = memory.FittedMicroBatches(recipe, group)
     reader = data.open("train_split", recipe.skip_bad_records)
     eval_reader = data.open("eval_split")
@@ -174,16 +174,18 @@ def _train(
         fingerprint.check(
             workdir, (reader, eval_reader), allow_others=data.allow_others
         )
+        flag_file.keep_format(workdir, workdir_format)
     spec = reader.split.spec
     keras.utils.set_random_seed(seed)
     class_weights = class_statistics.class_weights(recipe.class_weights, reader)
     network = Network(model_or_builder, spec.num_classes)
-    with strategy.scope():
-        state, objective = create_state(
-            network, recipe, class_weights, pretrained=not initial_checkpoint
-        )
-    # Parameter servers hold the weights, and a validation would fetch them per image.
-    local_copy = network.copy() if group.is_asynchronous else None
+    with backbones.of_workdir_format(workdir_format):
+        with strategy.scope():
+            state, objective = create_state(
+                network, recipe, class_weights, pretrained=not initial_checkpoint
+            )
+        # Parameter servers hold the weights; a validation would fetch them per image.
+        local_copy = network.copy() if group.is_asynchronous else None
     step_function = StepFunction(state, objective, recipe, strategy)
     variables = state.variables()
     checkpoints = Checkpoints(
@@ -293,7 +295,7 @@ def create_state(
     """
     model = network.build(pretrained=pretrained)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    prepare_batch_norm(model, recipe, replicas)
+    batch_norm.prepare(model, recipe, replicas)
     objective = Objective(model, recipe, class_weights)
     encoder: frozenset[str] = frozenset()
     if recipe.head_learning_rate_factor != 1:

@@ -1,10 +1,14 @@
 """One training step, the same under every strategy."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import keras
 import tensorflow as tf
 
+from kerasseg import errors
+from kerasseg.system import progress
+from kerasseg.training import batch_norm
 from kerasseg.training.objective import Objective
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.state import TrainState
@@ -32,6 +36,7 @@ def train_step(
     *,
     objective: Objective,
     recipe: Recipe,
+    norms: batch_norm.TracedLayers,
     micro_batches: int,
     strategy: tf.distribute.Strategy,
 ) -> StepResult:
@@ -47,8 +52,10 @@ def train_step(
         step: Number of updates before this one, int64 scalar.
         objective: The loss.
         recipe: The hyperparameters.
+        norms: The batch norm layers of the model.
         micro_batches: Number of parts of a replica's batch that are computed one
-            after the other.
+            after the other. Each is normalized by its own statistics; the moving
+            averages of batch norm are those of the whole batch.
         strategy: The strategy in whose scope the state was created.
     """
 
@@ -67,6 +74,7 @@ def train_step(
             parts = tape.gradient(scaled, weights, unconnected_gradients="zero")
             gradients = [a + b for a, b in zip(gradients, parts, strict=True)]
             loss_sum, num_labeled = loss_sum + part_sum, num_labeled + part_labeled
+        norms.move_averages()
         loss_sum, num_labeled = replica.all_reduce("sum", [loss_sum, num_labeled])
         count = tf.maximum(num_labeled, 1.0)
         gradients = [g / (count * state.loss_scale.value) for g in gradients]
@@ -84,7 +92,8 @@ def train_step(
         if state.ema is not None:
             _update_average(state.ema, state.model, recipe.ema_decay, step)
 
-    results, gradients = strategy.run(compute_gradients, (batch,))
+    with norms:
+        results, gradients = strategy.run(compute_gradients, (batch,))
     local = strategy.experimental_local_results
     result = StepResult(*(local(value)[0] for value in results))
     tf.cond(result.updated, lambda: strategy.run(update, (gradients,)), lambda: None)
@@ -157,47 +166,70 @@ class StepFunction:
     ):
         self._state, self._objective = state, objective
         self._recipe, self._strategy = recipe, strategy
+        self._norms: batch_norm.TracedLayers | None = None
         self.micro_batches = recipe.gradient_accumulation_steps
         self.compiled = recipe.jit_compile == "on"
-        self.rebuild()
+        self.rebuild(micro_batches=self.micro_batches)
 
     def rebuild(
         self, *, micro_batches: int | None = None, compiled: bool | None = None
     ) -> None:
         """Changes the number of micro-batches or the compilation; None keeps it."""
-        self.micro_batches = micro_batches or self.micro_batches
+        if micro_batches is not None:
+            self.micro_batches = micro_batches
+            self._log_batch_norm()
         self.compiled = self.compiled if compiled is None else compiled
         self.function = tf.function(
             self._run, reduce_retracing=True, jit_compile=self.compiled
         )
 
     def __call__(self, batch: dict, step: tf.Tensor) -> StepResult:
-        """Runs one step, see `train_step`."""
-        return self.function(batch, step)
+        """Runs one step, see `train_step`.
+
+        Raises:
+            errors.UserError: A batch norm layer gets one value per channel.
+        """
+        with self.plain_refusals():
+            return self.function(batch, step)
+
+    @contextlib.contextmanager
+    def plain_refusals(self) -> Iterator[None]:
+        """Raises the error of a layer that refuses its input as it is.
+
+        While it is traced, `tf.function` extends the message by a traceback.
+        """
+        try:
+            yield
+        except Exception:
+            if self._norms is None or self._norms.refusal is None:
+                raise
+            raise errors.UserError(
+                f"{self._norms.refusal} {batch_norm.advice(self._recipe)}"
+            ) from None
+
+    def _log_batch_norm(self):
+        if self.micro_batches == 1 or not batch_norm.is_trained(self._objective.model):
+            return
+        whole = int(self._recipe.train_batch_size)
+        progress.log(
+            f"Batch norm normalizes each micro-batch by its own statistics (images: "
+            f"{whole // self.micro_batches}). Its moving averages, for inference, are "
+            f"those of the whole batch (images: {whole})."
+        )
 
     def _run(self, batch, step):
+        self._norms = batch_norm.TracedLayers(
+            self._objective.model,
+            self.micro_batches,
+            self._strategy.num_replicas_in_sync,
+        )
         return train_step(
             self._state,
             batch,
             step,
             objective=self._objective,
             recipe=self._recipe,
+            norms=self._norms,
             micro_batches=self.micro_batches,
             strategy=self._strategy,
         )
-
-
-def prepare_batch_norm(model: keras.Model, recipe: Recipe, replicas: int) -> None:
-    """Configures batch norm for a run: frozen or trained, decay, synchronized.
-
-    Args:
-        model: The network.
-        recipe: The hyperparameters.
-        replicas: Number of devices; statistics are computed over the batches of all.
-    """
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = recipe.fine_tune_batch_norm
-            layer.synchronized = replicas > 1
-            if recipe.batch_norm_decay is not None:
-                layer.momentum = recipe.batch_norm_decay

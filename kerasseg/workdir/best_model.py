@@ -7,9 +7,9 @@ import zipfile
 
 import keras
 
-from kerasseg import errors, models
+from kerasseg import backbones, errors, models
 from kerasseg.system import files
-from kerasseg.workdir import layout, metadata
+from kerasseg.workdir import flag_file, layout, metadata
 
 _MAX_EXPANSION = 20  # Keras stores arrays uncompressed: weights expand little.
 
@@ -61,7 +61,10 @@ def load_best(
     if output_stride in (None, options.get("output_stride")):
         return best
     changes = {"output_stride": output_stride, "backbone_weights": None}
-    model = models.build_model(name, trained["num_classes"], **{**options, **changes})
+    with backbones.of_workdir_format(flag_file.check_format(workdir)):
+        model = models.build_model(
+            name, trained["num_classes"], **{**options, **changes}
+        )
     missing = copy_weights(best, model)
     if missing:
         raise errors.UserError(

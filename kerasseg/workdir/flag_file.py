@@ -1,5 +1,6 @@
 """The flags that a run was started with, as a flag file, and the workdir's format."""
 
+import json
 import os
 from collections.abc import Collection, Iterable, Sequence
 
@@ -7,8 +8,9 @@ from kerasseg import errors
 from kerasseg.system import files
 from kerasseg.workdir import layout
 
-# 1: without run.json. A later version of the code reads every earlier format.
-FORMAT = 1
+# 1: without run.json; endpoints of some backbones differ, see
+# `backbones.of_workdir_format`. A later version of the code reads every earlier format.
+FORMAT = 2
 
 
 def read(workdir: str | os.PathLike) -> dict[str, str]:
@@ -88,11 +90,29 @@ def _names(line):
     return {name, name.removeprefix("no")}
 
 
-def check_format(workdir: str | os.PathLike) -> None:
-    """Raises `errors.UserError` for a workdir of a later version of this package."""
+def check_format(
+    workdir: str | os.PathLike, initial_checkpoint: str | None = None
+) -> int:
+    """Returns the format of a workdir.
+
+    Args:
+        workdir: Folder of the run.
+        initial_checkpoint: Where a new run gets its weights. If it is a workdir, the
+            new one has its format, because the weights are those of its network.
+            Otherwise a new workdir has the newest format.
+
+    Raises:
+        errors.UserError: It is of a later version of this package.
+    """
     path = os.path.join(workdir, layout.RUN)
     if not os.path.exists(path):
-        return
+        written = (layout.CHECKPOINTS, layout.BEST_MODEL)
+        is_run = any(os.path.exists(os.path.join(workdir, name)) for name in written)
+        if is_run:
+            return 1
+        if initial_checkpoint and os.path.isdir(initial_checkpoint):
+            return check_format(initial_checkpoint)
+        return FORMAT
     found = files.read_json(path)
     number = found.get("format") if isinstance(found, dict) else None
     if not isinstance(number, int) or number > FORMAT:
@@ -100,3 +120,11 @@ def check_format(workdir: str | os.PathLike) -> None:
             f"{path} has format {number}, and this version of kerasseg reads formats "
             f"up to {FORMAT}. Install the version that wrote it, or a later one."
         )
+    return number
+
+
+def keep_format(workdir: str | os.PathLike, number: int) -> None:
+    """Writes the format of a run, unless it is there."""
+    path = os.path.join(workdir, layout.RUN)
+    if not os.path.exists(path):
+        files.write_bytes(path, (json.dumps({"format": number}) + "\n").encode())

@@ -19,6 +19,7 @@ OPTIONS = {
     "scales": {"scales": (0.5, 1.0, 1.75)},
     "flip": {"flip": True},
     "max": {"scales": (1.0, 1.5), "flip": True, "fusion": "max"},
+    "max of logits": {"scales": (1.0, 1.5), "fusion": "max_logits"},
     "crf": {"crf": CRF},
     "gaussian only": {"crf": {**CRF, "bilateral_compat": 0.0}},
     "all": {"scales": (0.75, 1.0), "flip": True, "crf": CRF},

@@ -78,7 +78,10 @@ def test_wrong_options_are_named_as_their_flags(values, message):
     [
         ({"eval_scales": "x"}, "`eval_scales=x`: expected numbers separated by commas"),
         ({"eval_scales": "1,0"}, "`eval_scales=1,0`: expected one or more numbers ab"),
-        ({"eval_fusion": "sum"}, "`eval_fusion=sum`: expected one of mean, max"),
+        (
+            {"eval_fusion": "sum"},
+            "`eval_fusion=sum`: expected one of mean, max, max_l",
+        ),
         ({"tile_size": 100}, "`tile_size=100`: expected a multiple of 128"),
     ],
 )

@@ -148,6 +148,48 @@ def test_max_fusion_takes_the_largest_probability(network):
     np.testing.assert_allclose(predictor.probabilities(images), expected, atol=1e-6)
 
 
+def test_max_logits_fusion_takes_the_largest_logit(network):
+    images = noise(8, 14)
+    predictor = inference.Predictor(network, flip=True, fusion="max_logits")
+    logits = [
+        network(images[:, :, ::step].astype("float32")).numpy()[:, :, ::step]
+        for step in (1, -1)
+    ]
+    expected = tf.nn.softmax(np.maximum(*logits))
+    np.testing.assert_allclose(predictor.probabilities(images), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "offset", "winner"),
+    [
+        ("mean", 0, 1),
+        ("mean", 1, 1),
+        ("max", 0, 0),
+        ("max", 1, 0),
+        ("max_logits", 0, 0),
+        ("max_logits", 1, 1),
+    ],
+)
+def test_only_the_maximum_of_logits_depends_on_an_offset_of_a_view(
+    fusion, offset, winner
+):
+    # Probabilities 0.90, 0.10, 0.00 and 0.03, 0.87, 0.10: means 0.47, 0.48, 0.05 and
+    # maxima 0.90, 0.87, 0.10. Logits have the maxima 2.3 and 2.2, or 3.2 with offset.
+    views = np.array([[2.3, 0.1, -9], [-1, 2.2, 0]], "float32")
+    views[1] += offset
+
+    def network(images, training):
+        del training
+        is_flipped = images[:, :1, :1, :1] > 128
+        logits = tf.where(is_flipped, views[1], views[0])
+        return tf.broadcast_to(logits, tf.concat([tf.shape(images)[:3], [3]], 0))
+
+    image = np.zeros((1, 2, 2, 3), np.uint8)
+    image[:, :, 1] = 255  # The flipped image starts with white.
+    predictor = inference.Predictor(network, flip=True, fusion=fusion)
+    assert (predictor.classes(image) == winner).all()
+
+
 def test_scales_are_averaged_at_the_size_of_the_image():
     network = levels.build_model()
     images = levels.red([[0, 64, 128, 255]])[None]
@@ -179,7 +221,9 @@ def test_invalid_scales_are_errors(scales):
 
 
 def test_an_unknown_fusion_is_an_error():
-    with pytest.raises(ValueError, match="`fusion=sum`: expected one of mean, max"):
+    with pytest.raises(
+        ValueError, match=r"`fusion=sum`: expected one of .*, max_logits"
+    ):
         inference.Predictor(levels.build_model(), fusion="sum")
 
 

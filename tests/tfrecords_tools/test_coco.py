@@ -1,13 +1,17 @@
 """COCO 2017 and its part in VOC's classes, in a miniature with COCO's own numbers."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kerasseg import datasets, records
 from tests.support import published
-from tfrecords_tools.converters import coco, coco_voc, pairs
+from tfrecords_tools.annotations import coco as coco_files
+from tfrecords_tools.converters import coco, coco_voc, coco_voc_torchvision, pairs
 from tfrecords_tools.writing import writer
 
 pytest.importorskip("pycocotools")
@@ -31,6 +35,7 @@ IMAGES = {
     "000000000030.jpg": (40, 60, [thing(3, 0, 25)]),  # 1,000 pixels of a car.
     "000000000034.jpg": (40, 60, []),
     "000000000036.jpg": (40, 60, [thing(90, 0, 10), thing(2, 10, 60, iscrowd=1)]),
+    "000000000049.jpg": (40, 60, [thing(1, 0, 15), thing(1, 20, 35)]),
 }
 
 
@@ -65,8 +70,10 @@ def test_the_spec_is_that_of_coco_2017():
 
 def test_the_part_in_vocs_classes_is_mapped_by_name():
     spec, voc = datasets.get("coco_voc"), datasets.get("pascal_voc")
-    assert spec.classes == voc.classes
-    assert spec.num_images == {"train": 92518, "val": 5000}
+    other = datasets.get("coco_voc_torchvision")
+    assert spec.classes == other.classes == voc.classes
+    assert spec.num_images == {"train": 60000, "val": 5000}
+    assert other.num_images == {"train": 92518, "val": 5000}
     names = datasets.get("coco").class_names
     for category, number in coco_voc.CLASSES.items():
         name = names[coco.CLASSES[category]]
@@ -76,7 +83,7 @@ def test_the_part_in_vocs_classes_is_mapped_by_name():
 
 def test_things_are_drawn_and_crowds_ignored(source, tmp_path):
     found = labels("coco", source, tmp_path / "r")
-    assert list(found) == ["9", "25", "30", "34", "36"]
+    assert list(found) == ["9", "25", "30", "34", "36", "49"]
     # The sandwich, 49th thing, is smaller and is drawn over the person.
     assert found["9"][0, [0, 19, 20, 39, 40]].tolist() == [1, 1, 49, 49, 0]
     assert (found["34"] == 0).all()
@@ -91,8 +98,11 @@ def test_voc_is_trained_on_more_than_a_thousand_pixels(source, tmp_path):
     # The sandwich is background, and does not hide the person either.
     assert found["9"][0, [0, 29, 30, 59]].tolist() == [15, 15, 0, 0]
     assert found["36"][0, [0, 9, 10]].tolist() == [0, 0, 255]
+    # Of two persons of 600 pixels each, only the sum is above 1,000.
+    found = labels("coco_voc_torchvision", source, tmp_path / "sums")
+    assert list(found) == ["9", "36", "49"]
     found = labels("coco_voc", source, tmp_path / "val", "val")
-    assert list(found) == ["9", "25", "30", "34", "36"]
+    assert list(found) == ["9", "25", "30", "34", "36", "49"]
     assert not found["25"].any()
 
 
@@ -103,6 +113,24 @@ def test_changed_annotations_are_built_again(source, tmp_path):
     content["annotations"][0]["category_id"] = 2
     path.write_text(json.dumps(content))
     assert labels("coco", source, tmp_path / "r")["9"][0, 0] == 2
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([1, 2, 25, 54]), st.floats(0, 1500)), max_size=5)
+)
+def test_images_are_selected_by_regions_or_by_their_sum(regions):
+    annotations = tuple({"category_id": c, "area": area} for c, area in regions)
+    image = coco_files.CocoImage("1.jpg", 40, 60, annotations)
+    areas = [area for category, area in regions if category in (1, 2)]  # Of VOC.
+    with mock.patch.object(coco, "read_part", return_value=("folder", [image])):
+        for converter, expected in (
+            (coco_voc, any(area > 1000 for area in areas)),
+            (coco_voc_torchvision, sum(areas) > 1000),
+        ):
+            with mock.patch.object(coco, "make_pair", return_value="pair"):
+                found = converter.list_pairs("train", pairs.Source())
+                assert found == ["pair"] * expected
+                assert converter.list_pairs("val", pairs.Source()) == ["pair"]
 
 
 def test_files_that_are_not_cocos_are_refused(source):

@@ -39,7 +39,7 @@ def coco(folder):
     published.coco(folder, {"train2017": images, "val2017": images})
 
 
-coco_voc = coco
+coco_voc = coco_voc_torchvision = coco
 
 
 def nyu_depth_v2(folder):

@@ -108,6 +108,21 @@ def test_one_image_that_does_not_fit_is_reported(folder, tmp_path, monkeypatch):
         run(folder, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "micro_batches", "more"), [(12, 1, 2), (12, 4, 6), (9, 1, 3)]
+)
+def test_the_number_of_micro_batches_that_is_advised_divides_the_batch(
+    batch_size, micro_batches, more
+):
+    model = tiny.build_model("tiny", 3)
+    error = step_memory(model, batch_size).error(micro_batches, None)
+    assert f"Give `gradient_accumulation_steps={more}` for" in str(error)
+    recipe = training.Recipe(
+        train_batch_size=batch_size, gradient_accumulation_steps=more
+    )
+    assert recipe.gradient_accumulation_steps == more
+
+
 def test_the_updates_are_those_of_the_whole_batch(folder, tmp_path, monkeypatch):
     run(folder, tmp_path / "whole", "12")
     assert not (tmp_path / "whole" / layout.MICRO_BATCHES).exists()

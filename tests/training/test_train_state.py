@@ -73,10 +73,10 @@ def test_other_variables_must_be_in_a_checkpoint(tmp_path):
             saver.restore()
 
 
-@pytest.mark.parametrize("text", ['{"format": 2}', '{"format": "1"}', "{}", "[]"])
+@pytest.mark.parametrize("text", ['{"format": 3}', '{"format": "1"}', "{}", "[]"])
 def test_a_workdir_of_a_later_version_is_refused(tmp_path, text):
     (tmp_path / layout.RUN).write_text(text)
-    message = r"run\.json has format .*reads formats up to 1\. Install"
+    message = r"run\.json has format .*reads formats up to 2\. Install"
     with pytest.raises(errors.UserError, match=message):
         flag_file.keep(tmp_path, ["--seed=1"], defaults=(), may_change=())
     assert not (tmp_path / layout.FLAGS).exists()
@@ -86,8 +86,8 @@ def test_a_workdir_of_a_later_version_is_refused(tmp_path, text):
 
 def test_a_run_is_not_resumed_in_a_workdir_of_a_later_version(tmp_path):
     records_dir = tiny.write_records(tmp_path / "records")
-    (tmp_path / layout.RUN).write_text('{"format": 2}')
-    with pytest.raises(errors.UserError, match="has format 2"):
+    (tmp_path / layout.RUN).write_text('{"format": 3}')
+    with pytest.raises(errors.UserError, match="has format 3"):
         test_training.run(records_dir, tmp_path)
     assert not (tmp_path / layout.CHECKPOINTS).exists()
 

@@ -503,7 +503,7 @@ def test_a_crop_beyond_all_memory_is_refused(folder, tmp_path):
     assert re.search(
         r"Out of memory: 4 crops of 20000x20000 at once need about \d+\.\d GiB, and "
         r"[0-3]\.\d GiB of the machine's memory are available\. The checkpoint of step "
-        r"1 is whole\. Give `gradient_accumulation_steps=2` for the same updates in "
+        r"1 is whole\. Give `gradient_accumulation_steps=2` for the same batch in "
         r"less memory, a smaller `train_crop_size` or a smaller `train_batch_size`\.",
         done.stderr,
     )

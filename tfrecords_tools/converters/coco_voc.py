@@ -1,5 +1,8 @@
 """Lists the part of COCO 2017 that DeepLab is pretrained on, with VOC's classes."""
 
+from collections.abc import Callable
+
+from tfrecords_tools.annotations import coco as coco_files
 from tfrecords_tools.converters import coco, pairs
 
 # VOC's class number by COCO's category id.
@@ -9,23 +12,41 @@ MIN_PIXELS = 1000
 
 
 def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
-    """Reads COCO's lists; "train" has the images with enough of VOC's classes.
+    """Reads COCO's lists; "train" has the images with a large enough region.
 
     Raises:
         errors.MissingFileError: A folder or the file is missing.
         errors.UserError: There is no such split, or the file is not from COCO 2017.
     """
-    folder, images = coco.read_part("coco_voc", split, source)
+    return list_large("coco_voc", split, source, lambda areas: max(areas, default=0))
+
+
+def list_large(
+    dataset: str, split: str, source: pairs.Source, size: Callable
+) -> list[pairs.Pair]:
+    """Reads COCO's lists; "train" has the images of more than `MIN_PIXELS`.
+
+    Args:
+        dataset: Name of the data set.
+        split: "train" or "val".
+        source: Where COCO is.
+        size: Function of the areas of an image's annotations of VOC's classes, in
+            pixels, crowds included, to the number that is compared.
+
+    Raises:
+        errors.MissingFileError: A folder or the file is missing.
+        errors.UserError: There is no such split, or the file is not from COCO 2017.
+    """
+    folder, images = coco.read_part(dataset, split, source)
     return [
         coco.make_pair(folder, image, CLASSES)
         for image in images
-        if split == "val" or _area(image) > MIN_PIXELS
+        if split == "val" or size(_areas(image)) > MIN_PIXELS
     ]
 
 
-def _area(image):
-    """Returns the pixels of VOC's classes as COCO counts them, crowds included."""
-    return sum(x["area"] for x in image.annotations if x["category_id"] in CLASSES)
+def _areas(image: coco_files.CocoImage) -> list[float]:
+    return [x["area"] for x in image.annotations if x["category_id"] in CLASSES]
 
 
 def read_pair(pair: pairs.Pair) -> pairs.Contents:
