@@ -68,7 +68,7 @@ def find(source: pairs.Source) -> OwnImages:
     else:
         match, shapes = annotated.match(own.images, str(own.annotations))
         classes = classes or annotated.list_classes(shapes)
-    splits = splitting.assign(match.images, own, source.seed)
+    splits = splitting.assign(match, own, source.seed)
     left_out = splitting.read_leave_out(own.leave_out)
     is_random = not (own.lists or any(split for split, _ in match.images))
     found = OwnImages(match, splits, left_out, shapes, classes, is_random)
@@ -83,7 +83,7 @@ def _check_leave_out(found, path):
     unknown = sorted(found.left_out - known - with_split)
     if unknown:
         raise errors.UserError(
-            f"{path} lists {len(unknown)} names that no image has: "
+            f"{path} lists {source_files.count(unknown, 'name')} that no image has: "
             f"{', '.join(unknown[:_MAX_LISTED])}. Correct or remove these lines. Names "
             f"of images look like {', '.join(sorted(known)[:3])}."
         )
@@ -168,8 +168,9 @@ def _check_unpaired(found):
     if unpaired or match.duplicates:
         paths = source_files.shorten([*unpaired, *match.duplicates], _MAX_LISTED)
         raise errors.UserError(
-            f"{len(unpaired)} files have no counterpart and {len(match.duplicates)} "
-            f"have the name of another file: {paths}. Correct them, or list them in "
+            f"Files without a counterpart: {len(unpaired)}, files with the name of "
+            f"another file: {len(match.duplicates)}: {paths}. Correct them, or list "
+            "them in "
             "the file of `leave_out`; python -m tfrecords_tools.inspect with the same "
             "options writes one."
         )

@@ -66,8 +66,10 @@ def examine(
     own = source.own or own_data.OwnData()
     found = folder.find(source)
     listed = list(names.examine(found, own))
-    renamed = [finding for finding in listed if "masks" in finding.options]
-    if renamed:  # With the other pattern, masks have images.
+    renamed = [
+        finding for finding in listed if {"images", "masks"} & {*finding.options}
+    ]
+    if renamed:  # With the other patterns, masks have images.
         own = dataclasses.replace(own, **renamed[0].options)
         source = dataclasses.replace(source, own=own)
         found = folder.find(source)
@@ -165,7 +167,9 @@ def _diagnose(scans, classes, options):
     yield from images.sizes(scans, is_given=options.resize_masks)
     num_classes = len(classes.names) if classes else None
     yield from numbers.examine([*kinds[scanning.GRAY], *palettes], num_classes, rules)
-    yield from colors.examine(by_color, classes, rules, options.colormap)
+    yield from colors.examine(
+        by_color, classes, rules, colormap=options.colormap, names=options.classes
+    )
     yield from duplicates.examine(scans)
 
 

@@ -17,16 +17,9 @@ def examine(
         found: The files.
         own: Options of own images.
     """
-    guess = matching.suggest(found.match)
-    if guess and own.masks:
-        start, end = guess
-        yield findings.Finding(
-            "files without a counterpart",
-            f"Most masks are named as their image, with '{start}' before and '{end}' "
-            "after the name. The option finds them.",
-            files=tuple(found.match.masks[key] for key in found.match.without_image),
-            options={"masks": _around(own.masks, start, end)},
-        )
+    guess = _other_patterns(found, own)
+    if guess:
+        yield guess
         return
     yield from _unpaired(found)
     if found.match.duplicates:
@@ -78,11 +71,53 @@ def _in_no_split(found):
             )
 
 
-def _around(masks, start, end):
-    """Adds a prefix and a suffix to the last star of a pattern."""
-    if os.path.isdir(masks):
-        masks = os.path.join(glob.escape(masks), "**", "*")
-    elif "*" not in masks:
-        masks = f"{masks.rstrip('/')}/*"
-    before, star, after = masks.rpartition("*")
-    return f"{before}{start}{star}{end}{after or '.*'}"
+def _other_patterns(found, own):
+    """Returns a finding with the patterns that pair most masks, or None."""
+    affixes = matching.suggest(found.match)
+    if affixes is None or not own.masks:
+        return None
+    options = {}
+    for option in ("images", "masks"):
+        around = affixes.image if option == "images" else affixes.mask
+        if around != ("", ""):
+            options[option] = _around(getattr(own, option), *around)
+    if None in options.values():
+        return None
+    masks, images = map(_describe, (affixes.mask, affixes.image))
+    than = f", images {images}" if "images" in options else ""
+    finds = "The options find" if len(options) > 1 else "The option finds"
+    return findings.Finding(
+        "files without a counterpart",
+        f"Most masks are named as their image, but have {masks} the name{than}. "
+        f"{finds} them.",
+        files=tuple(found.match.masks[key] for key in found.match.without_image),
+        options=options,
+    )
+
+
+def _describe(around):
+    texts = [
+        f"'{text}' {where}"
+        for text, where in zip(around, ("before", "after"), strict=True)
+        if text
+    ]
+    return " and ".join(texts) or "nothing around"
+
+
+def _around(pattern, start, end):
+    """Adds a prefix and a suffix to the star that matches the names of files.
+
+    Returns:
+        The pattern; None if it has no such star.
+    """
+    pattern = matching.full_pattern(pattern)
+    folder, _, name = pattern.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    if not dot:
+        stem, suffix = name, "*" if end else ""
+    before, star, after = stem.rpartition("*")
+    if not star:
+        return None
+    start, end = map(glob.escape, (start, end))
+    suffix = f".{suffix}" if suffix else ""
+    return os.path.join(folder, f"{before}{start}{star}{end}{after}{suffix}")

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from kerasseg import errors, images
+from kerasseg import datasets, errors, images
 from tfrecords_tools.converters import class_lists, own_data
 from tfrecords_tools.writing import encoding, label_rules
 
@@ -85,6 +85,7 @@ class LabelOptions:
         colors, classes = class_lists.read_colormap(self.colormap, classes, names)
         if classes:
             classes = classes.with_colors(colors)
+            names = {**dict.fromkeys(classes.ignored, datasets.IGNORE_LABEL), **names}
         if not 0 <= self.mask_tolerance <= 255:
             raise errors.UserError(
                 f"`mask_tolerance={self.mask_tolerance}` is out of range. Give a "
