@@ -26,6 +26,7 @@ from kerasseg import cli, runtime
 from kerasseg.cli import inference_flags
 from kerasseg.inference import inputs, outputs
 from kerasseg.inference.job import Job
+from kerasseg.system import patterns
 
 _INPUT = flags.DEFINE_string(
     "input",
@@ -76,6 +77,12 @@ def main(argv):
         batch_size=_BATCH_SIZE.value,
     )
     paths = inputs.find_images(pattern, output_dir)
+    passed_over = inputs.find_passed_over(pattern, output_dir)
+    if passed_over:
+        print(
+            "Passed over, as neither images nor videos by their endings: "
+            f"{patterns.count_by_suffix(passed_over)}."
+        )
     runtime.start_tensorflow()
     from kerasseg import inference
 

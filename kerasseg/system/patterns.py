@@ -4,7 +4,7 @@ import collections
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 def find(pattern: str) -> list[str]:
@@ -19,7 +19,16 @@ def find(pattern: str) -> list[str]:
     Raises:
         OSError: A folder cannot be read.
     """
-    return sorted({path for path in _expand(pattern) if not os.path.isdir(path)})
+    paths = {path for path in _expand(pattern) if not os.path.isdir(path)}
+    if "**" not in pattern.split("/"):
+        return sorted(paths)
+    real: dict[tuple[str, str], str] = {}  # The shortest path of each file.
+    parents: dict[str, str] = {}
+    for path in sorted(paths, key=lambda path: (path.count("/"), path)):
+        folder, name = os.path.split(path)
+        parent = parents.setdefault(folder, os.path.realpath(folder))
+        real.setdefault((parent, name), path)
+    return sorted(real.values())
 
 
 def literal_brackets(pattern: str, *, any_text: str = "*") -> str:
@@ -49,6 +58,30 @@ def literal_brackets(pattern: str, *, any_text: str = "*") -> str:
     if not find(done.replace(any_text, "*")):
         done = everywhere if find(everywhere.replace(any_text, "*")) else done
     return done
+
+
+def count_by_suffix(paths: Iterable[str | os.PathLike]) -> str:
+    """Returns the numbers of files by ending, each with the first files.
+
+    Args:
+        paths: The files.
+
+    Returns:
+        A text such as "2 .heic (a.heic, b.heic), 1 .txt (notes.txt)".
+    """
+    groups = collections.defaultdict(list)
+    for path in sorted(str(os.fspath(path)) for path in paths):
+        groups[os.path.splitext(path)[1].lower() or "without ending"].append(path)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    texts = [
+        f"{len(group)} {suffix} ({', '.join(group[:2])}{', ...' * (len(group) > 2)})"
+        for suffix, group in ordered[:_MAX_SUFFIXES]
+    ]
+    others = sum(len(group) for _, group in ordered[_MAX_SUFFIXES:])
+    return ", ".join([*texts, *([f"{others} others"] if others else [])])
+
+
+_MAX_SUFFIXES = 8
 
 
 def _expand(pattern):

@@ -1,8 +1,10 @@
 """Lists the pairs of the user's own images, with masks or annotations."""
 
 import dataclasses
+import json
+import pathlib
 
-from kerasseg import datasets, errors
+from kerasseg import datasets, errors, images
 from tfrecords_tools import annotations
 from tfrecords_tools.converters import (
     annotated,
@@ -73,7 +75,35 @@ def find(source: pairs.Source) -> OwnImages:
     is_random = not (own.lists or any(split for split, _ in match.images))
     found = OwnImages(match, splits, left_out, shapes, classes, is_random)
     _check_leave_out(found, own.leave_out)
-    return found
+    return _add_unannotated(found) if own.unannotated_as_background else found
+
+
+def _add_unannotated(found):
+    """Adds images without annotations, in splits that have annotations.
+
+    They have an empty path in place of a label.
+    """
+    if found.classes is None or not found.shapes:
+        raise errors.UserError(
+            "`unannotated_as_background` is for images with `annotations`. Images with "
+            "`masks` need a mask each: give masks of the background class, or omit the "
+            "option."
+        )
+    if found.classes.background == datasets.IGNORE_LABEL:
+        raise errors.UserError(
+            "`unannotated_as_background` needs a class named background, but the "
+            f"classes are {', '.join(found.classes.names)}. Add it to `classes`, or "
+            "leave these images out."
+        )
+    added = {
+        key: ""
+        for split, keys in found.splits.items()
+        if not found.is_unlabeled(split)
+        for key in keys
+        if key not in found.match.masks
+    }
+    match = dataclasses.replace(found.match, masks={**found.match.masks, **added})
+    return dataclasses.replace(found, match=match)
 
 
 def _check_leave_out(found, path):
@@ -148,6 +178,9 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
     """
     pair = pairs.Pair(key[1], found.match.images[key], found.match.masks[key])
     own = source.own
+    if not pair.label and found.classes and own:
+        shapes = _background(pair.image, found.classes.background, own.ignore_exif)
+        return dataclasses.replace(pair, shapes=shapes)
     if key not in found.shapes or found.classes is None or own is None:
         return pair
     shapes = annotated.encode(
@@ -157,6 +190,17 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
         skip=tuple(filter(None, own.skip_shapes.split(","))),
     )
     return dataclasses.replace(pair, shapes=shapes)
+
+
+def _background(path, background, ignore_exif):
+    """Returns a text for `annotations.draw` that draws the background only."""
+    header = images.probe(pathlib.Path(path).read_bytes(), name=path)
+    size = [header.height, header.width]
+    if header.orientation >= 5 and not ignore_exif:
+        size.reverse()
+    return json.dumps(
+        {"size": size, "ground": background, "largest_first": False, "shapes": []}
+    )
 
 
 def _check_unpaired(found):

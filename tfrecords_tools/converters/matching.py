@@ -176,6 +176,25 @@ def full_pattern(pattern: str) -> str:
     return re.sub(r"/(\./|/)+", "/", pattern)  # As glob returns paths.
 
 
+def may_match(pattern: str, path: str) -> bool:
+    """Returns whether a pattern of `full_pattern` matches a path."""
+    return _expression(pattern).fullmatch(path) is not None
+
+
+def unescape(text: str) -> str:
+    """Undoes `glob.escape`."""
+    return _ESCAPED.sub(r"\1", text)
+
+
+def has_set(text: str) -> bool:
+    """Returns whether a part of a pattern has a set of characters, as in [a-z]."""
+    return _SET.search(_ESCAPED.sub("", text)) is not None
+
+
+_ESCAPED = re.compile(r"\[([*?[])\]")
+_SET = re.compile(r"\[[^]]+\]")
+
+
 def _expression(pattern):
     """Returns a regular expression with one group for each wildcard."""
     parts: list[str] = []
@@ -194,8 +213,7 @@ def _expression(pattern):
         elif token.startswith("[") and len(token) > 3:
             parts.append(f"({token.replace('[!', '[^', 1)})")
         else:
-            literal = re.sub(r"\[([*?[])\]", r"\1", token)  # From glob.escape.
-            parts.append(re.escape(literal))
+            parts.append(re.escape(unescape(token)))
     return re.compile("".join(parts))
 
 

@@ -48,6 +48,11 @@ class Examination:
         """Findings that need options, or corrected files."""
         return [finding for finding in self.findings if not finding.is_note]
 
+    @property
+    def is_fixable(self) -> bool:
+        """Whether options fix all problems."""
+        return all(finding.is_fixable for finding in self.findings)
+
 
 def examine(
     source: pairs.Source, options: label_options.LabelOptions, max_pixels: int
@@ -81,6 +86,8 @@ def examine(
     proposed = _combine(listed, options)
     options = dataclasses.replace(options, **proposed)
     listed += mapped.examine(scans, options.read().rules.labels, proposed)
+    if not scans and all(each.is_note for each in listed):
+        listed.append(Finding("no pairs", "No image is left that has a mask."))
     listed = [_keep_most(each, len(found.match.images)) for each in listed]
     return Examination(
         num_pairs={
@@ -164,6 +171,7 @@ def _diagnose(scans, classes, options):
     elif palettes:
         by_color, palettes = [*by_color, *palettes], []
     yield from images.exif(scans, is_given=options.apply_exif or options.ignore_exif)
+    yield from images.depths(scans)
     yield from images.sizes(scans, is_given=options.resize_masks)
     num_classes = len(classes.names) if classes else None
     yield from numbers.examine([*kinds[scanning.GRAY], *palettes], num_classes, rules)

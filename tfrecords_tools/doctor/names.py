@@ -4,6 +4,7 @@ import glob
 import os
 from collections.abc import Iterator
 
+from kerasseg.system import patterns
 from tfrecords_tools.converters import folder, matching, own_data
 from tfrecords_tools.doctor import findings
 
@@ -21,7 +22,7 @@ def examine(
     if guess:
         yield guess
         return
-    yield from _unpaired(found)
+    yield from _unpaired(found, own)
     if found.match.duplicates:
         yield findings.Finding(
             "files of the same name",
@@ -29,10 +30,18 @@ def examine(
             "remove them.",
             files=found.match.duplicates,
         )
+    if found.match.passed_over:
+        yield findings.Finding(
+            "files of other kinds",
+            "These match the patterns, but are passed over because of their ending, or "
+            "because they are no regular files: "
+            f"{patterns.count_by_suffix(found.match.passed_over)}.",
+            is_note=True,
+        )
     yield from _in_no_split(found)
 
 
-def _unpaired(found):
+def _unpaired(found, own):
     images, masks = folder.unpaired_images(found), folder.unpaired_masks(found)
     if not images and not masks:
         return
@@ -41,10 +50,16 @@ def _unpaired(found):
         *(found.match.masks[key] for key in masks),
     ]
     names = [*((split, key[1]) for split, key in images), *masks]
+    hint = ""
+    if images and own.annotations:
+        hint = (
+            " If such images show no object, give --unannotated_as_background instead "
+            "of leaving them out."
+        )
     yield findings.Finding(
         "files without a counterpart",
         f"Images without a label of the same name: {len(images)}. Labels without an "
-        f"image: {len(masks)}.",
+        f"image: {len(masks)}.{hint}",
         files=tuple(paths),
         leave_out=tuple(
             dict.fromkeys(f"{split}:{name}" if split else name for split, name in names)

@@ -113,7 +113,10 @@ class LabelOptions:
         """Returns own images with the classes of these options."""
         labels = self.read()
         return dataclasses.replace(
-            own, classes=labels.classes, name_map=labels.name_map
+            own,
+            classes=labels.classes,
+            name_map=labels.name_map,
+            ignore_exif=self.ignore_exif,
         )
 
 
