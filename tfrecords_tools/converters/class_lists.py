@@ -156,11 +156,15 @@ def read_label_map(text: str) -> tuple[dict[int, int], dict[str, int]]:
     return numbers, names
 
 
-def ignoring(names: Sequence[str]) -> str:
-    """Returns the value of `label_map` that ignores names."""
-    return source_files.join_commas(
-        [f"{name}:{datasets.IGNORE_LABEL}" for name in names]
-    )
+def ignoring(names: Sequence[str], given: dict[str, int]) -> str:
+    """Returns the value of `label_map` that ignores names.
+
+    Args:
+        names: The names.
+        given: Class numbers of other names, which stay in it.
+    """
+    numbers = {**given, **dict.fromkeys(names, datasets.IGNORE_LABEL)}
+    return source_files.join_commas([f"{name}:{n}" for name, n in numbers.items()])
 
 
 def _is_too_large(text):
@@ -246,7 +250,7 @@ def _numbered(item, named, classes, name_map):
         raise errors.UserError(
             f"{item} has colors for {', '.join(unknown[:10])}, which are not in "
             "`classes`. Add them there, or ignore them: "
-            f"`label_map={ignoring(unknown)}`."
+            f"`label_map={ignoring(unknown, name_map)}`."
         )
     return _without_duplicates(
         item, [(color, name, numbers[name]) for name, color in named]

@@ -159,9 +159,11 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
     """
     found = find(source)
     if split not in found.splits:
+        few = "One image is not divided: add images for val. "
         raise errors.MissingFileError(
             f"Your images have no split '{split}', only {', '.join(found.splits)}. "
-            "Choose from these with `splits`."
+            f"{few if len(found.match.images) == 1 else ''}"
+            f"Choose from these, as in `splits={','.join(found.splits)}`."
         )
     if found.is_unlabeled(split):
         raise errors.MissingFileError(f"no image of split '{split}' has a mask.")

@@ -2,6 +2,7 @@
 
 import collections
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -172,8 +173,8 @@ def _against_given(scans, counts, rules, colormap, lossy):
     yield findings.of_masks(
         [scan for scan in scans if not scan.mask.colors.keys() <= known],
         "colors without a class",
-        f"--colormap={colormap} lacks {listed}. The option ignores them. If one is a "
-        "class, replace 255 by its number.",
+        f"--colormap={shlex.quote(colormap)} lacks {listed}. The option ignores them. "
+        "If one is a class, replace 255 by its number.",
         options={"colormap": ",".join([colormap, *(f"{_hex(c)}:255" for c in extra)])},
     )
 
