@@ -108,6 +108,8 @@ def parse(lines: Iterable[str], origin: str | os.PathLike) -> list[Entry]:
             known.
     """
     parsed = [(line, *_parts(line)) for line in lines]
+    if any(n.isdigit() and len(first + last) > 1 for _, first, n, last in parsed):
+        raise _mixed(parsed, origin)  # Numbers without a name.
     shapes = {(len(first), len(last)) for _, first, _, last in parsed}
     if shapes <= {(0, 0), (3, 0), (0, 3), (0, 1)}:
         is_numbered = shapes == {(0, 1)} and _ends_are_numbers(parsed, origin)

@@ -169,6 +169,8 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         raise errors.MissingFileError(f"no image of split '{split}' has a mask.")
     _check_unpaired(found)
     keys = [key for key in found.splits[split] if not found.is_left_out(split, key)]
+    if found.splits[split] and not keys:
+        raise errors.MissingFileError(f"all images of split '{split}' are left out.")
     return [make_pair(found, source, key) for key in keys]
 
 
