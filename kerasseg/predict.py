@@ -15,7 +15,8 @@ class colors), probabilities (NumPy file, float16 [height, width, classes]) and 
 rotation; file names and subfolders are kept. For a video, color and overlay are videos;
 the other kinds are one file per frame. Run the same command again to resume after an
 interruption. Images that cannot be read are reported at the end and listed in
-failed.txt; the exit status is then 2.
+failed.txt; the exit status is then 2. Files in a folder that are neither images nor
+videos by their endings are counted and named.
 """
 
 import sys

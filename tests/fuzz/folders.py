@@ -37,24 +37,9 @@ KINDS = st.sampled_from(
 )
 CONTENTS = st.sampled_from(
     [
-        "plain",
-        "plain",
-        "plain",
-        "plain",
-        "plain",
-        "plain",
-        "16 bits",
-        "palette",
-        "colors",
-        "jpeg",
-        "junk",
-        "empty",
-        "size",
-        "link",
-        "fifo",
-        "gone",
-        "alpha",
-        "cut",
+        *(["plain"] * 6),
+        *("16 bits", "palette", "colors", "jpeg", "junk", "empty", "size"),
+        *("link", "fifo", "gone", "alpha", "cut"),
     ]
 )
 
@@ -140,23 +125,8 @@ _NUMBER = st.integers(-2, 300).map(str)
 _SEPARATOR = st.sampled_from([" ", ",", ", ", "\t", ":", ": ", ";", "=", " - ", ". "])
 _NAME = st.sampled_from(
     [
-        "road",
-        "car park",
-        "Road",
-        "void",
-        "__ignore__",
-        "background",
-        "a,b",
-        "#x",
-        "4x4",
-        "name",
-        "'q'",
-        "-",
-        "{",
-        "ü",
-        "<b>",
-        "[1]",
-        "1",
+        *("road", "car park", "Road", "void", "__ignore__", "background", "a,b", "#x"),
+        *("4x4", "name", "'q'", "-", "{", "ü", "<b>", "[1]", "1"),
     ]
 )
 

@@ -265,7 +265,7 @@ def test_masks_that_fit_rotated_images_in_two_ways(clean, capsys):
     trees.save(path, corrupt._STORED[6](corrupt.read(path)))
     status, report, _ = examined(capsys, *flags(clean))
     assert status == 2
-    assert "2 masks fit the upright image, 1 the image as stored" in unwrapped(report)
+    assert "that fit the upright image: 2, the image as stored: 1," in unwrapped(report)
     assert "--leave_out: train:train0" in report and "--apply_exif" not in report
 
 

@@ -219,7 +219,11 @@ def test_lists_of_windows_editors_are_read(tmp_path):
         folder.list_pairs("train", own)
     path.write_bytes("ä 1\r\nb\r\n".encode("utf-8-sig"))
     own = source(tmp_path, leave_out=str(path))
-    assert not [*folder.list_pairs("train", own), *folder.list_pairs("val", own)]
+    for split in ("train", "val"):
+        with pytest.raises(
+            FileNotFoundError, match=f"all images of split '{split}' ar"
+        ):
+            folder.list_pairs(split, own)
 
 
 def test_a_large_split_without_masks_is_checked_once(tmp_path, monkeypatch):

@@ -92,7 +92,7 @@ def test_fewer_images_than_the_data_set_has_are_noted(tmp_path):
     folder = write_labels(tmp_path / "r", [np.zeros((4, 4), np.uint8)], spec=spec)
     (reader,) = splits.open_records(folder, "shapes")
     text = split_report.describe(reader, survey.survey(reader))
-    assert "shapes train: 1 images (the data set has 400)" in text
+    assert "shapes train: 1 image (the data set has 400)" in text
 
 
 def test_every_bad_record_is_named(tmp_path):

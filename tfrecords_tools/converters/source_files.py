@@ -111,7 +111,7 @@ def count(items: Collection | int, noun: str, plural: str = "") -> str:
         noun: The noun for one item.
         plural: The noun for several items, if it is not just with an s.
     """
-    number = items if isinstance(items, int) else len(items)
+    number = len(items) if isinstance(items, Collection) else int(items)
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 

@@ -132,7 +132,9 @@ def _proposed(present, counts, classes):
     if num_classes is None:
         if len(present) > 64:
             return None
-        listed = ", ".join(f"{_hex(c)} ({counts[c]:,} pixels)" for c in ordered)
+        listed = ", ".join(
+            f"{_hex(c)} ({source_files.count(counts[c], 'pixel')})" for c in ordered
+        )
         return (
             f"There are {len(present)} colors: {listed}. The option numbers them in "
             "this order. Name their classes with --classes, in the same order.",
@@ -169,7 +171,9 @@ def _against_given(scans, counts, rules, colormap, lossy):
     if lossy or len(extra) > len(known):
         yield _near_given(scans, counts, [color for color, _ in rules.colors])
         return
-    listed = ", ".join(f"{_hex(c)} ({counts[c]:,} pixels)" for c in extra)
+    listed = ", ".join(
+        f"{_hex(c)} ({source_files.count(counts[c], 'pixel')})" for c in extra
+    )
     yield findings.of_masks(
         [scan for scan in scans if not scan.mask.colors.keys() <= known],
         "colors without a class",

@@ -24,8 +24,9 @@ def exif(
         yield findings.of_images(
             rotated,
             "EXIF rotation",
-            f"{len(upright)} masks fit the upright image, {len(stored)} the image as "
-            "stored, but options apply to all. Save the images upright, without EXIF.",
+            f"Masks that fit the upright image: {len(upright)}, the image as stored: "
+            f"{len(stored)}, but options apply to all. Save the images upright, "
+            "without EXIF.",
             leave_out=tuple(scan.name for scan in min(upright, stored, key=len)),
         )
         return
