@@ -78,7 +78,8 @@ def count_by_suffix(paths: Iterable[str | os.PathLike]) -> str:
         for suffix, group in ordered[:_MAX_SUFFIXES]
     ]
     others = sum(len(group) for _, group in ordered[_MAX_SUFFIXES:])
-    return ", ".join([*texts, *([f"{others} others"] if others else [])])
+    text = ", ".join([*texts, *([f"{others} others"] if others else [])])
+    return text.encode(errors="backslashreplace").decode()  # Names may not be UTF-8.
 
 
 _MAX_SUFFIXES = 8

@@ -29,6 +29,7 @@ _PARTS = [
 ]
 _PARTS += ["$x", ",", ";", "#", "\\", "ß", "\u202e", "%", "*"]
 STEMS = st.lists(st.sampled_from(_PARTS), min_size=1, max_size=3).map("".join)
+STEMS = STEMS.filter(lambda stem: not stem.startswith("."))
 SUFFIXES = st.sampled_from(
     [".png", ".jpg", ".PNG", ".JPEG", ".jfif", ".mpo", ".heic", ".tif", ".txt", ""]
 )

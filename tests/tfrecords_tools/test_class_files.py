@@ -106,6 +106,7 @@ def test_what_a_list_ignores_has_no_class(tmp_path):
         ("name,r,g,b\nwall,300,0,0\nsky,1,2,3\n", "a value above 255"),
         ("0.5 0.5 0.5 wall\n0.1 0.2 0.3 sky\n", "in the place of the name"),
         ("1 2\n3 4\n", "numbers its classes 1, 3"),
+        ("road\nsky - 1 2 3 - 4\n", "place of the name"),
         ("0 #0102ff\n1 1 2 3\n", "lines of unclear form"),
         ("1 2 3\n3 4 5\n", "in the place of the name|unclear form"),
         ("names:\n- wall\n- sky\n", "'names:' in the place of the name"),

@@ -17,7 +17,8 @@ from kerasseg.system import patterns
 from tests.support import commands, corrupt, trees
 from tfrecords_tools import build, inspect
 from tfrecords_tools.converters import folder, matching, own_data, pairs
-from tfrecords_tools.doctor import places
+from tfrecords_tools.doctor import places, reporting
+from tfrecords_tools.writing import label_options
 
 
 @pytest.fixture(autouse=True)
@@ -309,3 +310,31 @@ def test_nothing_is_written_into_the_current_folder(tmp_path, capsys, monkeypatc
     assert not list((tmp_path / "here").iterdir())
     names = {path.name for path in (tmp_path / "set").iterdir()}
     assert names == {"i", "m", "contact_sheet.png", "leave_out.txt"}
+
+
+def test_data_without_a_folder_gets_a_contact_sheet_on_request(tmp_path, capsys):
+    def inspected(**outputs):
+        reporting.inspect_source(
+            *("shapes", pairs.Source(num_drawn=1), label_options.LabelOptions()),
+            reporting.Outputs(**outputs),
+        )
+        return capsys.readouterr().out
+
+    assert "For a contact sheet, give --contact_sheet=FILE." in inspected()
+    assert "contact sheet" not in inspected(contact_sheet="")
+    assert not list(tmp_path.iterdir())
+    assert f"labels: {tmp_path}/s.png\n" in inspected(contact_sheet="s.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["s.png"]
+    assert places.beside_folder(pathlib.Path("/"), "f.png") == "/f.png"
+
+
+def test_names_that_are_not_utf_8_can_be_examined(capsys):
+    write(*(f"i/{name}.jpg" for name in "ab"), *(f"m/{name}.png" for name in "ab"))
+    name = os.fsdecode(b"caf\xe9")
+    os.rename("i/a.jpg", f"i/{name}.jpg")
+    os.rename("m/a.png", f"m/{name}.png")
+    pathlib.Path(f"i/{name}.txt").write_bytes(b"x")
+    pathlib.Path(f"i/{name} 2.jpg").write_bytes(b"x")
+    status, out, _ = examined(capsys, "--images=i", "--masks=m", *BOTH)
+    assert status == 2 and "1 .txt (i/caf\\udce9.txt)" in " ".join(out.split())
+    assert "i/caf\\udce9 2.jpg" in out

@@ -26,7 +26,7 @@ _HEX = re.compile(r"#([0-9a-fA-F]{6})(?![^\s,:;])")
 _HEX_FIRST = re.compile(r"#[0-9a-fA-F]{6}[\s,:;]+\S.*")
 _BAD_NAME = re.compile(
     r"[^\w]*|[-+*{}\[\]<>()\"'|/\\=:;,.!?@%&~`^$].*|.*[,:;={\[(|<\\]"
-    r"|.*\s#.*|[-+]?\d*\.\d+[\s,;:].*|.*[\x00-\x1f\x7f].*"
+    r"|.*\s#.*|[-+]?\d*\.\d+[\s,;:].*|.*[\x00-\x1f\x7f].*|.*\d\W+\d+\W+\d.*"
 )
 _COLUMNS = {
     **dict.fromkeys(("name", "class", "label", "category", "title"), "name"),

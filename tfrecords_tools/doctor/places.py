@@ -9,6 +9,8 @@ from tfrecords_tools.converters import matching, own_data
 def beside_folder(folder: pathlib.Path, name: str) -> str:
     """Returns a path next to a folder, which starts with the name of the folder."""
     path = pathlib.Path(os.path.abspath(folder))
+    if not path.name:  # The root.
+        return str(path / name)
     return str(path.with_name(f"{path.name}_{name}"))
 
 

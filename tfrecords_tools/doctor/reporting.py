@@ -105,6 +105,8 @@ def _inspect(readers, outputs, write_sheet):
     faults = _survey(readers)
     if faults:
         raise records.RecordError(faults)
+    if not write_sheet and outputs.contact_sheet is None:
+        print("For a contact sheet, give --contact_sheet=FILE.")
     if write_sheet and outputs.contact_sheet != "":
         from tfrecords_tools.doctor import split_report
 
