@@ -6,6 +6,7 @@ A message names arguments and options in backticks, alone or with a value: `work
 
 import contextlib
 import re
+import shlex
 from collections.abc import Callable, Iterator
 
 _NAME = re.compile(r"`([a-z][a-z0-9_]*)(=[^`]*)?`")
@@ -56,6 +57,8 @@ def renamed(names: dict[str, str]) -> Iterator[None]:
 def with_flags(message: str, flag_of: Callable[[str], str | None]) -> str:
     """Replaces options in backticks by flags: `workdir` becomes --workdir.
 
+    Values are quoted for a shell.
+
     Args:
         message: Message of a `UserError`.
         flag_of: Returns the flag that sets an option, or None.
@@ -63,6 +66,9 @@ def with_flags(message: str, flag_of: Callable[[str], str | None]) -> str:
 
     def as_flag(match):
         flag = flag_of(match[1])
-        return match[0] if flag is None else f"{flag}{match[2] or ''}"
+        if flag is None:
+            return match[0]
+        value = f"={shlex.quote(match[2][1:])}" if match[2] else ""
+        return f"{flag}{value}"
 
     return _NAME.sub(as_flag, message)

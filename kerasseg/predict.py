@@ -15,7 +15,8 @@ class colors), probabilities (NumPy file, float16 [height, width, classes]) and 
 rotation; file names and subfolders are kept. For a video, color and overlay are videos;
 the other kinds are one file per frame. Run the same command again to resume after an
 interruption. Images that cannot be read are reported at the end and listed in
-failed.txt; the exit status is then 2.
+failed.txt; the exit status is then 2. Files in a folder that are neither images nor
+videos by their endings are counted and named.
 """
 
 import sys
@@ -26,6 +27,7 @@ from kerasseg import cli, runtime
 from kerasseg.cli import inference_flags
 from kerasseg.inference import inputs, outputs
 from kerasseg.inference.job import Job
+from kerasseg.system import patterns
 
 _INPUT = flags.DEFINE_string(
     "input",
@@ -76,6 +78,12 @@ def main(argv):
         batch_size=_BATCH_SIZE.value,
     )
     paths = inputs.find_images(pattern, output_dir)
+    passed_over = inputs.find_passed_over(pattern, output_dir)
+    if passed_over:
+        print(
+            "Passed over, as neither images nor videos by their endings: "
+            f"{patterns.count_by_suffix(passed_over)}."
+        )
     runtime.start_tensorflow()
     from kerasseg import inference
 

@@ -17,6 +17,7 @@ each setting.
 
 import dataclasses
 import os
+import shlex
 
 from absl import app, flags
 
@@ -113,7 +114,8 @@ def _report(folder, result):
             end = "smallest" if value == min(column) else "largest"
             print(f"{value:g} is the {end} {name} tried: extend --try_{name}.")
     path = os.path.join(folder, "crf.flags")
-    print(f"Evaluate with it: python -m kerasseg.evaluate --flagfile={path}")
+    flag = shlex.quote(f"--flagfile={path}")
+    print(f"Evaluate with it: python -m kerasseg.evaluate {flag}")
 
 
 if __name__ == "__main__":

@@ -23,11 +23,14 @@ dataset.json. Run the same command again to resume an interrupted build.
 import dataclasses
 import functools
 import os
+import shlex
 
 from absl import app, flags
 
 from kerasseg import cli
+from kerasseg.system import patterns
 from tfrecords_tools.cli import source_flags
+from tfrecords_tools.converters import registry, source_files
 from tfrecords_tools.writing import beam_engine, quarantine, writer
 
 _SPLITS = flags.DEFINE_list(
@@ -67,6 +70,7 @@ def main(argv: list[str]) -> None:
     )
     engine = _engine()
     source, options = source_flags.read(dataset)
+    passed_over = registry.find_passed_over(dataset, source)
     result = writer.build_records(
         dataset,
         dataclasses.replace(source, num_drawn=_NUM_DRAWN.value),
@@ -76,6 +80,8 @@ def main(argv: list[str]) -> None:
         skip_bad=_ON_ERROR.value == "skip",
         engine=engine,
     )
+    if passed_over:
+        print(f"Passed over by ending: {patterns.count_by_suffix(passed_over)}.")
     _report(result, records_dir)
 
 
@@ -93,13 +99,15 @@ def _report(result, records_dir):
     for split, reason in result.missing_splits.items():
         print(f"{split} is skipped: {reason}")
     for split, count in result.num_records.items():
-        print(f"{split}: {count} records")
+        print(f"{split}: {source_files.count(count, 'record')}")
     if result.num_kept:
         print(f"{result.num_kept} of them were built before.")
     if result.rejected:
         path = os.path.join(records_dir, writer.REJECTED_FILE)
-        print(f"{len(result.rejected)} bad pairs were skipped, see {path}")
-    print(f"Inspect: python -m tfrecords_tools.inspect --records_dir={records_dir}")
+        bad = source_files.count(result.rejected, "bad pair was", "bad pairs were")
+        print(f"{bad} skipped, see {path}")
+    folder = shlex.quote(os.fspath(records_dir))
+    print(f"Inspect: python -m tfrecords_tools.inspect --records_dir={folder}")
 
 
 if __name__ == "__main__":

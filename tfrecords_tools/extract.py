@@ -14,7 +14,7 @@ from absl import flags
 
 from kerasseg import cli, images, records
 from kerasseg.system import files
-from tfrecords_tools.converters import matching
+from tfrecords_tools.converters import matching, source_files
 
 _COUNT = flags.DEFINE_integer(
     "count", None, "Maximum number of images. Default: all.", lower_bound=1
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
     )
     split = records.open_split(records_dir, cli.SPLIT.value, dataset=cli.DATASET.value)
     count = extract(split, output_dir, count=_COUNT.value, labels=_LABELS.value)
-    print(f"Wrote {count} images to {output_dir}.")
+    print(f"Wrote {source_files.count(count, 'image')} to {output_dir}.")
 
 
 def extract(

@@ -23,15 +23,16 @@ from tfrecords_tools.doctor import reporting
 
 _CONTACT_SHEET = flags.DEFINE_string(
     "contact_sheet",
-    "contact_sheet.png",
-    "Path of the contact sheet, an image with samples and problems. Empty: none "
-    "is written.",
+    None,
+    "Path of the contact sheet, an image with samples and problems. Default: "
+    "contact_sheet.png in --records_dir, or beside the images; none for "
+    "--dataset=shapes. Empty: none is written.",
 )
 _LEAVE_OUT_FILE = flags.DEFINE_string(
     "leave_out_file",
-    "leave_out.txt",
+    None,
     "Path of the file to write for --leave_out, if some of your images have to be "
-    "left out.",
+    "left out. Default: leave_out.txt beside the images.",
 )
 _SHEET_IMAGES = flags.DEFINE_integer(
     "sheet_images",

@@ -199,5 +199,5 @@ def _engine(name):
             raise
         raise errors.MissingPackageError(
             f"`engine=pydensecrf` needs the package pydensecrf, which cannot be "
-            f"imported ({error}): pip install kerasseg[crf]"
+            f"imported ({error}): pip install 'kerasseg[crf]'"
         ) from error

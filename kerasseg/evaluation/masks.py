@@ -14,7 +14,7 @@ from kerasseg.evaluation import inputs
 from kerasseg.evaluation.scoring import Evaluation, ScoredImage, score
 
 _MAX_LISTED = 10  # Names in an error, for each kind of mistake.
-_SUFFIXES = {".png", ".jpg", ".jpeg"}  # What follows other dots belongs to the name.
+_SUFFIXES = {*images.SUFFIXES}  # What follows other dots belongs to the name.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from kerasseg.images.reading import (
     read_label,
     stores_plain_numbers,
 )
+from kerasseg.images.suffixes import READABLE_SUFFIXES, SUFFIXES
 from kerasseg.images.writing import (
     IGNORE_COLOR,
     encode_image,
@@ -23,6 +24,8 @@ from kerasseg.images.writing import (
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "IGNORE_COLOR",
+    "READABLE_SUFFIXES",
+    "SUFFIXES",
     "Header",
     "ImageError",
     "check_label_range",

@@ -66,6 +66,8 @@ def probe(data: bytes, *, name: str = "") -> Header:
         format_ for start, format_ in _SIGNATURES.items() if data.startswith(start)
     )
     format_ = next(formats, "empty" if not data else "unknown")
+    if data[4:8] == b"ftyp":  # ISO base media, with the kind after it.
+        format_ = data[8:12].decode("latin-1").strip()
     if format_ not in _PLUGINS:
         raise ImageError(
             f"{name} is not a JPEG or PNG file but {format_} (it starts with "

@@ -119,13 +119,14 @@ def read_label(
 ) -> np.ndarray:
     """Reads the class indices of a PNG file: gray values, or palette indices.
 
-    See `read_image` for the arguments.
+    Gray values of 16 bits are read exactly. See `read_image` for the arguments.
 
     Returns:
         Class indices, uint8 `[height, width]`.
 
     Raises:
-        ImageError: The file cannot be read, or has colors instead of class indices.
+        ImageError: The file cannot be read, has colors instead of class indices, or
+            values above 255.
         FileNotFoundError: The file does not exist.
     """
     data, header, name = _load(source, name, max_pixels)
@@ -135,7 +136,7 @@ def read_label(
             "indices. Save labels as PNG"
         )
     num_bits, color_type = data[24], data[25]
-    if color_type not in (_GRAY, _PALETTE) or num_bits > 8:
+    if color_type not in (_GRAY, _PALETTE):
         raise headers.ImageError(
             f"{name} is {num_bits}-bit {header.mode}, expected one channel of class "
             "indices, 8-bit gray or palette. Convert colors of a palette back to its "
@@ -147,8 +148,23 @@ def read_label(
         raise headers.ImageError(
             f"{name}: the png file is damaged ({error}). Get the file again"
         ) from error
+    if num_bits == 16:
+        _check_16_bits(label, name)
+        return label.astype(np.uint8)
     step = _GRAY_STEP[num_bits] if color_type == _GRAY else 1
     return label.astype(np.uint8) // np.uint8(step)
+
+
+def _check_16_bits(label, name):
+    large, counts = np.unique(label[label > IGNORE_LABEL], return_counts=True)
+    if large.size:
+        pixels = zip(large[:10].tolist(), counts[:10].tolist(), strict=True)
+        listed = ", ".join(f"{value} ({count} pixels)" for value, count in pixels)
+        more = f" and {large.size - 10} more values" if large.size > 10 else ""
+        raise headers.ImageError(
+            f"{name} is 16-bit gray with values above {IGNORE_LABEL}: {listed}{more}. "
+            "Class indices are 0 to 255. Save it with other values"
+        )
 
 
 def stores_plain_numbers(data: bytes) -> bool:

@@ -6,11 +6,11 @@ import itertools
 import os
 import pathlib
 
-from kerasseg import errors
+from kerasseg import errors, images
 from kerasseg.inference import outputs
 
 # Images of a folder. Formats that cannot be read are reported at the end.
-_IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+_IMAGES = frozenset(images.SUFFIXES)
 _VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
 
 
@@ -92,3 +92,31 @@ def _walk(folder):
         yield from (
             pathlib.Path(parent, name) for name in names if not name.startswith(".")
         )
+
+
+def find_passed_over(pattern: str, output_dir: str) -> list[str]:
+    """Finds what `find_images` leaves out of a folder, which is to be reported.
+
+    Args:
+        pattern: See `find_images`.
+        output_dir: Folder of the results; its files are not listed.
+
+    Returns:
+        Paths of files that are neither images nor videos by their extensions, and of
+        links to folders, which are not followed. Hidden files are left out.
+    """
+    if not os.path.isdir(pattern):
+        return []
+    found, results = [], os.path.realpath(output_dir)
+    for parent, folders, names in os.walk(pattern):
+        visible = [name for name in folders if not name.startswith(".")]
+        paths = {name: os.path.join(parent, name) for name in visible}
+        folders[:] = [n for n, p in paths.items() if os.path.realpath(p) != results]
+        found += [path for path in paths.values() if os.path.islink(path)]
+        found += [
+            os.path.join(parent, name)
+            for name in names
+            if not name.startswith(".")
+            and pathlib.Path(name).suffix.lower() not in _IMAGES | _VIDEOS
+        ]
+    return found

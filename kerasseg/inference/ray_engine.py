@@ -65,7 +65,7 @@ def _import_ray():
         import ray
     except ImportError as error:
         raise errors.MissingPackageError(
-            "`engine=ray` needs Ray: pip install kerasseg[ray], or leave it out"
+            "`engine=ray` needs Ray: pip install 'kerasseg[ray]', or leave it out"
         ) from error
     return ray
 

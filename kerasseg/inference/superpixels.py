@@ -174,5 +174,5 @@ def _import_sparse():
 def _missing(error):
     return errors.MissingPackageError(
         f"Superpixels need scikit-image, which does not import here ({error}): "
-        "pip install kerasseg[superpixels]"
+        "pip install 'kerasseg[superpixels]'"
     )

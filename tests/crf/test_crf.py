@@ -362,7 +362,7 @@ def refined_or_killed(pruned, **settings):
 def test_without_pydensecrf_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     monkeypatch.delitem(sys.modules, "kerasseg.crf.pydensecrf_engine", raising=False)
-    with pytest.raises(ImportError, match=r"pip install kerasseg\[crf\]"):
+    with pytest.raises(ImportError, match=r"pip install 'kerasseg\[crf\]"):
         crf.dense_crf(ROW, CHANCES, engine="pydensecrf")
 
 

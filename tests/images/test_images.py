@@ -215,7 +215,7 @@ def with_palette(data):
         ("png", "is 8-bit RGB, expected one channel.*palette"),
         ("alpha", "is 8-bit RGBA"),
         ("gray alpha", "is 8-bit LA"),
-        ("16-bit gray", "is 16-bit I;16"),
+        ("16-bit gray", "16-bit gray with values above 255"),
     ],
 )
 def test_labels_without_class_indices_are_refused(kind, reason):

@@ -93,7 +93,7 @@ def test_wrong_predictor_options_are_named_as_their_flags(values, message):
 def test_a_missing_extra_is_an_error_before_an_image_is_refined(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     monkeypatch.delitem(sys.modules, "kerasseg.crf.pydensecrf_engine", raising=False)
-    with pytest.raises(ImportError, match=r"pip install kerasseg\[crf\]"):
+    with pytest.raises(ImportError, match=r"pip install 'kerasseg\[crf\]"):
         InferenceOptions(crf=True, crf_engine="pydensecrf")
 
 

@@ -95,7 +95,7 @@ def test_a_worker_that_cannot_load_the_network_is_an_error():
 
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ImportError, match=r"pip install kerasseg\[ray\]"):
+    with pytest.raises(ImportError, match=r"pip install 'kerasseg\[ray\]"):
         ray_engine.run(Job([]), {"a": pathlib.Path("a.png")})
 
 

@@ -80,7 +80,7 @@ def test_features_that_do_not_cover_the_image_are_an_error():
 @pytest.mark.parametrize("missing", ["skimage", "scipy"])
 def test_a_missing_extra_is_named(monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=r"pip install kerasseg\[superpixels\]"):
+    with pytest.raises(ImportError, match=r"pip install 'kerasseg\[superpixels\]"):
         superpixels.pool(np.zeros((16, 16, 1), np.float32), superpixels.segment(HALVES))
 
 

@@ -236,7 +236,7 @@ def test_the_command_finds_the_folder_in_an_archive(tmp_path):
     flags = [f"--source_dir={path}", f"--records_dir={tmp_path / 'r'}"]
     done = run_build("--dataset=pascal_voc", *flags)
     assert done.returncode == 0, done.stderr
-    assert "train: 1 records" in done.stdout
+    assert "train: 1 record\n" in done.stdout
     example = records.parse_example(records.open_split(tmp_path / "r", "val").read(0))
     image_path = tmp_path / "voc" / "JPEGImages" / "2007_b.jpg"
     assert example["image"] == image_path.read_bytes()
@@ -271,4 +271,4 @@ def test_the_command_accepts_several_archives(tmp_path):
         f"--records_dir={tmp_path / 'r'}",
         "--splits=train,val",
     )
-    assert "train: 1 records\nval: 1 records" in done.stdout, done.stderr
+    assert "train: 1 record\nval: 1 record\n" in done.stdout, done.stderr

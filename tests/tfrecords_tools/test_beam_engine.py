@@ -134,5 +134,5 @@ def test_workers_that_do_not_see_the_folder_are_an_error(tmp_path):
 
 def test_without_beam_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    with pytest.raises(ImportError, match=r"pip install kerasseg\[beam\]"):
+    with pytest.raises(ImportError, match=r"pip install 'kerasseg\[beam\]"):
         list(beam_engine.run([task(tmp_path)], advance=None))

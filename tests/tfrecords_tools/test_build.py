@@ -625,7 +625,7 @@ def test_the_command_counts_skipped_pairs(source, tmp_path):
     assert stopped.stderr.splitlines()[-1].startswith("Error: Split 'train', pair 'tr")
     done = faults.run(command(source, tmp_path / "records", "--on_error=skip"))
     assert done.returncode == 0
-    assert "1 bad pairs were skipped, see" in done.stdout
+    assert "1 bad pair was skipped, see" in done.stdout
 
 
 @pytest.mark.parametrize(

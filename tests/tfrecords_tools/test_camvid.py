@@ -52,7 +52,7 @@ def test_files_that_do_not_exist_are_named_where_they_should_be(tmp_path):
 
 
 def test_lines_that_are_not_a_pair_are_errors(tmp_path):
-    (tmp_path / "train.txt").write_text("a.png b.png\na.png\n")
+    (tmp_path / "train.txt").write_text("x/a.png y/a.png\na.png\n")
     with pytest.raises(
         ValueError, match=r"train.txt has the line 'a.png', expected the"
     ):

@@ -144,6 +144,6 @@ def test_other_files_are_refused(tmp_path):
 def test_missing_pycocotools_is_an_error(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
     with pytest.raises(
-        ValueError, match=r"need pycocotools\. .* pip install kerasseg\[d"
+        ValueError, match=r"need pycocotools\. .* pip install 'kerasseg\[d"
     ):
         drawn({"category_id": 1, "segmentation": box(0, 0, 1, 1)})

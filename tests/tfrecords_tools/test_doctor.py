@@ -95,14 +95,14 @@ def check_fixed(capsys, tmp_path, corrupt_folder, clean_folder, **more):
     return report, [flag for flag in found if flag not in given]
 
 
-def test_clean_images_need_no_flag(clean, capsys, tmp_path):
+def test_clean_images_need_no_flag(clean, capsys):
     status, report, _ = examined(capsys, *flags(clean))
     assert status == 0
     assert "12 pairs: train 8, val 4. Masks: 12 gray PNG." in report
     assert "No problems found." in report
     assert printed_flags(report) == flags(clean)
     assert "folder train: 8 images" in report and "circle" in report
-    assert images.read_image(tmp_path / "contact_sheet.png").shape[1] <= 1000
+    assert images.read_image(clean / "contact_sheet.png").shape[1] <= 1000
 
 
 def test_labels_off_by_one(clean, capsys, tmp_path):
@@ -265,7 +265,7 @@ def test_masks_that_fit_rotated_images_in_two_ways(clean, capsys):
     trees.save(path, corrupt._STORED[6](corrupt.read(path)))
     status, report, _ = examined(capsys, *flags(clean))
     assert status == 2
-    assert "2 masks fit the upright image, 1 the image as stored" in unwrapped(report)
+    assert "that fit the upright image: 2, the image as stored: 1," in unwrapped(report)
     assert "--leave_out: train:train0" in report and "--apply_exif" not in report
 
 
@@ -313,9 +313,9 @@ def test_leaks_are_left_out_of_train(clean, capsys, tmp_path):
     bad = corrupt.copy(clean, clean.with_name("bad"))
     corrupt.leak(bad, 2)
     report, more = check_fixed(capsys, tmp_path, bad, clean)
-    assert kinds(report) == ["Leaks"] and more == ["--leave_out=leave_out.txt"]
+    assert kinds(report) == ["Leaks"] and more == [f"--leave_out={bad}/leave_out.txt"]
     assert "train:again_val0 = val:val0" in report
-    assert (tmp_path / "leave_out.txt").read_text() == (
+    assert (bad / "leave_out.txt").read_text() == (
         "train:again_val0 # leaks\ntrain:again_val1 # leaks\n"
     )
 
@@ -355,8 +355,8 @@ def test_masks_that_are_all_ignored_and_files_alone(clean, capsys, tmp_path):
     ]
     assert f"{bad}/images/train/alone.png" in report
     assert f"{bad}/masks/val/orphan.png" in report
-    assert more == ["--leave_out=leave_out.txt"]
-    assert (tmp_path / "leave_out.txt").read_text() == (
+    assert more == [f"--leave_out={bad}/leave_out.txt"]
+    assert (bad / "leave_out.txt").read_text() == (
         "train:alone # files without a counterpart\n"
         "val:orphan # files without a counterpart\n"
         "train:unseen # masks that are all ignored\n"
@@ -366,10 +366,11 @@ def test_masks_that_are_all_ignored_and_files_alone(clean, capsys, tmp_path):
 def test_an_existing_list_is_never_overwritten(clean, capsys, tmp_path):
     corrupt.add_void(clean)
     (tmp_path / "leave_out.txt").write_text("train:train0 # mine\n")
-    _, report, _ = examined(capsys, *flags(clean))
+    _, report, _ = examined(capsys, *flags(clean), "--leave_out_file=leave_out.txt")
     assert "--leave_out=leave_out_2.txt" in printed_flags(report)
     assert (tmp_path / "leave_out.txt").read_text() == "train:train0 # mine\n"
-    _, report, _ = examined(capsys, *flags(clean), "--leave_out=leave_out.txt")
+    given = "--leave_out=leave_out.txt", "--leave_out_file=leave_out.txt"
+    _, report, _ = examined(capsys, *flags(clean), *given)
     assert "--leave_out=leave_out_3.txt" in printed_flags(report)
     assert (tmp_path / "leave_out_3.txt").read_text() == (
         "train:train0 # mine\ntrain:unseen # masks that are all ignored\n"
@@ -393,12 +394,22 @@ def test_damaged_files_and_masks_of_other_images(clean, capsys, tmp_path):
     assert len(records.open_split(found, "train")) == 6
 
 
-def test_masks_of_16_bits_are_not_all_left_out(clean, capsys):
-    for path in corrupt.mask_paths(clean):
+def test_masks_of_16_bits_are_read_exactly(clean, capsys, tmp_path):
+    bad = corrupt.copy(clean, clean.with_name("bad"))
+    for path in corrupt.mask_paths(bad):
         trees.save(path, corrupt.read(path).astype(np.uint16))
+    status, report, _ = examined(capsys, *flags(bad))
+    assert status == 0 and "Masks: 12 gray PNG." in report
+    fixed = built(tmp_path / "fixed", *printed_flags(report))
+    corrupt.check_equal(fixed, built(tmp_path / "expected", *flags(clean)))
+
+
+def test_masks_with_values_above_255_are_not_all_left_out(clean, capsys):
+    for path in corrupt.mask_paths(clean):
+        trees.save(path, corrupt.read(path).astype(np.uint16) + 1000)
     status, report, error = examined(capsys, *flags(clean))
-    assert status == 2 and "is 16-bit I;16, expected one channel" in unwrapped(report)
-    assert "--leave_out" not in report
+    assert status == 2 and "16-bit gray with values above 255: 10" in unwrapped(report)
+    assert "--leave_out" not in report and "Build with" not in report
     assert "No option fixes files that cannot be read" in error
 
 
@@ -619,7 +630,7 @@ def check_everything(capsys, tmp_path, clean, table, colormap, classes):
     )
     assert sorted(more) == sorted(
         [
-            "--leave_out=leave_out.txt",
+            f"--leave_out={bad}/leave_out.txt",
             "--label_offset=-1",
             f"--colormap={colormap}",
             "--resize_masks",

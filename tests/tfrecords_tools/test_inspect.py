@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from kerasseg import datasets, images, records
-from tests.support import faults, tiny, trees
+from tests.support import commands, faults, tiny, trees
+from tfrecords_tools import inspect
 from tfrecords_tools.converters import pairs
 from tfrecords_tools.doctor import split_report, splits, survey
 from tfrecords_tools.writing import writer
@@ -91,7 +92,7 @@ def test_fewer_images_than_the_data_set_has_are_noted(tmp_path):
     folder = write_labels(tmp_path / "r", [np.zeros((4, 4), np.uint8)], spec=spec)
     (reader,) = splits.open_records(folder, "shapes")
     text = split_report.describe(reader, survey.survey(reader))
-    assert "shapes train: 1 images (the data set has 400)" in text
+    assert "shapes train: 1 image (the data set has 400)" in text
 
 
 def test_every_bad_record_is_named(tmp_path):
@@ -173,25 +174,43 @@ def test_a_contact_sheet_shows_images_without_labels(tmp_path):
 
 
 def test_the_command_prints_a_table_and_writes_the_sheet(folder, tmp_path):
-    done = inspected(f"--records_dir={folder}", cwd=tmp_path)
+    (tmp_path / "here").mkdir()
+    done = inspected(f"--records_dir={folder}", cwd=tmp_path / "here")
     assert done.returncode == 0, done.stderr
     assert "stripes train: 12 images" in done.stdout
     assert "stripes val: 5 images" in done.stdout
     assert "median-frequency weight" in done.stdout
-    assert images.read_image(tmp_path / "contact_sheet.png").ndim == 3
+    sheet = folder / "contact_sheet.png"
+    assert f"Images with their labels: {sheet}\n" in done.stdout
+    assert images.read_image(sheet).ndim == 3
+    assert not list((tmp_path / "here").iterdir())
 
 
 def test_the_command_can_omit_the_sheet(folder, tmp_path):
     inspected(f"--records_dir={folder}", "--contact_sheet=", cwd=tmp_path)
-    assert not (tmp_path / "contact_sheet.png").exists()
+    assert not list(tmp_path.rglob("*.png"))
 
 
-def test_the_command_inspects_a_source(tmp_path):
+def test_a_contact_sheet_that_cannot_be_written_is_reported(folder, capsys):
+    path = folder / "none" / "sheet.png"
+    arguments = [f"--records_dir={folder}", f"--contact_sheet={path}"]
+    assert commands.run(inspect.main, *arguments) == 0
+    assert "Give another path with --contact_sheet=FILE" in capsys.readouterr().out
+
+
+def test_the_command_inspects_a_source(tmp_path, capsys, monkeypatch):
     trees.camvid(tmp_path / "CamVid")
+    before = sorted((tmp_path / "CamVid").rglob("*"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     flags = ["--dataset=camvid", f"--source_dir={tmp_path / 'CamVid'}"]
-    done = inspected(*flags, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "camvid train: 5 images (the data set has 367)" in done.stdout
+    for _ in range(2):  # An equal sheet is kept.
+        assert commands.run(inspect.main, *flags) == 0
+        out = capsys.readouterr().out
+        assert "camvid train: 5 images (the data set has 367)" in out
+        assert f"with their labels: {tmp_path / 'CamVid_contact_sheet.png'}\n" in out
+    assert not list((tmp_path / "here").iterdir())
+    assert sorted((tmp_path / "CamVid").rglob("*")) == before
 
 
 def test_faults_are_one_line_and_change_the_exit_status(folder, tmp_path):

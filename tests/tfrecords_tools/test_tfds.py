@@ -110,6 +110,6 @@ def test_damaged_records_are_named(source):
 def test_a_missing_library_is_an_error(monkeypatch, source):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(
-        ValueError, match=r"tensorflow-datasets\. .* pip install kerasseg"
+        ValueError, match=r"tensorflow-datasets\. .* pip install 'kerasseg"
     ):
         registry.get_spec("tfds:tiny_pets", source)

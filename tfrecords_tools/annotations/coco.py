@@ -160,7 +160,7 @@ def decode(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarray:
     except ImportError as error:
         raise errors.MissingPackageError(
             "COCO annotations need pycocotools. It is not installed: pip install "
-            "kerasseg[datasets]."
+            "'kerasseg[datasets]'."
         ) from error
     try:
         if isinstance(segmentation, dict):

@@ -65,7 +65,7 @@ def _require_pycocotools(path):
     if importlib.util.find_spec("pycocotools") is None:
         raise AnnotationError(
             f"{path} has COCO annotations, which need pycocotools. It is not "
-            "installed: pip install kerasseg[datasets]."
+            "installed: pip install 'kerasseg[datasets]'."
         )
 
 

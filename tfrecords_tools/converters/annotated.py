@@ -103,13 +103,14 @@ def encode(
     if unknown:
         raise annotations.AnnotationError(
             f"{where} has shapes named {', '.join(unknown)}, which are not in "
-            f"`classes`. Add them there, or ignore them: `label_map={unknown[0]}:255`."
+            "`classes`. Add them there, or ignore them: "
+            f"`label_map={class_lists.ignoring(unknown, name_map)}`."
         )
     flat = sorted({shape.kind for shape in shapes} - annotations.KINDS)
     if flat:
         raise annotations.AnnotationError(
             f"{where} has shapes without an area: {', '.join(flat)}. Draw polygons, or "
-            f"skip them with `skip_shapes={','.join(flat)}`."
+            f"skip them with `skip_shapes={','.join([*skip, *flat])}`."
         )
     # The key of a build depends on this text.
     content = {

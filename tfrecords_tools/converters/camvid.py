@@ -28,6 +28,11 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
                 "label with a space between. Correct the line, or remove it."
             )
         image, label = (_below(folder, file) for file in files)
+        if pathlib.Path(image).stem != pathlib.Path(label).stem:
+            raise errors.UserError(
+                f"{path} has the line '{line}', whose image and label have different "
+                "names. Correct the line, or remove it."
+            )
         listed.append(pairs.Pair(pathlib.Path(image).stem, image, label))
     return listed
 

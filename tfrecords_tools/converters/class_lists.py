@@ -3,19 +3,16 @@
 import dataclasses
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from kerasseg import datasets, errors
-from tfrecords_tools.converters import source_files
+from tfrecords_tools.converters import class_files, source_files
 
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})(?::(\d+))?")
-_NUMBERS_FIRST = re.compile(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)\s+(\S.*)")  # As in CamVid.
-_NAME_FIRST = re.compile(  # As in CVAT.
-    r"([^:]+):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(?::.*)?"
-)
 _BACKGROUND = ("background", "_background_")
 
-Color = tuple[int, int, int]
+Color = class_files.Color
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +22,12 @@ class ClassList:
     Attributes:
         names: Name of each class.
         colors: RGB color of each class, 0..255; None where it is unknown.
+        ignored: Names whose pixels belong to no class.
     """
 
     names: tuple[str, ...]
     colors: tuple[Color | None, ...]
+    ignored: tuple[str, ...] = ()
 
     @property
     def background(self) -> int:
@@ -39,10 +38,8 @@ class ClassList:
     def with_colors(self, colormap: Sequence[tuple[Color, int]]) -> "ClassList":
         """Returns a list in which classes without a color get that of a color map."""
         first = {number: color for color, number in reversed(colormap)}
-        return ClassList(
-            self.names,
-            tuple(color or first.get(i) for i, color in enumerate(self.colors)),
-        )
+        colors = tuple(color or first.get(i) for i, color in enumerate(self.colors))
+        return dataclasses.replace(self, colors=colors)
 
     def with_palette(self) -> dict[str, Color]:
         """Returns a color for each name; where it is unknown, that of PASCAL VOC."""
@@ -64,20 +61,24 @@ def bit_color(number: int) -> Color:
 def read_classes(text: str) -> ClassList:
     """Reads the option `classes`: comma-separated names, a file, or a data set.
 
-    A line of a file is a name, "R G B NAME", or "NAME:R,G,B" with anything after
-    another colon. Lines that start with # are comments.
+    `class_files` describes the forms of a file.
 
     Raises:
         errors.UserError: There are too few or too many classes, a name occurs twice, or
             the file cannot be read.
     """
+    origin = f"`classes={text}`"
     if os.path.isfile(text):
-        named = _read_file(text)
+        entries = class_files.read(text)
     elif text in datasets.list_datasets():
-        named = list(datasets.get(text).classes.items())
+        return make_list(list(datasets.get(text).classes.items()), origin)
     else:
-        named = [(name.strip(), None) for name in text.split(",") if name.strip()]
-    return make_list(named, f"`classes={text}`")
+        entries = class_files.parse(source_files.split_commas(text), origin)
+    classes = make_list(
+        [(entry.name, entry.color) for entry in entries if not entry.is_ignored], origin
+    )
+    ignored = tuple(entry.name for entry in entries if entry.is_ignored)
+    return dataclasses.replace(classes, ignored=ignored)
 
 
 def make_list(named: Sequence[tuple[str, Color | None]], origin: str) -> ClassList:
@@ -97,6 +98,12 @@ def make_list(named: Sequence[tuple[str, Color | None]], origin: str) -> ClassLi
             f"{origin} names {', '.join(duplicates)} more than once. Names must "
             "differ: rename or remove the others."
         )
+    similar = _similar(names)
+    if similar:
+        raise errors.UserError(
+            f"{origin} names {' and '.join(map(repr, similar))}, which differ only in "
+            "case, spaces or Unicode form. Rename one of them, or remove it."
+        )
     if len(names) < 2:
         given = f"only '{names[0]}'" if names else "no class"
         raise errors.UserError(
@@ -112,23 +119,15 @@ def make_list(named: Sequence[tuple[str, Color | None]], origin: str) -> ClassLi
     return ClassList(tuple(names), tuple(color for _, color in named))
 
 
-def _read_file(path):
-    return [_named(line) for line in source_files.read_lines(path) if line[0] != "#"]
-
-
-def _named(line):
-    """Returns the name in a line, and the color or None."""
-    name, color = line, None
-    if match := _NUMBERS_FIRST.fullmatch(line):
-        name, color = match[4].strip(), tuple(int(match[i]) for i in (1, 2, 3))
-    elif match := _NAME_FIRST.fullmatch(line):
-        name, color = match[1].strip(), tuple(int(match[i]) for i in (2, 3, 4))
-    if color and max(color) > 255:
-        raise errors.UserError(
-            f"'{line}' has a color value above 255. Red, green and blue range from 0 "
-            "to 255. Correct the line."
-        )
-    return name, color
+def _similar(names):
+    """Returns two names that differ only in case, spaces or Unicode form; or none."""
+    first: dict[str, str] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        other = first.setdefault("".join(plain.split()), name)
+        if other != name:
+            return other, name
+    return ()
 
 
 def read_label_map(text: str) -> tuple[dict[int, int], dict[str, int]]:
@@ -141,7 +140,7 @@ def read_label_map(text: str) -> tuple[dict[int, int], dict[str, int]]:
         errors.UserError: An item has another form.
     """
     numbers, names = {}, {}
-    for item in filter(None, text.split(",")):
+    for item in source_files.split_commas(text):
         start, separator, end = item.rpartition(":")
         is_number = separator and end.strip().isdecimal()
         if not is_number or _is_too_large(start) or _is_too_large(end):
@@ -155,6 +154,17 @@ def read_label_map(text: str) -> tuple[dict[int, int], dict[str, int]]:
         else:
             names[start.strip()] = int(end)
     return numbers, names
+
+
+def ignoring(names: Sequence[str], given: dict[str, int]) -> str:
+    """Returns the value of `label_map` that ignores names.
+
+    Args:
+        names: The names.
+        given: Class numbers of other names, which stay in it.
+    """
+    numbers = {**given, **dict.fromkeys(names, datasets.IGNORE_LABEL)}
+    return source_files.join_commas([f"{name}:{n}" for name, n in numbers.items()])
 
 
 def _is_too_large(text):
@@ -183,7 +193,7 @@ def read_colormap(
             cannot be read.
     """
     numbers: dict[Color, int] = {}
-    for item in filter(None, text.split(",")):
+    for item in source_files.split_commas(text):
         if match := _HEX.fullmatch(item):
             red, green, blue = (int(match[1][i : i + 2], 16) for i in (0, 2, 4))
             used = [number for number in numbers.values() if number != 255]
@@ -197,27 +207,30 @@ def read_colormap(
         elif item == "grey":
             numbers.update({(i, i, i): i for i in range(256)})
         else:
-            named = _named_colors(item)
+            named, ignored = _named_colors(item)
+            known = {**dict.fromkeys(ignored, datasets.IGNORE_LABEL), **name_map}
             classes = classes or make_list(
-                [pair for pair in named if pair[0] not in name_map], item
+                [pair for pair in named if pair[0] not in known], item
             )
-            numbers.update(_numbered(item, named, classes, name_map))
+            numbers.update(_numbered(item, named, classes, known))
     return tuple(numbers.items()), classes
 
 
 def _named_colors(item):
+    """Returns names with their colors, and the names among them to ignore."""
     if os.path.isfile(item):
-        named = _read_file(item)
+        entries = class_files.read(item)
+        named = [(entry.name, entry.color) for entry in entries]
         missing = [name for name, color in named if color is None]
         if named and not missing:
-            return named
+            return named, [entry.name for entry in entries if entry.is_ignored]
         what = f"no color for {', '.join(missing[:5])}" if named else "no colors"
         raise errors.UserError(
             f"{item} has {what}. A line of a color map is R G B NAME, as in 64 0 128 "
             "car."
         )
     if item in datasets.list_datasets():
-        return list(datasets.get(item).classes.items())
+        return list(datasets.get(item).classes.items()), []
     raise errors.UserError(
         f"`colormap` takes a file, a data set ({', '.join(datasets.list_datasets())}), "
         f"grey, or colors such as 40e0d0 or 40e0d0:3. Got '{item}'."
@@ -225,7 +238,7 @@ def _named_colors(item):
 
 
 def _numbered(item, named, classes, name_map):
-    names = [name for name, _ in named]
+    names = [name for name, _ in named if name not in name_map]
     shares_none = not {*map(str.lower, names)} & {*map(str.lower, classes.names)}
     if shares_none and len(names) == len(classes.names):
         numbers = dict(zip(names, range(len(names)), strict=True))  # Other names.
@@ -236,7 +249,8 @@ def _numbered(item, named, classes, name_map):
     if unknown:
         raise errors.UserError(
             f"{item} has colors for {', '.join(unknown[:10])}, which are not in "
-            f"`classes`. Add them there, or ignore them: `label_map={unknown[0]}:255`."
+            "`classes`. Add them there, or ignore them: "
+            f"`label_map={ignoring(unknown, name_map)}`."
         )
     return _without_duplicates(
         item, [(color, name, numbers[name]) for name, color in named]

@@ -1,8 +1,10 @@
 """Lists the pairs of the user's own images, with masks or annotations."""
 
 import dataclasses
+import json
+import pathlib
 
-from kerasseg import datasets, errors
+from kerasseg import datasets, errors, images
 from tfrecords_tools import annotations
 from tfrecords_tools.converters import (
     annotated,
@@ -68,12 +70,40 @@ def find(source: pairs.Source) -> OwnImages:
     else:
         match, shapes = annotated.match(own.images, str(own.annotations))
         classes = classes or annotated.list_classes(shapes)
-    splits = splitting.assign(match.images, own, source.seed)
+    splits = splitting.assign(match, own, source.seed)
     left_out = splitting.read_leave_out(own.leave_out)
     is_random = not (own.lists or any(split for split, _ in match.images))
     found = OwnImages(match, splits, left_out, shapes, classes, is_random)
     _check_leave_out(found, own.leave_out)
-    return found
+    return _add_unannotated(found) if own.unannotated_as_background else found
+
+
+def _add_unannotated(found):
+    """Adds images without annotations, in splits that have annotations.
+
+    They have an empty path in place of a label.
+    """
+    if found.classes is None or not found.shapes:
+        raise errors.UserError(
+            "`unannotated_as_background` is for images with `annotations`. Images with "
+            "`masks` need a mask each: give masks of the background class, or omit the "
+            "option."
+        )
+    if found.classes.background == datasets.IGNORE_LABEL:
+        raise errors.UserError(
+            "`unannotated_as_background` needs a class named background, but the "
+            f"classes are {', '.join(found.classes.names)}. Add it to `classes`, or "
+            "leave these images out."
+        )
+    added = {
+        key: ""
+        for split, keys in found.splits.items()
+        if not found.is_unlabeled(split)
+        for key in keys
+        if key not in found.match.masks
+    }
+    match = dataclasses.replace(found.match, masks={**found.match.masks, **added})
+    return dataclasses.replace(found, match=match)
 
 
 def _check_leave_out(found, path):
@@ -83,7 +113,7 @@ def _check_leave_out(found, path):
     unknown = sorted(found.left_out - known - with_split)
     if unknown:
         raise errors.UserError(
-            f"{path} lists {len(unknown)} names that no image has: "
+            f"{path} lists {source_files.count(unknown, 'name')} that no image has: "
             f"{', '.join(unknown[:_MAX_LISTED])}. Correct or remove these lines. Names "
             f"of images look like {', '.join(sorted(known)[:3])}."
         )
@@ -129,14 +159,18 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
     """
     found = find(source)
     if split not in found.splits:
+        few = "One image is not divided: add images for val. "
         raise errors.MissingFileError(
             f"Your images have no split '{split}', only {', '.join(found.splits)}. "
-            "Choose from these with `splits`."
+            f"{few if len(found.match.images) == 1 else ''}"
+            f"Choose from these, as in `splits={','.join(found.splits)}`."
         )
     if found.is_unlabeled(split):
         raise errors.MissingFileError(f"no image of split '{split}' has a mask.")
     _check_unpaired(found)
     keys = [key for key in found.splits[split] if not found.is_left_out(split, key)]
+    if found.splits[split] and not keys:
+        raise errors.MissingFileError(f"all images of split '{split}' are left out.")
     return [make_pair(found, source, key) for key in keys]
 
 
@@ -148,6 +182,9 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
     """
     pair = pairs.Pair(key[1], found.match.images[key], found.match.masks[key])
     own = source.own
+    if not pair.label and found.classes and own:
+        shapes = _background(pair.image, found.classes.background, own.ignore_exif)
+        return dataclasses.replace(pair, shapes=shapes)
     if key not in found.shapes or found.classes is None or own is None:
         return pair
     shapes = annotated.encode(
@@ -159,6 +196,17 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
     return dataclasses.replace(pair, shapes=shapes)
 
 
+def _background(path, background, ignore_exif):
+    """Returns a text for `annotations.draw` that draws the background only."""
+    header = images.probe(pathlib.Path(path).read_bytes(), name=path)
+    size = [header.height, header.width]
+    if header.orientation >= 5 and not ignore_exif:
+        size.reverse()
+    return json.dumps(
+        {"size": size, "ground": background, "largest_first": False, "shapes": []}
+    )
+
+
 def _check_unpaired(found):
     match = found.match
     unpaired = [
@@ -168,8 +216,9 @@ def _check_unpaired(found):
     if unpaired or match.duplicates:
         paths = source_files.shorten([*unpaired, *match.duplicates], _MAX_LISTED)
         raise errors.UserError(
-            f"{len(unpaired)} files have no counterpart and {len(match.duplicates)} "
-            f"have the name of another file: {paths}. Correct them, or list them in "
+            f"Files without a counterpart: {len(unpaired)}, files with the name of "
+            f"another file: {len(match.duplicates)}: {paths}. Correct them, or list "
+            "them in "
             "the file of `leave_out`; python -m tfrecords_tools.inspect with the same "
             "options writes one."
         )

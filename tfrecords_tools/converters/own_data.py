@@ -17,6 +17,7 @@ class OwnData:
     Attributes:
         classes: The classes; None for those that the annotations name.
         name_map: Class numbers of names in annotations that are not a class.
+        ignore_exif: Whether images are stored without their EXIF rotation.
     """
 
     images: str | None = _option(
@@ -55,5 +56,11 @@ class OwnData:
         "Comma-separated kinds of annotations to skip. Required for kinds without an "
         "area, such as point,polyline.",
     )
+    unannotated_as_background: bool = _option(
+        False,
+        "With --annotations: build images without annotations, too. All their pixels "
+        "belong to the class background, as they show no object.",
+    )
     classes: class_lists.ClassList | None = None
     name_map: tuple[tuple[str, int], ...] = ()
+    ignore_exif: bool = False

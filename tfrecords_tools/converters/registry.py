@@ -74,3 +74,10 @@ def _list_splits(dataset, source):
     if has_open_classes(dataset):
         return converter(dataset).list_splits(source)
     return datasets.get(dataset).num_images
+
+
+def find_passed_over(dataset: str, source: pairs.Source) -> tuple[str, ...]:
+    """Returns files that match the patterns of own images, but have other endings."""
+    if dataset != pairs.OWN:
+        return ()
+    return converter(dataset).find(source).match.passed_over

@@ -1,7 +1,8 @@
 """Files and folders of a source: finding them, checking them, reading lists."""
 
+import csv
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from kerasseg import errors
@@ -100,3 +101,44 @@ def shorten(
     """
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return f"{separator.join(map(format_item, items[:most]))}{more}"
+
+
+def count(items: Collection | int, noun: str, plural: str = "") -> str:
+    """Returns the number of items with the noun, such as "1 image" or "2 images".
+
+    Args:
+        items: The items, or their number.
+        noun: The noun for one item.
+        plural: The noun for several items, if it is not just with an s.
+    """
+    number = len(items) if isinstance(items, Collection) else int(items)
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def split_commas(text: str) -> list[str]:
+    """Splits a comma-separated list; items with a comma are in double quotes.
+
+    Items are stripped, and empty ones left out.
+
+    Raises:
+        errors.UserError: A quote is not closed.
+    """
+    try:
+        (row,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as error:
+        raise errors.UserError(
+            f"'{text}' is not a comma-separated list ({error}). Quote an item that "
+            'contains a comma as in \'a,"b, c"\', and a double quote as "".'
+        ) from error
+    return [item.strip() for item in row if item.strip()]
+
+
+def join_commas(items: Collection[str]) -> str:
+    """Joins items such that `split_commas` returns them."""
+    quoted = (
+        '"{}"'.format(item.replace('"', '""'))
+        if set(item) & set(',"\n') or item != item.strip()
+        else item
+        for item in items
+    )
+    return ",".join(quoted)

@@ -2,19 +2,20 @@
 
 import hashlib
 import pathlib
+import unicodedata
 from collections.abc import Collection
 
 from kerasseg import errors
-from tfrecords_tools.converters import matching, own_data, source_files
+from tfrecords_tools.converters import list_files, matching, own_data, source_files
 
 
 def assign(
-    keys: Collection[matching.Key], own: own_data.OwnData, seed: int
+    match: matching.Match, own: own_data.OwnData, seed: int
 ) -> dict[str, list[matching.Key]]:
     """Assigns images to splits.
 
     Args:
-        keys: Split and name of each image, see `matching`.
+        match: Images and masks.
         own: Options of the user's own images.
         seed: Random seed for the choice of val.
 
@@ -23,34 +24,52 @@ def assign(
         none.
 
     Raises:
-        errors.UserError: The fraction is out of range, a list names an unknown image or
-            is empty, or two lists have the same name.
+        errors.UserError: The fraction is out of range, a list cannot be read (see
+            `list_files.read`), two lists have the same name, or there are lists though
+            `{split}` in the patterns gives the splits.
         errors.MissingFileError: A list is missing.
     """
-    keys = sorted(keys)
+    keys = sorted(match.images)
     if any(split for split, _ in keys):
+        if own.lists:
+            raise errors.UserError(
+                f"`lists={own.lists}` and {matching.SPLIT} in `images={own.images}` "
+                "both give the splits. Omit `lists`, or use * in the patterns."
+            )
         splits = sorted({split for split, _ in keys})
         return {split: [key for key in keys if key[0] == split] for split in splits}
     if own.lists:
-        return _read_lists(own.lists.split(","), keys)
-    return _choose(keys, own.val_fraction, seed)
+        return _read_lists(own.lists, match)
+    return choose(keys, own.val_fraction, seed)
 
 
-def _read_lists(paths, keys):
+def _read_lists(lists, match):
     splits: dict[str, list[matching.Key]] = {}
-    for path in paths:
+    for path in source_files.split_commas(lists):
         split = pathlib.Path(path).stem
         if split in splits:
             raise errors.UserError(
-                f"`lists={','.join(paths)}` has two files called {split}, but each "
+                f"`lists={lists}` has two files called {split}, but each "
                 "file is the split of that name. Merge them, or rename one."
             )
-        splits[split] = _read_list(path, keys)
+        splits[split] = list_files.read(path, match)
     return splits
 
 
-def _choose(keys, fraction, seed):
-    """Puts images with the smallest hashes into val, so that new ones move few."""
+def choose(
+    keys: Collection[matching.Key], fraction: float, seed: int
+) -> dict[str, list[matching.Key]]:
+    """Puts images with the smallest hashes into val, so that new ones move few.
+
+    Args:
+        keys: Keys of the images.
+        fraction: Fraction of the images that goes into val, from 0 to less than 1.
+        seed: Random seed.
+
+    Raises:
+        errors.UserError: The fraction is out of range.
+    """
+    keys = sorted(keys)
     if not 0 <= fraction < 1:
         raise errors.UserError(
             f"`val_fraction={fraction}` is out of range, expected at least 0 and less "
@@ -65,41 +84,7 @@ def _choose(keys, fraction, seed):
 
 
 def _hash(seed, name):
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
-
-
-def _read_list(path, keys):
-    known = {name: (split, name) for split, name in keys}
-    by_end: dict[str, list] = {}
-    for key in keys:
-        by_end.setdefault(key[1].rsplit("/", 1)[-1], []).append(key)
-    listed, missing = [], []
-    for line in source_files.read_list(pathlib.Path(path)):
-        key = _find(line, known, by_end) or _find(line.split()[0], known, by_end)
-        if key:
-            listed.append(key)
-        else:
-            missing.append(line)
-    if missing:
-        raise errors.UserError(
-            f"{path} lists {len(missing)} names that no image has: "
-            f"{source_files.shorten(missing)}. Correct or remove these lines. Names of "
-            f"images look like {', '.join(name for _, name in keys[:3])}."
-        )
-    if not listed:
-        raise errors.UserError(
-            f"{path} is empty. List the names of images, one per line, or remove the "
-            "file from `lists`."
-        )
-    return sorted(set(listed))
-
-
-def _find(line, known, by_end):
-    stem = pathlib.PurePosixPath(line)
-    if stem.suffix.lower() in matching.IMAGE_SUFFIXES:
-        stem = stem.with_suffix("")
-    same_end = by_end.get(stem.name, [])
-    return known.get(str(stem)) or (same_end[0] if len(same_end) == 1 else None)
+    return hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()
 
 
 def read_leave_out(path: str | None) -> set[str]:
@@ -123,7 +108,11 @@ def read_leave_out(path: str | None) -> set[str]:
             f"`leave_out={path}` is an empty file. List the names of images, one per "
             "line, or omit the option."
         )
-    return {line.rsplit(" # ", 1)[0].strip() for line in lines if line[0] != "#"}
+    return {
+        unicodedata.normalize("NFC", line.rsplit(" # ", 1)[0].strip())
+        for line in lines
+        if line[0] != "#"
+    }
 
 
 def is_left_out(left_out: set[str], split: str, name: str) -> bool:

@@ -125,7 +125,7 @@ def _library():
     except ImportError as error:
         raise errors.MissingPackageError(
             "Data sets of TensorFlow Datasets need tensorflow-datasets. It is not "
-            "installed: pip install kerasseg[datasets]."
+            "installed: pip install 'kerasseg[datasets]'."
         ) from error
     return tensorflow_datasets
 

@@ -1,12 +1,14 @@
 """Color masks: which color map turns them into class numbers."""
 
 import collections
+import os
+import shlex
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from kerasseg import datasets
-from tfrecords_tools.converters import class_lists
+from tfrecords_tools.converters import class_lists, source_files
 from tfrecords_tools.doctor import findings, levels, scanning
 from tfrecords_tools.writing import label_rules
 
@@ -22,7 +24,9 @@ def examine(
     scans: Sequence[scanning.Scan],
     classes: class_lists.ClassList | None,
     rules: label_rules.LabelRules,
+    *,
     colormap: str,
+    names: str | None,
 ) -> Iterator[findings.Finding]:
     """Yields findings about color masks.
 
@@ -31,6 +35,7 @@ def examine(
         classes: The classes; None if unknown.
         rules: Rules of the options that are already given.
         colormap: The option `colormap`.
+        names: The option `classes`.
     """
     if not scans:
         return
@@ -43,7 +48,7 @@ def examine(
     if rules.colors:
         yield from _against_given(scans, counts, rules, colormap, lossy)
         return
-    found = None if lossy else _exact(counts, classes)
+    found = None if lossy else _exact(counts, classes, names)
     if found:
         text, options = found
         yield findings.of_masks(scans, "color masks", text, options=options)
@@ -63,9 +68,11 @@ def palettes_differ(scans: Sequence[scanning.Scan]) -> bool:
     )
 
 
-def _exact(counts, classes):
+def _exact(counts, classes, names):
     """Returns a text and options for masks with few colors; None for others."""
     present = set(counts)
+    if own := _own(present, classes, names):
+        return own
     num_classes = len(classes.names) if classes else None
     grays = {code >> 16 for code in present if code == (code >> 16) * 0x010101}
     are_numbers = grays - {_IGNORED} <= set(range(num_classes or 0))
@@ -77,15 +84,29 @@ def _exact(counts, classes):
         )
     known = _known(present, classes)
     if known:
-        name, extra = known
-        items = ",".join([name, *(f"{_hex(code)}:{_IGNORED}" for code in extra)])
-        also = f", and ignores {', '.join(map(_hex, extra))}" if extra else ""
-        return (
-            f"The colors are those of {name}. The option maps them to its class "
-            f"numbers{also}.",
-            {"colormap": items},
-        )
+        return _with_ignored(*known)
     return _proposed(present, counts, classes)
+
+
+def _own(present, classes, names):
+    """Finds the colors in the file that names the classes."""
+    if classes is None or None in classes.colors or not os.path.isfile(names or ""):
+        return None
+    palette = set(label_rules.pack(np.array(classes.colors, np.uint8)).tolist())
+    extra = sorted(present - palette)
+    if not present & palette or not set(extra) <= _VOID:
+        return None
+    return _with_ignored(source_files.join_commas([names]), extra)
+
+
+def _with_ignored(name, extra):
+    items = ",".join([name, *(f"{_hex(code)}:{_IGNORED}" for code in extra)])
+    also = f", and ignores {', '.join(map(_hex, extra))}" if extra else ""
+    return (
+        f"The colors are those of {name}. The option maps them to its class "
+        f"numbers{also}.",
+        {"colormap": items},
+    )
 
 
 def _known(present, classes):
@@ -111,7 +132,9 @@ def _proposed(present, counts, classes):
     if num_classes is None:
         if len(present) > 64:
             return None
-        listed = ", ".join(f"{_hex(c)} ({counts[c]:,} pixels)" for c in ordered)
+        listed = ", ".join(
+            f"{_hex(c)} ({source_files.count(counts[c], 'pixel')})" for c in ordered
+        )
         return (
             f"There are {len(present)} colors: {listed}. The option numbers them in "
             "this order. Name their classes with --classes, in the same order.",
@@ -148,12 +171,14 @@ def _against_given(scans, counts, rules, colormap, lossy):
     if lossy or len(extra) > len(known):
         yield _near_given(scans, counts, [color for color, _ in rules.colors])
         return
-    listed = ", ".join(f"{_hex(c)} ({counts[c]:,} pixels)" for c in extra)
+    listed = ", ".join(
+        f"{_hex(c)} ({source_files.count(counts[c], 'pixel')})" for c in extra
+    )
     yield findings.of_masks(
         [scan for scan in scans if not scan.mask.colors.keys() <= known],
         "colors without a class",
-        f"--colormap={colormap} lacks {listed}. The option ignores them. If one is a "
-        "class, replace 255 by its number.",
+        f"--colormap={shlex.quote(colormap)} lacks {listed}. The option ignores them. "
+        "If one is a class, replace 255 by its number.",
         options={"colormap": ",".join([colormap, *(f"{_hex(c)}:255" for c in extra)])},
     )
 

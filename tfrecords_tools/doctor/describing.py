@@ -14,9 +14,12 @@ _MAX_FILES = 3
 def describe(examination: examining.Examination) -> str:
     """Returns the findings as lines of text."""
     num_pairs = examination.num_pairs
-    counts = ", ".join(f"{split} {n}" for split, n in num_pairs.items())
-    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(examination.kinds.items()))
-    lines = [f"{sum(num_pairs.values())} pairs: {counts}. Masks: {kinds}."]
+    lines = [
+        f"{source_files.count(sum(num_pairs.values()), 'pair')}{_counts(num_pairs)}."
+    ]
+    if examination.kinds:
+        kinds = (f"{n} {kind}" for kind, n in sorted(examination.kinds.items()))
+        lines[0] += f" Masks: {', '.join(kinds)}."
     for i, finding in enumerate(examination.findings, start=1):
         lines += ["", f"{i}. {_title(finding)}", *_indent(finding.text)]
         if finding.files:
@@ -28,7 +31,13 @@ def describe(examination: examining.Examination) -> str:
             lines += [f"   --leave_out: {names}"]
     if not examination.findings:
         lines += ["", "No problems found."]
-    return "\n".join(lines)
+    # Names of files may have bytes that are not UTF-8.
+    return "\n".join(lines).encode(errors="backslashreplace").decode()
+
+
+def _counts(num_pairs):
+    listed = ", ".join(f"{split} {n}" for split, n in num_pairs.items())
+    return f": {listed}" if any(num_pairs.values()) else ""
 
 
 def _title(finding):
@@ -97,8 +106,13 @@ def leave_out_file(examination: examining.Examination, earlier: str = "") -> str
     return "".join(f"{line}\n" for line in [*earlier.splitlines(), *lines])
 
 
-def summarize(problems: Sequence[findings.Finding]) -> str:
-    """Returns one line about the problems, and what to do."""
+def summarize(problems: Sequence[findings.Finding], *, is_complete: bool = True) -> str:
+    """Returns one line about the problems, and what to do.
+
+    Args:
+        problems: The problems.
+        is_complete: Whether a build command was printed, if options fix all of them.
+    """
     kinds = ", ".join(finding.kind for finding in problems)
     not_fixable = [finding.kind for finding in problems if not finding.is_fixable]
     found = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} ({kinds})"
@@ -107,6 +121,8 @@ def summarize(problems: Sequence[findings.Finding]) -> str:
             f"Found {found}. No option fixes {', '.join(not_fixable)}: correct the "
             "files, or give the options described above, and run the command again."
         )
+    if not is_complete:
+        return f"Found {found}. Give the options described above, and `classes`."
     return (
         f"Found {found}. Build with the command above, or correct the files and run "
         "this command again."

@@ -48,6 +48,11 @@ class Examination:
         """Findings that need options, or corrected files."""
         return [finding for finding in self.findings if not finding.is_note]
 
+    @property
+    def is_fixable(self) -> bool:
+        """Whether options fix all problems."""
+        return all(finding.is_fixable for finding in self.findings)
+
 
 def examine(
     source: pairs.Source, options: label_options.LabelOptions, max_pixels: int
@@ -66,8 +71,10 @@ def examine(
     own = source.own or own_data.OwnData()
     found = folder.find(source)
     listed = list(names.examine(found, own))
-    renamed = [finding for finding in listed if "masks" in finding.options]
-    if renamed:  # With the other pattern, masks have images.
+    renamed = [
+        finding for finding in listed if {"images", "masks"} & {*finding.options}
+    ]
+    if renamed:  # With the other patterns, masks have images.
         own = dataclasses.replace(own, **renamed[0].options)
         source = dataclasses.replace(source, own=own)
         found = folder.find(source)
@@ -79,6 +86,8 @@ def examine(
     proposed = _combine(listed, options)
     options = dataclasses.replace(options, **proposed)
     listed += mapped.examine(scans, options.read().rules.labels, proposed)
+    if not scans and all(each.is_note for each in listed):
+        listed.append(Finding("no pairs", "No image is left that has a mask."))
     listed = [_keep_most(each, len(found.match.images)) for each in listed]
     return Examination(
         num_pairs={
@@ -162,10 +171,13 @@ def _diagnose(scans, classes, options):
     elif palettes:
         by_color, palettes = [*by_color, *palettes], []
     yield from images.exif(scans, is_given=options.apply_exif or options.ignore_exif)
+    yield from images.depths(scans)
     yield from images.sizes(scans, is_given=options.resize_masks)
     num_classes = len(classes.names) if classes else None
     yield from numbers.examine([*kinds[scanning.GRAY], *palettes], num_classes, rules)
-    yield from colors.examine(by_color, classes, rules, options.colormap)
+    yield from colors.examine(
+        by_color, classes, rules, colormap=options.colormap, names=options.classes
+    )
     yield from duplicates.examine(scans)
 
 

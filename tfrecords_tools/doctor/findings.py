@@ -46,7 +46,9 @@ def of_masks(scans: Sequence[scanning.Scan], kind: str, text: str, **fields) -> 
     return Finding(
         kind,
         text,
-        files=tuple(dict.fromkeys(scan.pair.label for scan in scans)),
+        files=tuple(
+            dict.fromkeys(scan.pair.label or scan.pair.image for scan in scans)
+        ),
         examples=tuple((scan.split, scan.pair.name) for scan in scans),
         **fields,
     )

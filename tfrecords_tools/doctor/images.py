@@ -24,8 +24,9 @@ def exif(
         yield findings.of_images(
             rotated,
             "EXIF rotation",
-            f"{len(upright)} masks fit the upright image, {len(stored)} the image as "
-            "stored, but options apply to all. Save the images upright, without EXIF.",
+            f"Masks that fit the upright image: {len(upright)}, the image as stored: "
+            f"{len(stored)}, but options apply to all. Save the images upright, "
+            "without EXIF.",
             leave_out=tuple(scan.name for scan in min(upright, stored, key=len)),
         )
         return
@@ -49,6 +50,32 @@ def exif(
         f"them {how}.{evidence} The option stores them {how}.",
         options={"apply_exif": True} if upright else {"ignore_exif": True},
     )
+
+
+def depths(scans: Sequence[scanning.Scan]) -> Iterator[findings.Finding]:
+    """Yields images of 16 bits per channel with few values in the upper 8 bits."""
+    deep = [scan for scan in scans if scan.max_16_bit >= 0]
+    largest = max((scan.max_16_bit for scan in deep), default=0)
+    if largest > _FEW_LEVELS:
+        deep = [scan for scan in deep if scan.max_16_bit < _VERY_FEW_LEVELS]
+        largest = max((scan.max_16_bit for scan in deep), default=0)
+    if not deep:
+        return
+    bits = max(1, largest.bit_length())
+    save = "with 8 bits per channel"
+    if bits > 8:
+        save += f", after dividing the values by {2 ** (bits - 8)}"
+    yield findings.of_images(
+        deep,
+        "16-bit images that use few bits",
+        f"Images of 16 bits per channel whose values use {bits} bits: {len(deep)}, the "
+        f"largest value is {largest}. Of 16 bits the upper 8 are kept, so at most "
+        f"{(largest >> 8) + 1} of 256 levels remain. Save them {save}.",
+    )
+
+
+_FEW_LEVELS = 2**15 - 1  # At most half of the values are used.
+_VERY_FEW_LEVELS = 2**12  # At most 16 of 256 levels remain.
 
 
 def _sizes_are_equal(scan):

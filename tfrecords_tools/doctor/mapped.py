@@ -1,5 +1,6 @@
 """Masks that the proposed options would ignore as a whole, or damage."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -32,9 +33,9 @@ def examine(
         yield findings.of_masks(
             merged,
             "masks that need other options",
-            f"--label_map={proposed['label_map']}, which other masks need, would merge "
-            "two values of these masks into one class. Options apply to all masks: "
-            "export these, or the others, again.",
+            f"--label_map={shlex.quote(proposed['label_map'])}, which other masks "
+            "need, would merge two values of these masks into one class. Options apply "
+            "to all masks: export these, or the others, again.",
         )
     empty = [scan for scan in scans if _mapped(scan.mask, table, rules) == _IGNORED]
     if empty:

@@ -179,7 +179,10 @@ def _with_artifacts(scans, num_classes, kind, why):
 def _out_of_range(scans, values, table, num_classes):
     bad = [v for v in sorted(values) if not _fits({int(table[v])}, num_classes)]
     listed = source_files.shorten(
-        bad, format_item=lambda value: f"{value} ({values[value]:,} pixels)"
+        bad,
+        format_item=lambda value: (
+            f"{value} ({source_files.count(values[value], 'pixel')})"
+        ),
     )
     return findings.of_masks(
         _misfits(scans, table, num_classes),

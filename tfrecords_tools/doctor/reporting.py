@@ -1,6 +1,7 @@
 """Inspects records, a published data set or own images, and prints a report."""
 
 import dataclasses
+import functools
 import itertools
 import os
 import pathlib
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from kerasseg import errors, images, records, runtime
 from kerasseg.system import files
 from tfrecords_tools.converters import pairs, registry
-from tfrecords_tools.doctor import describing, examining, sheet, splits
+from tfrecords_tools.doctor import describing, examining, places, sheet, splits
 from tfrecords_tools.writing import encoding, label_options
 
 
@@ -18,15 +19,17 @@ class Outputs:
     """Files that a report writes.
 
     Attributes:
-        contact_sheet: Path of the contact sheet; "" for none.
+        contact_sheet: Path of the contact sheet; "" for none; None for a file in the
+            folder of the records, or beside the images.
         sheet_images: Number of images of each split on it.
-        leave_out_file: Path of the file for `leave_out`. An existing file with other
-            contents is kept, and a number is added to the name.
+        leave_out_file: Path of the file for `leave_out`; None for a file beside the
+            images. An existing file with other contents is kept, and a number is added
+            to the name. The same is true for a contact sheet beside the images.
     """
 
-    contact_sheet: str = "contact_sheet.png"
+    contact_sheet: str | None = None
     sheet_images: int = 4
-    leave_out_file: str = "leave_out.txt"
+    leave_out_file: str | None = None
 
 
 def inspect_records(
@@ -43,7 +46,11 @@ def inspect_records(
         RecordError: Records are bad.
         errors.UserError: See `splits.open_records`.
     """
-    _inspect(splits.open_records(records_dir, dataset), outputs)
+    readers = splits.open_records(records_dir, dataset)
+    path = outputs.contact_sheet
+    if path is None:
+        path = os.path.join(records_dir, _SHEET)
+    _inspect(readers, outputs, functools.partial(_write, path))
 
 
 def inspect_source(
@@ -76,10 +83,20 @@ def inspect_source(
             "`source_dir`, or `images` and `masks` for your own images."
         )
     rules = options.read(max_pixels).rules
-    _inspect(splits.open_source(dataset, source, rules), outputs)
+    beside = source.source_dir and places.beside_folder(source.source_dir, _SHEET)
+    write = _sheet_writer(outputs, beside)
+    _inspect(splits.open_source(dataset, source, rules), outputs, write)
 
 
-def _inspect(readers, outputs):
+def _sheet_writer(outputs, beside):
+    """Returns the function that writes the contact sheet, or None for none."""
+    if outputs.contact_sheet is not None:
+        path = outputs.contact_sheet
+        return functools.partial(_write, path) if path else None
+    return beside and functools.partial(_write_beside, beside)
+
+
+def _inspect(readers, outputs, write_sheet):
     empty = [reader.split for reader in readers if not reader.count]
     if empty:
         raise errors.UserError(
@@ -88,11 +105,13 @@ def _inspect(readers, outputs):
     faults = _survey(readers)
     if faults:
         raise records.RecordError(faults)
-    if outputs.contact_sheet:
+    if not write_sheet and outputs.contact_sheet is None:
+        print("For a contact sheet, give --contact_sheet=FILE.")
+    if write_sheet and outputs.contact_sheet != "":
         from tfrecords_tools.doctor import split_report
 
         drawn = split_report.contact_sheet(readers, outputs.sheet_images)
-        _write_sheet(drawn, outputs, "Images with their labels")
+        print(f"Images with their labels: {write_sheet(images.encode_image(drawn))}")
 
 
 def _survey(readers: Sequence[splits.SplitReader]) -> str:
@@ -117,47 +136,88 @@ def _examine(source, options, outputs, max_pixels):
         path = _write_leave_out(examination, outputs.leave_out_file)
         own = dataclasses.replace(own, leave_out=path)
         examination = dataclasses.replace(examination, own=own)
-    print(f"\nBuild with\n\n{describing.command(examination, source.seed)}\n")
-    faults = ""
-    if own.classes:
-        rules = examination.options.read(max_pixels).rules
-        source = dataclasses.replace(source, own=own)
-        spec = registry.get_spec(pairs.OWN, source)
-        if outputs.contact_sheet:
-            drawn = sheet.draw(examination, spec, rules)
-            _write_sheet(drawn, outputs, "Examples of the findings")
-        faults = _try_build(examination, source, rules)
-    else:
-        print("The classes are not named yet. Give --classes and run this again.")
-    if examination.problems:
-        raise records.RecordError(describing.summarize(examination.problems))
+    if not own.classes and not own.annotations:
+        _name_classes(examination)
+        return
+    rules = examination.options.read(max_pixels).rules
+    source = dataclasses.replace(source, own=own)
+    _draw_examples(examination, source, rules, outputs)
+    faults = _try_build(examination, source, rules)
     if faults:
         raise records.RecordError(faults)
+    if examination.is_fixable:
+        print(f"\nBuild with\n\n{describing.command(examination, source.seed)}\n")
+    if examination.problems:
+        raise records.RecordError(describing.summarize(examination.problems))
+
+
+def _name_classes(examination):
+    print("\nThe classes are not named yet. Give --classes and run this again.")
+    if examination.problems:
+        raise records.RecordError(
+            describing.summarize(examination.problems, is_complete=False)
+        )
+
+
+def _draw_examples(examination, source, rules, outputs):
+    write = _sheet_writer(outputs, places.beside_images(source.own, _SHEET))
+    if write:
+        spec = registry.get_spec(pairs.OWN, source)
+        drawn = sheet.draw(examination, spec, rules)
+        if drawn is not None:
+            path = write(images.encode_image(drawn))
+            print(f"\nExamples of the findings: {path}")
 
 
 def _try_build(examination, source, rules: encoding.Rules):
     """Reads all pairs as the build does, if options fix all problems."""
-    if not all(finding.is_fixable for finding in examination.findings):
+    if not examination.is_fixable:
         return ""
     return _survey(splits.open_source(pairs.OWN, source, rules))
 
 
 def _write_leave_out(examination, file):
     """Writes the file for `leave_out`, but never over another one; returns its path."""
-    given = examination.own.leave_out
-    earlier = files.read_text(given) if given else ""
-    data = describing.leave_out_file(examination, earlier).encode()
-    first = path = pathlib.Path(file)
+    own = examination.own
+    earlier = files.read_text(own.leave_out) if own.leave_out else ""
+    data = describing.leave_out_file(examination, earlier).encode(errors=_NOT_UTF_8)
+    path = _free_path(file or places.beside_images(own, _LEAVE_OUT), data)
+    try:
+        files.write_bytes(path, data)
+    except OSError as error:
+        raise errors.UserError(
+            f"The file for `leave_out` cannot be written: {error}. Give another path "
+            f"with `leave_out_file`."
+        ) from error
+    return str(path)
+
+
+_NOT_UTF_8 = "surrogateescape"  # Names of files may have any bytes.
+
+
+def _free_path(path, data):
+    """Returns the path, with a number if another file is there."""
+    first = path = pathlib.Path(path)
     for number in itertools.count(2):
         if not path.exists() or path.read_bytes() == data:
             break
         path = first.with_stem(f"{first.stem}_{number}")
-    files.write_bytes(path, data)
-    return str(path)
+    return path
 
 
-def _write_sheet(drawn, outputs, what):
-    if drawn is not None:
-        path = pathlib.Path(outputs.contact_sheet)
-        files.write_bytes(path, images.encode_image(drawn))
-        print(f"{what}: {os.path.abspath(path)}")
+def _write(path, data):
+    """Writes a contact sheet; returns its path, or why it cannot be written."""
+    try:
+        files.write_bytes(path, data)
+    except OSError as error:
+        return f"not written ({error}). Give another path with --contact_sheet=FILE."
+    return os.path.abspath(path)
+
+
+def _write_beside(path, data):
+    """Writes a contact sheet beside the user's files, of which it replaces none."""
+    return _write(_free_path(path, data), data)
+
+
+_SHEET = "contact_sheet.png"
+_LEAVE_OUT = "leave_out.txt"

@@ -15,8 +15,9 @@ from tfrecords_tools.writing import label_rules
 MANY_COLORS = 256  # A mask with more colors was compressed or interpolated.
 _THUMBNAIL = 8  # Pixels per side.
 _DETAIL = 32  # Pixels per side.
+_BIT_DEPTH = 24  # Offset of the bit depth in a PNG file.
 GRAY, PALETTE, COLORS, DRAWN = "gray", "palette", "colors", "drawn"
-_KINDS = {  # By Pillow's mode. Reading 16-bit gray raises an error.
+_KINDS = {  # By Pillow's mode.
     **dict.fromkeys(("1", "L", "I;16", "I"), GRAY),
     "P": PALETTE,
 }
@@ -62,6 +63,7 @@ class Scan:
         mask: Summary of the mask; empty if it cannot be read.
         edges: Mean edge strength of the image where the mask changes, with the mask on
             the stored and on the upright image; for rotated images only.
+        max_16_bit: Largest value of an image of 16 bits per channel; -1 for others.
     """
 
     split: str
@@ -74,6 +76,7 @@ class Scan:
     detail: np.ndarray | None = None
     mask: MaskScan = MaskScan("", "", (0, 0), {})
     edges: tuple[float, float] = (0.0, 0.0)
+    max_16_bit: int = -1
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -118,7 +121,18 @@ def scan(split: str, pair: pairs.Pair, max_pixels: int) -> Scan:
         detail=_detail(upright),
         mask=mask,
         edges=edges,
+        max_16_bit=_max_16_bit(data) if header.format == "png" else -1,
     )
+
+
+def _max_16_bit(data):
+    if data[_BIT_DEPTH] != 16:
+        return -1
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        return -1
+    has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
+    return int(pixels[..., :3].max() if has_alpha else pixels.max())
 
 
 def _scan_mask(pair, max_pixels):

@@ -7,6 +7,7 @@ import numpy as np
 from kerasseg import datasets
 from kerasseg.images import visualization
 from kerasseg.pipeline import class_statistics
+from tfrecords_tools.converters import source_files
 from tfrecords_tools.doctor import splits, survey
 
 _MAX_FAULTS = 10
@@ -18,8 +19,9 @@ def describe(reader: splits.SplitReader, surveyed: survey.Survey) -> str:
     spec, counts = reader.spec, surveyed.counts
     stated = spec.num_images.get(reader.split)
     note = f" (the data set has {stated})" if stated not in (None, reader.count) else ""
+    images = source_files.count(reader.count, "image")
     lines = [
-        f"{spec.name} {reader.split}: {reader.count} images{note}",
+        f"{spec.name} {reader.split}: {images}{note}",
         f"  sizes (height x width): {_sizes(surveyed.sizes)}",
     ]
     if surveyed.faults:

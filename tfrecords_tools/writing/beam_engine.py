@@ -57,7 +57,7 @@ def _import_beam():
     except ImportError as error:
         raise errors.MissingPackageError(
             "`engine=beam` needs Apache Beam. It is not installed: pip install "
-            "kerasseg[beam], or omit the option."
+            "'kerasseg[beam]', or omit the option."
         ) from error
     return apache_beam
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from kerasseg import errors, images
+from kerasseg import datasets, errors, images
 from tfrecords_tools.converters import class_lists, own_data
 from tfrecords_tools.writing import encoding, label_rules
 
@@ -85,6 +85,7 @@ class LabelOptions:
         colors, classes = class_lists.read_colormap(self.colormap, classes, names)
         if classes:
             classes = classes.with_colors(colors)
+            names = {**dict.fromkeys(classes.ignored, datasets.IGNORE_LABEL), **names}
         if not 0 <= self.mask_tolerance <= 255:
             raise errors.UserError(
                 f"`mask_tolerance={self.mask_tolerance}` is out of range. Give a "
@@ -112,7 +113,10 @@ class LabelOptions:
         """Returns own images with the classes of these options."""
         labels = self.read()
         return dataclasses.replace(
-            own, classes=labels.classes, name_map=labels.name_map
+            own,
+            classes=labels.classes,
+            name_map=labels.name_map,
+            ignore_exif=self.ignore_exif,
         )
 
 
