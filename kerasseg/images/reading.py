@@ -2,7 +2,6 @@
 
 import io
 import os
-import pathlib
 import struct
 import zlib
 
@@ -12,6 +11,7 @@ from PIL import PngImagePlugin
 
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.images import headers
+from kerasseg.system import files
 
 DEFAULT_MAX_PIXELS = 64_000_000
 
@@ -34,7 +34,7 @@ def _load(source, name, max_pixels):
     if isinstance(source, bytes):
         data, name = source, name or "The image"
     else:
-        data, name = pathlib.Path(source).read_bytes(), name or os.fspath(source)
+        data, name = files.read_bytes(source), name or os.fspath(source)
     header = headers.probe(data, name=name)
     num_pixels = header.width * header.height
     if num_pixels > max_pixels:

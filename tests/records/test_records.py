@@ -5,12 +5,15 @@ import os
 import pathlib
 import re
 import shutil
+import struct
+import zlib
 from concurrent import futures
 
+import cv2
 import numpy as np
 import pytest
 
-from kerasseg import datasets, images, records
+from kerasseg import datasets, errors, images, records
 from tests.support import faults, tiny
 
 FIRST, SECOND = (records.shard_name("train", i, 2) for i in range(2))
@@ -308,6 +311,48 @@ def test_a_label_with_colors_is_refused():
     data = images.encode_palette_png(label, datasets.get("camvid").palette)
     with pytest.raises(ValueError, match=r"A label is uint8 \[1, 2, 3\], expected an"):
         records.decode_label(data)
+
+
+def gray_png(width, height):
+    """A PNG file whose header gives a size; it has the data of one pixel."""
+    header = struct.pack(">II5B", width, height, 8, 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b""))
+    chunks = [
+        struct.pack(">I", len(data))
+        + kind
+        + data
+        + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    "decode", [records.decode_image, records.decode_label, records.decode_instances]
+)
+def test_the_size_of_foreign_images_is_checked_before_they_are_decoded(
+    decode, monkeypatch
+):
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(errors.UserError, match="20000x20000, with more than 268,435,"):
+        decode(gray_png(20_000, 20_000))
+    if decode is not records.decode_image:
+        with pytest.raises(errors.UserError, match=r"is 9000x9000, the image 3x2\."):
+            decode(gray_png(9000, 9000), (2, 3))
+
+
+def test_names_that_are_not_utf_8_are_kept_byte_by_byte():
+    image = images.encode_image(np.zeros((1, 1, 3), np.uint8))
+    serialized = records.encode_example(
+        image=image,
+        label=None,
+        name=os.fsdecode(b"caf\xe9"),
+        image_format="png",
+        height=1,
+        width=1,
+    )
+    assert b"caf\xe9" in serialized
+    assert records.parse_example(serialized)["name"] == r"caf\xe9"
 
 
 # Another version, another data set.

@@ -110,13 +110,12 @@ def test_images_that_crash_their_reader_once_are_kept(source, tmp_path):
 def test_a_second_build_is_refused_until_the_first_has_ended(source, tmp_path):
     folder = tmp_path / "records"
     build(source, tmp_path / "undisturbed")
-    data = image_file(source).read_bytes()
-    image_file(source).unlink()
-    os.mkfifo(image_file(source))  # The first build waits here forever.
+    arguments = command(source, folder, "--workers=1")
+    arguments[1] = "tests.support.build_deadly"
     first = subprocess.Popen(
-        [sys.executable, *command(source, folder, "--workers=1")],
+        [sys.executable, *arguments],
         cwd=faults.ROOT,
-        env=faults.ENVIRONMENT,
+        env={**faults.ENVIRONMENT, "KERASSEG_TEST_STALLED": "train_01"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -128,8 +127,6 @@ def test_a_second_build_is_refused_until_the_first_has_ended(source, tmp_path):
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert (folder / lock.LOCK_FILE).exists()  # It locks nothing now.
-    image_file(source).unlink()
-    image_file(source).write_bytes(data)
     build(source, folder)
     assert contents(folder) == contents(tmp_path / "undisturbed")
     assert not (folder / lock.LOCK_FILE).exists()

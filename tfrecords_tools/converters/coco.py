@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from kerasseg import datasets, errors
+from kerasseg.system import files
 from tfrecords_tools.annotations import coco as coco_files
 from tfrecords_tools.converters import pairs, source_files
 
@@ -94,4 +95,4 @@ def draw_pair(pair: pairs.Pair, classes: dict[int, int]) -> pairs.Contents:
     """
     image = coco_files.CocoImage(*json.loads(pair.shapes))
     label = coco_files.draw(image, classes, background=0)
-    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)
+    return pairs.Contents(files.read_bytes(pair.image), label)

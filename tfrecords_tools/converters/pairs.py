@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kerasseg.system import files
 from tfrecords_tools.converters import own_data
 
 OWN = "folder"  # Name of the data set of the user's own images.
@@ -74,8 +75,8 @@ class Contents:
 
 def read_files(pair: Pair) -> Contents:
     """Reads the two files of a pair, without decoding them."""
-    image = pathlib.Path(pair.image).read_bytes()
-    return Contents(image, pathlib.Path(pair.label).read_bytes())
+    image = files.read_bytes(pair.image)
+    return Contents(image, files.read_bytes(pair.label))
 
 
 def pair_folders(

@@ -85,7 +85,7 @@ def _check_image(pair, data, rules):
         )
     pixels = images.read_image(
         data,
-        max_pixels=rules.max_pixels,
+        max_pixels=min(rules.max_pixels, records.MAX_PIXELS),
         apply_exif=not rules.ignore_exif,
         name=name,
     )

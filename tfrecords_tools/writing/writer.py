@@ -133,7 +133,7 @@ def _read_values(pair, rules):
     if pair.shapes:
         return None
     try:
-        data = pathlib.Path(pair.label).read_bytes()
+        data = files.read_bytes(pair.label)
         header = images.probe(data, name=pair.label)
         if label_rules.has_colors(header, rules):
             return None
