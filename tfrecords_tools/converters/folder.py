@@ -1,8 +1,9 @@
 """Lists the pairs of the user's own images, with masks or annotations."""
 
 import dataclasses
+import pathlib
 
-from kerasseg import datasets, errors
+from kerasseg import datasets, errors, images
 from tfrecords_tools import annotations
 from tfrecords_tools.converters import (
     annotated,
@@ -137,7 +138,16 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         raise errors.MissingFileError(f"no image of split '{split}' has a mask.")
     _check_unpaired(found)
     keys = [key for key in found.splits[split] if not found.is_left_out(split, key)]
-    return [make_pair(found, source, key) for key in keys]
+    return [_make_any_pair(found, source, key) for key in keys]
+
+
+def _make_any_pair(found, source, key):
+    """Returns the pair of an image, or a faulty one: one bad file is one bad pair."""
+    try:
+        return make_pair(found, source, key)
+    except annotations.AnnotationError as error:
+        pair = pairs.Pair(key[1], found.match.images[key], found.match.masks[key])
+        return pairs.faulty(pair, str(error))
 
 
 def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pairs.Pair:
@@ -202,4 +212,12 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
     if not pair.shapes:
         return pairs.read_files(pair)
     image = pairs.read_files(dataclasses.replace(pair, label=pair.image)).image
-    return pairs.Contents(image, annotations.draw(pair.shapes))
+    header = images.probe(image, name=pair.image)
+    try:
+        label = annotations.draw(pair.shapes, (header.height, header.width))
+    except annotations.AnnotationError as error:
+        if pair.fault:
+            raise
+        name = pathlib.Path(pair.image).name
+        raise annotations.AnnotationError(f"{pair.label} ({name}): {error}") from error
+    return pairs.Contents(image, label)

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import json
 import pathlib
 from collections.abc import Sequence
 
@@ -43,7 +44,8 @@ class Pair:
         image: Path of the image; "" if it is drawn.
         label: Path of the label; "" if it is drawn.
         seed: Random seed, if both are drawn.
-        shapes: JSON from which `annotations.draw` draws the label, or "".
+        shapes: JSON from which `annotations.draw` draws the label, or "". That of
+            `faulty` says why there is no label.
     """
 
     name: str
@@ -56,6 +58,21 @@ class Pair:
     def files(self) -> tuple[str, ...]:
         """Paths of the files that must exist; none if the pair is drawn."""
         return tuple(path for path in (self.image, self.label) if path)
+
+    @property
+    def fault(self) -> str:
+        """Why the annotations of this pair cannot be used, or ""."""
+        if not self.shapes.startswith(_FAULT):
+            return ""
+        return json.loads(self.shapes)["fault"]
+
+
+_FAULT = '{"fault": '
+
+
+def faulty(pair: Pair, reason: str) -> Pair:
+    """Returns a pair that is bad; a build stops at it or skips it."""
+    return dataclasses.replace(pair, shapes=json.dumps({"fault": reason}))
 
 
 @dataclasses.dataclass(frozen=True)
