@@ -36,13 +36,7 @@ def _load(source, name, max_pixels):
     else:
         data, name = files.read_bytes(source), name or os.fspath(source)
     header = headers.probe(data, name=name)
-    num_pixels = header.width * header.height
-    if num_pixels > max_pixels:
-        raise headers.ImageError(
-            f"{name} has {header.width} x {header.height} = {num_pixels:,} pixels, "
-            f"the maximum is {max_pixels:,}. Resize it, or raise `max_pixels` if you "
-            "trust the file"
-        )
+    check_pixels(header, max_pixels, name)
     if header.frames > 1:
         raise headers.ImageError(
             f"{name} has {header.frames} frames instead of one. Save one of them as an "
@@ -51,6 +45,26 @@ def _load(source, name, max_pixels):
     if header.format == "png":
         _check_chunks(data, name)
     return data, header, name
+
+
+def check_pixels(header: headers.Header, max_pixels: int, name: str) -> None:
+    """Checks the number of pixels of an image before it is decoded.
+
+    Args:
+        header: Its header.
+        max_pixels: Largest number.
+        name: Name of the image in the error message.
+
+    Raises:
+        ImageError: It has more pixels.
+    """
+    num_pixels = header.width * header.height
+    if num_pixels > max_pixels:
+        raise headers.ImageError(
+            f"{name} has {header.width} x {header.height} = {num_pixels:,} pixels, "
+            f"the maximum is {max_pixels:,}. Resize it, or raise `max_pixels` if you "
+            "trust the file"
+        )
 
 
 def _check_chunks(data, name):

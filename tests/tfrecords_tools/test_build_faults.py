@@ -83,6 +83,27 @@ def test_an_image_that_crashes_its_reader_twice_is_skipped(source, tmp_path):
     assert not files  # No notes, no incomplete files, no lock.
 
 
+def test_images_that_take_too_long_or_too_much_memory_are_skipped(source, tmp_path):
+    # One second of processor time and 3.6 GB; np.ones would take 8 TB.
+    folder = tmp_path / "records"
+    done, _ = deadly_build(
+        source,
+        folder,
+        tmp_path / "deaths",
+        "--on_error=skip",
+        BUSY="train_01",
+        HUNGRY="train_02",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "train: 2 records" in done.stdout and "2 bad pairs" in done.stdout
+    lines = (folder / writer.REJECTED_FILE).read_text().splitlines()
+    reasons = {json.loads(line)["name"]: json.loads(line)["reason"] for line in lines}
+    assert "or took more than 1 seconds of processor time" in reasons["train_01"]
+    assert reasons["train_02"] == (
+        "reading it takes more than 3,633,741,824 bytes of memory"
+    )
+
+
 def test_such_an_image_stops_the_build_by_default(source, tmp_path):
     done, deaths = deadly_build(
         source, tmp_path / "records", tmp_path / "deaths", DEADLY="train_01"
