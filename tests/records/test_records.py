@@ -10,8 +10,10 @@ import zlib
 from concurrent import futures
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies
 
 from kerasseg import datasets, errors, images, records
 from tests.support import faults, tiny
@@ -391,6 +393,79 @@ def test_a_damaged_manifest_is_refused(folder, text):
     with pytest.raises(
         ValueError, match=r"dataset.json (is not a JSON|has schema|is inc)"
     ):
+        records.open_split(folder, "train")
+
+
+ODD = strategies.recursive(
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers()
+    | strategies.floats()
+    | strategies.text(max_size=5)
+    | strategies.sampled_from(["../up", "/etc/passwd", "a/b", "", ".", "a\n", 2**70]),
+    lambda inner: (
+        strategies.lists(inner, max_size=3)
+        | strategies.dictionaries(strategies.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+def places(value, path=()):
+    """Yields the path of every value in a JSON value."""
+    yield path
+    if isinstance(value, (list, dict)):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*path, key))
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory):
+    return tiny.write_records(tmp_path_factory.mktemp("shared") / "records")
+
+
+@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.given(strategies.data())
+def test_any_changed_value_of_a_manifest_is_valid_or_an_error_of_it(
+    shared_folder, data
+):
+    path = shared_folder / records.INFO_FILE
+    text = path.read_text()
+    content = json.loads(text)
+    *way, last = data.draw(strategies.sampled_from([*places(content)][1:]))
+    inner = content
+    for key in way:
+        inner = inner[key]
+    inner[last] = data.draw(ODD)
+    path.write_text(json.dumps(content))
+    try:
+        info = records.read_info(shared_folder)
+        names = [shard.name for each in info.splits.values() for shard in each]
+        assert all(os.path.basename(name) == name for name in names)
+        assert info.spec.palette.shape == (info.spec.num_classes, 3)
+        records.write_info(shared_folder, info)
+        assert records.read_info(shared_folder) == info
+    except errors.UserError as error:
+        assert "dataset.json" in str(error) and len(str(error)) < 600
+    finally:
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("name", "../other.tfrecord", "expected a plain file name"),
+        ("name", "/etc/passwd", "expected a plain file name"),
+        ("name", None, "is None, expected text"),
+        ("records", -1, "is -1, expected 0 to"),
+        ("bytes", 1.5, "is 1.5, expected a whole number"),
+        ("crc32c", 2**32, "expected 0 to 4294967295"),
+        ("records", True, "is True, expected a whole number"),
+    ],
+)
+def test_odd_files_of_a_manifest_are_refused(folder, key, value, reason):
+    rewrite(folder, lambda x: x["splits"]["train"][0].update({key: value}))
+    with pytest.raises(errors.UserError, match=reason):
         records.open_split(folder, "train")
 
 

@@ -24,7 +24,7 @@ MARKER = ".unpacked.json"  # Holds the names, sizes and times of the archives.
 _ENDING = ".unpacked"
 _MAX_RATIO = 200  # Unpacked size to size of the archive.
 _SMALL = 1 << 24  # Unpacked bytes that are allowed at any ratio.
-_HEADER = 512  # Bytes that each member counts in addition to its content.
+_MEMBER = 512  # Unpacked bytes that the shortest member counts as.
 _MAX_NAME = 1 << 16  # Bytes of a member's name and attributes.
 _DEPTH = 3  # Levels of folders above that of the data set.
 _CHUNK = 1 << 20
@@ -134,7 +134,7 @@ def _unpack_one(path, folder):
     try:
         for name, size, content in members:
             parts = _parts(name, path)
-            num_left -= size + _HEADER
+            num_left -= max(size, _MEMBER)
             if num_left < 0:
                 raise _too_large(path, name)
             if parts[0] != "__MACOSX":
@@ -172,7 +172,7 @@ def _zip_members(path):
 class _Member(tarfile.TarInfo):
     """A member whose name and attributes, which are read as a whole, are short."""
 
-    def _proc_member(self, archive):
+    def _proc_member(self, archive):  # type: ignore[misc]
         long = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
         long |= {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
         if self.type in long and not 0 <= self.size <= _MAX_NAME:
@@ -181,7 +181,7 @@ class _Member(tarfile.TarInfo):
                 f"{self.size:,} bytes, the maximum is {_MAX_NAME:,}. If you trust it, "
                 "unpack it yourself and give the folder."
             )
-        return super()._proc_member(archive)
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 def _is_tar(path):
@@ -200,6 +200,8 @@ def _tar_members(path):
                 continue
             if not member.isreg():
                 raise _not_regular(path, member.name)
+            if member.size < 0:
+                raise EOFError(f"{member.name} has {member.size} bytes")
             yield member.name, member.size, tar.extractfile(member)
         if tar.fileobj.tell() < tar.offset + tarfile.BLOCKSIZE:
             raise EOFError("it is truncated")
