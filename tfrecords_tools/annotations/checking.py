@@ -13,6 +13,7 @@ import numpy as np
 from kerasseg import images
 from tfrecords_tools.annotations.shapes import AnnotationError
 
+LARGER = 16  # Most pixels of a label for each of its image, which may be resized.
 REACH = 1  # Sizes of the image by which a shape may exceed it on each side.
 
 Size = tuple[int, int]  # Height and width.
@@ -92,14 +93,15 @@ def area(size: Size, image_size: Size | None = None) -> None:
     Raises:
         AnnotationError: It has too many pixels.
     """
-    limit = max(images.DEFAULT_MAX_PIXELS, math.prod(image_size or ()))
+    if image_size is None:
+        limit, most = images.DEFAULT_MAX_PIXELS, f"{images.DEFAULT_MAX_PIXELS:,}"
+    else:
+        limit = LARGER * math.prod(image_size)
+        most = f"{LARGER} times those of the image of {image_size[1]} x {image_size[0]}"
     if math.prod(size) > limit:
-        image = (
-            f"; their image is {image_size[1]} x {image_size[0]}" if image_size else ""
-        )
         raise AnnotationError(
-            f"the annotations are for an image of {size[1]} x {size[0]} pixels, which "
-            f"is more than {limit:,}{image}. Export the annotations again."
+            f"the annotations are for an image of {size[1]} x {size[0]} pixels, more "
+            f"than {most}. Export the annotations again."
         )
 
 

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -242,32 +243,46 @@ def draw(
         ImageError: An annotation cannot be drawn.
         errors.MissingPackageError: pycocotools is not installed.
     """
-    checking.area((image.height, image.width), image_size)
-    label = np.full((image.height, image.width), background, np.uint8)
-    drawn: list[tuple] = []
-    for annotation in image.annotations:
-        category = annotation.get("category_id")
-        if not isinstance(category, _ID) or category not in classes:
-            continue
-        number = classes[category]
-        is_crowd = bool(annotation.get("iscrowd"))
-        mask = decode(annotation.get("segmentation"), label.shape, image.file_name)
-        number = datasets.IGNORE_LABEL if is_crowd else number
-        order = not is_crowd, -np.count_nonzero(mask), len(drawn)
-        drawn.append((order, number, *crop(mask)))
-    for _, number, box, mask in sorted(drawn, key=lambda item: item[0]):
-        label[box][mask] = number
-    return label
+    size = image.height, image.width
+    checking.area(size, image_size)
+
+    def masks():
+        for annotation in image.annotations:
+            category = annotation.get("category_id")
+            if isinstance(category, _ID) and category in classes:
+                is_crowd = bool(annotation.get("iscrowd"))
+                number = datasets.IGNORE_LABEL if is_crowd else classes[category]
+                yield (
+                    number,
+                    decode(annotation.get("segmentation"), size, image.file_name),
+                )
+
+    return paint_largest_first(np.full(size, background, np.uint8), masks())
 
 
-def crop(mask: np.ndarray) -> tuple[tuple[slice, ...], np.ndarray]:
-    """Returns the bounding box of a mask, and a copy of the mask in it.
+def paint_largest_first(
+    label: np.ndarray, masks: Iterable[tuple[int, np.ndarray]]
+) -> np.ndarray:
+    """Paints masks so that smaller ones cover larger ones, and all cover ignored ones.
 
-    Whole masks of all shapes would take too much memory.
+    Of each pixel, the size of the mask that it belongs to is kept instead of the masks,
+    which would take too much memory.
+
+    Args:
+        label: The background, uint8 `[height, width]`. It is changed.
+        masks: Class number and mask, bool `[height, width]`, of each shape.
+
+    Returns:
+        `label`.
     """
-    lines = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    box = tuple(slice(line[0], line[-1] + 1) for line in lines if line.size)
-    return box, mask[box].copy() if box else np.zeros_like(mask, shape=(0, 0))
+    sizes = np.full(label.shape, 2 * label.size + 1, np.int32)
+    for number, mask in masks:
+        size = np.count_nonzero(mask)
+        if number == datasets.IGNORE_LABEL:
+            size += label.size
+        mask = mask & (size <= sizes)
+        label[mask], sizes[mask] = number, size
+    return label
 
 
 def decode(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarray:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kerasseg import datasets, images
+from kerasseg import images
 from tfrecords_tools.annotations import checking, coco
 from tfrecords_tools.annotations.shapes import AnnotationError
 
@@ -34,19 +34,15 @@ def draw(text: str, image_size: tuple[int, int] | None = None) -> np.ndarray:
     checking.area(size, image_size)
     label = np.full(size, content["ground"], np.uint8)
     drawn = (_draw_shape(shape, size) for shape in content["shapes"])
-    back_to_front = sorted(drawn, key=_order) if content["largest_first"] else drawn
-    for number, box, mask in back_to_front:
-        label[box][mask] = number
+    if content["largest_first"]:
+        return coco.paint_largest_first(label, drawn)
+    for number, mask in drawn:
+        label[mask] = number
     return label
 
 
-def _order(shape):
-    number, _, mask = shape
-    return number != datasets.IGNORE_LABEL, -np.count_nonzero(mask)
-
-
 def _draw_shape(shape, size):
-    """Returns the class number, the bounding box and the mask in it."""
+    """Returns the class number and the mask."""
     number, drawer, data, *item = shape
     try:
         checking.shape(drawer, data, size)
@@ -57,7 +53,7 @@ def _draw_shape(shape, size):
             f"({str(error).rstrip('.')}). Correct it in the editor, or export the "
             "annotations again."
         ) from error
-    return number, *coco.crop(mask)
+    return number, mask
 
 
 def _draw_with_pillow(size, paint):
