@@ -91,7 +91,8 @@ def _engine():
         return functools.partial(beam_engine.run, options=_BEAM_OPTIONS.value)
     if _BEAM_OPTIONS.value:
         raise app.UsageError("--beam_options needs --engine=beam.")
-    num_workers = cli.WORKERS.value or len(os.sched_getaffinity(0))
+    # At least two, because the only one would be this process, which has no limits.
+    num_workers = cli.WORKERS.value or max(2, len(os.sched_getaffinity(0)))
     return functools.partial(quarantine.run, num_workers=num_workers)
 
 

@@ -1,6 +1,7 @@
 """The start and the end of every command."""
 
 import inspect
+import io
 import os
 import signal
 import sys
@@ -37,6 +38,8 @@ def run(main: Callable[[list[str]], None], *, accepts_arguments: bool = False) -
             after "--".
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # File names may not be UTF-8.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(main, sys.argv, accepts_arguments)
         sys.stdout.flush()

@@ -10,6 +10,7 @@ import pkgutil
 import numpy as np
 
 from kerasseg import errors
+from kerasseg.system import json_values
 
 IGNORE_LABEL = 255  # In records, for any number in the source.
 
@@ -64,17 +65,44 @@ class DatasetSpec:
         """Creates a spec from the dict returned by `to_json`.
 
         Raises:
-            KeyError: A key is missing.
+            errors.UserError: A value is missing, of another type or out of range.
         """
+        what = "the data set"
+        listed = json_values.get(metadata, "num_images", dict, what)
+        ignored = json_values.get(metadata, "source_ignore", list, what)
         return cls(
-            name=metadata["name"],
-            source=metadata["source"],
-            classes={
-                item["name"]: tuple(item["color"]) for item in metadata["classes"]
+            name=json_values.get(metadata, "name", str, what),
+            source=json_values.get(metadata, "source", str, what),
+            classes=_read_classes(json_values.get(metadata, "classes", list, what)),
+            num_images={
+                split: json_values.integer(count, f"the number of images of {split!r}")
+                for split, count in listed.items()
             },
-            num_images=dict(metadata["num_images"]),
-            source_ignore=tuple(metadata["source_ignore"]),
+            source_ignore=tuple(
+                json_values.integer(i, '"source_ignore"', high=255) for i in ignored
+            ),
         )
+
+
+def _read_classes(listed):
+    if not 1 <= len(listed) <= IGNORE_LABEL:
+        raise errors.UserError(
+            f"there are {len(listed)} classes, expected 1 to {IGNORE_LABEL}"
+        )
+    classes = {}
+    for i, item in enumerate(listed):
+        what = f"class {i}"
+        name = json_values.get(item, "name", str, what)
+        color = json_values.get(item, "color", list, what)
+        if name in classes or not name:
+            raise errors.UserError(f"{what} has the name {name!r}, which is not unique")
+        if len(color) != 3:
+            raise errors.UserError(f"the color of {what} has {len(color)} values")
+        classes[name] = tuple(
+            json_values.integer(value, f"the color of {what}", high=255)
+            for value in color
+        )
+    return classes
 
 
 def list_datasets() -> list[str]:

@@ -9,6 +9,7 @@ from kerasseg.images.headers import Header, ImageError, probe
 from kerasseg.images.reading import (
     DEFAULT_MAX_PIXELS,
     check_label_range,
+    check_pixels,
     read_image,
     read_label,
     stores_plain_numbers,
@@ -29,6 +30,7 @@ __all__ = [
     "Header",
     "ImageError",
     "check_label_range",
+    "check_pixels",
     "encode_image",
     "encode_label",
     "encode_palette_png",

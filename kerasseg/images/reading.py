@@ -2,7 +2,6 @@
 
 import io
 import os
-import pathlib
 import struct
 import zlib
 
@@ -12,6 +11,7 @@ from PIL import PngImagePlugin
 
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.images import headers
+from kerasseg.system import files
 
 DEFAULT_MAX_PIXELS = 64_000_000
 
@@ -34,15 +34,9 @@ def _load(source, name, max_pixels):
     if isinstance(source, bytes):
         data, name = source, name or "The image"
     else:
-        data, name = pathlib.Path(source).read_bytes(), name or os.fspath(source)
+        data, name = files.read_bytes(source), name or os.fspath(source)
     header = headers.probe(data, name=name)
-    num_pixels = header.width * header.height
-    if num_pixels > max_pixels:
-        raise headers.ImageError(
-            f"{name} has {header.width} x {header.height} = {num_pixels:,} pixels, "
-            f"the maximum is {max_pixels:,}. Resize it, or raise `max_pixels` if you "
-            "trust the file"
-        )
+    check_pixels(header, max_pixels, name)
     if header.frames > 1:
         raise headers.ImageError(
             f"{name} has {header.frames} frames instead of one. Save one of them as an "
@@ -51,6 +45,26 @@ def _load(source, name, max_pixels):
     if header.format == "png":
         _check_chunks(data, name)
     return data, header, name
+
+
+def check_pixels(header: headers.Header, max_pixels: int, name: str) -> None:
+    """Checks the number of pixels of an image before it is decoded.
+
+    Args:
+        header: Its header.
+        max_pixels: Largest number.
+        name: Name of the image in the error message.
+
+    Raises:
+        ImageError: It has more pixels.
+    """
+    num_pixels = header.width * header.height
+    if num_pixels > max_pixels:
+        raise headers.ImageError(
+            f"{name} has {header.width} x {header.height} = {num_pixels:,} pixels, "
+            f"the maximum is {max_pixels:,}. Resize it, or raise `max_pixels` if you "
+            "trust the file"
+        )
 
 
 def _check_chunks(data, name):

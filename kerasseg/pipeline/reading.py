@@ -61,22 +61,15 @@ class ImageReader:
         serialized = self.split.read(index)
         try:
             example = records.parse_example(serialized)
+            where = f"{where}, image {example['name']}"
             image = records.decode_image(example["image"])
             if example["label"] is None:
                 raise errors.UserError("the record has no label")
-            maps = {"label": records.decode_label(example["label"])}
-            if instances:
-                maps["instance map"] = _instances(example)
+            size = image.shape[:2]
+            label = records.decode_label(example["label"], size)
+            rest = [_instances(example, size)] if instances else []
         except ValueError as error:
             raise records.RecordError(f"{where}: {error}") from error
-        where = f"{where}, image {example['name']}"
-        for kind, pixels in maps.items():
-            if pixels.shape != image.shape[:2]:
-                raise records.RecordError(
-                    f"{where}: the {kind} is {pixels.shape[1]}x{pixels.shape[0]}, the "
-                    f"image {image.shape[1]}x{image.shape[0]}."
-                )
-        label, *rest = maps.values()
         try:
             images.check_label_range(label, self.split.spec.num_classes, name=where)
         except images.ImageError as error:
@@ -94,13 +87,13 @@ class ImageReader:
             raise
 
 
-def _instances(example):
+def _instances(example, size):
     if example["instance"] is None:
         raise errors.UserError(
             "the record has no instance ids, from which border weights are computed; "
             "train without `border_weights`, or build records with instances"
         )
-    return records.decode_instances(example["instance"])
+    return records.decode_instances(example["instance"], size)
 
 
 def _ignored_image(instances):

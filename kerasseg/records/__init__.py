@@ -14,6 +14,7 @@ from kerasseg.records.manifest import (
 )
 from kerasseg.records.reading import Split, check_split, find_faults, open_split
 from kerasseg.records.schema import (
+    MAX_PIXELS,
     decode_image,
     decode_instances,
     decode_label,
@@ -31,6 +32,7 @@ from kerasseg.records.shards import (
 
 __all__ = [
     "INFO_FILE",
+    "MAX_PIXELS",
     "SCHEMA_VERSION",
     "DatasetInfo",
     "RecordError",

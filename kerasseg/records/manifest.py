@@ -10,7 +10,7 @@ import pathlib
 
 from kerasseg import datasets, errors
 from kerasseg.records import shards
-from kerasseg.system import files
+from kerasseg.system import files, json_values
 
 SCHEMA_VERSION = 1
 INFO_FILE = "dataset.json"
@@ -55,7 +55,8 @@ def read_info(records_dir: str | os.PathLike) -> DatasetInfo:
     Raises:
         errors.MissingFileError: The file does not exist: nothing was built, or a build
             did not finish.
-        errors.UserError: It is damaged, or has another schema version.
+        errors.UserError: It is damaged, names files outside of the folder, or has
+            another schema version.
     """
     path = pathlib.Path(records_dir, INFO_FILE)
     if not path.exists():
@@ -68,20 +69,49 @@ def read_info(records_dir: str | os.PathLike) -> DatasetInfo:
     except errors.UserError as error:
         raise errors.UserError(f"{error} {_AGAIN}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        version = json_values.shorten(version)
         raise errors.UserError(
             f"{path} has schema version {version}, this kerasseg reads version "
             f"{SCHEMA_VERSION}. {_AGAIN}"
         )
     try:
-        spec = datasets.DatasetSpec.from_json(content["dataset"])
-        splits = {
-            split: [Shard(**shard) for shard in listed]
-            for split, listed in content["splits"].items()
-        }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise errors.UserError(f"{path} is incomplete: {error!r}. {_AGAIN}") from error
+        metadata = json_values.get(content, "dataset", dict, "it")
+        spec = datasets.DatasetSpec.from_json(metadata)
+        splits = _read_splits(json_values.get(content, "splits", dict, "it"))
+    except errors.UserError as error:
+        raise errors.UserError(
+            f"{path} is incomplete or damaged: {error}. {_AGAIN}"
+        ) from error
     return DatasetInfo(spec=spec, splits=splits, schema_version=version)
 
 
 _AGAIN = "Build the records again with python -m tfrecords_tools.build."
+
+
+def _read_splits(listed):
+    names: set[str] = set()
+    splits = {}
+    for split, items in listed.items():
+        json_values.file_name(split, "the name of a split")
+        json_values.check(items, list, f"the list of files of {split!r}")
+        splits[split] = [_read_shard(item, f"a file of {split!r}") for item in items]
+        for shard in splits[split]:
+            if shard.name in names:
+                raise errors.UserError(f"{shard.name} is listed twice")
+            names.add(shard.name)
+    return splits
+
+
+def _read_shard(item, what):
+    name = json_values.file_name(json_values.get(item, "name", str, what), what)
+    numbers = {
+        key: json_values.integer(
+            json_values.get(item, key, int, name), f'"{key}" of {name}', high=high
+        )
+        for key, high in _HIGHEST.items()
+    }
+    return Shard(name=name, **numbers)
+
+
+_HIGHEST = {"records": 2**53, "bytes": 2**63 - 1, "crc32c": 2**32 - 1}

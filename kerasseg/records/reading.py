@@ -212,6 +212,8 @@ def _shard_fault(folder, shard, deep):
     path = folder / shard.name
     if not path.exists():
         return f"{shard.name} is missing"
+    if not path.is_file():
+        return f"{shard.name} is not a regular file"
     size = path.stat().st_size
     records, fault = shards.scan_complete_records(path)
     if size != shard.bytes or len(records) != shard.records:

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 from google.protobuf import message
 
-from kerasseg import errors
+from kerasseg import errors, images
 from kerasseg.records import example_proto
+
+MAX_PIXELS = 1 << 28  # Larger images are neither written nor decoded.
 
 _IMAGE = "image/encoded"  # JPEG or PNG file, as in the source.
 _IMAGE_FORMAT = "image/format"  # "jpeg" or "png".
@@ -51,7 +53,8 @@ def encode_example(
     """
     example = example_proto.Example()
     features = example.features.feature
-    texts = {_IMAGE: image, _IMAGE_FORMAT: image_format.encode(), _NAME: name.encode()}
+    name_bytes = name.encode("utf-8", "surrogateescape")  # As in the file system.
+    texts = {_IMAGE: image, _IMAGE_FORMAT: image_format.encode(), _NAME: name_bytes}
     if label is not None:
         texts.update({_LABEL: label, _LABEL_FORMAT: b"png"})
     if instance is not None:
@@ -66,11 +69,12 @@ def encode_example(
 
 
 def parse_example(serialized: bytes) -> dict:
-    """Parses one record that `encode_example` or a script of TF DeepLab wrote.
+    r"""Parses one record that `encode_example` or a script of TF DeepLab wrote.
 
     Returns:
         Dict of "image" (bytes of the file), "label" and "instance" (bytes of the file,
-        or None if the record has none), "name", "height" and "width".
+        or None if the record has none), "name", "height" and "width". In "name", bytes
+        that are not UTF-8 are written as in `caf\xe9`.
 
     Raises:
         errors.UserError: The bytes are not a `tf.train.Example`, or a feature is
@@ -88,7 +92,9 @@ def parse_example(serialized: bytes) -> dict:
         "image": _value(features, _IMAGE, "bytes_list"),
         "label": _value(features, _LABEL, "bytes_list", required=False),
         "instance": _value(features, _INSTANCE, "bytes_list", required=False),
-        "name": _value(features, _NAME, "bytes_list").decode("utf-8", "replace"),
+        "name": _value(features, _NAME, "bytes_list").decode(
+            "utf-8", "backslashreplace"
+        ),
         "height": _value(features, _HEIGHT, "int64_list"),
         "width": _value(features, _WIDTH, "int64_list"),
     }
@@ -110,28 +116,34 @@ def _value(features, key, kind, *, required=True):
 def decode_image(data: bytes) -> np.ndarray:
     """Decodes a JPEG or PNG file; the pixels equal those of TensorFlow's decoder.
 
-    EXIF orientation is not applied. The size is not checked, as that was done when the
-    record was built; use `images.read_image` for untrusted files.
+    EXIF orientation is not applied.
 
     Returns:
         RGB, uint8 `[height, width, 3]`.
 
     Raises:
-        errors.UserError: OpenCV cannot read it.
+        errors.UserError: OpenCV cannot read it, or it has more than `MAX_PIXELS`.
     """
+    _check_header(data)
     image = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def decode_label(data: bytes) -> np.ndarray:
+def decode_label(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decodes a gray PNG file of class indices.
+
+    Args:
+        data: The file.
+        size: Height and width of the image; other sizes are refused before decoding.
 
     Returns:
         Class indices, uint8 `[height, width]`.
 
     Raises:
-        errors.UserError: OpenCV cannot read it, or it is not 8-bit gray.
+        errors.UserError: OpenCV cannot read it, it is not 8-bit gray, or has another
+            size or more than `MAX_PIXELS`.
     """
+    _check_header(data, size, "label")
     label = _decode(data, cv2.IMREAD_UNCHANGED)
     if label.ndim != 2 or label.dtype != np.uint8:
         raise errors.UserError(
@@ -142,15 +154,21 @@ def decode_label(data: bytes) -> np.ndarray:
     return label
 
 
-def decode_instances(data: bytes) -> np.ndarray:
+def decode_instances(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decodes a gray PNG file of instance ids, of 8 or 16 bits.
+
+    Args:
+        data: The file.
+        size: Height and width of the image; other sizes are refused before decoding.
 
     Returns:
         Instance ids, uint16 `[height, width]`; 0 is no instance.
 
     Raises:
-        errors.UserError: OpenCV cannot read it, or it is not gray.
+        errors.UserError: OpenCV cannot read it, it is not gray, or has another size or
+            more than `MAX_PIXELS`.
     """
+    _check_header(data, size, "instance map")
     instances = _decode(data, cv2.IMREAD_UNCHANGED)
     if instances.ndim != 2 or instances.dtype not in (np.uint8, np.uint16):
         raise errors.UserError(
@@ -161,12 +179,36 @@ def decode_instances(data: bytes) -> np.ndarray:
     return instances.astype(np.uint16)
 
 
-def _decode(data, flags):
-    buffer = np.frombuffer(data, np.uint8)
-    pixels = cv2.imdecode(buffer, flags) if len(buffer) else None
-    if pixels is None:
+def _check_header(data, size=None, what="image"):
+    """Checks the size of an image file before it is decoded."""
+    try:
+        header = images.probe(data)
+    except images.ImageError as error:
+        raise _unreadable(data) from error
+    height, width = header.height, header.width
+    if height * width > MAX_PIXELS:
         raise errors.UserError(
-            f"The {len(data)} bytes are not a readable JPEG or PNG file. Build the "
-            "records again with python -m tfrecords_tools.build"
+            f"the {what} is {width}x{height}, with more than {MAX_PIXELS:,} pixels. "
+            f"{_BUILD_AGAIN} from smaller images"
         )
+    if size is not None and (height, width) != tuple(size):
+        raise errors.UserError(
+            f"the {what} is {width}x{height}, the image {size[1]}x{size[0]}. "
+            f"{_BUILD_AGAIN}"
+        )
+
+
+def _decode(data, flags):
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if pixels is None:
+        raise _unreadable(data)
     return pixels
+
+
+def _unreadable(data):
+    return errors.UserError(
+        f"The {len(data)} bytes are not a readable JPEG or PNG file. {_BUILD_AGAIN}"
+    )
+
+
+_BUILD_AGAIN = "Build the records again with python -m tfrecords_tools.build"

@@ -137,6 +137,7 @@ def scan_complete_records(path: str | os.PathLike) -> tuple[np.ndarray, str]:
 
 
 def _open(path):
+    files.check_regular(_watched(os.stat, path, path=path), path)
     return _watched(open, path, "rb", 0, path=path)
 
 

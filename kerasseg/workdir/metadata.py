@@ -53,8 +53,8 @@ def read_spec(workdir: str | os.PathLike) -> datasets.DatasetSpec:
         )
     try:
         return datasets.DatasetSpec.from_json(files.read_json(path))
-    except (ValueError, KeyError, TypeError) as error:
+    except errors.UserError as error:
         raise errors.UserError(
-            f"{path} is damaged ({error!r}). Start the training again with the same "
+            f"{path} is damaged ({error}). Start the training again with the same "
             f"flags: it writes the file and resumes."
         ) from error

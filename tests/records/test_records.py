@@ -5,12 +5,17 @@ import os
 import pathlib
 import re
 import shutil
+import struct
+import zlib
 from concurrent import futures
 
+import cv2
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies
 
-from kerasseg import datasets, images, records
+from kerasseg import datasets, errors, images, records
 from tests.support import faults, tiny
 
 FIRST, SECOND = (records.shard_name("train", i, 2) for i in range(2))
@@ -310,6 +315,48 @@ def test_a_label_with_colors_is_refused():
         records.decode_label(data)
 
 
+def gray_png(width, height):
+    """A PNG file whose header gives a size; it has the data of one pixel."""
+    header = struct.pack(">II5B", width, height, 8, 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0\0")), (b"IEND", b""))
+    chunks = [
+        struct.pack(">I", len(data))
+        + kind
+        + data
+        + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    "decode", [records.decode_image, records.decode_label, records.decode_instances]
+)
+def test_the_size_of_foreign_images_is_checked_before_they_are_decoded(
+    decode, monkeypatch
+):
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(errors.UserError, match="20000x20000, with more than 268,435,"):
+        decode(gray_png(20_000, 20_000))
+    if decode is not records.decode_image:
+        with pytest.raises(errors.UserError, match=r"is 9000x9000, the image 3x2\."):
+            decode(gray_png(9000, 9000), (2, 3))
+
+
+def test_names_that_are_not_utf_8_are_kept_byte_by_byte():
+    image = images.encode_image(np.zeros((1, 1, 3), np.uint8))
+    serialized = records.encode_example(
+        image=image,
+        label=None,
+        name=os.fsdecode(b"caf\xe9"),
+        image_format="png",
+        height=1,
+        width=1,
+    )
+    assert b"caf\xe9" in serialized
+    assert records.parse_example(serialized)["name"] == r"caf\xe9"
+
+
 # Another version, another data set.
 
 
@@ -346,6 +393,79 @@ def test_a_damaged_manifest_is_refused(folder, text):
     with pytest.raises(
         ValueError, match=r"dataset.json (is not a JSON|has schema|is inc)"
     ):
+        records.open_split(folder, "train")
+
+
+ODD = strategies.recursive(
+    strategies.none()
+    | strategies.booleans()
+    | strategies.integers()
+    | strategies.floats()
+    | strategies.text(max_size=5)
+    | strategies.sampled_from(["../up", "/etc/passwd", "a/b", "", ".", "a\n", 2**70]),
+    lambda inner: (
+        strategies.lists(inner, max_size=3)
+        | strategies.dictionaries(strategies.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+def places(value, path=()):
+    """Yields the path of every value in a JSON value."""
+    yield path
+    if isinstance(value, (list, dict)):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*path, key))
+
+
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory):
+    return tiny.write_records(tmp_path_factory.mktemp("shared") / "records")
+
+
+@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.given(strategies.data())
+def test_any_changed_value_of_a_manifest_is_valid_or_an_error_of_it(
+    shared_folder, data
+):
+    path = shared_folder / records.INFO_FILE
+    text = path.read_text()
+    content = json.loads(text)
+    *way, last = data.draw(strategies.sampled_from([*places(content)][1:]))
+    inner = content
+    for key in way:
+        inner = inner[key]
+    inner[last] = data.draw(ODD)
+    path.write_text(json.dumps(content))
+    try:
+        info = records.read_info(shared_folder)
+        names = [shard.name for each in info.splits.values() for shard in each]
+        assert all(os.path.basename(name) == name for name in names)
+        assert info.spec.palette.shape == (info.spec.num_classes, 3)
+        records.write_info(shared_folder, info)
+        assert records.read_info(shared_folder) == info
+    except errors.UserError as error:
+        assert "dataset.json" in str(error) and len(str(error)) < 600
+    finally:
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("name", "../other.tfrecord", "expected a plain file name"),
+        ("name", "/etc/passwd", "expected a plain file name"),
+        ("name", None, "is None, expected text"),
+        ("records", -1, "is -1, expected 0 to"),
+        ("bytes", 1.5, "is 1.5, expected a whole number"),
+        ("crc32c", 2**32, "expected 0 to 4294967295"),
+        ("records", True, "is True, expected a whole number"),
+    ],
+)
+def test_odd_files_of_a_manifest_are_refused(folder, key, value, reason):
+    rewrite(folder, lambda x: x["splits"]["train"][0].update({key: value}))
+    with pytest.raises(errors.UserError, match=reason):
         records.open_split(folder, "train")
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from kerasseg import records
-from kerasseg.records import watch
+from kerasseg.records import shards, watch
 from tests.support import tiny
 
 
@@ -44,15 +44,20 @@ def test_a_read_that_stalls_is_reported_repeatedly(tmp_path, monkeypatch, caplog
     assert "Check that its disk or network is available." in caplog.text
 
 
-def test_opening_a_file_that_stalls_is_reported(tmp_path, caplog):
+def test_opening_a_file_that_stalls_is_reported(tmp_path, monkeypatch, caplog):
     tiny.write_records(tmp_path)
     path = tmp_path / records.shard_name("train", 1, 2)
-    path.unlink()
-    os.mkfifo(path)  # Opening it waits for a writer.
+    resume = threading.Event()
+
+    def stall(*arguments):
+        resume.wait(60)
+        return open(*arguments)
+
+    monkeypatch.setattr(shards, "open", stall, raising=False)
     opener = threading.Thread(target=records.scan_shard, args=(path,))
     opener.start()
     wait_for(lambda: caplog.messages)
-    os.close(os.open(path, os.O_WRONLY))
+    resume.set()
     opener.join()
     assert f"Reading {path} has returned nothing for " in caplog.text
 

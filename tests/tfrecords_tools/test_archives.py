@@ -1,5 +1,6 @@
 """Downloads as zip and tar: row 11 of docs/datasets.md."""
 
+import gzip
 import io
 import os
 import shutil
@@ -7,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -117,6 +119,26 @@ def test_many_members_that_expand_together_are_refused(inner):
     refused(
         zip_of(inner / "a.zip", parts), "with part16 it would expand to more than 200"
     )
+
+
+@pytest.mark.parametrize("size", [1 << 17, 3 << 30])
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("first", [True, False])
+def test_long_names_are_refused_before_they_are_read(inner, size, format, first):
+    # The header of the name says how long it is; only one block of it is there.
+    kind = tarfile.GNUTYPE_LONGNAME if format == tarfile.GNU_FORMAT else tarfile.XHDTYPE
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = kind, size
+    plain = tarfile.TarInfo("fine").tobuf()
+    path = inner / "a.tar.gz"
+    parts = [] if first else [plain]
+    data = b"".join([*parts, header.tobuf(format), bytes(1024), plain, bytes(1024)])
+    path.write_bytes(gzip.compress(data))
+    tracemalloc.start()
+    refused(path, f"a name or an attribute in it has {size:,} bytes")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 << 20
 
 
 @MAKERS

@@ -83,6 +83,27 @@ def test_an_image_that_crashes_its_reader_twice_is_skipped(source, tmp_path):
     assert not files  # No notes, no incomplete files, no lock.
 
 
+def test_images_that_take_too_long_or_too_much_memory_are_skipped(source, tmp_path):
+    # One second of processor time and 3.6 GB; np.ones would take 8 TB.
+    folder = tmp_path / "records"
+    done, _ = deadly_build(
+        source,
+        folder,
+        tmp_path / "deaths",
+        "--on_error=skip",
+        BUSY="train_01",
+        HUNGRY="train_02",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "train: 2 records" in done.stdout and "2 bad pairs" in done.stdout
+    lines = (folder / writer.REJECTED_FILE).read_text().splitlines()
+    reasons = {json.loads(line)["name"]: json.loads(line)["reason"] for line in lines}
+    assert "or took more than 1 seconds of processor time" in reasons["train_01"]
+    assert reasons["train_02"] == (
+        "reading it takes more than 3,633,741,824 bytes of memory"
+    )
+
+
 def test_such_an_image_stops_the_build_by_default(source, tmp_path):
     done, deaths = deadly_build(
         source, tmp_path / "records", tmp_path / "deaths", DEADLY="train_01"
@@ -110,13 +131,12 @@ def test_images_that_crash_their_reader_once_are_kept(source, tmp_path):
 def test_a_second_build_is_refused_until_the_first_has_ended(source, tmp_path):
     folder = tmp_path / "records"
     build(source, tmp_path / "undisturbed")
-    data = image_file(source).read_bytes()
-    image_file(source).unlink()
-    os.mkfifo(image_file(source))  # The first build waits here forever.
+    arguments = command(source, folder, "--workers=1")
+    arguments[1] = "tests.support.build_deadly"
     first = subprocess.Popen(
-        [sys.executable, *command(source, folder, "--workers=1")],
+        [sys.executable, *arguments],
         cwd=faults.ROOT,
-        env=faults.ENVIRONMENT,
+        env={**faults.ENVIRONMENT, "KERASSEG_TEST_STALLED": "train_01"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -128,8 +148,6 @@ def test_a_second_build_is_refused_until_the_first_has_ended(source, tmp_path):
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert (folder / lock.LOCK_FILE).exists()  # It locks nothing now.
-    image_file(source).unlink()
-    image_file(source).write_bytes(data)
     build(source, folder)
     assert contents(folder) == contents(tmp_path / "undisturbed")
     assert not (folder / lock.LOCK_FILE).exists()

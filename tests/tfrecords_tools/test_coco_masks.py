@@ -82,16 +82,16 @@ def test_other_categories_are_not_drawn():
 
 BAD = {
     "a polygon has 2 corners": [[1, 1, 2, 2]],
-    "cannot reshape": [[1, 1, 2, 2, 3, 3, 4]],
+    "a polygon has 7 values, an odd number": [[1, 1, 2, 2, 3, 3, 4]],
     "lies far outside of the image of 6 x 4 pixels": [[0, 0, 1e9, 0, 5, 5]],
     "polygon from [nan, nan]": [[float("nan")] * 6],
     "annotation": [],
     "its size is [4, 5], that of the image [4, 6]": {"size": [4, 5], "counts": [20]},
     "its runs do not add up to 4 x 6 pixels": {"size": [4, 6], "counts": [25]},
-    "add up": {"size": [4, 6], "counts": [25, -1]},
-    "'counts'": {"size": [4, 6]},
+    "a run is -1, expected a whole number": {"size": [4, 6], "counts": [25, -1]},
+    'its segmentation has no "counts"': {"size": [4, 6]},
     "string of runs is damaged": {"size": [4, 6], "counts": "o" * 99},
-    "NoneType": None,
+    "it has no polygon and no run lengths": None,
 }
 
 

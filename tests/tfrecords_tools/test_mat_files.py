@@ -99,6 +99,16 @@ def test_a_variable_that_would_fill_the_memory_is_refused(monkeypatch):
         mat_files.read_variable(data, "x", "a.mat")
 
 
+def test_bytes_are_counted_after_the_conversion(monkeypatch):
+    # 100 uint8 stored for 100 doubles, which take 800 bytes.
+    data = bytearray(saved(compress=False, x=np.zeros((10, 10), np.uint8)))
+    data[144] = 6  # The class: double instead of uint8.
+    assert mat_files.read_variable(bytes(data), "x", "a.mat").dtype == np.float64
+    monkeypatch.setattr(mat_files, "_MAX_ARRAY", 799)
+    with pytest.raises(images.ImageError, match="an array of 800 bytes is larger than"):
+        mat_files.read_variable(bytes(data), "x", "a.mat")
+
+
 WHOLE = {
     compress: saved(
         compress,

@@ -4,12 +4,14 @@ import collections
 import dataclasses
 import json
 import os
-import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from kerasseg import datasets, errors, images
+from kerasseg.system import files
+from tfrecords_tools.annotations import checking
 from tfrecords_tools.annotations.shapes import (
     IGNORED,
     Annotated,
@@ -48,74 +50,191 @@ def read_images(path: str | os.PathLike) -> tuple[dict[int, str], list[CocoImage
         errors.UserError: It is not an annotation file in COCO's format.
     """
     try:
-        content = json.loads(pathlib.Path(path).read_bytes())
-        annotations = collections.defaultdict(list)
-        for annotation in content["annotations"]:
-            annotations[annotation["image_id"]].append(annotation)
-        listed = [
-            CocoImage(
-                item["file_name"],
-                int(item["height"]),
-                int(item["width"]),
-                tuple(annotations.pop(item["id"], ())),
-            )
-            for item in content["images"]
-        ]
-        names = {item["id"]: str(item["name"]) for item in content["categories"]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise errors.UserError(
-            f"{path} is not an annotation file in COCO's format, JSON with images, "
-            f"annotations and categories ({error!r}). Give the right file."
-        ) from error
-    if annotations:
-        raise errors.UserError(
-            f"{path} has annotations of images that it does not list, such as "
-            f"{next(iter(annotations))!r}. Get the file again."
-        )
-    return names, listed
+        content = json.loads(files.read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, errors.UserError):
+            raise
+        raise _invalid(path, f"it is not JSON: {error}") from error
+    names, listed = _parse(content, path)
+    try:
+        return names, [_sized(*each) for each in listed]
+    except AnnotationError as error:
+        raise _invalid(path, error) from error
 
 
-def read(path: str) -> tuple[Annotated, ...]:
-    """Reads the shapes of all images; crowds are ignored.
+def _sized(item, annotations):
+    name = item["file_name"]
+    height, width = (
+        checking.whole(item.get(key), f'the "{key}" of image {name!r}')
+        for key in ("height", "width")
+    )
+    return CocoImage(name, height, width, annotations)
 
-    Raises:
-        AnnotationError: An annotation has a category that is not listed.
-        errors.UserError: It is not an annotation file in COCO's format.
-    """
-    names, listed = read_images(path)
-    known = tuple(names[number] for number in sorted(names))
-    return tuple(
-        Annotated(
-            file_name=image.file_name,
-            origin=path,
-            height=image.height,
-            width=image.width,
-            shapes=tuple(_shape(item, names, path) for item in image.annotations),
-            known=known,
-            largest_first=True,
-        )
-        for image in listed
+
+def _invalid(path, reason):
+    return AnnotationError(
+        f"{path} is not an annotation file in COCO's format, JSON with images, "
+        f"annotations and categories ({reason}). Give the right file."
     )
 
 
-def _shape(item, names, path):
-    number, segmentation = item.get("category_id"), item.get("segmentation")
-    if number not in names:
+def _parse(content, path):
+    """Returns the categories, and each image's object with its annotations."""
+    try:
+        categories = _by_id(content, "categories", "name")
+        images_by_id = _by_id(content, "images", "file_name")
+        annotations = collections.defaultdict(list)
+        for number, item in enumerate(
+            checking.field(content, "annotations", list, "it")
+        ):
+            image_id = checking.field(item, "image_id", _ID, f"annotation {number}")
+            annotations[image_id].append(item)
+    except AnnotationError as error:
+        raise _invalid(path, error) from error
+    _check_listed(annotations.keys() - images_by_id.keys(), images_by_id, path)
+    _check_unique(annotations, images_by_id, path)
+    names = {number: str(item["name"]) for number, item in categories.items()}
+    listed = [(item, tuple(annotations[i])) for i, item in images_by_id.items()]
+    return names, listed
+
+
+_ID = (int, str)
+
+
+def _by_id(content, key, name):
+    """Returns the objects of a list by their ids, which must be unique."""
+    found: dict = {}
+    for number, item in enumerate(checking.field(content, key, list, "it")):
+        what = f"number {number} of its {key}"
+        number = checking.field(item, "id", _ID, what)
+        text = checking.field(item, name, str if name == "file_name" else _ID, what)
+        if number in found:
+            raise AnnotationError(
+                f"{found[number][name]!r} and {text!r} in its {key} have the same id "
+                f"{number}"
+            )
+        found[number] = item
+    return found
+
+
+def _check_listed(unlisted, images_by_id, path):
+    if not unlisted:
+        return
+    first = min(unlisted, key=str)
+    alike = [i for i in images_by_id if str(i) == str(first).strip()]
+    if alike:
         raise AnnotationError(
-            f"{path}: annotation {item.get('id')} has category {number}, which is "
-            "not listed. Export the file again."
+            f"{path} has an annotation of image {first!r}, but the id of the image is "
+            f"{alike[0]!r}: one is text, the other a number. Write the same in both."
         )
-    name = IGNORED if item.get("iscrowd") else names[number]
-    return Shape(name, "coco", segmentation) if segmentation else Shape(name, "bbox")
+    raise AnnotationError(
+        f"{path} has annotations of images that it does not list, such as {first!r}. "
+        "Get the file again."
+    )
 
 
-def draw(image: CocoImage, classes: dict[int, int], *, background: int) -> np.ndarray:
+def _check_unique(annotations, images_by_id, path):
+    seen: dict = {}
+    for image_id, items in annotations.items():
+        name = images_by_id[image_id]["file_name"]
+        for number in (item["id"] for item in items if "id" in item):
+            if not isinstance(number, _ID):
+                continue  # The id is only a name in messages.
+            if number in seen:
+                raise AnnotationError(
+                    f"{path} has two annotations with the id {number}, of {name!r} and "
+                    f"{seen[number]!r}. Ids must be unique. Export the file again."
+                )
+            seen[number] = name
+
+
+def read(content: dict, path: str) -> tuple[Annotated, ...]:
+    """Reads the shapes of all images; crowds are ignored.
+
+    Args:
+        content: The file.
+        path: Its path, for error messages.
+
+    Raises:
+        AnnotationError: It is not an annotation file in COCO's format.
+    """
+    names, listed = _parse(content, path)
+    _check_names(names, listed, path)
+    known = tuple(names[number] for number in sorted(names, key=_order_of_ids))
+    return tuple(_annotated(item, found, names, known, path) for item, found in listed)
+
+
+def _order_of_ids(number):
+    return (0, number, "") if isinstance(number, int) else (1, 0, number)
+
+
+def _check_names(names, listed, path):
+    """Refuses two categories of one name, if both have annotations."""
+    used = {i.get("category_id") for _, found in listed for i in found if _has_id(i)}
+    by_name: dict = {}
+    for number in names.keys() & used:
+        other = by_name.setdefault(names[number], number)
+        if other != number:
+            raise AnnotationError(
+                f"{path} has two categories named {names[number]!r}, with the ids "
+                f"{other} and {number}. Rename one of them, or merge them."
+            )
+
+
+def _has_id(item):
+    return isinstance(item.get("category_id"), _ID)
+
+
+def _annotated(item, found, names, known, path):
+    annotated = Annotated(
+        file_name=item["file_name"],
+        origin=path,
+        height=0,
+        width=0,
+        shapes=(),
+        known=known,
+        largest_first=True,
+    )
+    try:
+        image = _sized(item, found)
+        shapes = tuple(_shape(x, names, i) for i, x in enumerate(found, 1))
+    except AnnotationError as error:
+        return dataclasses.replace(annotated, fault=str(error))
+    return dataclasses.replace(
+        annotated, height=image.height, width=image.width, shapes=shapes
+    )
+
+
+def _shape(item, names, number):
+    what = f"annotation {item.get('id', f'number {number} of the image')}"
+    category = checking.field(item, "category_id", _ID, what)
+    if category not in names:
+        alike = [i for i in names if str(i) == str(category).strip()]
+        raise AnnotationError(
+            f"{what} has category {category!r}, which is not listed"
+            + (f" (only {alike[0]!r} is)" if alike else "")
+        )
+    segmentation = item.get("segmentation")
+    name = IGNORED if item.get("iscrowd") else names[category]
+    if not segmentation:
+        return Shape(name, "bbox", item=what)
+    return Shape(name, "coco", segmentation, "coco", what)
+
+
+def draw(
+    image: CocoImage,
+    classes: dict[int, int],
+    *,
+    background: int,
+    image_size: tuple[int, int] | None = None,
+) -> np.ndarray:
     """Draws the annotations of an image, small ones over large ones.
 
     Args:
         image: The image. Its crowds are ignored.
         classes: Class number by category id; other categories are not drawn.
         background: Class number of the other pixels.
+        image_size: Height and width of the image file, which limit those of `image`.
 
     Returns:
         Class numbers, uint8 `[height, width]`.
@@ -124,18 +243,45 @@ def draw(image: CocoImage, classes: dict[int, int], *, background: int) -> np.nd
         ImageError: An annotation cannot be drawn.
         errors.MissingPackageError: pycocotools is not installed.
     """
-    label = np.full((image.height, image.width), background, np.uint8)
-    drawn: list[tuple] = []
-    for annotation in image.annotations:
-        if annotation.get("category_id") not in classes:
-            continue
-        number = classes[annotation["category_id"]]
-        is_crowd = bool(annotation.get("iscrowd"))
-        mask = decode(annotation.get("segmentation"), label.shape, image.file_name)
-        number = datasets.IGNORE_LABEL if is_crowd else number
-        drawn.append((not is_crowd, -int(mask.sum()), len(drawn), number, mask))
-    for *_, number, mask in sorted(drawn, key=lambda item: item[:3]):
-        label[mask] = number
+    size = image.height, image.width
+    checking.area(size, image_size)
+
+    def masks():
+        for annotation in image.annotations:
+            category = annotation.get("category_id")
+            if isinstance(category, _ID) and category in classes:
+                is_crowd = bool(annotation.get("iscrowd"))
+                number = datasets.IGNORE_LABEL if is_crowd else classes[category]
+                yield (
+                    number,
+                    decode(annotation.get("segmentation"), size, image.file_name),
+                )
+
+    return paint_largest_first(np.full(size, background, np.uint8), masks())
+
+
+def paint_largest_first(
+    label: np.ndarray, masks: Iterable[tuple[int, np.ndarray]]
+) -> np.ndarray:
+    """Paints masks so that smaller ones cover larger ones, and all cover ignored ones.
+
+    Of each pixel, the size of the mask that it belongs to is kept instead of the masks,
+    which would take too much memory.
+
+    Args:
+        label: The background, uint8 `[height, width]`. It is changed.
+        masks: Class number and mask, bool `[height, width]`, of each shape.
+
+    Returns:
+        `label`.
+    """
+    sizes = np.full(label.shape, 2 * label.size + 1, np.int32)
+    for number, mask in masks:
+        size = np.count_nonzero(mask)
+        if number == datasets.IGNORE_LABEL:
+            size += label.size
+        mask = mask & (size <= sizes)
+        label[mask], sizes[mask] = number, size
     return label
 
 
@@ -156,42 +302,48 @@ def decode(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarray:
         errors.MissingPackageError: pycocotools is not installed.
     """
     try:
+        return rasterize(segmentation, size)
+    except AnnotationError as error:
+        raise images.ImageError(
+            f"{name} has an annotation that cannot be drawn: {error}. "
+            "Correct it, or get the annotation file again."
+        ) from error
+
+
+def rasterize(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    """Decodes polygons or run lengths; see `decode`.
+
+    Raises:
+        AnnotationError: Why they cannot be drawn, without the name of the image.
+        errors.MissingPackageError: pycocotools is not installed.
+    """
+    try:
         from pycocotools import mask as coco_mask
     except ImportError as error:
         raise errors.MissingPackageError(
             "COCO annotations need pycocotools. It is not installed: pip install "
             "'kerasseg[datasets]'."
         ) from error
-    try:
-        if isinstance(segmentation, dict):
-            runs = {"size": list(size), "counts": _runs(segmentation, size)}
-            encoded = coco_mask.frPyObjects(runs, *size)
-        else:
-            polygons = [_polygon(corners, size) for corners in segmentation]
-            encoded = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
-    except (ValueError, TypeError, LookupError) as error:
-        raise images.ImageError(
-            f"{name} has an annotation that cannot be drawn: {error}. "
-            "Correct it, or get the annotation file again."
-        ) from error
+    if isinstance(segmentation, dict):
+        runs = {"size": list(size), "counts": _runs(segmentation, size)}
+        encoded = coco_mask.frPyObjects(runs, *size)
+    elif isinstance(segmentation, list) and segmentation:
+        polygons = [checking.polygon(corners, size) for corners in segmentation]
+        encoded = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
+    else:
+        raise AnnotationError("it has no polygon and no run lengths")
     return coco_mask.decode(encoded).astype(bool)
 
 
 def _runs(segmentation, size):
     """Returns checked run lengths: pycocotools writes out of bounds for wrong ones."""
-    if list(segmentation["size"]) != list(size):
-        raise errors.UserError(
-            f"its size is {segmentation['size']}, that of the image {list(size)}"
+    given = checking.field(segmentation, "size", list, "its segmentation")
+    if given != list(size):
+        raise AnnotationError(
+            f"its size is {str(given)[:40]}, that of the image {list(size)}"
         )
-    counts = segmentation["counts"]
-    if isinstance(counts, str):
-        counts = _expand(counts)
-    counts = [int(count) for count in counts]
-    if min(counts, default=0) < 0 or sum(counts) != size[0] * size[1]:
-        raise errors.UserError(
-            f"its runs do not add up to {size[0]} x {size[1]} pixels"
-        )
-    return counts
+    counts = checking.field(segmentation, "counts", (list, str), "its segmentation")
+    return checking.runs(_expand(counts) if isinstance(counts, str) else counts, size)
 
 
 def _expand(text):
@@ -206,7 +358,7 @@ def _expand(text):
         value |= (bits & 0x1F) << shift
         shift += 5
         if shift > 60:
-            raise errors.UserError("its string of runs is damaged")
+            raise AnnotationError("its string of runs is damaged")
         if bits & 0x20:
             continue
         if bits & 0x10:
@@ -214,18 +366,3 @@ def _expand(text):
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
         value = shift = 0
     return counts
-
-
-def _polygon(corners, size):
-    """Returns checked corners: pycocotools walks along each edge, however long."""
-    points = np.array(corners, float).reshape(-1, 2)
-    if len(points) < 3:
-        raise errors.UserError(f"a polygon has {len(points)} corners, expected three")
-    end = np.array(size[::-1])
-    if not ((points >= -end) & (points <= 2 * end)).all():
-        raise errors.UserError(
-            f"a polygon from {points.min(axis=0).tolist()} to "
-            f"{points.max(axis=0).tolist()} lies far outside of the image of "
-            f"{end[0]} x {end[1]} pixels"
-        )
-    return points.ravel().tolist()

@@ -1,11 +1,14 @@
 """CVAT XML for images, version 1.1: any number of images.
 
+Coordinates are those of COCO: pixel 0 extends from 0 to 1.
+
 Source: https://docs.cvat.ai/docs/manual/advanced/xml_format/, "Annotation".
 """
 
 import math
 from xml.etree import ElementTree
 
+from tfrecords_tools.annotations import checking
 from tfrecords_tools.annotations.shapes import Annotated, AnnotationError, Shape
 
 _ELLIPSE_CORNERS = 72
@@ -19,8 +22,8 @@ def read(root: ElementTree.Element, path: str) -> tuple[Annotated, ...]:
         path: Path of the file, for error messages.
 
     Raises:
-        AnnotationError: These are not CVAT's annotations of images.
-        KeyError: An attribute is missing.
+        AnnotationError: These are not CVAT's annotations of images, or an image has no
+            name.
     """
     images = root.findall("image")
     if root.tag != "annotations" or not images:
@@ -32,63 +35,114 @@ def read(root: ElementTree.Element, path: str) -> tuple[Annotated, ...]:
         (element.text or "").strip()
         for element in root.findall("meta//labels/label/name")
     )
-    return tuple(
-        Annotated(
-            file_name=image.attrib["name"],
+    return tuple(_image(image, path, known) for image in images)
+
+
+def _image(image, path, known):
+    try:
+        name = _attribute(image, "name", "an image")
+    except AnnotationError as error:
+        raise AnnotationError(
+            f"{path} is damaged: {error}. Export it again as 'CVAT for images 1.1'."
+        ) from error
+    try:
+        return Annotated(
+            file_name=name,
             origin=path,
-            height=int(image.attrib["height"]),
-            width=int(image.attrib["width"]),
-            shapes=tuple(_shape(element) for element in _back_to_front(image)),
+            height=checking.whole(image.get("height"), "its height"),
+            width=checking.whole(image.get("width"), "its width"),
+            shapes=tuple(_back_to_front(image)),
             known=known,
         )
-        for image in images
-    )
+    except AnnotationError as error:
+        return Annotated(name, path, 0, 0, (), known, fault=str(error))
 
 
 def _back_to_front(image):
-    shapes = [element for element in image if "label" in element.attrib]
-    shapes = [element for element in shapes if element.tag != "tag"]
-    return sorted(shapes, key=lambda element: int(element.get("z_order", 0)))
+    shapes = []
+    for number, element in enumerate(image, 1):
+        if element.tag != "tag" and "label" in element.attrib:
+            what = f"shape {number}"
+            order = checking.whole(
+                element.get("z_order", 0), f"the z_order of {what}", None
+            )
+            shapes.append((order, _shape(element, what)))
+    return [shape for _, shape in sorted(shapes, key=lambda pair: pair[0])]
 
 
-def _shape(element):
-    kind, values = element.tag, element.attrib
-    name = values["label"]
-    if kind == "polygon":
-        points = [point.split(",") for point in values["points"].split(";")]
-        return Shape(name, kind, [[float(x), float(y)] for x, y in points])
-    if kind == "box":
-        left, top, right, bottom = (
-            float(values[key]) for key in ("xtl", "ytl", "xbr", "ybr")
-        )
-        corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
-        center = (left + right) / 2, (top + bottom) / 2
-        return Shape(name, "polygon", _rotate(corners, center, values))
-    if kind == "ellipse":
-        x, y, x_radius, y_radius = (
-            float(values[key]) for key in ("cx", "cy", "rx", "ry")
-        )
-        angles = [2 * math.pi * i / _ELLIPSE_CORNERS for i in range(_ELLIPSE_CORNERS)]
-        corners = [
-            [x + x_radius * math.cos(a), y + y_radius * math.sin(a)] for a in angles
-        ]
-        return Shape(name, "polygon", _rotate(corners, (x, y), values))
-    if kind == "mask":
-        box = [int(values[key]) for key in ("left", "top", "width", "height")]
-        return Shape(
-            name, "runs", [box, [int(run) for run in values["rle"].split(",")]]
-        )
-    return Shape(name, kind)
+def _attribute(element, key, what):
+    value = element.get(key)
+    if value is None:
+        raise AnnotationError(f'{what} has no attribute "{key}"')
+    return value
 
 
-def _rotate(corners, center, values):
+def _shape(element, what):
+    reader = _READERS.get(element.tag)
+    name = element.attrib["label"].strip()
+    if reader is None:
+        return Shape(name, element.tag, item=what)
+
+    def number(key):
+        value = _attribute(element, key, f"{what}, a {element.tag},")
+        return checking.real(value, f'the attribute "{key}" of {what}')
+
+    drawer = "runs" if element.tag == "mask" else "coco"
+    return Shape(name, element.tag, reader(element, number, what), drawer, what)
+
+
+def _read_polygon(element, _, what):
+    texts = _attribute(element, "points", what).split(";")
+    corners = [text.split(",") for text in texts if text.strip()]
+    if any(len(corner) != 2 for corner in corners):
+        raise AnnotationError(f"a point of {what} is not a pair of numbers")
+    return [[checking.real(x, f"a point of {what}") for pair in corners for x in pair]]
+
+
+def _read_box(element, number, _):
+    left, top, right, bottom = map(number, ("xtl", "ytl", "xbr", "ybr"))
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    center = (left + right) / 2, (top + bottom) / 2
+    return [_rotate(corners, center, element, number)]
+
+
+def _read_ellipse(element, number, _):
+    x, y, x_radius, y_radius = map(number, ("cx", "cy", "rx", "ry"))
+    angles = [2 * math.pi * i / _ELLIPSE_CORNERS for i in range(_ELLIPSE_CORNERS)]
+    corners = [(x + x_radius * math.cos(a), y + y_radius * math.sin(a)) for a in angles]
+    return [_rotate(corners, (x, y), element, number)]
+
+
+def _read_mask(element, _, what):
+    keys = ("left", "top", "width", "height")
+    box = [
+        checking.whole(_attribute(element, key, what), f"the {key} of {what}", low)
+        for key, low in zip(keys, (None, None, 0, 0), strict=True)
+    ]
+    rle = _attribute(element, "rle", what).split(",")
+    return [box, [checking.whole(run, f"a run of {what}", 0) for run in rle]]
+
+
+_READERS = {
+    "polygon": _read_polygon,
+    "box": _read_box,
+    "ellipse": _read_ellipse,
+    "mask": _read_mask,
+}
+
+
+def _rotate(corners, center, element, number):
     """Rotates corners clockwise by the degrees of the attribute `rotation`."""
-    angle = math.radians(float(values.get("rotation", 0)))
+    angle = math.radians(number("rotation")) if "rotation" in element.attrib else 0
     if not angle:
-        return corners
+        return [coordinate for corner in corners for coordinate in corner]
     cosine, sine = math.cos(angle), math.sin(angle)
     offsets = [(x - center[0], y - center[1]) for x, y in corners]
     return [
-        [center[0] + x * cosine - y * sine, center[1] + x * sine + y * cosine]
+        coordinate
         for x, y in offsets
+        for coordinate in (
+            center[0] + x * cosine - y * sine,
+            center[1] + x * sine + y * cosine,
+        )
     ]

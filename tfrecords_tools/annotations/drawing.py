@@ -1,64 +1,59 @@
 """Draws shapes as class numbers."""
 
 import base64
-import io
 import json
 import math
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kerasseg import datasets, errors, images
-from tfrecords_tools.annotations import coco
+from kerasseg import images
+from tfrecords_tools.annotations import checking, coco
 from tfrecords_tools.annotations.shapes import AnnotationError
 
 
-def draw(text: str) -> np.ndarray:
+def draw(text: str, image_size: tuple[int, int] | None = None) -> np.ndarray:
     """Draws the label of an image.
 
     Args:
         text: JSON with the keys "size" (height and width), "ground" (the class number
-            of the background), "largest_first" and "shapes" (class number, kind and
-            data of each).
+            of the background), "largest_first" and "shapes" (class number, drawer, data
+            and name of each); or with "fault", why there is no label.
+        image_size: Height and width of the image, which limit the size of the label.
 
     Returns:
         Class numbers, uint8 `[height, width]`.
 
     Raises:
-        AnnotationError: A shape is damaged, or does not fit into the image.
+        AnnotationError: A shape is damaged, or does not fit to the image.
     """
     content = json.loads(text)
-    size = content["size"]
+    if "fault" in content:
+        raise AnnotationError(content["fault"])
+    size = tuple(content["size"])
+    checking.area(size, image_size)
     label = np.full(size, content["ground"], np.uint8)
-    drawn = (
-        (number, *_draw_shape(kind, data, size))
-        for number, kind, data in content["shapes"]
-    )
-    back_to_front = sorted(drawn, key=_order) if content["largest_first"] else drawn
-    for number, box, mask in back_to_front:
-        label[box][mask] = number
+    drawn = (_draw_shape(shape, size) for shape in content["shapes"])
+    if content["largest_first"]:
+        return coco.paint_largest_first(label, drawn)
+    for number, mask in drawn:
+        label[mask] = number
     return label
 
 
-def _order(shape):
-    number, _, mask = shape
-    return number != datasets.IGNORE_LABEL, -np.count_nonzero(mask)
-
-
-def _draw_shape(kind, data, size):
-    """Returns the bounding box and the mask in it; whole masks take too much memory."""
+def _draw_shape(shape, size):
+    """Returns the class number and the mask."""
+    number, drawer, data, *item = shape
     try:
-        mask = _DRAWERS[kind](data, size)
-    except (AnnotationError, images.ImageError):
-        raise
-    except (ValueError, TypeError, LookupError, OSError) as error:
+        checking.shape(drawer, data, size)
+        mask = _DRAWERS[drawer](data, size)
+    except (ValueError, OSError) as error:
         raise AnnotationError(
-            f"A {kind} cannot be drawn ({error}). Correct it in the editor, or export "
-            "the annotations again."
+            f"{item[0] if item else 'A shape'} (class number {number}) cannot be drawn "
+            f"({str(error).rstrip('.')}). Correct it in the editor, or export the "
+            "annotations again."
         ) from error
-    lines = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    box = tuple(slice(line[0], line[-1] + 1) for line in lines if line.size)
-    return box, mask[box].copy()
+    return number, mask
 
 
 def _draw_with_pillow(size, paint):
@@ -70,17 +65,10 @@ def _draw_with_pillow(size, paint):
 def _polygon(points, size):
     """Draws a polygon with its outline, as labelme does."""
     corners = [tuple(point) for point in points]
-    if len(corners) < 3:
-        raise AnnotationError(
-            f"A polygon has {len(corners)} corners, expected at least three. Correct "
-            "it in the editor."
-        )
     return _draw_with_pillow(size, lambda pen: pen.polygon(corners, fill=1, outline=1))
 
 
 def _rectangle(points, size):
-    if len(points) not in (2, 4):
-        raise errors.UserError(f"it has {len(points)} corners, expected two or four")
     columns, lines = zip(*points, strict=True)
     box = [min(columns), min(lines), max(columns), max(lines)]
     return _draw_with_pillow(size, lambda pen: pen.rectangle(box, fill=1, outline=1))
@@ -97,37 +85,31 @@ def _circle(points, size):
 def _png(data, size):
     """Places a mask that is given by its upper left corner and a PNG in base64."""
     (left, top), encoded = data
-    part = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("L")
-    return _place(np.asarray(part) > 0, round(left), round(top), size)
+    part = base64.b64decode(encoded)
+    if images.probe(part, name="its mask").format != "png":
+        raise AnnotationError("its mask is not a PNG file")
+    most = (1 + 2 * checking.REACH) ** 2 * size[0] * size[1]
+    pixels = images.read_image(part, max_pixels=most, name="its mask")
+    return _place(pixels.any(axis=-1), round(left), round(top), size)
 
 
 def _runs(data, size):
     """Places a mask of CVAT: run lengths of 0 and 1 in turn, row by row in a box."""
     (left, top, width, height), runs = data
-    if sum(runs) != width * height:
-        raise AnnotationError(
-            f"A mask of {width} x {height} pixels has {sum(runs)} in its runs. "
-            "Export the annotations again."
-        )
-    values = np.repeat(np.arange(len(runs)) % 2, runs).astype(bool)
+    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return _place(values.reshape(height, width), left, top, size)
 
 
 def _place(part, left, top, size):
+    """Places a mask in an image, which cuts it at its edges."""
     mask = np.zeros(size, bool)
-    target = mask[top : top + part.shape[0], left : left + part.shape[1]]
-    if min(left, top) < 0 or target.shape != part.shape[:2]:
-        raise AnnotationError(
-            f"A mask of {part.shape[1]} x {part.shape[0]} pixels at ({left}, {top}) "
-            f"does not fit into the image of {size[1]} x {size[0]}. Export the "
-            "annotations again."
-        )
-    target[:] = part
+    top_left = np.array([top, left])
+    start = np.maximum(top_left, 0)
+    end = np.maximum(start, np.minimum(top_left + part.shape, size))
+    mask[tuple(map(slice, start, end))] = part[
+        tuple(map(slice, start - top_left, end - top_left))
+    ]
     return mask
-
-
-def _coco(segmentation, size):
-    return coco.decode(segmentation, tuple(size), "The image")
 
 
 # Pairs hold these names as text, and the key of a build depends on that text.
@@ -137,6 +119,6 @@ _DRAWERS = {
     "circle": _circle,
     "picture": _png,
     "runs": _runs,
-    "coco": _coco,
+    "coco": coco.rasterize,
 }
 KINDS = frozenset(_DRAWERS)

@@ -1,34 +1,31 @@
-"""Detects the format of an annotation file and reads it.
-
-Source of labelme's format: labelme/utils/shape.py and labelme/_label_file.py.
-"""
+"""Detects the format of an annotation file and reads it."""
 
 import functools
 import importlib.util
 import json
 import os
-import pathlib
 from xml.etree import ElementTree
 
-from tfrecords_tools.annotations import coco, cvat
-from tfrecords_tools.annotations.shapes import Annotated, AnnotationError, Shape
+from kerasseg import errors
+from kerasseg.system import files
+from tfrecords_tools.annotations import coco, cvat, labelme
+from tfrecords_tools.annotations.shapes import Annotated, AnnotationError
 
 SUFFIXES = (".json", ".xml")
 _EXPECTED = (
     'COCO JSON ("images", "annotations", "categories"), labelme JSON ("shapes", '
     '"imagePath") or CVAT XML for images'
 )
-_LABELME_KINDS = {"oriented_rectangle": "polygon", None: "polygon"}
-_INVALID = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 def read(path: str) -> tuple[Annotated, ...]:
     """Reads an annotation file of any of the three formats. The result is cached.
 
     Raises:
-        AnnotationError: The format is unknown, the file is damaged, or an extra is not
-            installed.
+        AnnotationError: The format is unknown, or the file is damaged.
         FileNotFoundError: There is no such file.
+        errors.MissingPackageError: An extra is not installed.
+        errors.UserError: It is not a regular file.
     """
     stat = os.stat(path)
     return _read(path, stat.st_mtime_ns, stat.st_size)
@@ -36,56 +33,46 @@ def read(path: str) -> tuple[Annotated, ...]:
 
 @functools.cache
 def _read(path, *_):
+    data = files.read_bytes(path)
     try:
         if path.lower().endswith(".xml"):
-            return cvat.read(ElementTree.parse(path).getroot(), path)
-        content = json.loads(pathlib.Path(path).read_bytes())
-        if isinstance(content, dict) and "shapes" in content:
-            return (_read_labelme(content, path),)
-        if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+            root = ElementTree.fromstring(data)
             _require_pycocotools(path)
-            return coco.read(path)
-    except (AnnotationError, FileNotFoundError):
-        raise
+            return cvat.read(root, path)
+        content = json.loads(data)
     except ElementTree.ParseError as error:
         raise AnnotationError(
             f"{path} is not an XML file ({error}). {_EXPORT_AGAIN}."
         ) from error
-    except _INVALID as error:
-        raise AnnotationError(f"{path} is damaged: {error!r}. {_EXPORT_AGAIN}.") from (
-            error
-        )
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, errors.UserError):
+            raise
+        raise AnnotationError(
+            f"{path} is damaged: it is not JSON ({error}). {_EXPORT_AGAIN}."
+        ) from error
+    if isinstance(content, dict) and "shapes" in content:
+        return (_read_labelme(content, path),)
+    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+        _require_pycocotools(path)
+        return coco.read(content, path)
     raise AnnotationError(f"{path} has an unknown format. Expected {_EXPECTED}.")
 
 
 _EXPORT_AGAIN = f"Export it again as {_EXPECTED}"
 
 
-def _require_pycocotools(path):
-    if importlib.util.find_spec("pycocotools") is None:
-        raise AnnotationError(
-            f"{path} has COCO annotations, which need pycocotools. It is not "
-            "installed: pip install 'kerasseg[datasets]'."
+def _read_labelme(content, path):
+    try:
+        return labelme.read(content, path)
+    except AnnotationError as error:
+        raise AnnotationError(f"{path} is damaged: {error}. {_EXPORT_AGAIN}.") from (
+            error
         )
 
 
-def _read_labelme(content, path):
-    """Reads the shapes of one image; later shapes are drawn over earlier ones."""
-    return Annotated(
-        file_name=content["imagePath"],
-        origin=path,
-        height=int(content["imageHeight"]),
-        width=int(content["imageWidth"]),
-        shapes=tuple(_labelme_shape(item) for item in content["shapes"]),
-        one_file=True,
-    )
-
-
-def _labelme_shape(item):
-    kind = item.get("shape_type")
-    kind, points = _LABELME_KINDS.get(kind, kind), item["points"]
-    if not isinstance(item["label"], str):
-        raise TypeError(f"the label {item['label']} is not a string")
-    if kind == "mask":
-        return Shape(item["label"], "picture", [points[0], item["mask"]])
-    return Shape(item["label"], kind, points)
+def _require_pycocotools(path):
+    if importlib.util.find_spec("pycocotools") is None:
+        raise errors.MissingPackageError(
+            f"{path} has annotations that are drawn by pycocotools. It is not "
+            "installed: pip install 'kerasseg[datasets]'."
+        )

@@ -18,13 +18,17 @@ class Shape:
 
     Attributes:
         name: Name of its class.
-        kind: Such as "polygon". Those in `drawing.KINDS` have an area.
+        kind: As its format calls it, such as "polygon" or "box".
         data: What `drawing` needs to draw it: lists, numbers and strings.
+        drawer: A key of `drawing.KINDS`; "" if it cannot be drawn.
+        item: What it is in its file, such as "annotation 7".
     """
 
     name: str
     kind: str
     data: typing.Any = None
+    drawer: str = ""
+    item: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Annotated:
         largest_first: Whether smaller shapes are drawn over larger ones, in whatever
             order they are listed.
         one_file: Whether the file annotates this image only.
+        fault: Why the annotations of this image cannot be used, or "".
     """
 
     file_name: str
@@ -51,3 +56,4 @@ class Annotated:
     known: tuple[str, ...] = ()
     largest_first: bool = False
     one_file: bool = False
+    fault: str = ""

@@ -24,6 +24,8 @@ MARKER = ".unpacked.json"  # Holds the names, sizes and times of the archives.
 _ENDING = ".unpacked"
 _MAX_RATIO = 200  # Unpacked size to size of the archive.
 _SMALL = 1 << 24  # Unpacked bytes that are allowed at any ratio.
+_MEMBER = 512  # Unpacked bytes that the shortest member counts as.
+_MAX_NAME = 1 << 16  # Bytes of a member's name and attributes.
 _DEPTH = 3  # Levels of folders above that of the data set.
 _CHUNK = 1 << 20
 _DAMAGED = (
@@ -121,7 +123,7 @@ def _check_marker(folder, contents):
 def _unpack_one(path, folder):
     if zipfile.is_zipfile(path):
         members = _zip_members(path)
-    elif tarfile.is_tarfile(path):
+    elif _is_tar(path):
         members = _tar_members(path)
     else:
         raise ArchiveError(
@@ -132,7 +134,7 @@ def _unpack_one(path, folder):
     try:
         for name, size, content in members:
             parts = _parts(name, path)
-            num_left -= size
+            num_left -= max(size, _MEMBER)
             if num_left < 0:
                 raise _too_large(path, name)
             if parts[0] != "__MACOSX":
@@ -167,19 +169,48 @@ def _zip_members(path):
                 yield member.filename, member.file_size, content
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose name and attributes, which are read as a whole, are short."""
+
+    def _proc_member(self, archive):  # type: ignore[misc]
+        long = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
+        long |= {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
+        if self.type in long and not 0 <= self.size <= _MAX_NAME:
+            raise ArchiveError(
+                f"{archive.name} is refused: a name or an attribute in it has "
+                f"{self.size:,} bytes, the maximum is {_MAX_NAME:,}. If you trust it, "
+                "unpack it yourself and give the folder."
+            )
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+
+def _is_tar(path):
+    try:
+        with tarfile.open(path, tarinfo=_Member):
+            return True
+    except tarfile.TarError:
+        return False
+
+
 def _tar_members(path):
     """Yields name, size and content of each file. Truncation is detected at the end."""
-    with _decompressed(path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+    with _decompressed(path) as stream, _open_tar(path, stream) as tar:
         for member in tar:
             if member.isdir():
                 continue
             if not member.isreg():
                 raise _not_regular(path, member.name)
+            if member.size < 0:
+                raise EOFError(f"{member.name} has {member.size} bytes")
             yield member.name, member.size, tar.extractfile(member)
         if tar.fileobj.tell() < tar.offset + tarfile.BLOCKSIZE:
             raise EOFError("it is truncated")
         while stream.read(_CHUNK):  # To check the checksum at the end.
             pass
+
+
+def _open_tar(path, stream):
+    return tarfile.open(path, mode="r|", fileobj=stream, tarinfo=_Member)
 
 
 def _decompressed(path):

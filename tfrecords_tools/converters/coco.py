@@ -3,7 +3,8 @@
 import json
 import pathlib
 
-from kerasseg import datasets, errors
+from kerasseg import datasets, errors, images
+from kerasseg.system import files
 from tfrecords_tools.annotations import coco as coco_files
 from tfrecords_tools.converters import pairs, source_files
 
@@ -20,8 +21,8 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         errors.MissingFileError: A folder or the file is missing.
         errors.UserError: There is no such split, or the file is not from COCO 2017.
     """
-    folder, images = read_part("coco", split, source)
-    return [make_pair(folder, image, CLASSES) for image in images]
+    folder, listed = read_part("coco", split, source)
+    return [make_pair(folder, image, CLASSES) for image in listed]
 
 
 def read_pair(pair: pairs.Pair) -> pairs.Contents:
@@ -52,14 +53,14 @@ def read_part(
     path = source_files.required_file(
         folder / "annotations" / f"instances_{part}.json", "COCO's annotations"
     )
-    names, images = coco_files.read_images(path)
+    names, listed = coco_files.read_images(path)
     expected = datasets.get("coco").class_names
     if names != {category: expected[number] for category, number in CLASSES.items()}:
         raise errors.UserError(
             f"{path} has {len(names)} categories, expected the 80 of COCO 2017. Give "
             "COCO's own file. For your own annotations, use `dataset=folder`."
         )
-    return image_dir, images
+    return image_dir, listed
 
 
 def make_pair(
@@ -93,5 +94,8 @@ def draw_pair(pair: pairs.Pair, classes: dict[int, int]) -> pairs.Contents:
         ImageError: An annotation cannot be drawn.
     """
     image = coco_files.CocoImage(*json.loads(pair.shapes))
-    label = coco_files.draw(image, classes, background=0)
-    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)
+    data = files.read_bytes(pair.image)
+    header = images.probe(data, name=pair.image)
+    size = header.height, header.width
+    label = coco_files.draw(image, classes, background=0, image_size=size)
+    return pairs.Contents(data, label)

@@ -171,7 +171,16 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
     keys = [key for key in found.splits[split] if not found.is_left_out(split, key)]
     if found.splits[split] and not keys:
         raise errors.MissingFileError(f"all images of split '{split}' are left out.")
-    return [make_pair(found, source, key) for key in keys]
+    return [_make_any_pair(found, source, key) for key in keys]
+
+
+def _make_any_pair(found, source, key):
+    """Returns the pair of an image, or a faulty one: one bad file is one bad pair."""
+    try:
+        return make_pair(found, source, key)
+    except annotations.AnnotationError as error:
+        pair = pairs.Pair(key[1], found.match.images[key], found.match.masks[key])
+        return pairs.faulty(pair, str(error))
 
 
 def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pairs.Pair:
@@ -251,4 +260,12 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
     if not pair.shapes:
         return pairs.read_files(pair)
     image = pairs.read_files(dataclasses.replace(pair, label=pair.image)).image
-    return pairs.Contents(image, annotations.draw(pair.shapes))
+    header = images.probe(image, name=pair.image)
+    try:
+        label = annotations.draw(pair.shapes, (header.height, header.width))
+    except annotations.AnnotationError as error:
+        if pair.fault:
+            raise
+        name = pathlib.Path(pair.image).name
+        raise annotations.AnnotationError(f"{pair.label} ({name}): {error}") from error
+    return pairs.Contents(image, label)

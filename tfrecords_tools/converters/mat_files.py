@@ -30,6 +30,7 @@ _CELL, _STRUCT, _CHAR = 1, 2, 4  # Classes of a matrix.
 _ARRAYS = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4"}
 _ARRAYS |= {14: "i8", 15: "u8"}  # Type of the values, by class of the matrix.
 _MAX_BYTES = 1 << 30  # Of one variable.
+_MAX_ARRAY = 1 << 28  # Bytes of one array, in the type of its class.
 _MAX_DEPTH = 32  # Cells in cells.
 
 
@@ -151,6 +152,11 @@ class _Matrix:
                 f"{numbers.size} numbers do not have the shape {list(self._shape)}"
             )
         dtype = np.dtype(_ARRAYS[self._kind])
+        if count * dtype.itemsize > _MAX_ARRAY:  # It may be stored in a smaller type.
+            raise _DamageError(
+                f"an array of {count * dtype.itemsize:,} bytes is larger than "
+                f"{_MAX_ARRAY:,}"
+            )
         with np.errstate(invalid="ignore"):  # Floats that are not integers.
             return numbers.astype(dtype).reshape(self._shape, order="F")
 

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from kerasseg import datasets, images
+from kerasseg.system import files
 from tfrecords_tools.converters import (
     hdf5_files,
     mat_files,
@@ -53,7 +54,7 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
     listed = source_files.required_file(
         folder / _SPLITS, "NYU Depth V2's list of splits"
     )
-    numbers = mat_files.read_variable(listed.read_bytes(), variable, str(listed))
+    numbers = mat_files.read_variable(files.read_bytes(listed), variable, str(listed))
     path = str(
         source_files.required_file(
             folder / _FILE, "NYU Depth V2's file of labeled images"

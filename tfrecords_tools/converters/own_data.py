@@ -54,7 +54,8 @@ class OwnData:
     skip_shapes: str = _option(
         "",
         "Comma-separated kinds of annotations to skip. Required for kinds without an "
-        "area, such as point,polyline.",
+        "area, such as point,polyline. degenerate: shapes that cover no part of the "
+        "image, such as polygons with two corners.",
     )
     unannotated_as_background: bool = _option(
         False,

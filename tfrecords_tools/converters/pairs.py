@@ -2,11 +2,13 @@
 
 import collections
 import dataclasses
+import json
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from kerasseg.system import files
 from tfrecords_tools.converters import own_data
 
 OWN = "folder"  # Name of the data set of the user's own images.
@@ -42,7 +44,8 @@ class Pair:
         image: Path of the image; "" if it is drawn.
         label: Path of the label; "" if it is drawn.
         seed: Random seed, if both are drawn.
-        shapes: JSON from which `annotations.draw` draws the label, or "".
+        shapes: JSON from which `annotations.draw` draws the label, or "". That of
+            `faulty` says why there is no label.
     """
 
     name: str
@@ -55,6 +58,21 @@ class Pair:
     def files(self) -> tuple[str, ...]:
         """Paths of the files that must exist; none if the pair is drawn."""
         return tuple(path for path in (self.image, self.label) if path)
+
+    @property
+    def fault(self) -> str:
+        """Why the annotations of this pair cannot be used, or ""."""
+        if not self.shapes.startswith(_FAULT):
+            return ""
+        return json.loads(self.shapes)["fault"]
+
+
+_FAULT = '{"fault": '
+
+
+def faulty(pair: Pair, reason: str) -> Pair:
+    """Returns a pair that is bad; a build stops at it or skips it."""
+    return dataclasses.replace(pair, shapes=json.dumps({"fault": reason}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +92,8 @@ class Contents:
 
 def read_files(pair: Pair) -> Contents:
     """Reads the two files of a pair, without decoding them."""
-    image = pathlib.Path(pair.image).read_bytes()
-    return Contents(image, pathlib.Path(pair.label).read_bytes())
+    image = files.read_bytes(pair.image)
+    return Contents(image, files.read_bytes(pair.label))
 
 
 def pair_folders(

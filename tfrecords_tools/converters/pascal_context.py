@@ -1,9 +1,8 @@
 """Lists the pairs of PASCAL-Context: images and lists of VOC 2010, labels as .mat."""
 
-import pathlib
-
 import numpy as np
 
+from kerasseg.system import files
 from tfrecords_tools.converters import mat_files, pairs, renumbering, source_files
 
 # Numbers of the 59 classes among the 459 in the authors' labels.txt.
@@ -58,6 +57,6 @@ def read_as(pair: pairs.Pair, table: np.ndarray) -> pairs.Contents:
     Raises:
         ImageError: The label cannot be read or holds other values.
     """
-    data = pathlib.Path(pair.label).read_bytes()
+    data = files.read_bytes(pair.label)
     numbers = mat_files.read_variable(data, "LabelMap", pair.label)
     return renumbering.contents(pair, np.asarray(numbers), table)

@@ -1,11 +1,11 @@
 """Maps the values of a source's labels to class numbers."""
 
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from kerasseg import datasets, images
+from kerasseg.system import files
 from tfrecords_tools.converters import pairs, source_files
 
 
@@ -77,4 +77,4 @@ def contents(
         ImageError: See `renumber`.
     """
     label = renumber(numbers, table, pair.label)
-    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), label)
+    return pairs.Contents(files.read_bytes(pair.image), label)

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from kerasseg.system import files
 from tfrecords_tools.converters import mat_files, pairs, renumbering, source_files
 
 _FOLDER = "spatial_envelope_256x256_static_8outdoorcategories"
@@ -37,6 +38,6 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
     Raises:
         ImageError: The label cannot be read or holds other values.
     """
-    data = pathlib.Path(pair.label).read_bytes()
+    data = files.read_bytes(pair.label)
     numbers = mat_files.read_variable(data, "S", pair.label)
     return renumbering.contents(pair, np.asarray(numbers), _TABLE)

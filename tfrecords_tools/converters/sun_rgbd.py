@@ -3,6 +3,7 @@
 import pathlib
 
 from kerasseg import errors
+from kerasseg.system import files
 from tfrecords_tools.converters import (
     hdf5_files,
     mat_files,
@@ -46,7 +47,7 @@ def _read(path, variable):
     """Reads the strings of a cell, or the structs with the strings "rgbpath"."""
     path = source_files.required_file(path, "SUN RGB-D's toolbox")
     values = mat_files.read_variable(
-        path.read_bytes(), variable, str(path), fields=("rgbpath",)
+        files.read_bytes(path), variable, str(path), fields=("rgbpath",)
     )
     paths = [x.get("rgbpath") if isinstance(x, dict) else x for x in values or [None]]
     if not all(isinstance(each, str) for each in paths):
@@ -72,4 +73,4 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
     number = int(pair.name) - 1
     label = hdf5_files.read_part(pair.label, f"{_LABELS}/seglabel", number)
     numbers = renumbering.renumber(label.T, _TABLE, f"{pair.label}, {pair.name}")
-    return pairs.Contents(pathlib.Path(pair.image).read_bytes(), numbers)
+    return pairs.Contents(files.read_bytes(pair.image), numbers)

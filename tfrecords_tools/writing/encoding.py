@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from kerasseg import datasets, images, records
+from kerasseg.system import files
 from tfrecords_tools.converters import pairs, source_files
 from tfrecords_tools.writing import label_rules
 
@@ -28,6 +29,22 @@ class Rules:
     apply_exif: bool = False
     ignore_exif: bool = False
     labels: label_rules.LabelRules = label_rules.DEFAULT_RULES
+
+
+def check_size(pair: pairs.Pair, rules: Rules) -> None:
+    """Checks the size of an image with annotations, before they are drawn on it.
+
+    Raises:
+        ImageError: It cannot be read, or has too many pixels.
+    """
+    if not (pair.shapes and pair.image) or pair.fault:
+        return
+    header = images.probe(files.read_bytes(pair.image), name=pair.image)
+    images.check_pixels(header, _max_pixels(rules), pair.image)
+
+
+def _max_pixels(rules):
+    return min(rules.max_pixels, records.MAX_PIXELS)
 
 
 def encode_pair(
@@ -85,7 +102,7 @@ def _check_image(pair, data, rules):
         )
     pixels = images.read_image(
         data,
-        max_pixels=rules.max_pixels,
+        max_pixels=_max_pixels(rules),
         apply_exif=not rules.ignore_exif,
         name=name,
     )

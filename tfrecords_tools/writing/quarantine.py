@@ -1,8 +1,8 @@
 """Runs the tasks of a build, even if an image crashes the process that reads it.
 
-A broken file can crash a compiled decoder, which no exception reports. The task that
-was reading such a pair runs again in a separate process. If that crashes too, the pair
-is bad.
+A broken file can crash a compiled decoder, which no exception reports, or keep it busy
+for hours, for which its process is killed. The task that was reading such a pair runs
+again in a separate process. If that ends too, the pair is bad.
 """
 
 import collections
@@ -22,8 +22,8 @@ def run(
 
     Args:
         to_do: Tasks of a build.
-        num_workers: Number of processes. With 1, tasks run in this process, and a crash
-            ends it.
+        num_workers: Number of processes. With 1, tasks run in this process, which has
+            no limits of time and memory, and which a crash ends.
         advance: Called with the number of images processed, see `workers.run`.
 
     Raises:
@@ -38,7 +38,11 @@ def run(
         batch = [waiting[name] for name in suspects[:1]] or list(waiting.values())
         try:
             for done in workers.run(
-                tasks.write_shard, batch, num_workers=num_workers, advance=advance
+                tasks.write_shard,
+                batch,
+                num_workers=num_workers,
+                advance=advance,
+                num_bytes=batch[0].num_bytes,
             ):
                 del waiting[done.shard.name]
                 yield done

@@ -8,16 +8,25 @@ import pathlib
 import shutil
 from collections.abc import Callable
 
+import cv2
+
 from kerasseg import datasets, images, records
+from kerasseg.system import limits
 from tfrecords_tools.converters import pairs, registry
-from tfrecords_tools.writing import encoding, journal, planning
+from tfrecords_tools.writing import encoding, journal, planning, workers
 
 
 class WriteError(OSError):
     """A file that could not be written; if the disk is full, with the space needed."""
 
 
-_DEADLY = "it crashed the process that read it, twice, so its files break a decoder"
+_DEADLY = (
+    "it crashed the process that read it, twice, or took more than {:.0f} seconds of "
+    "processor time. Its files break a decoder, or have far too many details"
+)
+_BAD = (ValueError, OSError, MemoryError, ArithmeticError, RecursionError, cv2.error)
+_BASE_BYTES, _BYTES_PER_PIXEL = 1 << 30, 40  # Finding the nearest colors takes most.
+_BASE_SECONDS, _SECONDS_PER_PIXEL = 60.0, 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +58,16 @@ class Task:
     def note(self) -> pathlib.Path:
         """The file that holds the index of the current pair while the task runs."""
         return self.path.with_name(f".{self.path.name}.at.tmp-0")
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that a process may take to read a pair."""
+        return _BASE_BYTES + _BYTES_PER_PIXEL * self.rules.max_pixels
+
+    @property
+    def seconds(self) -> float:
+        """Processor time that a process may take to read a pair."""
+        return _BASE_SECONDS + _SECONDS_PER_PIXEL * self.rules.max_pixels
 
 
 def write_shard(task: Task, advance: Callable[[], object]) -> journal.Finished:
@@ -90,8 +109,17 @@ def _serialized(task, rejected, advance):
     with _note_current(task) as note:
         for i in range(len(task.pairs)):
             note(i)
-            yield from _encode(task, i, read_pair, rejected)
+            with _limited(task):
+                encoded = list(_encode(task, i, read_pair, rejected))
+            yield from encoded
             advance()
+
+
+def _limited(task):
+    """Limits the time to read a pair, unless the whole program would end."""
+    if workers.is_worker():
+        return limits.limit_seconds(task.seconds)
+    return contextlib.nullcontext()
 
 
 def _encode(task, i, read_pair, rejected):
@@ -99,10 +127,12 @@ def _encode(task, i, read_pair, rejected):
     pair, reason, data = task.pairs[i], "", b""
     try:
         if i in task.deadly:
-            raise images.ImageError(_DEADLY)
+            raise images.ImageError(_DEADLY.format(task.seconds))
+        encoding.check_size(pair, task.rules)
         data = encoding.encode_pair(pair, read_pair(pair), task.spec, task.rules)
-    except (ValueError, OSError) as error:
-        reason = str(error)
+    except _BAD as error:
+        memory = f"reading it takes more than {task.num_bytes:,} bytes of memory"
+        reason = memory if isinstance(error, MemoryError) else str(error)
     _check_unchanged(task, pair)
     if not reason:
         yield data

@@ -9,6 +9,7 @@ from concurrent import futures
 from multiprocessing import connection
 from typing import Any
 
+from kerasseg.system import limits
 from tfrecords_tools.writing import planning
 
 _POLL_SECONDS = 0.2
@@ -25,6 +26,7 @@ def run(
     *,
     num_workers: int,
     advance: Callable[[int], object],
+    num_bytes: int | None = None,
 ) -> Iterator:
     """Calls `function(task, advance)` for each task and yields the results.
 
@@ -34,6 +36,7 @@ def run(
         num_workers: Number of processes, at most one per task. With 1, tasks run in
             this process.
         advance: Called here with the number of images processed since the last call.
+        num_bytes: Memory that a process may use beyond its libraries; None: no limit.
 
     Raises:
         WorkerDiedError: A worker died.
@@ -47,7 +50,7 @@ def run(
     context.set_forkserver_preload([function.__module__])
     counter = context.Value("q", 0)
     pool = futures.ProcessPoolExecutor(
-        min(num_workers, len(tasks)), context, _start_worker, (counter,)
+        min(num_workers, len(tasks)), context, _start_worker, (counter, num_bytes)
     )
     try:
         yield from _results(pool, function, tasks, counter, advance)
@@ -84,10 +87,17 @@ def _advance():
         _counter.value += 1
 
 
-def _start_worker(counter):
+def is_worker() -> bool:
+    """Returns whether this process is one that `run` started."""
+    return _counter is not None
+
+
+def _start_worker(counter, num_bytes):
     """Counts into `counter`, leaves Ctrl-C to the parent, and ends when it ends."""
     global _counter
     _counter = counter
+    if num_bytes is not None:
+        limits.limit_memory(num_bytes)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

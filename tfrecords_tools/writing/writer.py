@@ -133,7 +133,7 @@ def _read_values(pair, rules):
     if pair.shapes:
         return None
     try:
-        data = pathlib.Path(pair.label).read_bytes()
+        data = files.read_bytes(pair.label)
         header = images.probe(data, name=pair.label)
         if label_rules.has_colors(header, rules):
             return None
@@ -146,6 +146,20 @@ def _read_values(pair, rules):
 
 
 def _check_files(plans):
+    """Stops before anything is written, if it is clear that the build cannot end."""
+    faults = [
+        pair.fault
+        for plan in plans
+        for shard in plan.shards
+        for pair in shard
+        if pair.fault
+    ]
+    if faults:
+        raise planning.BuildError(
+            f"{len(faults)} images have annotations that cannot be used. The first: "
+            f"{faults[0].rstrip('.')}. Correct them, or skip these images with "
+            "`on_error=skip`."
+        )
     missing = [path for plan in plans for path in plan.missing]
     if not missing:
         return
