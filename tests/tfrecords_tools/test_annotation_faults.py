@@ -199,7 +199,7 @@ def test_one_bad_file_is_one_bad_image(tmp_path, capsys, monkeypatch, kind):
     assert len(error) < 1500 and "Traceback" not in error
     assert commands.run(build.main, *flags, "--workers=1", "--on_error=skip") == 0
     printed = capsys.readouterr().out
-    assert "train: 2 records" in printed and "1 bad pairs were skipped" in printed
+    assert "train: 2 records" in printed and "1 bad pair was skipped" in printed
     (line,) = (tmp_path / "r/rejected.jsonl").read_text().splitlines()
     assert json.loads(line)["name"] == "a0"
 
@@ -330,7 +330,9 @@ def test_no_file_that_matches_no_single_image_vanishes(tmp_path):
         add_image(tmp_path, f"{name}/a.png")
     for name in ("u", "v"):
         written(tmp_path, f"{name}/a.json", labelme(name="a.png"))
-    with pytest.raises(errors.UserError, match="4 files have no counterpart") as caught:
+    with pytest.raises(
+        errors.UserError, match="Files without a counterpart: 4"
+    ) as caught:
         folder.list_pairs("train", source(tmp_path))
     assert all(f"{name}/a.json" in str(caught.value) for name in ("u", "v"))
 

@@ -70,7 +70,7 @@ def test_an_image_that_crashes_its_reader_twice_is_skipped(source, tmp_path):
         source, folder, tmp_path / "deaths", "--on_error=skip", DEADLY="train_01"
     )
     assert done.returncode == 0, done.stderr
-    assert "train: 3 records" in done.stdout and "1 bad pairs" in done.stdout
+    assert "train: 3 records" in done.stdout and "1 bad pair was" in done.stdout
     assert deaths == {"train_01": 2}
     (line,) = (folder / writer.REJECTED_FILE).read_text().splitlines()
     assert json.loads(line)["name"] == "train_01"

@@ -49,16 +49,18 @@ def flat(folder, classes="a,b"):
 
 
 def annotated(folder, name="car", kind="polygon"):
-    """One labelme file; returns its flags."""
-    trees.save(folder / "i/1.png", trees.image(1, 20, 32))
+    """Two labelme files, of which the first has another shape; returns their flags."""
     points = [[0, 0], [8, 0], [8, 8], [0, 8]]
-    shapes = [{"label": "car", "points": points, "shape_type": "polygon"}]
-    shapes.append({"label": name, "points": points[:1], "shape_type": kind})
-    if kind == "polygon":
-        shapes[1]["points"] = points
-    content = {"imagePath": "1.png", "imageHeight": 20, "imageWidth": 32}
+    car = {"label": "car", "points": points, "shape_type": "polygon"}
+    if kind == "point":
+        points = points[:1]
+    other = {"label": name, "points": points, "shape_type": kind}
     (folder / "a").mkdir()
-    (folder / "a/1.json").write_text(json.dumps({**content, "shapes": shapes}))
+    for i, shapes in enumerate([[car, other], [car]], start=1):
+        trees.save(folder / f"i/{i}.png", trees.image(i, 20, 32))
+        content = {"imagePath": f"{i}.png", "imageHeight": 20, "imageWidth": 32}
+        text = json.dumps({**content, "shapes": shapes})
+        (folder / f"a/{i}.json").write_text(text)
     return [f"--images={folder}/i", f"--annotations={folder}/a", "--val_fraction=0"]
 
 

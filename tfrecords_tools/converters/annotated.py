@@ -237,7 +237,8 @@ def _checked(annotated, shape, size, skip):
             remedy = f"or skip all such shapes with `skip_shapes={skipped}`."
         raise annotations.AnnotationError(
             f"{annotated.origin} ({annotated.file_name}): {shape.item}, a {shape.kind} "
-            f"of {shape.name}, cannot be drawn ({error}). Correct it in the editor, {remedy}"
+            f"of {shape.name}, cannot be drawn ({error}). Correct it in the editor, "
+            f"{remedy}"
         ) from error
     return shape.data
 
