@@ -5,8 +5,7 @@ import importlib.resources
 import logging
 import time
 
-from kerasseg.serve import bodies, image_api, responses
-from kerasseg.serve.admission import Admission
+from kerasseg.serve import admission, bodies, image_api, responses
 from kerasseg.serve.image_pipeline import ImagePipeline
 from kerasseg.serve.metrics import Metrics
 from kerasseg.serve.model_api import ModelApi
@@ -41,7 +40,7 @@ class App:
         versions: A `versions.Versions`.
         pipeline: An `image_pipeline.ImagePipeline`.
         model_api: A `model_api.ModelApi`.
-        admission: An `admission.Admission`.
+        gate: An `admission.Admission`.
         metrics: A `metrics.Metrics`.
 
     Attributes:
@@ -55,12 +54,12 @@ class App:
         pipeline: ImagePipeline,
         model_api: ModelApi,
         *,
-        admission: Admission,
+        gate: admission.Admission,
         metrics: Metrics,
     ):
         self._settings, self._versions = settings, versions
         self._pipeline, self._model_api = pipeline, model_api
-        self._admission, self._metrics = admission, metrics
+        self._admission, self._metrics = gate, metrics
         self.stopping = False
         here = importlib.resources.files("kerasseg.serve")
         self._page = {
@@ -119,6 +118,14 @@ class App:
     def _ready(self):
         if self.stopping:
             raise _stopping()
+        waited = self._pipeline.oldest_seconds
+        if waited > self._settings.max_queue_seconds:
+            raise RequestError(
+                503,
+                f"The server is overloaded: the oldest image has waited {waited:.0f} "
+                f"s; use another one.",
+                retry_after=self._admission.retry_after,
+            )
         return responses.as_json({"status": "ready", "version": self._number()})
 
     def _number(self):
@@ -152,8 +159,8 @@ class App:
             return self._model_api.describe(match)
         engine = self._model_api.find(match)
 
-        async def work(body, deadline):
-            return await self._model_api.predict(engine, body, deadline=deadline)
+        async def work(body, budget):
+            return await self._model_api.predict(engine, body, budget=budget)
 
         return await self._inside(scope, receive, work)
 
@@ -162,9 +169,9 @@ class App:
         kind = responses.preferred(accept.decode("latin-1"), image_api.OFFERED)
         engine = self._versions.get()
 
-        async def work(body, deadline):
+        async def work(body, budget):
             return await image_api.segment(
-                self._pipeline, engine, body, kind, deadline=deadline
+                self._pipeline, engine, body, kind, budget=budget
             )
 
         return await self._inside(scope, receive, work)
@@ -176,8 +183,9 @@ class App:
         clients do not block others.
         """
         settings = self._settings
+        client = admission.client_of((scope["client"] or ("",))[0])
         with self._admission.holding() as hold:
-            self._admission.check()
+            self._admission.check(client)
             body = await bodies.read(
                 scope,
                 receive,
@@ -186,8 +194,12 @@ class App:
                 hold=hold,
             )
             deadline = asyncio.get_running_loop().time() + settings.request_seconds
-            with self._admission.enter():
-                return await _unless_gone(work(body, deadline), receive)
+            budget = admission.Budget(self._admission, client, deadline)
+            with self._admission.enter(client):
+                response = await _unless_gone(work(body, budget), receive)
+        if budget.tiled:
+            response.headers["x-tile-size"] = str(settings.tile_size)
+        return response
 
 
 def _stopping():

@@ -4,9 +4,11 @@ A malicious header alone, with millions of segments, can take half a minute of C
 """
 
 import asyncio
+import contextlib
 import functools
 import pathlib
 import resource
+import time
 from collections.abc import Callable
 from concurrent import futures
 
@@ -42,7 +44,8 @@ def read(data: bytes, upright: bool, *, max_pixels: int) -> np.ndarray:
     """
     _limit_memory(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
     try:
-        _check(images.probe(data, name=_NAME), max_pixels)
+        header = images.probe(data, name=_NAME)
+        check_pixels(header.height, header.width, max_pixels)
         return images.read_image(
             data, max_pixels=max_pixels, apply_exif=upright, name=_NAME
         )
@@ -50,14 +53,18 @@ def read(data: bytes, upright: bool, *, max_pixels: int) -> np.ndarray:
         raise RequestError(400, f"{error}.") from error
 
 
-def _check(header, max_pixels):
-    """Raises `RequestError` for too many pixels, before anything is decoded."""
-    num_pixels = header.width * header.height
+def check_pixels(height: int, width: int, max_pixels: int) -> None:
+    """Checks the size of an image before it is decoded.
+
+    Raises:
+        RequestError: 400, it has no pixels; 413, too many.
+    """
+    num_pixels = width * height
     if num_pixels > max_pixels:
         raise RequestError(
             413,
-            f"{_NAME} is {header.width} x {header.height} = {num_pixels:,} pixels, "
-            f"the limit is {max_pixels:,}. Resize it.",
+            f"{_NAME} is {width} x {height} = {num_pixels:,} pixels, the limit is "
+            f"{max_pixels:,}. Resize it.",
         )
     if not num_pixels:
         raise RequestError(400, f"{_NAME} has no pixels.")
@@ -93,18 +100,30 @@ class Decoder:
         seconds: float = _SECONDS,
     ):
         self._num_processes = num_processes
+        self._waiting: dict[object, float] = {}  # Start of each call.
+        # Large images leave a process to small ones.
+        self._large = asyncio.Semaphore(max(1, num_processes - 1))
         call = functools.partial(function, max_pixels=max_pixels)
         self._processes = processes.Processes(call, num_processes, seconds=seconds)
         self._threads = futures.ThreadPoolExecutor(
             num_processes, thread_name_prefix="decoder"
         )
 
-    async def decode(self, data: bytes, *, upright: bool) -> np.ndarray:
+    @property
+    def oldest_seconds(self) -> float:
+        """Age of the oldest image that waits or is being decoded."""
+        began = min(self._waiting.values(), default=None)
+        return 0.0 if began is None else time.monotonic() - began
+
+    async def decode(
+        self, data: bytes, *, upright: bool, large: bool = False
+    ) -> np.ndarray:
         """Decodes one image.
 
         Args:
             data: The file's bytes.
             upright: Whether to apply the EXIF rotation.
+            large: Whether other images may overtake it.
 
         Returns:
             RGB, uint8 `[height, width, 3]`.
@@ -113,6 +132,15 @@ class Decoder:
             RequestError: 400, not a valid image; 413, too many pixels; 500, its process
                 crashed; 504, the timeout passed.
         """
+        place = object()
+        self._waiting[place] = time.monotonic()
+        try:
+            async with self._large if large else contextlib.nullcontext():
+                return await self._call(data, upright)
+        finally:
+            del self._waiting[place]
+
+    async def _call(self, data, upright):
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import time
+import urllib.parse
 from collections.abc import Callable
 
 import grpc
@@ -23,7 +24,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from kerasseg.serve.admission import Admission
+from kerasseg.serve import admission
 from kerasseg.serve.model_api import ModelApi
 from kerasseg.serve.request_errors import RequestError
 from kerasseg.serve.settings import Settings
@@ -52,7 +53,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     Args:
         settings: A `settings.Settings`.
         model_api: A `model_api.ModelApi`.
-        admission: An `admission.Admission`.
+        gate: An `admission.Admission`.
         count: Called with route, status and seconds of each call.
     """
 
@@ -60,11 +61,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self,
         settings: Settings,
         model_api: ModelApi,
-        admission: Admission,
+        gate: admission.Admission,
         count: Callable,
     ):
         self._settings, self._api = settings, model_api
-        self._admission, self._count = admission, count
+        self._admission, self._count = gate, count
 
     async def Predict(self, request, context):  # noqa: N802 - the name in the stubs.
         """Calls a signature with tensors."""
@@ -107,8 +108,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 f"inputs are {sorted(request.inputs)}, expected {sorted(expected)}",
             )
         left = min(self._settings.request_seconds, context.time_remaining() or math.inf)
+        client = _client(context)
         deadline = asyncio.get_running_loop().time() + left
-        with self._admission.holding() as hold, self._admission.enter():
+        budget = admission.Budget(self._admission, client, deadline)
+        with self._admission.holding() as hold, self._admission.enter(client):
             hold(request.ByteSize())
             arrays = {
                 key: await asyncio.to_thread(
@@ -116,7 +119,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 )
                 for key, (kind, _) in expected.items()
             }
-            outputs = await self._api.compute(engine, name, arrays, deadline=deadline)
+            outputs = await self._api.compute(engine, name, arrays, budget=budget)
+        if budget.tiled:
+            tile_size = str(self._settings.tile_size)
+            context.set_trailing_metadata([("x-tile-size", tile_size)])
         return await asyncio.to_thread(_response, request, engine, name, outputs)
 
     def _array(self, name, tensor, kind):
@@ -169,6 +175,12 @@ async def _abort(context, error):
     await context.abort(code, str(error))
 
 
+def _client(context):
+    """Returns the client's name: "ipv4:127.0.0.1:5000" and "ipv6:%5B::1%5D:5000"."""
+    address = urllib.parse.unquote(context.peer()).partition(":")[2]
+    return admission.client_of(address.rpartition(":")[0].strip("[]"))
+
+
 def _model(spec):
     """Returns name and version; None is the newest."""
     if spec.HasField("version_label"):
@@ -217,14 +229,14 @@ def _response(request, engine, signature, outputs):
 
 
 async def start(
-    settings: Settings, model_api: ModelApi, admission: Admission, count: Callable
+    settings: Settings, model_api: ModelApi, gate: admission.Admission, count: Callable
 ) -> tuple[grpc.aio.Server, int]:
     """Starts to listen at the gRPC port.
 
     Args:
         settings: A `settings.Settings`.
         model_api: A `model_api.ModelApi`.
-        admission: An `admission.Admission`.
+        gate: An `admission.Admission`.
         count: As in `PredictionService`.
 
     Returns:
@@ -247,7 +259,7 @@ async def start(
             ("grpc.max_connection_age_grace_ms", age),
         ],
     )
-    prediction = PredictionService(settings, model_api, admission, count)
+    prediction = PredictionService(settings, model_api, gate, count)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         prediction, server
     )

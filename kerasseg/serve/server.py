@@ -62,7 +62,13 @@ def serve(settings: Settings, load: Callable, announce: Callable = print) -> Non
 
 async def _serve(settings, load, announce):
     """Returns whether Ctrl-C stopped it, and whether the network is computing."""
-    gate = admission.Admission(settings.max_requests, settings.max_held_bytes)
+    gate = admission.Admission(
+        settings.max_requests,
+        settings.max_held_bytes,
+        max_per_client=settings.max_requests_per_client,
+        max_seconds=settings.request_seconds,
+        max_image_bytes=settings.max_image_bytes,
+    )
     counted = metrics.Metrics(gate)
     versions = watching.Versions(
         settings.export_dir,
@@ -76,12 +82,13 @@ async def _serve(settings, load, announce):
         int(settings.max_batch_megapixels * 1e6),
         settings.max_batch_wait,
         on_batch=counted.count_batch,
+        max_large_weight=settings.tile_size**2,
     )
-    pipeline = image_pipeline.ImagePipeline(decoder, batcher, settings.max_pixels)
+    pipeline = image_pipeline.ImagePipeline(
+        decoder, batcher, settings.max_pixels, settings.tile_size
+    )
     api = model_api.ModelApi(versions, pipeline)
-    app = application.App(
-        settings, versions, pipeline, api, admission=gate, metrics=counted
-    )
+    app = application.App(settings, versions, pipeline, api, gate=gate, metrics=counted)
     server = _Server(_config(app, settings), app)
     with _listen(settings) as listening:
         async with _grpc(settings, api, gate, counted.count) as (grpc_address, stop):

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from kerasseg import errors
+from kerasseg.inference import tiles
 
 
 def _flag(default, text):
@@ -12,6 +13,7 @@ def _flag(default, text):
 
 _PORTS = {"port": 8501, "grpc_port": 8500}
 _MAX_PORT = 65535
+_MIN_IMAGE_BYTES = 2**26
 _MINIMUM = {"port": 0, "grpc_port": -1, "max_batch_wait": 0}  # Others: above 0.
 
 
@@ -50,6 +52,14 @@ class Settings:
         32,
         "Maximum number of requests that are processed or waiting at the same "
         "time. Further requests are refused with 503.",
+    )
+    max_requests_per_client: int = _flag(
+        24, "Maximum number of requests in progress from one IP address."
+    )
+    tile_size: int = _flag(
+        1024,
+        "Images with a longer side are predicted in overlapping tiles of this size, a "
+        "multiple of 128, between which smaller images are predicted.",
     )
     max_connections: int = _flag(
         512,
@@ -102,6 +112,16 @@ class Settings:
         return int(self.max_request_mib * 2**20)
 
     @property
+    def max_image_bytes(self) -> int:
+        """Maximum number of bytes of decoded images and responses held at once."""
+        return max(_MIN_IMAGE_BYTES, 16 * self.max_pixels)
+
+    @property
+    def max_queue_seconds(self) -> float:
+        """Age of the oldest waiting image at which the server is not ready."""
+        return self.request_seconds / 2
+
+    @property
     def max_held_bytes(self) -> int:
         """Maximum number of bytes of all bodies held at once."""
         return 16 * self.max_bytes
@@ -126,6 +146,7 @@ class Settings:
                     f"`{field.name}={value}` is too small. Choose for example "
                     f"{field.default}."
                 )
+        tiles.check_size(self.tile_size)
         if "/" in self.model_name or ":" in self.model_name or not self.model_name:
             raise errors.UserError(
                 f"`model_name={self.model_name}` cannot be part of a URL. Choose a "
