@@ -45,7 +45,7 @@ def main(argv):
         raise errors.MissingPackageError(
             f"The server needs {error.name}: pip install 'kerasseg[serve]'"
         ) from error
-    server.serve(chosen, functools.partial(_load, tile_size=chosen.tile_size))
+    server.serve(chosen, functools.partial(_load, tile_size=chosen.tile_side))
 
 
 def _load(path, tile_size):

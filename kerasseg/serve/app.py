@@ -5,7 +5,7 @@ import importlib.resources
 import logging
 import time
 
-from kerasseg.serve import admission, bodies, image_api, responses
+from kerasseg.serve import admission, bodies, image_api, request_checks, responses
 from kerasseg.serve.image_pipeline import ImagePipeline
 from kerasseg.serve.metrics import Metrics
 from kerasseg.serve.model_api import ModelApi
@@ -29,6 +29,7 @@ _POLICY = {
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
 _METRICS = ("/metrics", "/monitoring/prometheus/metrics")
+_UNCHECKED = ("/healthz", "/readyz", *_METRICS)  # Probes use addresses as hosts.
 _GONE = 499  # In the metrics only: the client closed the connection.
 
 
@@ -60,6 +61,9 @@ class App:
         self._settings, self._versions = settings, versions
         self._pipeline, self._model_api = pipeline, model_api
         self._admission, self._metrics = gate, metrics
+        self._allowed_hosts = request_checks.allowed_hosts(
+            settings.allowed_hosts, settings.host
+        )
         self.stopping = False
         here = importlib.resources.files("kerasseg.serve")
         self._page = {
@@ -72,7 +76,10 @@ class App:
         began = time.monotonic()
         route, status = "other", _GONE
         try:
+            request_checks.check_framing(scope)
             path = scope["raw_path"].decode("ascii")
+            if path not in _UNCHECKED:
+                request_checks.check_origin(scope, self._allowed_hosts)
             route, handler = self._route(scope, path, receive)
             response = await handler
         except RequestError as error:
@@ -198,7 +205,7 @@ class App:
             with self._admission.enter(client):
                 response = await _unless_gone(work(body, budget), receive)
         if budget.tiled:
-            response.headers["x-tile-size"] = str(settings.tile_size)
+            response.headers["x-tile-size"] = str(settings.tile_side)
         return response
 
 

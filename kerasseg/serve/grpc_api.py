@@ -121,7 +121,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             }
             outputs = await self._api.compute(engine, name, arrays, budget=budget)
         if budget.tiled:
-            tile_size = str(self._settings.tile_size)
+            tile_size = str(self._settings.tile_side)
             context.set_trailing_metadata([("x-tile-size", tile_size)])
         return await asyncio.to_thread(_response, request, engine, name, outputs)
 
@@ -254,6 +254,7 @@ async def start(
         options=[
             ("grpc.max_receive_message_length", settings.max_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.max_allowed_incoming_connections", settings.max_connections),
             ("grpc.so_reuseport", 0),
             ("grpc.max_connection_age_ms", age),
             ("grpc.max_connection_age_grace_ms", age),

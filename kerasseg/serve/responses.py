@@ -59,7 +59,7 @@ def as_error(error: RequestError) -> Response:
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
-    if error.status == 408:  # The rest of the request may still arrive.
+    if error.close or error.status == 408:  # The rest may still arrive.
         headers["connection"] = "close"
     return as_json({"error": str(error)}, error.status, headers)
 

@@ -108,6 +108,7 @@ class Processes:
         self._idle: list[_Worker] = []
         self._workers: set[_Worker] = set()
         self._lock = threading.Lock()
+        self._starting = threading.RLock()  # One thread at a time starts spare ones.
         self._keeping = self._closed = False
 
     def start(self) -> None:
@@ -133,6 +134,8 @@ class Processes:
                 succeeded, result = self._call(self._take(), arguments)
             except _NotReceivedError:  # It was killed while it was idle.
                 succeeded, result = self._call(self._start_worker(), arguments)
+        if self._keeping:  # Workers can start: this one has.
+            self._replenish()
         if not succeeded:
             raise result
         return result
@@ -173,8 +176,11 @@ class Processes:
 
     def _give_back(self, worker):
         with self._lock:
-            if worker in self._workers:
+            superfluous = len(self._workers) > self._num_kept
+            if worker in self._workers and not superfluous:
                 self._idle.append(worker)
+        if superfluous:
+            worker.stop()
 
     def _on_death(self, worker):
         """Forgets a worker, and starts another one if they are kept."""
@@ -186,8 +192,9 @@ class Processes:
             self._replenish()
 
     def _replenish(self):
-        while not self._closed and len(self._workers) < self._num_kept:
-            self._start_worker(idle=True)
+        with self._starting:
+            while not self._closed and len(self._workers) < self._num_kept:
+                self._start_worker(idle=True)
 
     def __enter__(self):
         return self

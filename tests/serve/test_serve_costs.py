@@ -304,7 +304,7 @@ def slow_server(folder, seconds_per_tile, **settings):
     version.mkdir()
     (version / "seconds_per_pixel").write_text(str(seconds_per_tile / TILE**2))
     (version / "saved_model.pb").write_text("x")
-    return running(Fake(folder, tile_size=TILE, **settings))
+    return running(Fake(folder, tile_side=TILE, **settings))
 
 
 def test_large_images_do_not_delay_small_ones(tmp_path):

@@ -81,6 +81,13 @@ def hang(data, upright, *, max_pixels):
     time.sleep(1000)
 
 
+def compute_forever(data, upright, *, max_pixels):
+    """Replaces the decoder by one that never ends, and is not waiting."""
+    decoding.read(data, upright, max_pixels=max_pixels)
+    while True:
+        pass
+
+
 def fragile(data, upright, *, max_pixels):
     """Decodes, and crashes or hangs if the image's first pixel says so."""
     image = decoding.read(data, upright, max_pixels=max_pixels)
