@@ -93,9 +93,18 @@ class App:
             failure = RequestError(500, "Internal server error; see the server's log.")
             response = responses.as_error(failure)
         if response is not None:
-            status = response.status
-            await response.send(send)
+            status = await self._send(response, send)
         self._metrics.count(route, status, time.monotonic() - began)
+
+    async def _send(self, response, send):
+        """Sends a response, whose bytes are held until then; returns its status."""
+        try:
+            with self._admission.holding_image(len(response.body)):
+                await response.send(send)
+        except RequestError as error:
+            response = responses.as_error(error)
+            await response.send(send)
+        return response.status
 
     def _route(self, scope, path, receive):
         """Returns the name of a route, and the coroutine that handles it."""
@@ -121,6 +130,14 @@ class App:
 
     def _health(self):
         return responses.as_json({"status": "alive"})
+
+    def is_ready(self) -> bool:
+        """Returns whether /readyz returns 200."""
+        try:
+            self._ready()
+        except RequestError:
+            return False
+        return True
 
     def _ready(self):
         if self.stopping:

@@ -17,6 +17,7 @@ from kerasseg.serve.request_errors import RequestError
 DEFAULT_TILE_SIZE = 1024
 _CONCURRENCY = 4  # Of the images of one request, to be fair to other requests.
 _BYTES_PER_PIXEL = 4  # Of a decoded image and its mask.
+_INPUT_AND_OUTPUTS = 2  # Times the bytes of an input tensor.
 
 
 class ImagePipeline:
@@ -198,7 +199,9 @@ class ImagePipeline:
 
         engine.cost.check_memory(num_pixels)
         large = costs.is_large(num_pixels, self._tile_size)
-        with budget.using(engine.cost.seconds(num_pixels), 0, large=large):
+        num_bytes = _INPUT_AND_OUTPUTS * sum(array.nbytes for array in inputs.values())
+        seconds = engine.cost.seconds(num_pixels)
+        with budget.using(seconds, num_bytes, large=large):
             return await self._batcher.submit(
                 function,
                 inputs,

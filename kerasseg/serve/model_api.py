@@ -5,6 +5,7 @@ tensorflow_serving/model_servers/http_rest_api_util.cc.
 """
 
 import asyncio
+import functools
 import re
 import urllib.parse
 from concurrent import futures
@@ -98,12 +99,18 @@ class ModelApi:
             body: The body.
             budget: An `admission.Budget`.
         """
-        run = asyncio.get_running_loop().run_in_executor
-        name, row, arrays = await run(self._thread, _read, engine, body)
+        name, row, arrays = await self._run(budget.deadline, _read, engine, body)
         outputs = await self.compute(engine, name, arrays, budget=budget)
-        return responses.Response(
-            await run(self._thread, tensor_outputs.write, outputs, row)
-        )
+        write = functools.partial(tensor_outputs.write, deadline=budget.deadline)
+        return responses.Response(await self._run(budget.deadline, write, outputs, row))
+
+    async def _run(self, deadline, function, *arguments):
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await loop.run_in_executor(self._thread, function, *arguments)
+        except TimeoutError:
+            raise tensor_outputs.too_late() from None
 
     async def compute(
         self, engine, signature: str, arrays: dict, *, budget: Budget

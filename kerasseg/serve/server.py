@@ -100,7 +100,8 @@ async def _serve(settings, load, announce):
         listening.limit(
             listener, server.server_state.connections, settings.max_connections
         )
-        async with _grpc(settings, api, gate, counted.count) as (grpc_address, stop):
+        parts = settings, api, gate, counted.count, app.is_ready
+        async with _grpc(*parts) as (grpc_address, stop):
             server.stop_grpc = stop
             host, port = listener.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
