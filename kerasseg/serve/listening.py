@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable
 
 from kerasseg import errors
-from kerasseg.serve import protocol
 from kerasseg.serve.settings import Settings
 
 BACKLOG = 128
@@ -25,7 +24,7 @@ def fit_descriptors(settings: Settings, announce: Callable) -> Settings:
         announce: Called with a line if `max_connections` is lowered.
 
     Returns:
-        The settings with the number of connections that fits.
+        The settings with the number of connections that fits, in total and per client.
 
     Raises:
         errors.UserError: The limit is too low for any connection.
@@ -40,12 +39,12 @@ def fit_descriptors(settings: Settings, announce: Callable) -> Settings:
     missing = settings.num_descriptors - soft
     if soft == resource.RLIM_INFINITY or missing <= 0:
         return settings
-    kinds = 1 + (settings.grpc_port >= 0)
-    fitting = settings.max_connections - -(-missing // kinds)
+    each = settings.descriptors_per_connection
+    fitting = settings.max_connections - -(-missing // each)
     if fitting < _FEW:
         raise errors.UserError(
             f"The process may open {soft} files, at least "
-            f"{soft + kinds * (_FEW - fitting)} are needed. Raise the limit, for "
+            f"{soft + each * (_FEW - fitting)} are needed. Raise the limit, for "
             f"example with ulimit -n {settings.num_descriptors}."
         )
     announce(
@@ -53,7 +52,13 @@ def fit_descriptors(settings: Settings, announce: Callable) -> Settings:
         f"because the process may open {soft} files (ulimit -n).",
         flush=True,
     )
-    return dataclasses.replace(settings, max_connections=fitting)
+    # In proportion, so that one address still cannot take all of them.
+    per_client = settings.max_connections_per_client * fitting
+    return dataclasses.replace(
+        settings,
+        max_connections=fitting,
+        max_connections_per_client=max(1, per_client // settings.max_connections),
+    )
 
 
 class Listener(socket.socket):
@@ -106,7 +111,7 @@ def limit(listener: Listener, connections: set, max_connections: int) -> None:
         connections: The open connections, those that are being refused included.
         max_connections: Maximum number of connections that are served.
     """
-    most = max_connections + protocol.MAX_REFUSED + BACKLOG
+    most = 2 * max_connections + BACKLOG
     listener.has_room = lambda: len(connections) < most
 
     def handle(loop, context):

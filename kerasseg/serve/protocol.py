@@ -17,7 +17,6 @@ from uvicorn.protocols.http import h11_impl
 from kerasseg.serve import admission
 from kerasseg.serve.graceful_close import GracefulCloseTransport
 
-MAX_REFUSED = 16  # Connections beyond the limits that wait for their client.
 _PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
 
 
@@ -26,7 +25,8 @@ class Limits:
     """Limits of connections.
 
     Attributes:
-        max_connections: Maximum number of connections at once.
+        max_connections: Maximum number of connections at once, and of further ones
+            whose error is being sent.
         max_connections_per_client: Maximum number from one address.
         header_seconds: Time from the first byte of a request, or the start of the
             connection, to the end of the head.
@@ -62,9 +62,9 @@ class GuardedProtocol(h11_impl.H11Protocol):
         closing = GracefulCloseTransport(transport, self._limits.write_seconds)
         super().connection_made(typing.cast(asyncio.Transport, closing))
         self.address = admission.client_of(self.client[0] if self.client else None)
-        addresses = (getattr(other, "address", "") for other in self.connections)
-        same = sum(address == self.address for address in addresses)
-        if len(self.connections) > self._limits.max_connections:
+        served = self.connections - self._limits.refused
+        same = sum(getattr(each, "address", "") == self.address for each in served)
+        if len(served) > self._limits.max_connections:
             self._refuse("The server has too many connections; try again later.")
         elif same > self._limits.max_connections_per_client:
             self._refuse("Your address has too many connections; close some.")
@@ -110,8 +110,8 @@ class GuardedProtocol(h11_impl.H11Protocol):
         """Logs nothing: a request to upgrade is processed like any other one."""
 
     def _refuse(self, message):
-        """Sends an error to a few clients; the connections of others are aborted."""
-        if len(self._limits.refused) >= MAX_REFUSED:
+        """Sends an error; in a flood, the connection is aborted without one."""
+        if len(self._limits.refused) >= self._limits.max_connections:
             self.transport.abort()
             return
         self._limits.refused.add(self)

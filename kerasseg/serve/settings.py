@@ -13,7 +13,7 @@ def _flag(default, text):
 
 _PORTS = {"port": 8501, "grpc_port": 8500}
 _MAX_PORT = 65535
-# Libraries, files of a version being loaded, and connections that are being refused.
+# Libraries, files of a version being loaded, and connections just accepted.
 _OTHER_DESCRIPTORS = 384
 _MIN_IMAGE_BYTES = 2**26
 _MINIMUM = {"port": 0, "grpc_port": -1, "max_batch_wait": 0}  # Others: above 0.
@@ -116,8 +116,16 @@ class Settings:
     @property
     def num_descriptors(self) -> int:
         """Maximum number of open files and connections."""
-        connections = self.max_connections * (1 + (self.grpc_port >= 0))
+        connections = self.max_connections * self.descriptors_per_connection
         return connections + _OTHER_DESCRIPTORS + 8 * self.decoders
+
+    @property
+    def descriptors_per_connection(self) -> int:
+        """Descriptors for each of `max_connections`.
+
+        As many connections may be waiting for their error, and as many may be gRPC's.
+        """
+        return 2 + (self.grpc_port >= 0)
 
     @property
     def max_pixels(self) -> int:

@@ -382,21 +382,24 @@ def test_the_limit_for_open_files_is_raised_or_connections_are_lowered(monkeypat
         given = settings.Settings(export_dir=".", model_name="m", **options)
         return fit(given).max_connections
 
-    # 512 connections, 384 others and 8 for each of two decoders are 912.
+    # 2 * 512 connections, 384 others and 8 for each of two decoders are 1424.
     assert fit(chosen).max_connections == 512
-    assert limits[-1] == (1024, 4096)
+    assert limits[-1] == (1424, 4096)
     assert lowered(256, 4096) == 512
-    assert limits[-1] == (912, 4096)
+    assert limits[-1] == (1424, 4096)
     assert not announced
-    assert lowered(256, 700) == 700 - 400
-    assert limits[-1] == (700, 700)
+    assert lowered(256, 1000) == (1000 - 400) / 2
+    assert limits[-1] == (1000, 1000)
+    assert fit(chosen).max_connections_per_client == 128 * 300 // 512
+    announced.pop()
     assert announced == [
         "`max_connections` was lowered from 512 to 300, because the process may open "
-        "700 files (ulimit -n)."
+        "1000 files (ulimit -n)."
     ]
-    # With gRPC, 2 * 512 + 400 = 1424: 724 too many, 362 of each kind.
-    assert lowered(700, 700, grpc_port=0) == 150
-    with pytest.raises(errors.UserError, match="may open 300 files, at least 408 are"):
+    # With gRPC, 3 * 512 + 400 = 1936: 936 too many, 312 of each kind.
+    assert lowered(1000, 1000, grpc_port=0) == 200
+    # Eight connections need 2 * 8 + 400.
+    with pytest.raises(errors.UserError, match="may open 300 files, at least 416 are"):
         lowered(300, 300)
 
 
