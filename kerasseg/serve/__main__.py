@@ -13,6 +13,8 @@ completes the requests that it has received and then stops. docs/serving.md desc
 the API and the limits.
 """
 
+import functools
+
 from absl import flags
 
 from kerasseg import cli, errors, runtime
@@ -43,14 +45,14 @@ def main(argv):
         raise errors.MissingPackageError(
             f"The server needs {error.name}: pip install 'kerasseg[serve]'"
         ) from error
-    server.serve(chosen, _load)
+    server.serve(chosen, functools.partial(_load, tile_size=chosen.tile_side))
 
 
-def _load(path):
+def _load(path, tile_size):
     runtime.start_tensorflow()  # Takes seconds, during which the server responds.
     from kerasseg.serve import engine
 
-    return engine.Engine(path)
+    return engine.Engine(path, tile_size=tile_size)
 
 
 if __name__ == "__main__":

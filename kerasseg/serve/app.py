@@ -5,8 +5,7 @@ import importlib.resources
 import logging
 import time
 
-from kerasseg.serve import bodies, image_api, responses
-from kerasseg.serve.admission import Admission
+from kerasseg.serve import admission, bodies, image_api, request_checks, responses
 from kerasseg.serve.image_pipeline import ImagePipeline
 from kerasseg.serve.metrics import Metrics
 from kerasseg.serve.model_api import ModelApi
@@ -30,6 +29,7 @@ _POLICY = {
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
 _METRICS = ("/metrics", "/monitoring/prometheus/metrics")
+_UNCHECKED = ("/healthz", "/readyz", *_METRICS)  # Probes use addresses as hosts.
 _GONE = 499  # In the metrics only: the client closed the connection.
 
 
@@ -41,7 +41,7 @@ class App:
         versions: A `versions.Versions`.
         pipeline: An `image_pipeline.ImagePipeline`.
         model_api: A `model_api.ModelApi`.
-        admission: An `admission.Admission`.
+        gate: An `admission.Admission`.
         metrics: A `metrics.Metrics`.
 
     Attributes:
@@ -55,12 +55,15 @@ class App:
         pipeline: ImagePipeline,
         model_api: ModelApi,
         *,
-        admission: Admission,
+        gate: admission.Admission,
         metrics: Metrics,
     ):
         self._settings, self._versions = settings, versions
         self._pipeline, self._model_api = pipeline, model_api
-        self._admission, self._metrics = admission, metrics
+        self._admission, self._metrics = gate, metrics
+        self._allowed_hosts = request_checks.allowed_hosts(
+            settings.allowed_hosts, settings.host
+        )
         self.stopping = False
         here = importlib.resources.files("kerasseg.serve")
         self._page = {
@@ -73,7 +76,10 @@ class App:
         began = time.monotonic()
         route, status = "other", _GONE
         try:
+            request_checks.check_framing(scope)
             path = scope["raw_path"].decode("ascii")
+            if path not in _UNCHECKED:
+                request_checks.check_origin(scope, self._allowed_hosts)
             route, handler = self._route(scope, path, receive)
             response = await handler
         except RequestError as error:
@@ -87,9 +93,18 @@ class App:
             failure = RequestError(500, "Internal server error; see the server's log.")
             response = responses.as_error(failure)
         if response is not None:
-            status = response.status
-            await response.send(send)
+            status = await self._send(response, send)
         self._metrics.count(route, status, time.monotonic() - began)
+
+    async def _send(self, response, send):
+        """Sends a response, whose bytes are held until then; returns its status."""
+        try:
+            with self._admission.holding_image(len(response.body)):
+                await response.send(send)
+        except RequestError as error:
+            response = responses.as_error(error)
+            await response.send(send)
+        return response.status
 
     def _route(self, scope, path, receive):
         """Returns the name of a route, and the coroutine that handles it."""
@@ -116,9 +131,25 @@ class App:
     def _health(self):
         return responses.as_json({"status": "alive"})
 
+    def is_ready(self) -> bool:
+        """Returns whether /readyz returns 200."""
+        try:
+            self._ready()
+        except RequestError:
+            return False
+        return True
+
     def _ready(self):
         if self.stopping:
             raise _stopping()
+        waited = self._pipeline.oldest_seconds
+        if waited > self._settings.max_queue_seconds:
+            raise RequestError(
+                503,
+                f"The server is overloaded: the oldest image has waited {waited:.0f} "
+                f"s; use another one.",
+                retry_after=self._admission.retry_after,
+            )
         return responses.as_json({"status": "ready", "version": self._number()})
 
     def _number(self):
@@ -152,8 +183,8 @@ class App:
             return self._model_api.describe(match)
         engine = self._model_api.find(match)
 
-        async def work(body, deadline):
-            return await self._model_api.predict(engine, body, deadline=deadline)
+        async def work(body, budget):
+            return await self._model_api.predict(engine, body, budget=budget)
 
         return await self._inside(scope, receive, work)
 
@@ -162,9 +193,9 @@ class App:
         kind = responses.preferred(accept.decode("latin-1"), image_api.OFFERED)
         engine = self._versions.get()
 
-        async def work(body, deadline):
+        async def work(body, budget):
             return await image_api.segment(
-                self._pipeline, engine, body, kind, deadline=deadline
+                self._pipeline, engine, body, kind, budget=budget
             )
 
         return await self._inside(scope, receive, work)
@@ -176,8 +207,9 @@ class App:
         clients do not block others.
         """
         settings = self._settings
+        client = admission.client_of((scope["client"] or ("",))[0])
         with self._admission.holding() as hold:
-            self._admission.check()
+            self._admission.check(client)
             body = await bodies.read(
                 scope,
                 receive,
@@ -186,8 +218,12 @@ class App:
                 hold=hold,
             )
             deadline = asyncio.get_running_loop().time() + settings.request_seconds
-            with self._admission.enter():
-                return await _unless_gone(work(body, deadline), receive)
+            budget = admission.Budget(self._admission, client, deadline)
+            with self._admission.enter(client):
+                response = await _unless_gone(work(body, budget), receive)
+        if budget.tiled:
+            response.headers["x-tile-size"] = str(settings.tile_side)
+        return response
 
 
 def _stopping():

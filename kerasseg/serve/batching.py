@@ -18,23 +18,25 @@ class _Item:
     weight: int
     result: asyncio.Future
     since: float
+    large: bool
     started: bool = False
 
 
 class Batcher:
     """Calls functions in one thread, with several waiting payloads of one key.
 
-    The oldest payload is always in the next batch, so that none waits forever. While a
-    call runs, others queue; an incomplete batch waits for `max_wait`.
+    While a call runs, others queue; an incomplete batch waits for `max_wait`. Small
+    payloads go before large ones, until they have taken as long as the last large one:
+    a small payload waits for two large ones at most, and while both kinds wait, each
+    gets half of the time. Among payloads of one kind, the oldest one is in the next
+    batch.
 
     Args:
         max_size: Maximum number of payloads in a batch.
         max_weight: Maximum sum of their weights; a single payload may exceed it.
         max_wait: Seconds that an incomplete batch waits for more payloads.
+        max_large_weight: Replaces `max_weight` in batches of large payloads.
         on_batch: Called with the number of payloads of each batch.
-
-    Attributes:
-        computing: Whether a call is running; Python cannot interrupt it.
     """
 
     def __init__(
@@ -43,20 +45,37 @@ class Batcher:
         max_weight: int,
         max_wait: float,
         on_batch: Callable[[int], None] | None = None,
+        *,
+        max_large_weight: int | None = None,
     ):
         self._max_size, self._max_weight = max_size, max_weight
         self._max_wait = max_wait
+        self._max_large_weight = max_large_weight or max_weight
         self._on_batch = on_batch
         self._waiting: list[_Item] = []
         self._arrived = asyncio.Event()
         self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix="network")
         self._task: asyncio.Task | None = None
-        self.computing = False
+        self._computing_since: float | None = None
+        self._credit = 0.0  # Seconds in which small payloads go before large ones.
 
     @property
     def num_waiting(self) -> int:
         """Number of payloads in the queue."""
         return len(self._waiting)
+
+    @property
+    def computing(self) -> bool:
+        """Whether a call is running; Python cannot interrupt it."""
+        return self._computing_since is not None
+
+    @property
+    def oldest_seconds(self) -> float:
+        """Age of the oldest payload that waits, or of the running call."""
+        began = [item.since for item in self._waiting if not item.result.done()]
+        if self._computing_since is not None:
+            began.append(self._computing_since)
+        return time.monotonic() - min(began) if began else 0.0
 
     async def submit(
         self,
@@ -66,6 +85,7 @@ class Batcher:
         key: Hashable,
         weight: int,
         deadline: float,
+        large: bool = False,
     ):
         """Waits for the result of one payload.
 
@@ -76,6 +96,7 @@ class Batcher:
             key: Only payloads with equal keys share a batch.
             weight: See `max_weight`.
             deadline: Event loop time after which the result is not needed.
+            large: Whether small payloads go first.
 
         Raises:
             RequestError: 429 or 504, the deadline has passed.
@@ -85,7 +106,13 @@ class Batcher:
         if self._task is None:
             self._task = loop.create_task(self._run())
         item = _Item(
-            function, payload, key, weight, loop.create_future(), time.monotonic()
+            function,
+            payload,
+            key,
+            weight,
+            loop.create_future(),
+            time.monotonic(),
+            large,
         )
         self._waiting.append(item)
         self._arrived.set()
@@ -98,11 +125,10 @@ class Batcher:
             item.result.cancel()  # If the caller was cancelled, it is not computed.
 
     async def _run(self):
-        loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
             batch = self._take()
-            if batch and len(batch) < self._max_size:
+            if batch and len(batch) < self._max_size and not batch[0].large:
                 left = batch[0].since + self._max_wait - time.monotonic()
                 if left > 0:
                     await asyncio.sleep(left)
@@ -115,38 +141,55 @@ class Batcher:
                 self._waiting.remove(item)
             if self._on_batch:
                 self._on_batch(len(batch))
-            self.computing = True
-            results = await loop.run_in_executor(self._thread, _call, batch)
-            self.computing = False
-            for item, (good, value) in zip(batch, results, strict=True):
-                if item.result.done():
-                    continue
-                if good:
-                    item.result.set_result(value)
-                else:
-                    item.result.set_exception(value)
+            await self._compute(batch)
+
+    async def _compute(self, batch):
+        loop = asyncio.get_running_loop()
+        began = self._computing_since = time.monotonic()
+        results = await loop.run_in_executor(self._thread, _call, batch)
+        self._computing_since = None
+        seconds = time.monotonic() - began
+        self._credit = seconds if batch[0].large else max(0, self._credit - seconds)
+        for item, (good, value) in zip(batch, results, strict=True):
+            if item.result.done():
+                continue
+            if good:
+                item.result.set_result(value)
+            else:
+                item.result.set_exception(value)
 
     def _take(self):
-        """Returns the oldest payload and those that fit into its batch."""
+        """Returns the oldest payload of a kind and those that fit into its batch."""
         self._waiting = [item for item in self._waiting if not item.result.done()]
-        batch: list[_Item] = []
-        weight = 0
-        for item in self._waiting:
-            if batch and (
-                item.key != batch[0].key or weight + item.weight > self._max_weight
-            ):
-                continue
-            batch.append(item)
-            weight += item.weight
-            if len(batch) == self._max_size:
-                break
-        return batch
+        small, large = (
+            [item for item in self._waiting if item.large == kind]
+            for kind in (False, True)
+        )
+        if not small:
+            self._credit = 0.0
+        if large and self._credit <= 0:
+            return _fitting(large, self._max_size, self._max_large_weight)
+        return _fitting(small, self._max_size, self._max_weight)
 
     async def close(self) -> None:
         """Stops the thread; waiting payloads are dropped."""
         if self._task is not None:
             self._task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _fitting(waiting, max_size, max_weight):
+    """Returns the first payload and the next ones that fit into its batch."""
+    batch: list[_Item] = []
+    weight = 0
+    for item in waiting:
+        if batch and (item.key != batch[0].key or weight + item.weight > max_weight):
+            continue
+        batch.append(item)
+        weight += item.weight
+        if len(batch) == max_size:
+            break
+    return batch
 
 
 def _too_late(started):

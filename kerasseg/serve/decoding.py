@@ -4,9 +4,13 @@ A malicious header alone, with millions of segments, can take half a minute of C
 """
 
 import asyncio
+import contextlib
 import functools
+import math
 import pathlib
 import resource
+import signal
+import time
 from collections.abc import Callable
 from concurrent import futures
 
@@ -14,6 +18,7 @@ import cv2
 import numpy as np
 
 from kerasseg import images
+from kerasseg.serve import file_headers
 from kerasseg.serve.request_errors import RequestError
 from kerasseg.system import processes
 
@@ -21,6 +26,7 @@ _NAME = "The image"
 _SECONDS = 20.0  # Timeout of one image; a process takes two of them to start.
 _BYTES_PER_PIXEL = 24  # Decoding, rotating, sending: three bytes each, and a margin.
 _BASE_BYTES = 256 << 20
+_CPU_SECONDS, _CPU_SECONDS_PER_PIXEL = 2.0, 1e-6  # Ten times a usual image.
 _STATM = pathlib.Path(
     "/proc/self/statm"
 )  # Linux: its first number is the mapped pages.
@@ -41,8 +47,13 @@ def read(data: bytes, upright: bool, *, max_pixels: int) -> np.ndarray:
         RequestError: 400, not a valid image; 413, too many pixels.
     """
     _limit_memory(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
+    _limit_cpu(_CPU_SECONDS)
+    file_headers.check_structure(data)
     try:
-        _check(images.probe(data, name=_NAME), max_pixels)
+        header = images.probe(data, name=_NAME)
+        check_pixels(header.height, header.width, max_pixels)
+        num_pixels = header.height * header.width
+        _limit_cpu(_CPU_SECONDS + num_pixels * _CPU_SECONDS_PER_PIXEL)
         return images.read_image(
             data, max_pixels=max_pixels, apply_exif=upright, name=_NAME
         )
@@ -50,14 +61,18 @@ def read(data: bytes, upright: bool, *, max_pixels: int) -> np.ndarray:
         raise RequestError(400, f"{error}.") from error
 
 
-def _check(header, max_pixels):
-    """Raises `RequestError` for too many pixels, before anything is decoded."""
-    num_pixels = header.width * header.height
+def check_pixels(height: int, width: int, max_pixels: int) -> None:
+    """Checks the size of an image before it is decoded.
+
+    Raises:
+        RequestError: 400, it has no pixels; 413, too many.
+    """
+    num_pixels = width * height
     if num_pixels > max_pixels:
         raise RequestError(
             413,
-            f"{_NAME} is {header.width} x {header.height} = {num_pixels:,} pixels, "
-            f"the limit is {max_pixels:,}. Resize it.",
+            f"{_NAME} is {width} x {height} = {num_pixels:,} pixels, the limit is "
+            f"{max_pixels:,}. Resize it.",
         )
     if not num_pixels:
         raise RequestError(400, f"{_NAME} has no pixels.")
@@ -74,6 +89,15 @@ def _limit_memory(num_bytes):
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
+def _limit_cpu(seconds):
+    """Limits the further CPU time of the process, which a signal then ends."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    limit = math.ceil(usage.ru_utime + usage.ru_stime + seconds)
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+
+
 class Decoder:
     """Decodes images in worker processes, which may crash without harm.
 
@@ -82,6 +106,7 @@ class Decoder:
         max_pixels: Limit for the pixels of an image.
         function: Replaces `read` in tests.
         seconds: Timeout of one image, after which its process is killed.
+        on_output: See `processes.Processes`.
     """
 
     def __init__(
@@ -91,20 +116,35 @@ class Decoder:
         *,
         function: Callable = read,
         seconds: float = _SECONDS,
+        on_output: Callable[[bytes], object] | None = None,
     ):
         self._num_processes = num_processes
+        self._waiting: dict[object, float] = {}  # Start of each call.
+        # Large images leave a process to small ones.
+        self._large = asyncio.Semaphore(max(1, num_processes - 1))
         call = functools.partial(function, max_pixels=max_pixels)
-        self._processes = processes.Processes(call, num_processes, seconds=seconds)
+        self._processes = processes.Processes(
+            call, num_processes, seconds=seconds, num_spares=1, on_output=on_output
+        )
         self._threads = futures.ThreadPoolExecutor(
             num_processes, thread_name_prefix="decoder"
         )
 
-    async def decode(self, data: bytes, *, upright: bool) -> np.ndarray:
+    @property
+    def oldest_seconds(self) -> float:
+        """Age of the oldest image that waits or is being decoded."""
+        began = min(self._waiting.values(), default=None)
+        return 0.0 if began is None else time.monotonic() - began
+
+    async def decode(
+        self, data: bytes, *, upright: bool, large: bool = False
+    ) -> np.ndarray:
         """Decodes one image.
 
         Args:
             data: The file's bytes.
             upright: Whether to apply the EXIF rotation.
+            large: Whether other images may overtake it.
 
         Returns:
             RGB, uint8 `[height, width, 3]`.
@@ -113,22 +153,32 @@ class Decoder:
             RequestError: 400, not a valid image; 413, too many pixels; 500, its process
                 crashed; 504, the timeout passed.
         """
+        place = object()
+        self._waiting[place] = time.monotonic()
+        try:
+            async with self._large if large else contextlib.nullcontext():
+                return await self._call(data, upright)
+        finally:
+            del self._waiting[place]
+
+    async def _call(self, data, upright):
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(
                 self._threads, self._processes, data, upright
             )
         except TimeoutError as error:
-            raise RequestError(
-                504, "Decoding the image took too long; save it again, or resize it."
-            ) from error
-        except (ChildProcessError, MemoryError) as error:
+            raise _too_slow() from error
+        except (processes.WorkerDiedError, MemoryError) as error:
+            if getattr(error, "status", 0) == -signal.SIGXCPU:
+                raise _too_slow() from error
             raise RequestError(
                 500, "The image could not be decoded; save it again, or resize it."
             ) from error
 
     async def warm_up(self) -> None:
-        """Starts all processes before the first request."""
+        """Starts all processes, and a spare one, before the first request."""
+        await asyncio.to_thread(self._processes.start)
         image = images.encode_image(np.zeros((1, 1, 3), np.uint8))
         await asyncio.gather(
             *[self.decode(image, upright=False) for _ in range(self._num_processes)]
@@ -138,3 +188,9 @@ class Decoder:
         """Stops the processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._processes.__exit__(None, None, None)
+
+
+def _too_slow():
+    return RequestError(
+        504, "Decoding the image took too long; save it again, or resize it."
+    )

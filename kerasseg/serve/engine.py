@@ -1,8 +1,10 @@
 """One version of an exported model, loaded with plain TensorFlow."""
 
 import json
+import math
 import os
 import pathlib
+import time
 
 import numpy as np
 import tensorflow as tf
@@ -10,9 +12,11 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 from kerasseg.exporting import warm_up
+from kerasseg.serve import costs
 from kerasseg.serve.request_errors import RequestError
 
 _WARM_UP_SIDES = ((64, 64), (65, 97))
+_REPETITIONS, _LONG_SECONDS = 3, 3.0  # Once, if that takes long.
 _STATUSES = {  # As in TensorFlow Serving.
     tf.errors.INVALID_ARGUMENT: 400,
     tf.errors.FAILED_PRECONDITION: 400,
@@ -35,6 +39,7 @@ class Engine:
 
     Args:
         path: Folder of the version, `<export_dir>/<number>`.
+        tile_size: Side of the image with which `warm_up` measures the cost.
 
     Attributes:
         number: Number of the version.
@@ -43,16 +48,19 @@ class Engine:
         inputs: NumPy dtype and shape of each input by signature and name; the length of
             a dynamic axis is None.
         metadata: SignatureDefs by name, in TensorFlow Serving's JSON format.
+        cost: A `costs.Cost`, which `warm_up` and each call of `masks` and
+            `probabilities` measure.
 
     Raises:
         Exception: The folder does not hold a complete export; the type depends on
             TensorFlow.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, *, tile_size: int = 512):
         path = pathlib.Path(path)
         classes = json.loads((path / "assets/classes.json").read_text("utf-8"))
         self.number, self._path = int(path.name), path
+        self._tile_size = tile_size
         self.class_names = tuple(classes["class_names"])
         self.palette = np.array(classes["palette"], np.uint8).reshape(-1, 3)
         self.metadata = _signature_defs(path)
@@ -65,17 +73,21 @@ class Engine:
             }
             for name, signature in self._signatures.items()
         }
+        self.cost = costs.Cost()
+        self._masks = self._output("classes", tf.uint8)
+        self._probabilities = self._output("probabilities", tf.float32)
+
+    def _output(self, name, dtype):
+        """Returns a function of uint8 images to one output of the network."""
         tensor = self._signatures["tensor"]
 
-        # Only this output, as uint8: TensorFlow prunes the others.
-        def masks(images):
-            classes = tensor(image=tf.cast(images, tf.float32))["classes"]
-            return tf.cast(classes, tf.uint8)
+        # TensorFlow prunes the other outputs.
+        def call(images):
+            return tf.cast(tensor(image=tf.cast(images, tf.float32))[name], dtype)
 
         signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
-        self._masks = tf.function(
-            masks, autograph=False, input_signature=signature
-        ).get_concrete_function()
+        function = tf.function(call, autograph=False, input_signature=signature)
+        return function.get_concrete_function()
 
     def masks(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Predicts the masks of images of one size.
@@ -89,8 +101,28 @@ class Engine:
         Raises:
             RequestError: TensorFlow fails, for example because of too little memory.
         """
+        return list(self._measured(self._masks, np.stack(images)))
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Predicts the probabilities of an image or a tile.
+
+        Args:
+            image: RGB, uint8 `[height, width, 3]`.
+
+        Returns:
+            float32 `[height, width, num_classes]`.
+
+        Raises:
+            RequestError: TensorFlow fails, for example because of too little memory.
+        """
+        return self._measured(self._probabilities, image[np.newaxis])[0]
+
+    def _measured(self, function, images):
+        began = time.monotonic()
         with _TranslateErrors():
-            return list(self._masks(tf.constant(np.stack(images))).numpy())
+            result = function(tf.constant(images)).numpy()
+        self.cost.observe(math.prod(images.shape[:3]), time.monotonic() - began)
+        return result
 
     def call(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
         """Calls a signature of the SavedModel.
@@ -111,7 +143,7 @@ class Engine:
         return {name: outputs[name].numpy() for name in sorted(outputs)}
 
     def warm_up(self) -> None:
-        """Runs two gray images and the warm-up requests of the export.
+        """Runs gray images and the warm-up requests of the export; measures the cost.
 
         Raises:
             errors.UserError: The file of requests is damaged or has too many.
@@ -121,6 +153,21 @@ class Engine:
             self.masks([np.full((*sides, 3), 128, np.uint8)])
         for signature, inputs in warm_up.read(self._path):
             self.call(signature, inputs)
+        self.cost = self._measure()
+
+    def _measure(self):
+        """Measures the cost of an image; also warms up the function of tiles."""
+        image = np.full((self._tile_size, self._tile_size, 3), 128, np.uint8)
+        peak = costs.PeakMemory()
+        seconds = math.inf
+        for _ in range(_REPETITIONS):
+            began = time.monotonic()
+            self.probabilities(image)
+            seconds = min(seconds, time.monotonic() - began)
+            if seconds > _LONG_SECONDS:
+                break
+        num_pixels = self._tile_size**2
+        return costs.Cost(seconds / num_pixels, peak.growth() / num_pixels)
 
 
 class _TranslateErrors:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC API of one model, with its own stubs.
+"""TensorFlow Serving's gRPC API of one model, with its messages.
 
 Predict and GetModelMetadata of PredictionService, and GetModelStatus of ModelService;
 their other methods are UNIMPLEMENTED. Arrays are sent as bytes, not as text: a float32
@@ -6,9 +6,11 @@ image has a quarter of the size of its JSON.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
+import urllib.parse
 from collections.abc import Callable
 
 import grpc
@@ -23,7 +25,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from kerasseg.serve.admission import Admission
+from kerasseg.serve import admission, grpc_health
 from kerasseg.serve.model_api import ModelApi
 from kerasseg.serve.request_errors import RequestError
 from kerasseg.serve.settings import Settings
@@ -31,6 +33,17 @@ from kerasseg.serve.settings import Settings
 _LOG = logging.getLogger(__name__)
 _DEFAULT_SIGNATURE = "serving_default"
 _FIELD = "signature_def"  # The only metadata field.
+_MAX_DETAILS = 2000  # Bytes of an error's text.
+_COPIES = 2  # Of a response: the message and its bytes.
+_SERVICES = {
+    "tensorflow.serving.PredictionService": {
+        "Predict": predict_pb2.PredictRequest,
+        "GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
+    },
+    "tensorflow.serving.ModelService": {
+        "GetModelStatus": get_model_status_pb2.GetModelStatusRequest,
+    },
+}
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -52,7 +65,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     Args:
         settings: A `settings.Settings`.
         model_api: A `model_api.ModelApi`.
-        admission: An `admission.Admission`.
+        gate: An `admission.Admission`.
         count: Called with route, status and seconds of each call.
     """
 
@@ -60,11 +73,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self,
         settings: Settings,
         model_api: ModelApi,
-        admission: Admission,
+        gate: admission.Admission,
         count: Callable,
     ):
         self._settings, self._api = settings, model_api
-        self._admission, self._count = admission, count
+        self._admission, self._count = gate, count
 
     async def Predict(self, request, context):  # noqa: N802 - the name in the stubs.
         """Calls a signature with tensors."""
@@ -95,6 +108,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             return await _abort(context, error)
 
     async def _predict(self, request, context):
+        _check_parsed(request)
         engine = self._api.loaded(*_model(request.model_spec))
         name = request.model_spec.signature_name or _DEFAULT_SIGNATURE
         if name not in engine.inputs:
@@ -107,28 +121,52 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 f"inputs are {sorted(request.inputs)}, expected {sorted(expected)}",
             )
         left = min(self._settings.request_seconds, context.time_remaining() or math.inf)
+        client = _client(context)
         deadline = asyncio.get_running_loop().time() + left
-        with self._admission.holding() as hold, self._admission.enter():
+        budget = admission.Budget(self._admission, client, deadline)
+        with self._admission.holding() as hold, self._admission.enter(client):
             hold(request.ByteSize())
-            arrays = {
-                key: await asyncio.to_thread(
-                    self._array, key, request.inputs[key], kind
-                )
-                for key, (kind, _) in expected.items()
-            }
-            outputs = await self._api.compute(engine, name, arrays, deadline=deadline)
+            arrays = await self._arrays(request, expected)
+            outputs = await self._api.compute(engine, name, arrays, budget=budget)
+        if budget.tiled:
+            tile_size = str(self._settings.tile_side)
+            context.set_trailing_metadata([("x-tile-size", tile_size)])
+        self._hold_until_sent(outputs, context)
         return await asyncio.to_thread(_response, request, engine, name, outputs)
 
-    def _array(self, name, tensor, kind):
+    def _hold_until_sent(self, outputs, context):
+        """Counts a response, which waits for as long as the client does not read."""
+        num_bytes = sum(map(_num_bytes, outputs.values()))
+        held = contextlib.ExitStack()
+        held.enter_context(self._admission.holding_image(_COPIES * num_bytes))
+        context.add_done_callback(lambda _: held.close())
+
+    async def _arrays(self, request, expected):
+        stated = {
+            key: self._stated_size(key, request.inputs[key], kind)
+            for key, (kind, _) in expected.items()
+        }
+        num_bytes = sum(
+            size * np.dtype(expected[key][0]).itemsize for key, size in stated.items()
+        )
+        with self._admission.holding_image(num_bytes):
+            return {
+                key: await asyncio.to_thread(_array, key, request.inputs[key])
+                for key in expected
+            }
+
+    def _stated_size(self, name, tensor, kind):
+        """Returns the numbers that a shape states, which cannot be trusted."""
         settings = self._settings
         # A short message may state a large shape: its last value is then repeated.
         limit = settings.max_bytes // np.dtype(kind).itemsize
         limit = min(3 * settings.max_pixels, limit)
         if kind is object:
             limit = len(tensor.string_val)
-        return _array(name, tensor, kind, limit)
+        return _checked_size(name, tensor, kind, limit)
 
     def _metadata(self, request):
+        _check_parsed(request)
         engine = self._api.loaded(*_model(request.model_spec))
         if set(request.metadata_field) != {_FIELD}:
             raise RequestError(
@@ -156,6 +194,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     async def GetModelStatus(self, request, context):  # noqa: N802
         """Returns the states of the versions."""
         try:
+            _check_parsed(request)
             status = self._api.status(*_model(request.model_spec))
         except RequestError as error:
             return await _abort(context, error)
@@ -163,10 +202,31 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return json_format.ParseDict(status, response)
 
 
+def _num_bytes(array):
+    if array.dtype == object:
+        return sum(map(len, array.ravel()))
+    return array.nbytes
+
+
 async def _abort(context, error):
     """Ends a call with the gRPC status of an error."""
     code = _CODES.get(error.status, grpc.StatusCode.INTERNAL)
-    await context.abort(code, str(error))
+    # Details are a header, in which other characters than ASCII take 3 bytes for each
+    # of their bytes; clients reject more than 8 KiB of headers.
+    details = str(error).encode()[:_MAX_DETAILS].decode("utf-8", "ignore")
+    await context.abort(code, details)
+
+
+def _check_parsed(request):
+    """Raises `RequestError` for a message that could not be parsed."""
+    if request is None:
+        raise RequestError(400, "The message is malformed; use the stubs of the API.")
+
+
+def _client(context):
+    """Returns the client's name: "ipv4:127.0.0.1:5000" and "ipv6:%5B::1%5D:5000"."""
+    address = urllib.parse.unquote(context.peer()).partition(":")[2]
+    return admission.client_of(address.rpartition(":")[0].strip("[]"))
 
 
 def _model(spec):
@@ -177,8 +237,7 @@ def _model(spec):
     return spec.name, spec.version.value if spec.HasField("version") else None
 
 
-def _array(name, tensor, kind, limit):
-    """Converts a tensor into an array; its shape cannot be trusted."""
+def _checked_size(name, tensor, kind, limit):
     expected = tf.dtypes.as_dtype(kind)
     if tensor.dtype != expected.as_datatype_enum:
         raise RequestError(
@@ -193,6 +252,10 @@ def _array(name, tensor, kind, limit):
             f"input {name} has shape {sides}, the limit is {limit:,} numbers; send a "
             f"smaller image",
         )
+    return math.prod(sides)
+
+
+def _array(name, tensor):
     try:
         return tf.make_ndarray(tensor)
     except (ValueError, TypeError) as error:
@@ -201,7 +264,7 @@ def _array(name, tensor, kind, limit):
 
 
 def _response(request, engine, signature, outputs):
-    names = list(request.output_filter) or list(outputs)
+    names = list(dict.fromkeys(request.output_filter)) or list(outputs)
     unknown = sorted(set(names) - set(outputs))
     if unknown:
         raise RequestError(
@@ -216,16 +279,34 @@ def _response(request, engine, signature, outputs):
     return response
 
 
+def _handler(service, servicer):
+    """Returns the handler of a service, with methods of one request and response."""
+    methods = {
+        name: grpc.unary_unary_rpc_method_handler(
+            getattr(servicer, name),
+            request_deserializer=grpc_health.lenient(request),
+            response_serializer=lambda response: response.SerializeToString(),
+        )
+        for name, request in _SERVICES[service].items()
+    }
+    return grpc.method_handlers_generic_handler(service, methods)
+
+
 async def start(
-    settings: Settings, model_api: ModelApi, admission: Admission, count: Callable
+    settings: Settings,
+    model_api: ModelApi,
+    gate: admission.Admission,
+    count: Callable,
+    is_ready: Callable[[], bool] = lambda: True,
 ) -> tuple[grpc.aio.Server, int]:
     """Starts to listen at the gRPC port.
 
     Args:
         settings: A `settings.Settings`.
         model_api: A `model_api.ModelApi`.
-        admission: An `admission.Admission`.
+        gate: An `admission.Admission`.
         count: As in `PredictionService`.
+        is_ready: Whether requests are served now, for probes.
 
     Returns:
         The server, which `stop(seconds)` stops, and its port.
@@ -242,17 +323,19 @@ async def start(
         options=[
             ("grpc.max_receive_message_length", settings.max_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.max_allowed_incoming_connections", settings.max_connections),
             ("grpc.so_reuseport", 0),
             ("grpc.max_connection_age_ms", age),
             ("grpc.max_connection_age_grace_ms", age),
         ],
     )
-    prediction = PredictionService(settings, model_api, admission, count)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        prediction, server
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        ModelService(model_api), server
+    prediction = PredictionService(settings, model_api, gate, count)
+    servicers = prediction, ModelService(model_api)
+    server.add_generic_rpc_handlers(
+        [
+            *map(_handler, _SERVICES, servicers),
+            grpc_health.handler(is_ready, _SERVICES),
+        ]
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from kerasseg import images
 from kerasseg.images import visualization
 from kerasseg.serve import responses
+from kerasseg.serve.admission import Budget
 from kerasseg.serve.image_pipeline import ImagePipeline
 
 OFFERED = (responses.PNG, responses.JPEG, responses.JSON)
@@ -17,7 +18,7 @@ _JPEG_QUALITY = 90
 
 
 async def segment(
-    pipeline: ImagePipeline, engine, data: bytes, content_type: str, *, deadline: float
+    pipeline: ImagePipeline, engine, data: bytes, content_type: str, *, budget: Budget
 ) -> responses.Response:
     """Predicts the mask of an image.
 
@@ -27,10 +28,10 @@ async def segment(
         data: The file's bytes; its EXIF rotation is applied.
         content_type: One of `OFFERED`. PNG: the mask with a palette; JPEG: the image
             blended with the classes' colors; JSON: see `_statistics`.
-        deadline: Event loop time.
+        budget: An `admission.Budget`.
     """
     began = time.monotonic()
-    image, mask = await pipeline.mask(engine, data, upright=True, deadline=deadline)
+    image, mask = await pipeline.mask(engine, data, upright=True, budget=budget)
     seconds = time.monotonic() - began
     encode = {
         responses.PNG: _png,

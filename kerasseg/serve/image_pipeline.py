@@ -1,16 +1,23 @@
 """The processing of images: decoding, batching, prediction."""
 
 import asyncio
+import contextlib
+import functools
 
 import numpy as np
 
 from kerasseg import images
+from kerasseg.inference import tiles
+from kerasseg.serve import costs, file_headers
+from kerasseg.serve.admission import Budget
 from kerasseg.serve.batching import Batcher
-from kerasseg.serve.decoding import Decoder
+from kerasseg.serve.decoding import Decoder, check_pixels
 from kerasseg.serve.request_errors import RequestError
 
-_SMALLEST_SIDE = 32  # Networks pad smaller sides to this.
+DEFAULT_TILE_SIZE = 1024
 _CONCURRENCY = 4  # Of the images of one request, to be fair to other requests.
+_BYTES_PER_PIXEL = 4  # Of a decoded image and its mask.
+_INPUT_AND_OUTPUTS = 2  # Times the bytes of an input tensor.
 
 
 class ImagePipeline:
@@ -20,14 +27,27 @@ class ImagePipeline:
         decoder: A `decoding.Decoder`.
         batcher: A `batching.Batcher`.
         max_pixels: Limit for the pixels of an image.
+        tile_size: Images with a longer side are predicted in tiles of this size, a
+            multiple of 128, between which smaller images are predicted.
     """
 
-    def __init__(self, decoder: Decoder, batcher: Batcher, max_pixels: int):
+    def __init__(
+        self,
+        decoder: Decoder,
+        batcher: Batcher,
+        max_pixels: int,
+        tile_size: int = DEFAULT_TILE_SIZE,
+    ):
         self._decoder, self._batcher = decoder, batcher
-        self._max_pixels = max_pixels
+        self._max_pixels, self._tile_size = max_pixels, tile_size
+
+    @property
+    def oldest_seconds(self) -> float:
+        """Age of the oldest image that waits for the decoder or the network."""
+        return max(self._decoder.oldest_seconds, self._batcher.oldest_seconds)
 
     async def mask(
-        self, engine, data: bytes, *, upright: bool, deadline: float
+        self, engine, data: bytes, *, upright: bool, budget: Budget
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predicts the mask of one image.
 
@@ -35,59 +55,107 @@ class ImagePipeline:
             engine: An `engine.Engine`.
             data: The file's bytes.
             upright: Whether to apply the EXIF rotation.
-            deadline: Event loop time after which the result is not needed.
+            budget: An `admission.Budget`.
 
         Returns:
             The image, RGB, uint8 `[height, width, 3]`, and the mask, class numbers,
             uint8 `[height, width]`.
 
         Raises:
-            RequestError: 400, not a valid image; 413, too large; 429 or 504, the
-                deadline has passed.
+            RequestError: 400, not a valid image; 413, too large or too much work; 429
+                or 504, the deadline has passed; 503, too much work before it.
         """
-        try:
-            async with asyncio.timeout_at(deadline):
-                image = await self._decoder.decode(data, upright=upright)
-        except TimeoutError:
-            raise RequestError(
-                429,
-                "The deadline passed while the image waited to be decoded; try again "
-                "later.",
-                retry_after=1,
-            ) from None
+        claimed = file_headers.claimed_size(data)
+        async with contextlib.AsyncExitStack() as stack:
+            if claimed is not None:  # Otherwise the decoder gives the reason.
+                check_pixels(*claimed, self._max_pixels)
+                plan = await self._admit(stack, engine, budget, *claimed)
+            large = claimed is None or plan.large
+            image = await self._decode(data, upright, budget, large)
+            height, width, _ = image.shape
+            if claimed is None:
+                plan = await self._admit(stack, engine, budget, height, width)
+            elif (height, width) not in (claimed, claimed[::-1]):
+                raise RequestError(
+                    400,
+                    f"The image is {width} x {height} pixels, but its header states "
+                    f"{claimed[1]} x {claimed[0]}; save it again.",
+                )
+            return image, await self._predict(engine, image, plan, budget)
+
+    async def _admit(self, stack, engine, budget, height, width):
+        """Returns the plan of an image, if its cost is accepted."""
+        self._num_pixels("The image", 1, height, width)  # Checks it.
+        plan = costs.plan(height, width, self._tile_size)
+        engine.cost.check_memory(plan.call_pixels)
+        if plan.large:
+            async with _before(budget.deadline):
+                await stack.enter_async_context(budget.large)
+        seconds = engine.cost.seconds(plan.num_pixels)
+        num_bytes = height * width * _BYTES_PER_PIXEL
+        stack.enter_context(budget.using(seconds, num_bytes, large=plan.large))
+        return plan
+
+    async def _decode(self, data, upright, budget, large):
+        async with _before(budget.deadline):
+            return await self._decoder.decode(data, upright=upright, large=large)
+
+    async def _predict(self, engine, image, plan, budget):
         height, width, _ = image.shape
-        num_pixels = self._num_pixels("The image", 1, height, width)
-        mask = await self._batcher.submit(
+        if plan.tiled:
+            budget.tiled = True
+            return await self._predict_tiles(engine, image, budget)
+        return await self._batcher.submit(
             engine.masks,
             image,
             key=(engine, height, width),
-            weight=num_pixels,
-            deadline=deadline,
+            weight=plan.num_pixels,
+            deadline=budget.deadline,
+            large=plan.large,
         )
-        return image, mask
 
-    async def masks(self, engine, files: list[bytes], *, deadline: float) -> np.ndarray:
+    async def _predict_tiles(self, engine, image, budget):
+        """Predicts the mask like `inference.Predictor` with the same `tile_size`."""
+        mask = np.empty(image.shape[:2], np.uint8)
+        regions = tiles.blend(
+            image.shape[:2],
+            self._tile_size,
+            lambda rows, columns: engine.probabilities(image[rows, columns]),
+        )
+        # Work for a client that has gone ends after a tile: no other one is submitted.
+        while await self._batcher.submit(
+            functools.partial(_next_tile, mask=mask),
+            regions,
+            key=object(),
+            weight=self._tile_size**2,
+            deadline=budget.deadline,
+            large=True,
+        ):
+            pass
+        return mask
+
+    async def masks(self, engine, files: list[bytes], *, budget: Budget) -> np.ndarray:
         """Predicts masks like the signature `serving_default`, which ignores EXIF.
 
         Args:
             engine: An `engine.Engine`.
             files: The files' bytes.
-            deadline: Event loop time.
+            budget: An `admission.Budget`.
 
         Returns:
             PNG files of class numbers, bytes, `[len(files)]`.
 
         Raises:
             RequestError: That of the first file that fails; the others are cancelled.
+                413, they take too long together.
         """
+        budget.admission.check_seconds(self._seconds(engine, files))
         masks = np.empty(len(files), object)
         waiting = iter(enumerate(files))  # Shared: each task takes the next file.
 
         async def work():
             for i, data in waiting:
-                _, mask = await self.mask(
-                    engine, data, upright=False, deadline=deadline
-                )
+                _, mask = await self.mask(engine, data, upright=False, budget=budget)
                 masks[i] = await asyncio.to_thread(images.encode_label, mask)
 
         try:
@@ -99,8 +167,13 @@ class ImagePipeline:
             raise error from None
         return masks
 
+    def _seconds(self, engine, files):
+        sizes = filter(None, map(file_headers.claimed_size, files))
+        plans = (costs.plan(*size, self._tile_size) for size in sizes)
+        return engine.cost.seconds(sum(plan.num_pixels for plan in plans))
+
     async def call(
-        self, engine, signature: str, inputs: dict, *, deadline: float
+        self, engine, signature: str, inputs: dict, *, budget: Budget
     ) -> dict[str, np.ndarray]:
         """Calls a signature with tensors.
 
@@ -108,27 +181,38 @@ class ImagePipeline:
             engine: An `engine.Engine`.
             signature: A key of `engine.inputs`.
             inputs: Arrays by name.
-            deadline: Event loop time.
+            budget: An `admission.Budget`.
 
         Returns:
             Arrays by name.
 
         Raises:
-            RequestError: 400, a wrong shape; 413, too many pixels; or an error of
-                TensorFlow.
+            RequestError: 400, a wrong shape; 413, too many pixels or too much work;
+                503, too much work before it; or an error of TensorFlow.
         """
+        num_pixels = 0
         for name, (_, shape) in engine.inputs[signature].items():
-            self._check(name, inputs[name], shape)
+            num_pixels += self._check(name, inputs[name], shape)
 
         def function(payloads):
             return [engine.call(signature, payload) for payload in payloads]
 
-        weight = sum(array.size for array in inputs.values())
-        return await self._batcher.submit(
-            function, inputs, key=object(), weight=weight, deadline=deadline
-        )
+        engine.cost.check_memory(num_pixels)
+        large = costs.is_large(num_pixels, self._tile_size)
+        num_bytes = _INPUT_AND_OUTPUTS * sum(array.nbytes for array in inputs.values())
+        seconds = engine.cost.seconds(num_pixels)
+        with budget.using(seconds, num_bytes, large=large):
+            return await self._batcher.submit(
+                function,
+                inputs,
+                key=object(),
+                weight=sum(array.size for array in inputs.values()),
+                deadline=budget.deadline,
+                large=large,
+            )
 
     def _check(self, name, array, expected):
+        """Returns the pixels of an input; raises `RequestError` for a wrong shape."""
         given = array.shape
         fits = len(given) == len(expected) and all(
             side in (None, size) for side, size in zip(expected, given, strict=True)
@@ -146,18 +230,43 @@ class ImagePipeline:
                 f"input {name} has {array.size:,} numbers, the limit is "
                 f"{3 * self._max_pixels:,}; send a smaller image",
             )
-        if array.dtype != object and array.ndim == 4:
-            self._num_pixels(f"input {name}", *given[:3])
+        if array.dtype == object or array.ndim != 4:
+            return array.size // 3
+        return self._num_pixels(f"input {name}", *given[:3])
 
     def _num_pixels(self, name, batch, height, width):
         """Returns the pixels after padding; raises `RequestError` for too many."""
-        count = batch * max(height, _SMALLEST_SIDE) * max(width, _SMALLEST_SIDE)
-        limit = max(self._max_pixels, _SMALLEST_SIDE**2)
+        count = batch * costs.padded(height) * costs.padded(width)
+        limit = max(self._max_pixels, costs.SMALLEST_SIDE**2)
         if count > limit:
             raise RequestError(
                 413,
                 f"{name} of {batch} x {height} x {width} pixels counts as {count:,}, "
-                f"because sides below {_SMALLEST_SIDE} are padded; the limit is "
+                f"because sides below {costs.SMALLEST_SIDE} are padded; the limit is "
                 f"{limit:,}. Send less.",
             )
         return count
+
+
+@contextlib.asynccontextmanager
+async def _before(deadline):
+    """Cancels the block at the deadline, with a `RequestError`."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            yield
+    except TimeoutError:
+        raise RequestError(
+            429,
+            "The deadline passed while the image waited to be decoded; try again "
+            "later.",
+            retry_after=1,
+        ) from None
+
+
+def _next_tile(payloads, mask):
+    """Predicts the next tile of one image; returns whether there was one."""
+    (regions,) = payloads
+    for rows, columns, probabilities in regions:
+        mask[rows, columns] = probabilities.argmax(-1)
+        return [True]
+    return [False]

@@ -1,5 +1,7 @@
 """Metrics for Prometheus."""
 
+from collections.abc import Callable
+
 import prometheus_client
 
 from kerasseg.serve.admission import Admission
@@ -35,6 +37,16 @@ class Metrics:
         self._version = prometheus_client.Gauge(
             "kerasseg_version", "Current version of the model.", registry=self._registry
         )
+        self._messages = prometheus_client.Counter(
+            "kerasseg_decoder_messages",
+            "Lines that decoders of images printed, such as warnings of libpng.",
+            registry=self._registry,
+        )
+        self._scan = prometheus_client.Gauge(
+            "kerasseg_seconds_since_last_model_scan",
+            "Seconds since the last complete check for new versions.",
+            registry=self._registry,
+        )
         inside = prometheus_client.Gauge(
             "kerasseg_requests_inside",
             "Requests in progress.",
@@ -47,9 +59,17 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
+    def watch_scans(self, seconds: Callable[[], float]) -> None:
+        """Reports the result of a function as the seconds since the last scan."""
+        self._scan.set_function(seconds)
+
     def count_batch(self, num_images: int) -> None:
         """Counts a batch of the network."""
         self._batches.observe(num_images)
+
+    def count_messages(self, output: bytes) -> None:
+        """Counts the lines of a decoder's output."""
+        self._messages.inc(output.count(b"\n"))
 
     def text(self, version: int) -> tuple[bytes, str]:
         """Returns the metrics in Prometheus' format, and their content type.

@@ -5,11 +5,13 @@ tensorflow_serving/model_servers/http_rest_api_util.cc.
 """
 
 import asyncio
+import functools
 import re
 import urllib.parse
 from concurrent import futures
 
 from kerasseg.serve import responses, tensor_inputs, tensor_outputs
+from kerasseg.serve.admission import Budget
 from kerasseg.serve.image_pipeline import ImagePipeline
 from kerasseg.serve.request_errors import RequestError
 from kerasseg.serve.versions import Versions
@@ -88,24 +90,30 @@ class ModelApi:
         return engine
 
     async def predict(
-        self, engine, body: bytes, *, deadline: float
+        self, engine, body: bytes, *, budget: Budget
     ) -> responses.Response:
         """Calls a signature with the tensors of a JSON body.
 
         Args:
             engine: The result of `find`.
             body: The body.
-            deadline: Event loop time.
+            budget: An `admission.Budget`.
         """
-        run = asyncio.get_running_loop().run_in_executor
-        name, row, arrays = await run(self._thread, _read, engine, body)
-        outputs = await self.compute(engine, name, arrays, deadline=deadline)
-        return responses.Response(
-            await run(self._thread, tensor_outputs.write, outputs, row)
-        )
+        name, row, arrays = await self._run(budget.deadline, _read, engine, body)
+        outputs = await self.compute(engine, name, arrays, budget=budget)
+        write = functools.partial(tensor_outputs.write, deadline=budget.deadline)
+        return responses.Response(await self._run(budget.deadline, write, outputs, row))
+
+    async def _run(self, deadline, function, *arguments):
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await loop.run_in_executor(self._thread, function, *arguments)
+        except TimeoutError:
+            raise tensor_outputs.too_late() from None
 
     async def compute(
-        self, engine, signature: str, arrays: dict, *, deadline: float
+        self, engine, signature: str, arrays: dict, *, budget: Budget
     ) -> dict:
         """Calls a signature; image files are processed like those of `/segment`.
 
@@ -113,15 +121,13 @@ class ModelApi:
             engine: An `engine.Engine`.
             signature: A key of `engine.inputs`.
             arrays: All of its inputs by name.
-            deadline: Event loop time.
+            budget: An `admission.Budget`.
 
         Returns:
             Arrays by name.
         """
         if set(arrays) != {_FILES}:
-            return await self._pipeline.call(
-                engine, signature, arrays, deadline=deadline
-            )
+            return await self._pipeline.call(engine, signature, arrays, budget=budget)
         files = arrays[_FILES]
         if files.ndim != 1 or not files.size:
             raise RequestError(
@@ -130,7 +136,7 @@ class ModelApi:
                 f"-1 is any number above 0",
             )
         files = files.tolist()
-        return {_MASKS: await self._pipeline.masks(engine, files, deadline=deadline)}
+        return {_MASKS: await self._pipeline.masks(engine, files, budget=budget)}
 
     def loaded(self, name: str, number: int | None):
         """Returns the engine of a version.

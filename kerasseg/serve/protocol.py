@@ -10,8 +10,11 @@ import dataclasses
 import json
 import typing
 
+import h11
+from h11 import _receivebuffer as h11_buffer
 from uvicorn.protocols.http import h11_impl
 
+from kerasseg.serve import admission
 from kerasseg.serve.graceful_close import GracefulCloseTransport
 
 _PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
@@ -22,17 +25,20 @@ class Limits:
     """Limits of connections.
 
     Attributes:
-        max_connections: Maximum number of connections at once.
+        max_connections: Maximum number of connections at once, and of further ones
+            whose error is being sent.
         max_connections_per_client: Maximum number from one address.
         header_seconds: Time from the first byte of a request, or the start of the
             connection, to the end of the head.
         write_seconds: Time in which the client must continue to read a response.
+        refused: Connections beyond the limits, whose error is being sent.
     """
 
     max_connections: int
     max_connections_per_client: int
     header_seconds: float
     write_seconds: float
+    refused: set = dataclasses.field(default_factory=set)
 
 
 class GuardedProtocol(h11_impl.H11Protocol):
@@ -46,6 +52,8 @@ class GuardedProtocol(h11_impl.H11Protocol):
     def __init__(self, *, limits: Limits, **others):
         super().__init__(**others)
         self._limits = limits
+        self.address = ""  # Under which the connections of a client are counted.
+        self.conn._receive_buffer = _StrictBuffer()
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -53,11 +61,13 @@ class GuardedProtocol(h11_impl.H11Protocol):
         """Counts the connection; beyond the limits, it receives 503 and is closed."""
         closing = GracefulCloseTransport(transport, self._limits.write_seconds)
         super().connection_made(typing.cast(asyncio.Transport, closing))
-        same = sum(_host(other) == _host(self) for other in self.connections)
-        if len(self.connections) > self._limits.max_connections:
-            self._fail(503, "The server has too many connections; try again later.")
+        self.address = admission.client_of(self.client[0] if self.client else None)
+        served = self.connections - self._limits.refused
+        same = sum(getattr(each, "address", "") == self.address for each in served)
+        if len(served) > self._limits.max_connections:
+            self._refuse("The server has too many connections; try again later.")
         elif same > self._limits.max_connections_per_client:
-            self._fail(503, "Your address has too many connections; close some.")
+            self._refuse("Your address has too many connections; close some.")
         else:
             self._watch_head()
 
@@ -71,6 +81,7 @@ class GuardedProtocol(h11_impl.H11Protocol):
         """Stops the timers."""
         self._head_timer = _cancelled(self._head_timer)
         self._write_timer = _cancelled(self._write_timer)
+        self._limits.refused.discard(self)
         super().connection_lost(exc)
 
     def pause_writing(self):
@@ -94,6 +105,17 @@ class GuardedProtocol(h11_impl.H11Protocol):
         """Responds to invalid HTTP."""
         del msg
         self._fail(400, "This is not a valid HTTP/1.1 request.")
+
+    def _unsupported_upgrade_warning(self):
+        """Logs nothing: a request to upgrade is processed like any other one."""
+
+    def _refuse(self, message):
+        """Sends an error; in a flood, the connection is aborted without one."""
+        if len(self._limits.refused) >= self._limits.max_connections:
+            self.transport.abort()
+            return
+        self._limits.refused.add(self)
+        self._fail(503, message)
 
     def _watch_head(self):
         """Runs the timer while neither a body nor a response is being sent.
@@ -135,13 +157,27 @@ class GuardedProtocol(h11_impl.H11Protocol):
             )
             self.transport.write(head.encode() + body)
         self._head_timer = _cancelled(self._head_timer)
-        if len(self.connections) > 2 * self._limits.max_connections:
-            self.transport.abort()  # A flood: do not wait for the client.
         self.transport.close()
 
 
-def _host(connection):
-    return connection.client[0] if connection.client else None
+class _StrictBuffer(h11_buffer.ReceiveBuffer):
+    """Refuses the lines that h11 accepts and proxies may read in another way."""
+
+    def maybe_extract_lines(self):
+        """Extracts the lines up to an empty one, each of which must end with CR LF.
+
+        Raises:
+            h11.RemoteProtocolError: A line ends with LF only, or continues another.
+        """
+        before = len(self)
+        lines = super().maybe_extract_lines()
+        if lines is None:
+            return None
+        if sum(len(line) + 2 for line in lines) + 2 != before - len(self):
+            raise h11.RemoteProtocolError("A line ends without CR.")
+        if any(line[:1] in (b" ", b"\t") for line in lines):
+            raise h11.RemoteProtocolError("A line continues the previous one.")
+        return lines
 
 
 def _cancelled(timer):

@@ -32,7 +32,7 @@ class Response:
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
 
     async def send(self, send: Callable) -> None:
-        """Sends the response through ASGI's `send`."""
+        """Sends the response through ASGI's `send`, until the client has read it."""
         own = {
             "content-type": self.content_type,
             "content-length": str(len(self.body)),
@@ -46,7 +46,11 @@ class Response:
                 "headers": [*head, *_SAFE],
             }
         )
-        await send({"type": "http.response.body", "body": self.body})
+        # The second call waits until the bytes of the first one have been sent.
+        body = {"type": "http.response.body", "body": self.body}
+        if self.body:
+            await send({**body, "more_body": True})
+        await send({**body, "body": b"", "more_body": False})
 
 
 def as_json(value, status: int = 200, headers: dict | None = None) -> Response:
@@ -59,7 +63,7 @@ def as_error(error: RequestError) -> Response:
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
-    if error.status == 408:  # The rest of the request may still arrive.
+    if error.close or error.status == 408:  # The rest may still arrive.
         headers["connection"] = "close"
     return as_json({"error": str(error)}, error.status, headers)
 

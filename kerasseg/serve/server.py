@@ -12,7 +12,6 @@ import functools
 import gc
 import os
 import signal
-import socket
 import typing
 from collections.abc import Callable
 
@@ -24,6 +23,8 @@ from kerasseg.serve import (
     batching,
     decoding,
     image_pipeline,
+    listening,
+    logs,
     metrics,
     model_api,
     protocol,
@@ -34,7 +35,6 @@ from kerasseg.serve.settings import Settings
 
 _MAX_HEAD_BYTES = 16 * 1024
 _KEEP_ALIVE_SECONDS = 5
-_BACKLOG = 128
 
 
 def serve(settings: Settings, load: Callable, announce: Callable = print) -> None:
@@ -53,6 +53,8 @@ def serve(settings: Settings, load: Callable, announce: Callable = print) -> Non
         KeyboardInterrupt: It was stopped by Ctrl-C.
     """
     settings.check()
+    logs.limit()
+    settings = listening.fit_descriptors(settings, announce)
     interrupted, computing = asyncio.run(_serve(settings, load, announce))
     if computing:
         os._exit(128 + signal.SIGINT if interrupted else 0)
@@ -62,38 +64,53 @@ def serve(settings: Settings, load: Callable, announce: Callable = print) -> Non
 
 async def _serve(settings, load, announce):
     """Returns whether Ctrl-C stopped it, and whether the network is computing."""
-    gate = admission.Admission(settings.max_requests, settings.max_held_bytes)
+    gate = admission.Admission(
+        settings.max_requests,
+        settings.max_held_bytes,
+        max_per_client=settings.max_requests_per_client,
+        max_seconds=settings.request_seconds,
+        max_image_bytes=settings.max_image_bytes,
+    )
     counted = metrics.Metrics(gate)
     versions = watching.Versions(
         settings.export_dir,
         settings.model_name,
         load,
         poll_seconds=settings.poll_seconds,
+        load_seconds=settings.load_seconds,
     )
-    decoder = decoding.Decoder(settings.decoders, settings.max_pixels)
+    counted.watch_scans(lambda: versions.seconds_since_last_scan)
+    decoder = decoding.Decoder(
+        settings.decoders, settings.max_pixels, on_output=counted.count_messages
+    )
     batcher = batching.Batcher(
         settings.max_batch_size,
         int(settings.max_batch_megapixels * 1e6),
         settings.max_batch_wait,
         on_batch=counted.count_batch,
+        max_large_weight=settings.tile_side**2,
     )
-    pipeline = image_pipeline.ImagePipeline(decoder, batcher, settings.max_pixels)
+    pipeline = image_pipeline.ImagePipeline(
+        decoder, batcher, settings.max_pixels, settings.tile_side
+    )
     api = model_api.ModelApi(versions, pipeline)
-    app = application.App(
-        settings, versions, pipeline, api, admission=gate, metrics=counted
-    )
+    app = application.App(settings, versions, pipeline, api, gate=gate, metrics=counted)
     server = _Server(_config(app, settings), app)
-    with _listen(settings) as listening:
-        async with _grpc(settings, api, gate, counted.count) as (grpc_address, stop):
+    with listening.listen(settings) as listener:
+        listening.limit(
+            listener, server.server_state.connections, settings.max_connections
+        )
+        parts = settings, api, gate, counted.count, app.is_ready
+        async with _grpc(*parts) as (grpc_address, stop):
             server.stop_grpc = stop
-            host, port = listening.getsockname()[:2]
+            host, port = listener.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
             announce(
                 f"Serving {settings.model_name} of {settings.export_dir} at "
                 f"http://{host}:{port}/{grpc_address}",
                 flush=True,
             )
-            await _run(server, [listening], versions, decoder, batcher)
+            await _run(server, [listener], versions, decoder, batcher)
     return server.interrupted, batcher.computing
 
 
@@ -124,20 +141,6 @@ async def _grpc(settings, *parts):
 
 async def _nothing():
     pass
-
-
-def _listen(settings):
-    address = settings.host, settings.port
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return socket.create_server(address, family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"Cannot listen on `host={settings.host}` `port={settings.port}` "
-            f"({error.strerror}). Choose another port, or stop the program that uses "
-            f"it.",
-        ) from error
 
 
 async def _run(server, sockets, versions, decoder, batcher):
@@ -171,6 +174,7 @@ def _config(app, settings):
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        backlog=listening.BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.grace_seconds,
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES,

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from kerasseg import errors
+from kerasseg.inference import tiles
 
 
 def _flag(default, text):
@@ -12,6 +13,9 @@ def _flag(default, text):
 
 _PORTS = {"port": 8501, "grpc_port": 8500}
 _MAX_PORT = 65535
+# Libraries, files of a version being loaded, and connections just accepted.
+_OTHER_DESCRIPTORS = 384
+_MIN_IMAGE_BYTES = 2**26
 _MINIMUM = {"port": 0, "grpc_port": -1, "max_batch_wait": 0}  # Others: above 0.
 
 
@@ -30,6 +34,12 @@ class Settings:
         "127.0.0.1",
         "Address to listen on, 0.0.0.0 for all network interfaces. The server has no "
         "authentication: put a reverse proxy in front of it.",
+    )
+    allowed_hosts: str = _flag(
+        "",
+        "Comma-separated host names, without ports, that requests may be for; * for "
+        "any. By default, localhost and 127.0.0.1 if the server listens on a loopback "
+        "address, otherwise any.",
     )
     port: int = _flag(8501, "Port of the HTTP server. 0 chooses a free port.")
     grpc_port: int = _flag(
@@ -50,6 +60,14 @@ class Settings:
         32,
         "Maximum number of requests that are processed or waiting at the same "
         "time. Further requests are refused with 503.",
+    )
+    max_requests_per_client: int = _flag(
+        24, "Maximum number of requests in progress from one IP address."
+    )
+    tile_side: int = _flag(
+        1024,
+        "Images with a longer side are predicted in overlapping tiles of this size, a "
+        "multiple of 128, between which smaller images are predicted.",
     )
     max_connections: int = _flag(
         512,
@@ -77,6 +95,10 @@ class Settings:
     poll_seconds: float = _flag(
         1.0, "Seconds between two checks of --export_dir for new versions."
     )
+    load_seconds: float = _flag(
+        300.0,
+        "Timeout for loading a version, in seconds; then it counts as broken.",
+    )
     max_batch_size: int = _flag(
         8, "Maximum number of images in a batch. Only images of equal size are batched."
     )
@@ -92,6 +114,20 @@ class Settings:
     decoders: int = _flag(2, "Number of worker processes that decode images.")
 
     @property
+    def num_descriptors(self) -> int:
+        """Maximum number of open files and connections."""
+        connections = self.max_connections * self.descriptors_per_connection
+        return connections + _OTHER_DESCRIPTORS + 8 * self.decoders
+
+    @property
+    def descriptors_per_connection(self) -> int:
+        """Descriptors for each of `max_connections`.
+
+        As many connections may be waiting for their error, and as many may be gRPC's.
+        """
+        return 2 + (self.grpc_port >= 0)
+
+    @property
     def max_pixels(self) -> int:
         """Maximum number of pixels of an image."""
         return int(self.max_megapixels * 1e6)
@@ -100,6 +136,16 @@ class Settings:
     def max_bytes(self) -> int:
         """Maximum number of bytes of a request's body."""
         return int(self.max_request_mib * 2**20)
+
+    @property
+    def max_image_bytes(self) -> int:
+        """Maximum number of bytes of decoded images and responses held at once."""
+        return max(_MIN_IMAGE_BYTES, 16 * self.max_pixels)
+
+    @property
+    def max_queue_seconds(self) -> float:
+        """Age of the oldest waiting image at which the server is not ready."""
+        return self.request_seconds / 2
 
     @property
     def max_held_bytes(self) -> int:
@@ -126,6 +172,8 @@ class Settings:
                     f"`{field.name}={value}` is too small. Choose for example "
                     f"{field.default}."
                 )
+        with errors.renamed({"tile_size": "tile_side"}):
+            tiles.check_size(self.tile_side)
         if "/" in self.model_name or ":" in self.model_name or not self.model_name:
             raise errors.UserError(
                 f"`model_name={self.model_name}` cannot be part of a URL. Choose a "

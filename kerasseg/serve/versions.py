@@ -11,9 +11,12 @@ import time
 import weakref
 from collections.abc import Callable
 
+from kerasseg import errors
+from kerasseg.serve import deadlines
 from kerasseg.serve.request_errors import RequestError
 
 _LOG = logging.getLogger(__name__)
+_SCAN_SECONDS = 10.0  # Of one folder.
 _MAX_KNOWN = 100  # Versions in the status.
 
 
@@ -42,6 +45,7 @@ class Versions:
         load: Function of the path of a version to an `Engine`; raises if it is broken.
         poll_seconds: Time between two checks.
         retry_seconds: Time after which loading a broken version is retried.
+        load_seconds: Time after which a version that is being loaded counts as broken.
     """
 
     def __init__(
@@ -52,10 +56,14 @@ class Versions:
         *,
         poll_seconds: float = 1.0,
         retry_seconds: float = 60.0,
+        load_seconds: float = 300.0,
     ):
         self._folder, self._load = pathlib.Path(export_dir), load
         self.model_name = model_name
         self._poll_seconds, self._retry_seconds = poll_seconds, retry_seconds
+        self._load_seconds = load_seconds
+        self._deadlines = deadlines.Deadlines()
+        self._last_scan = time.monotonic()
         self._known: dict[int, _Known] = {}
         self._current = None
         self._retired: list[weakref.ref] = []
@@ -67,6 +75,11 @@ class Versions:
     def current(self):
         """The current engine; None before the first one is loaded."""
         return self._current
+
+    @property
+    def seconds_since_last_scan(self) -> float:
+        """Seconds since the last complete check of the folder, or since the start."""
+        return time.monotonic() - self._last_scan
 
     def get(self, number: int | None = None):
         """Returns the engine of a version; None is the newest.
@@ -140,6 +153,7 @@ class Versions:
                 break
         self._forget(fingerprints)
         self._collect()
+        self._last_scan = time.monotonic()
 
     def _collect(self):
         """Frees unused versions: TensorFlow's objects are reference cycles."""
@@ -149,11 +163,22 @@ class Versions:
 
     def _scan(self):
         fingerprints = {}
-        for entry in os.scandir(self._folder):
-            if re.fullmatch("[0-9]{1,18}", entry.name) and entry.is_dir():
-                fingerprint = _fingerprint(entry.path)
-                if any(name == "saved_model.pb" for name, *_ in fingerprint):
-                    fingerprints[int(entry.name)] = fingerprint
+        for name in self._deadlines.call(
+            "", lambda: os.listdir(self._folder), _SCAN_SECONDS
+        ):
+            if not re.fullmatch("[0-9]{1,18}", name):
+                continue
+            try:
+                fingerprint = self._deadlines.call(
+                    name,
+                    lambda name=name: _fingerprint(self._folder / name),
+                    _SCAN_SECONDS,
+                )
+            except TimeoutError as error:
+                _LOG.warning("Version %s cannot be read: %s.", name, error)
+                continue
+            if any(file == "saved_model.pb" for file, *_ in fingerprint):
+                fingerprints[int(name)] = fingerprint
         return fingerprints
 
     def _is_due(self, number, fingerprint):
@@ -170,8 +195,9 @@ class Versions:
     def _try(self, number):
         self._set(number, "LOADING")
         try:
-            engine = self._load(self._path(number))
-            engine.warm_up()
+            engine = self._deadlines.call(
+                number, lambda: self._load_version(number), self._load_seconds
+            )
         except Exception as error:
             reason = f"{type(error).__name__}: {str(error).split(chr(10))[0]}"
             _LOG.error("Version %d cannot be loaded: %s", number, reason)
@@ -184,6 +210,13 @@ class Versions:
             self._retired.append(weakref.ref(old))
         _LOG.warning("Version %d of %s is now served.", number, self.model_name)
         return True
+
+    def _load_version(self, number):
+        path = self._path(number)
+        _check_regular(path)
+        engine = self._load(path)
+        engine.warm_up()
+        return engine
 
     def _path(self, number):
         names = (p for p in self._folder.iterdir() if p.name.isdecimal())
@@ -208,6 +241,16 @@ class Versions:
             for number in sorted(self._known)[:-_MAX_KNOWN]:
                 if number != current:
                     del self._known[number]
+
+
+def _check_regular(folder):
+    """Raises an error for a FIFO or a device, which may block or have no end."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if not os.path.isfile(os.path.join(parent, name)):
+                raise errors.UserError(
+                    f"{name} is not a regular file. Export the model again."
+                )
 
 
 def _fingerprint(folder):

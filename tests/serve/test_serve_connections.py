@@ -48,7 +48,7 @@ def stays_alive(request):
         (POST + b"nan\r\n\r\n", b"400"),
         (POST + b"-1\r\n\r\n", b"400"),
         (b"\x16\x03\x01\x02\x00 this is TLS", b"400"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 5000, b"400"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a: b\r\n" * 5000, b"400"),
     ],
 )
 def test_stalled_and_broken_connections_receive_an_error_and_are_closed(
@@ -74,7 +74,8 @@ def test_data_after_the_body_is_not_a_request(server):
 def test_an_endless_body_is_an_error_while_it_arrives(server):
     with server.connect() as line:
         line.sendall(
-            b"POST /segment HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /segment HTTP/1.1\r\nHost: localhost\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
         )
         with contextlib.suppress(ConnectionError):
             for _ in range(200):  # 50 times the limit, then it stalls.
@@ -257,12 +258,10 @@ def test_without_a_version_it_is_alive_and_not_ready(tmp_path):
         server.stop()
 
 
-def test_a_header_that_takes_long_to_parse_does_not_block_others(tmp_path):
-    parts = b"\xff\xfe\0\2" * 4_000_000  # Empty comments of a JPEG: 15 s of parsing.
+def test_an_image_that_takes_long_to_decode_does_not_block_others(tmp_path):
     with serving(tmp_path) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(server.json, "POST", "/segment", b"\xff\xd8" + parts)
+        slow = pool.submit(server.json, "POST", "/segment", png([[253, 0]]))
         until(lambda: server.metric("kerasseg_requests_inside") == 1)
         assert server.request("GET", "/healthz")[0] == 200
         assert not slow.done()
-        # Not an image, or cancelled after the timeout of five seconds.
-        assert slow.result()[0] in (400, 504)
+        assert slow.result()[0] == 504  # After the timeout of five seconds.

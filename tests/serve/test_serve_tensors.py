@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kerasseg import images
-from kerasseg.serve import image_pipeline, tensor_inputs
+from kerasseg.serve import admission, costs, image_pipeline, tensor_inputs
 from kerasseg.serve.request_errors import RequestError
 from tests.support import served
 
@@ -90,9 +90,15 @@ class Batcher:
         return function([payload])[0]
 
 
+def budget():
+    gate = admission.Admission(max_requests=1, max_bytes=1)
+    return admission.Budget(gate, "", asyncio.get_running_loop().time() + 5)
+
+
 class Engine:
     def __init__(self):
         self.inputs = {"tensor": PIXELS}
+        self.cost = costs.Cost()
 
     def masks(self, images):
         return [image[..., 0] for image in images]
@@ -114,9 +120,8 @@ def test_the_files_of_one_request_are_processed_a_few_at_a_time():
 
     async def main():
         pipeline = image_pipeline.ImagePipeline(Decoder(), Batcher(), 10)
-        deadline = asyncio.get_running_loop().time() + 5
         files = [bytes([i % 256]) for i in range(1000)]
-        return await pipeline.masks(Engine(), files, deadline=deadline)
+        return await pipeline.masks(Engine(), files, budget=budget())
 
     masks = served.run(main())
     assert [images.read_label(m).item() for m in masks[254:258]] == [254, 255, 0, 1]
@@ -132,7 +137,8 @@ def build_pipeline(shape=None, max_pixels=16_000_000):
             return np.zeros((*shape, 3), np.uint8) if shape else data
 
     batcher = Batcher()
-    return image_pipeline.ImagePipeline(Decoder(), batcher, max_pixels), batcher
+    pipeline = image_pipeline.ImagePipeline(Decoder(), batcher, max_pixels, 2**15)
+    return pipeline, batcher
 
 
 def test_many_tiny_images_are_counted_with_their_padding():
@@ -141,7 +147,11 @@ def test_many_tiny_images_are_counted_with_their_padding():
 
     def call(number):
         image = {"image": np.zeros((number, 1, 1, 3), np.float32)}
-        return served.run(pipeline.call(Engine(), "tensor", image, deadline=0))
+
+        async def main():
+            return await pipeline.call(Engine(), "tensor", image, budget=budget())
+
+        return served.run(main())
 
     with pytest.raises(
         RequestError, match=r"20000 x 1 x 1 pixels counts as 20,480,000"
@@ -155,8 +165,7 @@ def test_a_row_of_pixels_is_weighted_with_its_padding():
         pipeline, batcher = build_pipeline(shape, 1_000_000)
 
         async def main():
-            deadline = asyncio.get_running_loop().time() + 5
-            await pipeline.mask(Engine(), b"", upright=True, deadline=deadline)
+            await pipeline.mask(Engine(), b"", upright=True, budget=budget())
 
         served.run(main())
         return batcher.weights

@@ -20,7 +20,7 @@ class Response:
 async def post(port, body, path="/segment") -> Response:
     """Posts one body."""
     began = time.monotonic()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     data = b""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

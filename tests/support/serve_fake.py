@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from kerasseg.serve import decoding, request_errors, server, settings
+from kerasseg.serve import costs, decoding, request_errors, server, settings
 
 # Values of the first pixel's red, which decide what happens to an image.
 SLOW = 250  # The network takes as many tenths of a second as the next pixel's red.
@@ -24,7 +24,8 @@ CRASH, ENDLESS = 252, 253  # The decoder crashes, or never ends.
 class Engine:
     """Predicts like the network of `support.levels`: class red // 64, at most 2.
 
-    A version with a file "broken" cannot be loaded.
+    A version with a file "broken" cannot be loaded. One with a file "seconds_per_pixel"
+    takes this time.
     """
 
     class_names = ("left", "<b>middle</b>", "right")
@@ -39,12 +40,16 @@ class Engine:
             "serving_default": {"image_bytes": (object, (None,))},
             "tensor": {"image": (np.float32, (None, None, None, 3))},
         }
+        rate = path / "seconds_per_pixel"
+        self.cost = costs.Cost(float(rate.read_text()) if rate.exists() else 0.0)
+        self._rate = self.cost.seconds_per_pixel
         self.metadata = {"tensor": {"method_name": "tensorflow/serving/predict"}}
 
     def warm_up(self):
         self.warm = True
 
     def masks(self, images):
+        time.sleep(self._rate * sum(image[..., 0].size for image in images))
         for image in images:
             if image[0, 0, 0] == SLOW:
                 time.sleep(image[0, 1, 0] / 10)
@@ -52,8 +57,13 @@ class Engine:
                 raise request_errors.RequestError(400, "the network fails")
         return [np.minimum(image[..., 0] // 64, 2) for image in images]
 
+    def probabilities(self, image):
+        (mask,) = self.masks([image])
+        return np.eye(3, dtype=np.float32)[mask]
+
     def call(self, signature, inputs):
         del signature
+        time.sleep(self._rate * inputs["image"][..., 0].size)
         classes = np.minimum(inputs["image"][..., 0] // 64, 2).astype(np.int32)
         logits = np.full((*classes.shape, 3), np.nan, np.float32)
         return {"classes": classes, "logits": logits}
@@ -69,6 +79,13 @@ def hang(data, upright, *, max_pixels):
     """Replaces the decoder by one that never ends."""
     del data, upright, max_pixels
     time.sleep(1000)
+
+
+def compute_forever(data, upright, *, max_pixels):
+    """Replaces the decoder by one that never ends, and is not waiting."""
+    decoding.read(data, upright, max_pixels=max_pixels)
+    while True:
+        pass
 
 
 def fragile(data, upright, *, max_pixels):

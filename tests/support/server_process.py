@@ -19,7 +19,7 @@ from kerasseg import images
 QUICK = {"poll_seconds": 0.05, "header_seconds": 1.0, "body_seconds": 1.5}
 LEVELS = np.array([[0, 63, 64], [127, 128, 255]], np.uint8)
 CLASSES = [[0, 0, 1], [1, 2, 2]]
-POST = b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: "
+POST = b"POST /segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
 
 
 def png(red):
@@ -44,6 +44,8 @@ class Server:
                 text=True,
             )
         self.line = line = self.process.stdout.readline()
+        if "max_connections" in line:
+            self.line = line = self.process.stdout.readline()
         match = re.search(r"http://127.0.0.1:(\d+)/", line)
         assert match, line + self.errors.read_text()
         self.port = int(match[1])

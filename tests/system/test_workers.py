@@ -175,3 +175,64 @@ def is_running(pid):
 
 def test_there_is_at_least_one_core():
     assert 1 <= processes.num_cores() <= os.cpu_count()
+
+
+def children():
+    """Returns the child processes of this one, zombies included."""
+    lists = pathlib.Path("/proc/self/task").glob("*/children")
+    return {int(pid) for each in lists for pid in each.read_text().split()}
+
+
+def wait_until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_idle_worker_that_is_killed_fails_no_call_and_leaves_no_zombie(at_once):
+    with processes.Processes(process_number, 1) as call:
+        for _ in range(3):
+            pid = call(None)
+            os.kill(pid, signal.SIGKILL)
+            if not at_once:
+                wait_until(lambda pid=pid: pid not in children())
+            assert call(None) != pid
+            wait_until(lambda pid=pid: pid not in children())
+
+
+def test_spare_workers_replace_those_that_die():
+    with processes.Processes(process_number, 2, num_spares=1) as call:
+        call.start()
+        assert call.num_workers == 3
+        for _ in range(3):
+            pid = call(None)
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda pid=pid: pid not in children() and call.num_workers == 3)
+        call(None)
+    assert call.num_workers == 0
+
+
+def test_workers_that_cannot_start_are_not_replaced_forever(monkeypatch):
+    monkeypatch.setattr(processes, "_PROGRAM", "raise SystemExit(3)")
+    with processes.Processes(double, 1, num_spares=1) as call:
+        call.start()
+        for _ in range(2):
+            with pytest.raises(processes.WorkerDiedError, match=r"status -?[39]"):
+                call(1)
+        time.sleep(0.5)
+        assert call.num_workers == 0
+
+
+def complain(x):
+    os.write(2, b"libpng warning\n" * x)
+    return x
+
+
+def test_the_output_of_workers_can_be_counted_instead_of_copied(capfd):
+    parts = []
+    with processes.Processes(complain, 1, on_output=parts.append) as call:
+        assert call(20_000) == 20_000
+        wait_until(lambda: b"".join(parts).count(b"\n") == 20_000)
+    assert not capfd.readouterr().err
