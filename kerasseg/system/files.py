@@ -1,13 +1,24 @@
-"""Atomic writing of files, and reading of text files."""
+"""Atomic writing of files, and reading of regular files."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
+import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from kerasseg import errors
+
+_LONG_NAME = 100  # Bytes. File systems allow 255 or fewer, 143 with encryption.
+_KINDS = {  # Of files that are not regular, by `stat.S_IFMT`.
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
 
 
 @contextlib.contextmanager
@@ -15,10 +26,11 @@ def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Opens a binary file that replaces `path` when the block ends without an error.
 
     The content is on the disk by then. A process that is killed leaves at most a file
-    `.<name>.tmp-<pid>`, and the previous file unchanged.
+    `.<name>.tmp-<pid>`, with a hash instead of a long name, and the previous file
+    unchanged.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f".{_short(path.name)}.tmp-{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -28,6 +40,11 @@ def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def _short(name):
+    data = os.fsencode(name)
+    return name if len(data) <= _LONG_NAME else hashlib.sha256(data).hexdigest()[:32]
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
@@ -45,15 +62,47 @@ def sync(path: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Reads a regular file; a named pipe or a device could block or never end.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        errors.UserError: It is not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # A pipe does not block.
+    with open(descriptor, "rb") as file:
+        check_regular(os.fstat(descriptor), path)
+        return file.read()
+
+
+def check_regular(status: os.stat_result, path: str | os.PathLike) -> None:
+    """Checks that a file is regular.
+
+    Args:
+        status: Its status, of `os.stat` or `os.fstat`.
+        path: Its path, for the error message.
+
+    Raises:
+        errors.UserError: It is a folder, a named pipe, a device or a socket.
+    """
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        raise errors.UserError(
+            f"{os.fspath(path)!r} is {_KINDS.get(kind, 'a special file')}, expected a "
+            "regular file. Remove it, or give another file."
+        )
+
+
 def read_text(path: str | os.PathLike) -> str:
     """Reads a text file in UTF-8, with or without a byte order mark.
 
     Raises:
         errors.MissingFileError: The file does not exist.
-        errors.UserError: It is not UTF-8.
+        errors.UserError: It is not a regular file, or not UTF-8.
     """
     try:
-        return pathlib.Path(path).read_text("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise errors.MissingFileError(
             f"{path} does not exist. Correct the path."
@@ -70,11 +119,12 @@ def read_json(path: str | os.PathLike) -> Any:
 
     Raises:
         errors.MissingFileError: The file does not exist.
-        errors.UserError: It is not UTF-8 or not JSON.
+        errors.UserError: It is not a regular file, not UTF-8 or not JSON.
     """
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise errors.UserError(
             f"{path} is not a JSON file: {error}. Correct it, or give another file."
         ) from error
