@@ -1,6 +1,7 @@
 """The start and the end of every command."""
 
 import inspect
+import io
 import os
 import signal
 import sys
@@ -37,6 +38,8 @@ def run(main: Callable[[list[str]], None], *, accepts_arguments: bool = False) -
             after "--".
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # File names may not be UTF-8.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _run(main, sys.argv, accepts_arguments)
         sys.stdout.flush()
@@ -85,10 +88,7 @@ def _flag_of(name):
 
 
 def _parse(argv):
-    try:
-        rest = flags.FLAGS(argv)
-    except UnicodeDecodeError as error:
-        raise app.UsageError(f"A --flagfile is not UTF-8 text: {error}.") from error
+    rest = flags.FLAGS([argv[0], *flagfiles.expand(argv[1:])])
     logging.use_absl_handler()
     return rest
 
