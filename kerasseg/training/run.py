@@ -14,8 +14,8 @@ import tensorflow as tf
 from kerasseg import errors, pipeline, records, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment, class_statistics
-from kerasseg.system import files
-from kerasseg.training import compiling, feature_statistics, memory
+from kerasseg.system import files, progress
+from kerasseg.training import compiling, feature_statistics, memory, start_log
 from kerasseg.training.asynchronous import AsynchronousStep
 from kerasseg.training.logs import RunLog
 from kerasseg.training.loop import steps_ahead, train_loop
@@ -236,6 +236,17 @@ def _train(
         strategy=strategy,
         group=group,
     )
+    if group.is_chief:
+        start_log.log(
+            state,
+            (reader, eval_reader),
+            recipe,
+            crop_size=augmentation.crop_size,
+            steps_per_epoch=steps_per_epoch,
+            workdir=workdir,
+            strategy=strategy,
+            group=group,
+        )
     if group.is_asynchronous:
         take_step = AsynchronousStep(
             strategy, step_function, state, group.num_served, recipe.startup_delay_steps
@@ -310,7 +321,7 @@ def create_state(
 def load_initial_weights(path: str, state: TrainState) -> None:
     """Copies the weights that an initial checkpoint has in common with the model.
 
-    Prints the variables that it does not have.
+    Prints how many they are, and the variables that it does not have.
 
     Args:
         path: See `best_model.load_initial`, also for errors.
@@ -325,8 +336,12 @@ def load_initial_weights(path: str, state: TrainState) -> None:
             f"`initial_checkpoint={path}` has no variable in common with "
             f"{state.model.name}. Give a checkpoint of the same architecture."
         )
+    total = len(state.model.weights)
+    progress.log(
+        f"Initial weights: {total - len(missing)} of {total} variables from {path}"
+    )
     if missing:
-        print(f"Not in the initial checkpoint, or of another shape: {missing}")
+        progress.log(f"Not in the initial checkpoint, or of another shape: {missing}")
     if state.ema is not None:
         best_model.copy_weights(state.model, state.ema)
 
