@@ -15,7 +15,13 @@ from kerasseg import errors, pipeline, records, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment, class_statistics
 from kerasseg.system import files, progress
-from kerasseg.training import compiling, feature_statistics, memory, start_log
+from kerasseg.training import (
+    compiling,
+    feature_statistics,
+    frozen_statistics,
+    memory,
+    start_log,
+)
 from kerasseg.training.asynchronous import AsynchronousStep
 from kerasseg.training.logs import RunLog
 from kerasseg.training.loop import steps_ahead, train_loop
@@ -196,6 +202,8 @@ def _train(
     state.step = restored or 0
     if restored is None and initial_checkpoint:
         load_initial_weights(initial_checkpoint, state)
+    elif restored is None and group.is_chief:
+        frozen_statistics.warn(state.model, None, None)
     group.check_agreed(state.step, "step at which the run is resumed")
     group.check_agreed(fingerprint.checksum(workdir), f"checksum of {layout.RECORDS}")
 
@@ -330,7 +338,8 @@ def load_initial_weights(path: str, state: TrainState) -> None:
     Raises:
         errors.UserError: It has no variable in common with the model.
     """
-    missing = best_model.copy_weights(best_model.load_initial(path), state.model)
+    source = best_model.load_initial(path)
+    missing = best_model.copy_weights(source, state.model)
     if len(missing) == len(state.model.weights):
         raise errors.UserError(
             f"`initial_checkpoint={path}` has no variable in common with "
@@ -344,6 +353,7 @@ def load_initial_weights(path: str, state: TrainState) -> None:
         progress.log(f"Not in the initial checkpoint, or of another shape: {missing}")
     if state.ema is not None:
         best_model.copy_weights(state.model, state.ema)
+    frozen_statistics.warn(state.model, path, source)
 
 
 def training_batches(
