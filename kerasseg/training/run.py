@@ -200,10 +200,8 @@ def _train(
     )
     restored = checkpoints.restore()
     state.step = restored or 0
-    if restored is None and initial_checkpoint:
-        load_initial_weights(initial_checkpoint, state)
-    elif restored is None and group.is_chief:
-        frozen_statistics.warn(state.model, None, None)
+    if restored is None:
+        _initialize(initial_checkpoint, state)
     group.check_agreed(state.step, "step at which the run is resumed")
     group.check_agreed(fingerprint.checksum(workdir), f"checksum of {layout.RECORDS}")
 
@@ -220,10 +218,7 @@ def _train(
         log.scalars(
             state.step, **{"train/damaged_checkpoints": checkpoints.num_damaged}
         )
-    files.write_bytes(
-        os.path.join(folder, layout.DATASET),
-        json.dumps(spec.to_json(), indent=2).encode(),
-    )
+    _write_spec(folder, spec)
     validation = Validation(
         state,
         eval_reader,
@@ -244,17 +239,8 @@ def _train(
         strategy=strategy,
         group=group,
     )
-    if group.is_chief:
-        start_log.log(
-            state,
-            (reader, eval_reader),
-            recipe,
-            crop_size=augmentation.crop_size,
-            steps_per_epoch=steps_per_epoch,
-            workdir=workdir,
-            strategy=strategy,
-            group=group,
-        )
+    settings = recipe, augmentation.crop_size, steps_per_epoch
+    start_log.log(state, (reader, eval_reader), *settings, workdir=workdir, group=group)
     if group.is_asynchronous:
         take_step = AsynchronousStep(
             strategy, step_function, state, group.num_served, recipe.startup_delay_steps
@@ -324,6 +310,18 @@ def create_state(
         best_model.copy_weights(model, ema)
     loss_scale = LossScale(enabled=recipe.mixed_precision == "float16")
     return TrainState(model, optimizer, ema, loss_scale, History()), objective
+
+
+def _initialize(path, state):
+    if path:
+        load_initial_weights(path, state)
+    else:
+        frozen_statistics.warn(state.model, None, None)
+
+
+def _write_spec(folder, spec):
+    text = json.dumps(spec.to_json(), indent=2)
+    files.write_bytes(os.path.join(folder, layout.DATASET), text.encode())
 
 
 def load_initial_weights(path: str, state: TrainState) -> None:

@@ -3,8 +3,6 @@
 import math
 import os
 
-import tensorflow as tf
-
 from kerasseg import pipeline, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.system import progress
@@ -16,14 +14,13 @@ def log(
     state: TrainState,
     readers: tuple[pipeline.ImageReader, pipeline.ImageReader],
     recipe: Recipe,
-    *,
     crop_size: tuple[int, int],
     steps_per_epoch: float,
+    *,
     workdir: str | os.PathLike,
-    strategy: tf.distribute.Strategy,
     group: WorkerGroup,
 ) -> None:
-    """Prints network, data, steps, devices and workdir, a line each.
+    """Prints network, data, steps, devices and workdir, a line each, on the chief.
 
     Args:
         state: The training state, restored.
@@ -32,9 +29,10 @@ def log(
         crop_size: Height and width of the training images.
         steps_per_epoch: Number of steps of an epoch.
         workdir: Folder of the run.
-        strategy: The strategy of the run.
         group: The workers of the run.
     """
+    if not group.is_chief:
+        return
     trainable = sum(math.prod(v.shape) for v in state.model.trainable_weights)
     spec = readers[0].split.spec
     images = ", ".join(f"{r.split.name}: {len(r.split):,}" for r in readers)
@@ -46,17 +44,17 @@ def log(
         f"{crop_size[1]}, batch size: {recipe.train_batch_size}",
         f"Steps: {steps:,} (epochs: {steps / steps_per_epoch:.1f})"
         + (f", resumed at step {state.step:,}" if state.step else ""),
-        f"Devices: {_devices(strategy, group)}",
+        f"Devices: {_devices(group)}",
         f"Workdir: {os.path.abspath(workdir)}",
     ]
     for line in lines:
         progress.log(line)
 
 
-def _devices(strategy, group):
+def _devices(group):
     kind = "GPU" if runtime.has_gpu() else "CPU"
     if group.is_asynchronous:
         return f"{kind}, asynchronous workers: {group.num_served}"
-    replicas = strategy.num_replicas_in_sync
+    replicas = group.local_replicas * group.size
     workers = f", workers: {group.size}" if group.size > 1 else ""
     return f"{replicas} x {kind}{workers}"
