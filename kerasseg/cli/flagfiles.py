@@ -1,11 +1,19 @@
-"""The flags of a program as a flag file."""
+"""Flag files: the flags of a program as lines, and the lines as flags."""
 
+import os
+import pathlib
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from absl import app, flags
 
+from kerasseg import errors
+from kerasseg.system import files
+
 SHARED = "kerasseg.cli"  # The module that defines the shared flags.
+_DIRECTIVE = re.compile(r"--?flagfile(?:=(.*))?", re.DOTALL)
+_LINE = re.compile(r"--?([A-Za-z_]\w*)(=.*)?")
 
 
 def as_flagfile() -> list[str]:
@@ -44,3 +52,89 @@ def _own_flags():
 
 def _lines(flag):
     return [] if flag.value is None else flag.serialize().splitlines()
+
+
+def expand(arguments: Sequence[str]) -> list[str]:
+    """Replaces --flagfile=FILE by the flags in the file, as absl does.
+
+    absl takes lines that are not flags as arguments, and repeats them in its errors,
+    whatever the file is. Here an error names the file and the line, without its text.
+
+    Args:
+        arguments: Arguments of the program, without its name.
+
+    Raises:
+        app.UsageError: A file cannot be read, or a line is not a flag.
+    """
+    expanded: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        directive = _DIRECTIVE.fullmatch(argument)
+        if directive:
+            if directive[1] is None and not rest:
+                raise app.UsageError("--flagfile needs the name of a file.")
+            path = rest.pop(0) if directive[1] is None else directive[1]
+            expanded += _flags_of_file(path, ()) if path.strip() else []
+            continue
+        expanded.append(argument)
+        if argument == "--":
+            break
+        if not argument.startswith("-"):
+            if not flags.FLAGS.is_gnu_getopt():
+                break
+        elif rest and not rest[0].startswith("-") and _takes_next(argument):
+            expanded.append(rest.pop(0))
+    return expanded + rest
+
+
+def _takes_next(argument):
+    """Returns whether the value of a flag is the argument after it."""
+    name = argument.lstrip("-")
+    return name in flags.FLAGS and not flags.FLAGS[name].boolean
+
+
+def _flags_of_file(path, outer) -> Iterator[str]:
+    path = os.path.expanduser(path.strip())
+    if path in outer:
+        raise app.UsageError(f"--flagfile={path} includes itself. Remove the line.")
+    takes_value = False
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith(("#", "//")):
+            continue
+        directive = _DIRECTIVE.fullmatch(line)
+        if takes_value and not line.startswith("-"):
+            takes_value = False
+        elif directive and directive[1] is not None:
+            yield from _flags_of_file(directive[1], (*outer, path))
+            continue
+        elif directive or not _is_flag(line):
+            raise app.UsageError(
+                f"--flagfile={path}: line {number} is not a flag. A flag file has one "
+                f"flag a line, such as --seed=1, and comments after #."
+            )
+        else:
+            takes_value = _takes_next(line)
+        yield line
+
+
+def _is_flag(line):
+    """Returns whether a line is a flag; after a single dash, only a known one."""
+    match = _LINE.fullmatch(line)
+    return bool(match and (line.startswith("--") or match[1] in flags.FLAGS))
+
+
+def _text(path):
+    try:
+        if pathlib.Path(path).is_fifo():  # Of the shell, as in --flagfile=<(...).
+            return pathlib.Path(path).read_text("utf-8-sig")
+        return files.read_text(path)
+    except UnicodeDecodeError as error:
+        raise app.UsageError(
+            f"--flagfile={path} is not UTF-8 text: {error}."
+        ) from error
+    except errors.UserError as error:
+        raise app.UsageError(f"--flagfile: {error}") from error
+    except OSError as error:
+        raise app.UsageError(f"--flagfile={path}: {error.strerror}.") from error

@@ -88,10 +88,7 @@ def _flag_of(name):
 
 
 def _parse(argv):
-    try:
-        rest = flags.FLAGS(argv)
-    except UnicodeDecodeError as error:
-        raise app.UsageError(f"A --flagfile is not UTF-8 text: {error}.") from error
+    rest = flags.FLAGS([argv[0], *flagfiles.expand(argv[1:])])
     logging.use_absl_handler()
     return rest
 

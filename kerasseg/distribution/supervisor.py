@@ -1,7 +1,6 @@
 """Runs several tasks on this machine and restarts them when one fails."""
 
 import contextlib
-import ctypes
 import json
 import math
 import os
@@ -11,18 +10,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from kerasseg.distribution import reaper
 from kerasseg.system.signals import ReceivedSignals, termination_signals
 
 _VARIABLE = "TF_CONFIG"  # Describes the cluster to a task, and which task it is.
 _WRONG_INPUT = 2  # Exit status of wrong flags or input: a restart would not help.
+_PREEMPTED = 42  # Exit status of a task that its machine has ended: restart it.
+# Exit status of a shell whose command was ended by signal n: 128 + n.
+_SIGNALED = range(129, 193)
+_EARLY_RESTARTS = 2  # Before the first checkpoint, after a failure without a signal.
 _POLL_SECONDS = 0.2
 # After the first failure: the task that causes it may print its error last.
 _LAST_OUTPUT_SECONDS = 5.0
 _MAX_PAUSE_SECONDS = 60.0
-_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
-_PR_SET_PDEATHSIG = 1
+_REAPER_SECONDS = 10.0  # For a reaper to kill the processes of its task.
+_READ_SECONDS = 5.0  # For output that is left when all processes of a task ended.
 
 
 class Supervisor:
@@ -33,12 +37,17 @@ class Supervisor:
     workers: a worker that fails is restarted alone, and all tasks are restarted if the
     chief or a parameter server fails.
 
+    A task that a signal has ended, or with status 42, is restarted; one with status 2
+    never. After any other failure before the first checkpoint, tasks are restarted at
+    most twice: it is likely to occur again.
+
     Args:
         command: Program and arguments; TF_CONFIG tells each task which one it is.
         num_workers: Number of workers.
         max_restarts: Maximum number of restarts.
         grace_seconds: Seconds from SIGTERM to SIGKILL when the other tasks must end.
         num_servers: Number of parameter servers.
+        has_checkpoint: Returns whether the run has saved a checkpoint.
     """
 
     def __init__(
@@ -48,12 +57,16 @@ class Supervisor:
         max_restarts: int,
         grace_seconds: float,
         num_servers: int = 0,
+        *,
+        has_checkpoint: Callable[[], bool] = lambda: False,
     ):
         self._command = list(command)
         self._jobs = {"worker": num_workers}
         if num_servers:
             self._jobs = {"chief": 1, "worker": num_workers, "ps": num_servers}
         self._max_restarts = self._restarts_left = max_restarts
+        self._early_restarts_left = _EARLY_RESTARTS
+        self._has_checkpoint = has_checkpoint
         self._grace_seconds = grace_seconds
         self._tasks: list[_Task] = []
         self._received = ReceivedSignals()
@@ -81,11 +94,25 @@ class Supervisor:
                 f"{failed}; {self._restarts_left} of {self._max_restarts} restarts are "
                 f"left."
             )
-            if not self._restarts_left:
+            if not self._take_restart(failed):
                 return failed.status if failed.status > 0 else 128 - failed.status
-            self._restarts_left -= 1
             restarts += 1
             self._pause(restarts)
+
+    def _take_restart(self, failed):
+        """Returns whether there is a restart left for a failure, and takes it."""
+        if not self._restarts_left:
+            return False
+        if not failed.was_ended and not self._has_checkpoint():
+            if not self._early_restarts_left:
+                _log(
+                    f"{failed} before the first checkpoint, after {_EARLY_RESTARTS} "
+                    f"restarts: nothing is restarted. Correct what it reports above."
+                )
+                return False
+            self._early_restarts_left -= 1
+        self._restarts_left -= 1
+        return True
 
     def _pause(self, restarts):
         """Waits before a restart, each time longer; a signal ends the wait."""
@@ -103,7 +130,7 @@ class Supervisor:
             for job, count in self._jobs.items()
         }
         self._tasks = [
-            _Task(self._command, cluster, job, index)
+            _Task(self._command, cluster, job, index, self._grace_seconds)
             for job, count in self._jobs.items()
             for index in range(count)
         ]
@@ -126,7 +153,7 @@ class Supervisor:
                 self._send(self._signal or signal.SIGTERM)
                 stop, kill = math.inf, now + self._grace_seconds
             if now > kill:
-                self._send(signal.SIGKILL)
+                self._kill(now - kill)
         # Wrong input is the cause where other tasks failed for the lack of this one.
         wrong_input = (task for task in self._tasks if task.status == _WRONG_INPUT)
         return next(wrong_input, failed or self._failed())
@@ -138,24 +165,31 @@ class Supervisor:
             return
         for task in self._tasks:
             if task.job == "worker" and task.status not in (None, _WRONG_INPUT):
-                if not self._restarts_left:
+                if not self._take_restart(task):
                     return
                 _log(f"{task}; only this task is restarted.")
-                self._restarts_left -= 1
                 task.start()
 
     def _failed(self):
-        """Returns a task that failed, or None."""
-        return next((task for task in self._tasks if task.status), None)
+        """Returns a task that failed, or None; if possible, one that was ended.
+
+        The others failed for the lack of it.
+        """
+        failed = [task for task in self._tasks if task.status]
+        return next((t for t in failed if t.was_ended), failed[0] if failed else None)
 
     def _send(self, number):
         for task in self._tasks:
             if task.status is None:
                 task.process.send_signal(number)
 
+    def _kill(self, late=0.0):
+        """Kills all processes of all tasks; if late, also what should kill them."""
+        self._send(reaper.KILL if late < _REAPER_SECONDS else signal.SIGKILL)
+
     def _receive(self, number, _):
         if self._received.add(number):
-            self._send(signal.SIGKILL)
+            self._kill()
 
     @property
     def _signal(self):
@@ -163,11 +197,13 @@ class Supervisor:
 
 
 class _Task:
-    """A process, and a thread that forwards its output."""
+    """A command with all its processes, and a thread that forwards its output."""
 
-    def __init__(self, command, cluster, job, index):
+    def __init__(self, command, cluster, job, index, grace_seconds):
         self.job, self._index = job, index
-        self._command = command
+        # Not with the modules of this program: `-I -S` starts in 20 ms.
+        start = [sys.executable, "-I", "-S", reaper.__file__, str(grace_seconds)]
+        self._command = [*start, *command]
         alone = len(cluster) == 1
         self._name = f"{index}" if alone else f"{job} {index}"
         task = {"type": job, "index": index}
@@ -185,21 +221,27 @@ class _Task:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches the supervisor only.
-            preexec_fn=_end_with_parent,
+            preexec_fn=reaper.end_with_parent,  # The task then saves and ends.
         )
-        arguments = f"[{self._name}] ".encode(), self.process.stdout
-        self._reader = threading.Thread(target=_forward, args=arguments)
-        self._reader.start()
+        self._output = _Output(f"[{self._name}] ".encode(), self.process.stdout)
 
     @property
     def status(self) -> int | None:
         """Exit status; None while the process runs."""
         return self.process.poll()
 
+    @property
+    def was_ended(self) -> bool:
+        """Whether a signal or its machine ended the task, which may be repeated."""
+        status = self.status
+        return status is not None and (
+            status < 0 or status == _PREEMPTED or status in _SIGNALED
+        )
+
     def finish(self):
         """Waits for the process and the end of its output."""
         self.process.wait()
-        self._reader.join()
+        self._output.finish()
 
     def __str__(self):
         kind = {"worker": "Worker", "ps": "Parameter server"}.get(self.job)
@@ -207,10 +249,34 @@ class _Task:
         return f"{name} ended with status {self.status}"
 
 
-def _end_with_parent():
-    """Asks Linux to send SIGTERM when the supervisor is killed: the task then saves."""
-    if _PRCTL is not None:
-        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
+class _Output:
+    """Forwards lines to standard output, each with a prefix, in a thread."""
+
+    def __init__(self, prefix, lines):
+        self._prefix, self._lines = prefix, lines
+        self._writing = False
+        self._thread = threading.Thread(target=self._forward, daemon=True)
+        self._thread.start()
+
+    def _forward(self):
+        # Read even if none can be printed: a full pipe blocks the task.
+        for line in self._lines:
+            self._writing = True
+            with contextlib.suppress(OSError):
+                os.write(sys.stdout.fileno(), self._prefix + line)
+            self._writing = False
+
+    def finish(self):
+        """Waits for the end of the output, or until no more of it comes.
+
+        A process that cannot be killed keeps the pipe open.
+        """
+        idle = 0.0
+        while self._thread.is_alive() and idle < _READ_SECONDS:
+            self._thread.join(_POLL_SECONDS)
+            idle = 0.0 if self._writing else idle + _POLL_SECONDS
+        if not self._thread.is_alive():
+            self._lines.close()
 
 
 def _free_ports(count):
@@ -223,12 +289,6 @@ def _free_ports(count):
     finally:
         for each in sockets:
             each.close()
-
-
-def _forward(prefix, lines):
-    for line in lines:  # Read even if none can be printed: a full pipe blocks the task.
-        with contextlib.suppress(OSError):
-            os.write(sys.stdout.fileno(), prefix + line)
 
 
 def _log(text):

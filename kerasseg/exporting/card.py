@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Mapping
 
 from kerasseg.exporting import formats
+from kerasseg.exporting.redaction import escape, link
 from kerasseg.inference.options import FUSIONS
 
 _EVALUATION_KEYS = (  # Of metrics.json, which `kerasseg.evaluate` writes.
@@ -33,7 +34,8 @@ def card(title: str, metadata: Mapping, max_pixels: int) -> str:
         max_pixels: Largest image of the SavedModel's signature `serving_default`.
     """
     parts = [
-        f"# {title}\n\nA semantic segmentation network, exported by kerasseg.\n",
+        f"# {escape(title)}\n",
+        "A semantic segmentation network, exported by kerasseg.\n",
         _formats(metadata),
         _usage(metadata, max_pixels),
         _classes(metadata),
@@ -98,8 +100,8 @@ def _test_time_options(options):
 
 def _classes(metadata):
     lines = [
-        f"| {number} | {entry['name']} | {', '.join(map(str, entry['color']))} |"
-        for number, entry in enumerate(metadata["classes"])
+        f"| {number} | {escape(each['name'])} | {', '.join(map(str, each['color']))} |"
+        for number, each in enumerate(metadata["classes"])
     ]
     head = ["## Classes", "", "| number | name | color |", "| ---: | --- | --- |"]
     return "\n".join([*head, *lines, ""])
@@ -109,10 +111,13 @@ def _training(metadata):
     lines = ["## Training", ""]
     data = metadata.get("dataset")
     if data:
-        splits = ", ".join(f"{n} in {split}" for split, n in data["num_images"].items())
+        splits = ", ".join(
+            f"{n} in {escape(split)}" for split, n in data["num_images"].items()
+        )
         images = f" (images: {splits})" if splits else ""
-        lines.append(f"- Trained on {data['name']}{images}, with the flags below.")
-        lines.append(f"  Source: {data['source']}")
+        name = escape(data["name"])
+        lines.append(f"- Trained on {name}{images}, with the flags below.")
+        lines.append(f"  Source: {link(data['source'])}")
     if "step" in metadata:
         lines.append(f"- Training step: {metadata['step']}.")
     for title, key in (("Best validation", "scores"), ("Evaluation", "evaluation")):
@@ -136,24 +141,29 @@ def _settings(scores):
         values["scales"] = None
     texts = [
         key.replace("_", " ").replace("pictures", "images")
-        + ("" if value is True else f" {value}")
+        + ("" if value is True else f" {_setting(value)}")
         for key, value in {**values, "crf": bool(values["crf"])}.items()
         if value
     ]
     return f" ({', '.join(texts)})" if texts else ""
 
 
+def _setting(value):
+    return escape(value) if isinstance(value, str) else value
+
+
 def _license(metadata):
     stated = metadata.get("license")
     text = (
-        f"License of the weights: {stated}."
+        f"License of the weights: {escape(stated)}."
         if stated
         else "The license of the weights is not stated: ask who exported them."
     )
     weights = (metadata.get("options") or {}).get("backbone_weights")
     if weights:
         text += (
-            f" The encoder was initialized with pretrained weights ({weights}), and "
+            f" The encoder was initialized with pretrained weights "
+            f"({escape(weights)}), and "
             f"the data set has its own terms of use."
         )
     return f"## License\n\n{textwrap.fill(text, 88)}\n"

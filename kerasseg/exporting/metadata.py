@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kerasseg import errors, images
 from kerasseg.datasets import IGNORE_LABEL
-from kerasseg.exporting import card
+from kerasseg.exporting import card, redaction
 from kerasseg.system import files
 from kerasseg.workdir import layout
 from kerasseg.workdir import metadata as run_metadata
@@ -38,7 +38,8 @@ def write(
         title: Name of the network.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
-        metadata: Further entries, see `describe`; NaN and infinity become null.
+        metadata: Further entries, see `describe`; NaN and infinity become null, and
+            credentials and folders are removed, see `redaction.redact`.
         formats: File and comparison of each format, see `checking.compare`.
     """
     colors = np.asarray(palette).tolist()
@@ -48,7 +49,7 @@ def write(
             for name, color in zip(class_names, colors, strict=True)
         ],
         "ignore_label": IGNORE_LABEL,
-        **_finite(metadata),
+        **redaction.redact(_finite(metadata)),
         "formats": formats,
         "tensorflow": tf.__version__,
         "keras": keras.__version__,

@@ -19,6 +19,8 @@ _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 LARGE, HUGE = 1 << 14, 1 << 23
 _SMALLEST = 1e-5  # Lower bound of the probabilities, as in `crf.dense_crf`.
 _PNG_SIDES_AT = 16  # Width and height, four bytes each, big-endian.
+_CHUNK_HEAD, _CHUNK_SIZE = 8, 12  # Length and type; with the checksum after the data.
+_MAX_CHUNKS = 4096  # Before the pixels of a PNG file; each takes 0.1 ms in a graph.
 
 
 def build(model: keras.Model, options: TestTimeOptions | None = None) -> dict:
@@ -157,7 +159,8 @@ def traced(function: Callable, specification: tf.TensorSpec):
 def decode(data):
     """Decodes a JPEG or PNG file in the graph, like `images.read_image`.
 
-    EXIF is not applied. Size and format are checked before anything is decoded.
+    EXIF is not applied. Size, format and the number of frames are checked before
+    anything is decoded.
 
     Args:
         data: The file's bytes, a scalar string tensor.
@@ -177,13 +180,54 @@ def decode(data):
     fits = tf.reduce_prod(tf.cast(sides, tf.int64)) <= limit
     with tf.control_dependencies([tf.debugging.Assert(fits, [message])]):
         data = tf.identity(data)
+    data = tf.cond(is_png, lambda: _single_frame(data), lambda: data)
     # The operation also reads PNG; of 16 bits it takes the upper 8.
     return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _png_sides(data):
-    header = tf.strings.substr(data, _PNG_SIDES_AT, 8)
-    return tf.ensure_shape(tf.io.decode_raw(header, tf.int32, little_endian=False), [2])
+    return _integers(tf.strings.substr(data, _PNG_SIDES_AT, 8), 2)
+
+
+def _integers(data, count):
+    """Reads big-endian 32-bit integers."""
+    values = tf.io.decode_raw(data, tf.int32, little_endian=False)
+    return tf.ensure_shape(values, [count])
+
+
+def _single_frame(data):
+    """Returns the data of a PNG file; an animation, acTL before IDAT, is an error."""
+    size = tf.strings.length(data)
+
+    def is_before_pixels(start, kind, count):
+        del count
+        ended = tf.reduce_any(kind == [b"IDAT", b"acTL", b"IEND"])
+        return ~ended & (start <= size - _CHUNK_SIZE)
+
+    def next_chunk(start, kind, count):
+        # The chunk at `start` becomes the current one; the next start follows it.
+        del kind
+        head = tf.strings.substr(data, start, _CHUNK_HEAD)
+        length = _integers(tf.strings.substr(head, 0, 4), 1)[0]
+        fits = (length >= 0) & (length <= size - start - _CHUNK_SIZE)
+        following = tf.where(fits, start + _CHUNK_SIZE + length, size)
+        return following, tf.strings.substr(head, 4, 4), count + 1
+
+    _, kind, count = tf.while_loop(
+        is_before_pixels,
+        next_chunk,
+        (tf.constant(len(_PNG)), tf.constant(b""), tf.constant(0)),
+        maximum_iterations=_MAX_CHUNKS,
+    )
+    messages = {
+        "image_bytes: an image has several frames instead of one": kind != b"acTL",
+        f"image_bytes: a PNG file has {_MAX_CHUNKS} chunks before its pixels": (
+            count < _MAX_CHUNKS
+        ),
+    }
+    checks = [tf.debugging.Assert(holds, [text]) for text, holds in messages.items()]
+    with tf.control_dependencies(checks):
+        return tf.identity(data)
 
 
 def _jpeg_sides(data):

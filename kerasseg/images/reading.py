@@ -68,14 +68,22 @@ def check_pixels(header: headers.Header, max_pixels: int, name: str) -> None:
 
 
 def _check_chunks(data, name):
-    """Verifies the checksums of a PNG file; decoders skip those of the pixels."""
-    position, kind = 8, b""
+    """Verifies the checksums of a PNG file; decoders skip those of the pixels.
+
+    An animation is refused, even one whose header states a single frame.
+    """
+    position, kind, kinds = 8, b"", set()
     while kind != b"IEND" and position + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, position)
         kind, end = data[position + 4 : position + 8], position + 8 + length
         crc = data[end : end + 4]
         if crc != struct.pack(">I", zlib.crc32(data[position + 4 : end])):
             break
+        if kind == b"acTL" and b"IDAT" not in kinds:  # As exported graphs do.
+            raise headers.ImageError(
+                f"{name} is an animation. Save one of its frames as an image"
+            )
+        kinds.add(kind)
         position = end + 4
     else:
         if kind == b"IEND":

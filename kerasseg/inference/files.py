@@ -1,6 +1,7 @@
 """Prediction of files: from images and videos to folders of results."""
 
 import dataclasses
+import errno
 import functools
 import os
 import pathlib
@@ -11,18 +12,26 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import images
-from kerasseg.inference import outputs, videos
+from kerasseg import errors, images
+from kerasseg.inference import outputs, reading, resuming, videos
 from kerasseg.inference.inputs import is_video
 from kerasseg.inference.segmenter import Segmenter
-from kerasseg.system import processes, progress
+from kerasseg.system import names, processes, progress
 
-_READ = images.read_image  # Runs in worker processes: an image may crash its reader.
+_READ = reading.read  # Runs in worker processes: an image may crash its reader.
 _TRIES = 2
+_SECONDS = 60.0  # For reading an image of the default size; a worker starts in two.
 _ROWS = 256  # Of probabilities, processed at a time.
 _FAILURES = (
     *(ValueError, MemoryError, ChildProcessError),
     tf.errors.ResourceExhaustedError,
+)
+# Errors of a result's name, which do not affect the other results.
+_NAME_ERRORS = frozenset(
+    {
+        *(errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ELOOP),
+        *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    }
 )
 
 
@@ -36,6 +45,12 @@ class _Item:
     mask: Any = None
     probabilities: Any = None
     reason: str = ""
+    source: resuming.Source | None = None
+
+    @property
+    def text(self) -> str:
+        """The path in messages."""
+        return names.printable(self.path)
 
 
 def predict_files(
@@ -47,11 +62,14 @@ def predict_files(
     refine: Callable | None = None,
     max_pixels: int = images.DEFAULT_MAX_PIXELS,
     batch_size: int = 1,
+    journal: resuming.Journal | None = None,
 ) -> list[str]:
     """Predicts images and videos, and writes their results at their own size.
 
     Reading, the network and writing run in parallel. An image that crashes its reader
-    is tried twice. Earlier results of an image that fails are removed.
+    is tried twice. An image fails alone if reading it takes too long or too much
+    memory, or if its result cannot have its name. Earlier results of an image that
+    fails are removed.
 
     Args:
         segmenter: The network.
@@ -62,9 +80,11 @@ def predict_files(
             `start_refiner`; None: no refinement.
         max_pixels: Larger images are not decoded.
         batch_size: Maximum number of consecutive images of equal size in a batch.
+        journal: Gets an entry for each image and video that is done.
 
     Returns:
-        A line "PATH: reason" for each image or video that failed.
+        A line "PATH: reason" for each image or video that failed; for the characters
+        of the path see `names.printable`.
 
     Raises:
         errors.UserError: There is no such kind of result.
@@ -77,10 +97,12 @@ def predict_files(
     def finish(item):
         if not item.reason:
             item = network.add_mask(item)
+        if not item.reason:
+            _write(output_dir, item, network)
         if item.reason:
             outputs.remove(output_dir, item.name)
-        else:
-            outputs.write(output_dir, item.name, kinds, network.prediction(item))
+        elif journal is not None:
+            journal.add(item.name, item.path, item.source, kinds)
         return item.reason
 
     still = {name: path for name, path in paths.items() if not is_video(path)}
@@ -93,10 +115,30 @@ def predict_files(
             bar.update()
     for name, path in paths.items():
         if is_video(path):
-            failures += _predict_video(
-                network, name, path, output_dir, max_pixels, batch_size
-            )
-    return failures
+            item = _Item(name, path, source=resuming.source(path))
+            failed = _predict_video(network, item, output_dir, max_pixels, batch_size)
+            failures += failed
+            if journal is not None and not failed:
+                journal.add(name, path, item.source, kinds)
+    return [names.one_line(line) for line in failures]
+
+
+def _write(output_dir, item, network):
+    """Writes the results of an image, or sets its `reason`."""
+    try:
+        outputs.write(output_dir, item.name, network.kinds, network.prediction(item))
+    except OSError as error:
+        item.reason = _reason_of_name(item, error)
+
+
+def _reason_of_name(item, error):
+    """Returns why a result cannot have its name; raises any other error."""
+    if error.errno not in _NAME_ERRORS:
+        raise error
+    return (
+        f"{item.text}: its result cannot be written ({error.strerror}). Rename it, or "
+        f"predict it into another folder"
+    )
 
 
 class _Network:
@@ -117,15 +159,15 @@ class _Network:
         if batch[0].reason:
             return batch
         stacked = np.stack([item.image for item in batch])
-        names = [str(item.path) for item in batch]
+        texts = [item.text for item in batch]
         predictor = self._segmenter.predictor
         try:
             if self._with_probabilities:
-                results = predictor.probabilities(stacked, names=names)
+                results = predictor.probabilities(stacked, names=texts)
                 for item, probabilities in zip(batch, results, strict=True):
                     item.probabilities = probabilities
             else:
-                results = predictor.classes(stacked, names=names)
+                results = predictor.classes(stacked, names=texts)
                 for item, mask in zip(batch, results, strict=True):
                     item.mask = mask
         except _FAILURES as error:
@@ -169,35 +211,42 @@ def _argmax(probabilities):
 def _reason(item, error):
     if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
         height, width, _ = item.image.shape
-        return f"{item.path}: {width} x {height} pixels need too much memory"
-    return f"{item.path}: {error}"
+        return f"{item.text}: {width} x {height} pixels need too much memory"
+    return f"{item.text}: {error}"
 
 
 def _read(paths, max_pixels) -> Iterator[_Item]:
     function = functools.partial(_READ, max_pixels=max_pixels)
-    with processes.Processes(function, processes.num_cores()) as read:
-
-        def load(entry):
-            item = _Item(*entry)
-            for _ in range(_TRIES):
-                try:
-                    item.image, item.reason = read(item.path), ""
-                    break
-                except images.ImageError as error:
-                    item.reason = str(error)
-                    break
-                except ChildProcessError:
-                    item.reason = f"{item.path}: it crashes its reader; tried twice"
-                except OSError as error:
-                    item.reason = f"{item.path}: {error.strerror or error}"
-                except (MemoryError, cv2.error):
-                    item.reason = f"{item.path}: reading it needs too much memory"
-                    break
-            return item
-
+    seconds = _SECONDS * max(1.0, max_pixels / images.DEFAULT_MAX_PIXELS)
+    with processes.Processes(function, processes.num_cores(), seconds=seconds) as read:
         yield from processes.in_order(
-            load, paths.items(), num_threads=processes.num_cores()
+            lambda entry: _load(read, _Item(*entry), seconds),
+            paths.items(),
+            num_threads=processes.num_cores(),
         )
+
+
+def _load(read, item, seconds) -> _Item:
+    """Reads the image of an item, or sets its `reason`."""
+    item.source = resuming.source(item.path)
+    for _ in range(_TRIES):
+        try:
+            item.image, item.reason = read(item.path), ""
+            break
+        except errors.UserError as error:
+            item.reason = str(error)
+            break
+        except TimeoutError:
+            item.reason = f"{item.text}: reading it takes more than {seconds:.0f} s"
+            break
+        except ChildProcessError:
+            item.reason = f"{item.text}: it crashes its reader; tried twice"
+        except OSError as error:
+            item.reason = f"{item.text}: {error.strerror or error}"
+        except (MemoryError, cv2.error):
+            item.reason = f"{item.text}: reading it needs too much memory"
+            break
+    return item
 
 
 def _batches(items: Iterable[_Item], batch_size) -> Iterator[list[_Item]]:
@@ -218,26 +267,33 @@ def _batches(items: Iterable[_Item], batch_size) -> Iterator[list[_Item]]:
         yield batch
 
 
-def _predict_video(network, name, path, output_dir, max_pixels, batch_size):
+def _predict_video(network, item, output_dir, max_pixels, batch_size):
     """Returns the reasons why a video failed, wholly or in part."""
+    name, path = item.name, item.path
     try:
         with (
             videos.Frames(path, max_pixels=max_pixels) as frames,
             videos.Results(output_dir, name, network.kinds, frames) as results,
-            progress.track(frames.count, unit="frame", text=path.name) as bar,
+            progress.track(
+                frames.count, unit="frame", text=names.printable(path.name)
+            ) as bar,
         ):
             items = (_Item(name, path, frame) for frame in frames)
-            for item in processes.in_order(
-                lambda item: item if item.reason else network.add_mask(item),
+            for each in processes.in_order(
+                lambda each: each if each.reason else network.add_mask(each),
                 network(items, batch_size),
                 num_threads=processes.num_cores(),
             ):
-                if item.reason:
-                    raise images.ImageError(item.reason)
-                results.add(network.prediction(item))
+                if each.reason:
+                    raise images.ImageError(each.reason)
+                results.add(network.prediction(each))
                 bar.update()
             missing = frames.missing
     except images.ImageError as error:
         outputs.remove(output_dir, name)
         return [str(error)]
+    except OSError as error:
+        reason = _reason_of_name(item, error)
+        outputs.remove(output_dir, name)
+        return [reason]
     return [missing] if missing else []

@@ -63,31 +63,41 @@ def find_images(pattern: str, output_dir: str) -> dict[str, pathlib.Path]:
 
 
 def _result_folders(output_dir):
-    return [pathlib.Path(output_dir, name).resolve() for name in outputs.KINDS]
+    folders = (os.path.join(output_dir, name) for name in outputs.KINDS)
+    return [pathlib.Path(os.path.realpath(folder)) for folder in folders]
 
 
 def _find(pattern, excluded):
     """Returns the folder that names are relative to, and the files."""
     path = pathlib.Path(pattern)
-    if path.is_file():
-        return path.parent, [path]
-    if path.is_dir():
+    unread: list[pathlib.Path] = []  # Folders, each of which is reported as a failure.
+    if os.path.isdir(path):
         root, found = (
             path,
-            (p for p in _walk(path) if p.suffix.lower() in _IMAGES | _VIDEOS),
+            (p for p in _walk(path, unread) if p.suffix.lower() in _IMAGES | _VIDEOS),
         )
+    elif os.path.lexists(path):
+        return path.parent, [path]
     else:
         plain = itertools.takewhile(lambda part: glob.escape(part) == part, path.parts)
         matches = map(pathlib.Path, glob.glob(pattern, recursive=True))
-        root, found = pathlib.Path(*plain), (p for p in matches if p.is_file())
-    resolved = ((p, p.resolve()) for p in found)
+        root, found = pathlib.Path(*plain), (p for p in matches if not p.is_dir())
+    # Unlike `Path.resolve`, accepts links that form a circle.
+    resolved = (
+        (p, pathlib.Path(os.path.realpath(p))) for p in itertools.chain(found, unread)
+    )
     return root, [
         p for p, full in resolved if not any(map(full.is_relative_to, excluded))
     ]
 
 
-def _walk(folder):
-    for parent, folders, names in os.walk(folder):
+def _walk(folder, unread):
+    def add(error):
+        if error.filename == os.fspath(folder):
+            raise error
+        unread.append(pathlib.Path(error.filename))
+
+    for parent, folders, names in os.walk(folder, onerror=add):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (
             pathlib.Path(parent, name) for name in names if not name.startswith(".")

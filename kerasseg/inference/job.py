@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from kerasseg import errors, images
 from kerasseg.inference import outputs, resuming, segmenter
 from kerasseg.inference.options import InferenceOptions, PredictorOptions
-from kerasseg.system import files
+from kerasseg.system import files, lock
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,8 @@ class Job:
         """Loads the network.
 
         Yields:
-            Function of paths by name to the lines of failures, see `predict_files`.
+            Function of paths by name to the lines of failures, see `predict_files`,
+            whose `journal` is an option.
 
         Raises:
             errors.MissingFileError: There is no trained network at the path.
@@ -142,30 +143,31 @@ def run_job(
     Raises:
         errors.UserError: The network cannot be loaded, or the folder holds results of
             other settings.
+        lock.LockedError: Another prediction writes into the folder.
         OSError: A result cannot be written.
     """
     # Also with Ray the network is loaded here: it may fail before the folder is used.
     with job.open() as predict:
-        remaining = _remaining(job, paths, overwrite)
-        if engine == "ray":
-            from kerasseg.inference import ray_engine
+        os.makedirs(job.output_dir, exist_ok=True)
+        with lock.hold(job.output_dir):
+            kept = resuming.claim(job.output_dir, job.settings(), overwrite=overwrite)
+            journal = resuming.Journal(job.output_dir)
+            journal.adopt(paths if kept else {}, job.kinds)
+            remaining = {
+                name: path
+                for name, path in paths.items()
+                if not (kept and journal.is_done(name, path, job.kinds))
+            }
+            if engine == "ray":
+                from kerasseg.inference import ray_engine
 
-            failures = ray_engine.run(job, remaining, num_workers=num_workers)
-        else:
-            failures = predict(remaining)
-    _write_failures(job.output_dir, failures)
+                failures = ray_engine.run(
+                    job, remaining, num_workers=num_workers, journal=journal
+                )
+            else:
+                failures = predict(remaining, journal=journal)
+            _write_failures(job.output_dir, failures)
     return Summary(len(paths), len(paths) - len(remaining), failures)
-
-
-def _remaining(job, paths, overwrite):
-    """Returns the paths without those that an earlier run has predicted."""
-    if not resuming.claim(job.output_dir, job.settings(), overwrite=overwrite):
-        return paths
-    return {
-        name: path
-        for name, path in paths.items()
-        if not resuming.is_done(job.output_dir, name, path, job.kinds)
-    }
 
 
 def _write_failures(output_dir, failures):

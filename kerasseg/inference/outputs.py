@@ -141,11 +141,11 @@ def video_paths(
 
 def remove(output_dir: str | os.PathLike, name: str) -> None:
     """Removes the results of an image or video, of every kind."""
-    for path in paths(output_dir, name, KINDS).values():
-        path.unlink(missing_ok=True)
-    for path in video_paths(output_dir, name, KINDS).values():
-        if path.is_file():
-            path.unlink()
+    for each in (paths, video_paths):
+        for path in each(output_dir, name, KINDS).values():
+            # Also false where there can be no such file, such as of too long a name.
+            if os.path.isfile(path) or os.path.islink(path):
+                path.unlink(missing_ok=True)
 
 
 def write(

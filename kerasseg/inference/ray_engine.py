@@ -13,8 +13,9 @@ import pathlib
 from collections.abc import Mapping
 
 from kerasseg import errors
+from kerasseg.inference import resuming
 from kerasseg.inference.job import Job
-from kerasseg.system import progress
+from kerasseg.system import names, progress
 
 _CHUNK_SIZE = 32  # Images for a worker at a time.
 _TRIES = 2
@@ -25,6 +26,7 @@ def run(
     paths: Mapping[str, pathlib.Path],
     *,
     num_workers: int | None = None,
+    journal: resuming.Journal | None = None,
 ) -> list[str]:
     """Predicts images on the cluster that `RAY_ADDRESS` names, or on this machine.
 
@@ -33,6 +35,7 @@ def run(
         paths: Images and videos by name, see `find_images`.
         num_workers: Number of worker processes; None: one per GPU, or one per machine
             without GPUs.
+        journal: Gets an entry for each image and video that is done.
 
     Returns:
         A line "PATH: reason" for each image or video that failed.
@@ -52,7 +55,8 @@ def run(
         job = dataclasses.replace(job, **_absolute(job))
         with progress.track(len(paths), unit="image", text="predicting") as bar:
             failures = []
-            for count, failed in _Pool(ray, job, num_workers).results(paths):
+            pool = _Pool(ray, job, num_workers, journal)
+            for count, failed in pool.results(paths):
                 failures += failed
                 bar.update(count)
         return failures
@@ -101,8 +105,8 @@ class _Chunk:
 class _Pool:
     """Workers, each busy with one chunk of the images."""
 
-    def __init__(self, ray, job, num_workers):
-        self._ray, self._job = ray, job
+    def __init__(self, ray, job, num_workers, journal=None):
+        self._ray, self._job, self._journal = ray, job, journal
         num_gpus = int(ray.cluster_resources().get("GPU", 0))
         num_machines = sum(node["Alive"] for node in ray.nodes())
         options = {"num_cpus": 1, "num_gpus": min(num_gpus, 1)}
@@ -138,9 +142,10 @@ class _Pool:
         while waiting or running:
             while waiting and self._idle:
                 worker, chunk = self._idle.pop(), waiting.popleft()
-                running[worker.predict.remote(chunk.paths)] = worker, chunk
+                sources = {n: resuming.source(p) for n, p in chunk.paths.items()}
+                running[worker.predict.remote(chunk.paths)] = worker, chunk, sources
             (done,), _ = self._ray.wait(list(running))
-            worker, chunk = running.pop(done)
+            worker, chunk, sources = running.pop(done)
             try:
                 failures = self._ray.get(done)
             except self._ray.exceptions.RayActorError:
@@ -152,7 +157,14 @@ class _Pool:
                 raise error.cause from error
             else:
                 self._idle.append(worker)
+                self._note(chunk.paths, sources)
                 yield len(chunk.paths), failures
+
+    def _note(self, paths, sources):
+        """Adds what a worker has written to the journal; failures have no results."""
+        if self._journal is not None:
+            for name, path in paths.items():
+                self._journal.add(name, path, sources[name], self._job.kinds)
 
 
 def _chunks(paths):
@@ -172,5 +184,6 @@ def _crashes(chunk):
     if chunk.tries + 1 < _TRIES:
         return []
     return [
-        f"{path}: it crashes its worker; tried twice" for path in chunk.paths.values()
+        f"{names.printable(path)}: it crashes its worker; tried twice"
+        for path in chunk.paths.values()
     ]

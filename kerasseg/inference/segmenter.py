@@ -1,6 +1,6 @@
 """A trained network with the names and colors of its classes, and its loading."""
 
-import json
+import logging
 import os
 import pathlib
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kerasseg import errors, images
+from kerasseg.system import files
 from kerasseg.workdir import layout, metadata
 
 _SAVED_MODEL = "saved_model.pb"
@@ -92,8 +93,8 @@ def load(
 
     Raises:
         errors.MissingFileError: There is no trained network at `path`.
-        errors.UserError: The file is damaged, `output_stride` does not apply, or an
-            option is out of range.
+        errors.UserError: The file is damaged, its model does not segment images,
+            `output_stride` does not apply, or an option is out of range.
     """
     path = check_exists(path)
     if os.path.exists(os.path.join(path, layout.BEST_METADATA)):
@@ -143,11 +144,20 @@ def _load_workdir(path, output_stride, options):
 
 
 def _load_file(path, trust, options):
+    from kerasseg.inference import foreign_model
     from kerasseg.workdir import best_model
 
     model = best_model.load_file(path, trust=trust)
+    foreign_model.check(model, path)
     num_classes = _num_classes(model)
     names = tuple(str(i) for i in range(num_classes))
+    logging.warning(
+        "%s holds no class names and colors: its %d classes are named 0 to %d. The "
+        "workdir of a run, or an export, has them.",
+        path,
+        num_classes,
+        num_classes - 1,
+    )
     return Segmenter(model, names, voc_palette(num_classes), **options)
 
 
@@ -181,8 +191,10 @@ def load_export(export_dir: str | os.PathLike, **options) -> Segmenter:
             f"{classes_file} is missing: {path} was not written by python -m "
             f"kerasseg.export, or is an incomplete copy. Export the model again."
         )
-    classes = json.loads(classes_file.read_text("utf-8"))
+    classes = files.read_json(classes_file)
     names, palette = tuple(classes["class_names"]), classes["palette"]
+    graph = path / _SAVED_MODEL
+    files.check_regular(graph.stat(), graph)
     model = _Exported(os.fspath(path))
     return Segmenter(model, names, np.array(palette, np.uint8), **options)
 

@@ -1,20 +1,24 @@
 """Reading and writing videos frame by frame."""
 
+import contextlib
 import errno
+import hashlib
 import itertools
+import math
 import os
 import pathlib
 import shutil
-import threading
+import tempfile
 from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 
-from kerasseg import images
-from kerasseg.inference import outputs
-from kerasseg.system import files, processes
+from kerasseg import errors, images
+from kerasseg.inference import outputs, video_reader
+from kerasseg.system import files, names, processes
 
+_SECONDS = 60.0  # For opening a video, and for each frame.
 _DEFAULT_RATE = 25.0  # Frames per second, if the file does not state it.
 # Some files state, or OpenCV estimates, a few more frames than there are.
 _SPARE_FRAMES, _SPARE_SHARE = 2, 0.05
@@ -33,29 +37,22 @@ class Frames:
         number: Number of frames that were read so far.
 
     Raises:
-        images.ImageError: OpenCV cannot read the file, or the frames are too large.
+        images.ImageError: OpenCV cannot read the file, the frames are too large, or
+            reading takes too long or too much memory.
     """
 
     def __init__(self, path: pathlib.Path, *, max_pixels: int):
-        self._path = path
-        self._capture = cv2.VideoCapture(os.fspath(path))
-        self._lock = threading.Lock()
-        if not self._capture.isOpened():
-            raise images.ImageError(
-                f"{path} is damaged, or not a video that OpenCV can read. Get the file "
-                f"again, or convert it to MP4"
-            )
-        self.rate = self._capture.get(cv2.CAP_PROP_FPS) or _DEFAULT_RATE
-        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self._text, self._failed = names.printable(path), False
+        # One process, which holds the open video: it may crash its reader.
+        self._process = processes.Processes(video_reader.call, 1, seconds=_SECONDS)
+        try:
+            rate, count = self._call(video_reader.start, path, max_pixels)
+        except BaseException:
+            self.close()
+            raise
+        self.rate = rate if rate > 0 and math.isfinite(rate) else _DEFAULT_RATE
         self.count = count if count > 0 else None
         self.number = 0
-        width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        if width * height > max_pixels:
-            raise images.ImageError(
-                f"{path} has frames of {width} x {height} = {width * height:,} pixels, "
-                f"the limit is {max_pixels:,}. Resize it, or raise max_pixels"
-            )
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yields RGB, uint8 `[height, width, 3]`."""
@@ -65,13 +62,34 @@ class Frames:
             if not good:
                 break
             self.number += 1
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            yield frame
         if not self.number:
-            raise images.ImageError(f"{self._path}: no frame can be read")
+            raise images.ImageError(f"{self._text}: no frame can be read")
 
     def _read(self):
-        with self._lock:
-            return self._capture.read()
+        if self._failed:  # Another frame was requested ahead.
+            return False, None
+        self._failed = True
+        frame = self._call(video_reader.next_frame)
+        self._failed = False
+        return frame is not None, frame
+
+    def _call(self, function, *arguments):
+        try:
+            return self._process(function, *arguments)
+        except errors.UserError as error:
+            raise images.ImageError(str(error)) from error
+        except TimeoutError as error:
+            reason = f"reading it takes more than {_SECONDS:.0f} s"
+            raise images.ImageError(f"{self._text}: {reason}") from error
+        except ChildProcessError as error:
+            raise images.ImageError(f"{self._text}: it crashes its reader") from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise images.ImageError(f"{self._text}: {reason}") from error
+        except (MemoryError, cv2.error) as error:
+            reason = "reading it needs too much memory"
+            raise images.ImageError(f"{self._text}: {reason}") from error
 
     @property
     def missing(self) -> str:
@@ -80,7 +98,7 @@ class Frames:
         if self.count is None or self.number >= self.count - spare:
             return ""
         return (
-            f"{self._path}: only {self.number} of {self.count} frames could be read "
+            f"{self._text}: only {self.number} of {self.count} frames could be read "
             f"and were predicted; the file is damaged or truncated"
         )
 
@@ -88,8 +106,11 @@ class Frames:
         return self
 
     def __exit__(self, *_):
-        with self._lock:  # Another thread may be reading a frame.
-            self._capture.release()
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process that reads the video."""
+        self._process.__exit__(None, None, None)
 
 
 class Results:
@@ -116,10 +137,14 @@ class Results:
         self._number = 0
         self._writers: dict[str, cv2.VideoWriter] = {}
         self._paths = outputs.video_paths(output_dir, name, kinds)
+        short = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
         self._parts = {
-            kind: path.with_name(f".{path.stem}.part{path.suffix}")
+            kind: path.with_name(
+                f".{short}.part{'.mp4' if kind in outputs.MOVING else ''}"
+            )
             for kind, path in self._paths.items()
         }
+        self._links = contextlib.ExitStack()
 
     def add(self, prediction: outputs.Prediction) -> None:
         """Adds a frame; the first frame determines the size of the videos."""
@@ -139,7 +164,8 @@ class Results:
             part.parent.mkdir(parents=True, exist_ok=True)
             code = cv2.VideoWriter.fourcc(*"mp4v")
             size = image.shape[1], image.shape[0]
-            writer = cv2.VideoWriter(os.fspath(part), code, self._rate, size)
+            path = self._links.enter_context(_utf8_path(part))
+            writer = cv2.VideoWriter(path, cv2.CAP_FFMPEG, code, self._rate, size)
             if not writer.isOpened():
                 raise OSError(
                     f"OpenCV cannot write {part}. Check that its folder exists."
@@ -154,6 +180,7 @@ class Results:
     def __exit__(self, kind, *_):
         for writer in self._writers.values():
             writer.release()
+        self._links.close()
         if kind is not None:
             _remove(self._parts.values())
             return
@@ -169,9 +196,11 @@ class Results:
 
     def _check_frames(self, part):
         """Counts the frames in the file: OpenCV does not report failed writes."""
-        capture = cv2.VideoCapture(os.fspath(part))
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-        capture.release()
+        with _utf8_path(part) as path:
+            capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+            number = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+            count = int(number) if capture.isOpened() else 0
+            capture.release()
         if count != self._number:
             _remove(self._parts.values())
             free = shutil.disk_usage(part.parent).free
@@ -180,6 +209,20 @@ class Results:
                 f"{part} could not be written completely: it has {count} of "
                 f"{self._number} frames, and {free:,} bytes are free",
             )
+
+
+@contextlib.contextmanager
+def _utf8_path(path: pathlib.Path) -> Iterator[str]:
+    """Yields a path of the same file that OpenCV takes: it must be UTF-8."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = pathlib.Path(folder, "link")
+            link.symlink_to(path.parent.absolute())
+            yield os.fspath(link / path.name)
+    else:
+        yield os.fspath(path)
 
 
 def _remove(paths):

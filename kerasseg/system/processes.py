@@ -305,7 +305,8 @@ def serve(descriptor: int) -> None:
     Args:
         descriptor: File descriptor of the pipe.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent handles Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):  # The parent handles them.
+        signal.signal(number, signal.SIG_IGN)
     pipe = connection.Connection(descriptor)
     try:
         while True:

@@ -14,8 +14,15 @@ import tensorflow as tf
 from kerasseg import backbones, errors, pipeline, records, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment, class_statistics
-from kerasseg.system import files
-from kerasseg.training import batch_norm, compiling, feature_statistics, memory
+from kerasseg.system import files, progress
+from kerasseg.training import (
+    batch_norm,
+    compiling,
+    feature_statistics,
+    frozen_statistics,
+    memory,
+    start_log,
+)
 from kerasseg.training.asynchronous import AsynchronousStep
 from kerasseg.training.logs import RunLog
 from kerasseg.training.loop import steps_ahead, train_loop
@@ -196,8 +203,8 @@ def _train(
     )
     restored = checkpoints.restore()
     state.step = restored or 0
-    if restored is None and initial_checkpoint:
-        load_initial_weights(initial_checkpoint, state)
+    if restored is None:
+        _initialize(initial_checkpoint, state)
     group.check_agreed(state.step, "step at which the run is resumed")
     group.check_agreed(fingerprint.checksum(workdir), f"checksum of {layout.RECORDS}")
 
@@ -214,10 +221,7 @@ def _train(
         log.scalars(
             state.step, **{"train/damaged_checkpoints": checkpoints.num_damaged}
         )
-    files.write_bytes(
-        os.path.join(folder, layout.DATASET),
-        json.dumps(spec.to_json(), indent=2).encode(),
-    )
+    _write_spec(folder, spec)
     validation = Validation(
         state,
         eval_reader,
@@ -238,6 +242,8 @@ def _train(
         strategy=strategy,
         group=group,
     )
+    settings = recipe, augmentation.crop_size, steps_per_epoch
+    start_log.log(state, (reader, eval_reader), *settings, workdir=workdir, group=group)
     if group.is_asynchronous:
         take_step = AsynchronousStep(
             strategy, step_function, state, group.num_served, recipe.startup_delay_steps
@@ -309,10 +315,22 @@ def create_state(
     return TrainState(model, optimizer, ema, loss_scale, History()), objective
 
 
+def _initialize(path, state):
+    if path:
+        load_initial_weights(path, state)
+    else:
+        frozen_statistics.warn(state.model, None, None)
+
+
+def _write_spec(folder, spec):
+    text = json.dumps(spec.to_json(), indent=2)
+    files.write_bytes(os.path.join(folder, layout.DATASET), text.encode())
+
+
 def load_initial_weights(path: str, state: TrainState) -> None:
     """Copies the weights that an initial checkpoint has in common with the model.
 
-    Prints the variables that it does not have.
+    Prints how many they are, and the variables that it does not have.
 
     Args:
         path: See `best_model.load_initial`, also for errors.
@@ -321,16 +339,22 @@ def load_initial_weights(path: str, state: TrainState) -> None:
     Raises:
         errors.UserError: It has no variable in common with the model.
     """
-    missing = best_model.copy_weights(best_model.load_initial(path), state.model)
+    source = best_model.load_initial(path)
+    missing = best_model.copy_weights(source, state.model)
     if len(missing) == len(state.model.weights):
         raise errors.UserError(
             f"`initial_checkpoint={path}` has no variable in common with "
             f"{state.model.name}. Give a checkpoint of the same architecture."
         )
+    total = len(state.model.weights)
+    progress.log(
+        f"Initial weights: {total - len(missing)} of {total} variables from {path}"
+    )
     if missing:
-        print(f"Not in the initial checkpoint, or of another shape: {missing}")
+        progress.log(f"Not in the initial checkpoint, or of another shape: {missing}")
     if state.ema is not None:
         best_model.copy_weights(state.model, state.ema)
+    frozen_statistics.warn(state.model, path, source)
 
 
 def training_batches(

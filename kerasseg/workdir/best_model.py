@@ -8,9 +8,11 @@ import zipfile
 import keras
 
 from kerasseg import backbones, errors, models
-from kerasseg.system import files
+from kerasseg.system import files, names
 from kerasseg.workdir import flag_file, layout, metadata
 
+_KERAS_METADATA = "metadata.json"  # In a .keras file: the version of Keras.
+_MAX_VERSION = 40  # Characters.
 _MAX_EXPANSION = 20  # Keras stores arrays uncompressed: weights expand little.
 
 
@@ -120,17 +122,23 @@ def load_file(path: str | os.PathLike, *, trust: bool = False) -> keras.Model:
         errors.UserError: The file is missing, damaged or not a Keras model; it holds
             Python code; or it would expand to far more than its size.
     """
-    _check_archive(path)
+    version = _check_archive(path)
     models.list_models()  # Registers the layers that a file may hold.
     try:
         return keras.models.load_model(path, compile=False, safe_mode=not trust)
     except Exception as error:  # Of whatever kind Keras' zip and HDF5 readers raise.
-        reason = str(error).strip().partition("\n")[0]
+        reason = names.one_line(str(error).strip().partition("\n")[0])
         if "safe_mode" in str(error):
             raise errors.UserError(
                 f"{path} contains Python code, which would run here: {reason} Ask for "
                 f"a file without code, or, if you trust its author, load it with "
                 f"kerasseg.load(path, trust=True)."
+            ) from error
+        if version != keras.__version__ and not _is_damaged(path):
+            raise errors.UserError(
+                f"{path} was saved by Keras {version}, and Keras {keras.__version__} "
+                f"of this environment cannot load it: {reason} Load it with Keras "
+                f"{version}, or train the model again."
             ) from error
         raise errors.UserError(
             f"{path} is damaged or not a .keras file: {reason} Copy it again, or train "
@@ -138,11 +146,17 @@ def load_file(path: str | os.PathLike, *, trust: bool = False) -> keras.Model:
         ) from error
 
 
-def _check_archive(path):
-    """Refuses files that are not zip archives (HDF5, pickles), and zip bombs."""
+def _check_archive(path) -> str:
+    """Refuses files that are not archives of Keras (HDF5, pickles), and zip bombs.
+
+    Returns:
+        Version of Keras that saved the file.
+    """
     try:
+        files.check_regular(os.stat(path), path)
         with zipfile.ZipFile(path) as archive:
             expanded = sum(member.file_size for member in archive.infolist())
+            present = set(archive.namelist())
     except (OSError, zipfile.BadZipFile) as error:
         raise errors.UserError(
             f"{path} is damaged or not a .keras file: {error} Copy it again, or train "
@@ -154,3 +168,28 @@ def _check_archive(path):
             f"{path} of {size:,} bytes would expand to {expanded:,} bytes, far more "
             f"than any model, and was not loaded. Get the file from its author."
         )
+    if missing := sorted({_KERAS_METADATA, "config.json"} - present):
+        raise errors.UserError(
+            f"{path} is not a .keras file: it lacks {' and '.join(missing)}. Save the "
+            f"model with model.save('NAME.keras'), or give the workdir of a run."
+        )
+    return _saved_version(path)
+
+
+def _saved_version(path):
+    """Returns the version of Keras that saved a file, or "of unknown version"."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            saved = json.loads(archive.read(_KERAS_METADATA))
+        return names.one_line(str(saved["keras_version"])[:_MAX_VERSION])
+    except Exception:  # A damaged file, which loading will report.
+        return "of unknown version"
+
+
+def _is_damaged(path):
+    """Returns whether the checksum of a part is wrong."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is not None
+    except Exception:
+        return True

@@ -1,15 +1,19 @@
 """Decoding in the graph: the same pixels as in evaluation, or an error."""
 
 import io
+import zlib
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import strategies as st
 from PIL import Image
 
 from kerasseg import images
 from kerasseg.exporting import signatures
+from tests.support import served
 
 
 def noise(*shape, dtype=np.uint8):
@@ -93,3 +97,87 @@ def test_an_image_of_too_many_pixels_is_not_decoded():
     jpeg[start : start + 4] = (20_000).to_bytes(2) * 2
     with pytest.raises(tf.errors.InvalidArgumentError, match="more than 64000000 pix"):
         signatures.decode(tf.constant(bytes(jpeg)))
+
+
+def animation(*, frames=2):
+    file = io.BytesIO()
+    pages = [Image.fromarray(noise(31, 45, 3) // (i + 1)) for i in range(frames)]
+    pages[0].save(file, "PNG", save_all=True, append_images=pages[1:])
+    return file.getvalue()
+
+
+def chunk(kind, data):
+    checksum = zlib.crc32(kind + data).to_bytes(4, "big")
+    return len(data).to_bytes(4, "big") + kind + data + checksum
+
+
+def with_chunks(*chunks, before=b"IDAT"):
+    """Adds chunks to a PNG file, before the first one of a kind."""
+    data = FILES["png"]
+    at = data.index(before) - 4
+    return data[:at] + b"".join(chunks) + data[at:]
+
+
+def acts(frames):
+    return chunk(b"acTL", frames.to_bytes(4, "big") + bytes(4))
+
+
+TEXT = chunk(b"tEXt", b"Comment\0acTL" + bytes(50))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid APNG")  # Of Pillow.
+@pytest.mark.parametrize(
+    "data",
+    [
+        animation(),
+        animation(frames=3),
+        with_chunks(acts(0)),
+        with_chunks(acts(1)),
+        with_chunks(acts(2)),
+        with_chunks(TEXT, TEXT, acts(7), TEXT),
+        with_chunks(*[TEXT] * 200, acts(2)),
+    ],
+)
+def test_animations_are_refused_like_in_prediction(data):
+    with pytest.raises(images.ImageError, match=r"frames instead of|animation"):
+        images.read_image(data)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="frames instead of one"):
+        signatures.decode(tf.constant(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_chunks(TEXT, chunk(b"tEXt", b"IDAT\0acTL")),
+        with_chunks(acts(2), before=b"IEND"),  # Decoders ignore it after the pixels.
+        with_chunks(chunk(b"tRNS", bytes(6))),
+    ],
+)
+def test_other_chunks_are_no_animation(data):
+    expected = images.read_image(data)
+    np.testing.assert_array_equal(signatures.decode(tf.constant(data)), expected)
+
+
+def test_a_file_of_countless_chunks_is_refused():
+    data = with_chunks(*[chunk(b"tEXt", b"")] * 10_000)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="4096 chunks before its"):
+        signatures.decode(tf.constant(data))
+
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(st.integers(0, 400), st.binary(max_size=12))
+def test_damaged_chunks_are_an_error_or_an_image(at, damage):
+    data = bytearray(with_chunks(TEXT))
+    data[8 + at : 8 + at + len(damage)] = damage
+    try:
+        found = signatures.decode(tf.constant(bytes(data)))
+    except tf.errors.InvalidArgumentError:
+        return
+    assert found.shape[-1] == 3
+
+
+def test_an_exported_graph_refuses_an_animation(tmp_path):
+    loaded = tf.saved_model.load(served.export(tmp_path))
+    call = loaded.signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="frames instead of one"):
+        call(image_bytes=tf.constant([FILES["png"], animation()]))

@@ -74,6 +74,7 @@ def test_a_folder_becomes_masks_and_overlays(workdir, inputs, tmp_path):
     )
     assert (result.returncode, result.stdout) == (0, f"2 of 2 are in {tmp_path}/out.\n")
     assert files(tmp_path / "out") == [
+        ".predict.jsonl",
         "index/a.png",
         "index/deep/b.png",
         "overlay/a.png",
@@ -112,8 +113,8 @@ def test_bad_images_are_reported_at_the_end_and_exit_with_2(
     assert lines[1].startswith(f"{inputs}/page.jpg is not a JPEG or PNG file but text")
     assert "Traceback" not in errors
     assert (
-        len(files(tmp_path / "out")) == 6
-    )  # Two kinds for each of two images, and two text files.
+        len(files(tmp_path / "out")) == 7
+    )  # Two kinds for each of two images, the journal, and two text files.
     assert (tmp_path / "out/failed.txt").read_text() == f"{lines[1]}\n"
     (inputs / "page.jpg").unlink()
     arguments = [f"--workdir={workdir}", f"--input={inputs}"]
@@ -270,10 +271,12 @@ def test_kinds_of_results_are_chosen(run, workdir, inputs, tmp_path):
     given += [f"--output_dir={tmp_path}/out", "--predict_batch_size=3"]
     assert run(*given, "--output=contours,probabilities")[0] == 0
     actual = ["contours/a.json", "predict.json", "probabilities/a.npy"]
-    assert files(tmp_path / "out") == actual
+    assert files(tmp_path / "out") == [".predict.jsonl", *actual]
     # Other kinds of the same network are added.
     assert run(*given, "--output=index")[0] == 0
-    assert files(tmp_path / "out") == [*actual[:1], "index/a.png", *actual[1:]]
+    assert files(tmp_path / "out") == [
+        *(".predict.jsonl", actual[0], "index/a.png", *actual[1:])
+    ]
     status, _, errors = run(*given, "--output=mask,index")
     assert status == 2
     assert (

@@ -1,0 +1,60 @@
+"""What a run prints before its first step: what is trained, on what, and where."""
+
+import math
+import os
+
+from kerasseg import pipeline, runtime
+from kerasseg.distribution import WorkerGroup
+from kerasseg.system import progress
+from kerasseg.training.recipe import Recipe
+from kerasseg.training.state import TrainState
+
+
+def log(
+    state: TrainState,
+    readers: tuple[pipeline.ImageReader, pipeline.ImageReader],
+    recipe: Recipe,
+    crop_size: tuple[int, int],
+    steps_per_epoch: float,
+    *,
+    workdir: str | os.PathLike,
+    group: WorkerGroup,
+) -> None:
+    """Prints network, data, steps, devices and workdir, a line each, on the chief.
+
+    Args:
+        state: The training state, restored.
+        readers: Readers of the training and of the validation split.
+        recipe: The hyperparameters.
+        crop_size: Height and width of the training images.
+        steps_per_epoch: Number of steps of an epoch.
+        workdir: Folder of the run.
+        group: The workers of the run.
+    """
+    if not group.is_chief:
+        return
+    trainable = sum(math.prod(v.shape) for v in state.model.trainable_weights)
+    spec = readers[0].split.spec
+    images = ", ".join(f"{r.split.name}: {len(r.split):,}" for r in readers)
+    steps = recipe.training_number_of_steps
+    lines = [
+        f"Network: {state.model.name}, {state.model.count_params():,} parameters "
+        f"(trainable: {trainable:,}), classes: {spec.num_classes}",
+        f"Data: {spec.name}, images in {images}; crop size: {crop_size[0]} x "
+        f"{crop_size[1]}, batch size: {recipe.train_batch_size}",
+        f"Steps: {steps:,} (epochs: {steps / steps_per_epoch:.1f})"
+        + (f", resumed at step {state.step:,}" if state.step else ""),
+        f"Devices: {_devices(group)}",
+        f"Workdir: {os.path.abspath(workdir)}",
+    ]
+    for line in lines:
+        progress.log(line)
+
+
+def _devices(group):
+    kind = "GPU" if runtime.has_gpu() else "CPU"
+    if group.is_asynchronous:
+        return f"{kind}, asynchronous workers: {group.num_served}"
+    replicas = group.local_replicas * group.size
+    workers = f", workers: {group.size}" if group.size > 1 else ""
+    return f"{replicas} x {kind}{workers}"
