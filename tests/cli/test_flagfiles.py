@@ -94,7 +94,7 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path, capfd):
     (tmp_path / "circle").write_text(f"--flagfile={tmp_path}/circle\n")
     for name, text in [
         ("/dev/zero", "is a device, expected a regular file"),
-        (str(tmp_path), "Is a directory"),
+        (str(tmp_path), "is a folder, expected a regular file"),
         (str(tmp_path / "gone"), "gone does not exist"),
         (str(tmp_path / "latin"), "is not a UTF-8 text file"),
         (str(tmp_path / "circle"), "includes itself"),

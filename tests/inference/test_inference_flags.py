@@ -159,7 +159,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
             ["--workdir=/nowhere"],
             "/nowhere does not exist. Give the workdir",
         ),
-        ("predict", ["--workdir={run}"], "--input={run}/*.jpg: no image found"),
+        ("predict", ["--workdir={run}"], "--input='{run}/*.jpg': no image found"),
         (
             "predict",
             ["--workdir={run}", "--output=mask"],
