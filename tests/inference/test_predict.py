@@ -244,8 +244,8 @@ def test_a_killed_run_is_resumed(workdir, tmp_path):
     done = {name: os.stat(out / name).st_mtime_ns for name in files(out)}
     masks = [name for name in done if name.startswith("index/") and "tmp" not in name]
     assert 0 < len(masks) < 60
-    lines = (out / ".predict.jsonl").read_text().splitlines(keepends=True)
-    noted = [f"index/{json.loads(x)['name']}.png" for x in lines if x.endswith("\n")]
+    lines = filter(None, (out / ".predict.jsonl").read_text().splitlines())
+    noted = [f"index/{json.loads(line)['name']}.png" for line in lines]
     for name in masks:  # A file with its final name is complete.
         value = int(name[6:9]) % 3
         assert np.unique(images.read_label(out / name)).tolist() == [value]
