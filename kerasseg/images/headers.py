@@ -73,6 +73,8 @@ def probe(data: bytes, *, name: str = "") -> Header:
         )
     try:
         file = _PLUGINS[format_](io.BytesIO(data))
+        if format_ == "png" and _png_size(data) != file.size:
+            raise SyntaxError("its first chunk is not its only IHDR")  # As Pillow does.
         orientation = _orientation(file.info.get("exif", b""))
     except BROKEN as error:
         raise ImageError(
@@ -80,6 +82,12 @@ def probe(data: bytes, *, name: str = "") -> Header:
         ) from error
     frames = getattr(file, "n_frames", 1)
     return Header(format_, file.width, file.height, file.mode, frames, orientation)
+
+
+def _png_size(data):
+    """Returns the size in the first chunk, which other decoders may use."""
+    kind, width, height = struct.unpack_from(">4sII", data, 12)
+    return (width, height) if kind == b"IHDR" else None
 
 
 def _orientation(exif):
