@@ -22,7 +22,10 @@ _SIGNATURES = {  # First bytes of known formats, of which JPEG and PNG are read.
     b"<": "text, such as HTML or SVG",
 }
 _PLUGINS = {"jpeg": JpegImagePlugin.JpegImageFile, "png": PngImagePlugin.PngImageFile}
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+BROKEN = (  # What Pillow raises for damaged files.
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+    *(LookupError, TypeError, AttributeError, ArithmeticError),
+)
 _ORIENTATION = 0x0112  # EXIF tag.
 
 
@@ -76,11 +79,11 @@ def probe(data: bytes, *, name: str = "") -> Header:
         if format_ == "png" and _png_size(data) != file.size:
             raise SyntaxError("its first chunk is not its only IHDR")  # As Pillow does.
         orientation = _orientation(file.info.get("exif", b""))
+        frames = getattr(file, "n_frames", 1)
     except BROKEN as error:
         raise ImageError(
             f"{name}: the {format_} header is damaged ({error}). Get the file again"
         ) from error
-    frames = getattr(file, "n_frames", 1)
     return Header(format_, file.width, file.height, file.mode, frames, orientation)
 
 

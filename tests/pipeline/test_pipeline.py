@@ -223,7 +223,7 @@ def test_weights_are_computed_from_instances_with_the_same_warp(tmp_path):
     [
         (
             None,
-            "record 0, image .*: no instance ids.*without `border_weights`",
+            "record 0, image .*: the record has no instance ids.*without `border_w",
         ),
         (np.zeros((40, 40), np.uint16), "the instance map is 40x40, the image 48x40"),
         (
