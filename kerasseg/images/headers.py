@@ -22,7 +22,10 @@ _SIGNATURES = {  # First bytes of known formats, of which JPEG and PNG are read.
     b"<": "text, such as HTML or SVG",
 }
 _PLUGINS = {"jpeg": JpegImagePlugin.JpegImageFile, "png": PngImagePlugin.PngImageFile}
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+BROKEN = (  # What Pillow raises for damaged files.
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+    *(LookupError, TypeError, AttributeError, ArithmeticError),
+)
 _ORIENTATION = 0x0112  # EXIF tag.
 
 
@@ -75,13 +78,21 @@ def probe(data: bytes, *, name: str = "") -> Header:
         )
     try:
         file = _PLUGINS[format_](io.BytesIO(data))
+        if format_ == "png" and _png_size(data) != file.size:
+            raise SyntaxError("its first chunk is not its only IHDR")  # As Pillow does.
         orientation = _orientation(file.info.get("exif", b""))
+        frames = getattr(file, "n_frames", 1)
     except BROKEN as error:
         raise ImageError(
             f"{name}: the {format_} header is damaged ({error}). Get the file again"
         ) from error
-    frames = getattr(file, "n_frames", 1)
     return Header(format_, file.width, file.height, file.mode, frames, orientation)
+
+
+def _png_size(data):
+    """Returns the size in the first chunk, which other decoders may use."""
+    kind, width, height = struct.unpack_from(">4sII", data, 12)
+    return (width, height) if kind == b"IHDR" else None
 
 
 def _orientation(exif):

@@ -50,7 +50,7 @@ def changed(draw, content, most=3):
         elif draw(strategies.integers(0, 6)) == 0 and isinstance(inner, list):
             inner.insert(last, copy.deepcopy(inner[last]))
         else:
-            inner[last] = draw(VALUES)
+            inner[last] = copy.deepcopy(draw(VALUES))
     return content
 
 

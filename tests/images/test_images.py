@@ -280,3 +280,19 @@ def test_labels_out_of_range_are_listed_with_their_pixels():
     with pytest.raises(images.ImageError, match=message):
         label = np.array([[3, 0, 9, 3, 255]], np.uint8)
         images.check_label_range(label, 3, name="a.png")
+
+
+def png_chunk(kind, data):
+    crc = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"IHDR"])
+@pytest.mark.parametrize("read", [images.probe, images.read_image, images.read_label])
+def test_a_png_whose_first_chunk_is_not_its_only_header_is_refused(read, kind):
+    # Decoders differ in which of two headers they use.
+    header = struct.pack(">II5B", 30_000, 30_000, 8, 0, 0, 0, 0)
+    data = images.encode_label(np.zeros((2, 2), np.uint8))
+    data = data[:8] + png_chunk(kind, header) + data[8:]
+    with pytest.raises(images.ImageError, match="first chunk is not its only IHDR"):
+        read(data)

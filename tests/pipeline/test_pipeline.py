@@ -221,9 +221,15 @@ def test_weights_are_computed_from_instances_with_the_same_warp(tmp_path):
 @pytest.mark.parametrize(
     "instances, message",
     [
-        (None, "record 0: the record has no instance ids.*without `border_weights`"),
+        (
+            None,
+            "record 0, image .*: the record has no instance ids.*without `border_w",
+        ),
         (np.zeros((40, 40), np.uint16), "the instance map is 40x40, the image 48x40"),
-        (np.zeros((40, 48, 3), np.uint8), "record 0: An instance map is uint8.*gray"),
+        (
+            np.zeros((40, 48, 3), np.uint8),
+            "record 0, image .*: An instance map is uint8.*gray",
+        ),
     ],
 )
 def test_records_without_matching_instances_are_named(tmp_path, instances, message):

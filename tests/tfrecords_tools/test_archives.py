@@ -142,6 +142,12 @@ def test_long_names_are_refused_before_they_are_read(inner, size, format, first)
 
 
 @MAKERS
+def test_names_that_no_disk_takes_are_refused(inner, make, ending):
+    path = make(inner / f"a.{ending}", [("fine", b"x"), ("a" * 300, b"x")])
+    refused(path, "in it is too long for this disk")
+
+
+@MAKERS
 def test_files_of_two_archives_must_not_hide_each_other(inner, make, ending):
     first = make(inner / f"a.{ending}", [("a", b"x"), ("b", b"y")])
     second = make(inner / f"b.{ending}", [("c", b"z"), ("a", b"z")])

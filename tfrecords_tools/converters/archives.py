@@ -5,6 +5,7 @@ regular file, or expands too much, the whole archive is refused.
 """
 
 import bz2
+import errno
 import gzip
 import json
 import lzma
@@ -12,6 +13,7 @@ import os
 import pathlib
 import shutil
 import stat
+import struct
 import tarfile
 import typing
 import zipfile
@@ -30,7 +32,8 @@ _DEPTH = 3  # Levels of folders above that of the data set.
 _CHUNK = 1 << 20
 _DAMAGED = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error),
-    *(lzma.LZMAError, EOFError),
+    *(lzma.LZMAError, EOFError, struct.error, OverflowError, UnicodeError),
+    IndexError,  # From zipfile: a member without a name.
     *(NotImplementedError, RuntimeError),  # From zipfile: methods and passwords.
 )
 
@@ -139,7 +142,9 @@ def _unpack_one(path, folder):
                 raise _too_large(path, name)
             if parts[0] != "__MACOSX":
                 _write(folder.joinpath(*parts), content, path)
-    except _DAMAGED as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # Not of the archive, whose positions may be negative.
         raise ArchiveError(
             f"{path} is damaged or protected ({error}). Get the file again."
         ) from error
@@ -248,7 +253,14 @@ def _write(target, content, path):
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "xb") as file:
             shutil.copyfileobj(content, file, _CHUNK)
-    except (FileExistsError, NotADirectoryError) as error:
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ArchiveError(
+                f"{path} is refused: the name {target.name[:40]!r}... in it is too "
+                "long for this disk. Unpack it yourself and give the folder."
+            ) from error
+        if not isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise
         raise ArchiveError(
             f"{path} is refused: {target.name} occurs in it twice, or in another "
             "archive too. Unpack them yourself and give the folder."
