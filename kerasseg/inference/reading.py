@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from kerasseg import images
-from kerasseg.system import files, memory, names
+from kerasseg.system import files, limits, names
 
 # Decoding, rotating and sending: three bytes each, and a margin.
 _BYTES_PER_PIXEL = 24
@@ -29,6 +29,6 @@ def read(path: pathlib.Path, *, max_pixels: int) -> np.ndarray:
         MemoryError: Reading it needs more memory than the limit.
     """
     cv2.setNumThreads(1)  # Each thread maps memory.
-    memory.limit(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
+    limits.limit_memory(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
     data = files.read_bytes(path)
     return images.read_image(data, max_pixels=max_pixels, name=names.printable(path))

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from kerasseg import images
-from kerasseg.system import files, memory, names
+from kerasseg.system import files, limits, names
 
 _BYTES_PER_PIXEL = 24
 _BASE_BYTES = 4 << 30  # Decoders keep many frames, and each thread maps memory.
@@ -41,7 +41,7 @@ def start(path: os.PathLike, max_pixels: int) -> tuple[float, int]:
             are too large.
         OSError: The file cannot be read.
     """
-    memory.limit(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
+    limits.limit_memory(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
     text = names.printable(path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     files.check_regular(os.fstat(descriptor), path)

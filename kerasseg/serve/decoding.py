@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import functools
 import math
-import pathlib
 import resource
 import signal
 import time
@@ -20,16 +19,13 @@ import numpy as np
 from kerasseg import images
 from kerasseg.serve import file_headers
 from kerasseg.serve.request_errors import RequestError
-from kerasseg.system import processes
+from kerasseg.system import limits, processes
 
 _NAME = "The image"
 _SECONDS = 20.0  # Timeout of one image; a process takes two of them to start.
 _BYTES_PER_PIXEL = 24  # Decoding, rotating, sending: three bytes each, and a margin.
 _BASE_BYTES = 256 << 20
 _CPU_SECONDS, _CPU_SECONDS_PER_PIXEL = 2.0, 1e-6  # Ten times a usual image.
-_STATM = pathlib.Path(
-    "/proc/self/statm"
-)  # Linux: its first number is the mapped pages.
 
 
 def read(data: bytes, upright: bool, *, max_pixels: int) -> np.ndarray:
@@ -46,7 +42,8 @@ def read(data: bytes, upright: bool, *, max_pixels: int) -> np.ndarray:
     Raises:
         RequestError: 400, not a valid image; 413, too many pixels.
     """
-    _limit_memory(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
+    cv2.setNumThreads(1)  # Each thread maps memory.
+    limits.limit_memory(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
     _limit_cpu(_CPU_SECONDS)
     file_headers.check_structure(data)
     try:
@@ -76,17 +73,6 @@ def check_pixels(height: int, width: int, max_pixels: int) -> None:
         )
     if not num_pixels:
         raise RequestError(400, f"{_NAME} has no pixels.")
-
-
-def _limit_memory(num_bytes):
-    """Limits the memory beyond that of Python and its libraries; can be done once."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY or not _STATM.exists():
-        return
-    cv2.setNumThreads(1)  # Each thread maps memory.
-    pages = int(_STATM.read_text().split()[0])
-    limit = pages * resource.getpagesize() + num_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _limit_cpu(seconds):

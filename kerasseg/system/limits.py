@@ -15,14 +15,14 @@ _STATM = pathlib.Path("/proc/self/statm")  # Linux: its first number is mapped p
 def limit_memory(num_bytes: int) -> None:
     """Limits the memory beyond what the process has mapped; more is a MemoryError.
 
-    Does nothing where the system does not report the mapped memory.
+    A lower limit that is set already stays. Does nothing where the system does not
+    report the mapped memory.
     """
     if not _STATM.exists():
         return
-    mapped = int(_STATM.read_text().split()[0]) * resource.getpagesize()
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    limit = mapped + num_bytes
-    if most == resource.RLIM_INFINITY or limit < most:
+    limit = int(_STATM.read_text().split()[0]) * resource.getpagesize() + num_bytes
+    present, most = resource.getrlimit(resource.RLIMIT_AS)
+    if present == resource.RLIM_INFINITY or limit < present:
         resource.setrlimit(resource.RLIMIT_AS, (limit, most))
 
 

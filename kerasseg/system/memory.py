@@ -1,4 +1,4 @@
-"""The memory that is available to this process, and its limit."""
+"""The memory that is available to this process."""
 
 import pathlib
 import re
@@ -36,21 +36,6 @@ def available() -> int:
         pages = int(_read("/proc/self/statm").partition(" ")[0] or 0)
         free = min(free, limit - pages * resource.getpagesize())
     return max(free, 0)
-
-
-def limit(num_bytes: int) -> None:
-    """Limits the memory of this process, on Linux.
-
-    Does nothing where a limit is set already.
-
-    Args:
-        num_bytes: Limit of the memory that is mapped from now on.
-    """
-    present, _ = resource.getrlimit(resource.RLIMIT_AS)
-    pages = _read("/proc/self/statm").partition(" ")[0]
-    if present == resource.RLIM_INFINITY and pages:
-        total = int(pages) * resource.getpagesize() + num_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (total, total))
 
 
 def _read(path):

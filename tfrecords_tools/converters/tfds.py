@@ -143,7 +143,7 @@ def _keys(features):
     images = [key for key in keys if key in _IMAGES]
     if len(masks) != 1 or len(images) != 1:
         raise errors.UserError(
-            f"The data set has the features {', '.join(features)}, expected one image, "
+            f"The data set has the features {', '.join(sorted(features))}, expected one "
             f"named {' or '.join(_IMAGES)}, and one mask, named {', '.join(_MASKS)} or "
             "with class names. Choose another data set, or save its files and use "
             f"`dataset={pairs.OWN}`."
