@@ -142,9 +142,10 @@ def _keys(features):
     masks = [key for key in keys if key in _MASKS or hasattr(features[key], "names")]
     images = [key for key in keys if key in _IMAGES]
     if len(masks) != 1 or len(images) != 1:
+        listed = ", ".join(sorted(features))
         raise errors.UserError(
-            f"The data set has the features {', '.join(sorted(features))}, expected one "
-            f"named {' or '.join(_IMAGES)}, and one mask, named {', '.join(_MASKS)} or "
+            f"The data set has the features {listed}, expected one image, named "
+            f"{' or '.join(_IMAGES)}, and one mask, named {', '.join(_MASKS)} or "
             "with class names. Choose another data set, or save its files and use "
             f"`dataset={pairs.OWN}`."
         )
