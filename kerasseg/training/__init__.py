@@ -8,9 +8,10 @@ __getattr__ = lazy.attributes(
     __name__,
     {
         "augmentation_options": "AugmentationOptions",
+        "data": "Data",
         "network": "Builder",
         "recipe": "Recipe",
-        "run": "Data train",
+        "run": "train",
         "signals": "Interrupted",
     },
 )
