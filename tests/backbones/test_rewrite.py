@@ -7,6 +7,7 @@ from keras import applications, layers
 
 from kerasseg.backbones import applications as table
 from kerasseg.backbones import rewrite
+from tests.support import networks
 
 # One of each family. The others take minutes.
 FAMILIES = (
@@ -24,6 +25,7 @@ FAMILIES = (
     "vgg16",
     "xception",
 )
+QUICK = ("convnext_tiny", "efficientnet_b0", "mobilenet_v2", "resnet50_v2", "xception")
 ROWS = {  # With the ResNets that kerasseg builds itself.
     **table._ROWS,
     "resnet50": table._Row(applications.ResNet50, "caffe"),
@@ -140,7 +142,7 @@ def assert_has_every_cell(maps, x, stride):
     assert maps.shape[1:3] == tuple(-(-side // stride) for side in x.shape[1:3])
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", networks.others_slow(FAMILIES, QUICK))
 def test_every_rate_th_cell_is_the_original_one(name):
     check_against_original(name, 64, (8,))
 

@@ -107,6 +107,7 @@ def computed(pid):
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.slow
 def test_one_asynchronous_worker_equals_one_process(folder, tmp_path):
     """With one worker no gradient is stale: losses, weights and scores to 1e-5."""
     with Tasks(folder, tmp_path / "there", steps=20, workers=1) as tasks:

@@ -57,6 +57,7 @@ def test_a_run_is_exported_and_compared_on_its_records(run, tmp_path):
     assert set(tf.saved_model.load(folder).signatures) == {"serving_default", "tensor"}
 
 
+@pytest.mark.slow
 def test_the_version_is_the_next_free_number_or_the_given_one(run, tmp_path):
     for version in ([], ["--version=12"], []):
         assert run("--check_images=1", *version)[0] == 0
@@ -186,6 +187,7 @@ def test_a_full_disk_leaves_nothing_behind(workdir, tmp_path):
         assert os.listdir(folder) == []
 
 
+@pytest.mark.slow
 def test_a_killed_export_leaves_no_incomplete_version(tmp_path):
     arguments = ["-m", "tests.support.export_tiny", tmp_path]
     assert faults.run(arguments).returncode == 0

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kerasseg import crf, exporting, images, inference
 from tests.exporting.test_exporting import check_operations
-from tests.support import levels, served, tiny
+from tests.support import levels, networks, served, tiny
 
 CRF = {
     **{"iterations": 3, "gaussian_sxy": 2.0, "gaussian_compat": 2.0},
@@ -38,7 +38,9 @@ def evaluated(model, image, *, crf=None, **options):
 dense_crf = crf.dense_crf
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    "name", networks.others_slow(OPTIONS, ("max of logits", "gaussian only", "all"))
+)
 def test_the_graph_computes_the_same_as_evaluate(name, tmp_path):
     model = tiny.build_model("tiny", 3)
     image, label = tiny.image_and_label(4, 41, 55)

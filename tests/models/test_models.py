@@ -63,9 +63,10 @@ def random_images(batch, height, width):
     return RNG.uniform(0, 255, (batch, height, width, 3)).astype("float32")
 
 
-@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize(
-    "size", [(1, 1), (33, 47), (64, 64), (65, 97), (224, 160)], ids=str
+    ("batch", "size"),
+    [(1, (1, 1)), (3, (33, 47)), (1, (64, 64)), (3, (65, 97)), (1, (224, 160))],
+    ids=str,
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_cover_every_pixel(name, size, batch):
@@ -100,7 +101,10 @@ def test_the_logits_of_an_image_do_not_depend_on_its_batch(name):
     np.testing.assert_allclose(together[1:2], alone, atol=1e-4)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy",
+    ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_float32_in_mixed_precision(name, policy):
     model = in_half_precision(same_as(name), policy)

@@ -2,12 +2,24 @@
 
 import functools
 import json
+from collections.abc import Iterable
 
 import keras
+import pytest
 
 from kerasseg import models
 
 NUM_CLASSES = 5
+_QUICK = ("deeplab_v3_plus", "fcn_8s", "segformer_b0", "unet")
+
+
+def others_slow(names: Iterable[str], quick: tuple[str, ...] = _QUICK) -> list:
+    """Returns parameters of a test that takes seconds for each name.
+
+    Only `quick` are tested by default, the others with -m slow.
+    """
+    marks = {name: [] if name in quick else [pytest.mark.slow] for name in names}
+    return [pytest.param(name, marks=marks[name]) for name in marks]
 
 
 @functools.cache

@@ -191,13 +191,17 @@ def test_single_images_with_frozen_batch_norm_equal_the_whole_batch(build):
         np.testing.assert_allclose(found[1][1][path], value, atol=1e-5, err_msg=path)
 
 
+LARGER = "a larger `train_batch_size`"
+
+
 @pytest.mark.parametrize(
     ("build", "changes", "advice"),
     [
-        (registered("deeplab_v3"), {}, "a larger `train_batch_size`"),
-        (registered("deeplab_v3_plus"), {}, "a larger `train_batch_size`"),
-        (registered("pspnet"), {}, "a larger `train_batch_size`"),
-        (registered("bisenet_v2"), {}, "a larger `train_batch_size`"),
+        (registered("deeplab_v3"), {}, LARGER),
+        *(
+            pytest.param(registered(name), {}, LARGER, marks=pytest.mark.slow)
+            for name in ("deeplab_v3_plus", "pspnet", "bisenet_v2")
+        ),
         (
             tiny_network(pool=True),
             {"train_batch_size": 4, "gradient_accumulation_steps": 4},
@@ -280,6 +284,7 @@ def test_a_run_logs_by_what_it_normalizes(tmp_path, capsys):
         assert ("statistics (images: 2)" in printed) == (count == 2 and not freeze)
 
 
+@pytest.mark.slow
 def test_averages_and_refusals_of_several_devices():
     # Two devices with 2 micro-batches of 2 and of 1 image, in a process of their own.
     root = pathlib.Path(__file__).parents[2]

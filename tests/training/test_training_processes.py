@@ -95,6 +95,7 @@ def test_a_signal_saves_and_nothing_is_lost(
     assert (digest(output), written(tmp_path)) == undisturbed
 
 
+@pytest.mark.slow
 def test_two_devices_equal_one(folder, tmp_path):
     """Row 47: loss, weights and scores to 1e-5, batch norm synchronized."""
     values, losses, scores = [], [], []
