@@ -30,7 +30,7 @@ def is_small(data: bytes, kind: Descriptor) -> bool:
                 return False
             try:
                 number, start, position = _field(data, position)
-            except (LookupError, ValueError):
+            except LookupError:
                 return False
             if position > end:
                 return False
@@ -60,4 +60,4 @@ def _varint(data, position):
         value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
             return value, position + i + 1
-    raise ValueError("A number has too many bytes.")
+    raise LookupError("A number has too many bytes.")

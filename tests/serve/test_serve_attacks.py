@@ -217,10 +217,10 @@ def test_what_one_client_does_not_read_shuts_no_other_one_out():
         st.tuples(st.sampled_from("abc"), st.integers(0, 150)), min_size=1, max_size=9
     )
 )
-def test_the_bytes_of_clients_are_within_the_limits(wanted):
+def test_the_bytes_of_clients_are_within_the_limits(given_sizes):
     gate = admission.Admission(9, 9, max_image_bytes=100)
     entered = []
-    for client, size in wanted:
+    for client, size in given_sizes:
         held = gate.holding_image(size, client)
         try:
             held.__enter__()
