@@ -258,7 +258,7 @@ def test_small_images_of_one_client_leave_time_for_others():
 def order_of(payloads, large=False):
     """Submits (client, weight) while a call runs; returns the clients in their order.
 
-    Each has a key of its own, so that it is not batched.
+    The keys differ, so that they are not batched.
     """
     calls, go_on = [], threading.Event()
 
