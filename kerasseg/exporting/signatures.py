@@ -186,6 +186,11 @@ def decode(data):
 
 
 def _png_sides(data):
+    # Decoders use the size in IHDR, also if another chunk comes first.
+    is_first = tf.strings.substr(data, _PNG_SIDES_AT - 4, 4) == b"IHDR"
+    message = "image_bytes: the first chunk of a PNG file is not IHDR"
+    with tf.control_dependencies([tf.debugging.Assert(is_first, [message])]):
+        data = tf.identity(data)
     return _integers(tf.strings.substr(data, _PNG_SIDES_AT, 8), 2)
 
 

@@ -93,13 +93,13 @@ class App:
             failure = RequestError(500, "Internal server error; see the server's log.")
             response = responses.as_error(failure)
         if response is not None:
-            status = await self._send(response, send)
+            status = await self._send(response, send, _client(scope))
         self._metrics.count(route, status, time.monotonic() - began)
 
-    async def _send(self, response, send):
+    async def _send(self, response, send, client=None):
         """Sends a response, whose bytes are held until then; returns its status."""
         try:
-            with self._admission.holding_image(len(response.body)):
+            with self._admission.holding_image(len(response.body), client):
                 await response.send(send)
         except RequestError as error:
             response = responses.as_error(error)
@@ -207,8 +207,8 @@ class App:
         clients do not block others.
         """
         settings = self._settings
-        client = admission.client_of((scope["client"] or ("",))[0])
-        with self._admission.holding() as hold:
+        client = _client(scope)
+        with self._admission.holding(client) as hold:
             self._admission.check(client)
             body = await bodies.read(
                 scope,
@@ -224,6 +224,10 @@ class App:
         if budget.tiled:
             response.headers["x-tile-size"] = str(settings.tile_side)
         return response
+
+
+def _client(scope):
+    return admission.client_of((scope["client"] or ("",))[0])
 
 
 def _stopping():

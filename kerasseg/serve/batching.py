@@ -19,6 +19,7 @@ class _Item:
     result: asyncio.Future
     since: float
     large: bool
+    turn: float
     started: bool = False
 
 
@@ -28,8 +29,8 @@ class Batcher:
     While a call runs, others queue; an incomplete batch waits for `max_wait`. Small
     payloads go before large ones, until they have taken as long as the last large one:
     a small payload waits for two large ones at most, and while both kinds wait, each
-    gets half of the time. Among payloads of one kind, the oldest one is in the next
-    batch.
+    gets half of the time. Among payloads of one kind, clients take turns by weight; the
+    oldest one of the client whose turn it is is in the next batch.
 
     Args:
         max_size: Maximum number of payloads in a batch.
@@ -53,6 +54,7 @@ class Batcher:
         self._max_large_weight = max_large_weight or max_weight
         self._on_batch = on_batch
         self._waiting: list[_Item] = []
+        self._turns = {kind: _Turns() for kind in (False, True)}
         self._arrived = asyncio.Event()
         self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix="network")
         self._task: asyncio.Task | None = None
@@ -86,6 +88,7 @@ class Batcher:
         weight: int,
         deadline: float,
         large: bool = False,
+        client: str = "",
     ):
         """Waits for the result of one payload.
 
@@ -97,6 +100,8 @@ class Batcher:
             weight: See `max_weight`.
             deadline: Event loop time after which the result is not needed.
             large: Whether small payloads go first.
+            client: Who waits for it: the payloads of one client do not delay those of
+                others.
 
         Raises:
             RequestError: 429 or 504, the deadline has passed.
@@ -113,6 +118,7 @@ class Batcher:
             loop.create_future(),
             time.monotonic(),
             large,
+            self._turns[large].next(client, weight),
         )
         self._waiting.append(item)
         self._arrived.set()
@@ -139,6 +145,7 @@ class Batcher:
             for item in batch:
                 item.started = True
                 self._waiting.remove(item)
+            self._turns[batch[0].large].advance(batch[0].turn)
             if self._on_batch:
                 self._on_batch(len(batch))
             await self._compute(batch)
@@ -159,10 +166,13 @@ class Batcher:
                 item.result.set_exception(value)
 
     def _take(self):
-        """Returns the oldest payload of a kind and those that fit into its batch."""
+        """Returns the next payload of a kind and those that fit into its batch."""
         self._waiting = [item for item in self._waiting if not item.result.done()]
         small, large = (
-            [item for item in self._waiting if item.large == kind]
+            sorted(
+                [item for item in self._waiting if item.large == kind],
+                key=lambda item: item.turn,  # Equal ones stay in their order.
+            )
             for kind in (False, True)
         )
         if not small:
@@ -176,6 +186,31 @@ class Batcher:
         if self._task is not None:
             self._task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+class _Turns:
+    """Turns of clients, by start-time fair queueing.
+
+    The turn of a payload is the sum of the weights of its client before it, or the turn
+    that is being served if that is larger: a client saves up nothing while it is idle.
+    """
+
+    def __init__(self):
+        self._now = 0.0
+        self._next: dict[str, float] = {}
+
+    def next(self, client: str, weight: float) -> float:
+        """Returns the turn of a new payload of a client."""
+        turn = max(self._now, self._next.get(client, 0.0))
+        self._next[client] = turn + weight
+        return turn
+
+    def advance(self, turn: float) -> None:
+        """Records that the payload of a turn is served."""
+        self._now = max(self._now, turn)
+        self._next = {
+            client: each for client, each in self._next.items() if each > self._now
+        }
 
 
 def _fitting(waiting, max_size, max_weight):

@@ -14,6 +14,8 @@ _JPEG = b"\xff\xd8"
 _SIZE_AT = 16  # In a PNG file, four bytes each, big-endian.
 _MAX_SEGMENTS = 1000  # And chunks other than IDAT.
 _MAX_CHUNKS, _MAX_SCANS = 100_000, 100
+# Decoders unpack each to 8 MB, also after the pixels.
+_COMPRESSED, _MAX_COMPRESSED = (b"zTXt", b"iTXt", b"iCCP"), 16
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # No restarts.
 _END, _SCAN = 0xD9, 0xDA
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
@@ -22,7 +24,9 @@ _NOT_FRAMES = {0xC4, 0xC8, 0xCC}  # Among C0 to CF: tables, an extension.
 
 def claimed_size(data: bytes) -> tuple[int, int] | None:
     """Returns height and width of a JPEG or PNG file; None if it states none."""
-    if data.startswith(_PNG) and len(data) >= _SIZE_AT + 8:
+    if data.startswith(_PNG):
+        if data[_SIZE_AT - 4 : _SIZE_AT] != b"IHDR" or len(data) < _SIZE_AT + 8:
+            return None
         width, height = struct.unpack_from(">II", data, _SIZE_AT)
         return height, width
     return _jpeg_size(data) if data.startswith(_JPEG) else None
@@ -61,7 +65,7 @@ def check_structure(data: bytes) -> None:
 
 
 def _check_chunks(data):
-    position, num_chunks, num_others = len(_PNG), 0, 0
+    position, num_chunks, num_others, num_compressed = len(_PNG), 0, 0, 0
     while position + 8 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
         kind = data[position + 4 : position + 8]
@@ -69,6 +73,9 @@ def _check_chunks(data):
         num_others += kind != b"IDAT"
         if num_others > _MAX_SEGMENTS or num_chunks > _MAX_CHUNKS:
             raise _too_many(f"{_MAX_SEGMENTS} chunks")
+        num_compressed += kind in _COMPRESSED
+        if num_compressed > _MAX_COMPRESSED:
+            raise _too_many(f"{_MAX_COMPRESSED} compressed chunks")
         if kind == b"IEND":
             return
         position += 12 + length

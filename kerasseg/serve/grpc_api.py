@@ -25,7 +25,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from kerasseg.serve import admission, grpc_health
+from kerasseg.serve import admission, grpc_health, tensor_outputs, wire
 from kerasseg.serve.model_api import ModelApi
 from kerasseg.serve.request_errors import RequestError
 from kerasseg.serve.settings import Settings
@@ -34,6 +34,7 @@ _LOG = logging.getLogger(__name__)
 _DEFAULT_SIGNATURE = "serving_default"
 _FIELD = "signature_def"  # The only metadata field.
 _MAX_DETAILS = 2000  # Bytes of an error's text.
+_MAX_RANK = 64  # Of NumPy's arrays.
 _COPIES = 2  # Of a response: the message and its bytes.
 _SERVICES = {
     "tensorflow.serving.PredictionService": {
@@ -124,24 +125,24 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         client = _client(context)
         deadline = asyncio.get_running_loop().time() + left
         budget = admission.Budget(self._admission, client, deadline)
-        with self._admission.holding() as hold, self._admission.enter(client):
+        with self._admission.holding(client) as hold, self._admission.enter(client):
             hold(request.ByteSize())
-            arrays = await self._arrays(request, expected)
+            arrays = await self._arrays(request, expected, budget)
             outputs = await self._api.compute(engine, name, arrays, budget=budget)
         if budget.tiled:
             tile_size = str(self._settings.tile_side)
             context.set_trailing_metadata([("x-tile-size", tile_size)])
-        self._hold_until_sent(outputs, context)
+        self._hold_until_sent(outputs, context, budget)
         return await asyncio.to_thread(_response, request, engine, name, outputs)
 
-    def _hold_until_sent(self, outputs, context):
+    def _hold_until_sent(self, outputs, context, budget):
         """Counts a response, which waits for as long as the client does not read."""
-        num_bytes = sum(map(_num_bytes, outputs.values()))
+        num_bytes = sum(map(tensor_outputs.num_bytes, outputs.values()))
         held = contextlib.ExitStack()
-        held.enter_context(self._admission.holding_image(_COPIES * num_bytes))
+        held.enter_context(budget.holding(_COPIES * num_bytes))
         context.add_done_callback(lambda _: held.close())
 
-    async def _arrays(self, request, expected):
+    async def _arrays(self, request, expected, budget):
         stated = {
             key: self._stated_size(key, request.inputs[key], kind)
             for key, (kind, _) in expected.items()
@@ -149,7 +150,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         num_bytes = sum(
             size * np.dtype(expected[key][0]).itemsize for key, size in stated.items()
         )
-        with self._admission.holding_image(num_bytes):
+        with budget.holding(num_bytes):
             return {
                 key: await asyncio.to_thread(_array, key, request.inputs[key])
                 for key in expected
@@ -202,12 +203,6 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return json_format.ParseDict(status, response)
 
 
-def _num_bytes(array):
-    if array.dtype == object:
-        return sum(map(len, array.ravel()))
-    return array.nbytes
-
-
 async def _abort(context, error):
     """Ends a call with the gRPC status of an error."""
     code = _CODES.get(error.status, grpc.StatusCode.INTERNAL)
@@ -218,9 +213,13 @@ async def _abort(context, error):
 
 
 def _check_parsed(request):
-    """Raises `RequestError` for a message that could not be parsed."""
+    """Raises `RequestError` for a message that was not parsed."""
     if request is None:
-        raise RequestError(400, "The message is malformed; use the stubs of the API.")
+        raise RequestError(
+            400,
+            f"The message is malformed, or has more than {wire.MAX_FIELDS:,} fields; "
+            f"use the stubs of the API, or send fewer images.",
+        )
 
 
 def _client(context):
@@ -246,6 +245,10 @@ def _checked_size(name, tensor, kind, limit):
             f"{expected.as_datatype_enum}, {expected.name}",
         )
     sides = [side.size for side in tensor.tensor_shape.dim]
+    if len(sides) > _MAX_RANK:  # Their product could have millions of digits.
+        raise RequestError(
+            400, f"input {name} has {len(sides):,} axes, the limit is {_MAX_RANK}"
+        )
     if min(sides, default=0) < 0 or math.prod(sides) > limit:
         raise RequestError(
             413,

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from kerasseg.serve import wire
+
 SERVICE = "grpc.health.v1.Health"
 SERVING, NOT_SERVING = 1, 2
 _PACKAGE, _, _ = SERVICE.rpartition(".")
@@ -72,12 +74,14 @@ def handler(
 
 
 def lenient(message: typing.Any) -> Callable:
-    """Returns a function of bytes to a message; None if they are malformed.
+    """Returns a function of bytes to a message; None if malformed or of many fields.
 
     gRPC would log a traceback for each malformed message.
     """
 
     def parse(data):
+        if not wire.is_small(data, message.DESCRIPTOR):
+            return None
         try:
             return message.FromString(data)
         except Exception:

@@ -112,6 +112,7 @@ class ImagePipeline:
             weight=plan.num_pixels,
             deadline=budget.deadline,
             large=plan.large,
+            client=budget.client,
         )
 
     async def _predict_tiles(self, engine, image, budget):
@@ -130,6 +131,7 @@ class ImagePipeline:
             weight=self._tile_size**2,
             deadline=budget.deadline,
             large=True,
+            client=budget.client,
         ):
             pass
         return mask
@@ -149,7 +151,9 @@ class ImagePipeline:
             RequestError: That of the first file that fails; the others are cancelled.
                 413, they take too long together.
         """
-        budget.admission.check_seconds(self._seconds(engine, files))
+        # In a thread: a body may hold thousands of files with thousands of segments.
+        seconds = await asyncio.to_thread(self._seconds, engine, files)
+        budget.admission.check_seconds(seconds)
         masks = np.empty(len(files), object)
         waiting = iter(enumerate(files))  # Shared: each task takes the next file.
 
@@ -209,6 +213,7 @@ class ImagePipeline:
                 weight=sum(array.size for array in inputs.values()),
                 deadline=budget.deadline,
                 large=large,
+                client=budget.client,
             )
 
     def _check(self, name, array, expected):

@@ -102,7 +102,9 @@ class ModelApi:
         name, row, arrays = await self._run(budget.deadline, _read, engine, body)
         outputs = await self.compute(engine, name, arrays, budget=budget)
         write = functools.partial(tensor_outputs.write, deadline=budget.deadline)
-        return responses.Response(await self._run(budget.deadline, write, outputs, row))
+        with budget.holding(sum(map(tensor_outputs.num_bytes, outputs.values()))):
+            body = await self._run(budget.deadline, write, outputs, row)
+        return responses.Response(body)
 
     async def _run(self, deadline, function, *arguments):
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ and servers that disagree about the end of a request let clients smuggle others 
 
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable, Mapping
 
 from kerasseg.serve.request_errors import RequestError
@@ -29,16 +30,20 @@ def allowed_hosts(given: str, host: str) -> frozenset[str]:
     names = [name.strip().lower() for name in given.split(",") if name.strip()]
     if names:
         return frozenset(names)
-    if not _is_loopback(host):
+    host = host.lower()
+    if not host or not _is_loopback(host):
         return frozenset({ANY})
     return frozenset({*_LOOPBACK, f"[{host}]" if ":" in host else host})
 
 
 def _is_loopback(host):
+    """Returns whether a host is a loopback address, or a name of one."""
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        found = socket.getaddrinfo(host, None)
+    except OSError:  # Listening fails, too.
+        return False
+    addresses = (str(address[0]).partition("%")[0] for *_, address in found)
+    return all(ipaddress.ip_address(each).is_loopback for each in addresses)
 
 
 def check_framing(scope: Mapping) -> None:

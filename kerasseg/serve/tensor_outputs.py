@@ -51,6 +51,13 @@ def write(
     return body.getvalue()
 
 
+def num_bytes(array: np.ndarray) -> int:
+    """Returns the bytes of an output; those of files where it holds files."""
+    if array.dtype == object:
+        return sum(map(len, array.ravel()))
+    return array.nbytes
+
+
 def too_late() -> RequestError:
     """Returns the error of a request whose JSON takes too long."""
     return RequestError(

@@ -259,21 +259,37 @@ class _Worker:
         return self._num_calls or time.monotonic() - self._started > _START_SECONDS
 
     def call(self, function, arguments, seconds):
-        end = None if seconds is None else time.monotonic() + seconds
+        expired = threading.Event()
+
+        def expire():
+            expired.set()
+            self.kill()
+
+        # It ends what this thread waits for. A process that is stopped, or has no disk,
+        # can also block sending, and stop in the middle of its result.
+        timer = None if seconds is None else threading.Timer(seconds, expire)
+        try:
+            if timer is not None:
+                timer.start()
+            return self._exchange(function, arguments)
+        except (EOFError, ConnectionError) as error:
+            if expired.is_set():
+                raise TimeoutError(
+                    f"A worker process took more than {seconds} seconds."
+                ) from error
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _exchange(self, function, arguments):
         self.received = False
         _send(self._pipe, (function, arguments))
-        self._wait(end, seconds)
         self._pipe.recv_bytes()  # See `serve`.
         self.received = True
-        self._wait(end, seconds)
         result = _receive(self._pipe)
         self._num_calls += 1
         return result
-
-    def _wait(self, end, seconds):
-        left = None if end is None else max(0.0, end - time.monotonic())
-        if not self._pipe.poll(left):
-            raise TimeoutError(f"A worker process took more than {seconds} seconds.")
 
     def kill(self):
         self._process.kill()  # It has no state that could be lost.

@@ -99,6 +99,24 @@ def test_an_image_of_too_many_pixels_is_not_decoded():
         signatures.decode(tf.constant(bytes(jpeg)))
 
 
+def hidden_size(side):
+    """Returns a PNG file whose size seems to be 1 x 1, in a chunk before IHDR."""
+    file = io.BytesIO()
+    Image.new("1", (side, side)).save(file, "PNG")
+    data = file.getvalue()
+    return data[:8] + chunk(b"prIv", bytes([0, 0, 0, 1] * 2)) + data[8:]
+
+
+@pytest.mark.parametrize("side", [9, 8500])
+def test_the_size_of_a_png_file_is_that_of_its_header(side):
+    """Not that of another chunk at its place: 8500 x 8500 is 72 megapixels."""
+    data = hidden_size(side)
+    with pytest.raises(images.ImageError, match="IHDR"):
+        images.read_image(data)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"chunk .* is not IHDR"):
+        signatures.decode(tf.constant(data))
+
+
 def animation(*, frames=2):
     file = io.BytesIO()
     pages = [Image.fromarray(noise(31, 45, 3) // (i + 1)) for i in range(frames)]

@@ -1,6 +1,7 @@
 """The server's web page in Debian's Chromium."""
 
 import io
+import json
 import shutil
 
 import numpy as np
@@ -8,7 +9,16 @@ import pytest
 from PIL import Image
 
 from kerasseg import images
-from tests.support.server_process import CLASSES, LEVELS, png, put, serving, until
+from tests.support.server_process import (
+    CLASSES,
+    LEVELS,
+    Fake,
+    png,
+    put,
+    running,
+    serving,
+    until,
+)
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 from selenium.common import exceptions  # noqa: E402
@@ -171,6 +181,57 @@ def test_a_file_that_is_not_an_image_is_an_error(page, tmp_path):
 def test_errors_of_the_server_are_shown_as_text(page, tmp_path):
     choose(page, tmp_path / "broken.png", png([[251]]), "fails")
     assert text(page, "error") == "the network fails"
+
+
+MARKUP = [
+    "<img src=x onerror=alert(1)>",
+    "<script>alert(1)<script>",
+    '"><svg onload=alert(1)>',
+    "javascript&colon;alert(1)",
+    "'-alert(1)-'",
+    "{{alert(1)}}${alert(1)}",
+]
+
+
+@pytest.mark.parametrize("name", MARKUP)
+def test_markup_in_any_name_is_shown_as_text(browser, tmp_path, name):
+    """Names of the model, the classes and the file; one run of a script would alert."""
+    version = tmp_path / "1"
+    version.mkdir()
+    names = [name, f"{name}</button></li></script>", f"{name}\u2028 --> ]]>"]
+    (version / "class_names").write_text(json.dumps(names))
+    (version / "saved_model.pb").write_text("x")
+    with running(Fake(tmp_path, model_name=name)) as server:
+        browser.get_log("browser")
+        browser.get(f"http://127.0.0.1:{server.port}/")
+        until(lambda: "3 classes" in text(browser, "model"))
+        assert text(browser, "model") == f"{name}, version 1, 3 classes"
+        tags = "return [...document.querySelectorAll('*')].map((e) => e.tagName).sort()"
+        before = set(browser.execute_script(tags))
+        file_name = name.replace("/", "")
+        choose(browser, tmp_path / f"{file_name}.png", png(LEVELS))
+        rows = browser.find_elements(By.CSS_SELECTOR, "#legend button .name")
+        assert sorted(row.get_attribute("textContent") for row in rows) == sorted(names)
+        stage = element(browser, "stage")
+        stage.send_keys(Keys.ARROW_UP, Keys.ARROW_LEFT)
+        assert text(browser, "pointed").startswith(f"{names[0]} (class 0)")
+        assert name in stage.get_attribute("aria-label")
+        download = element(browser, "download").get_attribute("download")
+        assert download == f"{file_name}-mask.png"
+        # An error repeats the name of the model.
+        _, error = server.json("GET", "/v1/models/x")
+        browser.execute_script("showError(arguments[0])", error["error"] + name)
+        assert text(browser, "error").endswith(name)
+        assert set(browser.execute_script(tags)) <= before | {"BUTTON", "CANVAS", "LI"}
+        attributes = (
+            "return [...document.querySelectorAll('*')].flatMap((e) => "
+            "e.getAttributeNames()).filter((name) => name.startsWith('on'))"
+        )
+        assert browser.execute_script(attributes) == []
+        with pytest.raises(exceptions.NoAlertPresentException):
+            browser.switch_to.alert.accept()
+        log = [line["message"] for line in browser.get_log("browser")]
+        assert not [line for line in log if "Security" in line or "Uncaught" in line]
 
 
 def test_the_camera_takes_an_image(page):

@@ -225,6 +225,29 @@ def test_workers_that_cannot_start_are_not_replaced_forever(monkeypatch):
         assert call.num_workers == 0
 
 
+def stop(_):
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("size", [1, 10**7])  # Large arguments fill the pipe.
+def test_a_worker_that_is_stopped_blocks_no_call_for_longer_than_its_time(size):
+    with processes.Processes(process_number, 1, seconds=3) as call:
+        pid = call(None)
+        os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match="more than 3 seconds"):
+            call(bytes(size))
+        assert time.monotonic() - began < 6
+        assert call(None) != pid
+
+
+def test_a_worker_that_stops_during_a_call_is_replaced():
+    with processes.Processes(stop, 1, seconds=2) as call:
+        for _ in range(2):
+            with pytest.raises(TimeoutError, match="more than 2 seconds"):
+                call(None)
+
+
 def complain(x):
     os.write(2, b"libpng warning\n" * x)
     return x
