@@ -152,7 +152,8 @@ def polygon(flat: Any, size: Size) -> list[float]:
     if not isinstance(flat, (list, tuple)):
         raise AnnotationError(f"its polygon is {_short(flat)}, expected a list")
     if len(flat) % 2:
-        raise AnnotationError(f"a polygon has {len(flat)} values, an odd number")
+        values = "value" if len(flat) == 1 else "values"
+        raise AnnotationError(f"a polygon has {len(flat)} {values}, an odd number")
     corners = _within(_numbers(flat), size)
     _at_least_three(corners)
     return corners.ravel().tolist()
@@ -160,8 +161,9 @@ def polygon(flat: Any, size: Size) -> list[float]:
 
 def _at_least_three(corners):
     if len(corners) < 3:
+        noun = "corner" if len(corners) == 1 else "corners"
         raise DegenerateError(
-            f"a polygon has {len(corners)} corners, expected at least three"
+            f"a polygon has {len(corners)} {noun}, expected at least three"
         )
 
 
@@ -260,7 +262,8 @@ def _labelme(kind, corners, size):
         _at_least_three(corners)
     elif len(corners) not in _COUNTS[kind]:
         expected = " or ".join(map(str, _COUNTS[kind]))
-        raise AnnotationError(f"it has {len(corners)} points, expected {expected}")
+        points_ = "point" if len(corners) == 1 else "points"
+        raise AnnotationError(f"it has {len(corners)} {points_}, expected {expected}")
     if kind == "circle":
         radius = math.dist(*corners)
         corners = np.stack([corners[0] - radius, corners[0] + radius])
