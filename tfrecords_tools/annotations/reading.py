@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from kerasseg import errors
 from kerasseg.system import files
-from tfrecords_tools.annotations import coco, cvat, labelme
+from tfrecords_tools.annotations import checking, coco, cvat, labelme
 from tfrecords_tools.annotations.shapes import Annotated, AnnotationError
 
 SUFFIXES = (".json", ".xml")
@@ -39,7 +39,11 @@ def _read(path, *_):
         _require_pycocotools(path)
         return cvat.read(root, path)
     try:
-        content = json.loads(data)
+        content = json.loads(data, object_pairs_hook=checking.unique_keys)
+    except AnnotationError as error:
+        raise AnnotationError(f"{path} is damaged: {error}. {_EXPORT_AGAIN}.") from (
+            error
+        )
     except (ValueError, RecursionError) as error:
         raise AnnotationError(
             f"{path} is damaged: it is not JSON ({error}). {_EXPORT_AGAIN}."

@@ -5,7 +5,7 @@ import json
 import pathlib
 
 from kerasseg import datasets, errors, images
-from kerasseg.system import files
+from kerasseg.system import files, patterns
 from tfrecords_tools import annotations
 from tfrecords_tools.converters import (
     annotated,
@@ -234,8 +234,17 @@ def _check_unpaired(found):
             f"another file: {len(match.duplicates)}: {paths}. Rename or remove those "
             "of the same name. Correct the others, or list them in the file of "
             "`leave_out`; python -m tfrecords_tools.inspect with the same options "
-            "writes one."
+            f"writes one.{_passed_over(match)}"
         )
+
+
+def _passed_over(match):
+    if not match.passed_over:
+        return ""
+    return (
+        " Passed over, because of their ending or because they are no regular files: "
+        f"{patterns.count_by_suffix(match.passed_over)}."
+    )
 
 
 def unpaired_images(found: OwnImages) -> list[tuple[str, matching.Key]]:
