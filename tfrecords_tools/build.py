@@ -28,7 +28,7 @@ import shlex
 from absl import app, flags
 
 from kerasseg import cli
-from kerasseg.system import patterns
+from kerasseg.system import patterns, processes
 from tfrecords_tools.cli import source_flags
 from tfrecords_tools.converters import registry, source_files
 from tfrecords_tools.writing import beam_engine, quarantine, writer
@@ -91,8 +91,7 @@ def _engine():
         return functools.partial(beam_engine.run, options=_BEAM_OPTIONS.value)
     if _BEAM_OPTIONS.value:
         raise app.UsageError("--beam_options needs --engine=beam.")
-    # At least two, because the only one would be this process, which has no limits.
-    num_workers = cli.WORKERS.value or max(2, len(os.sched_getaffinity(0)))
+    num_workers = cli.WORKERS.value or processes.num_cores()
     return functools.partial(quarantine.run, num_workers=num_workers)
 
 

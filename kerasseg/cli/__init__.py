@@ -91,8 +91,7 @@ MAX_PIXELS = flags.DEFINE_integer(
 WORKERS = flags.DEFINE_integer(
     "workers",
     None,
-    "Number of worker processes. Default: tfrecords_tools.build uses one per core and "
-    "at least two (with 1, its own process, without limits of time and memory); "
+    "Number of worker processes. Default: tfrecords_tools.build uses one per core; "
     "kerasseg.launch two; kerasseg.predict --engine=ray one per GPU, or one per "
     "machine without GPUs. Ignored by kerasseg.predict with other engines.",
     lower_bound=1,

@@ -122,7 +122,13 @@ def read_image(
     """
     data, header, name = _load(source, name, max_pixels)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise headers.ImageError(
+            f"{name} has {header.width} x {header.height} pixels, which OpenCV does "
+            f"not read ({error.err}). Cut it into parts"
+        ) from error
     if image is None:
         raise headers.ImageError(
             f"{name}: the {header.format} file is damaged or truncated ({len(data)} "
@@ -177,12 +183,16 @@ def read_label(
     return label.astype(np.uint8) // np.uint8(step)
 
 
+def _pixels(count):
+    return f"{count} pixel{'s' if count != 1 else ''}"
+
+
 def _check_16_bits(label, name):
     large, counts = np.unique(label[label > IGNORE_LABEL], return_counts=True)
     if large.size:
-        pixels = zip(large[:10].tolist(), counts[:10].tolist(), strict=True)
-        listed = ", ".join(f"{value} ({count} pixels)" for value, count in pixels)
-        more = f" and {large.size - 10} more values" if large.size > 10 else ""
+        pairs = zip(large[:10].tolist(), counts[:10].tolist(), strict=True)
+        listed = ", ".join(f"{value} ({_pixels(count)})" for value, count in pairs)
+        more = f" and {large.size - 10} more" if large.size > 10 else ""
         raise headers.ImageError(
             f"{name} is 16-bit gray with values above {IGNORE_LABEL}: {listed}{more}. "
             "Class indices are 0 to 255. Save it with other values"
@@ -211,7 +221,7 @@ def check_label_range(label: np.ndarray, num_classes: int, *, name: str) -> None
     counts = np.bincount(label.ravel(), minlength=256)
     wrong = [int(k) for k in np.flatnonzero(counts[:IGNORE_LABEL]) if k >= num_classes]
     if wrong:
-        listed = ", ".join(f"{k} ({counts[k]} pixels)" for k in wrong)
+        listed = ", ".join(f"{k} ({_pixels(counts[k])})" for k in wrong)
         raise headers.ImageError(
             f"{name}: labels out of range: {listed}. Labels are 0 to "
             f"{num_classes - 1}, or {IGNORE_LABEL} for ignored pixels. Check that "

@@ -276,7 +276,7 @@ def test_only_8_bit_gray_stores_plain_numbers():
 
 def test_labels_out_of_range_are_listed_with_their_pixels():
     images.check_label_range(np.array([[0, 2, 255]], np.uint8), 3, name="a.png")
-    message = r"a\.png: labels out of range: 3 \(2 pixels\), 9 \(1 pixels\)\. .* 0 to 2"
+    message = r"a\.png: labels out of range: 3 \(2 pixels\), 9 \(1 pixel\)\. .* 0 to 2"
     with pytest.raises(images.ImageError, match=message):
         label = np.array([[3, 0, 9, 3, 255]], np.uint8)
         images.check_label_range(label, 3, name="a.png")

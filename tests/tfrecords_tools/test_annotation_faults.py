@@ -192,9 +192,8 @@ def test_one_bad_file_is_one_bad_image(tmp_path, capsys, monkeypatch, kind):
     flags += ["--classes=background,car", "--val_fraction=0", "--records_dir=r"]
     assert commands.run(build.main, *flags, "--workers=1") == 2
     error = capsys.readouterr().err
-    assert (
-        "1 images have annotations that cannot be used. The first: labels/a0.json"
-        in (error)
+    assert "1 image has annotations that cannot be used. The first: labels/a0.json" in (
+        error
     )
     assert len(error) < 1500 and "Traceback" not in error
     assert commands.run(build.main, *flags, "--workers=1", "--on_error=skip") == 0

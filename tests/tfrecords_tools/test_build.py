@@ -477,14 +477,14 @@ def test_unknown_class_numbers_are_listed_with_their_pixels(source, tmp_path):
     numbers[0, :3] = [12, 200, 200]
     trees.save(label_file(source), numbers)
     reason = only_rejected(source, tmp_path / "records")
-    assert "trainannot/train_01.png: 12 (1 pixels), 200 (2 pixels) are not" in reason
+    assert "trainannot/train_01.png: 12 (1 pixel), 200 (2 pixels) are not" in reason
     assert "camvid, which has 0 to 10 and ignores [11, 255]" in reason
 
 
 def test_long_lists_of_class_numbers_are_shortened(source, tmp_path):
     numbers = np.arange(192, dtype=np.uint8).reshape(12, 16)
     trees.save(label_file(source), numbers)
-    assert "21 (1 pixels) and 170 more are not" in only_rejected(source, tmp_path / "r")
+    assert "21 (1 pixel) and 170 more are not" in only_rejected(source, tmp_path / "r")
 
 
 @pytest.mark.parametrize("channels", [3, 4])

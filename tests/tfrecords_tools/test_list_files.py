@@ -42,6 +42,16 @@ def test_two_columns_are_an_image_and_its_mask(folder, separator):
         listed(folder, f"photos/p0.jpg{separator}elsewhere/none.png", found)
 
 
+@pytest.mark.parametrize("separator", [" ", "\t", ",", ";"])
+def test_masks_that_are_named_as_their_image_are_checked_too(folder, separator):
+    # The whole line looks like a path that ends with the name of the second column.
+    found = match("g0", "g1", image="i/{}.png", mask="m/{}.png")
+    assert listed(folder, f"i/g0.png{separator}m/g0.png", found) == ["g0"]
+    with pytest.raises(errors.UserError, match="of other images in 1 line"):
+        listed(folder, f"i/g0.png{separator}m/g1.png", found)
+    assert listed(folder, f"/my{separator}data/i/g1.png", found) == ["g1"]
+
+
 @pytest.mark.parametrize(
     "line",
     ["road 2", "road 2.jpg", "road -1", "road 1 0.5", "no road", "photos/road.jpg x"],

@@ -20,7 +20,7 @@ def test_other_values_are_ignored_or_become_others():
 def test_other_values_can_be_errors():
     table = renumbering.make_table((0, 255), 256, others=None)
     label = np.array([[0, 255], [255, 17]])
-    with pytest.raises(images.ImageError, match=r"17 \(1 pixels\) .* are 0, 255\."):
+    with pytest.raises(images.ImageError, match=r"17 \(1 pixel\) .* are 0, 255\."):
         renumbering.renumber(label, table, "a.png")
     assert renumbering.renumber(label[:1], table, "a.png").tolist() == [[0, 1]]
 

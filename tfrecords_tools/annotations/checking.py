@@ -4,6 +4,7 @@ Numbers of a file decide about memory and loops of compiled code only after they
 checked here. Error messages are parts of a sentence; callers add the file and the item.
 """
 
+import collections
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kerasseg import images
+from kerasseg.system import names
 from tfrecords_tools.annotations.shapes import AnnotationError
 
 LARGER = 16  # Most pixels of a label for each of its image, which may be resized.
@@ -47,6 +49,35 @@ def field(item: Any, key: str, kind: type | tuple[type, ...], what: str) -> Any:
 def _short(value):
     text = repr(value) if not isinstance(value, (list, dict)) else type(value).__name__
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def class_name(name: str, what: str) -> str:
+    """Returns a name that can be that of a class.
+
+    Raises:
+        AnnotationError: It is empty, or cannot be printed in one line.
+    """
+    if not name.strip() or names.one_line(name) != name:
+        raise AnnotationError(
+            f"{what} has the name {_short(name)}, expected the name of a class in one "
+            "line"
+        )
+    return name
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict:
+    """Makes a JSON object, for `json.loads`; of equal keys all but one would vanish.
+
+    Raises:
+        AnnotationError: Two keys are equal.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = collections.Counter(key for key, _ in pairs)
+        raise AnnotationError(
+            f"an object has the key {_short(counts.most_common(1)[0][0])} twice"
+        )
+    return found
 
 
 def whole(value: Any, what: str, minimum: int | None = 1) -> int:
@@ -152,7 +183,8 @@ def polygon(flat: Any, size: Size) -> list[float]:
     if not isinstance(flat, (list, tuple)):
         raise AnnotationError(f"its polygon is {_short(flat)}, expected a list")
     if len(flat) % 2:
-        raise AnnotationError(f"a polygon has {len(flat)} values, an odd number")
+        values = "value" if len(flat) == 1 else "values"
+        raise AnnotationError(f"a polygon has {len(flat)} {values}, an odd number")
     corners = _within(_numbers(flat), size)
     _at_least_three(corners)
     return corners.ravel().tolist()
@@ -160,8 +192,9 @@ def polygon(flat: Any, size: Size) -> list[float]:
 
 def _at_least_three(corners):
     if len(corners) < 3:
+        noun = "corner" if len(corners) == 1 else "corners"
         raise DegenerateError(
-            f"a polygon has {len(corners)} corners, expected at least three"
+            f"a polygon has {len(corners)} {noun}, expected at least three"
         )
 
 
@@ -210,12 +243,12 @@ def box(values: Iterable, size: Size) -> tuple[int, int, int, int]:
         AnnotationError: It is too large, or too far away.
     """
     left, top, width, height = values
-    names = ("its left edge", "its upper edge", "its width", "its height")
+    edges = ("its left edge", "its upper edge", "its width", "its height")
     low = (-REACH * size[1], -REACH * size[0], 0, 0)
     left, top, width, height = (
         whole(value, name, minimum)
         for value, name, minimum in zip(
-            (left, top, width, height), names, low, strict=True
+            (left, top, width, height), edges, low, strict=True
         )
     )
     corners = _within([[left, top], [left + width, top + height]], size)
@@ -260,7 +293,8 @@ def _labelme(kind, corners, size):
         _at_least_three(corners)
     elif len(corners) not in _COUNTS[kind]:
         expected = " or ".join(map(str, _COUNTS[kind]))
-        raise AnnotationError(f"it has {len(corners)} points, expected {expected}")
+        points_ = "point" if len(corners) == 1 else "points"
+        raise AnnotationError(f"it has {len(corners)} {points_}, expected {expected}")
     if kind == "circle":
         radius = math.dist(*corners)
         corners = np.stack([corners[0] - radius, corners[0] + radius])

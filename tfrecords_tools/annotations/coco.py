@@ -113,6 +113,8 @@ def _by_id(content, key, name):
                 f"{found[number][name]!r} and {text!r} in its {key} have the same id "
                 f"{number}"
             )
+        if key == "categories":
+            checking.class_name(str(text), what)
         found[number] = item
     return found
 

@@ -61,7 +61,9 @@ def _image(image, path, known):
 def _back_to_front(image):
     shapes = []
     for number, element in enumerate(image, 1):
-        if element.tag != "tag" and "label" in element.attrib:
+        if element.tag in _READERS or (
+            element.tag != "tag" and "label" in element.attrib
+        ):
             what = f"shape {number}"
             order = checking.whole(
                 element.get("z_order", 0), f"the z_order of {what}", None
@@ -79,7 +81,7 @@ def _attribute(element, key, what):
 
 def _shape(element, what):
     reader = _READERS.get(element.tag)
-    name = element.attrib["label"].strip()
+    name = checking.class_name(_attribute(element, "label", what).strip(), what)
     if reader is None:
         return Shape(name, element.tag, item=what)
 

@@ -43,7 +43,7 @@ def read(content: dict, path: str) -> Annotated:
 
 def _shape(item, number):
     what = f"shape {number}"
-    name = checking.field(item, "label", str, what)
+    name = checking.class_name(checking.field(item, "label", str, what), what)
     points = checking.field(item, "points", list, what)
     kind = item.get("shape_type") or "polygon"
     if not isinstance(kind, str):

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from kerasseg import errors
 from kerasseg.system import files
-from tfrecords_tools.annotations import coco, cvat, labelme
+from tfrecords_tools.annotations import checking, coco, cvat, labelme
 from tfrecords_tools.annotations.shapes import Annotated, AnnotationError
 
 SUFFIXES = (".json", ".xml")
@@ -34,19 +34,17 @@ def read(path: str) -> tuple[Annotated, ...]:
 @functools.cache
 def _read(path, *_):
     data = files.read_bytes(path)
+    if path.lower().endswith(".xml"):
+        root = _parse_xml(data, path)
+        _require_pycocotools(path)
+        return cvat.read(root, path)
     try:
-        if path.lower().endswith(".xml"):
-            root = ElementTree.fromstring(data)
-            _require_pycocotools(path)
-            return cvat.read(root, path)
-        content = json.loads(data)
-    except ElementTree.ParseError as error:
-        raise AnnotationError(
-            f"{path} is not an XML file ({error}). {_EXPORT_AGAIN}."
-        ) from error
+        content = json.loads(data, object_pairs_hook=checking.unique_keys)
+    except AnnotationError as error:
+        raise AnnotationError(f"{path} is damaged: {error}. {_EXPORT_AGAIN}.") from (
+            error
+        )
     except (ValueError, RecursionError) as error:
-        if isinstance(error, errors.UserError):
-            raise
         raise AnnotationError(
             f"{path} is damaged: it is not JSON ({error}). {_EXPORT_AGAIN}."
         ) from error
@@ -59,6 +57,17 @@ def _read(path, *_):
 
 
 _EXPORT_AGAIN = f"Export it again as {_EXPECTED}"
+
+
+def _parse_xml(data, path):
+    try:
+        return ElementTree.fromstring(data)
+    # An encoding that Python does not have is a LookupError, one of several bytes per
+    # character a ValueError.
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise AnnotationError(
+            f"{path} is not an XML file ({error}). {_EXPORT_AGAIN}."
+        ) from error
 
 
 def _read_labelme(content, path):

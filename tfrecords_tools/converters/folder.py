@@ -5,6 +5,7 @@ import json
 import pathlib
 
 from kerasseg import datasets, errors, images
+from kerasseg.system import files, patterns
 from tfrecords_tools import annotations
 from tfrecords_tools.converters import (
     annotated,
@@ -109,13 +110,17 @@ def _add_unannotated(found):
 def _check_leave_out(found, path):
     keys = {*found.match.images, *found.match.masks}
     known = {name for _, name in keys}
-    with_split = {f"{split}:{name}" for split in found.splits for name in known}
-    unknown = sorted(found.left_out - known - with_split)
+    unknown = found.left_out - known
+    if unknown:
+        for split in found.splits:
+            unknown = unknown.difference(
+                *(splitting.lines_of(split, name) for name in known)
+            )
     if unknown:
         raise errors.UserError(
             f"{path} lists {source_files.count(unknown, 'name')} that no image has: "
-            f"{', '.join(unknown[:_MAX_LISTED])}. Correct or remove these lines. Names "
-            f"of images look like {', '.join(sorted(known)[:3])}."
+            f"{source_files.shorten(sorted(unknown), _MAX_LISTED)}. Correct or remove "
+            f"these lines. Names of images look like {', '.join(sorted(known)[:3])}."
         )
 
 
@@ -207,7 +212,7 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
 
 def _background(path, background, ignore_exif):
     """Returns a text for `annotations.draw` that draws the background only."""
-    header = images.probe(pathlib.Path(path).read_bytes(), name=path)
+    header = images.probe(files.read_bytes(path), name=path)
     size = [header.height, header.width]
     if header.orientation >= 5 and not ignore_exif:
         size.reverse()
@@ -226,11 +231,20 @@ def _check_unpaired(found):
         paths = source_files.shorten([*unpaired, *match.duplicates], _MAX_LISTED)
         raise errors.UserError(
             f"Files without a counterpart: {len(unpaired)}, files with the name of "
-            f"another file: {len(match.duplicates)}: {paths}. Correct them, or list "
-            "them in "
-            "the file of `leave_out`; python -m tfrecords_tools.inspect with the same "
-            "options writes one."
+            f"another file: {len(match.duplicates)}: {paths}. Rename or remove those "
+            "of the same name. Correct the others, or list them in the file of "
+            "`leave_out`; python -m tfrecords_tools.inspect with the same options "
+            f"writes one.{_passed_over(match)}"
         )
+
+
+def _passed_over(match):
+    if not match.passed_over:
+        return ""
+    return (
+        " Passed over, because of their ending or because they are no regular files: "
+        f"{patterns.count_by_suffix(match.passed_over)}."
+    )
 
 
 def unpaired_images(found: OwnImages) -> list[tuple[str, matching.Key]]:

@@ -36,10 +36,11 @@ def read(path: str, match: matching.Match) -> list[matching.Key]:
     images, masks = _Index(match.images), _Index(match.masks)
     listed, unknown, others = [], [], []
     for line in source_files.read_list(pathlib.Path(path)):
-        key = images.find(line)
-        if key is None:
-            key, other = _find_pair(line, images, masks)
-            others += [f"'{line}', {other}"] if other else []
+        key, other = images.find(line), ""
+        if key is None or not images.covers_columns(key, line):
+            pair, other = _find_pair(line, images, masks)
+            key = pair or key
+        others += [f"'{line}', {other}"] if other else []
         if key is None:
             unknown.append(line)
         else:
@@ -107,6 +108,16 @@ class _Index:
                 if found:
                     return found
         return None
+
+    def covers_columns(self, key, text):
+        """Returns whether all white space, commas and semicolons belong to its name.
+
+        Otherwise the last of two columns may look like the end of a path.
+        """
+        given = _parts(text.replace("\\", "/"))
+        known = _parts(self.paths[key]), tuple(key[1].split("/"))
+        rest = given[: len(given) - max(_num_equal(given, each) for each in known)]
+        return not any(map(_COLUMNS.search, rest))
 
     def is_named(self, key, text):
         """Returns whether the file of a key has the file name of a path."""

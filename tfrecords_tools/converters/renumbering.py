@@ -52,7 +52,10 @@ def renumber(label: np.ndarray, table: np.ndarray, name: str) -> np.ndarray:
     if unknown.any():
         numbers, counts = np.unique(label[unknown], return_counts=True)
         pixels = zip(numbers[:10].tolist(), counts[:10].tolist(), strict=True)
-        listed = ", ".join(f"{number} ({count} pixels)" for number, count in pixels)
+        listed = ", ".join(
+            f"{number} ({source_files.count(times, 'pixel')})"
+            for number, times in pixels
+        )
         expected = f"range from 0 to {len(table) - 1}"
         if len(known) < len(table):
             expected = f"are {source_files.shorten(known.tolist())}"

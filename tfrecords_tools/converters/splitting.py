@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Collection
 
 from kerasseg import errors
+from kerasseg.system import names
 from tfrecords_tools.converters import list_files, matching, own_data, source_files
 
 
@@ -90,7 +91,8 @@ def _hash(seed, name):
 def read_leave_out(path: str | None) -> set[str]:
     """Reads the file of the option `leave_out`.
 
-    A line is NAME or SPLIT:NAME, perhaps with a comment after " # ".
+    A line is NAME or SPLIT:NAME, perhaps in the form of `as_line`, and perhaps with a
+    comment after " # ".
 
     Raises:
         errors.MissingFileError: There is no such file.
@@ -117,4 +119,28 @@ def read_leave_out(path: str | None) -> set[str]:
 
 def is_left_out(left_out: set[str], split: str, name: str) -> bool:
     """Returns whether an image of a split is to be left out."""
-    return name in left_out or f"{split}:{name}" in left_out
+    return not left_out.isdisjoint(lines_of(split, name))
+
+
+def lines_of(split: str, name: str) -> set[str]:
+    """Returns the lines of the file of `leave_out` that mean an image of a split."""
+    plain = {name, f"{split}:{name}"}
+    return plain | set(map(as_line, plain))
+
+
+def as_line(name: str) -> str:
+    r"""Returns a name as one line, which is not a comment, and is not changed by strip.
+
+    Characters that cannot be printed, spaces at the ends and # at the start are
+    escaped, as in `kerasseg.system.names.printable`; most names stay as they are.
+    """
+    text = names.printable(name)
+    start = "#" if text.startswith("#") else " " * (len(text) - len(text.lstrip(" ")))
+    middle = text[len(start) :]
+    end = " " * (len(middle) - len(middle.rstrip(" ")))
+    middle = middle[: len(middle) - len(end)]
+    if not start and not end and names.one_line(name) == name:
+        return name
+    return (
+        "".join(rf"\x{ord(each):02x}" for each in start) + middle + r"\x20" * len(end)
+    )

@@ -4,7 +4,8 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 
-from tfrecords_tools.converters import own_data, source_files
+from kerasseg.system import names
+from tfrecords_tools.converters import own_data, source_files, splitting
 from tfrecords_tools.doctor import examining, findings
 from tfrecords_tools.writing import label_options
 
@@ -27,12 +28,13 @@ def describe(examination: examining.Examination) -> str:
         if finding.options:
             lines += [f"   {' '.join(as_flags(finding.options))}"]
         if finding.leave_out:
-            names = source_files.shorten(finding.leave_out, _MAX_FILES)
-            lines += [f"   --leave_out: {names}"]
+            left_out = source_files.shorten(finding.leave_out, _MAX_FILES)
+            lines += [f"   --leave_out: {left_out}"]
     if not examination.findings:
         lines += ["", "No problems found."]
-    # Names of files may have bytes that are not UTF-8.
-    return "\n".join(lines).encode(errors="backslashreplace").decode()
+    # Names of files may have line feeds, and bytes that are not UTF-8.
+    printable = (line.encode(errors="backslashreplace").decode() for line in lines)
+    return "\n".join(map(names.one_line, printable))
 
 
 def _counts(num_pairs):
@@ -102,7 +104,10 @@ def leave_out_file(examination: examining.Examination, earlier: str = "") -> str
     for finding in examination.findings:
         for line in finding.leave_out:
             reasons.setdefault(line, []).append(finding.kind)
-    lines = [f"{line} # {', '.join(kinds)}" for line, kinds in reasons.items()]
+    lines = [
+        f"{splitting.as_line(line)} # {', '.join(kinds)}"
+        for line, kinds in reasons.items()
+    ]
     return "".join(f"{line}\n" for line in [*earlier.splitlines(), *lines])
 
 

@@ -1,7 +1,6 @@
 """Reads every pair of own images, and collects the findings."""
 
 import dataclasses
-from concurrent import futures
 
 from kerasseg.system import progress
 from tfrecords_tools.converters import folder, own_data, pairs
@@ -10,6 +9,7 @@ from tfrecords_tools.doctor import (
     duplicates,
     findings,
     images,
+    limited,
     mapped,
     names,
     numbers,
@@ -17,8 +17,6 @@ from tfrecords_tools.doctor import (
 )
 from tfrecords_tools.doctor.findings import Finding
 from tfrecords_tools.writing import label_options
-
-_CHUNK = 64  # Pairs read ahead, which bounds the memory.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,20 +123,14 @@ def _scan_all(found, source, max_pixels):
                 pair = pairs.Pair(key[1], found.match.images[key], path)
                 failed.append(scanning.Scan(split, pair, fault=str(error)))
 
-    def scan(item):
-        split, pair = item
-        return scanning.scan(split, pair, max_pixels)
-
     scans = []
-    with (
-        futures.ThreadPoolExecutor() as pool,
-        progress.track(len(to_scan), unit="image", text="reading") as bar,
-    ):
-        for start in range(0, len(to_scan), _CHUNK):
-            chunk = to_scan[start : start + _CHUNK]
-            for result in pool.map(scan, chunk):
-                bar.update()
-                scans.append(result)
+    to_call = ((*item, max_pixels) for item in to_scan)
+    outcomes = limited.call_all(scanning.scan, to_call, max_pixels)
+    with progress.track(len(to_scan), unit="image", text="reading") as bar:
+        for item, outcome in zip(to_scan, outcomes, strict=True):
+            bar.update()
+            fault = f"{item[1].image}: {outcome.fault}"
+            scans.append(outcome.value or scanning.Scan(*item, fault=fault))
     return scans, failed
 
 

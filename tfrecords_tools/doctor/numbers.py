@@ -159,15 +159,15 @@ def _with_artifacts(scans, num_classes, kind, why):
         return findings.of_masks(
             scans,
             kind,
-            f"The masks hold {len(counts)} values, {why}. Those of the classes are too "
-            "close to each other. Export the masks again, as PNG.",
+            f"The masks hold {source_files.count(counts, 'value')}, {why}. Those of "
+            "the classes are too close to each other. Export the masks again, as PNG.",
         )
     values = sorted(center[0] for center in found.centers)
     items = ",".join(f"{value}:{i}" for i, value in enumerate(values))
     return findings.of_masks(
         scans,
         kind,
-        f"The masks hold {len(counts)} values instead of "
+        f"The masks hold {source_files.count(counts, 'value')} instead of "
         f"{len(values)}, {why}. The options map each to the nearest of "
         f"{', '.join(map(str, values))} and ignore {found.fraction_lost:.2%} of the "
         "pixels, which are close to none. It is better to export the masks again, as "

@@ -2,15 +2,15 @@
 
 import dataclasses
 import hashlib
-import pathlib
 
 import cv2
 import numpy as np
 
 from kerasseg import images
+from kerasseg.system import files
 from tfrecords_tools import annotations
 from tfrecords_tools.converters import pairs
-from tfrecords_tools.writing import label_rules
+from tfrecords_tools.writing import label_rules, tasks
 
 MANY_COLORS = 256  # A mask with more colors was compressed or interpolated.
 _THUMBNAIL = 8  # Pixels per side.
@@ -98,12 +98,16 @@ def scan(split: str, pair: pairs.Pair, max_pixels: int) -> Scan:
         max_pixels: Images with more pixels are not decoded.
     """
     try:
-        data = pathlib.Path(pair.image).read_bytes()
-        header = images.probe(data, name=pair.image)
-        upright = images.read_image(data, max_pixels=max_pixels, name=pair.image)
-        mask, values = _scan_mask(pair, max_pixels)
-    except (ValueError, OSError) as error:
-        return Scan(split, pair, fault=str(error))
+        return _scan(split, pair, max_pixels)
+    except tasks.BAD as error:
+        return Scan(split, pair, fault=tasks.reason(error, max_pixels))
+
+
+def _scan(split, pair, max_pixels):
+    data = files.read_bytes(pair.image)
+    header = images.probe(data, name=pair.image)
+    upright = images.read_image(data, max_pixels=max_pixels, name=pair.image)
+    mask, values = _scan_mask(pair, header, max_pixels)
     small = cv2.resize(upright, (_THUMBNAIL,) * 2, interpolation=cv2.INTER_AREA)
     edges = (0.0, 0.0)
     if header.orientation != 1:
@@ -135,12 +139,12 @@ def _max_16_bit(data):
     return int(pixels[..., :3].max() if has_alpha else pixels.max())
 
 
-def _scan_mask(pair, max_pixels):
-    """Returns the summary of a mask, and its values or packed colors."""
+def _scan_mask(pair, image, max_pixels):
+    """Returns the summary of the mask of an image, and its values or packed colors."""
     if pair.shapes:
-        numbers = annotations.draw(pair.shapes)
+        numbers = annotations.draw(pair.shapes, (image.height, image.width))
         return MaskScan(DRAWN, "", numbers.shape, _count(numbers)), numbers
-    data, name = pathlib.Path(pair.label).read_bytes(), pair.label
+    data, name = files.read_bytes(pair.label), pair.label
     header = images.probe(data, name=name)
     kind = _KINDS.get(header.mode, COLORS)
     if header.format == "png" and kind != COLORS:

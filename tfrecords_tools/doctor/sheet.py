@@ -4,9 +4,10 @@ import numpy as np
 
 from kerasseg import datasets, images, records
 from kerasseg.images import visualization
+from kerasseg.system import names
 from tfrecords_tools.converters import class_lists, folder, pairs
 from tfrecords_tools.doctor import examining
-from tfrecords_tools.writing import encoding
+from tfrecords_tools.writing import encoding, tasks
 
 _WIDTH = 1000  # Pixels.
 _EXAMPLES = 2  # For each finding.
@@ -32,7 +33,7 @@ def draw(
         row = _row(pair, spec, rules)
         if row:
             rows.append(row)
-            captions.append(f"{title}: {pair.label or pair.name}")
+            captions.append(names.one_line(f"{title}: {pair.label or pair.name}"))
     if not rows:
         return None
     return visualization.contact_sheet(
@@ -69,7 +70,7 @@ def _row(pair, spec, rules):
             contents.image, apply_exif=False, max_pixels=rules.max_pixels
         )
         mask = _draw_mask(pair, contents, rules)
-    except (ValueError, OSError):
+    except tasks.BAD:
         return []
     try:
         example = records.parse_example(
@@ -79,7 +80,7 @@ def _row(pair, spec, rules):
         built = visualization.overlay(
             records.decode_image(example["image"]), label, spec.palette, alpha=0.6
         )
-    except ValueError:  # The findings say why.
+    except tasks.BAD:  # The findings say why.
         built = np.full((*stored.shape[:2], 3), 255, np.uint8)
     return [stored, mask, built]
 

@@ -1,10 +1,12 @@
 """Opens the splits of a folder of records, or of a data set before it is built."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -23,15 +25,20 @@ class SplitReader:
         spec: Spec of the data set.
         split: Name of the split.
         count: Number of images.
-        read: Function from an index to a serialized `tf.train.Example`.
+        get: Function from an index to a serialized `tf.train.Example`, or to a pair.
+        encode: Function from what `get` returns to a serialized example; it can be
+            pickled.
         locate: Function from an index to a name for error messages.
+        max_pixels: Largest number of pixels of an image.
     """
 
     spec: datasets.DatasetSpec
     split: str
     count: int
-    read: Callable[[int], bytes]
+    get: Callable[[int], Any]
+    encode: Callable[[Any], bytes]
     locate: Callable[[int], str]
+    max_pixels: int = images.DEFAULT_MAX_PIXELS
 
     def decode(self, i: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Reads an image and its label.
@@ -44,27 +51,42 @@ class SplitReader:
             errors.UserError: It cannot be read, image and label differ in size, or the
                 label holds unknown class numbers.
         """
-        example = records.parse_example(self.read(i))
-        name = example["name"]
-        image = images.read_image(example["image"], apply_exif=False, name=name)
-        if example["label"] is None:
-            return image, None
-        label = records.decode_label(example["label"])
-        if label.shape != image.shape[:2]:
-            raise errors.UserError(
-                f"image '{name}' is {image.shape[:2]}, its label {label.shape} "
-                "(height, width). Build the records again with a label of the size of "
-                "the image."
-            )
-        known = [*range(self.spec.num_classes), datasets.IGNORE_LABEL]
-        unknown = np.setdiff1d(label, known)
-        if unknown.size:
-            raise errors.UserError(
-                f"image '{name}' has labels {unknown.tolist()}, but {self.spec.name} "
-                f"has 0 to {self.spec.num_classes - 1} and {datasets.IGNORE_LABEL}. "
-                "Give the right `dataset`, or build the records again."
-            )
-        return image, label
+        return _decode(self.spec, self.encode(self.get(i)))
+
+
+def read_label(
+    spec: datasets.DatasetSpec, encode: Callable[[Any], bytes], item: Any
+) -> tuple[tuple[int, int], np.ndarray | None]:
+    """Reads an item of a `SplitReader`; returns its height and width, and its label.
+
+    Raises:
+        errors.UserError: See `SplitReader.decode`.
+    """
+    image, label = _decode(spec, encode(item))
+    return image.shape[:2], label
+
+
+def _decode(spec, serialized):
+    example = records.parse_example(serialized)
+    name = example["name"]
+    image = images.read_image(example["image"], apply_exif=False, name=name)
+    if example["label"] is None:
+        return image, None
+    label = records.decode_label(example["label"])
+    if label.shape != image.shape[:2]:
+        raise errors.UserError(
+            f"image '{name}' is {image.shape[:2]}, its label {label.shape} (height, "
+            "width). Build the records again with a label of the size of the image."
+        )
+    known = [*range(spec.num_classes), datasets.IGNORE_LABEL]
+    unknown = np.setdiff1d(label, known)
+    if unknown.size:
+        raise errors.UserError(
+            f"image '{name}' has labels {unknown.tolist()}, but {spec.name} has 0 to "
+            f"{spec.num_classes - 1} and {datasets.IGNORE_LABEL}. Give the right "
+            "`dataset`, or build the records again."
+        )
+    return image, label
 
 
 def open_records(
@@ -106,7 +128,7 @@ def open_records(
         splits = sorted({match[1] for match in matches if match}) or ["train"]
     opened = [records.open_split(folder, split, dataset=dataset) for split in splits]
     return [
-        SplitReader(split.spec, split.name, len(split), split.read, split.locate)
+        SplitReader(split.spec, split.name, len(split), split.read, bytes, split.locate)
         for split in opened
     ]
 
@@ -134,9 +156,20 @@ def open_source(
 def _open_source_split(dataset, split, source, rules):
     spec, converter = registry.get_spec(dataset, source), registry.converter(dataset)
     listed = sorted(converter.list_pairs(split, source))
-    read_pair = getattr(converter, "read_pair", pairs.read_files)
+    encode = functools.partial(_encode, spec, rules)
+    return SplitReader(
+        spec,
+        split,
+        len(listed),
+        listed.__getitem__,
+        encode,
+        lambda i: listed[i].name,
+        rules.max_pixels,
+    )
 
-    def read(i):
-        return encoding.encode_pair(listed[i], read_pair(listed[i]), spec, rules)
 
-    return SplitReader(spec, split, len(listed), read, lambda i: listed[i].name)
+def _encode(spec, rules, pair):
+    """Encodes a pair as the build does."""
+    encoding.check_size(pair, rules)
+    read_pair = getattr(registry.converter(spec.name), "read_pair", pairs.read_files)
+    return encoding.encode_pair(pair, read_pair(pair), spec, rules)

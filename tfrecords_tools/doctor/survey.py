@@ -2,13 +2,10 @@
 
 import collections
 import dataclasses
-from concurrent import futures
 
 from kerasseg.pipeline import class_statistics
-from kerasseg.system import progress
-from tfrecords_tools.doctor import splits
-
-_CHUNK = 64  # Records read ahead, which bounds the memory.
+from kerasseg.system import processes, progress
+from tfrecords_tools.doctor import limited, splits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,17 +52,19 @@ def _decode_all(reader):
 
     def decode(i):
         try:
-            image, label = reader.decode(i)
+            item = reader.get(i)
         except (ValueError, OSError) as error:
-            return f"{reader.locate(i)}: {error}", None, None
-        return "", image.shape[:2], label
+            return limited.Outcome(None, str(error))
+        arguments = reader.spec, reader.encode, item
+        return limited.call(splits.read_label, arguments, reader.max_pixels)
 
-    with (
-        futures.ThreadPoolExecutor() as pool,
-        progress.track(reader.count, unit="image", text=reader.split) as bar,
-    ):
-        for start in range(0, reader.count, _CHUNK):
-            end = min(start + _CHUNK, reader.count)
-            for result in pool.map(decode, range(start, end)):
-                bar.update()
-                yield result
+    found = processes.in_order(
+        decode, range(reader.count), num_threads=processes.num_cores()
+    )
+    with progress.track(reader.count, unit="image", text=reader.split) as bar:
+        for i, outcome in enumerate(found):
+            bar.update()
+            if outcome.fault:
+                yield f"{reader.locate(i)}: {outcome.fault}", None, None
+            else:
+                yield "", *outcome.value

@@ -68,7 +68,7 @@ def _write(task, *, notes) -> None:
         return
     try:
         # In a separate process: if an image crashes it, the pipeline must go on.
-        (done,) = quarantine.run([task], num_workers=2, advance=lambda _: None)
+        (done,) = quarantine.run([task], num_workers=1, advance=lambda _: None)
         note, name = dataclasses.asdict(done), f"{task.path.name}.json"
     except (planning.BuildError, tasks.WriteError) as error:
         number = getattr(error, "errno", None)

@@ -129,7 +129,8 @@ def _class_numbers(pair, values, spec):
     unknown = np.flatnonzero((counts > 0) & (table < 0)).tolist()
     if unknown:
         listed = source_files.shorten(
-            unknown, format_item=lambda i: f"{i} ({counts[i]} pixels)"
+            unknown,
+            format_item=lambda i: f"{i} ({source_files.count(counts[i], 'pixel')})",
         )
         raise images.ImageError(
             f"{pair.label or pair.name}: {listed} are not classes of {spec.name}, "

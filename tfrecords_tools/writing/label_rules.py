@@ -130,7 +130,9 @@ def map_numbers(numbers: np.ndarray, rules: LabelRules, name: str) -> np.ndarray
     lost = np.flatnonzero((counts > 0) & ((table < 0) | (table > 255))).tolist()
     if lost:
         listed = source_files.shorten(
-            lost, _MAX_LISTED, format_item=lambda i: f"{i} ({counts[i]} pixels)"
+            lost,
+            _MAX_LISTED,
+            format_item=lambda i: f"{i} ({source_files.count(counts[i], 'pixel')})",
         )
         raise images.ImageError(
             f"{name}: with `label_offset={rules.offset}` these values are out of the "
@@ -199,7 +201,10 @@ def _map_pixels(pixels, rules, name):
         listed = source_files.shorten(
             lost.tolist(),
             _MAX_LISTED,
-            format_item=lambda i: f"{hexadecimal(int(colors[i]))} ({counts[i]} pixels)",
+            format_item=lambda i: (
+                f"{hexadecimal(int(colors[i]))} "
+                f"({source_files.count(counts[i], 'pixel')})"
+            ),
         )
         raise images.ImageError(
             f"{name}: `colormap` does not have the colors {listed}. Add them, for "

@@ -8,7 +8,7 @@ import math
 import pathlib
 
 from kerasseg import datasets, errors, records
-from tfrecords_tools.converters import pairs, registry
+from tfrecords_tools.converters import pairs, registry, source_files
 from tfrecords_tools.writing import encoding
 
 SHARD_IMAGES = 256  # Largest number of images in a file.
@@ -76,7 +76,8 @@ def make_plan(
     duplicates = pairs.find_duplicates(listed)
     if duplicates:
         raise BuildError(
-            f"Split '{split}' lists {len(duplicates)} names more than once: "
+            f"Split '{split}' lists {source_files.count(duplicates, 'name')} more than "
+            f"once: "
             f"{', '.join(duplicates[:10])}. Names must differ. Remove the duplicates."
         )
     if not listed:

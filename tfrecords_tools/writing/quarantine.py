@@ -16,13 +16,13 @@ _TRIES = 2
 
 
 def run(
-    to_do: list[tasks.Task], *, num_workers: int = 1, advance: Callable[[int], object]
+    to_do: list[tasks.Task], *, num_workers: int = 0, advance: Callable[[int], object]
 ) -> Iterator[journal.Finished]:
     """Yields the files as they are finished.
 
     Args:
         to_do: Tasks of a build.
-        num_workers: Number of processes. With 1, tasks run in this process, which has
+        num_workers: Number of processes. With 0, tasks run in this process, which has
             no limits of time and memory, and which a crash ends.
         advance: Called with the number of images processed, see `workers.run`.
 

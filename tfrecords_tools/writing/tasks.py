@@ -24,9 +24,31 @@ _DEADLY = (
     "it crashed the process that read it, twice, or took more than {:.0f} seconds of "
     "processor time. Its files break a decoder, or have far too many details"
 )
-_BAD = (ValueError, OSError, MemoryError, ArithmeticError, RecursionError, cv2.error)
+BAD = (ValueError, OSError, MemoryError, ArithmeticError, RecursionError, cv2.error)
 _BASE_BYTES, _BYTES_PER_PIXEL = 1 << 30, 40  # Finding the nearest colors takes most.
 _BASE_SECONDS, _SECONDS_PER_PIXEL = 60.0, 1e-6
+
+
+def limit_bytes(max_pixels: int) -> int:
+    """Returns the memory that a process may take to read a pair."""
+    return _BASE_BYTES + _BYTES_PER_PIXEL * max_pixels
+
+
+def limit_seconds(max_pixels: int) -> float:
+    """Returns the processor time that a process may take to read a pair."""
+    return _BASE_SECONDS + _SECONDS_PER_PIXEL * max_pixels
+
+
+def deadly(max_pixels: int) -> str:
+    """Returns why a pair is bad whose reading ended the process."""
+    return _DEADLY.format(limit_seconds(max_pixels))
+
+
+def reason(error: Exception, max_pixels: int) -> str:
+    """Returns why a pair is bad, from an error of one of the types `BAD`."""
+    if isinstance(error, MemoryError):
+        return f"reading it takes more than {limit_bytes(max_pixels):,} bytes of memory"
+    return str(error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +84,12 @@ class Task:
     @property
     def num_bytes(self) -> int:
         """Memory that a process may take to read a pair."""
-        return _BASE_BYTES + _BYTES_PER_PIXEL * self.rules.max_pixels
+        return limit_bytes(self.rules.max_pixels)
 
     @property
     def seconds(self) -> float:
         """Processor time that a process may take to read a pair."""
-        return _BASE_SECONDS + _SECONDS_PER_PIXEL * self.rules.max_pixels
+        return limit_seconds(self.rules.max_pixels)
 
 
 def write_shard(task: Task, advance: Callable[[], object]) -> journal.Finished:
@@ -124,24 +146,23 @@ def _limited(task):
 
 def _encode(task, i, read_pair, rejected):
     """Yields the record of a pair, or nothing if the pair is skipped."""
-    pair, reason, data = task.pairs[i], "", b""
+    pair, why, data = task.pairs[i], "", b""
     try:
         if i in task.deadly:
-            raise images.ImageError(_DEADLY.format(task.seconds))
+            raise images.ImageError(deadly(task.rules.max_pixels))
         encoding.check_size(pair, task.rules)
         data = encoding.encode_pair(pair, read_pair(pair), task.spec, task.rules)
-    except _BAD as error:
-        memory = f"reading it takes more than {task.num_bytes:,} bytes of memory"
-        reason = memory if isinstance(error, MemoryError) else str(error)
+    except BAD as error:
+        why = reason(error, task.rules.max_pixels)
     _check_unchanged(task, pair)
-    if not reason:
+    if not why:
         yield data
     elif task.skip_bad:
         files = {"name": pair.name, "image": pair.image, "label": pair.label}
-        rejected.append({"split": task.split, **files, "reason": reason})
+        rejected.append({"split": task.split, **files, "reason": why})
     else:
         raise planning.BuildError(
-            f"Split '{task.split}', pair '{pair.name}' is bad: {reason.rstrip('.')}. "
+            f"Split '{task.split}', pair '{pair.name}' is bad: {why.rstrip('.')}. "
             "Correct it and run the same command again, or skip bad pairs with "
             "`on_error=skip`."
         )

@@ -33,7 +33,7 @@ def run(
     Args:
         function: A function of a module. It calls its `advance()` after each image.
         tasks: Picklable arguments.
-        num_workers: Number of processes, at most one per task. With 1, tasks run in
+        num_workers: Number of processes, at most one per task. With 0, tasks run in
             this process.
         advance: Called here with the number of images processed since the last call.
         num_bytes: Memory that a process may use beyond its libraries; None: no limit.
@@ -41,7 +41,7 @@ def run(
     Raises:
         WorkerDiedError: A worker died.
     """
-    if num_workers <= 1:
+    if num_workers < 1:
         for task in tasks:
             yield function(task, lambda: advance(1))
         return

@@ -141,7 +141,7 @@ def _read_values(pair, rules):
             pixels = images.DEFAULT_MAX_PIXELS
             return label_rules.read_colors(data, pixels, pair.label)[..., 0]
         return images.read_label(data, name=pair.label)
-    except (ValueError, OSError):
+    except tasks.BAD:
         return None
 
 
@@ -156,16 +156,17 @@ def _check_files(plans):
     ]
     if faults:
         raise planning.BuildError(
-            f"{len(faults)} images have annotations that cannot be used. The first: "
-            f"{faults[0].rstrip('.')}. Correct them, or skip these images with "
-            "`on_error=skip`."
+            f"{source_files.count(faults, 'image has', 'images have')} annotations "
+            f"that cannot be used. The first: {faults[0].rstrip('.')}. Correct them, "
+            "or skip such images with `on_error=skip`."
         )
     missing = [path for plan in plans for path in plan.missing]
     if not missing:
         return
     raise planning.BuildError(
-        f"{len(missing)} listed files do not exist: {source_files.shorten(missing)}. "
-        "Add them, or skip their pairs with `on_error=skip`."
+        f"{source_files.count(missing, 'listed file does', 'listed files do')} not "
+        f"exist: {source_files.shorten(missing)}. Add what is missing, or skip such "
+        "pairs with `on_error=skip`."
     )
 
 
