@@ -37,7 +37,8 @@ def check_version(
         FileExistsError: The version exists.
         PermissionError: `export_dir` is not writable.
     """
-    path_checks.check_model(export_dir, "export_dir")
+    check = path_checks.check_model if with_saved_model else path_checks.check_utf8
+    check(export_dir, "export_dir")
     if version is not None:
         _check_number(export_dir, version)
     if not with_saved_model and _has_saved_model(export_dir):

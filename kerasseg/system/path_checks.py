@@ -18,7 +18,7 @@ def check_text(path: str | os.PathLike, name: str) -> None:
     Raises:
         errors.UserError: It is not UTF-8, or contains a line break.
     """
-    _check_utf8(path, name)
+    check_utf8(path, name)
     if os.fspath(path).splitlines() not in ([], [os.fspath(path)]):
         raise errors.UserError(
             f"`{name}` is {names.printable(path)}, which contains a line break. Rename "
@@ -36,7 +36,7 @@ def check_model(path: str | os.PathLike, name: str) -> None:
     Raises:
         errors.UserError: It is not UTF-8, or TensorFlow would read it as a pattern.
     """
-    _check_utf8(path, name)
+    check_utf8(path, name)
     wildcards = sorted({*_WILDCARDS} & {*os.fspath(path)})
     if wildcards:
         raise errors.UserError(
@@ -46,7 +46,16 @@ def check_model(path: str | os.PathLike, name: str) -> None:
         )
 
 
-def _check_utf8(path, name):
+def check_utf8(path: str | os.PathLike, name: str) -> None:
+    """Checks that a path is UTF-8.
+
+    Args:
+        path: The path, as it is given.
+        name: Name of the argument, for the error message.
+
+    Raises:
+        errors.UserError: It is not.
+    """
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:
