@@ -17,7 +17,7 @@ from absl import flags
 
 from kerasseg import cli, registry, runtime
 from kerasseg.distribution import names
-from kerasseg.system import lock
+from kerasseg.system import lock, path_checks
 from kerasseg.training import augmentation_options, recipe
 from kerasseg.workdir import fingerprint, flag_file, layout
 
@@ -130,11 +130,20 @@ def _check_input(name, chosen, records_dir, workdir):
     cli.check_choice("model", name, registry.names_in("kerasseg.models"))
     for loss in chosen.loss_weights():
         cli.check_choice("loss", loss, registry.names_in("kerasseg.losses"))
+    _check_paths(records_dir, workdir)
     cli.check_exists(records_dir=records_dir)
     if not os.path.exists(os.path.join(workdir, layout.CHECKPOINTS)):
         cli.check_exists(initial_checkpoint=_INITIAL_CHECKPOINT.value)
     fingerprint.check_apart(workdir, records_dir)
     keep_flags(workdir, _CHANGE_FLAGS.value, writes=False)
+
+
+def _check_paths(records_dir, workdir):
+    path_checks.check_model(workdir, "workdir")
+    path_checks.check_text(workdir, "workdir")
+    path_checks.check_text(records_dir, "records_dir")
+    if _INITIAL_CHECKPOINT.value is not None:
+        path_checks.check_text(_INITIAL_CHECKPOINT.value, _INITIAL_CHECKPOINT.name)
 
 
 def _locked(workdir):

@@ -25,6 +25,7 @@ from kerasseg import cli, errors, runtime
 from kerasseg.cli import inference_flags
 from kerasseg.crf.tuning import grid
 from kerasseg.inference import segmenter
+from kerasseg.inference.options import PredictorOptions
 
 _NUM_IMAGES = flags.DEFINE_integer(
     "num_images",
@@ -74,7 +75,8 @@ def main(argv):
         records_dir=cli.RECORDS_DIR.value,
         dataset=cli.DATASET.value,
     )
-    _report(folder, result)
+    _report(result)
+    print(f"Evaluate with it: {shlex.join(_evaluation(folder))}")
 
 
 def _options():
@@ -99,7 +101,7 @@ def _axes():
         ) from None
 
 
-def _report(folder, result):
+def _report(result):
     best, gain = result.best, result.difference["mean_iou"]
     values = ", ".join(f"{name} {value:g}" for name, value in best._asdict().items())
     print(f"Without a CRF: mean IoU {result.means[None]:.4f}.")
@@ -113,9 +115,16 @@ def _report(folder, result):
         if min(column) < max(column) and value in (min(column), max(column)):
             end = "smallest" if value == min(column) else "largest"
             print(f"{value:g} is the {end} {name} tried: extend --try_{name}.")
+
+
+def _evaluation(folder):
+    """Returns the command that evaluates the run with the best setting."""
+    names = ["workdir", "records_dir", "dataset", "split", "output_stride"]
+    names += [field.name for field in dataclasses.fields(PredictorOptions)]
+    known = flags.FLAGS
+    lines = [known[n].serialize() for n in names if n in known and known[n].present]
     path = os.path.join(folder, "crf.flags")
-    flag = shlex.quote(f"--flagfile={path}")
-    print(f"Evaluate with it: python -m kerasseg.evaluate {flag}")
+    return ["python", "-m", "kerasseg.evaluate", *lines, f"--flagfile={path}"]
 
 
 if __name__ == "__main__":

@@ -84,7 +84,18 @@ def _flag_of(name):
         return f"--{name}"
     texts = (known["model_option"].value or []) if "model_option" in known else []
     given = {text.partition("=")[0] for text in texts}
-    return f"--model_option={name}" if name in given else None
+    is_option = name in given or name in _options_of_model()
+    return f"--model_option={name}" if is_option else None
+
+
+def _options_of_model():
+    """Returns the options of the model that is trained, once it was imported."""
+    models = sys.modules.get("kerasseg.models")
+    name = flags.FLAGS["model"].value if "model" in flags.FLAGS else None
+    if models is None or name not in models.list_models():
+        return set()
+    parameters = inspect.signature(models.metadata(name).builder).parameters
+    return {key for key, each in parameters.items() if each.kind is each.KEYWORD_ONLY}
 
 
 def _parse(argv):

@@ -92,9 +92,10 @@ def _check_labels(workdir, records_dir, dataset, labels_dir):
 def check_counts_file(path: str | os.PathLike) -> None:
     """Raises `errors.MissingFileError` if a run to compare with was not evaluated."""
     if not os.path.exists(path):
+        workdir = os.path.dirname(path) or "."
         raise errors.MissingFileError(
-            f"{path} does not exist. Evaluate the run of "
-            f"{os.path.dirname(path) or '.'} first, with python -m kerasseg.evaluate."
+            f"{path} does not exist. Evaluate the run of {workdir} first, with python "
+            f"-m kerasseg.evaluate `workdir={workdir}`"
         )
 
 

@@ -1,5 +1,6 @@
 """The model card of an exported version."""
 
+import json
 import os
 import textwrap
 from collections.abc import Mapping
@@ -22,7 +23,8 @@ def how_to_call(path: str | os.PathLike, name: str = "saved_model") -> str:
         name: Name of the format.
     """
     each = formats.all_formats()[name]
-    return each.usage.format(path=path, file=each.file)
+    literal = json.dumps(os.fspath(path), ensure_ascii=False)  # Also one of Python.
+    return each.usage.format(path=literal[1:-1], file=each.file)
 
 
 def card(title: str, metadata: Mapping, max_pixels: int) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from kerasseg import errors
-from kerasseg.system import files
+from kerasseg.system import files, path_checks
 
 _TEMPORARY = ".tmp-"  # Not a number: no server loads it.
 _SAVED_MODEL = "saved_model.pb"
@@ -32,11 +32,13 @@ def check_version(
         with_saved_model: Whether the version will hold a SavedModel.
 
     Raises:
-        errors.UserError: `version` is not such a number, or other versions hold a
-            SavedModel and this one would not.
+        errors.UserError: `version` is not such a number, other versions hold a
+            SavedModel and this one would not, or TensorFlow could not read the folder.
         FileExistsError: The version exists.
         PermissionError: `export_dir` is not writable.
     """
+    check = path_checks.check_model if with_saved_model else path_checks.check_utf8
+    check(export_dir, "export_dir")
     if version is not None:
         _check_number(export_dir, version)
     if not with_saved_model and _has_saved_model(export_dir):

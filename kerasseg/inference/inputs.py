@@ -1,13 +1,12 @@
 """The inputs of a prediction: images and videos, and the names of their results."""
 
 import collections
-import glob
-import itertools
 import os
 import pathlib
 
 from kerasseg import errors, images
 from kerasseg.inference import outputs
+from kerasseg.system import patterns
 
 # Images of a folder. Formats that cannot be read are reported at the end.
 _IMAGES = frozenset(images.SUFFIXES)
@@ -24,7 +23,9 @@ def find_images(pattern: str, output_dir: str) -> dict[str, pathlib.Path]:
 
     Args:
         pattern: A file; a folder, searched recursively for images and videos by their
-            extensions; or a glob pattern such as `DIR/**/*.jpg`.
+            extensions; or a glob pattern such as `DIR/**/*.jpg`. Links to folders are
+            followed, and each folder is searched once. Brackets in the names of
+            existing folders and files are literal.
         output_dir: Folder of the results; results of an earlier run are left out.
 
     Returns:
@@ -69,64 +70,54 @@ def _result_folders(output_dir):
 
 def _find(pattern, excluded):
     """Returns the folder that names are relative to, and the files."""
-    path = pathlib.Path(pattern)
-    unread: list[pathlib.Path] = []  # Folders, each of which is reported as a failure.
-    if os.path.isdir(path):
-        root, found = (
-            path,
-            (p for p in _walk(path, unread) if p.suffix.lower() in _IMAGES | _VIDEOS),
-        )
-    elif os.path.lexists(path):
-        return path.parent, [path]
+    root = pathlib.Path(pattern)
+    unread: list[str] = []  # Folders, each of which is reported as a failure.
+
+    def add(error):
+        if pathlib.Path(error.filename) == root:
+            raise error
+        unread.append(error.filename)
+
+    if os.path.isdir(pattern):
+        found = [p for p in patterns.files(pattern, on_error=add) if _is_input(p)]
+    elif os.path.lexists(pattern):
+        return root.parent, [root]
     else:
-        plain = itertools.takewhile(lambda part: glob.escape(part) == part, path.parts)
-        matches = map(pathlib.Path, glob.glob(pattern, recursive=True))
-        root, found = pathlib.Path(*plain), (p for p in matches if not p.is_dir())
-    # Unlike `Path.resolve`, accepts links that form a circle.
-    resolved = (
-        (p, pathlib.Path(os.path.realpath(p))) for p in itertools.chain(found, unread)
-    )
+        pattern = patterns.literal_brackets(pattern)
+        root = pathlib.Path(patterns.folder_before_wildcards(pattern))
+        found = patterns.find(pattern, on_error=add)
+    # Unlike `Path.resolve`, `realpath` accepts links that form a circle.
     return root, [
-        p for p, full in resolved if not any(map(full.is_relative_to, excluded))
+        path
+        for path in map(pathlib.Path, [*found, *unread])
+        if not any(map(pathlib.Path(os.path.realpath(path)).is_relative_to, excluded))
     ]
 
 
-def _walk(folder, unread):
-    def add(error):
-        if error.filename == os.fspath(folder):
-            raise error
-        unread.append(pathlib.Path(error.filename))
-
-    for parent, folders, names in os.walk(folder, onerror=add):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (
-            pathlib.Path(parent, name) for name in names if not name.startswith(".")
-        )
+def _is_input(path):
+    return os.path.splitext(path)[1].lower() in _IMAGES | _VIDEOS
 
 
 def find_passed_over(pattern: str, output_dir: str) -> list[str]:
-    """Finds what `find_images` leaves out of a folder, which is to be reported.
+    """Finds the files that `find_images` leaves out of a folder because of their names.
 
     Args:
         pattern: See `find_images`.
         output_dir: Folder of the results; its files are not listed.
 
     Returns:
-        Paths of files that are neither images nor videos by their extensions, and of
-        links to folders, which are not followed. Hidden files are left out.
+        Paths of files that are neither images nor videos by their extensions. Hidden
+        files are left out.
     """
     if not os.path.isdir(pattern):
         return []
-    found, results = [], os.path.realpath(output_dir)
-    for parent, folders, names in os.walk(pattern):
-        visible = [name for name in folders if not name.startswith(".")]
-        paths = {name: os.path.join(parent, name) for name in visible}
-        folders[:] = [n for n, p in paths.items() if os.path.realpath(p) != results]
-        found += [path for path in paths.values() if os.path.islink(path)]
-        found += [
-            os.path.join(parent, name)
-            for name in names
-            if not name.startswith(".")
-            and pathlib.Path(name).suffix.lower() not in _IMAGES | _VIDEOS
-        ]
-    return found
+    results = os.path.realpath(output_dir)
+    found = patterns.files(pattern, on_error=lambda _: None)
+    return [
+        path
+        for path in found
+        if not _is_input(path)
+        and not pathlib.Path(os.path.realpath(os.path.dirname(path))).is_relative_to(
+            results
+        )
+    ]

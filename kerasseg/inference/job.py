@@ -149,7 +149,9 @@ def run_job(
     # Also with Ray the network is loaded here: it may fail before the folder is used.
     with job.open() as predict:
         os.makedirs(job.output_dir, exist_ok=True)
-        with lock.hold(job.output_dir):
+        with lock.hold(job.output_dir) as is_held:
+            if is_held:
+                outputs.remove_partial(job.output_dir)
             kept = resuming.claim(job.output_dir, job.settings(), overwrite=overwrite)
             journal = resuming.Journal(job.output_dir)
             journal.adopt(paths if kept else {}, job.kinds)

@@ -1,9 +1,12 @@
 """The results of a prediction: one file of each kind per image."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
+import re
+import shutil
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -137,6 +140,37 @@ def video_paths(
         kind: folder / kind / (f"{name}.mp4" if kind in MOVING else name)
         for kind in kinds
     }
+
+
+def partial_path(path: pathlib.Path, name: str, kind: str) -> pathlib.Path:
+    """Returns where a result of a video is written until it is complete.
+
+    Args:
+        path: The result, of `video_paths`.
+        name: Name of the result, see `inputs.find_images`.
+        kind: A key of `KINDS`.
+    """
+    short = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return path.with_name(f".{short}.part{'.mp4' if kind in MOVING else ''}")
+
+
+_PARTIAL = re.compile(r"\.[0-9a-f]{16}\.part(\.mp4)?")
+
+
+def remove_partial(output_dir: str | os.PathLike) -> None:
+    """Removes what a prediction that was killed left behind, which is incomplete."""
+    for kind in KINDS:
+        for parent, folders, names in os.walk(os.path.join(output_dir, kind)):
+            partial = [name for name in folders if _PARTIAL.fullmatch(name)]
+            folders[:] = [name for name in folders if name not in partial]
+            for name in partial:
+                shutil.rmtree(os.path.join(parent, name))
+            for name in names:
+                if _PARTIAL.fullmatch(name) or files.is_temporary(name):
+                    os.unlink(os.path.join(parent, name))
+    for name in os.listdir(output_dir):
+        if files.is_temporary(name):
+            os.unlink(os.path.join(output_dir, name))
 
 
 def remove(output_dir: str | os.PathLike, name: str) -> None:

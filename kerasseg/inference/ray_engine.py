@@ -92,8 +92,20 @@ class _Worker:
         """Returns when the network is loaded."""
 
     def predict(self, paths):
-        """Returns the lines of failures, see `Job.open`."""
-        return self._predict(paths)
+        """Returns the lines of failures, see `Job.open`, and what is done."""
+        done = _Done({})
+        return self._predict(paths, journal=done), done.sources
+
+
+@dataclasses.dataclass(frozen=True)
+class _Done:
+    """Collects what a worker adds to its journal; this process writes the entries."""
+
+    sources: dict[str, resuming.Source | None]
+
+    def add(self, name, path, found, kinds):
+        del path, kinds
+        self.sources[name] = found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,12 +154,11 @@ class _Pool:
         while waiting or running:
             while waiting and self._idle:
                 worker, chunk = self._idle.pop(), waiting.popleft()
-                sources = {n: resuming.source(p) for n, p in chunk.paths.items()}
-                running[worker.predict.remote(chunk.paths)] = worker, chunk, sources
-            (done,), _ = self._ray.wait(list(running))
-            worker, chunk, sources = running.pop(done)
+                running[worker.predict.remote(chunk.paths)] = worker, chunk
+            (call,), _ = self._ray.wait(list(running))
+            worker, chunk = running.pop(call)
             try:
-                failures = self._ray.get(done)
+                failures, done = self._ray.get(call)
             except self._ray.exceptions.RayActorError:
                 self._idle += self._start(1)
                 waiting += _retries(chunk)
@@ -157,14 +168,14 @@ class _Pool:
                 raise error.cause from error
             else:
                 self._idle.append(worker)
-                self._note(chunk.paths, sources)
+                self._note(chunk.paths, done)
                 yield len(chunk.paths), failures
 
-    def _note(self, paths, sources):
-        """Adds what a worker has written to the journal; failures have no results."""
+    def _note(self, paths, done):
+        """Adds to the journal what a worker has done, with its sources."""
         if self._journal is not None:
-            for name, path in paths.items():
-                self._journal.add(name, path, sources[name], self._job.kinds)
+            for name, found in done.items():
+                self._journal.add(name, paths[name], found, self._job.kinds)
 
 
 def _chunks(paths):

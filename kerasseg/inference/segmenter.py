@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kerasseg import errors, images
-from kerasseg.system import files
+from kerasseg.system import files, path_checks
 from kerasseg.workdir import layout, metadata
 
 _SAVED_MODEL = "saved_model.pb"
@@ -178,6 +178,7 @@ def load_export(export_dir: str | os.PathLike, **options) -> Segmenter:
         errors.MissingFileError: There is no version.
         errors.UserError: The version lacks its class names.
     """
+    path_checks.check_model(export_dir, "export_dir")
     versions = _versions(export_dir)
     if not versions:
         raise errors.MissingFileError(

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import itertools
 import math
 import os
@@ -137,11 +136,8 @@ class Results:
         self._number = 0
         self._writers: dict[str, cv2.VideoWriter] = {}
         self._paths = outputs.video_paths(output_dir, name, kinds)
-        short = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
         self._parts = {
-            kind: path.with_name(
-                f".{short}.part{'.mp4' if kind in outputs.MOVING else ''}"
-            )
+            kind: outputs.partial_path(path, name, kind)
             for kind, path in self._paths.items()
         }
         self._links = contextlib.ExitStack()

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO
 from kerasseg import errors
 
 _LONG_NAME = 100  # Bytes. File systems allow 255 or fewer, 143 with encryption.
+_TEMPORARY = re.compile(r"\..+\.tmp-\d+", re.DOTALL)
 _KINDS = {  # Of files that are not regular, by `stat.S_IFMT`.
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -45,6 +47,11 @@ def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
 def _short(name):
     data = os.fsencode(name)
     return name if len(data) <= _LONG_NAME else hashlib.sha256(data).hexdigest()[:32]
+
+
+def is_temporary(name: str) -> bool:
+    """Returns whether a file may be what a killed process left, see `open_file`."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:

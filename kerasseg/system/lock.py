@@ -27,18 +27,19 @@ class LockedError(BlockingIOError):
 
 
 @contextlib.contextmanager
-def hold(folder: str | os.PathLike) -> Iterator[None]:
+def hold(folder: str | os.PathLike) -> Iterator[bool]:
     """Holds the lock of a folder for the duration of a block.
 
-    Does nothing on file systems without locks.
+    Yields:
+        Whether the lock is held: false on file systems without locks.
 
     Raises:
         LockedError: Another process holds it.
     """
     path = pathlib.Path(folder, LOCK_FILE)
-    file = _take(path)
+    file, is_held = _take(path)
     try:
-        yield
+        yield is_held
     finally:
         path.unlink(missing_ok=True)
         file.close()
@@ -51,7 +52,7 @@ def _take(path):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                return file
+                return file, False
             file.seek(0)
             holder = file.read().strip() or "unknown"
             file.close()
@@ -62,7 +63,7 @@ def _take(path):
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()
-            return file
+            return file, True
         file.close()  # Its last holder removed the file after it was opened here.
 
 

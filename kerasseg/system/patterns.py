@@ -2,12 +2,15 @@
 
 import collections
 import glob
+import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+
+_OnError = Callable[[OSError], object] | None
 
 
-def find(pattern: str) -> list[str]:
+def find(pattern: str, *, on_error: _OnError = None) -> list[str]:
     """Returns the paths that match a pattern, without folders, sorted.
 
     `**` matches folders of any depth. It follows links, but each folder is searched
@@ -15,11 +18,13 @@ def find(pattern: str) -> list[str]:
 
     Args:
         pattern: As for `glob`, from `literal_brackets`.
+        on_error: Gets the error of a folder that `**` cannot search; None: it is
+            raised.
 
     Raises:
         OSError: A folder cannot be read.
     """
-    paths = {path for path in _expand(pattern) if not os.path.isdir(path)}
+    paths = {path for path in _expand(pattern, on_error) if not os.path.isdir(path)}
     if "**" not in pattern.split("/"):
         return sorted(paths)
     real: dict[tuple[str, str], str] = {}  # The shortest path of each file.
@@ -54,10 +59,25 @@ def literal_brackets(pattern: str, *, any_text: str = "*") -> str:
             done += escaped
         else:
             done += part
+
+    def matches(each):
+        return find(each.replace(any_text, "*"), on_error=lambda _: None)
+
     everywhere = pattern.replace("[", "[[]")
-    if not find(done.replace(any_text, "*")):
-        done = everywhere if find(everywhere.replace(any_text, "*")) else done
-    return done
+    return everywhere if not matches(done) and matches(everywhere) else done
+
+
+def folder_before_wildcards(pattern: str) -> str:
+    """Returns the folder that contains all matches of a pattern.
+
+    Args:
+        pattern: As for `glob`, from `literal_brackets`.
+    """
+    folders_ = pattern.split("/")[:-1]
+    plain = itertools.takewhile(
+        lambda part: not glob.has_magic(part.replace("[[]", "")), folders_
+    )
+    return "".join(part.replace("[[]", "[") + "/" for part in plain)
 
 
 def count_by_suffix(paths: Iterable[str | os.PathLike]) -> str:
@@ -85,7 +105,7 @@ def count_by_suffix(paths: Iterable[str | os.PathLike]) -> str:
 _MAX_SUFFIXES = 8
 
 
-def _expand(pattern):
+def _expand(pattern, on_error):
     """Yields the paths that match, some perhaps more than once."""
     parts = pattern.split("/")
     if "**" not in parts:
@@ -96,33 +116,62 @@ def _expand(pattern):
     after = "/".join(parts[i + 1 :]) or "*"
     starts = glob.iglob(before) if before else ["/" if i else ""]
     for start in filter(os.path.isdir, starts) if i else starts:
-        for folder in folders(start):
-            yield from _expand(os.path.join(glob.escape(folder), after))
+        for folder in folders(start, on_error=on_error):
+            yield from _expand(os.path.join(glob.escape(folder), after), on_error)
 
 
-def folders(root: str) -> Iterator[str]:
+def folders(root: str, *, on_error: _OnError = None) -> Iterator[str]:
     """Yields a folder and those below it, each once, without hidden ones.
 
     Links are followed after all other folders.
 
     Args:
         root: The folder; "" for the current one.
+        on_error: As for `find`.
 
     Raises:
         OSError: A folder cannot be read.
     """
+    return (folder for folder, _ in _scan(root, on_error))
+
+
+def files(root: str, *, on_error: _OnError = None) -> Iterator[str]:
+    """Yields what is not a folder in the folders of `folders`, also broken links.
+
+    Args:
+        root: The folder; "" for the current one.
+        on_error: As for `find`.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    for folder, entries in _scan(root, on_error):
+        for entry in entries:
+            if not _is_folder(entry):
+                yield _join(folder, entry.name)
+
+
+def _scan(root, on_error):
+    """Yields the folders of `folders`, and the visible entries of each."""
     visited = set()
     links = collections.deque([root])
     while links:
         remaining = [links.popleft()]
         while remaining:
             folder = remaining.pop()
-            status = os.stat(folder or os.curdir)
-            if (status.st_dev, status.st_ino) in visited:
+            try:
+                status = os.stat(folder or os.curdir)
+                if (status.st_dev, status.st_ino) in visited:
+                    continue
+                visited.add((status.st_dev, status.st_ino))
+                entries = _entries(folder)
+            except OSError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
                 continue
-            visited.add((status.st_dev, status.st_ino))
-            yield folder
-            below = [entry for entry in _entries(folder) if entry.is_dir()]
+            yield folder, entries
+            below = [entry for entry in entries if _is_folder(entry)]
             links += [_join(folder, e.name) for e in below if e.is_symlink()]
             remaining += [_join(folder, e.name) for e in below if not e.is_symlink()]
 
@@ -131,6 +180,13 @@ def _entries(folder):
     with os.scandir(folder or os.curdir) as entries:
         visible = [entry for entry in entries if not entry.name.startswith(".")]
     return sorted(visible, key=lambda entry: entry.name)
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself.
+        return False
 
 
 def _join(folder, name):

@@ -13,7 +13,7 @@ import tensorflow as tf
 from kerasseg import backbones, errors, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment, class_statistics
-from kerasseg.system import files, progress
+from kerasseg.system import files, path_checks, progress
 from kerasseg.training import (
     batch_norm,
     compiling,
@@ -84,6 +84,7 @@ def train(
         distribution.WorkerLostError: Another worker or a parameter server failed; the
             run can be resumed.
     """
+    path_checks.check_model(workdir, "workdir")
     strategy = strategy or tf.distribute.get_strategy()
     group = WorkerGroup(strategy)
     previous = keras.config.dtype_policy()

@@ -79,9 +79,22 @@ def _check_unchanged(workdir, before, lines, defaults, may_change):
         raise errors.UserError(
             f"{workdir} holds a run that was started with other flags: {was or 'none'} "
             f"there, {now or 'none'} here. Give the same flags to resume it, another "
-            f"`workdir` for a new run, or `change_flags=NAME,NAME` to resume it with "
-            f"these flags."
+            f"`workdir` for a new run, or `change_flags={_changed_names(changed)}` to "
+            f"resume it with these flags."
         )
+
+
+def _changed_names(lines):
+    """Returns the names of the flags that some lines set, separated by commas."""
+    switches = {line for line in lines if "=" not in line}
+    names = set()
+    for line in lines:
+        name = line.partition("=")[0].removeprefix("--")
+        # --noflip is flip, except where both --noflip and --nonoflip occur.
+        if line in switches and f"--no{name}" not in switches:
+            name = name.removeprefix("no")
+        names.add(name)
+    return ",".join(sorted(names))
 
 
 def _names(line):

@@ -1,8 +1,11 @@
 """Finding the images and videos to predict, and the names of their results."""
 
+import os
+
 import pytest
 
 from kerasseg import inference
+from kerasseg.inference import inputs
 
 
 def touch(folder, *names):
@@ -47,6 +50,73 @@ def test_a_pattern_keeps_the_folders_below_its_first_wildcard(tmp_path):
         "x/one/a",
         "y/one/a",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("set [1]", ["a", "b [2]/c", "b [2]/d"]),
+        ("set [1]/*.jpg", ["a"]),
+        ("set [1]/**/[cd].jpg", ["b [2]/c", "b [2]/d"]),
+        ("set [1]/b [2]/*", ["c", "d"]),
+        ("*/b [2]/[!d].jpg", ["set [1]/b [2]/c"]),
+        ("set [[]1]/b [[]2]/c.jpg", ["c"]),  # As `glob.escape` writes it.
+    ],
+)
+def test_brackets_of_real_folders_are_literal(tmp_path, given, expected):
+    touch(tmp_path, "set [1]/a.jpg", "set [1]/b [2]/c.jpg", "set [1]/b [2]/d.jpg")
+    touch(tmp_path, "set 1/other.jpg")
+    assert list(find(tmp_path, tmp_path / given)) == expected
+
+
+@pytest.mark.parametrize("given", ["in", "in/**/*.jpg", "*/**/*.jpg"])
+@pytest.mark.parametrize("target", [".", "deep", "../in", "../in/deep/er"])
+@pytest.mark.parametrize("link", ["in/again", "in/deep/up", "in/deep/er/loop"])
+def test_each_file_is_found_once_behind_links(tmp_path, given, target, link):
+    touch(tmp_path, "in/a.jpg", "in/deep/b.jpg", "in/deep/er/c.jpg", "in/notes.txt")
+    (tmp_path / link).symlink_to(target)
+    names = ["a", "deep/b", "deep/er/c"]
+    if given.startswith("*"):
+        names = [f"in/{name}" for name in names]
+    assert list(find(tmp_path, tmp_path / given)) == names
+
+
+def test_folders_behind_links_are_searched_once(tmp_path):
+    touch(tmp_path, "disk/x/a.jpg", "disk/x/notes.txt", "in/b.jpg")
+    (tmp_path / "in/first").symlink_to("../disk")
+    (tmp_path / "in/second").symlink_to("../disk/x")
+    (tmp_path / "in/itself").symlink_to("itself")
+    (tmp_path / "in/itself.jpg").symlink_to("itself.jpg")
+    expected = ["b", "first/x/a", "itself"]
+    assert list(find(tmp_path, tmp_path / "in")) == expected
+    assert list(find(tmp_path, tmp_path / "in/**/*.jpg")) == expected
+    assert inputs.find_passed_over(str(tmp_path / "in"), "out") == [
+        str(tmp_path / "in/itself"),
+        str(tmp_path / "in/first/x/notes.txt"),
+    ]
+
+
+def test_results_behind_links_are_left_out(tmp_path):
+    touch(tmp_path, "in/a.jpg", "out/index/a.png", "out/notes.txt")
+    (tmp_path / "in/results").symlink_to("../out")
+    assert list(find(tmp_path, tmp_path / "in", tmp_path / "out")) == ["a"]
+    assert not inputs.find_passed_over(str(tmp_path / "in"), str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("given", ["in", "in/**/*.jpg"])
+def test_a_folder_that_cannot_be_read_is_an_item(tmp_path, monkeypatch, given):
+    touch(tmp_path, "in/a.jpg", "in/no/b.jpg")
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("/no"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert list(find(tmp_path, tmp_path / given)) == ["a", "no"]
+    with pytest.raises(PermissionError):
+        find(tmp_path, tmp_path / given.replace("in", "in/no"))
 
 
 def test_a_pattern_may_be_relative(tmp_path, monkeypatch):

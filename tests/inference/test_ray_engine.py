@@ -7,11 +7,14 @@ import os
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
-from kerasseg.inference import ray_engine
+from kerasseg.inference import ray_engine, resuming
 from tests.support import fake_ray, levels, tiny
+
+SOURCE = resuming.Source(size=3, modified=4)
 
 
 @dataclasses.dataclass
@@ -19,24 +22,27 @@ class Job:
     """Records its calls; some images crash it, some fail, one fills the disk."""
 
     calls: list
+    kinds: tuple = ("index",)
 
     @contextlib.contextmanager
     def open(self):
         yield self._predict
 
-    def _predict(self, paths):
+    def _predict(self, paths, journal):
         self.calls.append(sorted(paths))
         if any(name.startswith("crash") for name in paths):
             raise fake_ray.DiedError
         if "full" in paths:
             raise OSError(28, "No space left on device")
+        for name in {*paths} - {"bad"}:
+            journal.add(name, paths[name], SOURCE, self.kinds)
         return [f"{path}: broken" for name, path in paths.items() if name == "bad"]
 
 
-def results(ray, names, num_workers=None):
+def results(ray, names, num_workers=None, journal=None):
     """Returns the number of images, the failures, and the images of each call."""
     job = Job([])
-    pool = ray_engine._Pool(ray, job, num_workers)
+    pool = ray_engine._Pool(ray, job, num_workers, journal)
     actual = list(pool.results({name: pathlib.Path(f"/{name}.png") for name in names}))
     failures = [line for _, failed in actual for line in failed]
     return sum(count for count, _ in actual), failures, job.calls
@@ -61,6 +67,14 @@ def test_an_image_that_crashes_its_worker_is_tried_twice():
         "/crash2.png: it crashes its worker; tried twice",
     ]
     assert ray.num_started == 4  # Each of the three that crashed is replaced.
+
+
+def test_only_what_a_worker_has_done_is_in_the_journal():
+    journal = mock.create_autospec(resuming.Journal, instance=True)
+    results(fake_ray.FakeRay(), ["a", "bad", "crash", "b"], journal=journal)
+    assert sorted(call.args for call in journal.add.call_args_list) == [
+        (name, pathlib.Path(f"/{name}.png"), SOURCE, ("index",)) for name in "ab"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import strategies as st
 
 from kerasseg import inference
-from kerasseg.inference import resuming
-from kerasseg.system import lock
+from kerasseg.inference import outputs, resuming
+from kerasseg.system import files, lock
 from tests.support import levels, tiny
 
 KINDS = ("index", "overlay")
@@ -136,6 +136,58 @@ def test_a_damaged_journal_loses_only_its_damaged_lines(folder, before, cut):
     assert not is_done(folder)
     journal(folder)
     assert is_done(folder)
+
+
+PARTIAL = {
+    ".predict.json.tmp-1": True,
+    "index/deep/.b.png.tmp-123456": True,
+    "overlay/.two\nlines.png.tmp-7": True,
+    "overlay/.0123456789abcdef.part.mp4": True,
+    "index/deep/.0123456789abcdef.part/000001.png": True,
+    # Not of this program, or of no killed process.
+    "index/a.png.tmp-1": False,
+    "index/.b.png.tmp-": False,
+    "index/.0123.part.mp4": False,
+    ".c/.d.png.tmp-5": False,
+    "other/.d.png.tmp-5": False,
+}
+
+
+def write_partial(out):
+    for name in PARTIAL:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(b"half")
+
+
+def test_the_next_run_removes_what_a_killed_one_left(tmp_path):
+    out = tmp_path / "out"
+    write_partial(out)
+    (tmp_path / "a.png").write_bytes(tiny.png(levels.IMAGE))
+    workdir = levels.make_workdir(tmp_path / "run")
+    job = inference.Job(workdir=str(workdir), output_dir=str(out))
+    with lock.hold(out), pytest.raises(lock.LockedError):
+        inference.run_job(job, {"a": tmp_path / "a.png"})
+    assert all((out / name).exists() for name in PARTIAL)  # They may be in use.
+    assert not inference.run_job(job, {"a": tmp_path / "a.png"}).failures
+    for name, removed in PARTIAL.items():
+        assert (out / name).exists() != removed, name
+    assert not (out / "index/deep/.0123456789abcdef.part").exists()
+    assert (out / "index/a.png").exists()
+
+
+def test_the_names_of_partial_results_are_recognized(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "replace", lambda old, _: seen.append(old.name))
+    for name in ("a.png", ".hidden.json", f"{'long' * 60}.png"):
+        files.write_bytes(tmp_path / name, b"half")
+    assert len(seen) == 3 and all(map(files.is_temporary, seen))
+    for kind, path in outputs.video_paths(tmp_path, "v", outputs.KINDS).items():
+        part = outputs.partial_path(path, "v", kind)
+        part.parent.mkdir()
+        part.write_bytes(b"half") if kind in outputs.MOVING else part.mkdir()
+    outputs.remove_partial(tmp_path)
+    kinds = sorted(tmp_path / kind for kind in outputs.KINDS)
+    assert sorted(tmp_path.rglob("*")) == kinds
 
 
 def test_two_predictions_never_write_into_one_folder(tmp_path):

@@ -13,6 +13,7 @@ from absl.testing import flagsaver
 from kerasseg import cli, train
 from kerasseg.cli import running
 from kerasseg.system import lock
+from kerasseg.workdir import flag_file
 from tests.support import commands
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -65,11 +66,25 @@ def test_flags_in_change_flags_may_change(lines, tmp_path):
     lines[1] = "--seed=2"
     with pytest.raises(app.UsageError, match=r"sede is not the name of a flag\. Give"):
         train.keep_flags(tmp_path, ["sede"])
-    with pytest.raises(ValueError, match=r"`change_flags=NAME,NAME`"):
+    with pytest.raises(ValueError, match=r"`change_flags=seed`"):
         train.keep_flags(tmp_path, ["model"])
     train.keep_flags(tmp_path, ["seed"])
     assert "--seed=2" in (tmp_path / "flags.txt").read_text()
     train.keep_flags(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["--seed=1", "--seed=2", "--loss=dice"], "loss,seed"),
+        (["--flip", "--noflip"], "flip"),
+        (["--noflip"], "flip"),  # Its default was true when it was added.
+        (["--normalize", "--nonormalize"], "normalize"),
+        (["--noise=0.1"], "noise"),
+    ],
+)
+def test_an_error_about_other_flags_names_them(lines, expected):
+    assert flag_file._changed_names(lines) == expected
 
 
 def test_a_run_without_a_checkpoint_may_start_with_other_flags(lines, tmp_path):

@@ -77,7 +77,7 @@ class Format:
         write: Function of a `Source` and the path of the file that writes it.
         load: Function of the path that returns `Loaded`.
         usage: Python code for the model card that predicts a mask, with the
-            placeholders `{path}` (of the version) and `{file}`.
+            placeholders `{path}` (of the version) and `{file}`, in double quotes.
         tolerance: Allowed difference of the logits, relative to the largest logit.
         iou_tolerance: Allowed difference of the mean IoU.
         group: Name that stands for all formats of the group, or "".
