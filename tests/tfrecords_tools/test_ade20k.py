@@ -48,7 +48,7 @@ def test_the_numbers_of_the_full_ade20k_are_refused(source):
     label[0, :2] = [150, 151]
     trees.save(source.source_dir / pair.label, label)
     with pytest.raises(
-        images.ImageError, match=r"151 \(1 pixels\) are not val.* to 150"
+        images.ImageError, match=r"151 \(1 pixel\) are not val.* to 150"
     ):
         ade20k.read_pair(pair)
 
