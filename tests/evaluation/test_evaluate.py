@@ -135,7 +135,7 @@ def test_a_failed_evaluation_leaves_the_old_metrics(run, workdir, tmp_path):
     other = write_records(tmp_path / "other", [*IMAGES, ([[0]], [[9]])])
     status, _, errors = run(f"--workdir={workdir}", f"--records_dir={other}")
     assert status == 2
-    assert "image p2.png: labels out of range: 9 (1 pixels)" in errors
+    assert "image p2.png: labels out of range: 9 (1 pixel)" in errors
     assert (workdir / "metrics.json").read_bytes() == before
     assert not list(workdir.glob("*.tmp*"))
 

@@ -150,7 +150,7 @@ def test_a_label_out_of_range_is_an_error_that_names_the_image(tmp_path):
     images = [*IMAGES, ([[0, 0]], [[1, 4]])]  # Classes are 0 to 3.
     reader = write(tmp_path, images)
     with pytest.raises(
-        ValueError, match=r"image p3\.png: labels out of range: 4 \(1 pixels\)"
+        ValueError, match=r"image p3\.png: labels out of range: 4 \(1 pixel\)"
     ):
         evaluate(levels_model(), reader)
 
