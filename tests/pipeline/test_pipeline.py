@@ -140,7 +140,7 @@ def damaged(kind):
 
 
 MESSAGES = {
-    "label": r"record 1, image odd.png: labels out of range: 7 \(.* pixels\).* 2",
+    "label": r"record 1, image odd.png: labels out of range: 7 \(.* pixels?\).* 2",
     "size": "image odd.png: the label is 48x39, the image 48x40",
     "image": "record 1, image odd.png: ",
     "feature": "record 1: .*'image/encoded'",
