@@ -12,16 +12,13 @@ from kerasseg import crf as dense_crf
 from kerasseg import errors
 from kerasseg.inference import superpixels as slic
 from kerasseg.inference import tiles
+from kerasseg.system.option_fields import option
 
 FUSIONS = {  # What the views of an image, its scales and flips, are combined to.
     "mean": "mean of the probabilities",
     "max": "maximum of the probabilities",
     "max_logits": "maximum of the logits",
 }
-
-
-def _option(default, text, **metadata):
-    return dataclasses.field(default=default, metadata={"help": text, **metadata})
 
 
 def check_predictor(scales: Sequence[float], fusion: str, tile_size: int) -> None:
@@ -52,22 +49,22 @@ class PredictorOptions:
         errors.UserError: A value is out of range.
     """
 
-    eval_scales: str = _option(
+    eval_scales: str = option(
         "1",
         "Comma-separated scales at which each image is predicted, such as "
         "0.5,0.75,1,1.25,1.5,1.75. They are combined by --eval_fusion.",
     )
-    flip: bool = _option(
+    flip: bool = option(
         False, "Also predict the horizontally flipped image at each scale."
     )
-    eval_fusion: str = _option(
+    eval_fusion: str = option(
         "mean",
         "How the scales and flips are combined: mean of the probabilities (DeepLab "
         "v3); max, the maximum of the probabilities; or max_logits, the maximum of the "
         "logits (DeepLab v2). Maxima are normalized to a sum of 1.",
         choices=list(FUSIONS),
     )
-    tile_size: int = _option(
+    tile_size: int = option(
         0,
         "Side of the tiles in pixels, a multiple of 128. Images with a longer side "
         "are predicted in overlapping tiles. With 0, only images that do not fit into "
@@ -112,50 +109,50 @@ class InferenceOptions:
         errors.MissingPackageError: pydensecrf or scikit-image is not installed.
     """
 
-    output_stride: int | None = _option(
+    output_stride: int | None = option(
         None,
         "Output stride of the network: ratio of the size of the image to that of the "
         "encoder's last feature map, such as 8 or 16. Default: that of the training "
         "run.",
     )
-    superpixels: int = _option(
+    superpixels: int = option(
         0,
         "Average the probabilities within SLIC superpixels, about this number per "
         "image. 0 disables it.",
     )
-    crf: bool = _option(False, "Refine the predictions with a dense CRF.")
-    crf_iterations: int = _option(
+    crf: bool = option(False, "Refine the predictions with a dense CRF.")
+    crf_iterations: int = option(
         10, "Number of mean-field iterations of the dense CRF."
     )
-    crf_gaussian_sxy: float = _option(
+    crf_gaussian_sxy: float = option(
         3.0, "Standard deviation of the CRF's spatial (Gaussian) kernel in pixels."
     )
-    crf_gaussian_compat: float = _option(
+    crf_gaussian_compat: float = option(
         3.0, "Weight of the CRF's spatial (Gaussian) kernel. 0 disables the kernel."
     )
-    crf_bilateral_sxy: float = _option(
+    crf_bilateral_sxy: float = option(
         60.0, "Standard deviation of the CRF's bilateral kernel in space, in pixels."
     )
-    crf_bilateral_srgb: float = _option(
+    crf_bilateral_srgb: float = option(
         20.0,
         "Standard deviation of the CRF's bilateral kernel in color, for RGB values "
         "from 0 to 255.",
     )
-    crf_bilateral_compat: float = _option(
+    crf_bilateral_compat: float = option(
         10.0, "Weight of the CRF's bilateral kernel. 0 disables the kernel."
     )
-    crf_engine: str | None = _option(
+    crf_engine: str | None = option(
         None,
         "Implementation of the CRF. Default: pydensecrf if it is installed, else "
         "keras.",
         choices=dense_crf.ENGINES,
     )
-    crf_max_gigabytes: float | None = _option(
+    crf_max_gigabytes: float | None = option(
         None,
         "Images for which the CRF would need more memory, in gigabytes, are "
         "refused. Default: the free memory.",
     )
-    crf_max_iterations: int = _option(1000, "Upper limit of --crf_iterations.")
+    crf_max_iterations: int = option(1000, "Upper limit of --crf_iterations.")
 
     def __post_init__(self):
         if self.crf and self.superpixels:

@@ -5,11 +5,7 @@ import pathlib
 
 from kerasseg import errors
 from kerasseg.inference import tiles
-
-
-def _flag(default, text):
-    return dataclasses.field(default=default, metadata={"help": text})
-
+from kerasseg.system.option_fields import option
 
 _PORTS = {"port": 8501, "grpc_port": 8500}
 _MAX_PORT = 65535
@@ -30,88 +26,88 @@ class Settings:
 
     export_dir: str
     model_name: str
-    host: str = _flag(
+    host: str = option(
         "127.0.0.1",
         "Address to listen on, 0.0.0.0 for all network interfaces. The server has no "
         "authentication: put a reverse proxy in front of it.",
     )
-    allowed_hosts: str = _flag(
+    allowed_hosts: str = option(
         "",
         "Comma-separated host names, without ports, that requests may be for; * for "
         "any. By default, localhost and 127.0.0.1 if the server listens on a loopback "
         "address, otherwise any.",
     )
-    port: int = _flag(8501, "Port of the HTTP server. 0 chooses a free port.")
-    grpc_port: int = _flag(
+    port: int = option(8501, "Port of the HTTP server. 0 chooses a free port.")
+    grpc_port: int = option(
         -1,
         "Port of the gRPC server, such as 8500. 0 chooses a free port; -1 "
         "disables gRPC.",
     )
-    max_megapixels: float = _flag(
+    max_megapixels: float = option(
         16.0,
         "Maximum size of an image in megapixels. Larger images are refused with 413.",
     )
-    max_request_mib: float = _flag(
+    max_request_mib: float = option(
         16.0,
         "Maximum size of the body of a request in MiB. Larger ones are refused with "
         "413.",
     )
-    max_requests: int = _flag(
+    max_requests: int = option(
         32,
         "Maximum number of requests that are processed or waiting at the same "
         "time. Further requests are refused with 503.",
     )
-    max_requests_per_client: int = _flag(
+    max_requests_per_client: int = option(
         24, "Maximum number of requests in progress from one IP address."
     )
-    tile_side: int = _flag(
+    tile_side: int = option(
         1024,
         "Images with a longer side are predicted in overlapping tiles of this size, a "
         "multiple of 128, between which smaller images are predicted.",
     )
-    max_connections: int = _flag(
+    max_connections: int = option(
         512,
         "Maximum number of connections. Further ones are refused with 503 and closed.",
     )
-    max_connections_per_client: int = _flag(
+    max_connections_per_client: int = option(
         128, "Maximum number of connections from one IP address."
     )
-    header_seconds: float = _flag(
+    header_seconds: float = option(
         5.0, "Timeout for receiving the header of a request, in seconds."
     )
-    body_seconds: float = _flag(
+    body_seconds: float = option(
         15.0, "Timeout for receiving the body of a request, in seconds."
     )
-    request_seconds: float = _flag(
+    request_seconds: float = option(
         30.0,
         "Timeout for processing a request, including the time in the queue, in "
         "seconds.",
     )
-    grace_seconds: float = _flag(
+    grace_seconds: float = option(
         20.0,
         "Seconds after SIGTERM until requests that are not finished are aborted "
         "with 503.",
     )
-    poll_seconds: float = _flag(
+    poll_seconds: float = option(
         1.0, "Seconds between two checks of --export_dir for new versions."
     )
-    load_seconds: float = _flag(
+    load_seconds: float = option(
         300.0,
         "Timeout for loading a version, in seconds; then it counts as broken.",
     )
-    max_batch_size: int = _flag(
+    max_batch_size: int = option(
         8, "Maximum number of images in a batch. Only images of equal size are batched."
     )
-    max_batch_megapixels: float = _flag(
+    max_batch_megapixels: float = option(
         4.0,
         "Maximum total size of the images in a batch, in megapixels. A larger "
         "image is predicted separately.",
     )
-    max_batch_wait: float = _flag(
+    max_batch_wait: float = option(
         0.002,
         "Maximum number of seconds that an incomplete batch waits for more images.",
     )
-    decoders: int = _flag(2, "Number of worker processes that decode images.")
+    decoders: int = option(2, "Number of worker processes that decode images.")
 
     @property
     def num_descriptors(self) -> int:

@@ -7,13 +7,10 @@ import dataclasses
 import typing
 
 from kerasseg import errors
+from kerasseg.system.option_fields import option
 
 if typing.TYPE_CHECKING:
     from kerasseg.pipeline import augment
-
-
-def _flag(default, text):
-    return dataclasses.field(default=default, metadata={"help": text})
 
 
 def crop_size(text: str) -> tuple[int, int]:
@@ -38,46 +35,46 @@ def crop_size(text: str) -> tuple[int, int]:
 class AugmentationOptions:
     """How training images are augmented; see `pipeline.augment.Augmentation`."""
 
-    train_crop_size: str = _flag(
+    train_crop_size: str = option(
         "513",
         "Size of the training crops in pixels: one number for square crops, or "
         "height,width.",
     )
-    min_scale_factor: float = _flag(
+    min_scale_factor: float = option(
         0.5, "Lower bound of the random scale factor of training images."
     )
-    max_scale_factor: float = _flag(
+    max_scale_factor: float = option(
         2.0, "Upper bound of the random scale factor of training images."
     )
-    add_flipped_images: bool = _flag(
+    add_flipped_images: bool = option(
         True, "Flip training images horizontally with a probability of 0.5."
     )
-    rotation: float = _flag(
+    rotation: float = option(
         0.0, "Maximum angle of the random rotation in degrees, in both directions."
     )
-    elastic_deformation: float = _flag(
+    elastic_deformation: float = option(
         0.0,
         "Random elastic deformation: standard deviation of the displacements of a 3x3 "
         "grid of control points, in pixels of the crop (10 in the U-Net paper). 0 "
         "disables it.",
     )
-    min_resize_value: int | None = _flag(
+    min_resize_value: int | None = option(
         None,
         "If set, training images are resized so that the shorter side has this "
         "length in pixels, before the random scale is applied.",
     )
-    max_resize_value: int | None = _flag(
+    max_resize_value: int | None = option(
         None,
         "Maximum length of the longer side in pixels before the random scale is "
         "applied. It takes precedence over min_resize_value.",
     )
-    brightness: float = _flag(
+    brightness: float = option(
         0.0, "Maximum random change of the brightness, as a fraction of 255."
     )
-    contrast: float = _flag(
+    contrast: float = option(
         0.0, "Maximum deviation of the random contrast factor from 1."
     )
-    saturation: float = _flag(
+    saturation: float = option(
         0.0, "Maximum deviation of the random saturation factor from 1."
     )
 

@@ -8,11 +8,8 @@ import math
 import typing
 
 from kerasseg import errors
+from kerasseg.system.option_fields import option
 from kerasseg.training import schedules
-
-
-def _flag(default, text, **metadata):
-    return dataclasses.field(default=default, metadata={"help": text, **metadata})
 
 
 class FittedBatch(int):
@@ -43,64 +40,64 @@ def parse_batch_size(text: str | int) -> int:
 class Recipe:
     """How a network is trained; the defaults are those of DeepLab v3, section 4."""
 
-    training_number_of_steps: int = _flag(
+    training_number_of_steps: int = option(
         30_000, "Number of training steps, that is, updates of the weights."
     )
-    train_batch_size: int = _flag(
+    train_batch_size: int = option(
         16,
         "Number of images per training step, over all devices. With auto:N, a batch "
         "of N images is split into the smallest number of micro-batches that fit into "
         "memory; auto means auto:16.",
         parse=parse_batch_size,
     )
-    gradient_accumulation_steps: int = _flag(
+    gradient_accumulation_steps: int = option(
         1,
         "Number of micro-batches into which each device splits its batch, to save "
         "memory. Their gradients are accumulated before the update. Batch norm "
         "normalizes each micro-batch by its own statistics; its moving averages are "
         "those of the whole batch.",
     )
-    loss: str = _flag(
+    loss: str = option(
         "crossentropy",
         "Loss, or a weighted sum of losses, as in crossentropy:1,dice:0.5. "
         "docs/training.md lists the losses.",
     )
-    hard_pixel_fraction: float = _flag(
+    hard_pixel_fraction: float = option(
         0.25,
         "Fraction of the labeled pixels of an image, those with the highest loss, "
         "over which hard_pixel_crossentropy is computed.",
         loss_option="keep",
     )
-    hard_pixel_threshold: float | None = _flag(
+    hard_pixel_threshold: float | None = option(
         None,
         "If set, hard_pixel_crossentropy is computed over the pixels whose labeled "
         "class has a probability below this value, and at least over "
         "hard_pixel_fraction of the pixels.",
         loss_option="threshold",
     )
-    focal_gamma: float = _flag(
+    focal_gamma: float = option(
         2.0,
         "Focusing parameter gamma of the focal loss. 0 gives the cross-entropy.",
         loss_option="gamma",
     )
-    tversky_alpha: float = _flag(
+    tversky_alpha: float = option(
         0.3, "Weight of false positives in the Tversky loss.", loss_option="alpha"
     )
-    tversky_beta: float = _flag(
+    tversky_beta: float = option(
         0.7, "Weight of false negatives in the Tversky loss.", loss_option="beta"
     )
-    tversky_exponent: float = _flag(
+    tversky_exponent: float = option(
         1.0,
         "Exponent of the Tversky loss. 0.75 gives the focal Tversky loss.",
         loss_option="exponent",
     )
-    label_smoothing: float = _flag(
+    label_smoothing: float = option(
         0.0,
         "Label smoothing of the cross-entropy losses: fraction of the target that is "
         "distributed evenly over all classes.",
         loss_option="label_smoothing",
     )
-    class_weights: str = _flag(
+    class_weights: str = option(
         "none",
         "Weights of the classes in the loss: none; median_frequency (as in SegNet); "
         "enet, which is 1 / ln(1.02 + frequency); comma-separated numbers in the "
@@ -108,20 +105,20 @@ class Recipe:
         "each line, or is JSON: an object with weights by class name, or a list of "
         "weights.",
     )
-    border_weights: float = _flag(
+    border_weights: float = option(
         0.0,
         "Additional weight of pixels between two touching objects (w0 in the U-Net "
         "paper, where it is 10). Requires records with instance masks. 0 disables it.",
     )
-    border_sigma: float = _flag(
+    border_sigma: float = option(
         5.0,
         "Distance in pixels over which border_weights decay (sigma in the U-Net "
         "paper).",
     )
-    aux_loss_weight: float = _flag(
+    aux_loss_weight: float = option(
         0.4, "Loss weight of each auxiliary output of the network."
     )
-    output_weights: str | None = _flag(
+    output_weights: str | None = option(
         None,
         "Loss weights of the network's outputs by name, as in logits:0,aux_encoder:1. "
         "Default: 1 for logits, and aux_loss_weight for the others. Outputs with "
@@ -129,107 +126,107 @@ class Recipe:
         "this leaves layers of the output logits untrained, validations evaluate the "
         "output with the largest weight instead.",
     )
-    optimizer: str = _flag(
+    optimizer: str = option(
         "sgd", "Optimizer.", choices=["sgd", "adam", "adamw", "rmsprop"]
     )
-    momentum: float = _flag(0.9, "Momentum of the optimizer sgd.")
-    rmsprop_decay: float = _flag(
+    momentum: float = option(0.9, "Momentum of the optimizer sgd.")
+    rmsprop_decay: float = option(
         0.9,
         "Decay of the moving average of squared gradients of the optimizer rmsprop.",
     )
-    base_learning_rate: float = _flag(
+    base_learning_rate: float = option(
         0.007, "Learning rate at the end of the warm-up, before any decay."
     )
-    learning_policy: str = _flag(
+    learning_policy: str = option(
         "poly", "Learning rate schedule.", choices=sorted(schedules.POLICIES)
     )
-    learning_power: float = _flag(0.9, "Exponent of the schedule poly.")
-    end_learning_rate: float = _flag(
+    learning_power: float = option(0.9, "Exponent of the schedule poly.")
+    end_learning_rate: float = option(
         0.0, "Final learning rate of the schedules poly and cosine."
     )
-    learning_rate_decay_step: int = _flag(
+    learning_rate_decay_step: int = option(
         2000,
         "Number of steps after which the schedules step and exponential have "
         "multiplied the learning rate by learning_rate_decay_factor.",
     )
-    learning_rate_decay_factor: float = _flag(
+    learning_rate_decay_factor: float = option(
         0.1,
         "Factor of the schedules step and exponential, see learning_rate_decay_step.",
     )
-    warmup_steps: int = _flag(
+    warmup_steps: int = option(
         0,
         "Number of steps at the start in which the learning rate increases "
         "linearly to base_learning_rate.",
     )
-    head_learning_rate_factor: float = _flag(
+    head_learning_rate_factor: float = option(
         1.0,
         "Factor by which the learning rate of all layers outside the encoder is "
         "multiplied.",
     )
-    weight_decay: float = _flag(
+    weight_decay: float = option(
         1e-4,
         "Weight decay of kernels; biases and batch norm have none. With sgd, adam and "
         "rmsprop it is an L2 penalty (weight_decay / 2 times the squared weights), "
         "with adamw it is decoupled.",
     )
-    gradient_clip_norm: float = _flag(
+    gradient_clip_norm: float = option(
         0.0, "Maximum global norm of the gradients. 0 disables clipping."
     )
-    fine_tune_batch_norm: bool = _flag(
+    fine_tune_batch_norm: bool = option(
         True,
         "Train batch norm. With --nofine_tune_batch_norm, its weights and moving "
         "statistics are frozen.",
     )
-    batch_norm_decay: float | None = _flag(
+    batch_norm_decay: float | None = option(
         None,
         "Momentum of the moving statistics of batch norm. Default: that of the "
         "architecture.",
     )
-    ema_decay: float = _flag(
+    ema_decay: float = option(
         0.0,
         "Decay of an exponential moving average of the weights. Validations evaluate "
         "the averaged weights, which are also those of the best model. 0 disables it.",
     )
-    mixed_precision: str = _flag(
+    mixed_precision: str = option(
         "none",
         "Half-precision data type in which layers compute, or none for float32.",
         choices=["none", "float16", "bfloat16"],
     )
-    jit_compile: str = _flag(
+    jit_compile: str = option(
         "auto",
         "Whether to compile the training step with XLA. on requires a single device. "
         "auto never compiles on a CPU or with several devices; on one GPU it measures "
         "both variants during the first steps and uses the faster one.",
         choices=["auto", "on", "off"],
     )
-    startup_delay_steps: int = _flag(
+    startup_delay_steps: int = option(
         15,
         "With --strategy=parameter_server, number of steps between the starts of two "
         "workers. With 0, all workers start immediately.",
     )
-    profile: bool = _flag(
+    profile: bool = option(
         False, "Record a profile of some steps near the start for TensorBoard."
     )
-    save_interval_steps: int = _flag(500, "Number of steps between checkpoints.")
-    eval_interval_steps: int = _flag(
+    save_interval_steps: int = option(500, "Number of steps between checkpoints.")
+    eval_interval_steps: int = option(
         1000,
         "Number of steps between validations. There is always a validation after "
         "the last step.",
     )
-    eval_limit: int | None = _flag(
+    eval_limit: int | None = option(
         None, "Maximum number of images of a validation. Default: the whole split."
     )
-    early_stopping_validations: int = _flag(
+    early_stopping_validations: int = option(
         0,
         "Stop after this number of validations without an improvement of the mean "
         "IoU. 0 disables early stopping.",
     )
-    repeat_classes: str | None = _flag(
+    repeat_classes: str | None = option(
         None,
         "Oversampling of rare classes: with bicycle,chair:3, each epoch contains the "
         "images with one of these classes three times.",
     )
-    skip_bad_records: int = _flag(
+    skip_bad_records: int = option(
         0,
         "Maximum number of damaged training records to skip. If there are more, "
         "training stops.",

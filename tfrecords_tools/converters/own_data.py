@@ -1,13 +1,9 @@
 """The user's own images: where they are, their classes and their splits."""
 
 import dataclasses
-from typing import Any
 
+from kerasseg.system.option_fields import option
 from tfrecords_tools.converters import class_lists
-
-
-def _option(default, text) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,44 +16,44 @@ class OwnData:
         ignore_exif: Whether images are stored without their EXIF rotation.
     """
 
-    images: str | None = _option(
+    images: str | None = option(
         None,
         "Your own images: a folder, or a quoted pattern such as 'photos/*.jpg'. The "
         "part of the path that the wildcards match is the name of the image; {split} "
         "matches the name of a split.",
     )
-    masks: str | None = _option(
+    masks: str | None = option(
         None,
         "Masks of your images: a folder, or a quoted pattern, whose wildcards must "
         "match the name of the image.",
     )
-    annotations: str | None = _option(
+    annotations: str | None = option(
         None,
         "Annotations to use instead of masks: a file, folder or quoted pattern of "
         "COCO JSON, labelme JSON or CVAT XML files.",
     )
-    val_fraction: float = _option(
+    val_fraction: float = option(
         0.2,
         "Fraction of your images that is assigned to the split val, chosen at random "
         "with --seed. The others are assigned to train.",
     )
-    lists: str | None = _option(
+    lists: str | None = option(
         None,
         "Comma-separated files that assign images to splits, such as "
         "train.txt,val.txt. Each lists the image names of the split with its file "
         "name, one per line.",
     )
-    leave_out: str | None = _option(
+    leave_out: str | None = option(
         None,
         "File that lists images to leave out, one NAME or SPLIT:NAME per line.",
     )
-    skip_shapes: str = _option(
+    skip_shapes: str = option(
         "",
         "Comma-separated kinds of annotations to skip. Required for kinds without an "
         "area, such as point,polyline. degenerate: shapes that cover no part of the "
         "image, such as polygons with two corners.",
     )
-    unannotated_as_background: bool = _option(
+    unannotated_as_background: bool = option(
         False,
         "With --annotations: build images without annotations, too. All their pixels "
         "belong to the class background, as they show no object.",

@@ -1,15 +1,11 @@
 """Options for reading images and masks."""
 
 import dataclasses
-from typing import Any
 
 from kerasseg import datasets, errors, images
+from kerasseg.system.option_fields import option
 from tfrecords_tools.converters import class_lists, own_data
 from tfrecords_tools.writing import encoding, label_rules
-
-
-def _option(default, text) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,52 +15,52 @@ class LabelOptions:
     python -m tfrecords_tools.inspect reports which of them your own images need.
     """
 
-    classes: str | None = _option(
+    classes: str | None = option(
         None,
         "Comma-separated class names in the order of their numbers; or a file with "
         "one class per line; or the name of a published data set with the same "
         "classes.",
     )
-    label_offset: int = _option(
+    label_offset: int = option(
         0,
         "Number to add to all values of the masks except 255: -1 if the class "
         "numbers start at 1.",
     )
-    label_map: str = _option(
+    label_map: str = option(
         "",
         "Comma-separated FROM:TO to map values: FROM is a value of the masks, or a "
         "class name in annotations; TO is a class number, or 255 to ignore these "
         "pixels.",
     )
-    colormap: str = _option(
+    colormap: str = option(
         "",
         "Classes of the colors of color masks. Comma-separated: the name of a data "
         "set; a file with R G B NAME on each line; grey, if all three channels "
         "contain the class number; or RRGGBB:NUMBER (255: ignored).",
     )
-    palette_colors: bool = _option(
+    palette_colors: bool = option(
         False,
         "Read masks with a palette by their colors, with --colormap, instead of "
         "by their values.",
     )
-    mask_tolerance: int = _option(
+    mask_tolerance: int = option(
         0,
         "For JPEG or interpolated masks: read a pixel as the nearest value in "
         "--colormap or --label_map if it differs by at most this number (0 to 255), "
         "and ignore it otherwise. 0 accepts exact values only.",
     )
-    resize_masks: bool = _option(
+    resize_masks: bool = option(
         False,
         "Resize masks that have the aspect ratio of their image, but another "
         "size, with nearest neighbor.",
     )
 
-    apply_exif: bool = _option(
+    apply_exif: bool = option(
         False,
         "Rotate images according to EXIF before they are stored. Use it if the "
         "masks fit the rotated images.",
     )
-    ignore_exif: bool = _option(
+    ignore_exif: bool = option(
         False,
         "Ignore the EXIF rotation of images. Use it if the masks fit the images "
         "as stored in the file.",
