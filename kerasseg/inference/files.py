@@ -20,6 +20,8 @@ from kerasseg.system import names, processes, progress
 
 _READ = reading.read  # Runs in worker processes: an image may crash its reader.
 _TRIES = 2
+# Failures to read an image that would occur again.
+_FINAL = (errors.UserError, TimeoutError, MemoryError, cv2.error)
 _SECONDS = 60.0  # For reading an image of the default size; a worker starts in two.
 _ROWS = 256  # Of probabilities, processed at a time.
 _FAILURES = (
@@ -233,19 +235,12 @@ def _load(read, item, seconds) -> _Item:
         try:
             item.image, item.reason = read(item.path), ""
             break
-        except errors.UserError as error:
-            item.reason = str(error)
-            break
-        except TimeoutError:
-            item.reason = f"{item.text}: reading it takes more than {seconds:.0f} s"
-            break
-        except ChildProcessError:
-            item.reason = f"{item.text}: it crashes its reader; tried twice"
-        except OSError as error:
-            item.reason = f"{item.text}: {error.strerror or error}"
-        except (MemoryError, cv2.error):
-            item.reason = f"{item.text}: reading it needs too much memory"
-            break
+        except reading.FAILURES as error:
+            item.reason = reading.reason(error, item.text, seconds)
+            if isinstance(error, ChildProcessError):
+                item.reason += "; tried twice"
+            elif isinstance(error, _FINAL):
+                break
     return item
 
 

@@ -5,12 +5,45 @@ import pathlib
 import cv2
 import numpy as np
 
-from kerasseg import images
+from kerasseg import errors, images
 from kerasseg.system import files, limits, names
 
 # Decoding, rotating and sending: three bytes each, and a margin.
 _BYTES_PER_PIXEL = 24
 _BASE_BYTES = 256 << 20
+
+
+# What reading an image or a video in a worker process may raise.
+FAILURES = (errors.UserError, OSError, MemoryError, cv2.error)
+
+
+def reason(error: Exception, text: str, seconds: float) -> str:
+    """Returns why a file could not be read, for failed.txt.
+
+    Args:
+        error: One of `FAILURES`.
+        text: Path of the file in messages.
+        seconds: Time limit of the worker process.
+    """
+    if isinstance(error, errors.UserError):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return f"{text}: reading it takes more than {seconds:.0f} s"
+    if isinstance(error, ChildProcessError):
+        return f"{text}: it crashes its reader"
+    if isinstance(error, OSError):
+        return f"{text}: {error.strerror or error}"
+    return f"{text}: reading it needs too much memory"
+
+
+def limit_memory(max_pixels: int) -> None:
+    """Limits the memory of this process to what reading an image may take.
+
+    Args:
+        max_pixels: Limit for the pixels of the image.
+    """
+    cv2.setNumThreads(1)  # Each thread maps memory.
+    limits.limit_memory(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
 
 
 def read(path: pathlib.Path, *, max_pixels: int) -> np.ndarray:
@@ -28,7 +61,6 @@ def read(path: pathlib.Path, *, max_pixels: int) -> np.ndarray:
         OSError: The file cannot be read.
         MemoryError: Reading it needs more memory than the limit.
     """
-    cv2.setNumThreads(1)  # Each thread maps memory.
-    limits.limit_memory(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
+    limit_memory(max_pixels)
     data = files.read_bytes(path)
     return images.read_image(data, max_pixels=max_pixels, name=names.printable(path))

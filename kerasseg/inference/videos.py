@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 import cv2
 import numpy as np
 
-from kerasseg import errors, images
-from kerasseg.inference import outputs, video_reader
+from kerasseg import images
+from kerasseg.inference import outputs, reading, video_reader
 from kerasseg.system import files, names, processes
 
 _SECONDS = 60.0  # For opening a video, and for each frame.
@@ -76,19 +76,9 @@ class Frames:
     def _call(self, function, *arguments):
         try:
             return self._process(function, *arguments)
-        except errors.UserError as error:
-            raise images.ImageError(str(error)) from error
-        except TimeoutError as error:
-            reason = f"reading it takes more than {_SECONDS:.0f} s"
-            raise images.ImageError(f"{self._text}: {reason}") from error
-        except ChildProcessError as error:
-            raise images.ImageError(f"{self._text}: it crashes its reader") from error
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise images.ImageError(f"{self._text}: {reason}") from error
-        except (MemoryError, cv2.error) as error:
-            reason = "reading it needs too much memory"
-            raise images.ImageError(f"{self._text}: {reason}") from error
+        except reading.FAILURES as error:
+            text = reading.reason(error, self._text, _SECONDS)
+            raise images.ImageError(text) from error
 
     @property
     def missing(self) -> str:

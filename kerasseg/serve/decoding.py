@@ -13,18 +13,16 @@ import time
 from collections.abc import Callable
 from concurrent import futures
 
-import cv2
 import numpy as np
 
 from kerasseg import images
+from kerasseg.inference import reading
 from kerasseg.serve import file_headers
 from kerasseg.serve.request_errors import RequestError
-from kerasseg.system import limits, processes
+from kerasseg.system import processes
 
 _NAME = "The image"
 _SECONDS = 20.0  # Timeout of one image; a process takes two of them to start.
-_BYTES_PER_PIXEL = 24  # Decoding, rotating, sending: three bytes each, and a margin.
-_BASE_BYTES = 256 << 20
 _CPU_SECONDS, _CPU_SECONDS_PER_PIXEL = 2.0, 1e-6  # Ten times a usual image.
 
 
@@ -42,8 +40,7 @@ def read(data: bytes, upright: bool, *, max_pixels: int) -> np.ndarray:
     Raises:
         RequestError: 400, not a valid image; 413, too many pixels.
     """
-    cv2.setNumThreads(1)  # Each thread maps memory.
-    limits.limit_memory(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
+    reading.limit_memory(max_pixels)
     _limit_cpu(_CPU_SECONDS)
     file_headers.check_structure(data)
     try:
