@@ -62,11 +62,6 @@ class Batcher:
         self._credit = 0.0  # Seconds in which small payloads go before large ones.
 
     @property
-    def num_waiting(self) -> int:
-        """Number of payloads in the queue."""
-        return len(self._waiting)
-
-    @property
     def computing(self) -> bool:
         """Whether a call is running; Python cannot interrupt it."""
         return self._computing_since is not None

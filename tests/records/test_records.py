@@ -16,6 +16,7 @@ import pytest
 from hypothesis import strategies
 
 from kerasseg import datasets, errors, images, records
+from tests.fuzz.values import places
 from tests.support import faults, tiny
 
 FIRST, SECOND = (records.shard_name("train", i, 2) for i in range(2))
@@ -409,14 +410,6 @@ ODD = strategies.recursive(
     ),
     max_leaves=5,
 )
-
-
-def places(value, path=()):
-    """Yields the path of every value in a JSON value."""
-    yield path
-    if isinstance(value, (list, dict)):
-        for key in value if isinstance(value, dict) else range(len(value)):
-            yield from places(value[key], (*path, key))
 
 
 @pytest.fixture(scope="module")

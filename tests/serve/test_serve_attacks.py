@@ -36,13 +36,7 @@ def server(tmp_path_factory):
         yield running_server
 
 
-@pytest.fixture(autouse=True)
-def stays_alive(request):
-    yield
-    if "server" in request.fixturenames:
-        server = request.getfixturevalue("server")
-        server.check_alive()
-        assert "Traceback" not in server.errors.read_text()
+pytestmark = pytest.mark.usefixtures("logs_no_traceback", "stays_alive")
 
 
 # Requests.

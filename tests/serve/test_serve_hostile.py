@@ -50,11 +50,7 @@ def server(tmp_path_factory):
         yield running_server
 
 
-@pytest.fixture(autouse=True)
-def stays_alive(request):
-    yield
-    if "server" in request.fixturenames:
-        request.getfixturevalue("server").check_alive()
+pytestmark = pytest.mark.usefixtures("stays_alive")
 
 
 # Requests whose end a proxy may see elsewhere.

@@ -23,12 +23,7 @@ def server(tmp_path_factory):
         yield running_server
 
 
-@pytest.fixture(autouse=True)
-def stays_alive(request):
-    """Checks after each test that a valid request succeeds."""
-    yield
-    if "server" in request.fixturenames:
-        request.getfixturevalue("server").check_alive()
+pytestmark = pytest.mark.usefixtures("stays_alive")
 
 
 def test_an_image_becomes_a_mask(server):

@@ -242,14 +242,11 @@ def box(values: Iterable, size: Size) -> tuple[int, int, int, int]:
         DegenerateError: It is empty, or outside of the image.
         AnnotationError: It is too large, or too far away.
     """
-    left, top, width, height = values
     edges = ("its left edge", "its upper edge", "its width", "its height")
     low = (-REACH * size[1], -REACH * size[0], 0, 0)
     left, top, width, height = (
         whole(value, name, minimum)
-        for value, name, minimum in zip(
-            (left, top, width, height), edges, low, strict=True
-        )
+        for value, name, minimum in zip(values, edges, low, strict=True)
     )
     corners = _within([[left, top], [left + width, top + height]], size)
     if not width * height:
