@@ -1,5 +1,6 @@
 """Prediction of images and videos: every kind of result, and single failures."""
 
+import collections
 import dataclasses
 import itertools
 import json
@@ -376,12 +377,13 @@ def test_a_video_that_ends_early_is_reported_and_predicted(
     segmenter, tmp_path, monkeypatch
 ):
     path = write_video(tmp_path / "clip.mp4", [10, 100, 200, 10, 100])
-    read, last = videos.Frames._read, 2
-    monkeypatch.setattr(
-        videos.Frames,
-        "_read",
-        lambda self: read(self) if self.number < last else (False, None),
-    )
+    read, last, calls = videos.Frames._read, 2, collections.Counter()
+
+    def read_until_last(self):  # Another thread reads a frame ahead of `number`.
+        calls[self] += 1
+        return read(self) if calls[self] <= last else (False, None)
+
+    monkeypatch.setattr(videos.Frames, "_read", read_until_last)
     failures = inference.predict_files(segmenter, {"clip": path}, tmp_path / "out")
     assert failures == [
         f"{path}: only 2 of 5 frames could be read and were predicted; the file is "
