@@ -11,6 +11,7 @@ from keras import layers
 
 from kerasseg import backbones, blocks, models
 from kerasseg.backbones import applications
+from tests.support import networks
 
 FAMILIES = (
     "convnext_tiny",
@@ -70,7 +71,10 @@ def test_efficientnet_is_normalized_by_the_statistics_of_imagenet():
 
 
 # They have dilated pools, means over cells, operations and custom layers.
-@pytest.mark.parametrize("name", ["vgg16", "mobilenet_v3_small", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "name",
+    networks.others_slow(["vgg16", "mobilenet_v3_small", "convnext_tiny"], ("vgg16",)),
+)
 def test_a_saved_backbone_loads_without_custom_objects(name, tmp_path):
     model = build(name, 8)
     model.save(tmp_path / "encoder.keras")

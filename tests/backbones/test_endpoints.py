@@ -14,7 +14,7 @@ from kerasseg.backbones import rewrite
 from kerasseg.pipeline import augment
 from kerasseg.workdir import best_model, checkpoints, flag_file, layout
 from tests.backbones import test_rewrite
-from tests.support import tiny
+from tests.support import networks, tiny
 
 # The layer of the original model whose input is the output of the stage: the first of
 # what leads to the next stage.
@@ -36,7 +36,7 @@ def endpoints(source, image, name, **options):
     return rewrite.encoder(source, image, widest=widest, **options)
 
 
-@pytest.mark.parametrize("name", _NEXT)
+@pytest.mark.parametrize("name", networks.others_slow(_NEXT, ("resnet50_v2",)))
 def test_endpoints_are_those_of_the_original_model(name):
     source = test_rewrite.original(name, 64)
     image = keras.Input((None, None, 3))

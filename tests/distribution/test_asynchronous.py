@@ -163,7 +163,11 @@ def test_a_lost_worker_is_restarted_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("job", "name"), [("ps", "Parameter server 0"), ("chief", "The")]
+    ("job", "name"),
+    [
+        ("ps", "Parameter server 0"),
+        pytest.param("chief", "The", marks=pytest.mark.slow),
+    ],
 )
 def test_all_tasks_are_restarted_if_another_task_is_lost(tmp_path, job, name):
     program = DIES_ONCE.format(job=job) + "sys.exit(0)"
@@ -174,6 +178,7 @@ def test_all_tasks_are_restarted_if_another_task_is_lost(tmp_path, job, name):
         assert len(list(tmp_path.glob(f"{each}*"))) == 2
 
 
+@pytest.mark.slow
 def test_repeated_losses_of_workers_end_the_launch(tmp_path):
     program = "time.sleep(60 if job == 'chief' else 0); sys.exit(3 * (job == 'worker'))"
     began = time.monotonic()

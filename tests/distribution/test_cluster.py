@@ -235,6 +235,7 @@ def test_a_signal_is_forwarded_and_ends_all(number, status):
     assert output.count(f"left by {int(number)}") == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_still_saves_gets_no_second_signal():
     # Worker 1 ends at once; worker 0 takes longer than the supervisor waits for the
     # last output after a failure.

@@ -81,6 +81,7 @@ def together(folder, tmp_path_factory):
     return workdir, [output for output, _ in texts]
 
 
+@pytest.mark.slow
 def test_two_workers_equal_one_process(folder, tmp_path, together):
     """Rows 39 and 44: losses, weights and scores to 1e-5; only the chief writes."""
     workdir, outputs = together

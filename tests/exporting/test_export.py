@@ -64,6 +64,7 @@ def test_the_version_is_the_next_free_number_or_the_given_one(run, tmp_path):
     assert sorted(os.listdir(tmp_path / "out")) == ["1", "12", "13"]
 
 
+@pytest.mark.slow
 def test_other_records_and_splits_can_be_chosen(run, workdir, tmp_path):
     (workdir / "flags.txt").unlink()
     other = tiny.write_records(tmp_path / "other", train=1, val=1, shards=1)
@@ -103,6 +104,7 @@ def test_int8_needs_a_labeled_pixel(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_without_a_saved_model_no_code_for_one_is_printed(run):
     status, text, errors = run("--format=keras", "--check_images=0")
     assert status == 0, errors

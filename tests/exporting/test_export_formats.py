@@ -314,6 +314,7 @@ def test_missing_samples_are_an_error_before_anything_is_written(tmp_path, monke
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_operations_that_a_format_lacks_are_named(tmp_path):
     need("tflite", "onnx")
     options = {**models.metadata("fcn_32s").test_options, "crf_iterations": 2}

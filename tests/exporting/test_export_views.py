@@ -39,7 +39,7 @@ dense_crf = crf.dense_crf
 
 
 @pytest.mark.parametrize(
-    "name", networks.others_slow(OPTIONS, ("max of logits", "gaussian only", "all"))
+    "name", networks.others_slow(OPTIONS, ("max of logits", "gaussian only"))
 )
 def test_the_graph_computes_the_same_as_evaluate(name, tmp_path):
     model = tiny.build_model("tiny", 3)
@@ -71,6 +71,7 @@ def test_the_graph_computes_the_same_as_evaluate(name, tmp_path):
     assert ("dense CRF" in text) == ("crf" in OPTIONS[name])
 
 
+@pytest.mark.slow
 def test_images_of_a_batch_are_independent(tmp_path):
     options = exporting.TestTimeOptions(flip=True, crf=CRF)
     model = tiny.build_model("tiny", 3)

@@ -15,7 +15,7 @@ from kerasseg import blocks, models
 from kerasseg.models import __main__ as table
 from kerasseg.models import complexity
 from tests.support import initializers
-from tests.support.networks import NUM_CLASSES, same_as, small
+from tests.support.networks import NUM_CLASSES, others_slow, same_as, small
 
 NAMES = models.list_models()
 WITH_AUXILIARY = [
@@ -76,7 +76,7 @@ def test_logits_cover_every_pixel(name, size, batch):
     assert np.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", others_slow(NAMES))
 def test_a_known_image_size_gives_the_same_logits(name):
     options = models.metadata(name).test_options
     fixed = models.build_model(name, NUM_CLASSES, image_size=(33, 20), **options)
@@ -105,7 +105,7 @@ def test_the_logits_of_an_image_do_not_depend_on_its_batch(name):
     "policy",
     ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", others_slow(NAMES))
 def test_logits_are_float32_in_mixed_precision(name, policy):
     model = in_half_precision(same_as(name), policy)
     assert {v.dtype for v in model.weights} == {"float32"}
@@ -118,7 +118,7 @@ def test_logits_are_float32_in_mixed_precision(name, policy):
         assert np.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", others_slow(NAMES))
 def test_a_saved_model_loads_without_custom_objects(name, tmp_path):
     small(name).save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -154,6 +154,11 @@ def test_auxiliary_outputs_are_named_and_float32(name):
         assert logits.shape[1] <= 65 and logits.shape[2] <= 97
         assert logits.dtype == "float32"
         assert np.isfinite(logits).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_AUXILIARY)
+def test_auxiliary_outputs_are_float32_in_mixed_precision(name):
     keras.config.set_dtype_policy("mixed_float16")
     try:
         options = models.metadata(name).test_options

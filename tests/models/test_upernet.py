@@ -92,6 +92,7 @@ def test_backbones_without_stems_are_accepted():
     assert model(np.zeros((1, 40, 50, 3))).shape == (1, 40, 50, 3)
 
 
+@pytest.mark.slow
 def test_a_backbone_with_layers_called_pool_is_accepted():
     # DenseNet's transitions are pool2_conv, pool3_conv and so on.
     model = small(backbone="densenet121")

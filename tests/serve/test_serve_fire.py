@@ -66,6 +66,7 @@ def saved(kind, array, **options):
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_stalled_connections_are_closed_and_block_no_others(server):
     base = server.num_open()
     stalled = [b"GET /healthz HTTP/1.1\r\nHo", POST + b"100\r\n\r\nabc"]

@@ -279,6 +279,7 @@ def test_an_unexpected_error_is_internal_and_counted(tmp_path, caplog):
     assert "secret" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_bytes_of_all_calls_are_limited(tmp_path):
     # One body of 0.05 MiB at most, and 16 of them held at once, 12 for one address.
     settings = {"grpc_port": 0, "max_request_mib": 0.05, "request_seconds": 60}

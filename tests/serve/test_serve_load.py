@@ -72,6 +72,7 @@ def alone(exported, folder, **settings):
     return running(Server(folder, **settings))
 
 
+@pytest.mark.slow
 def test_it_survives_ten_times_its_capacity(exported, tmp_path):
     with alone(exported, tmp_path, **PATIENT, max_batch_size=2) as server:
         check_overload(server, 3)
@@ -96,6 +97,7 @@ def version(server):
     return server.json("GET", "/readyz")[1]["version"]
 
 
+@pytest.mark.slow
 def test_changes_of_versions_and_stopping_fail_no_request(exported, tmp_path):
     with (
         alone(exported, tmp_path) as server,

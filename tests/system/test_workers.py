@@ -229,7 +229,8 @@ def stop(_):
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-@pytest.mark.parametrize("size", [1, 10**7])  # Large arguments fill the pipe.
+# Large arguments fill the pipe.
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 10**7])
 def test_a_worker_that_is_stopped_blocks_no_call_for_longer_than_its_time(size):
     with processes.Processes(process_number, 1, seconds=3) as call:
         pid = call(None)

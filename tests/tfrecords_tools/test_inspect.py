@@ -186,6 +186,7 @@ def test_the_command_prints_a_table_and_writes_the_sheet(folder, tmp_path):
     assert not list((tmp_path / "here").iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_can_omit_the_sheet(folder, tmp_path):
     inspected(f"--records_dir={folder}", "--contact_sheet=", cwd=tmp_path)
     assert not list(tmp_path.rglob("*.png"))

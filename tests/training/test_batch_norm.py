@@ -113,7 +113,7 @@ def assert_averages(step, expected):
 @pytest.mark.parametrize(
     ("build", "micro_batches"),
     [
-        (registered("deeplab_v3_plus"), 4),
+        pytest.param(registered("deeplab_v3_plus"), 4, marks=pytest.mark.slow),
         pytest.param(registered("unet"), 16, marks=pytest.mark.slow),
         (tiny_network(shared=2, kind=blocks.BatchNormalization), 16),
         (tiny_network(shared=2), 8),

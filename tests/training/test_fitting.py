@@ -134,6 +134,7 @@ def test_the_updates_are_those_of_the_whole_batch(folder, tmp_path, monkeypatch)
         np.testing.assert_allclose(value, in_parts[name], atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_micro_batches(folder, tmp_path, monkeypatch, caplog):
     with monkeypatch.context() as patch:
         limit_memory(4, patch)

@@ -75,13 +75,10 @@ def test_a_killed_run_resumes_and_ends_bit_equal(folder, tmp_path, undisturbed):
     assert (digest(output), written(tmp_path)) == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status"),
-    [
-        (signal.SIGTERM, 143),
-        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
-    ],
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
 )
 def test_a_signal_saves_and_nothing_is_lost(
     folder, tmp_path, undisturbed, number, status
