@@ -5,6 +5,7 @@ import pathlib
 
 from kerasseg import errors
 from kerasseg.inference import tiles
+from kerasseg.system import path_checks
 from kerasseg.system.option_fields import option
 
 _PORTS = {"port": 8501, "grpc_port": 8500}
@@ -175,6 +176,7 @@ class Settings:
                 f"`model_name={self.model_name}` cannot be part of a URL. Choose a "
                 f"name without / and :, such as segmenter."
             )
+        path_checks.check_model(self.export_dir, "export_dir")
         if not pathlib.Path(self.export_dir).is_dir():
             raise errors.MissingFileError(
                 f"`export_dir={self.export_dir}` is not a folder. Export a model there "

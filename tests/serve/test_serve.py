@@ -86,6 +86,10 @@ def test_help_does_not_start_tensorflow():
             ["--export_dir=/no/such", "--model_name=m"],
             "--export_dir=/no/such is not a folder.",
         ),
+        (
+            ["--export_dir=set [1]", "--model_name=m"],
+            "--export_dir is 'set [1]', and TensorFlow reads [ in the path",
+        ),
     ],
 )
 def test_wrong_flags_are_errors_of_one_line(arguments, text):

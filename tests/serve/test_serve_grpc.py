@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+import time
 import types
 
 import numpy as np
@@ -213,30 +214,52 @@ def incomplete_message():
     return preface + frame(1, block, end_headers, stream=1) + frame(0, data, stream=1)
 
 
-async def statuses_beside(stalled, chosen):
-    """Returns the codes of calls beside connections that sent `stalled`, in order."""
-    api = types.SimpleNamespace(status=lambda *_: {})
-    server, port = await grpc_api.start(chosen, api, None, None)
+async def until_code(stub, expected, deadline):
+    """Calls every 0.1 s until a call ends with `expected`; returns whether one did."""
+    while time.monotonic() < deadline:
+        call = stub.GetModelStatus(get_model_status_pb2.GetModelStatusRequest())
+        if (await call.code()).name == expected:
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
+async def stall(port, message, count):
+    """Opens connections that send `message` and nothing more."""
     writers = []
-    for _ in range(2 * chosen.max_requests):
+    for _ in range(count):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(stalled)
+        writer.write(message)
         await writer.drain()
         writers.append(writer)
-    codes = []
+    return writers
+
+
+async def calls_beside(message, chosen):
+    """Returns whether calls beside stalled connections were refused, then accepted."""
+    api = types.SimpleNamespace(status=lambda *_: {})
+    server, port = await grpc_api.start(chosen, api, None, None)
+    writers, refused = [], False
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
-        for _ in range(20):
-            call = stub.GetModelStatus(get_model_status_pb2.GetModelStatusRequest())
-            codes.append((await call.code()).name)
-            await asyncio.sleep(0.2)
+        assert await until_code(stub, "OK", time.monotonic() + 20)
+        for _ in range(10):  # On a busy machine their time can be over too early.
+            writers += await stall(port, message, 2 * chosen.max_requests)
+            if refused := await until_code(
+                stub, "RESOURCE_EXHAUSTED", time.monotonic() + 0.8
+            ):
+                break
+        accepted = await until_code(stub, "OK", time.monotonic() + 20)
+        for _ in range(5):
+            accepted &= await until_code(stub, "OK", time.monotonic() + 0.01)
     for writer in writers:
         writer.close()
     await server.stop(0)
-    return codes
+    return refused, accepted
 
 
 def test_an_incomplete_message_blocks_others_only_for_a_while(tmp_path):
+    # A connection lives 0.8 s, and what runs on it as long again.
     chosen = settings.Settings(
         export_dir=str(tmp_path),
         model_name="levels",
@@ -245,10 +268,7 @@ def test_an_incomplete_message_blocks_others_only_for_a_while(tmp_path):
         body_seconds=0.4,
         request_seconds=0.4,
     )
-    codes = asyncio.run(statuses_beside(incomplete_message(), chosen))
-    # Its connection lives 0.8 s, and what runs on it as long again.
-    assert "RESOURCE_EXHAUSTED" in codes[:4]
-    assert codes[12:] == ["OK"] * 8
+    assert asyncio.run(calls_beside(incomplete_message(), chosen)) == (True, True)
 
 
 async def failed_call(chosen, count):
