@@ -42,6 +42,7 @@ def test_an_export_that_cannot_be_read_is_refused(name, copy, capsys):
         segmenter.load_export(str(copy / name))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_used_where_it_is(copy, capsys):
     workdir = levels.make_workdir(copy / f"{NOT_UTF8} [1]\nline")
     (workdir / "flags.txt").write_text(f"--records_dir={copy}/records\n")

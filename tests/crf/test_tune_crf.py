@@ -251,6 +251,7 @@ def check_same(out, whole):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed(run, workdir, tmp_path):
     pytest.importorskip("pydensecrf.densecrf")
     whole, out = tmp_path / "whole", tmp_path / "out"

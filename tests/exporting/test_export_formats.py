@@ -155,6 +155,7 @@ def test_a_missing_package_is_an_error_before_anything_is_written(
 # Single formats.
 
 
+@pytest.mark.slow
 def test_several_formats_are_one_version(model, tmp_path):
     need(*FORMATS)
     folder = export(model, tmp_path, *FORMATS)

@@ -160,6 +160,7 @@ def crashing_reader(path, max_pixels):
     return images.read_image(path, max_pixels=max_pixels)
 
 
+@pytest.mark.slow
 def test_an_image_that_crashes_its_reader_is_tried_twice_and_reported(
     segmenter, tmp_path, monkeypatch
 ):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from kerasseg import models
 from kerasseg.models import complexity
 from tests.support import reference
+from tests.support.networks import others_slow
 
 RNG = np.random.default_rng(0)
 NAMES = ["segnet", "segnet_basic"]
@@ -242,7 +243,7 @@ def test_the_basic_one_becomes_tflite_without_custom_operations():
     np.testing.assert_allclose(logits, model(image), atol=1e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", others_slow(NAMES, ("segnet_basic",)))
 def test_a_saved_model_accepts_images_of_any_size(name, tmp_path):
     small(name).export(tmp_path, verbose=False)
     loaded = tf.saved_model.load(tmp_path)
