@@ -22,6 +22,7 @@ from kerasseg.blocks.preprocessing import (
     SMALLEST_SIDE,
     Normalize,
     PadSmall,
+    PadToMultiple,
 )
 from kerasseg.blocks.resizing import AtStride, CropLike, ResizeLike
 from kerasseg.blocks.statistics import NormalizeFeatures
@@ -43,6 +44,7 @@ __all__ = [
     "Normalize",
     "NormalizeFeatures",
     "PadSmall",
+    "PadToMultiple",
     "ResizeLike",
     "Unpool",
     "UpSampling2D",
