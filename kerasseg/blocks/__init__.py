@@ -12,6 +12,12 @@ from keras import layers
 
 from kerasseg.blocks.convolution import Conv2D
 from kerasseg.blocks.crf_rnn import CrfRnn
+from kerasseg.blocks.detection import (
+    Detections,
+    MasksOfClasses,
+    Proposals,
+    RoiAlign,
+)
 from kerasseg.blocks.normalization import (
     BatchNormalization,
     LocalResponseNormalization,
@@ -39,13 +45,17 @@ __all__ = [
     "Conv2D",
     "CrfRnn",
     "CropLike",
+    "Detections",
     "LocalResponseNormalization",
+    "MasksOfClasses",
     "MaxPoolWithIndices",
     "Normalize",
     "NormalizeFeatures",
     "PadSmall",
     "PadToMultiple",
+    "Proposals",
     "ResizeLike",
+    "RoiAlign",
     "Unpool",
     "UpSampling2D",
     "conv_bn_relu",
