@@ -6,11 +6,20 @@ and `reading` gives random access to a split.
 
 from kerasseg.records.manifest import (
     INFO_FILE,
+    OBJECTS_VERSION,
     SCHEMA_VERSION,
     DatasetInfo,
     Shard,
     read_info,
     write_info,
+)
+from kerasseg.records.objects import (
+    EncodedObjects,
+    LayerStack,
+    Objects,
+    encode_masks,
+    from_instances,
+    from_rles,
 )
 from kerasseg.records.reading import Split, check_split, find_faults, open_split
 from kerasseg.records.schema import (
@@ -18,6 +27,7 @@ from kerasseg.records.schema import (
     decode_image,
     decode_instances,
     decode_label,
+    decode_objects,
     encode_example,
     parse_example,
 )
@@ -33,8 +43,12 @@ from kerasseg.records.shards import (
 __all__ = [
     "INFO_FILE",
     "MAX_PIXELS",
+    "OBJECTS_VERSION",
     "SCHEMA_VERSION",
     "DatasetInfo",
+    "EncodedObjects",
+    "LayerStack",
+    "Objects",
     "RecordError",
     "Shard",
     "Split",
@@ -42,10 +56,14 @@ __all__ = [
     "decode_image",
     "decode_instances",
     "decode_label",
+    "decode_objects",
     "encode_example",
+    "encode_masks",
     "file_checksum",
     "find_faults",
     "find_shards",
+    "from_instances",
+    "from_rles",
     "open_split",
     "parse_example",
     "read_info",

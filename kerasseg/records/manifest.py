@@ -13,6 +13,7 @@ from kerasseg.records import shards
 from kerasseg.system import files, json_values
 
 SCHEMA_VERSION = 1
+OBJECTS_VERSION = 2  # Of records with instances as objects, see `schema`.
 INFO_FILE = "dataset.json"
 
 Shard = shards.Shard
@@ -25,12 +26,16 @@ class DatasetInfo:
     Attributes:
         spec: The data set from which the records were built.
         splits: The files of each split, in order.
-        schema_version: Version of the record schema.
+        schema_version: Version of the record schema: `SCHEMA_VERSION`, or
+            `OBJECTS_VERSION` if the records have objects.
+        instance_classes: Names of the classes that have instances; empty if the records
+            were built without instances.
     """
 
     spec: datasets.DatasetSpec
     splits: dict[str, list[Shard]]
     schema_version: int = SCHEMA_VERSION
+    instance_classes: tuple[str, ...] = ()
 
 
 def write_info(records_dir: str | os.PathLike, info: DatasetInfo) -> None:
@@ -44,6 +49,8 @@ def write_info(records_dir: str | os.PathLike, info: DatasetInfo) -> None:
         "dataset": info.spec.to_json(),
         "splits": splits,
     }
+    if info.instance_classes:
+        content["instance_classes"] = list(info.instance_classes)
     text = json.dumps(content, indent=2) + "\n"
     with files.open_file(pathlib.Path(records_dir, INFO_FILE)) as file:
         file.write(text.encode())
@@ -69,24 +76,40 @@ def read_info(records_dir: str | os.PathLike) -> DatasetInfo:
     except errors.UserError as error:
         raise errors.UserError(f"{error} {_AGAIN}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION or isinstance(version, bool):
+    if version not in _READABLE or isinstance(version, bool):
         version = json_values.shorten(version)
         raise errors.UserError(
-            f"{path} has schema version {version}, this kerasseg reads version "
-            f"{SCHEMA_VERSION}. {_AGAIN}"
+            f"{path} has schema version {version}, this kerasseg reads versions "
+            f"{_VERSIONS}. {_AGAIN}"
         )
     try:
         metadata = json_values.get(content, "dataset", dict, "it")
         spec = datasets.DatasetSpec.from_json(metadata)
         splits = _read_splits(json_values.get(content, "splits", dict, "it"))
+        instance_classes = _read_instance_classes(content, spec)
     except errors.UserError as error:
         raise errors.UserError(
             f"{path} is incomplete or damaged: {error}. {_AGAIN}"
         ) from error
-    return DatasetInfo(spec=spec, splits=splits, schema_version=version)
+    return DatasetInfo(spec, splits, version, instance_classes)
 
 
+_READABLE = (SCHEMA_VERSION, OBJECTS_VERSION)
+_VERSIONS = " and ".join(map(str, _READABLE))
 _AGAIN = "Build the records again with python -m tfrecords_tools.build."
+
+
+def _read_instance_classes(content, spec):
+    listed = json_values.check(
+        content.get("instance_classes", []), list, '"instance_classes"'
+    )
+    unknown = [name for name in listed if name not in spec.class_names]
+    if unknown:
+        raise errors.UserError(
+            f'"instance_classes" has {json_values.shorten(unknown[0])}, which is not '
+            "a class"
+        )
+    return tuple(listed)
 
 
 def _read_splits(listed):

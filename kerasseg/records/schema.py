@@ -8,6 +8,12 @@ from google.protobuf import message
 
 from kerasseg import errors, images
 from kerasseg.records import example_proto
+from kerasseg.records.objects import (
+    EncodedObjects,
+    Objects,
+    from_instances,
+    from_rles,
+)
 
 MAX_PIXELS = 1 << 28  # Larger images are neither written nor decoded.
 
@@ -22,6 +28,10 @@ _LABEL_FORMAT = "image/segmentation/class/format"
 _INSTANCE = "image/segmentation/instance/encoded"  # 16-bit gray PNG, 0: no instance.
 _INSTANCE_FORMAT = "image/segmentation/instance/format"
 _PRESENT_CLASSES = "image/class/label"  # Indices of the classes in the image.
+# Schema version 2: one value for each instance. They take precedence over _INSTANCE.
+_OBJECT_MASKS = "image/object/mask/rle"  # COCO's compressed strings of runs.
+_OBJECT_CLASSES = "image/object/class/label"  # From 1; 0: a crowd of unknown class.
+_OBJECT_IS_CROWD = "image/object/is_crowd"  # 0 or 1.
 
 
 def encode_example(
@@ -34,6 +44,7 @@ def encode_example(
     width: int,
     instance: bytes | None = None,
     present_classes: Sequence[int] = (),
+    objects: EncodedObjects | None = None,
 ) -> bytes:
     """Serializes one image as a `tf.train.Example` with TF DeepLab's keys.
 
@@ -47,6 +58,7 @@ def encode_example(
         width: Width of the image in pixels.
         instance: Instance ids, a 16-bit gray PNG file; 0 is no instance.
         present_classes: Indices of the classes that occur, for weak supervision.
+        objects: Instances that may overlap; None for a record without these keys.
 
     Returns:
         Bytes that depend on the arguments only.
@@ -65,6 +77,15 @@ def encode_example(
         features[key].int64_list.value.append(number)
     if present_classes:
         features[_PRESENT_CLASSES].int64_list.value.extend(present_classes)
+    if objects is not None:
+        for key, values in (
+            (_OBJECT_CLASSES, objects.classes),
+            (_OBJECT_IS_CROWD, objects.is_crowd),
+        ):
+            features[key].int64_list.SetInParent()  # Written without instances, too.
+            features[key].int64_list.value.extend(map(int, values))
+        features[_OBJECT_MASKS].bytes_list.SetInParent()
+        features[_OBJECT_MASKS].bytes_list.value.extend(objects.rles)
     return example.SerializeToString(deterministic=True)
 
 
@@ -73,12 +94,13 @@ def parse_example(serialized: bytes) -> dict:
 
     Returns:
         Dict of "image" (bytes of the file), "label" and "instance" (bytes of the file,
-        or None if the record has none), "name", "height" and "width". In "name", bytes
-        that are not UTF-8 are written as in `caf\xe9`.
+        or None if the record has none), "objects" (`EncodedObjects`, or None), "name",
+        "height" and "width". In "name", bytes that are not UTF-8 are written as in
+        `caf\xe9`.
 
     Raises:
         errors.UserError: The bytes are not a `tf.train.Example`, or a feature is
-            missing.
+            missing, or those of instances do not fit together.
     """
     try:
         example = example_proto.Example.FromString(serialized)
@@ -92,6 +114,7 @@ def parse_example(serialized: bytes) -> dict:
         "image": _value(features, _IMAGE, "bytes_list"),
         "label": _value(features, _LABEL, "bytes_list", required=False),
         "instance": _value(features, _INSTANCE, "bytes_list", required=False),
+        "objects": _objects(features),
         "name": _value(features, _NAME, "bytes_list").decode(
             "utf-8", "backslashreplace"
         ),
@@ -111,6 +134,36 @@ def _value(features, key, kind, *, required=True):
         f"{', '.join(sorted(features)) or 'none'}. Build the records again with "
         "python -m tfrecords_tools.build, or give them TF DeepLab's keys."
     )
+
+
+def _objects(features):
+    if _OBJECT_MASKS not in features:
+        return None
+    return EncodedObjects(
+        tuple(features[_OBJECT_MASKS].bytes_list.value),
+        tuple(features[_OBJECT_CLASSES].int64_list.value),
+        tuple(map(bool, features[_OBJECT_IS_CROWD].int64_list.value)),
+    )
+
+
+def decode_objects(example: dict, label: np.ndarray) -> Objects:
+    """Decodes the instances of a record: its objects, or else its instance map.
+
+    Args:
+        example: What `parse_example` returns.
+        label: The decoded label, of the size of the image.
+
+    Raises:
+        errors.UserError: The record has no instances, or they are damaged, of another
+            size, or of class 0.
+    """
+    if example["objects"] is not None:
+        return from_rles(example["objects"], label.shape)
+    if example["instance"] is None:
+        raise errors.UserError(
+            "the record has no instances. Build the records with `instances`"
+        )
+    return from_instances(decode_instances(example["instance"], label.shape), label)
 
 
 def decode_image(data: bytes) -> np.ndarray:

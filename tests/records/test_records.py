@@ -371,7 +371,7 @@ def rewrite(folder, change):
 def test_another_schema_version_is_refused_with_both(folder):
     rewrite(folder, lambda content: content.update(schema_version=7))
     with pytest.raises(
-        ValueError, match=r"has schema version 7, this .* reads version 1"
+        ValueError, match=r"has schema version 7, this .* reads versions 1 and 2"
     ):
         records.open_split(folder, "train")
 
