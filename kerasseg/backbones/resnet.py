@@ -69,8 +69,8 @@ def resnet(
             initialized at random.
 
     Raises:
-        UserError: Unknown stem or convolution, wrong number of factors or blocks, or there are no
-            ImageNet weights of this variant.
+        UserError: Unknown stem or convolution, wrong number of factors or blocks, or
+            there are no ImageNet weights of this variant.
     """
     variant = VARIANTS[name]
     multi_grid = multi_grid or (1,) * variant.units[3]

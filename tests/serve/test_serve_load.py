@@ -82,7 +82,8 @@ def test_it_survives_ten_times_its_capacity(exported, tmp_path):
 
 @pytest.mark.slow
 def test_it_survives_ten_times_its_capacity_for_a_minute(exported, tmp_path):
-    with alone(exported, tmp_path, **PATIENT) as server:
+    many = {"max_connections": 4096, "max_connections_per_client": 4096}
+    with alone(exported, tmp_path, **PATIENT, **many) as server:
         check_overload(server, 60)
 
 
@@ -150,7 +151,8 @@ def test_changes_of_versions_and_stopping_fail_no_request(exported, tmp_path):
 
 @pytest.mark.slow
 def test_thirty_new_versions_under_load_do_not_leak_memory(exported, tmp_path):
-    with alone(exported, tmp_path) as server:
+    # Small tiles: the memory of warming up with large ones would vary by more.
+    with alone(exported, tmp_path, tile_side=256) as server:
         measured = []
         with clients.Load(server.port, [BUSY]) as load:
             for number in range(2, 32):
