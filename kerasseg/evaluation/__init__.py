@@ -12,6 +12,8 @@ __getattr__ = lazy.attributes(
     {
         "counts": "compare read_counts write_counts",
         "inputs": "MEASURE_NAMES Output check_inputs",
+        "instance_errors": "",
+        "instances": "DetectedImage InstanceEvaluation score_instances",
         "masks": "LabelFolder RecordLabels score_masks",
         "run": "evaluate_masks evaluate_run write_metrics",
         "samples": "Sample mask_samples network_samples",

@@ -5,6 +5,7 @@ name. Width and height are checked in the header before anything is decoded, whi
 decompression bombs harmless.
 """
 
+from kerasseg.images.detections import MIN_SCORE, Detections
 from kerasseg.images.headers import Header, ImageError, probe
 from kerasseg.images.reading import (
     DEFAULT_MAX_PIXELS,
@@ -25,8 +26,10 @@ from kerasseg.images.writing import (
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "IGNORE_COLOR",
+    "MIN_SCORE",
     "READABLE_SUFFIXES",
     "SUFFIXES",
+    "Detections",
     "Header",
     "ImageError",
     "check_label_range",

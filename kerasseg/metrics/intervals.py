@@ -1,6 +1,6 @@
 """Bootstrap intervals: how much a mean IoU varies with the choice of images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,8 @@ def interval(image_counts: np.ndarray, class_names: Sequence[str]) -> dict[str, 
     (resampled,) = _resampled_sums(image_counts)
     total = image_counts.sum(axis=0)
 
-    def summary(value, samples):
-        return _ends(samples, value=float(value)) if not np.isnan(value) else None
-
-    means = summary(ratios.mean_iou(total), ratios.mean_iou(resampled))
-    classes = map(summary, ratios.iou(total), ratios.iou(resampled).T)
+    means = percentiles(float(ratios.mean_iou(total)), ratios.mean_iou(resampled))
+    classes = map(percentiles, ratios.iou(total), ratios.iou(resampled).T)
     return _result(means, classes, image_counts, class_names)
 
 
@@ -73,10 +70,11 @@ def paired_interval(
     totals = image_counts.sum(axis=0), other_counts.sum(axis=0)
 
     def summary(value, samples):
-        if np.isnan(value):
+        ends = percentiles(value, samples)
+        if ends is None:
             return None
         above = float(np.mean(samples[~np.isnan(samples)] > 0))
-        return _ends(samples, value=float(value)) | {"above_zero": above}
+        return ends | {"above_zero": above}
 
     means = summary(
         np.subtract(*map(ratios.mean_iou, totals)),
@@ -89,11 +87,10 @@ def paired_interval(
 
 def _resampled_sums(*tables):
     """Returns the sums of each table's counts over the images of each resample."""
-    generator, size = np.random.default_rng(_SEED), len(tables[0])
+    size = len(tables[0])
     flat = [table.reshape(size, -1).astype(np.float64) for table in tables]
     sums: list[list] = [[] for _ in tables]
-    for _ in range(0, _RESAMPLES, _CHUNK):
-        weights = generator.multinomial(size, np.full(size, 1 / size), _CHUNK)
+    for weights in resamples(size):
         weights = weights.astype(np.float64)
         for table, chunks in zip(flat, sums, strict=True):
             chunks.append(weights @ table)  # Exact for integers below 2**53.
@@ -103,19 +100,48 @@ def _resampled_sums(*tables):
     ]
 
 
-def _ends(samples, value):
+def resamples(num_images: int) -> Iterator[np.ndarray]:
+    """Draws images with replacement, 1,000 times, as many as there are.
+
+    The draws depend on the number of images only (seed 0), so scores of different kinds
+    are resampled alike.
+
+    Yields:
+        How often each image is drawn, integers `[resamples, num_images]`, in chunks.
+    """
+    generator = np.random.default_rng(_SEED)
+    for _ in range(0, _RESAMPLES, _CHUNK):
+        chances = np.full(num_images, 1 / num_images)
+        yield generator.multinomial(num_images, chances, _CHUNK)
+
+
+def percentiles(value: float, samples: np.ndarray) -> dict[str, float] | None:
+    """Computes the interval of a score.
+
+    Args:
+        value: The score of all images.
+        samples: That of each resample, `[resamples]`; NaN is left out.
+
+    Returns:
+        "value", "low" and "high", see `interval`; None if `value` is NaN.
+    """
+    if np.isnan(value):
+        return None
     outside = 50 * (1 - _LEVEL)
     low, high = np.percentile(samples[~np.isnan(samples)], [outside, 100 - outside])
-    return {"value": value, "low": float(low), "high": float(high)}
+    return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def settings(num_images: int) -> dict[str, Any]:
+    """Returns the "level", "resamples" and "pictures" of `interval`."""
+    return {"level": _LEVEL, "resamples": _RESAMPLES, "pictures": num_images}
 
 
 def _result(means, classes, image_counts, class_names):
     return {
         "mean_iou": means,
         "iou": dict(zip(class_names, classes, strict=True)),
-        "level": _LEVEL,
-        "resamples": _RESAMPLES,
-        "pictures": len(image_counts),
+        **settings(len(image_counts)),
     }
 
 
