@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
-from kerasseg.instances import anchors, detections, levels, nms, proposals, roi_align
+from kerasseg.instances import anchors, detections, levels, proposals, roi_align
 
 
 @keras.saving.register_keras_serializable("kerasseg")
@@ -55,9 +55,10 @@ class Proposals(layers.Layer):
             ops.shape(image)[1:3],
             num_before=self.count,
             num_after=self.count,
-            threshold=self.threshold,
+            iou_threshold=self.threshold,
         )
-        return regions, valid
+        missing = [[0, 0], [0, self.count - regions.shape[1]]]  # In small images.
+        return ops.pad(regions, [*missing, [0, 0]]), ops.pad(valid, missing)
 
     def flatten(self, maps: Sequence) -> tuple[list, list, list]:
         """Flattens the maps of the proposal network.
@@ -72,7 +73,7 @@ class Proposals(layers.Layer):
         """
         objectness, deltas = maps[: len(self.strides)], maps[len(self.strides) :]
         of_levels = [
-            anchors.grid(*ops.shape(x)[1:3], stride, sizes, self.ratios)
+            anchors.level_anchors(*ops.shape(x)[1:3], stride, sizes, self.ratios)
             for x, stride, sizes in zip(
                 objectness, self.strides, self.sizes, strict=True
             )
@@ -127,15 +128,18 @@ class RoiAlign(layers.Layer):
             `[batch * boxes, size, size, channels]`.
         """
         boxes, *maps = inputs
-        lowest, highest = (side.bit_length() - 1 for side in self._ends())
-        of_boxes = levels.assign(boxes, lowest, highest) - lowest
-        x = roi_align.roi_align(
-            maps, boxes, of_boxes, self.strides, self.size, aligned=self.aligned
+        lowest, highest = (
+            stride.bit_length() - 1 for stride in (self.strides[0], self.strides[-1])
+        )
+        x = roi_align.pyramid_roi_align(
+            maps,
+            boxes,
+            levels.assign(boxes, min_level=lowest, max_level=highest),
+            self.size,
+            strides=self.strides,
+            aligned=self.aligned,
         )
         return ops.reshape(x, (-1, self.size, self.size, maps[0].shape[-1]))
-
-    def _ends(self):
-        return self.strides[0], self.strides[-1]
 
     def compute_output_spec(self, inputs):
         """Returns the output spec."""
@@ -180,20 +184,20 @@ class Detections(layers.Layer):
 
         Returns:
             Boxes, scores, classes, and whether there is an object, see
-            `instances.detections.Detected`.
+            `instances.detections.Detections`.
         """
         image, regions, valid, logits, deltas = inputs
-        count = regions.shape[1]
+        count, classes = regions.shape[1], logits.shape[-1]
         return tuple(
             detections.detect(
+                ops.reshape(logits, (-1, count, classes)),
+                ops.reshape(deltas, (-1, count, classes, 4)),
                 regions,
                 valid,
-                ops.reshape(logits, (-1, count, logits.shape[-1])),
-                ops.reshape(deltas, (-1, count, deltas.shape[-1])),
                 ops.shape(image)[1:3],
                 count=self.count,
-                score_threshold=self.score_threshold,
-                nms_threshold=self.nms_threshold,
+                min_score=self.score_threshold,
+                iou_threshold=self.nms_threshold,
             )
         )
 

@@ -11,6 +11,7 @@ __getattr__ = lazy.attributes(
     __name__,
     {
         "counts": "compare read_counts write_counts",
+        "instance_scoring": "evaluate_instances",
         "inputs": "MEASURE_NAMES Output check_inputs",
         "instance_errors": "",
         "instances": "DetectedImage InstanceEvaluation score_instances",

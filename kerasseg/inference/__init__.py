@@ -11,6 +11,7 @@ inputs, files, videos, outputs, resuming     from files to results
 from kerasseg.system import lazy
 
 __all__ = [
+    "Detector",
     "InferenceOptions",
     "Job",
     "Predictor",
@@ -33,6 +34,7 @@ __getattr__ = lazy.attributes(
     {
         "contours": "",
         "crf_tuning": "tune_crf",
+        "detector": "Detector",
         "files": "predict_files",
         "foreign_model": "",
         "inputs": "find_images",

@@ -1,138 +1,166 @@
-"""Boxes: areas, overlaps, and the deltas that networks predict."""
+"""Areas, overlaps and coding of boxes."""
 
 import math
 from collections.abc import Sequence
 
 from keras import ops
 
-# Largest logarithm of a predicted scale: boxes of untrained networks would overflow.
-MAX_LOG_SCALE = math.log(1000 / 16)
+# Weights of (dy, dx, dh, dw) in the heads of Mask R-CNN.
+RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
+ROI_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+MAX_LOG_SCALE = math.log(1000 / 16)  # A box grows at most 62.5-fold in decoding.
+_SMALLEST_SIDE = 1e-6  # Pixels. Keeps the codes of empty boxes finite.
 
 
 def area(boxes):
-    """Computes areas; those of inverted boxes are 0.
+    """Returns the areas, `[..., n]`, of boxes `[..., n, 4]`, in square pixels.
 
-    Args:
-        boxes: `[..., 4]`.
-
-    Returns:
-        Square pixels, `[...]`.
+    A box whose corners are exchanged has the area 0.
     """
-    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=-1)
-    return ops.maximum(y2 - y1, 0) * ops.maximum(x2 - x1, 0)
+    y1, x1, y2, x2 = _coordinates(boxes)
+    return ops.relu(y2 - y1) * ops.relu(x2 - x1)
 
 
-def intersection(a, b):
-    """Computes the areas that pairs of boxes have in common.
+def intersection(boxes, others):
+    """Returns the areas that pairs of boxes share.
 
     Args:
-        a: `[..., n, 4]`.
-        b: `[..., m, 4]`.
+        boxes: `[..., n, 4]`.
+        others: `[..., m, 4]`, with leading dimensions that broadcast.
 
     Returns:
-        Square pixels, `[..., n, m]`.
+        `[..., n, m]`, in square pixels.
     """
-    ay1, ax1, ay2, ax2 = (x[..., :, None] for x in ops.unstack(a, 4, axis=-1))
-    by1, bx1, by2, bx2 = (x[..., None, :] for x in ops.unstack(b, 4, axis=-1))
-    height = ops.minimum(ay2, by2) - ops.maximum(ay1, by1)
-    width = ops.minimum(ax2, bx2) - ops.maximum(ax1, bx1)
-    return ops.maximum(height, 0) * ops.maximum(width, 0)
+    y1, x1, y2, x2 = (side[..., :, None] for side in _coordinates(boxes))
+    top, left, bottom, right = (side[..., None, :] for side in _coordinates(others))
+    height = ops.relu(ops.minimum(y2, bottom) - ops.maximum(y1, top))
+    width = ops.relu(ops.minimum(x2, right) - ops.maximum(x1, left))
+    return height * width
 
 
-def iou(a, b):
-    """Computes the intersection over union of pairs of boxes.
+def iou(boxes, others):
+    """Returns the intersection over union of pairs of boxes.
 
     Args:
-        a: `[..., n, 4]`.
-        b: `[..., m, 4]`.
+        boxes: See `intersection`.
+        others: See `intersection`.
 
     Returns:
-        From 0 to 1, `[..., n, m]`; 0 where a box is empty.
+        `[..., n, m]`, from 0 to 1; 0 where a box has no area.
     """
-    common = intersection(a, b)
-    union = area(a)[..., :, None] + area(b)[..., None, :] - common
-    return common / ops.where(union > 0, union, 1.0)
+    shared = intersection(boxes, others)
+    union = area(boxes)[..., :, None] + area(others)[..., None, :] - shared
+    return _ratio(shared, union)
 
 
-def coverage(a, b):
-    """Computes which part of each box `a` lies in each box `b`.
+def coverage(boxes, others):
+    """Returns the share of each box that lies within each of the others.
 
-    This takes the place of IoU for crowd regions, as in COCO's evaluation.
+    It is the intersection over the area of the first, which replaces the IoU with
+    crowds in the evaluation of COCO.
 
     Args:
-        a: `[..., n, 4]`.
-        b: `[..., m, 4]`.
+        boxes: See `intersection`.
+        others: See `intersection`.
 
     Returns:
-        From 0 to 1, `[..., n, m]`; 0 where `a` is empty.
+        `[..., n, m]`, from 0 to 1; 0 for boxes without area.
     """
-    own = area(a)[..., :, None]
-    return intersection(a, b) / ops.where(own > 0, own, 1.0)
+    return _ratio(intersection(boxes, others), area(boxes)[..., :, None])
 
 
-def encode(boxes, anchors, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)):
-    """Computes the deltas from anchors to boxes ([Girshick14] appendix C).
+def encode(boxes, references, weights: Sequence[float] = ROI_WEIGHTS):
+    """Encodes boxes relative to references, as the targets of a regression.
 
     Args:
-        boxes: `[..., 4]`, with sides above 0; others give finite deltas.
-        anchors: `[..., 4]`, with sides above 0.
-        weights: Factors of the four deltas.
+        boxes: Targets, `[..., 4]`.
+        references: Anchors or proposals, `[..., 4]`.
+        weights: Factors of (dy, dx, dh, dw).
 
     Returns:
-        Shift of the center in sides of the anchor, and logarithm of the scale: (dy, dx,
-        dh, dw), `[..., 4]`.
+        Codes (dy, dx, dh, dw), `[..., 4]`: the shift of the center in heights and
+        widths of the reference, and the logarithms of the ratios of the sides. They
+        are finite for empty boxes too.
+
+    Source: R-CNN (https://arxiv.org/abs/1311.2524), appendix C.
     """
     y, x, height, width = _centers(boxes)
-    ay, ax, aheight, awidth = _centers(anchors)
-    deltas = (
-        (y - ay) / aheight,
-        (x - ax) / awidth,
-        ops.log(height / aheight),
-        ops.log(width / awidth),
+    y0, x0, height0, width0 = _centers(references)
+    height, width, height0, width0 = (
+        ops.maximum(side, _SMALLEST_SIDE) for side in (height, width, height0, width0)
     )
-    return ops.stack([w * d for w, d in zip(weights, deltas, strict=True)], axis=-1)
+    codes = [
+        (y - y0) / height0,
+        (x - x0) / width0,
+        ops.log(height / height0),
+        ops.log(width / width0),
+    ]
+    return ops.stack(codes, axis=-1) * ops.array(weights, "float32")
 
 
-def decode(deltas, anchors, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)):
-    """Applies deltas to anchors; inverts `encode` up to a scale of 62.5.
+def decode(codes, references, weights: Sequence[float] = ROI_WEIGHTS):
+    """Inverts `encode`.
 
     Args:
-        deltas: `[..., 4]`.
-        anchors: `[..., 4]`.
-        weights: Factors of the four deltas.
+        codes: (dy, dx, dh, dw), `[..., 4]`; dh and dw count at most as
+            log(1000 / 16) after division by their weights, so that no box overflows.
+        references: Anchors or proposals, `[..., 4]`.
+        weights: Those of `encode`.
 
     Returns:
-        Boxes, `[..., 4]`.
+        Boxes, `[..., 4]`, not clipped to the image.
     """
-    parts = ops.unstack(deltas, 4, axis=-1)
-    dy, dx, dh, dw = (d / w for d, w in zip(parts, weights, strict=True))
-    ay, ax, aheight, awidth = _centers(anchors)
-    y, x = ay + dy * aheight, ax + dx * awidth
-    height = aheight * ops.exp(ops.minimum(dh, MAX_LOG_SCALE))
-    width = awidth * ops.exp(ops.minimum(dw, MAX_LOG_SCALE))
-    sides = y - height / 2, x - width / 2, y + height / 2, x + width / 2
+    codes = ops.cast(codes, "float32") / ops.array(weights, "float32")
+    y0, x0, height0, width0 = _centers(references)
+    y = codes[..., 0] * height0 + y0
+    x = codes[..., 1] * width0 + x0
+    scales = ops.exp(ops.minimum(codes[..., 2:], MAX_LOG_SCALE))
+    half_height, half_width = (
+        0.5 * scales[..., 0] * height0,
+        0.5 * scales[..., 1] * width0,
+    )
+    sides = [y - half_height, x - half_width, y + half_height, x + half_width]
     return ops.stack(sides, axis=-1)
 
 
 def clip(boxes, height, width):
-    """Clips boxes to an image.
+    """Clips boxes to the image.
 
     Args:
-        boxes: `[..., 4]`.
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
+        boxes: `[..., n, 4]`.
+        height: Height of the image in pixels: a number, a scalar tensor, or one for
+            each image, `[batch]`.
+        width: Its width, likewise.
+
+    Returns:
+        `[..., n, 4]`; boxes outside the image become empty.
     """
-    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=-1)
-    height, width = ops.cast(height, boxes.dtype), ops.cast(width, boxes.dtype)
+    height, width = (ops.cast(side, "float32") for side in (height, width))
+    limits = ops.stack([height, width, height, width], axis=-1)
+    boxes = ops.cast(boxes, "float32")
+    return ops.minimum(ops.relu(boxes), ops.expand_dims(limits, -2))
 
-    def inside(value, largest):
-        return ops.minimum(ops.maximum(value, 0), largest)
 
-    sides = inside(y1, height), inside(x1, width), inside(y2, height), inside(x2, width)
-    return ops.stack(sides, axis=-1)
+def are_at_least(boxes, side: float):
+    """Returns whether both sides of each box have at least this length, `[..., n]`."""
+    y1, x1, y2, x2 = _coordinates(boxes)
+    return ops.logical_and(y2 - y1 >= side, x2 - x1 >= side)
+
+
+def _coordinates(boxes):
+    """Splits boxes into y1, x1, y2 and x2."""
+    boxes = ops.cast(boxes, "float32")
+    return [boxes[..., i] for i in range(4)]
 
 
 def _centers(boxes):
-    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=-1)
-    height, width = ops.maximum(y2 - y1, 1e-6), ops.maximum(x2 - x1, 1e-6)
-    return (y1 + y2) / 2, (x1 + x2) / 2, height, width
+    """Returns the centers and sides of boxes: y, x, height, width."""
+    y1, x1, y2, x2 = _coordinates(boxes)
+    height, width = y2 - y1, x2 - x1
+    return y1 + 0.5 * height, x1 + 0.5 * width, height, width
+
+
+def _ratio(part, whole):
+    """Divides, and returns 0 where there is nothing to divide by."""
+    positive = whole > 0
+    return ops.where(positive, part / ops.where(positive, whole, 1.0), 0.0)

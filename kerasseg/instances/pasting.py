@@ -1,74 +1,123 @@
-"""Masks of the size of the image, from those of boxes.
+"""Pasting of masks, predicted in boxes, into masks of the size of the image.
 
-A mask of cells is interpolated bilinearly at the centers of pixels, where a cell beyond
-the box is 0. No coordinate is rounded, unlike in the paper's first code, where boxes
-are rounded to pixels.
+Cell `i` of `n` has its center at `(i + 0.5) / n` of the box. A pixel has the value at
+its own center, by bilinear interpolation between the centers of the cells, with 0
+beyond those of the outer ones. With probabilities and a threshold of 0.5 no pixel whose
+center is outside the box is set.
 """
+
+import math
 
 import numpy as np
 from keras import ops
 
-THRESHOLD = 0.5  # Probability from which a pixel belongs to the object ([He17]).
 
-
-def paste(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Pastes the masks of an image.
+def paste(
+    masks: np.ndarray,
+    boxes: np.ndarray,
+    height: int,
+    width: int,
+    threshold: float = 0.5,
+) -> np.ndarray:
+    """Pastes the masks of one image, with NumPy.
 
     Args:
-        masks: Probabilities, `[objects, cells, cells]`.
-        boxes: `[objects, 4]`.
-        size: Height and width of the image.
+        masks: Probabilities, `[n, cells, cells]`.
+        boxes: `[n, 4]`, in pixels of the image.
+        height: Height of the image in pixels.
+        width: Its width.
+        threshold: Pixels with at least this probability are set; above 0.
 
     Returns:
-        bool `[objects, height, width]`.
+        bool `[n, height, width]`; False for boxes without area.
     """
-    pasted = np.zeros((len(masks), *size), bool)
-    for mask, box, target in zip(masks, boxes, pasted, strict=True):
-        (top, left), (bottom, right) = np.floor(box[:2]), np.ceil(box[2:])
-        rows = slice(max(int(top), 0), min(int(bottom), size[0]))
-        columns = slice(max(int(left), 0), min(int(right), size[1]))
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            continue
-        y = _weights(np, np.arange(rows.start, rows.stop), box[0], box[2], len(mask))
-        x = _weights(
-            np, np.arange(columns.start, columns.stop), box[1], box[3], len(mask)
-        )
-        target[rows, columns] = y @ mask @ x.T >= THRESHOLD
+    pasted = np.zeros((len(masks), height, width), bool)
+    for mask, box, image in zip(masks, boxes, pasted, strict=True):
+        top, left, part = paste_one(mask, box, height, width, threshold)
+        rows, columns = part.shape
+        image[top : top + rows, left : left + columns] = part
     return pasted
 
 
-def paste_all(masks, boxes, height, width):
-    """Pastes the masks of a batch in a graph, an object after the other.
+def paste_one(
+    mask: np.ndarray,
+    box: np.ndarray,
+    height: int,
+    width: int,
+    threshold: float = 0.5,
+) -> tuple[int, int, np.ndarray]:
+    """Pastes one mask, with NumPy, and computes only the pixels around its box.
 
     Args:
-        masks: Probabilities, `[batch, objects, cells, cells]`.
-        boxes: `[batch, objects, 4]`.
-        height: Height of the images.
-        width: Width of the images.
+        mask: Probabilities, `[cells, cells]`.
+        box: `[4]`, in pixels of the image.
+        height: See `paste`.
+        width: See `paste`.
+        threshold: See `paste`.
 
     Returns:
-        bool `[batch, objects, height, width]`.
+        `(top, left, part)`: bool `[rows, columns]`, and its place in the image. All
+        other pixels are False.
     """
-    cells = masks.shape[-1]
-    rows, columns = ops.arange(height), ops.arange(width)
-
-    def one(arguments):
-        mask, box = arguments
-        y = _weights(ops, rows, box[:, None, 0:1], box[:, None, 2:3], cells)
-        x = _weights(ops, columns, box[:, None, 1:2], box[:, None, 3:4], cells)
-        return ops.einsum("bhi,bij,bwj->bhw", y, mask, x) >= THRESHOLD
-
-    arguments = ops.moveaxis(masks, 1, 0), ops.moveaxis(boxes, 1, 0)
-    return ops.moveaxis(ops.map(one, arguments), 0, 1)
+    y1, x1, y2, x2 = np.asarray(box, "float32")
+    if not (np.isfinite(box).all() and y2 > y1 and x2 > x1):
+        return 0, 0, np.zeros((0, 0), bool)
+    top, rows = _axis_weights(y1, y2, mask.shape[0], height)
+    left, columns = _axis_weights(x1, x2, mask.shape[1], width)
+    values = rows @ np.asarray(mask, "float32") @ columns.T
+    return top, left, values >= threshold
 
 
-def _weights(numpy, pixels, start, end, cells):
-    """Returns the weight of each cell at each pixel, `[..., pixels, cells]`."""
-    side = numpy.maximum(end - start, 1e-6)
-    if numpy is ops:
-        pixels = ops.cast(pixels, "float32")[None, :, None]
-        centers = ops.arange(cells, dtype="float32")[None, None, :]
-    else:
-        pixels, centers = pixels[:, None], np.arange(cells)[None, :]
-    place = (pixels + 0.5 - start) / side * cells - 0.5
-    return numpy.maximum(1.0 - numpy.abs(place - centers), 0.0)
+def _axis_weights(start, end, num_cells, size):
+    """Returns the first pixel that a box can set, and the weights of the cells.
+
+    The weights, float32 `[pixels, num_cells]`, are those of the pixels from the first
+    to the last one that lie in the image.
+    """
+    margin = 0.5 * (end - start) / num_cells
+    first = min(max(math.floor(start - margin), 0), size)
+    last = max(min(math.ceil(end + margin), size), first)
+    centers = np.arange(first, last, dtype="float32") + np.float32(0.5)
+    cells = (centers - start) / (end - start) * np.float32(num_cells) - np.float32(0.5)
+    distance = np.abs(cells[:, None] - np.arange(num_cells, dtype="float32"))
+    return first, np.maximum(1 - distance, 0)
+
+
+def paste_tensors(masks, boxes, height, width, threshold: float = 0.5):
+    """Pastes the masks of a batch, as part of a model.
+
+    It equals `paste`. One mask is computed after the other, to save memory.
+
+    Args:
+        masks: Probabilities, `[batch, n, cells, cells]`.
+        boxes: `[batch, n, 4]`, in pixels of the image.
+        height: Height of the image in pixels: an integer or a scalar tensor.
+        width: Its width, likewise.
+        threshold: See `paste`.
+
+    Returns:
+        bool `[batch, n, height, width]`.
+    """
+    batch, count = ops.shape(boxes)[:2]
+    cells = masks.shape[-2:]
+    flat_masks = ops.reshape(ops.cast(masks, "float32"), (-1, *cells))
+    flat_boxes = ops.reshape(ops.cast(boxes, "float32"), (-1, 4))
+
+    def paste_mask(inputs):
+        mask, box = inputs
+        rows = _axis_weight_tensor(box[0], box[2], cells[0], height)
+        columns = _axis_weight_tensor(box[1], box[3], cells[1], width)
+        return ops.matmul(ops.matmul(rows, mask), ops.transpose(columns)) >= threshold
+
+    pasted = ops.map(paste_mask, (flat_masks, flat_boxes))
+    return ops.reshape(pasted, (batch, count, height, width))
+
+
+def _axis_weight_tensor(start, end, num_cells, size):
+    """Returns the weights of the cells for all pixels, `[size, num_cells]`."""
+    centers = ops.cast(ops.arange(size, dtype="int32"), "float32") + 0.5
+    has_length = end > start
+    length = ops.where(has_length, end - start, 1.0)
+    cells = (centers - start) / length * float(num_cells) - 0.5
+    distance = ops.abs(cells[:, None] - ops.arange(num_cells, dtype="float32"))
+    return ops.where(has_length, ops.relu(1 - distance), 0.0)

@@ -1,63 +1,93 @@
-"""The regions that a region proposal network proposes."""
+"""Proposals: the best boxes of the region proposal network, without duplicates."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from keras import ops
 
-from kerasseg.instances import boxes as geometry
+from kerasseg.instances import boxes as box_ops
 from kerasseg.instances import nms
 
-_SMALLEST_SIDE = 1e-3  # Pixels.
+_INFINITY = float("inf")
+
+
+class Proposals(NamedTuple):
+    """Proposals of a batch, by descending score; they have no gradient.
+
+    Attributes:
+        boxes: float32 `[batch, count, 4]`, clipped to the image; 0 in padding.
+        scores: float32 `[batch, count]`, logits; -inf in padding.
+        valid: bool `[batch, count]`, False for padding.
+    """
+
+    boxes: Any
+    scores: Any
+    valid: Any
 
 
 def propose(
-    objectness,
-    deltas,
-    anchors,
-    size,
+    scores: Sequence,
+    codes: Sequence,
+    anchors: Sequence,
+    image_size: Sequence,
     *,
     num_before: int,
     num_after: int,
-    threshold: float = 0.7,
-):
-    """Selects the best regions of each level, and of all ([Lin17] section 4.1).
+    iou_threshold: float = 0.7,
+    min_size: float = 1e-3,
+) -> Proposals:
+    """Selects proposals from the outputs of the region proposal network.
 
     Args:
-        objectness: Logits of each level, `[batch, anchors]`.
-        deltas: Deltas of each level, `[batch, anchors, 4]`.
-        anchors: Anchors of each level, `[anchors, 4]`.
-        size: Height and width of the image in pixels.
-        num_before: Number of regions of a level before non-maximum suppression.
-        num_after: Number of regions over all levels.
-        threshold: IoU of non-maximum suppression, within each level.
+        scores: Logits of each level, `[batch, n]`; n may be unknown.
+        codes: Box codes of each level, `[batch, n, 4]`, see `boxes.encode`, with
+            weights of 1.
+        anchors: Anchors of each level, `[n, 4]`.
+        image_size: Height and width in pixels, see `boxes.clip`.
+        num_before: Best boxes of each level to which NMS is applied: 2000 in training
+            and 1000 at test in the paper.
+        num_after: Best boxes of all levels together that are returned, likewise.
+        iou_threshold: Boxes of a level with a larger IoU are duplicates.
+        min_size: Boxes with a shorter side in pixels are dropped.
 
     Returns:
-        Regions, the best first, `[batch, num_after, 4]`, their logits, `[batch,
-        num_after]`, and whether there is one, bool; missing ones are 0.
+        `num_after` proposals, or fewer where all levels together have fewer anchors.
+        Boxes and scores that are not finite are dropped.
+
+    Source: FPN (https://arxiv.org/abs/1612.03144), section 4.1 and 5.1.
     """
-    parts = []
-    for logits, shifts, of_level in zip(objectness, deltas, anchors, strict=True):
-        scores, indices = _top(logits, num_before)
-        decoded = geometry.decode(
-            nms.take(shifts, indices), ops.take(of_level, indices, axis=0)
-        )
-        regions = geometry.clip(decoded, *size)
-        y1, x1, y2, x2 = ops.unstack(regions, 4, axis=-1)
-        valid = (y2 - y1 >= _SMALLEST_SIDE) & (x2 - x1 >= _SMALLEST_SIDE)
-        valid &= ops.isfinite(scores)
-        parts.append((regions, scores, nms.suppress(regions, valid, threshold)))
-    regions, scores, kept = (
-        ops.concatenate(part, axis=1) for part in zip(*parts, strict=True)
+    best = [
+        _best_of_level(*level, image_size, num_before, iou_threshold, min_size)
+        for level in zip(scores, codes, anchors, strict=True)
+    ]
+    boxes, values = (
+        ops.concatenate(parts, axis=1) for parts in zip(*best, strict=True)
     )
-    scores = ops.where(kept, scores, -float("inf"))
-    scores, indices = _top(scores, num_after)
-    valid = scores > -float("inf")
-    regions = ops.where(valid[..., None], nms.take(regions, indices), 0.0)
-    return regions, ops.where(valid, scores, 0.0), valid
+    values, indices = ops.top_k(values, min(num_after, values.shape[1]))
+    valid = values > -_INFINITY
+    boxes = ops.take_along_axis(boxes, indices[..., None], axis=1)
+    boxes = ops.where(valid[..., None], boxes, 0.0)
+    return Proposals(boxes, values, valid)
 
 
-def _top(scores, count):
-    """Returns the largest scores and their indices, padded with -inf to `count`."""
-    missing = [[0, 0], [0, count]]  # The number of anchors may not be known yet.
-    padded = ops.pad(scores, missing, constant_values=-float("inf"))
-    values, indices = ops.top_k(padded, count)
-    indices = ops.minimum(ops.cast(indices, "int32"), ops.shape(scores)[1] - 1)
-    return values, indices
+def _best_of_level(
+    scores, codes, anchors, image_size, num_before, iou_threshold, min_size
+):
+    """Returns boxes `[batch, k, 4]` and scores, -inf for those that are dropped."""
+    scores = ops.cast(ops.stop_gradient(scores), "float32")
+    scores = ops.where(ops.isfinite(scores), scores, -_INFINITY)
+    if scores.shape[1] is None:  # Then the level may have fewer anchors.
+        scores = ops.pad(scores, [[0, 0], [0, num_before]], constant_values=-_INFINITY)
+    count = min(num_before, scores.shape[1] or num_before)
+    scores, indices = ops.top_k(scores, count)
+    indices = ops.minimum(indices, ops.shape(codes)[1] - 1)
+    codes = ops.take_along_axis(ops.stop_gradient(codes), indices[..., None], axis=1)
+    boxes = box_ops.decode(
+        codes, ops.take(anchors, indices, axis=0), box_ops.RPN_WEIGHTS
+    )
+    boxes = box_ops.clip(boxes, *image_size)
+    finite = ops.all(ops.isfinite(boxes), axis=-1)
+    boxes = ops.where(finite[..., None], boxes, 0.0)
+    valid = ops.logical_and(scores > -_INFINITY, box_ops.are_at_least(boxes, min_size))
+    kept = nms.suppress(boxes, valid, iou_threshold)
+    return boxes, ops.where(kept, scores, -_INFINITY)

@@ -1,133 +1,155 @@
-"""RoIAlign: the features of boxes, at exact places ([He17] section 3)."""
+"""RoIAlign: features of boxes, by bilinear interpolation without rounding."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
+import keras
 from keras import ops
 
 
-class Samples(NamedTuple):
-    """Bilinear samples along one axis of boxes.
-
-    Attributes:
-        low: Cell at or before each sample, int32 `[batch, boxes, cells]`.
-        high: Cell after it.
-        low_weight: Weight of `low`, `[batch, boxes, cells]`; both are 0 outside.
-        high_weight: Weight of `high`.
-    """
-
-    low: Any
-    high: Any
-    low_weight: Any
-    high_weight: Any
-
-    def ends(self) -> list[tuple]:
-        """Returns cells and weights of both ends."""
-        return [(self.low, self.low_weight), (self.high, self.high_weight)]
-
-
 def roi_align(
-    maps: Sequence,
+    features,
     boxes,
-    levels,
-    strides: Sequence[int],
-    size: int,
+    output_size: int,
     *,
-    ratio: int = 2,
+    stride: float,
+    sampling_ratio: int = 2,
     aligned: bool = True,
 ):
-    """Takes the features of boxes from a feature pyramid, without rounding.
-
-    Each of `size` x `size` cells of a box is the mean of `ratio` x `ratio` bilinear
-    samples. Beyond a border the value at the border is taken, further than a cell away
-    0, as in torchvision.
+    """Pools the features of boxes from one feature map.
 
     Args:
-        maps: Feature maps, `[batch, height, width, channels]` each.
-        boxes: Boxes in pixels, `[batch, boxes, 4]`.
-        levels: Number of the map of each box, int32 `[batch, boxes]`.
-        strides: Distance of neighboring cells of each map in pixels.
-        size: Height and width of the result.
-        ratio: Samples of a cell along each axis.
-        aligned: Whether the value of a cell lies at its center; False is half a cell
-            off, and takes boxes smaller than a cell as a cell, like older networks and
-            torchvision's.
+        features: `[batch, height, width, channels]`, of any size, known or not.
+        boxes: `[batch, n, 4]`, in pixels of the image. They get no gradient.
+        output_size: Bins per side.
+        stride: Pixels of the image to a cell of `features`.
+        sampling_ratio: Samples per side of a bin, which are averaged.
+        aligned: Whether the center of cell `i` is at pixel `(i + 0.5) * stride`. False
+            is the former definition, at `i * stride` and with boxes of at least one
+            cell, which the networks of torchvision are trained with.
 
     Returns:
-        `[batch, boxes, size, size, channels]`.
+        `[batch, n, output_size, output_size, channels]` in the dtype of `features`.
+        Samples more than one cell beyond the centers of the outer cells are 0, others
+        beyond them have the value of the outer cell.
+
+    Source: Mask R-CNN (https://arxiv.org/abs/1703.06870), section 3; equals
+    `torchvision.ops.roi_align`.
     """
-    sides = [ops.shape(x)[1:3] for x in maps]
-    channels = maps[0].shape[-1]
-    flat = ops.concatenate(
-        [ops.reshape(x, (ops.shape(x)[0], -1, channels)) for x in maps], axis=1
+    return pyramid_roi_align(
+        [features],
+        boxes,
+        ops.zeros_like(boxes[..., 0], dtype="int32"),
+        output_size,
+        strides=[stride],
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
     )
-    cells = ops.shape(flat)[1]
-    batch = ops.shape(boxes)[0]
-    flat = ops.reshape(flat, (-1, channels))
-    height, width, start, stride = _of_level(levels, sides, strides)
-    start = start + ops.arange(batch, dtype="int32")[:, None] * cells
-    total = 0.0
-    scaled = boxes / ops.cast(stride, boxes.dtype)[..., None]
-    for y, x in sample_pairs(scaled, height, width, size, ratio=ratio, aligned=aligned):
-        for row, row_weight in y.ends():
-            for column, column_weight in x.ends():
-                index = start[..., None, None] + (
-                    row[..., :, None] * width[..., None, None] + column[..., None, :]
-                )
-                weight = row_weight[..., :, None] * column_weight[..., None, :]
-                weight = ops.cast(weight / ratio**2, flat.dtype)
-                total += ops.take(flat, index, axis=0) * weight[..., None]
-    return total
 
 
-def sample_pairs(
-    boxes, height, width, size: int, *, ratio: int = 2, aligned: bool = True
-) -> Iterator[tuple[Samples, Samples]]:
-    """Yields the `ratio` x `ratio` samples of the cells of boxes.
+def pyramid_roi_align(
+    features: Sequence,
+    boxes,
+    levels,
+    output_size: int,
+    *,
+    strides: Sequence[float],
+    sampling_ratio: int = 2,
+    aligned: bool = True,
+):
+    """Pools the features of each box from one of several feature maps.
+
+    The cost does not depend on the number of levels, and memory is a few times that of
+    the output: samples are added one after the other.
 
     Args:
-        boxes: Boxes in cells of the map, `[batch, boxes, 4]`.
-        height: Number of rows of the map of each box, int32 `[batch, boxes]`.
-        width: Number of columns.
-        size: Cells of a box along each axis.
-        ratio: See `roi_align`.
+        features: Maps `[batch, height, width, channels]`, see `roi_align`.
+        boxes: See `roi_align`.
+        levels: Index of the map of each box, int32 `[batch, n]`; see `levels.assign`.
+        output_size: See `roi_align`.
+        strides: Stride of each map.
+        sampling_ratio: See `roi_align`.
         aligned: See `roi_align`.
 
-    Yields:
-        The samples along y and those along x.
+    Returns:
+        See `roi_align`.
     """
-    y1, x1, y2, x2 = ops.unstack(boxes, 4, axis=-1)
-    for i in range(ratio):
-        y = _samples(y1, y2, height, size, (i + 0.5) / ratio, aligned)
-        for j in range(ratio):
-            yield y, _samples(x1, x2, width, size, (j + 0.5) / ratio, aligned)
+    channels, dtype = features[0].shape[-1], features[0].dtype
+    batch = ops.shape(boxes)[0]
+    sizes = [[_integer(side) for side in ops.shape(map_)[1:3]] for map_ in features]
+    heights, widths = (
+        ops.take(ops.stack(sides), levels) for sides in zip(*sizes, strict=True)
+    )
+    starts, num_cells = _starts([height * width for height, width in sizes])
+    flat = [ops.reshape(map_, (batch, -1, channels)) for map_ in features]
+    table = ops.reshape(ops.concatenate(flat, axis=1), (-1, channels))
+    first = ops.arange(batch, dtype="int32")[:, None] * num_cells
+    first = first + ops.take(starts, levels)
+
+    stride = ops.take(ops.array(strides, "float32"), levels)
+    scaled = ops.cast(boxes, "float32") / stride[..., None]
+    options = (output_size, sampling_ratio, aligned)
+    rows = axis_taps(scaled[..., 0], scaled[..., 2], heights, *options)
+    columns = axis_taps(scaled[..., 1], scaled[..., 3], widths, *options)
+    total = 0.0
+    for row, row_weight in rows:
+        row = first[..., None] + row * widths[..., None]
+        for column, column_weight in columns:
+            cells = row[..., :, None] + column[..., None, :]
+            weight = row_weight[..., :, None] * column_weight[..., None, :]
+            values = ops.cast(ops.take(table, cells, axis=0), "float32")
+            total = total + values * weight[..., None]
+    return ops.cast(total, keras.backend.standardize_dtype(dtype))
 
 
-def _samples(start, end, length, size, offset, aligned):
-    extent = end - start
+def axis_taps(start, end, num_cells, output_size: int, sampling_ratio: int, aligned):
+    """Returns the cells along one axis from which each bin is interpolated.
+
+    Args:
+        start: First edge of each box in cells, `[batch, n]`.
+        end: Second edge, likewise.
+        num_cells: Cells along the axis, int32, which broadcasts to `[batch, n]`.
+        output_size: See `roi_align`.
+        sampling_ratio: See `roi_align`.
+        aligned: See `roi_align`.
+
+    Returns:
+        `2 * sampling_ratio` pairs `(cell, weight)`, int32 and float32
+        `[batch, n, output_size]`. The weights of a bin add up to 1, or less where
+        samples are outside of the map.
+    """
+    start, end = ops.stop_gradient(start), ops.stop_gradient(end)
     if aligned:
-        start = start - 0.5
-    else:
-        extent = ops.maximum(extent, 1.0)
-    steps = (ops.arange(size, dtype="float32") + offset) / size
-    place = start[..., None] + extent[..., None] * steps
-    last = ops.cast(length, "float32")[..., None]
-    inside = ops.cast((place >= -1.0) & (place <= last), "float32")
-    place = ops.clip(place, 0.0, last - 1.0)
-    low = ops.floor(place)
-    part = place - low
-    cells = ops.cast(low, "int32")
-    after = ops.minimum(cells + 1, length[..., None] - 1)
-    return Samples(cells, after, (1.0 - part) * inside, part * inside)
+        start, end = start - 0.5, end - 0.5
+    length = end - start if aligned else ops.maximum(end - start, 1.0)
+    # The order of the operations is that of torchvision, so that rounding is the same.
+    size = length[..., None] / output_size
+    last = ops.broadcast_to(num_cells, ops.shape(start))[..., None] - 1
+    limit = ops.cast(last, "float32")
+    bins = ops.arange(output_size, dtype="float32")
+    taps = []
+    for i in range(sampling_ratio):
+        offset = (i + 0.5) * size / sampling_ratio
+        position = start[..., None] + bins * size + offset
+        inside = ops.logical_and(position >= -1, position <= limit + 1)
+        # A coordinate that is not a number must not become an index.
+        position = ops.where(inside, ops.clip(position, 0.0, limit), 0.0)
+        low = ops.floor(position)
+        fraction = position - low
+        share = ops.cast(inside, "float32") / sampling_ratio
+        cell = ops.cast(low, "int32")
+        taps.append((cell, (1 - fraction) * share))
+        taps.append((ops.minimum(cell + 1, last), fraction * share))
+    return taps
 
 
-def _of_level(levels, sides, strides):
-    """Returns height, width, number of the first cell, and stride of each box's map."""
-    height = width = start = stride = 0
-    first = 0
-    for i, ((rows, columns), step) in enumerate(zip(sides, strides, strict=True)):
-        here = ops.cast(levels == i, "int32")
-        height, width = height + here * rows, width + here * columns
-        start, stride = start + here * first, stride + here * step
-        first += rows * columns
-    return height, width, start, stride
+def _integer(side):
+    """Returns a size as an int32 scalar tensor."""
+    return ops.convert_to_tensor(side, dtype="int32")
+
+
+def _starts(counts):
+    """Returns the index of the first cell of each map, and the number of all cells."""
+    starts = [ops.zeros_like(counts[0])]
+    for count in counts:
+        starts.append(starts[-1] + count)
+    return ops.stack(starts[:-1]), starts[-1]

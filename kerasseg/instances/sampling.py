@@ -1,55 +1,132 @@
-"""Which anchors and regions a training step takes."""
+"""Random choice of the anchors and RoIs that a training step learns from.
+
+The random numbers are arguments, so that the caller's seed decides.
+"""
 
 from typing import Any, NamedTuple
 
 from keras import ops
 
+from kerasseg.instances import boxes as box_ops
 from kerasseg.instances import matching, nms
 
 
 class Sample(NamedTuple):
-    """Candidates that were drawn, the positive ones first.
+    """Candidates that were chosen; positives come first, then negatives, then padding.
 
     Attributes:
-        index: Numbers of candidates, int32 `[batch, count]`.
+        indices: int32 `[batch, count]`; those of padding are valid indices too.
         is_positive: bool `[batch, count]`.
-        is_negative: bool `[batch, count]`; neither is padding.
+        valid: bool `[batch, count]`, False for padding.
     """
 
-    index: Any
+    indices: Any
     is_positive: Any
-    is_negative: Any
+    valid: Any
 
 
-def draw(kind, random, count: int, fraction: float) -> Sample:
-    """Draws positive and negative candidates ([Ren15] section 3.1.3).
+class Rois(NamedTuple):
+    """RoIs that were chosen; positives come first, then background, then padding.
+
+    Attributes:
+        boxes: float32 `[batch, count, 4]`.
+        classes: int32 `[batch, count]`; 0 is background or padding.
+        matched: int32 `[batch, count]`, index of the ground truth of positives.
+        valid: bool `[batch, count]`, False for padding.
+    """
+
+    boxes: Any
+    classes: Any
+    matched: Any
+    valid: Any
+
+
+def sample(labels, random, count: int, positive_fraction: float) -> Sample:
+    """Chooses candidates at random.
 
     Args:
-        kind: See `matching.Matches`.
-        random: Different numbers from 0 to 1 that decide, `[batch, candidates]`.
-        count: Number of candidates that are drawn, if there are as many.
-        fraction: Largest part of them that is positive; negative ones take the place of
-            missing ones.
+        labels: `[batch, n]`: above 0 positive, 0 negative, below 0 ignored.
+        random: Independent uniform numbers in [0, 1), `[batch, n]`.
+        count: Number to choose, at most `n`.
+        positive_fraction: At most this share of `count` is positive. Negatives fill up
+            the rest, and if there are too few, the sample is padded.
+
+    Returns:
+        The sample. Its positives are among the first `max_positives(count,
+        positive_fraction)`.
     """
-    most = int(count * fraction)
-    first, has_first = _draw(kind == matching.POSITIVE, random, most)
-    others, has_other = _draw(kind == matching.NEGATIVE, random, count)
-    num_positive = ops.sum(ops.cast(has_first, "int32"), axis=-1, keepdims=True)
-    has_other &= ops.arange(count)[None, :] < count - num_positive
-    none = ops.zeros_like(has_other)
-    index = ops.concatenate([first, others], axis=1)
-    is_positive = ops.concatenate([has_first, none], axis=1)
-    is_negative = ops.concatenate([ops.zeros_like(has_first), has_other], axis=1)
-    # `most` more than are needed: the last ones are padding.
-    order = ops.where(is_positive | is_negative, 0, 1)
-    order = ops.argsort(order * (count + most) + ops.arange(count + most), axis=-1)
-    order = ops.cast(order[:, :count], "int32")
-    return Sample(*(nms.take(x, order) for x in (index, is_positive, is_negative)))
+    limit = max_positives(count, positive_fraction)
+    positive, found = _choose(labels > 0, random, max(limit, 1))
+    found = ops.logical_and(found, limit > 0)
+    negative, found_negative = _choose(ops.equal(labels, 0), random, count)
+    num_positives = ops.sum(ops.cast(found, "int32"), axis=1, keepdims=True)
+    rank = ops.arange(count, dtype="int32")[None]
+    found_negative = ops.logical_and(found_negative, rank < count - num_positives)
+    order, valid = nms.first_true(
+        ops.concatenate([found, found_negative], axis=1), count
+    )
+    candidates = ops.concatenate([positive, negative], axis=1)
+    indices = ops.take_along_axis(candidates, order, axis=1)
+    is_positive = ops.logical_and(valid, rank < num_positives)
+    return Sample(indices, is_positive, valid)
 
 
-def _draw(chosen, random, count):
-    n = chosen.shape[1]
-    values, index = ops.top_k(ops.where(chosen, random, -1.0), min(count, n))
-    padding = [[0, 0], [0, count - min(count, n)]]
-    index = ops.cast(ops.pad(index, padding), "int32")
-    return index, ops.pad(values, padding, constant_values=-1.0) >= 0
+def max_positives(count: int, positive_fraction: float) -> int:
+    """Returns the largest number of positives of a sample, rounded down."""
+    return int(count * positive_fraction)
+
+
+def sample_rois(
+    proposals,
+    valid,
+    boxes,
+    classes,
+    is_crowd,
+    random,
+    *,
+    count: int = 512,
+    positive_fraction: float = 0.25,
+    positive_iou: float = 0.5,
+) -> Rois:
+    """Adds the objects to the proposals, matches and samples them.
+
+    Args:
+        proposals: `[batch, p, 4]`.
+        valid: bool `[batch, p]`, which proposals are not padding.
+        boxes: Ground truth `[batch, n, 4]`, see `matching`. Crowds, padding and empty
+            boxes are not added.
+        classes: int32 `[batch, n]`, 0 for padding.
+        is_crowd: bool `[batch, n]`.
+        random: Uniform numbers in [0, 1), `[batch, p + n]`.
+        count: Number of RoIs, at most `p + n`.
+        positive_fraction: See `sample`.
+        positive_iou: See `matching.match_proposals`.
+
+    Returns:
+        The RoIs, without gradient.
+
+    Source: Fast R-CNN (https://arxiv.org/abs/1504.08083), section 2.3.
+    """
+    boxes = ops.cast(boxes, "float32")
+    objects = ops.logical_and(classes > 0, ops.logical_not(ops.cast(is_crowd, "bool")))
+    objects = ops.logical_and(objects, box_ops.area(boxes) > 0)
+    candidates = ops.stop_gradient(ops.concatenate([proposals, boxes], axis=1))
+    usable = ops.concatenate([ops.cast(valid, "bool"), objects], axis=1)
+    labels, matched = matching.match_proposals(
+        candidates, boxes, classes, is_crowd, positive_iou=positive_iou
+    )
+    labels = ops.where(usable, labels, matching.IGNORED)
+    chosen = sample(labels, random, count, positive_fraction)
+    labels = ops.take_along_axis(labels, chosen.indices, axis=1)
+    return Rois(
+        ops.take_along_axis(candidates, chosen.indices[..., None], axis=1),
+        ops.where(chosen.is_positive, labels, 0),
+        ops.take_along_axis(matched, chosen.indices, axis=1),
+        chosen.valid,
+    )
+
+
+def _choose(mask, random, count):
+    """Returns the indices of `count` true elements at random, and which are true."""
+    values, indices = ops.top_k(ops.where(mask, random, -1.0), count)
+    return ops.cast(indices, "int32"), values >= 0

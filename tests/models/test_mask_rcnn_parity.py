@@ -3,6 +3,8 @@
 Skipped without torch and torchvision: `pip install torch torchvision`.
 """
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -20,10 +22,8 @@ def torchvision():
     """Imports torchvision; without its C operators, plain ones take their place."""
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):  # Importing it registers fake ones.
-        try:
+        with contextlib.suppress(RuntimeError):  # It has its own.
             library.define(f"{name}(Tensor d, Tensor s, float t) -> Tensor")
-        except RuntimeError:
-            pass  # It has its own.
     torchvision = pytest.importorskip("torchvision")
     from torchvision.ops import boxes
 
