@@ -18,7 +18,7 @@ _SMALL = {"backbone": "resnet18_quarter", "freeze_at": 0, "batch_norm": "trained
     kind="instance",
     paper=_PAPER,
     params=44_401_393,
-    macs=54_681_773_568,
+    macs=121_701_530_112,
     output_stride=32,
     setting={"num_classes": 90, "backbone": "resnet50", "freeze_at": 0},
     test_options={
@@ -121,7 +121,7 @@ def mask_rcnn(
     kind="instance",
     paper=_PAPER,
     params=35_918_065,
-    macs=30_993_947_648,
+    macs=333_220_536_320,
     output_stride=16,
     setting={"num_classes": 80, "backbone": "resnet50", "freeze_at": 0},
     test_options={**_SMALL, "filters": 16, "num_proposals": 20, "num_detections": 5},
@@ -194,8 +194,9 @@ def mask_rcnn_c4(
         image,
         proposals,
         {"p4": c["c4"]},
-        _c4_box_head(num_classes, stage),
-        _c4_mask_head(num_classes, filters, stage),
+        _c4_box_head(num_classes, stage.output_shape[1:]),
+        _c4_mask_head(num_classes, filters, stage.output_shape[1:]),
+        stage=stage,
         roi_aligned=roi_aligned,
         num_detections=num_detections,
         score_threshold=score_threshold,
@@ -298,9 +299,9 @@ def _fpn_box_head(num_classes, filters, units):
     return keras.Model(rois, _box_outputs(x, num_classes), name="box_head")
 
 
-def _c4_box_head(num_classes, stage):
-    rois = keras.Input(stage.input_shape[1:], name="box_rois")
-    x = layers.GlobalAveragePooling2D(name="box_mean")(stage(rois))
+def _c4_box_head(num_classes, shape):
+    rois = keras.Input(shape, name="box_rois")
+    x = layers.GlobalAveragePooling2D(name="box_mean")(rois)
     return keras.Model(rois, _box_outputs(x, num_classes), name="box_head")
 
 
@@ -328,9 +329,9 @@ def _fpn_mask_head(num_classes, filters):
     return keras.Model(rois, _mask_output(x, num_classes, filters), name="mask_head")
 
 
-def _c4_mask_head(num_classes, filters, stage):
-    rois = keras.Input(stage.input_shape[1:], name="mask_rois")
-    x = _mask_output(stage(rois), num_classes, filters)
+def _c4_mask_head(num_classes, filters, shape):
+    rois = keras.Input(shape, name="mask_rois")
+    x = _mask_output(rois, num_classes, filters)
     return keras.Model(rois, x, name="mask_head")
 
 
@@ -374,6 +375,7 @@ def _detector(
     box_head,
     mask_head,
     *,
+    stage=None,
     roi_aligned,
     num_detections,
     score_threshold,
@@ -383,9 +385,10 @@ def _detector(
     regions, are_regions = proposals
 
     def rois(boxes, head, layer_name):
-        side = head.input_shape[1]
+        side = (stage or head).input_shape[1]
         layer = blocks.RoiAlign(side, strides, roi_aligned, name=layer_name)
-        return layer([boxes, *maps.values()])
+        x = layer([boxes, *maps.values()])
+        return x if stage is None else stage(x)
 
     scores, deltas = box_head(rois(regions, box_head, "box_roi_align"))
     boxes, scores, classes, valid = blocks.Detections(

@@ -37,6 +37,8 @@ class InstanceObjective:
         self._align = {
             name: model.get_layer(f"{name}_roi_align") for name in ("box", "mask")
         }
+        names = {layer.name for layer in model.layers}
+        self._stage = model.get_layer("stage5") if "stage5" in names else None
         self._heads = {name: model.get_layer(f"{name}_head") for name in self._align}
         _, *rpn = self._proposals.input
         _, *maps = self._align["box"].input
@@ -111,9 +113,15 @@ class InstanceObjective:
             positive_fraction=_ROI_FRACTION,
         )
 
+    def _apply(self, head, regions, maps):
+        """Applies a head to the features of regions."""
+        x = self._align[head]([regions, *maps])
+        if self._stage is not None:
+            x = self._stage(x, training=True)
+        return self._heads[head](x, training=True)
+
     def _box_losses(self, maps, rois, batch):
-        x = self._align["box"]([rois.boxes, *maps])
-        logits, codes = self._heads["box"](x, training=True)
+        logits, codes = self._apply("box", rois.boxes, maps)
         count, num_outputs = rois.boxes.shape[1], logits.shape[-1]
         logits = tf.reshape(logits, [-1, count, num_outputs])
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(rois.classes, logits)
@@ -132,8 +140,7 @@ class InstanceObjective:
         """Cross-entropy of the masks of the true classes, of positive regions only."""
         count = sampling.max_positives(rois.boxes.shape[1], _ROI_FRACTION)
         regions, classes = rois.boxes[:, :count], rois.classes[:, :count]
-        x = self._align["mask"]([regions, *maps])
-        logits = self._heads["mask"](x, training=True)
+        logits = self._apply("mask", regions, maps)
         size = logits.shape[1]
         logits = tf.gather(
             tf.transpose(logits, [0, 3, 1, 2]), tf.reshape(classes, [-1]), batch_dims=1

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import evaluation, inference, pipeline
+from kerasseg import evaluation, inference, models, pipeline
 from kerasseg.pipeline import augment
 from kerasseg.training.instance_objective import InstanceObjective
 from kerasseg.training.objective import Objective
@@ -114,3 +114,8 @@ class Instances(Task):
 
 
 TASKS: dict[str, Task] = {"semantic": Semantic(), "instance": Instances()}
+
+
+def task_of(name: str) -> Task:
+    """Returns the task of a registered model."""
+    return TASKS[models.metadata(name).kind]
