@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from kerasseg.instances import boxes as box_ops
+from kerasseg.instances import gathering
 
 
 class Detections(NamedTuple):
@@ -28,8 +29,8 @@ def detect(
     codes,
     proposals,
     valid,
-    image_size,
     *,
+    image_size,
     count: int = 100,
     min_score: float = 0.05,
     iou_threshold: float = 0.5,
@@ -98,14 +99,12 @@ def select(boxes, scores, count: int, iou_threshold: float) -> Detections:
         here = ops.equal(slots, step)
         best_scores = ops.where(here, ops.max(flat, axis=1, keepdims=True), best_scores)
         best_indices = ops.where(here, index, best_indices)
-        number, rank = (
-            part[..., None] for part in (index // num_boxes, index % num_boxes)
-        )
-        of_class = ops.take_along_axis(boxes, number[..., None], axis=1)[:, 0]
-        box = ops.take_along_axis(of_class, rank, axis=1)
+        number, rank = index // num_boxes, index % num_boxes
+        of_class = gathering.rows(boxes, number)[:, 0]
+        box = gathering.rows(of_class, rank)
         duplicate = box_ops.iou(box, of_class) > iou_threshold
-        duplicate = ops.logical_or(duplicate, ops.equal(ranks, rank))
-        dropped = ops.logical_and(duplicate, ops.equal(numbers, number))
+        duplicate = ops.logical_or(duplicate, ops.equal(ranks, rank[..., None]))
+        dropped = ops.logical_and(duplicate, ops.equal(numbers, number[..., None]))
         return step + 1, ops.where(dropped, 0.0, scores), best_indices, best_scores
 
     start = (
@@ -117,7 +116,7 @@ def select(boxes, scores, count: int, iou_threshold: float) -> Detections:
     *_, indices, scores = ops.while_loop(is_unfinished, choose, start)
     valid = scores > 0
     boxes = ops.reshape(boxes, (batch, num_classes * num_boxes, 4))
-    boxes = ops.take_along_axis(boxes, indices[..., None], axis=1)
+    boxes = gathering.rows(boxes, indices)
     classes = ops.where(valid, indices // num_boxes + 1, 0)
     return Detections(ops.where(valid[..., None], boxes, 0.0), scores, classes, valid)
 

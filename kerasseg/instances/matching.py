@@ -2,13 +2,14 @@
 
 The ground truth of an image is padded: `boxes` `[batch, n, 4]`, `classes` int32
 `[batch, n]`, where 0 is padding, and `is_crowd` bool `[batch, n]`. Crowds never match.
-A candidate that is not positive and lies within a crowd by more than `CROWD_COVERAGE`
-of its own area is ignored, since an object may well be there.
+A candidate that is not positive and has more than `CROWD_COVERAGE` of its area in one
+crowd is ignored, since an object may well be there.
 """
 
 from keras import ops
 
 from kerasseg.instances import boxes as box_ops
+from kerasseg.instances import gathering
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 CROWD_COVERAGE = 0.5  # Share of a candidate's area in one crowd.
@@ -76,7 +77,7 @@ def match_proposals(proposals, boxes, classes, is_crowd, *, positive_iou: float 
     """
     overlaps = _overlaps(proposals, boxes, _objects(classes, is_crowd))
     best, matched = ops.max(overlaps, axis=-1), ops.argmax(overlaps, axis=-1)
-    found = ops.take_along_axis(ops.cast(classes, "int32"), matched, axis=1)
+    found = gathering.rows(ops.cast(classes, "int32"), matched)
     in_crowd = _lie_in_crowd(proposals, boxes, classes, is_crowd)
     other = ops.where(in_crowd, IGNORED, NEGATIVE)
     labels = ops.where(best >= positive_iou, found, ops.cast(other, "int32"))

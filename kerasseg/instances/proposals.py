@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from kerasseg.instances import boxes as box_ops
-from kerasseg.instances import nms
+from kerasseg.instances import gathering, nms
 
 _INFINITY = float("inf")
 
@@ -65,7 +65,7 @@ def propose(
     )
     values, indices = ops.top_k(values, min(num_after, values.shape[1]))
     valid = values > -_INFINITY
-    boxes = ops.take_along_axis(boxes, indices[..., None], axis=1)
+    boxes = gathering.rows(boxes, indices)
     boxes = ops.where(valid[..., None], boxes, 0.0)
     return Proposals(boxes, values, valid)
 
@@ -81,7 +81,7 @@ def _best_of_level(
     count = min(num_before, scores.shape[1] or num_before)
     scores, indices = ops.top_k(scores, count)
     indices = ops.minimum(indices, ops.shape(codes)[1] - 1)
-    codes = ops.take_along_axis(ops.stop_gradient(codes), indices[..., None], axis=1)
+    codes = gathering.rows(ops.stop_gradient(codes), indices)
     boxes = box_ops.decode(
         codes, ops.take(anchors, indices, axis=0), box_ops.RPN_WEIGHTS
     )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from kerasseg.instances import boxes as box_ops
-from kerasseg.instances import matching, nms
+from kerasseg.instances import gathering, matching, nms
 
 
 class Sample(NamedTuple):
@@ -66,7 +66,7 @@ def sample(labels, random, count: int, positive_fraction: float) -> Sample:
         ops.concatenate([found, found_negative], axis=1), count
     )
     candidates = ops.concatenate([positive, negative], axis=1)
-    indices = ops.take_along_axis(candidates, order, axis=1)
+    indices = gathering.rows(candidates, order)
     is_positive = ops.logical_and(valid, rank < num_positives)
     return Sample(indices, is_positive, valid)
 
@@ -81,9 +81,9 @@ def sample_rois(
     valid,
     boxes,
     classes,
+    *,
     is_crowd,
     random,
-    *,
     count: int = 512,
     positive_fraction: float = 0.25,
     positive_iou: float = 0.5,
@@ -117,11 +117,11 @@ def sample_rois(
     )
     labels = ops.where(usable, labels, matching.IGNORED)
     chosen = sample(labels, random, count, positive_fraction)
-    labels = ops.take_along_axis(labels, chosen.indices, axis=1)
+    labels = gathering.rows(labels, chosen.indices)
     return Rois(
-        ops.take_along_axis(candidates, chosen.indices[..., None], axis=1),
+        gathering.rows(candidates, chosen.indices),
         ops.where(chosen.is_positive, labels, 0),
-        ops.take_along_axis(matched, chosen.indices, axis=1),
+        gathering.rows(matched, chosen.indices),
         chosen.valid,
     )
 
