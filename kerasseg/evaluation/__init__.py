@@ -13,6 +13,8 @@ __getattr__ = lazy.attributes(
         "counts": "compare read_counts write_counts",
         "instance_scoring": "evaluate_instances",
         "inputs": "MEASURE_NAMES Output check_inputs",
+        "coco_evaluation": "EncodedMasks",
+        "coco_results": "read_results",
         "instance_errors": "",
         "instances": "DetectedImage InstanceEvaluation score_instances",
         "masks": "LabelFolder RecordLabels score_masks",

@@ -142,7 +142,7 @@ def matching_masks(
         errors.UserError: See `score_masks`; all mistakes are listed.
     """
     masks = _find_pngs(predictions_dir)
-    keys = collections.Counter(_key(target.name) for target in targets)
+    keys = collections.Counter(image_key(target.name) for target in targets)
     mistakes = {
         "missing": [f"{key}.png" for key in keys if key not in masks],
         "without a label": [
@@ -166,12 +166,12 @@ def matching_masks(
             f"so nothing was scored: {'; '.join(lines)}. Predict the same images at "
             f"their own size, into an empty folder."
         )
-    return [masks[_key(target.name)][0] for target in targets]
+    return [masks[image_key(target.name)][0] for target in targets]
 
 
 def _wrong_sizes(masks, targets):
     for target in targets:
-        if paths := masks.get(_key(target.name)):
+        if paths := masks.get(image_key(target.name)):
             height, width = _size(paths[0])
             if (height, width) != target.size:
                 yield (
@@ -190,11 +190,12 @@ def _find_pngs(folder):
     paths = collections.defaultdict(list)
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() == ".png" and path.is_file():
-            paths[_key(path.relative_to(folder))].append(path)
+            paths[image_key(path.relative_to(folder))].append(path)
     return paths
 
 
-def _key(name):
+def image_key(name: str | os.PathLike) -> str:
+    """Returns the name of an image or mask without the suffix of an image file."""
     path = pathlib.PurePath(name)
     has_suffix = path.suffix.lower() in _SUFFIXES
     return os.fspath(path.with_suffix("") if has_suffix else path)

@@ -1,7 +1,7 @@
 """Detected instances of an image, and how they are pasted into one map."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Detections:
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
-    masks: Sequence[np.ndarray] | np.ndarray | None = None
+    masks: Any = None
 
     def __post_init__(self):
         shapes = [np.shape(x) for x in (self.boxes, self.scores, self.classes)]
@@ -110,7 +110,7 @@ class Detections:
         return classes[self.id_map(size)]
 
 
-class _Selected(Sequence):
+class _Selected:
     """Some masks of a sequence, each of which is read on access."""
 
     def __init__(self, masks, indices):
@@ -121,9 +121,6 @@ class _Selected(Sequence):
 
     def __getitem__(self, i):
         return self._masks[self._indices[i]]
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self._masks[i] for i in self._indices)
 
 
 def _checked(mask, size):
