@@ -5,11 +5,18 @@ of pixels.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers, ops
 
 from kerasseg.instances import anchors, detections, levels, proposals, roi_align
+
+
+def _sides(x) -> tuple[Any, Any]:
+    """Returns height and width of a map, numbers or scalar tensors."""
+    _, height, width, _ = ops.shape(x)
+    return height, width
 
 
 @keras.saving.register_keras_serializable("kerasseg")
@@ -52,7 +59,7 @@ class Proposals(layers.Layer):
         image, *maps = inputs
         regions, _, valid = proposals.propose(
             *self.flatten(maps),
-            ops.shape(image)[1:3],
+            _sides(image),
             num_before=self.count,
             num_after=self.count,
             iou_threshold=self.threshold,
@@ -73,7 +80,7 @@ class Proposals(layers.Layer):
         """
         objectness, deltas = maps[: len(self.strides)], maps[len(self.strides) :]
         of_levels = [
-            anchors.level_anchors(*ops.shape(x)[1:3], stride, sizes, self.ratios)
+            anchors.level_anchors(*_sides(x), stride, sizes, self.ratios)
             for x, stride, sizes in zip(
                 objectness, self.strides, self.sizes, strict=True
             )
@@ -194,7 +201,7 @@ class Detections(layers.Layer):
                 ops.reshape(deltas, (-1, count, classes, 4)),
                 regions,
                 valid,
-                ops.shape(image)[1:3],
+                image_size=_sides(image),
                 count=self.count,
                 min_score=self.score_threshold,
                 iou_threshold=self.nms_threshold,

@@ -19,8 +19,8 @@ def base_anchors(
         ratios: Heights over widths.
 
     Returns:
-        float32 `[ratios * sizes, 4]`. Coordinates are rounded to whole pixels, halves to
-        even numbers, as the networks of torchvision do.
+        float32 `[ratios * sizes, 4]`. Coordinates are rounded to whole pixels, halves
+        to even numbers, as the networks of torchvision do.
     """
     roots = np.sqrt(np.asarray(ratios, "float32"))[:, None]
     sizes = np.asarray(size, "float32")

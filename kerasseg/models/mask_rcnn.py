@@ -88,13 +88,10 @@ def mask_rcnn(
     """
     _check_anchors(anchor_sizes, 5)
     image, padded = _image_input(image_size, backbone, normalization)
-    given = {"stem": stem, "stride_on": stride_on}
-    c = backbones.build(
-        backbone,
-        padded,
-        weights=backbone_weights,
-        **{k: v for k, v in given.items() if k in backbones.list_options(backbone)},
-    )
+    options: dict = {"stem": stem, "stride_on": stride_on}
+    known = backbones.list_options(backbone)
+    options = {name: options[name] for name in options if name in known}
+    c = backbones.build(backbone, padded, weights=backbone_weights, **options)
     _freeze(padded, c, batch_norm, freeze_at)
     p = feature_pyramid(c, filters)
     rpn = _proposal_network(p, filters)
@@ -109,8 +106,7 @@ def mask_rcnn(
         image,
         proposals,
         {name: p[name] for name in ("p2", "p3", "p4", "p5")},
-        box_head,
-        mask_head,
+        heads=(box_head, mask_head),
         roi_aligned=roi_aligned,
         num_detections=num_detections,
         score_threshold=score_threshold,
@@ -194,8 +190,10 @@ def mask_rcnn_c4(
         image,
         proposals,
         {"p4": c["c4"]},
-        _c4_box_head(num_classes, stage.output_shape[1:]),
-        _c4_mask_head(num_classes, filters, stage.output_shape[1:]),
+        heads=(
+            _c4_box_head(num_classes, stage.output_shape[1:]),
+            _c4_mask_head(num_classes, filters, stage.output_shape[1:]),
+        ),
         stage=stage,
         roi_aligned=roi_aligned,
         num_detections=num_detections,
@@ -213,7 +211,8 @@ def feature_pyramid(c: dict, filters: int) -> dict:
     Returns:
         Maps "p2" to "p6"; "p6" is every other cell of "p5".
     """
-    inner, p = {}, {}
+    inner: dict = {}
+    p: dict = {}
     for level in (5, 4, 3, 2):
         x = _conv(filters, 1, name=f"fpn_lateral{level}")(c[f"c{level}"])
         if level < 5:
@@ -372,9 +371,8 @@ def _detector(
     image,
     proposals,
     maps,
-    box_head,
-    mask_head,
     *,
+    heads,
     stage=None,
     roi_aligned,
     num_detections,
@@ -383,6 +381,7 @@ def _detector(
     """Connects the heads of the second stage, and selects the detections."""
     strides = tuple(2 ** int(level[1:]) for level in maps)
     regions, are_regions = proposals
+    box_head, mask_head = heads
 
     def rois(boxes, head, layer_name):
         side = (stage or head).input_shape[1]

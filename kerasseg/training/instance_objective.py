@@ -78,7 +78,7 @@ class InstanceObjective:
     def _rpn_losses(self, objectness, deltas, anchors, batch, seed):
         logits, deltas = (tf.concat(parts, axis=1) for parts in (objectness, deltas))
         anchors = tf.concat(anchors, axis=0)
-        labels, matched = matching.match_anchors(anchors, *_truth(batch))
+        labels, matched = matching.match_anchors(anchors, **_objects(batch))
         count = min(_ANCHORS, logits.shape[1] or _ANCHORS)
         sample = sampling.sample(
             labels, _uniform(tf.shape(labels), seed, 0), count, _ANCHOR_FRACTION
@@ -107,8 +107,8 @@ class InstanceObjective:
         return sampling.sample_rois(
             found.boxes,
             found.valid,
-            *_truth(batch),
-            _uniform(shape, seed, 1),
+            **_objects(batch),
+            random=_uniform(shape, seed, 1),
             count=min(self._num_rois, num_candidates),
             positive_fraction=_ROI_FRACTION,
         )
@@ -160,8 +160,8 @@ class InstanceObjective:
         return loss / _count(is_positive)
 
 
-def _truth(batch):
-    return batch["boxes"], batch["classes"], batch["is_crowd"]
+def _objects(batch):
+    return {key: batch[key] for key in ("boxes", "classes", "is_crowd")}
 
 
 def _uniform(shape, seed, number):

@@ -66,7 +66,8 @@ def train_loop(
     waiting = InputWait()
     pending: collections.deque = collections.deque()
     signals = Signals(group)
-    loss, parts = math.nan, {}  # Of the last step.
+    loss = math.nan  # Of the last step.
+    parts: dict[str, float] = {}  # Its terms.
 
     def is_due(interval):
         return state.step == last_step or state.step % interval == 0

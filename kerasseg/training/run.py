@@ -179,12 +179,7 @@ def _train(
         step_memory.check(step_function.micro_batches, restored)
     feature_statistics.fill(reader, state.model, state.evaluated_model)
 
-    log = RunLog(folder, spec, task, state.step)
-    if checkpoints.num_damaged:
-        log.scalars(
-            state.step, **{"train/damaged_checkpoints": checkpoints.num_damaged}
-        )
-    _write_spec(folder, spec)
+    log = _start_log(folder, spec, task, state.step, checkpoints.num_damaged)
     validation = Validation(
         state,
         eval_reader,
@@ -287,9 +282,13 @@ def _initialize(path, state):
         frozen_statistics.warn(state.model, None, None)
 
 
-def _write_spec(folder, spec):
+def _start_log(folder, spec, task, step, num_damaged):
+    log = RunLog(folder, spec, task, step)
+    if num_damaged:
+        log.scalars(step, **{"train/damaged_checkpoints": num_damaged})
     text = json.dumps(spec.to_json(), indent=2)
     files.write_bytes(os.path.join(folder, layout.DATASET), text.encode())
+    return log
 
 
 def load_initial_weights(path: str, state: TrainState) -> None:
