@@ -87,6 +87,7 @@ def mask_rcnn(
         the others are 0.
     """
     _check_anchors(anchor_sizes, 5)
+    _check_frozen(batch_norm, freeze_at)
     image, padded = _image_input(image_size, backbone, normalization)
     options: dict = {"stem": stem, "stride_on": stride_on}
     known = backbones.list_options(backbone)
@@ -169,6 +170,7 @@ def mask_rcnn_c4(
         errors.UserError: The backbone is not a ResNet.
     """
     _check_anchors(anchor_sizes)
+    _check_frozen(batch_norm, freeze_at)
     if backbone not in resnet.VARIANTS:
         raise errors.UserError(
             f"`backbone={backbone}` of 'mask_rcnn_c4' must be a ResNet, whose last "
@@ -241,14 +243,17 @@ def _check_anchors(sizes, count=None):
         )
 
 
-def _freeze(padded, c, batch_norm, freeze_at):
-    """Freezes batch norm, and the layers of the first stages."""
+def _check_frozen(batch_norm, freeze_at):
     if batch_norm not in _BATCH_NORMS:
         raise errors.UserError(
             f"`batch_norm={batch_norm}` must be one of {_BATCH_NORMS}."
         )
     if not 0 <= freeze_at <= 5:
         raise errors.UserError(f"`freeze_at={freeze_at}` must be from 0 to 5.")
+
+
+def _freeze(padded, c, batch_norm, freeze_at):
+    """Freezes batch norm, and the layers of the first stages."""
     for layer in keras.Model(padded, c).layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = batch_norm != "frozen"

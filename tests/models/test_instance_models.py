@@ -89,7 +89,10 @@ def test_a_known_image_size_gives_the_same_detections(name):
         np.testing.assert_allclose(found, expected[key], atol=1e-4, err_msg=key)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy",
+    ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_detections_are_float32_in_mixed_precision(name, policy):
     keras.config.set_dtype_policy(policy)
@@ -149,7 +152,13 @@ def test_another_encoder_than_a_resnet_has_no_last_stage_for_regions():
         models.build_model("mask_rcnn_c4", 2, backbone="vgg16")
 
 
-@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "efficientnet_lite0",
+        pytest.param("mobilenet_v3_small", marks=pytest.mark.slow),
+    ],
+)
 def test_a_pyramid_is_built_on_every_encoder(backbone):
     options = {**models.metadata("mask_rcnn").test_options, "backbone": backbone}
     model = models.build_model("mask_rcnn", 2, **options)
@@ -194,7 +203,7 @@ def test_the_parts_have_the_parameters_of_the_authors():
         np.testing.assert_array_equal(layer.moving_mean, mean)
 
 
-@pytest.mark.parametrize("stages", [0, 1, 2, 5])
+@pytest.mark.parametrize("stages", [0, 2, 5])
 def test_the_first_stages_are_not_trained(stages):
     options = {**models.metadata("mask_rcnn").test_options, "freeze_at": stages}
     model = models.build_model("mask_rcnn", 2, **options)
