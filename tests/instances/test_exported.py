@@ -1,4 +1,4 @@
-"""The part of Mask R-CNN after the convolutions, on XLA and ONNX at unknown sizes."""
+"""The part of Mask R-CNN after the convolutions, exported at unknown sizes."""
 
 import importlib.util
 
@@ -108,3 +108,10 @@ def test_onnx_has_the_same_values(compiled, image, expected):
     session = onnxruntime.InferenceSession(model.SerializeToString())
     names = [output.name for output in session.get_outputs()]
     check(dict(zip(names, session.run(None, {"image": image}), strict=True)), expected)
+
+
+def test_a_saved_model_has_the_same_values(tmp_path, compiled, image, expected):
+    module = tf.Module()
+    module.predict = compiled
+    tf.saved_model.save(module, str(tmp_path))
+    check(tf.saved_model.load(str(tmp_path)).predict(image), expected)
