@@ -95,11 +95,12 @@ def select(boxes, scores, count: int, iou_threshold: float) -> Detections:
 
     def choose(step, scores, best_indices, best_scores):
         flat = ops.reshape(scores, (batch, num_classes * num_boxes))
-        index = ops.cast(ops.argmax(flat, axis=1), "int32")[:, None]
+        best, index = ops.top_k(flat, 1)  # ONNX lacks what Keras' argmax is made of.
+        index = ops.cast(index, "int32")
         here = ops.equal(slots, step)
-        best_scores = ops.where(here, ops.max(flat, axis=1, keepdims=True), best_scores)
+        best_scores = ops.where(here, best, best_scores)
         best_indices = ops.where(here, index, best_indices)
-        number, rank = index // num_boxes, index % num_boxes
+        number, rank = index // num_boxes, index % num_boxes  # [batch, 1].
         of_class = gathering.rows(boxes, number)[:, 0]
         box = gathering.rows(of_class, rank)
         duplicate = box_ops.iou(box, of_class) > iou_threshold

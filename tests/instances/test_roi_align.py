@@ -142,9 +142,12 @@ def test_gradients_are_the_weights_of_the_cells():
 
 def test_half_precision_is_added_in_float32():
     maps, boxes, chosen = pyramid()
-    half = [map_.astype("float16") for map_ in maps]
-    found = roi_align.pyramid_roi_align(half, boxes, chosen, 3, strides=STRIDES)
-    exact = [map_.astype("float32") for map_ in half]
+    half = [tf.constant(map_.astype("float16")) for map_ in maps]
+    with tf.GradientTape() as tape:
+        tape.watch(half)
+        found = roi_align.pyramid_roi_align(half, boxes, chosen, 3, strides=STRIDES)
+    assert {slope.dtype for slope in tape.gradient(found, half)} == {tf.float16}
+    exact = [tf.cast(map_, "float32") for map_ in half]
     expected = roi_align.pyramid_roi_align(exact, boxes, chosen, 3, strides=STRIDES)
     assert found.dtype == "float16"
     np.testing.assert_array_equal(found, np.array(expected).astype("float16"))
