@@ -124,6 +124,8 @@ def crop_targets(
 
 
 def _pad(array, shape):
+    if array.shape == shape:
+        return array
     padded = np.zeros(shape, array.dtype)
     padded[tuple(slice(length) for length in array.shape)] = array
     return padded
@@ -135,6 +137,8 @@ def _pack(objects, boxes, chosen, max_layers):
     An instance that has no place gets the layer -1.
     """
     if len(objects.maps) <= max_layers:
+        if len(chosen) == np.count_nonzero(boxes[:, 2]):  # All that have pixels.
+            return objects.maps.astype(np.int32), objects.layers
         table = np.zeros(1 << 16, np.int32)
         table[objects.ids[chosen]] = objects.ids[chosen]
         return table[objects.maps], objects.layers
