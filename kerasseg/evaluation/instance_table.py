@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kerasseg.evaluation import instance_errors
+from kerasseg.metrics import instance_errors
 
 _COLUMNS = (
     ("mask AP %", "mask", "ap"),

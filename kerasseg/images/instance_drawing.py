@@ -134,7 +134,7 @@ def _with_captions(image, drawings):
     canvas = Image.fromarray(image)
     pen = ImageDraw.Draw(canvas)
     height, width = image.shape[:2]
-    font = ImageFont.load_default(int(np.clip(max(height, width) / 45, 9, 28)))
+    font = ImageFont.load_default(int(np.clip(max(height, width) / 38, 9, 28)))
     for each in drawings:
         if not each.caption or each.box is None:
             continue
