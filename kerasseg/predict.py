@@ -11,12 +11,14 @@ Give either --workdir, for the best model of a run, or --export_dir. Each kind o
 --output is written into its folder in --output_dir: index (PNG of class numbers, with a
 palette), color (PNG of the class colors), overlay (PNG of the image, blended with the
 class colors), probabilities (NumPy file, float16 [height, width, classes]) and contours
-(JSON with polygons in COCO's format). Results have the size of the image after its EXIF
-rotation; file names and subfolders are kept. For a video, color and overlay are videos;
-the other kinds are one file per frame. Run the same command again to resume after an
-interruption. Images that cannot be read are reported at the end and listed in
-failed.txt; the exit status is then 2. Files in a folder that are neither images nor
-videos by their endings are counted and named.
+(JSON with polygons in COCO's format). Networks that detect instances also write
+instances (JSON with boxes, scores and masks in COCO's format) and instance_ids (16-bit
+PNG), and draw outlines, boxes and scores in overlay. Results have the size of the image
+after its EXIF rotation; file names and subfolders are kept. For a video, color and
+overlay are videos; the other kinds are one file per frame. Run the same command again
+to resume after an interruption. Images that cannot be read are reported at the end and
+listed in failed.txt; the exit status is then 2. Files in a folder that are neither
+images nor videos by their endings are counted and named.
 """
 
 import sys

@@ -15,7 +15,6 @@ __getattr__ = lazy.attributes(
         "inputs": "MEASURE_NAMES Output check_inputs",
         "coco_evaluation": "EncodedMasks",
         "coco_results": "read_results",
-        "instance_errors": "",
         "instances": "DetectedImage InstanceEvaluation score_instances",
         "masks": "LabelFolder RecordLabels score_masks",
         "run": "evaluate_masks evaluate_run write_metrics",

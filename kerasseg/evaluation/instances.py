@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors, images, metrics, records
-from kerasseg.evaluation import coco_evaluation, instance_errors, instance_intervals
-from kerasseg.metrics import intervals
+from kerasseg.evaluation import coco_evaluation, instance_intervals
+from kerasseg.metrics import instance_errors, intervals
 from kerasseg.system import progress
 
 

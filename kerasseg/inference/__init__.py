@@ -38,6 +38,7 @@ __getattr__ = lazy.attributes(
         "files": "predict_files",
         "foreign_model": "",
         "inputs": "find_images",
+        "instance_outputs": "",
         "job": "Job run_job",
         "memory_estimate": "",
         "options": "InferenceOptions PredictorOptions",

@@ -89,10 +89,12 @@ def predict_files(
         of the path see `names.printable`.
 
     Raises:
-        errors.UserError: There is no such kind of result.
+        errors.UserError: There is no such kind of result, or the network does not have
+            it.
         OSError: A result cannot be written.
     """
     outputs.check(kinds)
+    outputs.check_network(kinds, detects_instances=False)
     network = _Network(segmenter, kinds, refine)
     failures = []
 

@@ -80,11 +80,13 @@ class Job:
 
         Raises:
             errors.MissingFileError: There is no trained network at the path.
-            errors.UserError: The network cannot be loaded.
+            errors.UserError: The network cannot be loaded, or does not have a kind of
+                result.
         """
         from kerasseg.inference import refining  # Start TensorFlow.
         from kerasseg.inference.files import predict_files
 
+        outputs.check_network(self.kinds, detects_instances=False)
         crf, superpixels = self.options.crf_settings(), self.options.superpixels
         with refining.start_refiner(crf, superpixels) as refine:
             yield functools.partial(

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from kerasseg import errors, images
-from kerasseg.images import visualization
-from kerasseg.inference import contours
+from kerasseg.images import instance_drawing, visualization
+from kerasseg.inference import contours, instance_outputs
 from kerasseg.system import files
 
 _ROWS = 256  # Of probabilities, written at a time.
@@ -31,6 +31,9 @@ class Prediction:
             result needs them.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        detections: The detected instances, for a network that detects instances; None
+            for others. `mask` is the map that they are pasted into.
+        min_score: Detections below it are neither in the map of ids nor in the overlay.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Prediction:
     probabilities: np.ndarray | None
     class_names: tuple[str, ...]
     palette: np.ndarray
+    detections: images.Detections | None = None
+    min_score: float = images.MIN_SCORE
 
 
 def _index(file, prediction):
@@ -50,6 +55,14 @@ def _colorized(prediction):
 
 
 def _overlaid(prediction):
+    if prediction.detections is not None:
+        return instance_drawing.overlay_detections(
+            prediction.image,
+            prediction.detections,
+            prediction.class_names,
+            prediction.palette,
+            min_score=prediction.min_score,
+        )
     return visualization.overlay(prediction.image, prediction.mask, prediction.palette)
 
 
@@ -90,6 +103,25 @@ def _contours(file, prediction):
     file.write(text.encode())
 
 
+def _instances(file, prediction):
+    content = instance_outputs.coco(
+        prediction.name,
+        prediction.image.shape[:2],
+        prediction.detections,
+        prediction.class_names,
+    )
+    file.write(json.dumps(content).encode())
+
+
+def _instance_ids(file, prediction):
+    # The ids are those of "instances", so the detections keep their places.
+    detections, size = prediction.detections, prediction.image.shape[:2]
+    is_pasted = np.asarray(detections.scores) >= prediction.min_score
+    numbers = np.append(0, 1 + np.flatnonzero(is_pasted)).astype(np.uint16)
+    ids = detections.above(prediction.min_score).id_map(size)
+    file.write(images.encode_label(numbers[ids]))
+
+
 # Extension and writer of each kind; its name is that of its folder.
 KINDS: dict[str, tuple[str, Callable]] = {
     "index": (".png", _index),  # The mask, with a palette.
@@ -97,7 +129,13 @@ KINDS: dict[str, tuple[str, Callable]] = {
     "overlay": (".png", _overlay),  # RGB: the image blended with these colors.
     "probabilities": (".npy", _probabilities),  # float16 [height, width, num_classes].
     "contours": (".json", _contours),  # Polygons in COCO's format.
+    "instances": (".json", _instances),  # Detections in COCO's format.
+    "instance_ids": (
+        ".png",
+        _instance_ids,
+    ),  # 16 bits: "id" in "instances", 0 for none.
 }
+_OF_INSTANCES = frozenset({"instances", "instance_ids"})
 
 
 def check(kinds: Iterable[str]) -> None:
@@ -108,6 +146,35 @@ def check(kinds: Iterable[str]) -> None:
         raise errors.UserError(
             f"`output={','.join(unknown)}`: expected one or more of "
             f"{', '.join(KINDS)}. Correct the list."
+        )
+    if "instances" in kinds:
+        instance_outputs.check_package()
+
+
+def check_network(kinds: Iterable[str], *, detects_instances: bool) -> None:
+    """Checks that a network has the results of each kind.
+
+    Args:
+        kinds: Keys of `KINDS`.
+        detects_instances: Whether the network detects instances, or else predicts the
+            class of each pixel.
+
+    Raises:
+        errors.UserError: It has not.
+    """
+    kinds = list(kinds)
+    if detects_instances and "probabilities" in kinds:
+        raise errors.UserError(
+            "`output=probabilities` needs a network that predicts the class of each "
+            "pixel, and this one detects instances. Use `output=instances`, which has "
+            "their scores."
+        )
+    missing = [kind for kind in kinds if kind in _OF_INSTANCES]
+    if missing and not detects_instances:
+        raise errors.UserError(
+            f"`output={','.join(missing)}` needs a network that detects instances, and "
+            "this one predicts the class of each pixel. Use `output=contours` for its "
+            "connected regions."
         )
 
 

@@ -130,6 +130,11 @@ def _settings(evaluation, spec, settings):
     values["images"] = f"{len(evaluation.names):,}"
     values["labeled pixels"] = f"{int(evaluation.counts[:, 1].sum()):,}"
     values["command"] = values.pop("command", None)  # The longest is last.
+    return settings_list(values)
+
+
+def settings_list(values: Mapping) -> markup.Markup:
+    """Returns a list of settings by name, without those that are None or empty."""
     parts = [
         tag("div", tag("dt", key.replace("_", " ")), tag("dd", _value(key, value)))
         for key, value in values.items()

@@ -1,5 +1,8 @@
 """The table of classes and the confusion matrix."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from kerasseg import metrics
@@ -74,12 +77,12 @@ def _columns(scores):
     differences = (scores.get("difference") or {}).get("iou", {})
 
     def cells_of(key):
-        return lambda class_name: _cell(scores[key][class_name])
+        return lambda class_name: cell(scores[key][class_name])
 
     columns = [
         (
             "IoU",
-            lambda class_name: _bar(
+            lambda class_name: bar_cell(
                 scores["iou"][class_name], intervals.get(class_name)
             ),
             markup.percent(scores["mean_iou"]),
@@ -87,7 +90,7 @@ def _columns(scores):
     ]
     if intervals:
         mean = markup.interval(scores["interval"]["mean_iou"])
-        columns.append(("interval", lambda name: _interval(intervals[name]), mean))
+        columns.append(("interval", lambda name: interval_cell(intervals[name]), mean))
     if differences:
         change = (scores["difference"]["mean_iou"] or {}).get("value")
         columns.append(
@@ -101,18 +104,20 @@ def _columns(scores):
     for title, key, mean_key, _ in (*_measured(scores), accuracy):
         columns.append((title, cells_of(key), markup.percent(scores[mean_key])))
     shares = {key: pixels / total for key, pixels in scores["pixels"].items()}
-    return [*columns, ("share", lambda class_name: _cell(shares[class_name]), "")]
+    return [*columns, ("share", lambda class_name: cell(shares[class_name]), "")]
 
 
-def _cell(value, content=None):
+def cell(value: float | None, content: Any = None) -> Markup:
+    """Returns a cell with a score from 0 to 1, or other content that it sorts."""
     order = -1 if value is None else round(value, 9)
     content = markup.percent(value) if content is None else content
     return tag("td", content, class_="number", data_value=order)
 
 
-def _bar(value, interval):
+def bar_cell(value: float | None, interval: Mapping | None) -> Markup:
+    """Returns a cell with a score and a bar, in which its interval is a line."""
     if value is None:
-        return _cell(value)
+        return cell(value)
     ends = ""
     if interval:
         ends = f";--low:{100 * interval['low']:.2f};--high:{100 * interval['high']:.2f}"
@@ -120,17 +125,18 @@ def _bar(value, interval):
     inner = tag("span") if interval else None
     bar = tag("span", inner, class_="bar", style=style, aria_hidden="true")
     number = tag("span", markup.percent(value))
-    return _cell(value, tag("span", bar, number, class_="with-bar"))
+    return cell(value, tag("span", bar, number, class_="with-bar"))
 
 
-def _interval(ends):
+def interval_cell(ends: Mapping | None) -> Markup:
+    """Returns a cell with both ends of an interval, sorted by its width."""
     width = None if ends is None else ends["high"] - ends["low"]
-    return _cell(width, markup.interval(ends))
+    return cell(width, markup.interval(ends))
 
 
 def _difference(difference):
     if difference is None:
-        return _cell(None)
+        return cell(None)
     title = (
         f"{markup.interval(difference, markup.points)}; above 0 in "
         f"{difference['above_zero']:.1%}"
@@ -138,7 +144,7 @@ def _difference(difference):
     significant = difference["low"] > 0 or difference["high"] < 0
     class_ = "significant" if significant else None
     value = tag("span", markup.points(difference["value"]), title=title, class_=class_)
-    return _cell(difference["value"], joined([value]))
+    return cell(difference["value"], joined([value]))
 
 
 def confusion_matrix(evaluation, spec: DatasetSpec) -> Markup:

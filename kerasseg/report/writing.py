@@ -1,9 +1,5 @@
 """Writes the page of an evaluation as one file without external resources."""
 
-import base64
-import functools
-import hashlib
-import importlib.resources
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,11 +11,12 @@ from kerasseg.report import (
     closeups,
     encoding,
     gallery,
+    page,
     ranking,
     summary,
     tables,
 )
-from kerasseg.report.markup import Markup, joined, tag
+from kerasseg.report.markup import Markup, joined
 from kerasseg.system import files, progress
 
 MAX_IMAGE_BYTES = 8_000_000  # Of all images of a page; the text is not included.
@@ -90,10 +87,11 @@ def write(
         "best": gallery.best_section(best, rows, evaluation),
         "closeups": closeups.closeup_section(evaluation, spec, content.closeups),
     }
-    text = _document(
+    text = page.document(
         summary.title(spec, settings),
         summary.header(evaluation, spec, settings),
         sections,
+        _TITLES,
         incomplete=content.budget.exceeded,
     )
     files.write_bytes(path, text.encode())
@@ -133,54 +131,3 @@ class _Images:
         for closeup in chosen:
             figure = closeups.figure(sample, closeup, name, spec, budget)
             self.closeups[closeup] = figure
-
-
-def _document(title, header, sections, *, incomplete):
-    """Returns the file.
-
-    Args:
-        title: Title of the window.
-        header: Content before the sections.
-        sections: Sections by identifier, in order; those that are None are left out.
-        incomplete: Whether images were left out to limit the size of the page.
-    """
-    present = {key: section for key, section in sections.items() if section is not None}
-    text = "More images were left out to limit the size of this page."
-    note = tag("p", text, class_="incomplete") if incomplete else None
-    body = tag(
-        "body",
-        tag("a", "Skip to the scores", href="#classes", class_="skip"),
-        header,
-        tag("nav", tag("ul", *map(_link, present)), aria_label="Sections"),
-        tag("main", note, *present.values()),
-        tag("footer", tag("p", "Written by kerasseg.evaluate.")),
-        tag("script", Markup(_resource("page.js"))),
-    )
-    return f"<!DOCTYPE html>\n{tag('html', _head(title), body, lang='en')}\n"
-
-
-def _link(identifier):
-    return tag("li", tag("a", _TITLES[identifier], href=f"#{identifier}"))
-
-
-def _head(title):
-    digest = hashlib.sha256(_resource("page.js").encode()).digest()
-    script_hash = base64.b64encode(digest).decode("ascii")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{script_hash}'; base-uri 'none'; form-action 'none'"
-    )
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", title),
-        tag("style", Markup(_resource("page.css"))),
-    )
-
-
-@functools.cache
-def _resource(name):
-    return importlib.resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kerasseg import errors, evaluation, images, records
-from kerasseg.evaluation import coco_evaluation, instance_errors, instance_intervals
+from kerasseg.evaluation import coco_evaluation, instance_intervals
+from kerasseg.metrics import instance_errors
 from tests.support import detected
 
 coco = pytest.importorskip("pycocotools.coco")

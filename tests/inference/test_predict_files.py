@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from kerasseg import images, inference
+from kerasseg import errors, images, inference
 from kerasseg.images import visualization
 from kerasseg.inference import contours, files, outputs, resuming, videos
 from tests.inference.test_inference import write_rotated
@@ -184,10 +184,17 @@ def test_a_full_disk_ends_the_run(segmenter, tmp_path, monkeypatch):
         inference.predict_files(segmenter, {"a": tmp_path / "a.png"}, tmp_path / "out")
 
 
+def test_a_network_without_instances_is_not_asked_for_them(segmenter, tmp_path):
+    with pytest.raises(
+        errors.UserError, match="needs a network that detects instances"
+    ):
+        inference.predict_files(segmenter, {}, tmp_path, kinds=["instance_ids"])
+
+
 def test_every_kind_of_result_is_written(segmenter, tmp_path):
     write_image(tmp_path / "deep/a.png")
     paths = {"deep/a": tmp_path / "deep/a.png"}
-    kinds = tuple(outputs.KINDS)
+    kinds = tuple(kind for kind in outputs.KINDS if "instance" not in kind)
     assert not inference.predict_files(segmenter, paths, tmp_path / "out", kinds=kinds)
     out = tmp_path / "out"
     label = np.array(levels.CLASSES)
