@@ -13,6 +13,7 @@ from kerasseg.system import lazy
 __all__ = [
     "Detector",
     "InferenceOptions",
+    "InstanceSegmenter",
     "Job",
     "Predictor",
     "PredictorOptions",
@@ -48,7 +49,7 @@ __getattr__ = lazy.attributes(
         "reading": "",
         "refining": "start_refiner",
         "resuming": "",
-        "segmenter": "Segmenter load load_export voc_palette",
+        "segmenter": "InstanceSegmenter Segmenter load load_export voc_palette",
         "superpixels": "",
         "tiles": "",
         "video_reader": "",

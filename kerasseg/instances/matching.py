@@ -51,7 +51,7 @@ def match_anchors(
     best_of_object = ops.max(overlaps, axis=1, keepdims=True)
     is_best = ops.logical_and(overlaps > 0, overlaps >= best_of_object)
     positive = ops.logical_or(best >= positive_iou, ops.any(is_best, axis=-1))
-    in_crowd = _lie_in_crowd(anchors[None], boxes, classes, is_crowd)
+    in_crowd = _lie_in_crowd(anchors[None], boxes, is_crowd)
     negative = ops.logical_and(best < negative_iou, ops.logical_not(in_crowd))
     labels = ops.where(positive, POSITIVE, ops.where(negative, NEGATIVE, IGNORED))
     return ops.cast(labels, "int32"), ops.cast(matched, "int32")
@@ -78,7 +78,7 @@ def match_proposals(proposals, boxes, classes, is_crowd, *, positive_iou: float 
     overlaps = _overlaps(proposals, boxes, _objects(classes, is_crowd))
     best, matched = ops.max(overlaps, axis=-1), ops.argmax(overlaps, axis=-1)
     found = gathering.rows(ops.cast(classes, "int32"), matched)
-    in_crowd = _lie_in_crowd(proposals, boxes, classes, is_crowd)
+    in_crowd = _lie_in_crowd(proposals, boxes, is_crowd)
     other = ops.where(in_crowd, IGNORED, NEGATIVE)
     labels = ops.where(best >= positive_iou, found, ops.cast(other, "int32"))
     return labels, ops.cast(matched, "int32")
@@ -94,8 +94,8 @@ def _overlaps(candidates, boxes, usable):
     return ops.where(usable[:, None, :], box_ops.iou(candidates, boxes), 0.0)
 
 
-def _lie_in_crowd(candidates, boxes, classes, is_crowd):
+def _lie_in_crowd(candidates, boxes, is_crowd):
     """Returns which candidates lie within a crowd, bool `[batch, candidates]`."""
-    crowd = ops.logical_and(classes > 0, ops.cast(is_crowd, "bool"))
+    crowd = ops.cast(is_crowd, "bool")  # Also one of class 0, which is unknown.
     inside = box_ops.coverage(candidates, boxes) > CROWD_COVERAGE
     return ops.any(ops.logical_and(inside, crowd[:, None, :]), axis=-1)
