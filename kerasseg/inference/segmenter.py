@@ -218,7 +218,7 @@ def detects_objects(model) -> bool:
 
 def _of_detector(options):
     """Checks the options of a command for a network that detects objects."""
-    unused = {"scales": ((1.0,), (1,), None), "flip": (False,), "tile_size": (None,)}
+    unused = {"scales": ((1.0,), (1,), None), "flip": (False,), "tile_size": (0, None)}
     for name, defaults in unused.items():
         value = options.get(name, defaults[0])
         value = tuple(value) if isinstance(value, list) else value
