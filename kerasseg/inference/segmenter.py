@@ -201,7 +201,10 @@ def _load_workdir(path, output_stride, options):
     model = best_model.load_best(path, output_stride=output_stride)
     names = tuple(spec.class_names)
     if detects_objects(model):
-        return InstanceSegmenter(model, names, spec.palette, **_of_detector(options))
+        trained = metadata.read_metadata(path)
+        sides = {key: trained.get(key) for key in ("min_side", "max_side")}
+        options = {**sides, **_of_detector(options)}
+        return InstanceSegmenter(model, names, spec.palette, **options)
     num_classes = _num_classes(model)
     if num_classes != len(spec.class_names):
         raise errors.UserError(

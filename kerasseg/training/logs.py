@@ -12,7 +12,7 @@ import tensorflow as tf
 from kerasseg import datasets
 from kerasseg.images import visualization
 from kerasseg.system import files
-from kerasseg.training.tasks import TASKS, Task
+from kerasseg.training.tasks import Semantic, Task
 from kerasseg.workdir import layout
 
 _NUM_IMAGES = 4  # Validation images that are drawn each time.
@@ -27,7 +27,7 @@ class RunLog:
     Args:
         workdir: Folder of the run.
         spec: Specification of the data set.
-        task: What is trained, which names the scores.
+        task: What is trained, which names the scores; None: classes of pixels.
         start_step: Step from which the run is resumed.
 
     Attributes:
@@ -38,11 +38,11 @@ class RunLog:
         self,
         workdir: str,
         spec: datasets.DatasetSpec,
-        task: Task = TASKS["semantic"],
+        task: Task | None = None,
         start_step: int = 0,
     ):
         self._workdir = workdir
-        self._spec, self._task = spec, task
+        self._spec, self._task = spec, task or Semantic()
         self.events = self._path(layout.EVENTS)
         self._warned: set[str] = set()
         self._events = tf.summary.create_noop_writer()

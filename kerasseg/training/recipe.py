@@ -171,6 +171,11 @@ class Recipe:
         0.1,
         "Factor of the schedules step and exponential, see learning_rate_decay_step.",
     )
+    learning_rate_boundaries: str | None = option(
+        None,
+        "Steps after the warm-up at which the schedule step decays, such as "
+        "60000,80000, in place of learning_rate_decay_step.",
+    )
     warmup_steps: int = option(
         0,
         "Number of steps at the start in which the learning rate increases "
@@ -274,13 +279,17 @@ class Recipe:
 
     def schedule(self) -> schedules.Schedule:
         """Returns the learning rate as a function of the step."""
-        options = schedules.options(self.learning_policy)
+        names = schedules.options(self.learning_policy)
+        given = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        if self.learning_rate_boundaries:
+            given["boundaries"] = _parse_steps(self.learning_rate_boundaries)
+            given.pop("learning_rate_decay_step", None)
         return schedules.get(
             self.learning_policy,
             base_learning_rate=self.base_learning_rate,
             num_steps=self.training_number_of_steps,
             warmup_steps=self.warmup_steps,
-            **{name: getattr(self, name) for name in options if hasattr(self, name)},
+            **given,
         )
 
     def loss_weights(self) -> dict[str, float]:
@@ -349,6 +358,16 @@ def _check_ranges(recipe):
         check(name, lambda value: 0 <= value < 1, "at least 0 and below 1")
     check("batch_norm_decay", lambda value: 0 <= value <= 1, "from 0 to 1")
     check("border_sigma", lambda value: 0 < value < math.inf, "finite and above 0")
+
+
+def _parse_steps(text):
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise errors.UserError(
+            f"`learning_rate_boundaries={text}` is not a list of steps. Give it as in "
+            f"60000,80000."
+        ) from None
 
 
 def _parse_weights(field, text):

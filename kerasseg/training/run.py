@@ -148,7 +148,7 @@ def _train(
     keras.utils.set_random_seed(seed)
     class_weights = class_statistics.class_weights(recipe.class_weights, reader)
     network = Network(model_or_builder, spec.num_classes)
-    task = TASKS[network.kind]
+    task = TASKS[network.kind]()
     with backbones.of_workdir_format(workdir_format):
         with strategy.scope():
             state, objective = create_state(
@@ -188,6 +188,7 @@ def _train(
         log=log,
         local_copy=local_copy,
         task=task,
+        augmentation=augmentation,
         evaluated=objective.evaluated,
         limit=recipe.eval_limit,
     )
@@ -262,7 +263,7 @@ def create_state(
     model = network.build(pretrained=pretrained)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     batch_norm.prepare(model, recipe, replicas)
-    objective = TASKS[network.kind].objective(model, recipe, class_weights)
+    objective = TASKS[network.kind]().objective(model, recipe, class_weights)
     encoder: frozenset[str] = frozenset()
     if recipe.head_learning_rate_factor != 1:
         encoder = network.encoder_layers

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kerasseg import evaluation, inference, models, pipeline
 from kerasseg.pipeline import augment
+from kerasseg.system import progress
 from kerasseg.training.instance_objective import InstanceObjective
 from kerasseg.training.objective import Objective
 from kerasseg.training.recipe import Recipe
@@ -44,8 +45,15 @@ class Task(abc.ABC):
         """Returns the batches, see `pipeline.training_dataset` for the options."""
 
     @abc.abstractmethod
-    def scorer(self, model: keras.Model) -> Callable[..., dict]:
+    def scorer(
+        self, model: keras.Model, augmentation: augment.Augmentation
+    ) -> Callable[..., dict]:
         """Returns a function of a reader, and `limit` and `on_batch`, to the scores."""
+
+    def prediction_options(self, augmentation: augment.Augmentation) -> dict:
+        """Returns how the network is to be applied, for the metadata of a model."""
+        del augmentation
+        return {}
 
 
 class Semantic(Task):
@@ -66,8 +74,9 @@ class Semantic(Task):
             reader, augmentation, weight_map_fn=objective.weight_map, **options
         )
 
-    def scorer(self, model):
+    def scorer(self, model, augmentation):
         """Returns a function that computes the mean IoU and accuracies."""
+        del augmentation
         predictor = inference.Predictor(model)
 
         def score(reader, **options):
@@ -87,6 +96,9 @@ class Instances(Task):
     }
     columns = (*shown, "mean_iou")
 
+    def __init__(self):
+        self._counts = pipeline.InstanceCounts()
+
     def objective(self, model, recipe, class_weights):
         """Creates the loss of a model; objects have no class weights."""
         del class_weights
@@ -99,23 +111,33 @@ class Instances(Task):
             max_instances=recipe.max_instances,
             min_instance_area=recipe.min_instance_area,
         )
+        self._counts = pipeline.InstanceCounts()
         return pipeline.instance_training_dataset(
-            reader, augmentation, options=chosen, **options
+            reader, augmentation, options=chosen, counts=self._counts, **options
         )
 
-    def scorer(self, model):
+    def scorer(self, model, augmentation):
         """Returns a function that computes the average precisions of COCO."""
-        detector = inference.Detector(model)
+        detector = inference.Detector(model, **self.prediction_options(augmentation))
 
         def score(reader, **options):
+            if self._counts["images"]:
+                progress.log(f"Trained on {self._counts.describe()}")
             return evaluation.evaluate_instances(detector, reader, **options).scores
 
         return score
 
+    def prediction_options(self, augmentation):
+        """Returns the size to which images are resized, that of the training."""
+        return {
+            "min_side": augmentation.min_resize_value,
+            "max_side": augmentation.max_resize_value,
+        }
 
-TASKS: dict[str, Task] = {"semantic": Semantic(), "instance": Instances()}
+
+TASKS: dict[str, type[Task]] = {"semantic": Semantic, "instance": Instances}
 
 
-def task_of(name: str) -> Task:
+def task_of(name: str) -> type[Task]:
     """Returns the task of a registered model."""
     return TASKS[models.metadata(name).kind]

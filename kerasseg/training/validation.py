@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 
 from kerasseg import pipeline
+from kerasseg.pipeline import augment
 from kerasseg.system import progress
 from kerasseg.training.logs import RunLog
 from kerasseg.training.state import TrainState
@@ -30,6 +31,7 @@ class Validation:
         local_copy: Model with the state's variables on this machine, where others hold
             them; its weights are copied before each validation. None elsewhere.
         task: What is scored.
+        augmentation: Augmentation of the training images.
         evaluated: Function of the model to the model that is evaluated in its place.
         limit: Number of images of a validation; None for the whole split.
     """
@@ -44,15 +46,20 @@ class Validation:
         log: RunLog,
         local_copy: keras.Model | None = None,
         task: Task,
+        augmentation: augment.Augmentation,
         evaluated: Callable[[keras.Model], keras.Model],
         limit: int | None = None,
     ):
         self._state, self._reader = state, reader
-        self._network_metadata = network_metadata
+        self._network_metadata = {
+            **network_metadata,
+            **task.prediction_options(augmentation),
+        }
         self._folder, self._log, self._limit = folder, log, limit
         self._copy = local_copy
         self._model = local_copy or state.evaluated_model
-        self._task, self._scores = task, task.scorer(evaluated(self._model))
+        self._task = task
+        self._scores = task.scorer(evaluated(self._model), augmentation)
 
     def run(self, rate: float, *, stopped: Callable[[], bool]) -> dict | None:
         """Evaluates the state after its last update.
