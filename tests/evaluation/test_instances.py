@@ -189,6 +189,15 @@ def test_a_resample_has_the_precision_that_copies_of_the_images_have(seed):
             np.testing.assert_allclose(row, expected, atol=1e-14)
 
 
+def test_recalls_are_reached_as_quotients_of_floats():
+    recalls = np.linspace(0, 1, 101)
+    instances = np.arange(1, 400)
+    needed = instance_intervals._needed(instances, recalls)
+    for total, row in zip(instances, needed, strict=True):
+        quotients = np.arange(total + 1) / total
+        assert (row == np.searchsorted(quotients, recalls)).all()
+
+
 def test_the_interval_contains_the_score_and_follows_those_of_the_mean_iou():
     result = scored(detected.random_images(3, 10))
     interval = result.scores["interval"]
@@ -313,6 +322,8 @@ def test_missing_images_and_an_empty_split_are_errors():
         evaluation.score_instances(each[:1], detected.Split(2))
     with pytest.raises(errors.UserError, match="no record to score"):
         evaluation.score_instances([], detected.Split(0))
+    with pytest.raises(errors.UserError, match="The only class is background"):
+        evaluation.score_instances(each, detected.Split(2, ("background",)))
 
 
 def test_a_missing_package_is_named(monkeypatch):
