@@ -349,3 +349,20 @@ def test_encoded_masks_are_decoded_one_at_a_time():
     kept = other.above(0.5)
     expected = each.detections.above(0.5).class_map(masks.shape[1:])
     assert (kept.class_map(masks.shape[1:]) == expected).all()
+
+
+def test_empty_masks_match_nothing_and_are_counted():
+    nothing, car = (0, 0, 0, 0), (0, 0, 9, 9)
+    result = scored(
+        [image([(1, nothing), (1, car)], [(1, 0.9, car), (1, 0.8, nothing)])]
+    )
+    assert result.counts.tolist() == [[1, 1, 1, 0, 0]]
+    # Recall 1/2 at precision 1, as the empty detection comes later.
+    assert result.scores["mask_ap"] == pytest.approx(51 / 101)
+
+
+def test_all_but_the_first_100_detections_of_a_class_are_ignored_and_counted():
+    found = [(1, 1 - i / 1000, (0, 0, 1, 1 + i % 7)) for i in range(130)]
+    result = scored([image([], [*found, (2, 0.6, (0, 0, 2, 2))])])
+    assert result.counts.tolist() == [[0, 0, 101, 0, 30]]
+    assert result.scores["detections"] == {"car": 130, "person": 1, "dog": 0}
