@@ -28,7 +28,7 @@ _EVAL_SPLIT = flags.DEFINE_string(
     "eval_split",
     "val",
     "Split of the records that validations evaluate. The best model is the one with "
-    "the highest mean IoU on it.",
+    "the highest mean IoU on it, or mask AP for a network that detects objects.",
 )
 _INITIAL_CHECKPOINT = flags.DEFINE_string(
     "initial_checkpoint",
@@ -92,8 +92,9 @@ def main(argv: Sequence[str]) -> None:
         print(f"Error: {lost}", file=sys.stderr)
         sys.exit(1)
     if best:
-        score, folder = best["scores"]["mean_iou"], os.path.join(workdir, "best")
-        print(f"Best model: mean IoU {score:.4f} at step {best['step']}, in {folder}.")
+        task, folder = training.task_of(name), os.path.join(workdir, "best")
+        score = f"{task.shown[task.score]} {best['scores'][task.score]:.4f}"
+        print(f"Best model: {score} at step {best['step']}, in {folder}.")
 
 
 def _train(name, chosen, images, records_dir, workdir):

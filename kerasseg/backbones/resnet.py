@@ -17,6 +17,7 @@ from kerasseg import backbones, blocks, errors
 
 _EPSILON = 1.001e-5
 _STEMS = ("standard", "deep")
+_STRIDED = ("1x1", "3x3")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class _Variant:
     imagenet: str = ""  # Name in keras.applications of the model with weights.
 
 
-_VARIANTS = {
+VARIANTS = {
     "resnet18": _Variant(False, (2, 2, 2, 2), 11_176_512),
     # A quarter of the channels, for tests and experiments.
     "resnet18_quarter": _Variant(False, (2, 2, 2, 2), 702_096, filters=16),
@@ -46,18 +47,21 @@ def resnet(
     output_stride: int = 32,
     weights: str | None = None,
     stem: str = "standard",
+    stride_on: str = "1x1",
     multi_grid: Sequence[int] | None = None,
     extra_blocks: int = 0,
 ):
     """Builds a ResNet.
 
     Args:
-        name: Key of `_VARIANTS`.
+        name: Key of `VARIANTS`.
         image: Normalized image.
         output_stride: 8, 16 or 32.
         weights: None, or "imagenet" (downloaded by keras.applications).
         stem: "standard" (one 7x7 convolution) or "deep" (three 3x3, "beta" in TF
             DeepLab).
+        stride_on: Convolution of a bottleneck that has the stride: "1x1" as in the
+            paper and in keras.applications, or "3x3" as in torchvision.
         multi_grid: Factor of the dilation rate of each unit of block4 and of the extra
             blocks; None for 1.
         extra_blocks: Number of copies of block4 after it, 0 to 3, each at twice the
@@ -65,12 +69,13 @@ def resnet(
             initialized at random.
 
     Raises:
-        UserError: Unknown stem, wrong number of factors or blocks, or there are no
-            ImageNet weights of this variant.
+        UserError: Unknown stem or convolution, wrong number of factors or blocks, or
+            there are no ImageNet weights of this variant.
     """
-    variant = _VARIANTS[name]
+    variant = VARIANTS[name]
     multi_grid = multi_grid or (1,) * variant.units[3]
-    _check(name, variant, weights, stem, multi_grid, extra_blocks)
+    _check(name, variant, weights, stem, stride_on, multi_grid, extra_blocks)
+    bottleneck = functools.partial(_bottleneck, stride_on=stride_on)
     c = {"c1": _stem(image, variant.filters, stem)}
     x = layers.ZeroPadding2D(1, name="pool1_pad")(c["c1"])
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
@@ -82,7 +87,7 @@ def resnet(
         before, rate, done = rate, rate * original // stride, done * stride
         for unit in range(units):
             factor = multi_grid[unit] if stage >= 3 else 1
-            x = (_bottleneck if variant.bottleneck else _basic)(
+            x = (bottleneck if variant.bottleneck else _basic)(
                 x,
                 variant.filters * 2 ** min(stage, 3),
                 stride=stride if unit == 0 else 1,
@@ -100,7 +105,7 @@ def resnet(
     return c
 
 
-for _name, _variant in _VARIANTS.items():
+for _name, _variant in VARIANTS.items():
     backbones.register(
         name=_name,
         normalization="caffe" if _variant.imagenet else "tf",
@@ -108,9 +113,13 @@ for _name, _variant in _VARIANTS.items():
     )(functools.partial(resnet, _name))
 
 
-def _check(name, variant, weights, stem, multi_grid, extra_blocks):
+def _check(name, variant, weights, stem, stride_on, multi_grid, extra_blocks):
     if stem not in _STEMS:
         raise errors.UserError(f"`stem={stem}` of '{name}' must be one of {_STEMS}.")
+    if stride_on not in _STRIDED:
+        raise errors.UserError(
+            f"`stride_on={stride_on}` of '{name}' must be one of {_STRIDED}."
+        )
     if len(multi_grid) != variant.units[3]:
         raise errors.UserError(
             f"`multi_grid={multi_grid}` of '{name}' must have {variant.units[3]} "
@@ -152,6 +161,44 @@ def take_weights(encoder, donor):
         layer.set_weights(arrays)
 
 
+def last_stage(name: str, encoder: keras.Model) -> keras.Model:
+    """Builds the last stage of a ResNet for regions of "c4", without its stride.
+
+    Args:
+        name: Key of `VARIANTS`.
+        encoder: Model of a whole ResNet, whose weights and frozen layers are copied.
+
+    Returns:
+        A model of regions, `[batch, 7, 7, channels of "c4"]`, to maps `[batch, 7, 7,
+        channels of "c5"]`. Layers are named as in the encoder.
+    """
+    variant = VARIANTS[name]
+    filters = 8 * variant.filters
+    channels = encoder.get_layer(f"conv4_block{variant.units[2]}_out").output.shape[-1]
+    block = _basic
+    if variant.bottleneck:
+        block = functools.partial(_bottleneck, stride_on="1x1")
+    rois = x = keras.Input((7, 7, channels), name="stage5_rois")
+    for unit in range(variant.units[3]):
+        x = block(
+            x,
+            filters,
+            stride=1,
+            rates=(1, 1),
+            project=unit == 0,
+            name=f"conv5_block{unit + 1}",
+        )
+    stage = keras.Model(rois, x, name="stage5")
+    for layer in stage.layers:
+        if layer.weights:
+            source = encoder.get_layer(layer.name)
+            layer.set_weights(source.get_weights())
+            layer.trainable = source.trainable
+            if isinstance(layer, blocks.BatchNormalization):
+                layer.frozen_statistics = source.frozen_statistics
+    return stage
+
+
 def _stem(x, filters, stem):
     if stem == "standard":
         return _conv_bn(x, filters, 7, stride=2, name="conv1")
@@ -160,13 +207,14 @@ def _stem(x, filters, stem):
     return _conv_bn(x, 2 * filters, 3, name="conv1_3")
 
 
-def _bottleneck(x, filters, *, stride, rates, project, name):
+def _bottleneck(x, filters, *, stride, rates, project, stride_on, name):
     """Applies a bottleneck block; its 3x3 convolution has the second of `rates`."""
+    first, second = (stride, 1) if stride_on == "1x1" else (1, stride)
     start = x
     if project:
         start = _conv_bn(x, 4 * filters, 1, stride=stride, relu=False, name=f"{name}_0")
-    x = _conv_bn(x, filters, 1, stride=stride, name=f"{name}_1")
-    x = _conv_bn(x, filters, 3, rate=rates[1], name=f"{name}_2")
+    x = _conv_bn(x, filters, 1, stride=first, name=f"{name}_1")
+    x = _conv_bn(x, filters, 3, stride=second, rate=rates[1], name=f"{name}_2")
     x = _conv_bn(x, 4 * filters, 1, relu=False, name=f"{name}_3")
     x = layers.Add(name=f"{name}_add")([start, x])
     return layers.ReLU(name=f"{name}_out")(x)

@@ -12,6 +12,12 @@ from keras import layers
 
 from kerasseg.blocks.convolution import Conv2D
 from kerasseg.blocks.crf_rnn import CrfRnn
+from kerasseg.blocks.detection import (
+    Detections,
+    MasksOfClasses,
+    Proposals,
+    RoiAlign,
+)
 from kerasseg.blocks.normalization import (
     BatchNormalization,
     LocalResponseNormalization,
@@ -22,6 +28,7 @@ from kerasseg.blocks.preprocessing import (
     SMALLEST_SIDE,
     Normalize,
     PadSmall,
+    PadToMultiple,
 )
 from kerasseg.blocks.resizing import AtStride, CropLike, ResizeLike
 from kerasseg.blocks.statistics import NormalizeFeatures
@@ -38,12 +45,17 @@ __all__ = [
     "Conv2D",
     "CrfRnn",
     "CropLike",
+    "Detections",
     "LocalResponseNormalization",
+    "MasksOfClasses",
     "MaxPoolWithIndices",
     "Normalize",
     "NormalizeFeatures",
     "PadSmall",
+    "PadToMultiple",
+    "Proposals",
     "ResizeLike",
+    "RoiAlign",
     "Unpool",
     "UpSampling2D",
     "conv_bn_relu",

@@ -19,11 +19,18 @@ class BatchNormalization(layers.BatchNormalization):
     longer with it on a CPU. The values are the same. The layer of Keras is used where
     the kernel cannot be: for synchronized moments, dtypes other than float32 and axes
     other than the last.
+
+    Attributes:
+        frozen_statistics: Whether the layer also normalizes by its moving averages in
+            training, while scale and shift are trained; False for a new layer.
     """
+
+    frozen_statistics = False
 
     def call(self, inputs, training: bool | None = None, mask=None):
         """Normalizes `[batch, height, width, channels]`."""
-        update = bool(training) and self.trainable
+        training = bool(training) and not self.frozen_statistics
+        update = training and self.trainable
         if not self._is_fused(inputs, mask, update):
             return super().call(inputs, training=training, mask=mask)
         empty = tf.zeros([0])
@@ -59,6 +66,22 @@ class BatchNormalization(layers.BatchNormalization):
 
     def _move(self, average, value):
         average.assign(average * self.momentum + value * (1.0 - self.momentum))
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        config = super().get_config()
+        if self.frozen_statistics:
+            config["frozen_statistics"] = True
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        """Creates the layer that returned a configuration."""
+        config = dict(config)
+        frozen = config.pop("frozen_statistics", False)
+        layer = cls(**config)
+        layer.frozen_statistics = frozen
+        return layer
 
 
 @keras.saving.register_keras_serializable("kerasseg")

@@ -79,3 +79,32 @@ class PadSmall(layers.Layer):
     def get_config(self):
         """Returns the arguments of the constructor."""
         return {**super().get_config(), "smallest": self.smallest}
+
+
+@keras.saving.register_keras_serializable("kerasseg")
+class PadToMultiple(layers.Layer):
+    """Pads images with zeros at the bottom and right to a multiple of `divisor`.
+
+    Every map of a feature pyramid then has exactly half the sides of the one below it.
+    """
+
+    def __init__(self, divisor: int = 32, **options):
+        super().__init__(**options)
+        self.divisor = divisor
+
+    def call(self, x):
+        """Pads the sides that are not a multiple."""
+        batch, height, width, channels = ops.shape(x)
+        bottom, right = -height % self.divisor, -width % self.divisor
+        x = ops.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]])
+        # TFLite's converter loses the number of channels if paddings are dynamic.
+        return ops.reshape(x, (batch, height + bottom, width + right, channels))
+
+    def compute_output_spec(self, x):
+        """Returns the output spec; sides unknown in the input stay unknown."""
+        sides = [side and side + -side % self.divisor for side in x.shape[1:3]]
+        return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), x.dtype)
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "divisor": self.divisor}

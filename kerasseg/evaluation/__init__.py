@@ -16,6 +16,7 @@ __getattr__ = lazy.attributes(
         "coco_results": "read_results",
         "inputs": "MEASURE_NAMES Output check_inputs check_results",
         "instance_run": "evaluate_results write_results",
+        "instance_scoring": "evaluate_instances",
         "instance_table": "",
         "instances": "DetectedImage InstanceEvaluation score_instances",
         "masks": "LabelFolder RecordLabels score_masks",

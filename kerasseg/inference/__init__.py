@@ -11,7 +11,9 @@ inputs, files, videos, outputs, resuming     from files to results
 from kerasseg.system import lazy
 
 __all__ = [
+    "Detector",
     "InferenceOptions",
+    "InstanceSegmenter",
     "Job",
     "Predictor",
     "PredictorOptions",
@@ -33,6 +35,7 @@ __getattr__ = lazy.attributes(
     {
         "contours": "",
         "crf_tuning": "tune_crf",
+        "detector": "Detector",
         "files": "predict_files",
         "foreign_model": "",
         "inputs": "find_images",
@@ -46,7 +49,7 @@ __getattr__ = lazy.attributes(
         "reading": "",
         "refining": "start_refiner",
         "resuming": "",
-        "segmenter": "Segmenter load load_export voc_palette",
+        "segmenter": "InstanceSegmenter Segmenter load load_export voc_palette",
         "superpixels": "",
         "tiles": "",
         "video_reader": "",

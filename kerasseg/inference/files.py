@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from kerasseg import errors, images
 from kerasseg.inference import outputs, reading, resuming, videos
+from kerasseg.inference.detector import Detector
 from kerasseg.inference.inputs import is_video
-from kerasseg.inference.segmenter import Segmenter
+from kerasseg.inference.segmenter import InstanceSegmenter, Segmenter
 from kerasseg.system import names, processes, progress
 
 _READ = reading.read  # Runs in worker processes: an image may crash its reader.
@@ -46,6 +47,7 @@ class _Item:
     image: Any = None
     mask: Any = None
     probabilities: Any = None
+    detections: Any = None
     reason: str = ""
     source: resuming.Source | None = None
 
@@ -56,7 +58,7 @@ class _Item:
 
 
 def predict_files(
-    segmenter: Segmenter,
+    segmenter: Segmenter | InstanceSegmenter,
     paths: Mapping[str, pathlib.Path],
     output_dir: str | os.PathLike,
     *,
@@ -94,7 +96,6 @@ def predict_files(
         OSError: A result cannot be written.
     """
     outputs.check(kinds)
-    outputs.check_network(kinds, detects_instances=False)
     network = _Network(segmenter, kinds, refine)
     failures = []
 
@@ -150,6 +151,15 @@ class _Network:
 
     def __init__(self, segmenter, kinds, refine):
         self._segmenter, self._refine = segmenter, refine
+        self._detector: Detector | None = None
+        if isinstance(segmenter, InstanceSegmenter):
+            self._detector = segmenter.detector
+        outputs.check_network(kinds, detects_instances=self._detector is not None)
+        if self._detector is not None and refine is not None:
+            raise errors.UserError(
+                "A CRF and superpixels refine the class of each pixel, and this "
+                "network detects objects. Leave out `crf` and `superpixels`."
+            )
         self.kinds = kinds
         self._with_probabilities = refine is not None or "probabilities" in kinds
 
@@ -162,6 +172,8 @@ class _Network:
         """Predicts images of one size; if they fail, each of them again alone."""
         if batch[0].reason:
             return batch
+        if self._detector is not None:
+            return [self._detect(item, self._detector) for item in batch]
         stacked = np.stack([item.image for item in batch])
         texts = [item.text for item in batch]
         predictor = self._segmenter.predictor
@@ -180,12 +192,22 @@ class _Network:
             batch[0].reason = _reason(batch[0], error)
         return batch
 
+    def _detect(self, item, detector):
+        try:
+            item.detections = detector.detect(item.image)
+        except _FAILURES as error:
+            item.reason = _reason(item, error)
+        return item
+
     def add_mask(self, item: _Item) -> _Item:
-        """Computes the mask from the probabilities, unless it is there."""
+        """Computes the mask from probabilities or detections, unless it is there."""
         if item.mask is not None:
             return item
         try:
-            if self._refine is not None:
+            if item.detections is not None:
+                confident = item.detections.above(images.MIN_SCORE)
+                item.mask = confident.class_map(item.image.shape[:2])
+            elif self._refine is not None:
                 item.mask = self._refine(item.image, item.probabilities)
             else:
                 item.mask = _argmax(item.probabilities)
@@ -202,6 +224,7 @@ class _Network:
             item.probabilities,
             self._segmenter.class_names,
             self._segmenter.palette,
+            item.detections,
         )
 
 

@@ -86,12 +86,16 @@ class Job:
         from kerasseg.inference import refining  # Start TensorFlow.
         from kerasseg.inference.files import predict_files
 
-        outputs.check_network(self.kinds, detects_instances=False)
+        network = self._load()
+        outputs.check_network(
+            self.kinds,
+            detects_instances=isinstance(network, segmenter.InstanceSegmenter),
+        )
         crf, superpixels = self.options.crf_settings(), self.options.superpixels
         with refining.start_refiner(crf, superpixels) as refine:
             yield functools.partial(
                 predict_files,
-                self._load(),
+                network,
                 output_dir=self.output_dir,
                 kinds=self.kinds,
                 refine=refine,

@@ -75,13 +75,77 @@ class Segmenter:
         return self.predictor.probabilities(_as_image(image)[np.newaxis])[0]
 
 
+class InstanceSegmenter:
+    """A trained network that detects objects in images of any size.
+
+    Args:
+        model: See `Detector`.
+        class_names: Name of each class, the background first.
+        palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        **options: Keyword arguments of `Detector`: min_side, max_side.
+
+    Attributes:
+        model: The Keras model, or the callable of an exported one.
+        class_names: Name of each class, the background first.
+        palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        detector: The `Detector` of the model.
+    """
+
+    def __init__(
+        self,
+        model: Callable,
+        class_names: tuple[str, ...],
+        palette: np.ndarray,
+        **options,
+    ):
+        from kerasseg.inference.detector import Detector  # Starts TensorFlow.
+
+        self.model = model
+        self.class_names = class_names
+        self.palette = palette
+        self.detector = Detector(model, **options)
+
+    def detect(self, image: np.ndarray | str | os.PathLike) -> images.Detections:
+        """Detects the objects of an image.
+
+        Args:
+            image: As in `Segmenter.predict`.
+
+        Returns:
+            Boxes, scores, classes and masks, the best first.
+
+        Raises:
+            errors.UserError: The array or file is not an image.
+        """
+        return self.detector.detect(_as_image(image))
+
+    def predict(
+        self, image: np.ndarray | str | os.PathLike, min_score: float = images.MIN_SCORE
+    ) -> np.ndarray:
+        """Predicts the class of each pixel: that of the best object there.
+
+        Args:
+            image: As in `Segmenter.predict`.
+            min_score: Smallest score of an object.
+
+        Returns:
+            Class numbers, uint8 `[height, width]`; 0 where there is no object.
+
+        Raises:
+            errors.UserError: As in `detect`.
+        """
+        pixels = _as_image(image)
+        found = self.detector.detect(pixels).above(min_score)
+        return found.class_map(pixels.shape[:2])
+
+
 def load(
     path: str | os.PathLike,
     *,
     output_stride: int | None = None,
     trust: bool = False,
     **options,
-) -> Segmenter:
+) -> Segmenter | InstanceSegmenter:
     """Loads a trained network.
 
     Args:
@@ -89,7 +153,8 @@ def load(
             classes are named by their numbers; or an export.
         output_stride: 8, 16 or 32, for the workdir of a run; None: as it was trained.
         trust: Whether Python code in a `.keras` file may run.
-        **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size.
+        **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size; or
+            of `Detector`, for a network that detects objects.
 
     Raises:
         errors.MissingFileError: There is no trained network at `path`.
@@ -134,13 +199,36 @@ def _load_workdir(path, output_stride, options):
 
     spec = metadata.read_spec(path)
     model = best_model.load_best(path, output_stride=output_stride)
+    names = tuple(spec.class_names)
+    if detects_objects(model):
+        return InstanceSegmenter(model, names, spec.palette, **_of_detector(options))
     num_classes = _num_classes(model)
     if num_classes != len(spec.class_names):
         raise errors.UserError(
             f"{path}: the model has {num_classes} classes, dataset.json "
             f"{len(spec.class_names)}. Both must be of one run; train again."
         )
-    return Segmenter(model, tuple(spec.class_names), spec.palette, **options)
+    return Segmenter(model, names, spec.palette, **options)
+
+
+def detects_objects(model) -> bool:
+    """Returns whether a Keras model detects objects, or else segments pixels."""
+    return isinstance(model.output, dict) and {"boxes", "masks"} <= set(model.output)
+
+
+def _of_detector(options):
+    """Checks the options of a command for a network that detects objects."""
+    unused = {"scales": ((1.0,), (1,), None), "flip": (False,), "tile_size": (0, None)}
+    for name, defaults in unused.items():
+        value = options.get(name, defaults[0])
+        value = tuple(value) if isinstance(value, list) else value
+        if value not in defaults:
+            raise errors.UserError(
+                f"`{name}={value}` applies to networks that predict the class of each "
+                f"pixel, and this one detects objects, in the whole image at one "
+                f"scale. Leave it out."
+            )
+    return {k: v for k, v in options.items() if k in ("min_side", "max_side")}
 
 
 def _load_file(path, trust, options):

@@ -34,6 +34,7 @@ class Metadata:
         encoder: Name of the backbone whose layer names the model uses, for a model
             without a `backbone` option; None if there is no such backbone.
         test_options: Options of a small model for the tests.
+        kind: One of `KINDS`: what the model predicts.
     """
 
     builder: Callable[..., "keras.Model"]
@@ -44,8 +45,10 @@ class Metadata:
     setting: dict[str, Any]
     encoder: str | None
     test_options: dict[str, Any]
+    kind: str = "semantic"
 
 
+KINDS = ("instance", "semantic")
 _MODELS: registry.Registry[Metadata] = registry.Registry("model", __name__)
 
 
@@ -58,6 +61,7 @@ def register(
     setting: Mapping[str, Any] | None = None,
     encoder: str | None = None,
     test_options: Mapping[str, Any] | None = None,
+    kind: str = "semantic",
     name: str | None = None,
 ) -> Callable:
     """Returns a decorator that registers a builder.
@@ -70,6 +74,8 @@ def register(
         setting: See `Metadata`; `num_classes` is 21 unless given.
         encoder: See `Metadata`.
         test_options: See `Metadata`.
+        kind: "semantic", logits for each pixel; or "instance", boxes and masks of
+            objects.
         name: Name of the model; None for the builder's own.
 
     Raises:
@@ -86,6 +92,7 @@ def register(
             setting={"num_classes": 21, **(setting or {})},
             encoder=encoder,
             test_options=dict(test_options or {}),
+            kind=kind,
         )
         _MODELS.add(name or builder.__name__, metadata)
         return builder
@@ -93,16 +100,24 @@ def register(
     return decorate
 
 
-def list_models() -> list[str]:
+def list_models(kind: str | None = None) -> list[str]:
     """Returns the names that `build_model` accepts, sorted.
 
     Afterwards every layer class that a saved model can contain is registered with
     Keras.
+
+    Args:
+        kind: "semantic" or "instance" for the models of one kind; None for all.
+
+    Raises:
+        UserError: Unknown kind.
     """
     from kerasseg import backbones
 
+    if kind not in (None, *KINDS):
+        raise errors.UserError(f"`kind={kind}` must be one of {KINDS}, or None.")
     backbones.list_backbones()
-    return sorted(_MODELS)
+    return [name for name in sorted(_MODELS) if kind in (None, _MODELS[name].kind)]
 
 
 def metadata(name: str) -> Metadata:
@@ -124,11 +139,12 @@ def build_model(
     crf_iterations: int | None = None,
     **options,
 ) -> "keras.Model":
-    """Builds a semantic segmentation model.
+    """Builds a segmentation model.
 
     Args:
         name: One of `list_models()`.
-        num_classes: Number of classes, at least 1.
+        num_classes: Number of classes, at least 1. Those of an instance model are the
+            classes of objects, without background.
         backbone: One of `backbones.list_backbones()`; None for that of the paper.
         backbone_weights: None (random initialization), "imagenet" (pretrained), or the
             path of a `.keras` file of a model with the same backbone.
@@ -141,7 +157,8 @@ def build_model(
     Returns:
         A functional model from images, `[batch, height, width, 3]`, RGB, 0 to 255, to
         float32 logits, `[batch, height, width, num_classes]`; with auxiliary outputs,
-        to a dict of logits by name, "logits" being the main ones.
+        to a dict of logits by name, "logits" being the main ones. An instance model
+        returns a dict of detections, see `models.mask_rcnn.mask_rcnn`.
 
     Raises:
         UserError: Unknown name or option, or a value out of range.
@@ -168,6 +185,11 @@ def build_model(
         known = sorted([*known, "crf_iterations"])
         raise errors.UserError(
             f"Model '{name}' has no option {unknown}; it has {known}."
+        )
+    if crf_iterations is not None and metadata(name).kind != "semantic":
+        raise errors.UserError(
+            f"`crf_iterations={crf_iterations}`: '{name}' predicts objects, and a CRF "
+            f"needs logits for each pixel. Leave `crf_iterations` out."
         )
     if crf_iterations is None:
         return _call_builder(name, num_classes, image_size, options)

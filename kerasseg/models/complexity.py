@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers
 
-from kerasseg import errors
+from kerasseg import blocks, errors
 
 
 def count_multiply_adds(model: keras.Model) -> int:
@@ -15,7 +15,8 @@ def count_multiply_adds(model: keras.Model) -> int:
 
     Args:
         model: Functional model with a static image size. A layer that is called
-            several times is counted several times.
+            several times is counted several times, the heads of a detector once for
+            each region.
 
     Raises:
         UserError: The image size is not static.
@@ -35,7 +36,7 @@ def count_multiply_adds(model: keras.Model) -> int:
 
 def _of_call(layer, source, target):
     if isinstance(layer, keras.Model):
-        return count_multiply_adds(layer)
+        return _num_regions(source) * count_multiply_adds(layer)
     cells = math.prod(target.shape[1:-1])
     if isinstance(layer, layers.Conv2DTranspose):
         return math.prod(source.shape[1:-1]) * math.prod(layer.kernel.shape)
@@ -45,3 +46,15 @@ def _of_call(layer, source, target):
     if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense):
         return cells * math.prod(layer.kernel.shape)
     return 0
+
+
+def _num_regions(source):
+    """Returns the number of regions of an image in a tensor of their features."""
+    history = source._keras_history
+    if not isinstance(history.operation, blocks.RoiAlign | keras.Model):
+        return 1
+    node = history.operation._inbound_nodes[history.node_index]
+    first = node.arguments.keras_tensors[0]
+    if isinstance(history.operation, keras.Model):  # Such as a stage before the heads.
+        return _num_regions(first)
+    return first.shape[1]

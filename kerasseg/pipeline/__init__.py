@@ -15,6 +15,8 @@ __getattr__ = lazy.attributes(
         "training_dataset",
         "border_weights": "",
         "class_statistics": "",
+        "instances": "InstanceCounts InstanceOptions instance_evaluation_dataset "
+        "instance_training_dataset",
         "reading": "ImageReader",
     },
 )

@@ -98,7 +98,8 @@ def augment(image, label, augmentation: Augmentation, rng, instances=None) -> tu
         label: Class indices and 255, uint8 `[height, width]`.
         augmentation: Ranges of the augmentation.
         rng: `numpy.random.Generator`.
-        instances: Instance ids, uint16 `[height, width]`, or None.
+        instances: Instance ids, uint16 `[height, width]` or `[layers, height, width]`,
+            or None.
 
     Returns:
         uint8 image and label of `augmentation.crop_size`, and if `instances` is given
@@ -265,7 +266,15 @@ def warp(
 
 
 def warp_instances(instances, source, crop_size: tuple[int, int]) -> np.ndarray:
-    """Crops uint16 instance ids, as `warp` crops a label; 0 outside of the source."""
+    """Crops uint16 instance ids, as `warp` crops a label; 0 outside of the source.
+
+    Args:
+        instances: `[height, width]` or `[layers, height, width]`.
+        source: See `warp`.
+        crop_size: Height and width of the crop.
+    """
+    if instances.ndim == 3:
+        return np.stack([warp_instances(x, source, crop_size) for x in instances])
     return _crop(instances, source, crop_size, cv2.INTER_NEAREST, 0)
 
 

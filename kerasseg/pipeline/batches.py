@@ -92,24 +92,12 @@ def training_dataset(
     Raises:
         errors.UserError: The split is empty.
     """
-    indices = np.arange(len(reader.split)) if order is None else np.asarray(order)
-    count = len(indices)
-    if count == 0:
-        raise errors.UserError(f"The split '{reader.split.name}' has no records.")
     height, width = augmentation.crop_size
 
-    def record_at(position):
-        epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // count])
-        place = tf.random.experimental.index_shuffle(
-            position % count, epoch_seed, count - 1
-        )
-        return tf.constant(indices, tf.int64)[place]
-
-    def load_batch(first):
-        positions = first + tf.range(batch_size, dtype=tf.int64)
+    def load_batch(positions, indices):
         arrays = tf.numpy_function(
             lambda *args: _read_batch(reader, augmentation, seed, weight_map_fn, *args),
-            [positions, tf.map_fn(record_at, positions)],
+            [positions, indices],
             [
                 tf.uint8,
                 tf.uint8,
@@ -129,8 +117,61 @@ def training_dataset(
             for key, array in zip(shapes, arrays, strict=False)
         }
 
-    dataset = _batch_starts(start, batch_size, shard or InputShard(batch_size))
-    dataset = dataset.map(load_batch, num_parallel_calls=os.cpu_count())
+    shard = shard or InputShard(batch_size)
+    return shuffled(
+        reader,
+        load_batch,
+        batch_size=batch_size,
+        seed=seed,
+        start=start,
+        order=order,
+        shard=shard,
+    )
+
+
+def shuffled(
+    reader: ImageReader,
+    load_batch: Callable,
+    *,
+    batch_size: int,
+    seed: int,
+    start: int,
+    order: Sequence[int] | np.ndarray | None,
+    shard: InputShard,
+) -> tf.data.Dataset:
+    """Returns an endless dataset of batches, in another order in each epoch.
+
+    Args:
+        reader: Reader of the split.
+        load_batch: Function from the positions of the images of a batch and their
+            record indices, int64 `[batch_size]`, to the batch.
+        batch_size: See `training_dataset`, as the other arguments.
+        seed: Seed of the order.
+        start: Position of the first image.
+        order: Record indices of an epoch, or None.
+        shard: The images of this worker.
+
+    Raises:
+        errors.UserError: The split is empty.
+    """
+    indices = np.arange(len(reader.split)) if order is None else np.asarray(order)
+    count = len(indices)
+    if count == 0:
+        raise errors.UserError(f"The split '{reader.split.name}' has no records.")
+
+    def record_at(position):
+        epoch_seed = tf.stack([tf.constant(seed, tf.int64), position // count])
+        place = tf.random.experimental.index_shuffle(
+            position % count, epoch_seed, count - 1
+        )
+        return tf.constant(indices, tf.int64)[place]
+
+    def load(first):
+        positions = first + tf.range(batch_size, dtype=tf.int64)
+        return load_batch(positions, tf.map_fn(record_at, positions))
+
+    dataset = _batch_starts(start, batch_size, shard)
+    dataset = dataset.map(load, num_parallel_calls=os.cpu_count())
     return dataset.prefetch(1)
 
 
@@ -183,7 +224,6 @@ def evaluation_dataset(
         Dataset of dicts: "image" uint8 `[batch, height, width, 3]`, "label" uint8
         `[batch, height, width]` and "name" string `[batch]`.
     """
-    batches = equal_size_batches(reader.split.sizes[:limit], batch_size)
 
     def load(indices):
         images, labels, names = zip(*map(reader.read, indices), strict=True)
@@ -199,6 +239,21 @@ def evaluation_dataset(
             "name": tf.ensure_shape(name, [None]),
         }
 
+    return in_order(reader, load_batch, batch_size=batch_size, limit=limit)
+
+
+def in_order(
+    reader: ImageReader, load_batch: Callable, *, batch_size: int, limit: int | None
+) -> tf.data.Dataset:
+    """Returns a dataset of batches of images of equal size, each image once.
+
+    Args:
+        reader: Reader of the split.
+        load_batch: Function from record indices, int64 `[batch]`, to the batch.
+        batch_size: Maximum number of images per batch.
+        limit: Read the first `limit` images only; None for the whole split.
+    """
+    batches = equal_size_batches(reader.split.sizes[:limit], batch_size)
     ragged = tf.ragged.constant(batches, tf.int64, ragged_rank=1)
     dataset = tf.data.Dataset.from_tensor_slices(ragged)
     dataset = dataset.map(load_batch, num_parallel_calls=2).prefetch(2)

@@ -45,18 +45,35 @@ class ImageReader:
             records.RecordError: The record is damaged, or a label is out of range. The
                 message names shard, record and image.
         """
+        return self._guarded(index, _instances if instances else None)
+
+    def read_objects(self, index: int) -> tuple:
+        """Reads and decodes one image with its instances.
+
+        Returns:
+            Image, label and name, see `read`, and `records.Objects`.
+
+        Raises:
+            records.RecordError: See `read`; or the record has no instances, or they
+                are damaged or of an unknown class.
+        """
+        return self._guarded(index, records.decode_objects)
+
+    def _guarded(self, index, more):
+        """Reads an image, or replaces it if it is damaged; see `_read`."""
         index = int(index)
         try:
-            return self._read(index, instances)
+            return self._read(index, more)
         except (ValueError, OSError) as error:
             with self._lock:
                 self.bad[index] = str(error)
                 if len(self.bad) <= self.skip_bad:
-                    return _ignored_image(instances)
+                    return _ignored_image(more)
                 self.error = self.error or error
             raise
 
-    def _read(self, index, instances):
+    def _read(self, index, more):
+        """Reads an image, and what the function `more` of record and label returns."""
         where = self.split.locate(index)
         serialized = self.split.read(index)
         try:
@@ -65,9 +82,10 @@ class ImageReader:
             image = records.decode_image(example["image"])
             if example["label"] is None:
                 raise errors.UserError("the record has no label")
-            size = image.shape[:2]
-            label = records.decode_label(example["label"], size)
-            rest = [_instances(example, size)] if instances else []
+            label = records.decode_label(example["label"], image.shape[:2])
+            rest = [more(example, label)] if more else []
+            if more is records.decode_objects:
+                _check_classes(rest[0], self.split.spec.num_classes)
         except ValueError as error:
             raise records.RecordError(f"{where}: {error}") from error
         try:
@@ -87,17 +105,33 @@ class ImageReader:
             raise
 
 
-def _instances(example, size):
+def _instances(example, label):
     if example["instance"] is None:
         raise errors.UserError(
             "the record has no instance ids, from which border weights are computed; "
             "train without `border_weights`, or build records with instances"
         )
-    return records.decode_instances(example["instance"], size)
+    return records.decode_instances(example["instance"], label.shape)
 
 
-def _ignored_image(instances):
-    """Returns an image of one pixel, which is ignored."""
+def _check_classes(objects, num_classes):
+    highest = objects.classes.max(initial=0)
+    if highest >= num_classes:
+        raise errors.UserError(
+            f"an instance has the class {highest}, expected 1 to {num_classes - 1}. "
+            "Check that `dataset` is the data set of these records"
+        )
+
+
+def _ignored_image(more):
+    """Returns an image of one pixel, which is ignored, without instances."""
     image = np.full((1, 1, 3), augment.PADDING_COLOR, np.uint8)
-    result = image, np.full((1, 1), IGNORE_LABEL, np.uint8), ""
-    return (*result, np.zeros((1, 1), np.uint16)) if instances else result
+    label, none = np.full((1, 1), IGNORE_LABEL, np.uint8), np.zeros((1, 1), np.uint16)
+    if more is None:
+        return image, label, ""
+    return (
+        image,
+        label,
+        "",
+        none if more is _instances else records.from_instances(none, label),
+    )

@@ -82,24 +82,24 @@ class Objects:
             pixels, where pixel i covers [i, i + 1); and numbers of pixels, int64
             `[instances]`. A mask without a pixel has the box 0, 0, 0, 0.
         """
-        boxes = np.zeros((len(self), 4), np.int64)
-        areas = np.zeros(len(self), np.int64)
+        _, height, width = self.maps.shape
+        rows = self.maps.reshape(-1, width)
+        starts_run = np.ones(rows.shape, bool)
+        np.not_equal(rows[:, 1:], rows[:, :-1], out=starts_run[:, 1:])
+        starts = np.flatnonzero(starts_run)  # Of runs of equal ids in a row.
+        lengths = np.diff(starts, append=rows.size)
         index_of = np.full(_MAX_IDS + 1, -1)
-        width = self.maps.shape[2]
-        for layer, ids in enumerate(self.maps):
-            own = np.flatnonzero(self.layers == layer)
-            index_of[:] = -1
-            index_of[self.ids[own]] = own
-            pixels = np.flatnonzero(ids)
-            owners = index_of[ids.ravel()[pixels]]
-            pixels, owners = pixels[owners >= 0], owners[owners >= 0]
-            y, x = pixels // width, pixels % width
-            areas += np.bincount(owners, minlength=len(self))
-            # Of equal indices, the last value is assigned.
-            boxes[owners[::-1], 0], boxes[owners, 2] = y[::-1], y + 1
-            order = np.argsort(x, kind="stable")
-            owners, x = owners[order], x[order]
-            boxes[owners[::-1], 1], boxes[owners, 3] = x[::-1], x + 1
+        index_of[self.ids] = range(len(self))
+        owners = index_of[rows.ravel()[starts]]
+        starts, lengths, owners = (x[owners >= 0] for x in (starts, lengths, owners))
+        y, x = starts // width % height, starts % width
+        areas, boxes = np.zeros(len(self), np.int64), np.zeros((len(self), 4), np.int64)
+        np.add.at(areas, owners, lengths)
+        boxes[areas > 0, :2] = height, width
+        np.minimum.at(boxes[:, 0], owners, y)
+        np.minimum.at(boxes[:, 1], owners, x)
+        np.maximum.at(boxes[:, 2], owners, y + 1)
+        np.maximum.at(boxes[:, 3], owners, x + lengths)
         return boxes.astype(np.float32), areas
 
 

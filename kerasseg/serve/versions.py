@@ -156,10 +156,13 @@ class Versions:
         self._last_scan = time.monotonic()
 
     def _collect(self):
-        """Frees unused versions: TensorFlow's objects are reference cycles."""
-        self._retired = [engine for engine in self._retired if engine() is not None]
+        """Frees unused versions: TensorFlow's objects are reference cycles.
+
+        They outlive an engine, so that a collection is due after it has gone.
+        """
         if self._retired:
             gc.collect()
+        self._retired = [engine for engine in self._retired if engine() is not None]
 
     def _scan(self):
         fingerprints = {}

@@ -2,7 +2,15 @@
 
 from kerasseg.system import lazy
 
-__all__ = ["AugmentationOptions", "Builder", "Data", "Interrupted", "Recipe", "train"]
+__all__ = [
+    "AugmentationOptions",
+    "Builder",
+    "Data",
+    "Interrupted",
+    "Recipe",
+    "task_of",
+    "train",
+]
 
 __getattr__ = lazy.attributes(
     __name__,
@@ -13,5 +21,6 @@ __getattr__ = lazy.attributes(
         "recipe": "Recipe",
         "run": "train",
         "signals": "Interrupted",
+        "tasks": "task_of",
     },
 )

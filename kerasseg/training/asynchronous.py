@@ -91,9 +91,9 @@ def fetch(
         The result as Python numbers; None if its worker was lost after the update.
     """
     if not isinstance(result, tf.distribute.coordinator.RemoteValue):
-        return StepResult(*(value.numpy().item() for value in result))
+        return tf.nest.map_structure(lambda value: value.numpy().item(), result)
     try:
-        return StepResult(*(value.item() for value in result.fetch()))
+        return tf.nest.map_structure(lambda value: value.item(), result.fetch())
     except tf.errors.OpError as error:
         if "/job:ps" in str(error) or "/job:worker" not in str(error):
             raise

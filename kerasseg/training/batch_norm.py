@@ -15,13 +15,15 @@ from kerasseg.training.recipe import FittedBatch, Recipe
 def prepare(model: keras.Model, recipe: Recipe, replicas: int) -> None:
     """Configures batch norm for a run: frozen or trained, decay, synchronized.
 
+    Layers that the network itself has frozen stay frozen.
+
     Args:
         model: The network.
         recipe: The hyperparameters.
         replicas: Number of devices; statistics are computed over the batches of all.
     """
     for layer in _layers(model):
-        layer.trainable = recipe.fine_tune_batch_norm
+        layer.trainable = layer.trainable and recipe.fine_tune_batch_norm
         layer.synchronized = replicas > 1
         if recipe.batch_norm_decay is not None:
             layer.momentum = recipe.batch_norm_decay
@@ -29,7 +31,11 @@ def prepare(model: keras.Model, recipe: Recipe, replicas: int) -> None:
 
 def is_trained(model: keras.Model) -> bool:
     """Returns whether a layer of the model normalizes by statistics of the batch."""
-    return any(layer.trainable for layer in _layers(model))
+    return any(map(_is_trained, _layers(model)))
+
+
+def _is_trained(layer):
+    return layer.trainable and not getattr(layer, "frozen_statistics", False)
 
 
 def _layers(model):
@@ -71,7 +77,7 @@ class TracedLayers:
     """
 
     def __init__(self, model: keras.Model, micro_batches: int, replicas: int):
-        self._layers = [layer for layer in _layers(model) if layer.trainable]
+        self._layers = [layer for layer in _layers(model) if _is_trained(layer)]
         self._micro_batches, self._replicas = micro_batches, replicas
         self._momentum = {layer: layer.momentum for layer in self._layers}
         self._moved = _Moved()

@@ -1,7 +1,7 @@
 """The data of a training run: its records, and batches of them without end."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -9,6 +9,7 @@ from kerasseg import errors, pipeline, records
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment
 from kerasseg.training.recipe import Recipe
+from kerasseg.training.tasks import Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,8 @@ def training_batches(
     *,
     seed: int,
     step: int,
-    weight_map: Callable | None,
+    task: Task,
+    objective,
     strategy: tf.distribute.Strategy,
     group: WorkerGroup,
 ) -> tuple[Iterator[dict], float]:
@@ -70,7 +72,8 @@ def training_batches(
         recipe: The hyperparameters.
         seed: Seed of order and augmentation.
         step: Number of updates so far.
-        weight_map: Function of an instance mask and a label to pixel weights, or None.
+        task: What is trained.
+        objective: Its loss.
         strategy: The strategy of the run.
         group: The workers of the run.
     """
@@ -80,14 +83,15 @@ def training_batches(
     batch_size = recipe.train_batch_size
 
     def per_worker(context):
-        return pipeline.training_dataset(
+        return task.training_dataset(
             reader,
             augmentation,
+            objective,
+            recipe,
             batch_size=context.get_per_replica_batch_size(batch_size),
             seed=seed,
             start=step * batch_size,
             order=order,
-            weight_map_fn=weight_map,
             shard=pipeline.InputShard(
                 batch_size, context.input_pipeline_id, context.num_input_pipelines
             ),

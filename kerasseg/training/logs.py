@@ -12,6 +12,7 @@ import tensorflow as tf
 from kerasseg import datasets
 from kerasseg.images import visualization
 from kerasseg.system import files
+from kerasseg.training.tasks import TASKS, Task
 from kerasseg.workdir import layout
 
 _NUM_IMAGES = 4  # Validation images that are drawn each time.
@@ -26,15 +27,22 @@ class RunLog:
     Args:
         workdir: Folder of the run.
         spec: Specification of the data set.
+        task: What is trained, which names the scores.
         start_step: Step from which the run is resumed.
 
     Attributes:
         events: Folder that TensorBoard reads.
     """
 
-    def __init__(self, workdir: str, spec: datasets.DatasetSpec, start_step: int = 0):
+    def __init__(
+        self,
+        workdir: str,
+        spec: datasets.DatasetSpec,
+        task: Task = TASKS["semantic"],
+        start_step: int = 0,
+    ):
         self._workdir = workdir
-        self._spec = spec
+        self._spec, self._task = spec, task
         self.events = self._path(layout.EVENTS)
         self._warned: set[str] = set()
         self._events = tf.summary.create_noop_writer()
@@ -52,7 +60,11 @@ class RunLog:
                 rows = list(reader)
             if "step" not in (reader.fieldnames or ["step"]):
                 raise KeyError("step")
-            return [_checked(row) for row in rows if int(row["step"]) <= start_step]
+            shown = ("step", "loss", *self._task.shown)
+            for row in rows:
+                for name in shown:  # An error if a number of the curves is missing.
+                    float(row[name])
+            return [row for row in rows if int(row["step"]) <= start_step]
         except FileNotFoundError:
             return []
         except (KeyError, TypeError, ValueError, csv.Error, OSError) as error:
@@ -85,7 +97,7 @@ class RunLog:
         """Keeps the first images of a validation with their labels and masks."""
         palette = self._spec.palette
         for image, label, mask in zip(
-            batch["image"].numpy(), batch["label"].numpy(), masks, strict=True
+            np.asarray(batch["image"]), np.asarray(batch["label"]), masks, strict=True
         ):
             if len(self._images) == _NUM_IMAGES:
                 return
@@ -103,10 +115,7 @@ class RunLog:
             "step": step,
             "loss": f"{loss:.6g}",
             "learning_rate": f"{rate:.6g}",
-            **{
-                name: f"{scores[name]:.6f}"
-                for name in ("mean_iou", "pixel_accuracy", "mean_accuracy")
-            },
+            **{name: f"{scores[name]:.6f}" for name in self._task.columns},
         }
         # A row of this step is from a run that ended before it was saved.
         self._rows = [each for each in self._rows if int(each["step"]) < step]
@@ -139,8 +148,7 @@ class RunLog:
             {
                 "training loss": {"loss": (steps, column("loss"))},
                 "validation": {
-                    "mean IoU": (steps, column("mean_iou")),
-                    "pixel accuracy": (steps, column("pixel_accuracy")),
+                    name: (steps, column(key)) for key, name in self._task.shown.items()
                 },
             },
         )
@@ -164,10 +172,3 @@ class RunLog:
 
     def _path(self, *names):
         return os.path.join(self._workdir, *names)
-
-
-def _checked(row):
-    """Raises an error if a row lacks a number that the curves show."""
-    for name in ("step", "loss", "mean_iou", "pixel_accuracy"):
-        float(row[name])
-    return row

@@ -66,7 +66,8 @@ def train_loop(
     waiting = InputWait()
     pending: collections.deque = collections.deque()
     signals = Signals(group)
-    loss = math.nan
+    loss = math.nan  # Of the last step.
+    parts: dict[str, float] = {}  # Its terms.
 
     def is_due(interval):
         return state.step == last_step or state.step % interval == 0
@@ -80,13 +81,16 @@ def train_loop(
         callbacks.on_test_begin()
         scores = validation.run(rate_at(state.step - 1), stopped=lambda: signals.stop)
         if scores is not None:
+            if parts:
+                terms = ", ".join(f"{name} {part:.4f}" for name, part in parts.items())
+                progress.log(f"Terms of the loss of step {state.step}: {terms}")
             scalars = {k: v for k, v in scores.items() if isinstance(v, float)}
             callbacks.on_test_end(scalars)
             checkpoints.save(state.step)
 
     def check_results(count):
         """Checks results until only `count` are pending."""
-        nonlocal loss
+        nonlocal loss, parts
         while len(pending) > count:
             step, result, names, total = pending.popleft()
             signals.agree(total)
@@ -95,11 +99,14 @@ def train_loop(
                 continue
             if not values.updated and not _may_recover(state, values.loss):
                 raise _not_finite(step, values.loss, group.local_values(names))
-            loss = values.loss
+            loss, parts = values.loss, values.parts
             state.history.add_loss(loss, labeled=values.num_labeled > 0)
             if step % _SCALARS_INTERVAL == 0:
                 rate = rate_at(step - 1)
-                log.scalars(step, **{"train/loss": loss, "train/learning_rate": rate})
+                terms = {f"train/loss_{k}": value for k, value in values.parts.items()}
+                log.scalars(
+                    step, **{"train/loss": loss, "train/learning_rate": rate, **terms}
+                )
 
     def update_bar():
         epoch = state.step / steps_per_epoch

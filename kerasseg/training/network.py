@@ -40,6 +40,10 @@ class Network:
         model_or_builder: A function of the number of classes to a Keras model, such as
             a `Builder`; or a Keras model, which is trained itself.
         num_classes: Number of classes of the data.
+
+    Attributes:
+        num_classes: Number of classes of the network: those of the data, for objects
+            without class 0, the background.
     """
 
     def __init__(
@@ -47,7 +51,8 @@ class Network:
         model_or_builder: keras.Model | Callable[[int], keras.Model],
         num_classes: int,
     ):
-        self._source, self.num_classes = model_or_builder, num_classes
+        self._source = model_or_builder
+        self.num_classes = num_classes - (self.kind == "instance")
 
     def build(self, *, pretrained: bool = True) -> keras.Model:
         """Creates the model that is trained.
@@ -68,7 +73,8 @@ class Network:
         else:
             model = self._source(self.num_classes)
         model = _as_functional(model)
-        _check_outputs(model, self.num_classes)
+        if self.kind == "semantic":
+            _check_outputs(model, self.num_classes)
         return model
 
     def copy(self) -> keras.Model:
@@ -76,6 +82,13 @@ class Network:
         if isinstance(self._source, keras.Model):
             return _as_functional(keras.models.clone_model(self._source))
         return self.build(pretrained=False)
+
+    @property
+    def kind(self) -> str:
+        """What the network predicts, one of `models.KINDS`."""
+        if isinstance(self._source, Builder):
+            return models.metadata(self._source.name).kind
+        return "semantic"
 
     @functools.cached_property
     def encoder_layers(self) -> frozenset[str]:

@@ -1,5 +1,7 @@
 """The loss of a training step: a weighted sum over the outputs of the network."""
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,6 +9,20 @@ import tensorflow as tf
 from kerasseg import blocks, datasets, errors, losses
 from kerasseg.pipeline import border_weights
 from kerasseg.training.recipe import LOSS_OPTION_FLAGS, Recipe
+
+
+class Sums(NamedTuple):
+    """Losses of a batch as sums, which add up over micro-batches and replicas.
+
+    Attributes:
+        loss: Sum of the loss, float32.
+        count: What the sums are divided by: labeled pixels, or images; float32.
+        parts: Sums of the terms of the loss by name, float32.
+    """
+
+    loss: tf.Tensor
+    count: tf.Tensor
+    parts: dict[str, tf.Tensor]
 
 
 class Objective:
@@ -56,6 +72,17 @@ class Objective:
         if isinstance(model.output, dict) and set(self.weights) != set(model.output):
             outputs = {name: model.output[name] for name in self.weights}
             self.model = keras.Model(model.input, outputs, name=model.name)
+
+    def sums(self, batch: dict, seed: tf.Tensor) -> Sums:
+        """Computes the loss of a batch.
+
+        Args:
+            batch: Dict of "image" and "label", and "weight" where pixels have weights.
+            seed: Seed of random choices; not needed here.
+        """
+        del seed
+        outputs = self.model(batch["image"], training=True)
+        return Sums(*self(outputs, batch["label"], batch.get("weight")), {})
 
     def __call__(
         self,

@@ -126,6 +126,24 @@ class Recipe:
         "this leaves layers of the output logits untrained, validations evaluate the "
         "output with the largest weight instead.",
     )
+    train_proposals: int = option(
+        2000,
+        "Number of regions from which Mask R-CNN draws those of a training step, in "
+        "an image, and from each level before non-maximum suppression.",
+    )
+    rois_per_image: int = option(
+        512,
+        "Number of regions of an image, at most a quarter of them objects, on which "
+        "the heads of Mask R-CNN are trained.",
+    )
+    max_instances: int = option(
+        100, "Maximum number of objects in a training crop; the largest are kept."
+    )
+    min_instance_area: int = option(
+        16,
+        "Objects with fewer pixels in a training crop are neither learned nor "
+        "background.",
+    )
     optimizer: str = option(
         "sgd", "Optimizer.", choices=["sgd", "adam", "adamw", "rmsprop"]
     )
@@ -219,7 +237,7 @@ class Recipe:
     early_stopping_validations: int = option(
         0,
         "Stop after this number of validations without an improvement of the mean "
-        "IoU. 0 disables early stopping.",
+        "IoU, or of the mask AP of objects. 0 disables early stopping.",
     )
     repeat_classes: str | None = option(
         None,
@@ -307,6 +325,7 @@ LOSS_OPTION_FLAGS = {
 _FROM_1 = (
     *("training_number_of_steps", "train_batch_size", "gradient_accumulation_steps"),
     *("save_interval_steps", "eval_interval_steps", "eval_limit"),
+    *("train_proposals", "rois_per_image", "max_instances", "min_instance_area"),
 )
 _FROM_0 = (
     *("early_stopping_validations", "startup_delay_steps", "skip_bad_records"),

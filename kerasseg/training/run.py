@@ -33,6 +33,7 @@ from kerasseg.training.recipe import Recipe
 from kerasseg.training.signals import Interrupted
 from kerasseg.training.state import History, LossScale, TrainState
 from kerasseg.training.step import StepFunction
+from kerasseg.training.tasks import TASKS
 from kerasseg.training.validation import Validation
 from kerasseg.workdir import best_model, fingerprint, flag_file, layout, metadata
 from kerasseg.workdir.checkpoints import Checkpoints
@@ -147,6 +148,7 @@ def _train(
     keras.utils.set_random_seed(seed)
     class_weights = class_statistics.class_weights(recipe.class_weights, reader)
     network = Network(model_or_builder, spec.num_classes)
+    task = TASKS[network.kind]
     with backbones.of_workdir_format(workdir_format):
         with strategy.scope():
             state, objective = create_state(
@@ -177,12 +179,7 @@ def _train(
         step_memory.check(step_function.micro_batches, restored)
     feature_statistics.fill(reader, state.model, state.evaluated_model)
 
-    log = RunLog(folder, spec, state.step)
-    if checkpoints.num_damaged:
-        log.scalars(
-            state.step, **{"train/damaged_checkpoints": checkpoints.num_damaged}
-        )
-    _write_spec(folder, spec)
+    log = _start_log(folder, spec, task, state.step, checkpoints.num_damaged)
     validation = Validation(
         state,
         eval_reader,
@@ -190,6 +187,7 @@ def _train(
         folder=folder,
         log=log,
         local_copy=local_copy,
+        task=task,
         evaluated=objective.evaluated,
         limit=recipe.eval_limit,
     )
@@ -199,7 +197,8 @@ def _train(
         recipe,
         seed=seed,
         step=state.step,
-        weight_map=objective.weight_map,
+        task=task,
+        objective=objective,
         strategy=strategy,
         group=group,
     )
@@ -263,7 +262,7 @@ def create_state(
     model = network.build(pretrained=pretrained)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     batch_norm.prepare(model, recipe, replicas)
-    objective = Objective(model, recipe, class_weights)
+    objective = TASKS[network.kind].objective(model, recipe, class_weights)
     encoder: frozenset[str] = frozenset()
     if recipe.head_learning_rate_factor != 1:
         encoder = network.encoder_layers
@@ -283,9 +282,13 @@ def _initialize(path, state):
         frozen_statistics.warn(state.model, None, None)
 
 
-def _write_spec(folder, spec):
+def _start_log(folder, spec, task, step, num_damaged):
+    log = RunLog(folder, spec, task, step)
+    if num_damaged:
+        log.scalars(step, **{"train/damaged_checkpoints": num_damaged})
     text = json.dumps(spec.to_json(), indent=2)
     files.write_bytes(os.path.join(folder, layout.DATASET), text.encode())
+    return log
 
 
 def load_initial_weights(path: str, state: TrainState) -> None:

@@ -21,12 +21,14 @@ class StepResult(NamedTuple):
         loss: Loss of the global batch before the update, float32.
         updated: Whether loss and gradients were finite and the weights were updated.
             A finite loss without an update is an overflow of float16 gradients.
-        num_labeled: Number of labeled pixels, float32.
+        num_labeled: What the loss is the mean over, see `objective.Sums`, float32.
+        parts: Terms of the loss by name, float32; empty if it has one term.
     """
 
     loss: tf.Tensor
     updated: tf.Tensor
     num_labeled: tf.Tensor
+    parts: dict[str, tf.Tensor]
 
 
 def train_step(
@@ -43,12 +45,13 @@ def train_step(
     """Updates the state by one global batch.
 
     The loss is the sum over the labeled pixels of the global batch divided by their
-    number, so that a replica with many ignored pixels does not weigh more.
+    number, so that a replica with many ignored pixels does not weigh more. That of
+    instances is the mean over the images.
 
     Args:
         state: The training state; its variables change.
-        batch: Dict of "image" and "label", and "weight" where pixels have weights;
-            per replica.
+        batch: Dict of "image" and what the objective takes, such as "label"; per
+            replica.
         step: Number of updates before this one, int64 scalar.
         objective: The loss.
         recipe: The hyperparameters.
@@ -62,29 +65,29 @@ def train_step(
     def compute_gradients(batch):
         replica = tf.distribute.get_replica_context()
         weights = [v.value for v in state.optimizer.trainable_variables]
-        loss_sum, num_labeled = 0.0, 0.0
+        sums: list = []
         gradients = [0.0] * len(weights)
-        for micro_batch in _split(batch, micro_batches):
+        for i, micro_batch in enumerate(_split(batch, micro_batches)):
+            number = tf.cast(replica.replica_id_in_sync_group, tf.int64)
+            seed = tf.stack([step, number * micro_batches + i])
             with tf.GradientTape() as tape:
-                outputs = objective.model(micro_batch["image"], training=True)
-                part_sum, part_labeled = objective(
-                    outputs, micro_batch["label"], micro_batch.get("weight")
-                )
-                scaled = part_sum * state.loss_scale.value
+                sums.append(objective.sums(micro_batch, seed))
+                scaled = sums[-1].loss * state.loss_scale.value
             parts = tape.gradient(scaled, weights, unconnected_gradients="zero")
             gradients = [a + b for a, b in zip(gradients, parts, strict=True)]
-            loss_sum, num_labeled = loss_sum + part_sum, num_labeled + part_labeled
         norms.move_averages()
-        loss_sum, num_labeled = replica.all_reduce("sum", [loss_sum, num_labeled])
-        count = tf.maximum(num_labeled, 1.0)
+        flat = [sum(values) for values in zip(*map(tf.nest.flatten, sums), strict=True)]
+        total = tf.nest.pack_sequence_as(sums[0], replica.all_reduce("sum", flat))
+        count = tf.maximum(total.count, 1.0)
         gradients = [g / (count * state.loss_scale.value) for g in gradients]
         gradients = _decay(gradients, weights, state.optimizer.decayed, strategy)
         if recipe.gradient_clip_norm:
             gradients = _clip(gradients, recipe.gradient_clip_norm, replica, strategy)
         not_finite = replica.all_reduce("sum", _count_not_finite(gradients))
-        loss = loss_sum / count
+        loss = total.loss / count
         finite = tf.math.is_finite(loss) & (not_finite == 0)
-        return StepResult(loss, finite, num_labeled), gradients
+        terms = {name: term / count for name, term in total.parts.items()}
+        return StepResult(loss, finite, total.count, terms), gradients
 
     def update(gradients):
         # Keras sums the gradients of the replicas.
@@ -94,8 +97,11 @@ def train_step(
 
     with norms:
         results, gradients = strategy.run(compute_gradients, (batch,))
-    local = strategy.experimental_local_results
-    result = StepResult(*(local(value)[0] for value in results))
+    result = StepResult(
+        *tf.nest.map_structure(
+            lambda value: strategy.experimental_local_results(value)[0], tuple(results)
+        )
+    )
     tf.cond(result.updated, lambda: strategy.run(update, (gradients,)), lambda: None)
     state.loss_scale.update(result.updated)
     return result

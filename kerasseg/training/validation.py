@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import keras
 
-from kerasseg import evaluation, inference, pipeline
+from kerasseg import pipeline
 from kerasseg.system import progress
 from kerasseg.training.logs import RunLog
 from kerasseg.training.state import TrainState
+from kerasseg.training.tasks import Task
 from kerasseg.workdir import best_model, metadata
 
 
@@ -28,6 +29,7 @@ class Validation:
         log: Log of the run.
         local_copy: Model with the state's variables on this machine, where others hold
             them; its weights are copied before each validation. None elsewhere.
+        task: What is scored.
         evaluated: Function of the model to the model that is evaluated in its place.
         limit: Number of images of a validation; None for the whole split.
     """
@@ -41,6 +43,7 @@ class Validation:
         folder: str,
         log: RunLog,
         local_copy: keras.Model | None = None,
+        task: Task,
         evaluated: Callable[[keras.Model], keras.Model],
         limit: int | None = None,
     ):
@@ -49,7 +52,7 @@ class Validation:
         self._folder, self._log, self._limit = folder, log, limit
         self._copy = local_copy
         self._model = local_copy or state.evaluated_model
-        self._predictor = inference.Predictor(evaluated(self._model))
+        self._task, self._scores = task, task.scorer(evaluated(self._model))
 
     def run(self, rate: float, *, stopped: Callable[[], bool]) -> dict | None:
         """Evaluates the state after its last update.
@@ -70,19 +73,16 @@ class Validation:
             self._log.keep_images(batch, masks)
 
         try:
-            scores = evaluation.evaluate(
-                self._predictor, self._reader, limit=self._limit, on_batch=on_batch
-            ).scores
+            scores = self._scores(self._reader, limit=self._limit, on_batch=on_batch)
         except _Stopped:
             self._log.drop_images()
             return None
-        step, history, score = self._state.step, self._state.history, scores["mean_iou"]
+        step, history = self._state.step, self._state.history
+        score = scores[self._task.score]
         loss, unlabeled = history.take_losses()
         note = f", {unlabeled} batches without a label" if unlabeled else ""
-        progress.log(
-            f"step {step}: loss {loss:.4f}, mean IoU {score:.4f}, "
-            f"pixel accuracy {scores['pixel_accuracy']:.4f}{note}"
-        )
+        values = [f"{name} {scores[k]:.4f}" for k, name in self._task.shown.items()]
+        progress.log(f"step {step}: loss {loss:.4f}, {', '.join(values)}{note}")
         if math.isnan(score) or score >= self._score_to_beat():
             best = {**self._network_metadata, "step": step, "scores": scores}
             best_model.save_best(self._folder, self._model, best)
@@ -97,5 +97,5 @@ class Validation:
         except ValueError:  # None yet, or damaged.
             return -1.0
         if best["step"] < self._state.step:
-            return best["scores"]["mean_iou"]
+            return best["scores"][self._task.score]
         return self._state.history.best

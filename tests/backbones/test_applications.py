@@ -103,7 +103,7 @@ def test_convnext_has_no_c1():
 def heads():
     """Returns the names of the head's layers of each architecture."""
     result = {}
-    for name in models.list_models():
+    for name in models.list_models("semantic"):
         parameters = inspect.signature(models.metadata(name).builder).parameters
         if "backbone" not in parameters:
             continue

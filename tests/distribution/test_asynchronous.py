@@ -31,8 +31,9 @@ def test_workers_start_one_after_the_other():
 
 
 def test_the_result_of_a_local_step_is_fetched():
-    result = StepResult(tf.constant(0.5), tf.constant(True), tf.constant(3.0))
-    assert asynchronous.fetch(result) == StepResult(0.5, True, 3.0)
+    parts = {"boxes": tf.constant(0.25)}
+    result = StepResult(tf.constant(0.5), tf.constant(True), tf.constant(3.0), parts)
+    assert asynchronous.fetch(result) == StepResult(0.5, True, 3.0, {"boxes": 0.25})
 
 
 def test_servers_in_the_cluster_make_it_asynchronous(monkeypatch):

@@ -362,7 +362,7 @@ MULTI_GRID = {"deeplab_v3": {"multi_grid": None}}  # Only ResNets have one.
 # Architectures with other encoders than ResNets; the cascade repeats ResNet blocks.
 OVER = [
     (name, {"backbone": "efficientnet_lite0", **MULTI_GRID.get(name, {})})
-    for name in models.list_models()
+    for name in models.list_models("semantic")
     if "backbone" in inspect.signature(models.metadata(name).builder).parameters
     and name != "deeplab_v3_cascade"
 ]
@@ -373,7 +373,7 @@ OVER = [
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        *((name, {}) for name in models.list_models()),
+        *((name, {}) for name in models.list_models("semantic")),
         *OVER,
         ("unet", {"padding": "valid"}),
         ("enet", {"encoder_only": True}),

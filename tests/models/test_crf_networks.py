@@ -18,12 +18,15 @@ NUM_CLASSES = 5
 def slow_except(quick):
     return [
         pytest.param(name, marks=[] if name in quick else pytest.mark.slow)
-        for name in models.list_models()
+        for name in models.list_models("semantic")
     ]
 
 
 # All are wrapped in the same way: one of each file is built, and one is run, always.
-FILES = {models.metadata(n).builder.__module__: n for n in models.list_models()[::-1]}
+FILES = {
+    models.metadata(n).builder.__module__: n
+    for n in models.list_models("semantic")[::-1]
+}
 FAMILIES = slow_except(FILES.values())
 NAMES = slow_except(["unet"])
 
@@ -124,7 +127,7 @@ def test_weights_of_the_plain_network_carry_over(name):
 def test_auxiliary_outputs_do_not_change():
     name = next(
         name
-        for name in models.list_models()
+        for name in models.list_models("semantic")
         if "aux" in inspect.signature(models.metadata(name).builder).parameters
     )
     options = {**models.metadata(name).test_options, "aux": True}

@@ -17,7 +17,7 @@ from kerasseg.models import complexity
 from tests.support import initializers
 from tests.support.networks import NUM_CLASSES, others_slow, same_as, small
 
-NAMES = models.list_models()
+NAMES = models.list_models("semantic")
 WITH_AUXILIARY = [
     name
     for name in NAMES

@@ -26,14 +26,18 @@ REPEATING = {
     *(f"segformer_b{i}" for i in range(1, 6)),
     *("fc_densenet67", "fc_densenet103"),
 }
-NAMES = [name for name in models.list_models() if name not in REPEATING]
+NAMES = [name for name in models.list_models("semantic") if name not in REPEATING]
 
 # Stride of the scores of models without full-size ones: scores that are resized
 # bilinearly cannot fit a pole. A new architecture is expected to fit at full size.
 SCORE_STRIDES = {
     **dict.fromkeys(("deeplab_v3_plus", "fpn", "hrnet_ocr", "refinenet"), 4),
     **dict.fromkeys(("upernet", "zoomout"), 4),
-    **{name: 4 for name in models.list_models() if name.startswith("segformer")},
+    **{
+        name: 4
+        for name in models.list_models("semantic")
+        if name.startswith("segformer")
+    },
     **dict.fromkeys(("bisenet_v2", "deeplab_v1", "deeplab_v2", "fcn_8s", "pspnet"), 8),
     **dict.fromkeys(("deeplab_v3", "deeplab_v3_cascade", "fcn_16s"), 16),
     **dict.fromkeys(("fcn_32s", "fcn_32s_alexnet", "fcn_32s_googlenet"), 32),
@@ -42,7 +46,7 @@ SCORE_STRIDES = {
 # CamVid by 400 steps of Adam; 0.95 of it is expected.
 REACHABLE = {1: 1.0, 4: 0.918, 8: 0.862, 16: 0.780, 32: 0.599}
 
-assert not {*REPEATING, *SCORE_STRIDES} - {*models.list_models()}
+assert not {*REPEATING, *SCORE_STRIDES} - {*models.list_models("semantic")}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * SECONDS)]
 

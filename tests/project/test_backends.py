@@ -15,7 +15,7 @@ from tests.support.networks import others_slow, same_as
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Compiling takes seconds: by default one network of convolutions, one of attention.
-MODELS = others_slow(models.list_models(), ("segformer_b0", "unet"))
+MODELS = others_slow(models.list_models("semantic"), ("segformer_b0", "unet"))
 LOSSES = sorted(losses.LOSSES)
 pytestmark = [
     pytest.mark.skipif(

@@ -24,14 +24,14 @@ TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
 # An import goes to the same layer or a lower one.
 LAYERS = (
     {"datasets", "errors", "registry", "runtime", "system"},
-    {"blocks", "images", "losses", "metrics", "records"},
+    {"blocks", "images", "instances", "losses", "metrics", "records"},
     {"backbones", "crf", "pipeline"},
     {"distribution", "models", "workdir"},
     {"evaluation", "inference", "report", "training"},
     {"exporting", "serve"},
 )
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
-KERAS_ONLY = {"backbones", "blocks", "losses", "metrics", "models"}
+KERAS_ONLY = {"backbones", "blocks", "instances", "losses", "metrics", "models"}
 MAX_ROOT_ENTRIES = 34
 
 

@@ -18,6 +18,8 @@ from tests.support import tiny, trees
 from tfrecords_tools.converters import pairs
 from tfrecords_tools.writing import writer
 
+pytest.importorskip("pycocotools")
+
 LABEL = np.zeros((40, 48), np.uint8)
 
 

@@ -1,6 +1,7 @@
 """The parts of the server, without HTTP."""
 
 import asyncio
+import gc
 import threading
 import weakref
 
@@ -298,6 +299,25 @@ def test_an_unused_version_is_freed(watched):
     assert alive() is in_use
     del in_use
     watched.poll()
+    assert alive() is None
+
+
+def test_what_an_unused_version_leaves_is_freed(watched):
+    put(watched.folder, 1)
+    for _ in range(2):
+        watched.poll()
+    loaded = type("Loaded", (), {})()  # Like what TensorFlow loads: a cycle that does
+    loaded.itself = loaded  # not contain the engine, which is freed at once.
+    watched.current.loaded, alive = loaded, weakref.ref(loaded)
+    del loaded
+    put(watched.folder, 2)
+    gc.disable()  # Only a collection that the server starts.
+    try:
+        for _ in range(3):
+            watched.poll()
+    finally:
+        gc.enable()
+    assert watched.current.number == 2
     assert alive() is None
 
 

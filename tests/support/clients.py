@@ -17,15 +17,31 @@ class Response:
     body: bytes
 
 
-async def post(port, body, path="/segment") -> Response:
-    """Posts one body."""
-    began = time.monotonic()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A request; with `leaves`, its client leaves before the response."""
+
+    body: bytes
+    path: str = "/segment"
+    accept: str = "*/*"
+    leaves: bool = False
+
+
+async def post(port, request: bytes | Request) -> Response:
+    """Posts a request, or a body to /segment."""
+    if isinstance(request, bytes):
+        request = Request(request)
+    began, body = time.monotonic(), request.body
+    head = f"POST {request.path} HTTP/1.1\r\nHost: localhost\r\n"
+    head += f"Accept: {request.accept}\r\nContent-Length: {len(body)}\r\n"
     data = b""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+            if request.leaves:
+                await writer.drain()
+                return Response(499, time.monotonic() - began, {}, b"")
             data = await reader.read(-1)
         finally:
             writer.close()

@@ -39,7 +39,9 @@ def same_as(name: str) -> str:
     needs to be computed for one of them.
     """
     config = _config(name)
-    return next(other for other in models.list_models() if _config(other) == config)
+    return next(
+        other for other in models.list_models("semantic") if _config(other) == config
+    )
 
 
 @functools.cache

@@ -391,7 +391,7 @@ def test_a_full_disk_of_tensorboard_causes_a_warning(folder, tmp_path):
 )
 def test_a_damaged_scores_file_is_renamed(tmp_path, caplog, text):
     (tmp_path / "scores.csv").write_text(text)
-    log = logs.RunLog(tmp_path, tiny.SPEC, 5)
+    log = logs.RunLog(tmp_path, tiny.SPEC, start_step=5)
     log.add_validation(
         6, 0.5, 0.1, {"mean_iou": 0.5, "pixel_accuracy": 0.6, "mean_accuracy": 0.7}
     )

@@ -5,12 +5,13 @@ turns shapes into class numbers.
 """
 
 from tfrecords_tools.annotations import checking
-from tfrecords_tools.annotations.drawing import KINDS, draw
+from tfrecords_tools.annotations.drawing import KINDS, draw, draw_instances
 from tfrecords_tools.annotations.reading import SUFFIXES, read
 from tfrecords_tools.annotations.shapes import (
     IGNORED,
     Annotated,
     AnnotationError,
+    Instance,
     Shape,
 )
 
@@ -20,8 +21,10 @@ __all__ = [
     "SUFFIXES",
     "Annotated",
     "AnnotationError",
+    "Instance",
     "Shape",
     "checking",
     "draw",
+    "draw_instances",
     "read",
 ]

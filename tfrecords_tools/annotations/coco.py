@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from kerasseg import datasets, errors, images
+from kerasseg.records import rle
 from kerasseg.system import files
 from tfrecords_tools.annotations import checking
 from tfrecords_tools.annotations.shapes import (
     IGNORED,
     Annotated,
     AnnotationError,
+    Instance,
     Shape,
 )
 
@@ -217,10 +219,11 @@ def _shape(item, names, number):
             + (f" (only {alike[0]!r} is)" if alike else "")
         )
     segmentation = item.get("segmentation")
-    name = IGNORED if item.get("iscrowd") else names[category]
+    crowd_of = names[category] if item.get("iscrowd") else ""
+    name = IGNORED if crowd_of else names[category]
     if not segmentation:
         return Shape(name, "bbox", item=what)
-    return Shape(name, "coco", segmentation, "coco", what)
+    return Shape(name, "coco", segmentation, "coco", what, crowd_of=crowd_of)
 
 
 def draw(
@@ -247,19 +250,29 @@ def draw(
     """
     size = image.height, image.width
     checking.area(size, image_size)
+    masks = (
+        (datasets.IGNORE_LABEL if is_crowd else number, mask)
+        for number, mask, is_crowd in _masks(image, classes)
+    )
+    return paint_largest_first(np.full(size, background, np.uint8), masks)
 
-    def masks():
-        for annotation in image.annotations:
-            category = annotation.get("category_id")
-            if isinstance(category, _ID) and category in classes:
-                is_crowd = bool(annotation.get("iscrowd"))
-                number = datasets.IGNORE_LABEL if is_crowd else classes[category]
-                yield (
-                    number,
-                    decode(annotation.get("segmentation"), size, image.file_name),
-                )
 
-    return paint_largest_first(np.full(size, background, np.uint8), masks())
+def _masks(image, classes):
+    """Yields class number, mask and whether it is a crowd, of each annotation."""
+    size = image.height, image.width
+    for annotation in image.annotations:
+        category = annotation.get("category_id")
+        if isinstance(category, _ID) and category in classes:
+            mask = decode(annotation.get("segmentation"), size, image.file_name)
+            yield classes[category], mask, bool(annotation.get("iscrowd"))
+
+
+def draw_instances(image: CocoImage, classes: dict[int, int]) -> tuple[Instance, ...]:
+    """Draws each annotation of an image alone, crowds included; see `draw`."""
+    return tuple(
+        Instance(rle.encode(mask), number, is_crowd)
+        for number, mask, is_crowd in _masks(image, classes)
+    )
 
 
 def paint_largest_first(
@@ -345,26 +358,9 @@ def _runs(segmentation, size):
             f"its size is {str(given)[:40]}, that of the image {list(size)}"
         )
     counts = checking.field(segmentation, "counts", (list, str), "its segmentation")
-    return checking.runs(_expand(counts) if isinstance(counts, str) else counts, size)
-
-
-def _expand(text):
-    """Decodes COCO's string of runs: five bits a character, differences from the third.
-
-    Source: rleFrString of https://github.com/cocodataset/cocoapi, maskApi.c.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for letter in text:
-        bits = ord(letter) - 48
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if shift > 60:
-            raise AnnotationError("its string of runs is damaged")
-        if bits & 0x20:
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = shift = 0
-    return counts
+    if isinstance(counts, str):
+        try:
+            counts = rle.expand(counts.encode("ascii")).tolist()
+        except ValueError as error:
+            raise AnnotationError("its string of runs is damaged") from error
+    return checking.runs(counts, size)

@@ -90,7 +90,9 @@ def _shape(element, what):
         return checking.real(value, f'the attribute "{key}" of {what}')
 
     drawer = "runs" if element.tag == "mask" else "coco"
-    return Shape(name, element.tag, reader(element, number, what), drawer, what)
+    data = reader(element, number, what)
+    group = checking.whole(element.get("group_id", 0), f"the group_id of {what}", 0)
+    return Shape(name, element.tag, data, drawer, what, group or None)
 
 
 def _read_polygon(element, _, what):

@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from kerasseg import images
+from kerasseg.records import rle
 from tfrecords_tools.annotations import checking, coco
-from tfrecords_tools.annotations.shapes import AnnotationError
+from tfrecords_tools.annotations.shapes import AnnotationError, Instance
 
 
 def draw(text: str, image_size: tuple[int, int] | None = None) -> np.ndarray:
@@ -39,6 +40,34 @@ def draw(text: str, image_size: tuple[int, int] | None = None) -> np.ndarray:
     for number, mask in drawn:
         label[mask] = number
     return label
+
+
+def draw_instances(text: str) -> tuple[Instance, ...] | None:
+    """Draws each object of an image alone.
+
+    Args:
+        text: JSON, see `draw`, which checks it, with the key "objects": the object of
+            each shape, as its number, its class number, and whether it is a crowd. The
+            shapes of an object have one number.
+
+    Returns:
+        The objects in the order of their first shapes; None without the key.
+
+    Raises:
+        AnnotationError: A shape is damaged.
+    """
+    content = json.loads(text)
+    if "objects" not in content:
+        return None
+    size = tuple(content["size"])
+    masks: dict[tuple, np.ndarray] = {}
+    for shape, key in zip(content["shapes"], content["objects"], strict=True):
+        _, mask = _draw_shape(shape, size)
+        masks[tuple(key)] = masks.get(tuple(key), False) | mask
+    return tuple(
+        Instance(rle.encode(mask), number, is_crowd)
+        for (_, number, is_crowd), mask in masks.items()
+    )
 
 
 def _draw_shape(shape, size):

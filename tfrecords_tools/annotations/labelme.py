@@ -53,4 +53,7 @@ def _shape(item, number):
         if not points:
             raise AnnotationError(f"{what} is a mask without a corner")
         data = [points[0], checking.field(item, "mask", str, what)]
-    return Shape(name, kind, data, _DRAWERS.get(kind, ""), what)
+    group = item.get("group_id")
+    if group is not None:
+        group = checking.whole(group, f"the group_id of {what}", None)
+    return Shape(name, kind, data, _DRAWERS.get(kind, ""), what, group)

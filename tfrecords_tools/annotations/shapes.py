@@ -12,6 +12,20 @@ class AnnotationError(errors.UserError):
     """Annotations that cannot be used; the message names their file."""
 
 
+class Instance(typing.NamedTuple):
+    """One object of an image.
+
+    Attributes:
+        rle: Its mask, as `records.rle` encodes it.
+        number: Number of its class; 255 if it is unknown or ignored.
+        is_crowd: Whether it is a group of objects.
+    """
+
+    rle: bytes
+    number: int
+    is_crowd: bool = False
+
+
 @dataclasses.dataclass(frozen=True)
 class Shape:
     """One shape.
@@ -22,6 +36,10 @@ class Shape:
         data: What `drawing` needs to draw it: lists, numbers and strings.
         drawer: A key of `drawing.KINDS`; "" if it cannot be drawn.
         item: What it is in its file, such as "annotation 7".
+        group: Shapes of one name and one group are one object; None for a shape that is
+            a whole object.
+        crowd_of: Name of the class, if the shape is a group of objects, which is
+            ignored in labels.
     """
 
     name: str
@@ -29,6 +47,8 @@ class Shape:
     data: typing.Any = None
     drawer: str = ""
     item: str = ""
+    group: int | str | None = None
+    crowd_of: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

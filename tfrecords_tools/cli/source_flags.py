@@ -3,11 +3,19 @@
 import dataclasses
 import pathlib
 
+from absl import flags
+
 from kerasseg import cli, errors
 from tfrecords_tools.converters import archives, own_data, pairs, pascal_voc, registry
 from tfrecords_tools.writing import label_options
 
-SHARED = "source_dir", "sbd_dir", "seed"  # Defined in kerasseg.cli.
+_INSTANCES = flags.DEFINE_bool(
+    "instances",
+    False,
+    "Also read the instances, for instance segmentation: of data sets that have them, "
+    "and of your own images with --annotations or --instance_masks.",
+)
+SHARED = "source_dir", "sbd_dir", "seed", "instances"  # Of build and inspect.
 
 cli.define_fields(own_data.OwnData)
 cli.define_fields(label_options.LabelOptions)
@@ -40,11 +48,17 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_options.LabelOptions]
             f"`images` and `classes` are for your own images, but `dataset={dataset}` "
             f"is another data set. Give `dataset={pairs.OWN}`, or omit them."
         )
+    if own.instance_masks and not _INSTANCES.value:
+        raise errors.UserError(
+            f"`instance_masks={own.instance_masks}` needs `instances`. Give both, or "
+            "none."
+        )
     source = pairs.Source(
         source_dir=_path(cli.SOURCE_DIR.value),
         sbd_dir=_path(cli.SBD_DIR.value),
         seed=cli.SEED.value,
         own=own,
+        instances=_INSTANCES.value,
     )
     return _unpack_archives(dataset, source), options
 

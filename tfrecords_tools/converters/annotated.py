@@ -145,6 +145,7 @@ def encode(
     *,
     name_map: dict[str, int],
     skip: tuple[str, ...] = (),
+    instances: bool = False,
 ) -> str:
     """Packs shapes with their class numbers as a text for `annotations.draw`.
 
@@ -155,6 +156,7 @@ def encode(
         name_map: Class numbers of names that are not a class.
         skip: Kinds of shapes to skip; "degenerate" are those that cover no part of the
             image.
+        instances: Whether `annotations.draw_instances` draws the objects.
 
     Raises:
         AnnotationError: A shape has an unknown name or an unknown kind, has no area, or
@@ -178,11 +180,12 @@ def encode(
         )
     _check_kinds(annotated, shapes, skip)
     size = annotated.height, annotated.width
-    drawn = []
-    for shape in shapes:
+    drawn, objects = [], []
+    for i, shape in enumerate(shapes):
         data = _checked(annotated, shape, size, skip)
         if data is not None:
             drawn.append([numbers[shape.name], shape.drawer, data, shape.item])
+            objects.append(_object(i, shape, numbers))
     # The key of a build depends on this text.
     content = {
         "size": size,
@@ -190,7 +193,17 @@ def encode(
         "largest_first": annotated.largest_first,
         "shapes": drawn,
     }
+    if instances:
+        content["objects"] = objects
     return json.dumps(content)
+
+
+def _object(i, shape, numbers):
+    """Returns the object of shape `i`, see `annotations.draw_instances`."""
+    key = f"shape {i}" if shape.group is None else f"group {shape.group}"
+    name = shape.crowd_of or shape.name
+    number = numbers.get(name, datasets.IGNORE_LABEL)
+    return [f"{key} of {name}", number, bool(shape.crowd_of)]
 
 
 def _where(annotated, reason):

@@ -22,7 +22,13 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         errors.UserError: There is no such split, or the file is not from COCO 2017.
     """
     folder, listed = read_part("coco", split, source)
-    return [make_pair(folder, image, CLASSES) for image in listed]
+    return [make_pair(folder, image, CLASSES, source.instances) for image in listed]
+
+
+def instance_format(source: pairs.Source) -> str:
+    """Returns "objects": COCO's objects overlap."""
+    del source
+    return "objects"
 
 
 def read_pair(pair: pairs.Pair) -> pairs.Contents:
@@ -64,7 +70,10 @@ def read_part(
 
 
 def make_pair(
-    folder: pathlib.Path, image: coco_files.CocoImage, classes: dict[int, int]
+    folder: pathlib.Path,
+    image: coco_files.CocoImage,
+    classes: dict[int, int],
+    instances: bool = False,
 ) -> pairs.Pair:
     """Returns a pair that holds the annotations of some categories.
 
@@ -72,6 +81,7 @@ def make_pair(
         folder: Folder of the image.
         image: The image.
         classes: Class number by category id.
+        instances: Whether `draw_pair` draws the objects, too.
     """
     keys = ("category_id", "iscrowd", "segmentation")
     kept = [
@@ -79,7 +89,9 @@ def make_pair(
         for annotation in image.annotations
         if annotation.get("category_id") in classes
     ]
+    # The key of a build depends on this text.
     content = [image.file_name, image.height, image.width, kept]
+    content += [True] if instances else []
     return pairs.Pair(
         pathlib.PurePosixPath(image.file_name).stem,
         image=str(folder / image.file_name),
@@ -88,14 +100,16 @@ def make_pair(
 
 
 def draw_pair(pair: pairs.Pair, classes: dict[int, int]) -> pairs.Contents:
-    """Reads the image of a pair from `make_pair`, and draws its label.
+    """Reads the image of a pair from `make_pair`, and draws its label and objects.
 
     Raises:
         ImageError: An annotation cannot be drawn.
     """
-    image = coco_files.CocoImage(*json.loads(pair.shapes))
+    *fields, instances = [*json.loads(pair.shapes), False][:5]
+    image = coco_files.CocoImage(*fields)
     data = files.read_bytes(pair.image)
     header = images.probe(data, name=pair.image)
     size = header.height, header.width
     label = coco_files.draw(image, classes, background=0, image_size=size)
-    return pairs.Contents(data, label)
+    objects = coco_files.draw_instances(image, classes) if instances else None
+    return pairs.Contents(data, label, objects=objects)

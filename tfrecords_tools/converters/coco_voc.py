@@ -10,6 +10,8 @@ CLASSES = {5: 1, 2: 2, 16: 3, 9: 4, 44: 5, 6: 6, 3: 7, 17: 8, 62: 9, 21: 10, 67:
 CLASSES |= {18: 12, 19: 13, 4: 14, 1: 15, 64: 16, 20: 17, 63: 18, 7: 19, 72: 20}
 MIN_PIXELS = 1000
 
+instance_format = coco.instance_format
+
 
 def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
     """Reads COCO's lists; "train" has the images with a large enough region.
@@ -39,7 +41,7 @@ def list_large(
     """
     folder, images = coco.read_part(dataset, split, source)
     return [
-        coco.make_pair(folder, image, CLASSES)
+        coco.make_pair(folder, image, CLASSES, source.instances)
         for image in images
         if split == "val" or size(_areas(image)) > MIN_PIXELS
     ]

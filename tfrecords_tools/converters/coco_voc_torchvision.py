@@ -2,6 +2,7 @@
 
 from tfrecords_tools.converters import coco_voc, pairs
 
+instance_format = coco_voc.instance_format
 read_pair = coco_voc.read_pair
 
 

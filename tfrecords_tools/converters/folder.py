@@ -10,6 +10,7 @@ from tfrecords_tools import annotations
 from tfrecords_tools.converters import (
     annotated,
     class_lists,
+    instance_files,
     matching,
     own_data,
     pairs,
@@ -31,6 +32,7 @@ class OwnImages:
         shapes: Annotations of each image, by key; empty if there are masks.
         classes: The classes.
         is_random: Whether images were assigned to splits at random.
+        instances: Files of `instance_masks`, by key; empty until they are read.
     """
 
     match: matching.Match
@@ -39,6 +41,7 @@ class OwnImages:
     shapes: dict[matching.Key, annotations.Annotated]
     classes: class_lists.ClassList | None
     is_random: bool
+    instances: dict[matching.Key, str] = dataclasses.field(default_factory=dict)
 
     def is_left_out(self, split: str, key: matching.Key) -> bool:
         """Returns whether an image of a split is to be left out."""
@@ -124,6 +127,30 @@ def _check_leave_out(found, path):
         )
 
 
+def instance_format(source: pairs.Source) -> str:
+    """Returns "objects" for annotations, "map" for masks of instances.
+
+    Raises:
+        errors.UserError: Options are missing, or class 0 is an object.
+    """
+    own = source.own or own_data.OwnData()
+    if own.masks and not own.instance_masks:
+        raise errors.UserError(
+            "`instances`: your `masks` hold classes, from which objects that touch "
+            "cannot be separated. Give PNG files of instance ids with "
+            "`instance_masks`, or use `annotations`."
+        )
+    if own.masks:
+        return "map"
+    classes = find(source).classes
+    if classes is None or classes.background != 0:
+        raise errors.UserError(
+            "`instances`: class 0 is no object, so it must be named background. Put "
+            "background first in `classes`."
+        )
+    return "objects"
+
+
 def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
     """Returns the spec of own images.
 
@@ -173,6 +200,7 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
     if found.is_unlabeled(split):
         raise errors.MissingFileError(f"no image of split '{split}' has a mask.")
     _check_unpaired(found)
+    found = _add_instances(found, source)
     keys = [key for key in found.splits[split] if not found.is_left_out(split, key)]
     if found.splits[split] and not keys:
         raise errors.MissingFileError(f"all images of split '{split}' are left out.")
@@ -194,10 +222,15 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
     Raises:
         AnnotationError: A shape has an unknown name or no area.
     """
-    pair = pairs.Pair(key[1], found.match.images[key], found.match.masks[key])
+    pair = pairs.Pair(
+        key[1],
+        found.match.images[key],
+        found.match.masks[key],
+        instances=found.instances.get(key, ""),
+    )
     own = source.own
     if not pair.label and found.classes and own:
-        shapes = _background(pair.image, found.classes.background, own.ignore_exif)
+        shapes = _background(pair.image, found.classes.background, source)
         return dataclasses.replace(pair, shapes=shapes)
     if key not in found.shapes or found.classes is None or own is None:
         return pair
@@ -206,19 +239,48 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
         found.classes,
         name_map=dict(own.name_map),
         skip=tuple(filter(None, own.skip_shapes.split(","))),
+        instances=source.instances,
     )
     return dataclasses.replace(pair, shapes=shapes)
 
 
-def _background(path, background, ignore_exif):
+def _add_instances(found, source):
+    """Adds the files of `instance_masks`.
+
+    Raises:
+        errors.UserError: An image with a mask has none, or one has no image.
+    """
+    own = source.own
+    if not (source.instances and own and own.masks and own.instance_masks):
+        return found
+    other = matching.find_both(own.images, own.instance_masks, "instance_masks")
+    missing = [
+        found.match.images[key]
+        for split, keys in found.splits.items()
+        for key in keys
+        if key in found.match.masks
+        and key not in other.masks
+        and not found.is_left_out(split, key)
+    ]
+    wrong = [*missing, *(other.masks[key] for key in other.without_image)]
+    wrong += other.duplicates
+    if wrong:
+        raise errors.UserError(
+            f"`instance_masks={own.instance_masks}` does not have one file for each "
+            f"image: {source_files.shorten(wrong, _MAX_LISTED)}. Rename or remove "
+            "files, or list images in the file of `leave_out`."
+        )
+    return dataclasses.replace(found, instances=other.masks)
+
+
+def _background(path, background, source):
     """Returns a text for `annotations.draw` that draws the background only."""
     header = images.probe(files.read_bytes(path), name=path)
     size = [header.height, header.width]
-    if header.orientation >= 5 and not ignore_exif:
+    if header.orientation >= 5 and not source.own.ignore_exif:
         size.reverse()
-    return json.dumps(
-        {"size": size, "ground": background, "largest_first": False, "shapes": []}
-    )
+    content = {"size": size, "ground": background, "largest_first": False, "shapes": []}
+    return json.dumps({**content, "objects": []} if source.instances else content)
 
 
 def _check_unpaired(found):
@@ -272,14 +334,19 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
         AnnotationError: A shape cannot be drawn.
     """
     if not pair.shapes:
-        return pairs.read_files(pair)
+        contents = pairs.read_files(pair)
+        if not pair.instances:
+            return contents
+        ids = instance_files.read_ids(pair.instances)
+        return dataclasses.replace(contents, instances=images.encode_label(ids))
     image = pairs.read_files(dataclasses.replace(pair, label=pair.image)).image
     header = images.probe(image, name=pair.image)
     try:
         label = annotations.draw(pair.shapes, (header.height, header.width))
+        objects = annotations.draw_instances(pair.shapes)
     except annotations.AnnotationError as error:
         if pair.fault:
             raise
         name = pathlib.Path(pair.image).name
         raise annotations.AnnotationError(f"{pair.label} ({name}): {error}") from error
-    return pairs.Contents(image, label)
+    return pairs.Contents(image, label, objects=objects)

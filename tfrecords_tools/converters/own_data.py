@@ -32,6 +32,12 @@ class OwnData:
         "Annotations to use instead of masks: a file, folder or quoted pattern of "
         "COCO JSON, labelme JSON or CVAT XML files.",
     )
+    instance_masks: str | None = option(
+        None,
+        "With --instances and --masks: PNG files of the instance ids of your images, "
+        "0 for no instance; a folder, or a quoted pattern, whose wildcards must match "
+        "the name of the image.",
+    )
     val_fraction: float = option(
         0.2,
         "Fraction of your images that is assigned to the split val, chosen at random "

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kerasseg.system import files
+from tfrecords_tools import annotations
 from tfrecords_tools.converters import own_data
 
 OWN = "folder"  # Name of the data set of the user's own images.
@@ -26,6 +27,7 @@ class Source:
         seed: Random seed, where images are drawn or assigned to splits.
         own: The user's own images, for the data set "folder".
         num_drawn: Images in each split of `shapes`; None for the default.
+        instances: Whether to read the instances, too.
     """
 
     source_dir: pathlib.Path | None = None
@@ -33,6 +35,7 @@ class Source:
     seed: int = 1
     own: own_data.OwnData | None = None
     num_drawn: int | None = None
+    instances: bool = False
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -46,6 +49,7 @@ class Pair:
         seed: Random seed, if both are drawn.
         shapes: JSON from which `annotations.draw` draws the label, or "". That of
             `faulty` says why there is no label.
+        instances: Path of the instance ids; "" for none, or if `shapes` has them.
     """
 
     name: str
@@ -53,11 +57,18 @@ class Pair:
     label: str = ""
     seed: tuple[int, ...] = ()
     shapes: str = ""
+    instances: str = ""
 
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of the files that must exist; none if the pair is drawn."""
-        return tuple(path for path in (self.image, self.label) if path)
+        return tuple(path for path in (self.image, self.label, self.instances) if path)
+
+    @property
+    def key(self) -> tuple:
+        """The values on which the record depends, without `instances` if empty."""
+        values = dataclasses.astuple(self)
+        return values if self.instances else values[:-1]
 
     @property
     def fault(self) -> str:
@@ -83,11 +94,14 @@ class Contents:
         image: Bytes of the image file.
         label: Bytes of the label file, or its values, uint8 `[height, width]`.
         instances: Bytes of a 16-bit grayscale PNG of instance numbers, or None.
+        objects: The objects, which may overlap, or None. Their masks have the size of
+            the label.
     """
 
     image: bytes
     label: bytes | np.ndarray
     instances: bytes | None = None
+    objects: tuple[annotations.Instance, ...] | None = None
 
 
 def read_files(pair: Pair) -> Contents:

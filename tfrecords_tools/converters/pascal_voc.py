@@ -4,8 +4,9 @@ import pathlib
 
 import numpy as np
 
-from kerasseg import images
-from tfrecords_tools.converters import mat_files, pairs, source_files
+from kerasseg import datasets, images
+from kerasseg.system import files
+from tfrecords_tools.converters import instance_files, mat_files, pairs, source_files
 
 _LISTS = "ImageSets/Segmentation"
 
@@ -23,7 +24,7 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
     )
     if split != "trainaug":
         names = source_files.read_list(voc / _LISTS / f"{split}.txt")
-        return [_voc_pair(voc, name) for name in names]
+        return [_voc_pair(voc, name, source.instances) for name in names]
     sbd = source_files.required_folder(
         source.sbd_dir, "sbd_dir", "SBD's folder, benchmark_RELEASE/dataset,"
     )
@@ -33,8 +34,16 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
         *source_files.read_list(sbd / "train.txt"),
         *source_files.read_list(sbd / "val.txt"),
     }
-    listed = [_voc_pair(voc, name) for name in train - val]
-    return listed + [_sbd_pair(voc, sbd, name) for name in more - train - val]
+    listed = [_voc_pair(voc, name, source.instances) for name in train - val]
+    return listed + [
+        _sbd_pair(voc, sbd, name, source.instances) for name in more - train - val
+    ]
+
+
+def instance_format(source: pairs.Source) -> str:
+    """Returns "map": the objects of VOC and SBD do not overlap."""
+    del source
+    return "map"
 
 
 def is_sbd(folder: pathlib.Path) -> bool:
@@ -42,44 +51,53 @@ def is_sbd(folder: pathlib.Path) -> bool:
     return (folder / "cls").is_dir() and (folder / "train.txt").is_file()
 
 
-def _voc_pair(voc, name):
+def _voc_pair(voc, name, instances):
     image = voc / "JPEGImages" / f"{name}.jpg"
     label = voc / "SegmentationClass" / f"{name}.png"
-    return pairs.Pair(name, str(image), str(label))
+    ids = str(voc / "SegmentationObject" / f"{name}.png") if instances else ""
+    return pairs.Pair(name, str(image), str(label), instances=ids)
 
 
-def _sbd_pair(voc, sbd, name):
+def _sbd_pair(voc, sbd, name, instances):
     """SBD labels images of VOC, and has copies of them."""
     own = voc / "JPEGImages" / f"{name}.jpg"
     image = own if own.is_file() else sbd / "img" / f"{name}.jpg"
-    return pairs.Pair(name, str(image), str(sbd / "cls" / f"{name}.mat"))
+    label, ids = (str(sbd / kind / f"{name}.mat") for kind in ("cls", "inst"))
+    return pairs.Pair(name, str(image), label, instances=ids if instances else "")
 
 
 def read_pair(pair: pairs.Pair) -> pairs.Contents:
-    """Reads the files of a pair; of SBD's .mat files, the class numbers.
+    """Reads the files of a pair; of SBD's .mat files, class numbers and instance ids.
 
     Raises:
-        ImageError: A .mat file is not one of SBD's.
+        ImageError: A .mat file is not one of SBD's, or instance ids cannot be read.
     """
     contents = pairs.read_files(pair)
-    if pathlib.Path(pair.label).suffix != ".mat":
-        return contents
-    return pairs.Contents(contents.image, _read_mat(contents.label, pair.label))
+    label: bytes | np.ndarray = contents.label
+    ids = None
+    if pathlib.Path(pair.label).suffix == ".mat":
+        label = _read_mat(contents.label, "GTcls", pair.label)
+        if pair.instances:
+            ids = _read_mat(files.read_bytes(pair.instances), "GTinst", pair.instances)
+    elif pair.instances:
+        ids = instance_files.read_ids(pair.instances, void=datasets.IGNORE_LABEL)
+    instances = None if ids is None else images.encode_label(ids.astype(np.uint16))
+    return pairs.Contents(contents.image, label, instances)
 
 
-def _read_mat(data, name):
+def _read_mat(data, variable, name):
     fields = ("Segmentation",)
-    groundtruth = mat_files.read_variable(data, "GTcls", name, fields=fields)
+    groundtruth = mat_files.read_variable(data, variable, name, fields=fields)
     try:
         label = np.asarray(groundtruth[0]["Segmentation"])
     except (TypeError, LookupError) as error:
         raise images.ImageError(
-            f"{name} is not a label of SBD, a .mat file with GTcls.Segmentation. "
+            f"{name} is not a label of SBD, a .mat file with {variable}.Segmentation. "
             "Get the file again."
         ) from error
     if label.ndim != 2 or label.dtype != np.uint8:
         raise images.ImageError(
-            f"{name}: GTcls.Segmentation is {label.dtype} {list(label.shape)}, "
+            f"{name}: {variable}.Segmentation is {label.dtype} {list(label.shape)}, "
             "expected uint8 [height, width]. Get the file again."
         )
     return np.ascontiguousarray(label)

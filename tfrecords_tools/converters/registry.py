@@ -18,6 +18,9 @@ def converter(dataset: str) -> typing.Any:
     It has a function `list_pairs(split, source)`, which lists the pairs of a split. It
     may have `read_pair(pair)`, where `pairs.read_files` is not enough. If
     `has_open_classes`, it also has `make_spec(source)` and `list_splits(source)`.
+    If it reads instances, it has `instance_format(source)`, see there, and perhaps
+    `INSTANCE_CLASSES`, the names of the classes that have instances; without it, all
+    but class 0 have.
 
     Raises:
         errors.UserError: The data set is unknown, or has no converter.
@@ -50,6 +53,37 @@ def get_spec(dataset: str, source: pairs.Source) -> datasets.DatasetSpec:
     if has_open_classes(dataset):
         return converter(dataset).make_spec(source)
     return datasets.get(dataset)
+
+
+def instance_format(dataset: str, source: pairs.Source) -> str:
+    """Returns how a build stores instances.
+
+    Returns:
+        "map" for a PNG of instance ids, "objects" for masks that may overlap, "" if
+        none are to be read.
+
+    Raises:
+        errors.UserError: The data set has no instances, or options are missing.
+    """
+    if not source.instances:
+        return ""
+    found = converter(dataset)
+    if not hasattr(found, "instance_format"):
+        able = [each for each in datasets.list_datasets() if _has_instances(each)]
+        raise errors.UserError(
+            f"`instances`: kerasseg reads no instances of `dataset={dataset}`, only of "
+            f"{', '.join(sorted([*able, pairs.OWN]))}. Omit `instances`."
+        )
+    return found.instance_format(source)
+
+
+def _has_instances(dataset):
+    return hasattr(converter(dataset), "instance_format")
+
+
+def instance_classes(dataset: str, spec: datasets.DatasetSpec) -> tuple[str, ...]:
+    """Returns the names of the classes that have instances."""
+    return getattr(converter(dataset), "INSTANCE_CLASSES", spec.class_names[1:])
 
 
 def find_splits(dataset: str, source: pairs.Source) -> dict[str, str]:

@@ -70,9 +70,13 @@ def as_flags(values: dict) -> list[str]:
     ]
 
 
-def command(examination: examining.Examination, seed: int = 1) -> str:
+def command(
+    examination: examining.Examination, seed: int = 1, instances: bool = False
+) -> str:
     """Returns the command that builds the records, with all flags, in several lines."""
     values = {**_given(examination.own), **_given(examination.options)}
+    if instances:
+        values["instances"] = True
     if seed != 1:
         values["seed"] = seed
     flags = [*as_flags(values), "--records_dir=DIR"]

@@ -146,7 +146,8 @@ def _examine(source, options, outputs, max_pixels):
     if faults:
         raise records.RecordError(faults)
     if examination.is_fixable:
-        print(f"\nBuild with\n\n{describing.command(examination, source.seed)}\n")
+        command = describing.command(examination, source.seed, source.instances)
+        print(f"\nBuild with\n\n{command}\n")
     if examination.problems:
         raise records.RecordError(describing.summarize(examination.problems))
 

@@ -8,7 +8,7 @@ from kerasseg import datasets
 from kerasseg.images import visualization
 from kerasseg.pipeline import class_statistics
 from tfrecords_tools.converters import source_files
-from tfrecords_tools.doctor import splits, survey
+from tfrecords_tools.doctor import object_counts, splits, survey
 
 _MAX_FAULTS = 10
 _SHEET_WIDTH = 1600  # Pixels.
@@ -30,7 +30,7 @@ def describe(reader: splits.SplitReader, surveyed: survey.Survey) -> str:
         lines.append(f"  without a label: {surveyed.num_unlabeled}")
     if counts.pixels.any():
         lines += _table(spec, counts)
-    return "\n".join(lines)
+    return "\n".join(lines + object_counts.describe(surveyed.objects, spec))
 
 
 def _sizes(sizes):

@@ -12,6 +12,7 @@ import numpy as np
 
 from kerasseg import datasets, errors, images, records
 from tfrecords_tools.converters import pairs, registry
+from tfrecords_tools.doctor import object_counts
 from tfrecords_tools.writing import encoding
 
 _SPLIT_OF_FILE = re.compile(r"(.+?)-\d+-of-\d+\.tfrecord")
@@ -51,23 +52,27 @@ class SplitReader:
             errors.UserError: It cannot be read, image and label differ in size, or the
                 label holds unknown class numbers.
         """
-        return _decode(self.spec, self.encode(self.get(i)))
+        example = records.parse_example(self.encode(self.get(i)))
+        return _decode(self.spec, example)
 
 
 def read_label(
     spec: datasets.DatasetSpec, encode: Callable[[Any], bytes], item: Any
-) -> tuple[tuple[int, int], np.ndarray | None]:
-    """Reads an item of a `SplitReader`; returns its height and width, and its label.
+) -> tuple[tuple[int, int], np.ndarray | None, object_counts.ObjectCounts]:
+    """Reads an item of a `SplitReader`.
+
+    Returns:
+        Its height and width, its label, and the counts of its instances.
 
     Raises:
-        errors.UserError: See `SplitReader.decode`.
+        errors.UserError: See `SplitReader.decode` and `object_counts.count`.
     """
-    image, label = _decode(spec, encode(item))
-    return image.shape[:2], label
+    example = records.parse_example(encode(item))
+    image, label = _decode(spec, example)
+    return image.shape[:2], label, object_counts.count(example, label, spec)
 
 
-def _decode(spec, serialized):
-    example = records.parse_example(serialized)
+def _decode(spec, example):
     name = example["name"]
     image = images.read_image(example["image"], apply_exif=False, name=name)
     if example["label"] is None:

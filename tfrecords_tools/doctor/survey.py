@@ -5,7 +5,7 @@ import dataclasses
 
 from kerasseg.pipeline import class_statistics
 from kerasseg.system import processes, progress
-from tfrecords_tools.doctor import limited, splits
+from tfrecords_tools.doctor import limited, object_counts, splits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +17,14 @@ class Survey:
         sizes: Number of images by (height, width).
         num_unlabeled: Number of images without a label.
         faults: A message for each bad image.
+        objects: Numbers of instances.
     """
 
     counts: class_statistics.ClassCounts
     sizes: collections.Counter
     num_unlabeled: int
     faults: tuple[str, ...]
+    objects: object_counts.ObjectCounts
 
 
 def survey(reader: splits.SplitReader) -> Survey:
@@ -30,25 +32,28 @@ def survey(reader: splits.SplitReader) -> Survey:
     sizes: collections.Counter = collections.Counter()
     faults: list[str] = []
     num_unlabeled = 0
+    objects = object_counts.ObjectCounts.zeros(reader.spec.num_classes)
 
     def labels():
         nonlocal num_unlabeled
-        for fault, size, label in _decode_all(reader):
+        for fault, value in _decode_all(reader):
             if fault:
                 faults.append(fault)
                 continue
+            size, label, found = value
             sizes[size] += 1
+            objects.add(found)
             if label is None:
                 num_unlabeled += 1
             else:
                 yield label
 
     counts = class_statistics.count_classes(labels(), reader.spec.num_classes)
-    return Survey(counts, sizes, num_unlabeled, tuple(faults))
+    return Survey(counts, sizes, num_unlabeled, tuple(faults), objects)
 
 
 def _decode_all(reader):
-    """Yields the fault, the size and the label of each image, in order."""
+    """Yields the fault and what `splits.read_label` returns of each image, in order."""
 
     def decode(i):
         try:
@@ -65,6 +70,6 @@ def _decode_all(reader):
         for i, outcome in enumerate(found):
             bar.update()
             if outcome.fault:
-                yield f"{reader.locate(i)}: {outcome.fault}", None, None
+                yield f"{reader.locate(i)}: {outcome.fault}", None
             else:
-                yield "", *outcome.value
+                yield "", outcome.value

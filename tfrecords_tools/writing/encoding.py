@@ -8,7 +8,7 @@ import numpy as np
 from kerasseg import datasets, images, records
 from kerasseg.system import files
 from tfrecords_tools.converters import pairs, source_files
-from tfrecords_tools.writing import label_rules
+from tfrecords_tools.writing import instance_labels, label_rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,16 +78,31 @@ def encode_pair(
             "the size of its image and is never resized. Give the right label."
         )
     numbers, present = _class_numbers(pair, values, spec)
+    instance = contents.instances
+    if pair.instances and instance is not None:
+        instance = instance_labels.check_map(pair, instance, numbers, rules.labels)
     return records.encode_example(
         image=image,
         label=_label_file(contents.label, numbers),
-        instance=contents.instances,
+        instance=instance,
+        objects=_encode_objects(pair, contents, spec, rules, size),
         name=pair.name,
         image_format=image_format,
         height=size[0],
         width=size[1],
         present_classes=present,
     )
+
+
+def _encode_objects(pair, contents, spec, rules, size):
+    """Returns the objects, whose classes are mapped as those of pixels; or None."""
+    if not contents.objects:
+        return None if contents.objects is None else instance_labels.NONE
+    classes = np.array([[each.number for each in contents.objects]], np.uint8)
+    classes = label_rules.map_numbers(classes, rules.labels, pair.label)
+    classes, _ = _class_numbers(pair, classes, spec)
+    drawn_size = np.shape(contents.label)
+    return instance_labels.encode(contents.objects, classes[0], drawn_size, size)
 
 
 def _check_image(pair, data, rules):

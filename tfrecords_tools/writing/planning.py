@@ -89,7 +89,7 @@ def make_plan(
     )
     content = [
         [records.SCHEMA_VERSION, spec.to_json(), dataclasses.asdict(rules), num_shards],
-        [dataclasses.astuple(pair) for pair in listed],
+        [pair.key for pair in listed],
         sorted(stats.items()),
     ]
     return Plan(

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -88,6 +89,7 @@ def build_records(
         splits = [split for split, reason in reasons.items() if not reason]
         missing = {split: reason for split, reason in reasons.items() if reason}
     spec = registry.get_spec(dataset, source)
+    instances = _Instances.of(dataset, source, spec)
     plans = [planning.make_plan(spec, split, source, rules) for split in splits]
     if dataset == pairs.OWN:
         _check_0_and_255(plans[0], spec.num_classes, rules.labels)
@@ -96,7 +98,7 @@ def build_records(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock.hold(folder):
-            build = _Build(folder, spec, plans)
+            build = _Build(folder, spec, plans, instances)
             build.clear()
             build.write(rules, skip_bad, engine)
             return dataclasses.replace(build.finish(), missing_splits=missing)
@@ -170,11 +172,26 @@ def _check_files(plans):
     )
 
 
+class _Instances(NamedTuple):
+    """What dataset.json says about the instances of a build."""
+
+    version: int
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, dataset, source, spec):
+        form = registry.instance_format(dataset, source)
+        versions = {"objects": records.OBJECTS_VERSION}
+        classes = registry.instance_classes(dataset, spec) if form else ()
+        return cls(versions.get(form, records.SCHEMA_VERSION), classes)
+
+
 class _Build:
     """One build in one folder."""
 
-    def __init__(self, folder, spec, plans):
+    def __init__(self, folder, spec, plans, instances):
         self.folder, self.spec, self.plans = folder, spec, plans
+        self.instances = instances
         self.info = self._read_info()
         self.journal = journal.Journal(folder)
         self.rejected_before = self._read_rejected()
@@ -186,7 +203,7 @@ class _Build:
 
     def _read_info(self):
         if not (self.folder / records.INFO_FILE).exists():
-            return records.DatasetInfo(self.spec, {})
+            return self._new_info({})
         try:
             info = records.read_info(self.folder)
         except (ValueError, IsADirectoryError) as error:
@@ -199,7 +216,18 @@ class _Build:
                 f"{info.spec.num_classes} classes, but '{self.spec.name}' with "
                 f"{self.spec.num_classes} classes is to be built. {_OTHER_FOLDER}"
             )
+        others = sorted(info.splits.keys() - {plan.split for plan in self.plans})
+        if others and info.instance_classes != self.instances.classes:
+            without = "" if info.instance_classes else "out"
+            raise planning.BuildError(
+                f"{self.folder} holds records of {', '.join(others)} with{without} "
+                "instances. Build all splits of a folder with `instances`, or none. "
+                f"{_OTHER_FOLDER}"
+            )
         return info
+
+    def _new_info(self, splits):
+        return records.DatasetInfo(self.spec, splits, *self.instances)
 
     def _check_foreign_files(self):
         """Raises rather than overwrite or remove records of other programs."""
@@ -303,12 +331,12 @@ class _Build:
 
     def _write_info(self, splits):
         if splits:
-            info = records.DatasetInfo(self.spec, splits)
+            info = self._new_info(splits)
             records.write_info(self.folder, info)
             self.info = info
         else:
             (self.folder / records.INFO_FILE).unlink(missing_ok=True)
-            self.info = records.DatasetInfo(self.spec, {})
+            self.info = self._new_info({})
 
 
 _OTHER_FOLDER = "Build into another folder, or empty this one first."

@@ -1,0 +1,121 @@
+"""What is trained: the class of every pixel, or the objects of an image."""
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasseg import evaluation, inference, models, pipeline
+from kerasseg.pipeline import augment
+from kerasseg.training.instance_objective import InstanceObjective
+from kerasseg.training.objective import Objective
+from kerasseg.training.recipe import Recipe
+
+
+class Task(abc.ABC):
+    """How networks of one kind are trained and scored.
+
+    Attributes:
+        score: Key of the score of which the best model has the highest.
+        shown: Scores in the log and the curves: their names by their keys.
+        columns: Keys of the scores in scores.csv.
+    """
+
+    score: ClassVar[str]
+    shown: ClassVar[Mapping[str, str]]
+    columns: ClassVar[tuple[str, ...]]
+
+    @abc.abstractmethod
+    def objective(self, model, recipe: Recipe, class_weights: np.ndarray | None):
+        """Creates the loss of a model."""
+
+    @abc.abstractmethod
+    def training_dataset(
+        self,
+        reader: pipeline.ImageReader,
+        augmentation: augment.Augmentation,
+        objective,
+        recipe: Recipe,
+        **options,
+    ) -> tf.data.Dataset:
+        """Returns the batches, see `pipeline.training_dataset` for the options."""
+
+    @abc.abstractmethod
+    def scorer(self, model: keras.Model) -> Callable[..., dict]:
+        """Returns a function of a reader, and `limit` and `on_batch`, to the scores."""
+
+
+class Semantic(Task):
+    """The class of every pixel."""
+
+    score = "mean_iou"
+    shown: ClassVar = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
+    columns = ("mean_iou", "pixel_accuracy", "mean_accuracy")
+
+    def objective(self, model, recipe, class_weights):
+        """Creates the loss of a model."""
+        return Objective(model, recipe, class_weights)
+
+    def training_dataset(self, reader, augmentation, objective, recipe, **options):
+        """Returns batches of images and labels, and weights of pixels."""
+        del recipe
+        return pipeline.training_dataset(
+            reader, augmentation, weight_map_fn=objective.weight_map, **options
+        )
+
+    def scorer(self, model):
+        """Returns a function that computes the mean IoU and accuracies."""
+        predictor = inference.Predictor(model)
+
+        def score(reader, **options):
+            return evaluation.evaluate(predictor, reader, **options).scores
+
+        return score
+
+
+class Instances(Task):
+    """The objects of an image."""
+
+    score = "mask_ap"
+    shown: ClassVar = {
+        "mask_ap": "mask AP",
+        "mask_ap50": "mask AP50",
+        "box_ap": "box AP",
+    }
+    columns = (*shown, "mean_iou")
+
+    def objective(self, model, recipe, class_weights):
+        """Creates the loss of a model; objects have no class weights."""
+        del class_weights
+        return InstanceObjective(model, recipe)
+
+    def training_dataset(self, reader, augmentation, objective, recipe, **options):
+        """Returns batches of images and their objects."""
+        del objective
+        chosen = pipeline.InstanceOptions(
+            max_instances=recipe.max_instances,
+            min_instance_area=recipe.min_instance_area,
+        )
+        return pipeline.instance_training_dataset(
+            reader, augmentation, options=chosen, **options
+        )
+
+    def scorer(self, model):
+        """Returns a function that computes the average precisions of COCO."""
+        detector = inference.Detector(model)
+
+        def score(reader, **options):
+            return evaluation.evaluate_instances(detector, reader, **options).scores
+
+        return score
+
+
+TASKS: dict[str, Task] = {"semantic": Semantic(), "instance": Instances()}
+
+
+def task_of(name: str) -> Task:
+    """Returns the task of a registered model."""
+    return TASKS[models.metadata(name).kind]
