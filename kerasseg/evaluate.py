@@ -1,10 +1,12 @@
-r"""Evaluates the best model of a run, or a folder of masks, on a split of the records.
+r"""Evaluates the best model of a run, masks or detections on a split of the records.
 
 python -m kerasseg.evaluate --workdir=DIR --split=val
 python -m kerasseg.evaluate --workdir=DIR --split=val --output_stride=8 \
     --eval_scales=0.5,0.75,1,1.25,1.5,1.75 --flip --crf --compare_workdir=OTHER
 python -m kerasseg.evaluate --predictions_dir=DIR --records_dir=DIR --output_dir=DIR
 python -m kerasseg.evaluate --predictions_dir=DIR --labels_dir=DIR --dataset=camvid \
+    --output_dir=DIR
+python -m kerasseg.evaluate --predictions_json=FILE|DIR --records_dir=DIR \
     --output_dir=DIR
 
 Prints a table of scores and writes three files into --output_dir, by default the
@@ -13,6 +15,10 @@ image, for --compare_workdir; and report.html, a web page with the scores and th
 with the most errors (not with --noreport). The records are those that the run was
 trained on, or those of --records_dir, which must have the same classes. Every image is
 evaluated at its original size. docs/evaluation.md describes the scores.
+
+--predictions_json scores detected instances of any tool, results in COCO's format, on
+records with instances, and writes instances.csv, the numbers of errors of each image,
+instead of pictures.csv.
 """
 
 import shlex
@@ -21,8 +27,9 @@ from typing import Any
 
 from absl import flags
 
-from kerasseg import cli, evaluation, runtime
+from kerasseg import cli, errors, evaluation, runtime
 from kerasseg.cli import inference_flags
+from kerasseg.images import MIN_SCORE
 
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
@@ -48,6 +55,24 @@ _LABELS_DIR = flags.DEFINE_string(
     "classes are those of --dataset, or of --workdir or --records_dir. By default the "
     "labels of the records are used.",
 )
+_PREDICTIONS_JSON = flags.DEFINE_string(
+    "predictions_json",
+    None,
+    "File of results in COCO's format to evaluate instead of a run, or a folder of "
+    "such files.",
+)
+_ANNOTATIONS_JSON = flags.DEFINE_string(
+    "annotations_json",
+    None,
+    "With --predictions_json, annotation file of COCO whose images and categories name "
+    "its ids. By default ids are names, or numbers of the images and classes.",
+)
+_MIN_SCORE = flags.DEFINE_float(
+    "min_score",
+    MIN_SCORE,
+    "With --predictions_json, detections with a lower score are neither pasted for the "
+    "mean IoU nor counted as errors. COCO's measures use all detections.",
+)
 _COMPARE_WORKDIR = flags.DEFINE_string(
     "compare_workdir",
     None,
@@ -66,9 +91,8 @@ for _name in ("workdir", "records_dir", "dataset", "split", "output_dir"):
 def main(argv):
     """Turns flags into arguments."""
     del argv
-    workdir, predictions_dir = cli.WORKDIR.value, _PREDICTIONS_DIR.value
     output = evaluation.Output(
-        folder=cli.OUTPUT_DIR.value or workdir,
+        folder=cli.OUTPUT_DIR.value or cli.WORKDIR.value,
         compare_workdir=_COMPARE_WORKDIR.value,
         write_report=_REPORT.value,
         command=shlex.join(["python", "-m", "kerasseg.evaluate", *sys.argv[1:]]),
@@ -79,6 +103,15 @@ def main(argv):
         "dataset": cli.DATASET.value,
         "measures": _measures(),
     }
+    if _PREDICTIONS_JSON.value is not None:
+        _evaluate_results(output, data)
+    else:
+        _evaluate(output, data)
+
+
+def _evaluate(output, data):
+    """Evaluates the run, or --predictions_dir."""
+    workdir, predictions_dir = cli.WORKDIR.value, _PREDICTIONS_DIR.value
     masks = {"labels_dir": _LABELS_DIR.value, "workdir": workdir}
     if predictions_dir is None:
         cli.required(workdir=workdir)
@@ -103,6 +136,31 @@ def main(argv):
         predictor_options=predictor_options,
         batch_size=_BATCH_SIZE.value,
         **data,
+    )
+
+
+def _evaluate_results(output, data):
+    """Evaluates --predictions_json."""
+    others = [
+        name
+        for name in ("predictions_dir", "labels_dir", "compare_workdir", "measures")
+        if flags.FLAGS[name].present
+    ]
+    if others:
+        raise errors.UserError(
+            f"`{others[0]}` has no meaning with `predictions_json`. Leave it out."
+        )
+    cli.required(output_dir=output.folder)
+    del data["measures"]
+    arguments = {
+        **data,
+        "workdir": cli.WORKDIR.value,
+        "annotations_json": _ANNOTATIONS_JSON.value,
+    }
+    evaluation.check_results(_PREDICTIONS_JSON.value, **arguments)
+    runtime.start_tensorflow()
+    evaluation.evaluate_results(
+        _PREDICTIONS_JSON.value, output, min_score=_MIN_SCORE.value, **arguments
     )
 
 

@@ -1,6 +1,7 @@
 """Arguments of an evaluation, checked before TensorFlow starts."""
 
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Sequence
 
@@ -74,6 +75,49 @@ def check_inputs(
     if compare_workdir is not None:
         check_counts_file(os.path.join(compare_workdir, layout.IMAGE_COUNTS))
     check_measures(measures or (), has_probabilities=predictions_dir is None)
+
+
+def check_results(
+    predictions_json: str | os.PathLike,
+    *,
+    workdir: str | os.PathLike | None = None,
+    records_dir: str | os.PathLike | None = None,
+    split: str = "val",
+    dataset: str | None = None,
+    annotations_json: str | os.PathLike | None = None,
+) -> None:
+    """Checks the arguments of `evaluate_results`, which see.
+
+    Raises:
+        errors.MissingFileError: A file or folder does not exist.
+        errors.MissingPackageError: pycocotools is not installed.
+        errors.UserError: The records are not given, or a name is unknown.
+    """
+    if dataset is not None:
+        datasets.get(dataset)
+    if workdir is None and records_dir is None:
+        raise errors.UserError(
+            "`predictions_json` needs instances to be scored against. Give "
+            "`records_dir`, or the `workdir` of a run on these records."
+        )
+    paths = {
+        "predictions_json": predictions_json,
+        "annotations_json": annotations_json,
+        "workdir": workdir,
+        "records_dir": records_dir,
+    }
+    for name, path in paths.items():
+        if path is not None and not os.path.exists(path):
+            raise errors.MissingFileError(
+                f"`{name}={path}` does not exist. Correct the path."
+            )
+    if records_dir is not None:
+        records.check_split(records_dir, split)
+    if importlib.util.find_spec("pycocotools") is None:
+        raise errors.MissingPackageError(
+            "`predictions_json` is scored by pycocotools. It is not installed: pip "
+            "install 'kerasseg[datasets]'."
+        )
 
 
 def _check_labels(workdir, records_dir, dataset, labels_dir):

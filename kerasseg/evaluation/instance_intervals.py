@@ -47,8 +47,7 @@ def average_precision(result: Any, weights: np.ndarray) -> np.ndarray:
     values = [
         _precision(ranking, weights, params.recThrs) for ranking in _rankings(result)
     ]
-    shape = len(weights), len(values), len(params.iouThrs)
-    return np.stack(values, axis=1) if values else np.zeros(shape)
+    return np.stack(values, axis=1)
 
 
 def _rankings(result) -> Iterator[_Ranking]:
@@ -79,24 +78,56 @@ def _precision(ranking, weights, recalls):
     instances = weights @ ranking.instances
     precision = np.where(instances > 0, 0.0, np.nan)[:, np.newaxis]
     precision = np.repeat(precision, num_thresholds, axis=1)
-    if not num_detections:
-        return precision
-    rows = max(1, _MAX_VALUES // ranking.hits.size)
-    for start in range(0, len(weights), rows):
-        chunk = slice(start, start + rows)
-        counts = weights[chunk][:, np.newaxis, ranking.image]
-        correct = np.cumsum(counts * ranking.hits, axis=-1).astype(float)
-        false = np.cumsum(counts * ranking.misses, axis=-1).astype(float)
-        values = correct / (false + correct + np.spacing(1))
-        values = np.maximum.accumulate(values[..., ::-1], axis=-1)[..., ::-1]
-        for i, total in enumerate(instances[chunk]):
-            for t in range(num_thresholds if total else 0):
-                places = np.searchsorted(correct[i, t] / total, recalls, side="left")
-                reached = places[places < num_detections]
-                sampled = np.zeros(len(recalls))
-                sampled[: len(reached)] = values[i, t, reached]
-                precision[start + i, t] = sampled.mean()
+    present = np.flatnonzero(instances)
+    rows = max(1, _MAX_VALUES // max(num_detections, 1))
+    for start in range(0, len(present), rows):
+        chunk = present[start : start + rows]
+        counts = weights[chunk][:, ranking.image]
+        needed = _needed(instances[chunk], recalls)
+        totals: dict[bytes, np.ndarray] = {}  # Most thresholds ignore the same.
+        for t in range(num_thresholds):
+            hits = np.flatnonzero(ranking.hits[t])
+            counted = ranking.hits[t] | ranking.misses[t]
+            key = counted.tobytes()
+            if key not in totals:
+                totals[key] = np.cumsum(counts * counted, axis=1)
+            correct = np.cumsum(counts[:, hits], axis=1)
+            values = correct / (totals[key][:, hits] + np.spacing(1))
+            precision[chunk, t] = _mean_precision(correct, values, needed)
     return precision
+
+
+def _needed(instances, recalls):
+    """Returns the fewest correct detections that reach each recall, as integers.
+
+    COCOeval compares quotients of floats, so the numbers are those that they reach.
+    """
+    total = instances[:, np.newaxis]
+    needed = np.ceil(total * recalls)
+    needed -= (needed - 1) / total >= recalls
+    needed += needed / total < recalls
+    return needed.astype(np.int64)
+
+
+def _mean_precision(correct, values, needed):
+    """Averages the precision over the recalls.
+
+    Args:
+        correct: Number of correct detections up to each of these, `[resamples, hits]`.
+        values: Precision of the detections up to there, of the same shape.
+        needed: Number of correct detections at each recall, `[resamples, recalls]`.
+    """
+    num_rows, num_hits = correct.shape
+    if not num_hits:
+        return np.zeros(num_rows)
+    values = np.maximum.accumulate(values[:, ::-1], axis=1)[:, ::-1]
+    # All rows are searched at once: the numbers of each are above those before it.
+    first = np.arange(num_rows)[:, np.newaxis]
+    step = max(correct.max(), needed.max()) + 1
+    flat = (correct + first * step).ravel()
+    places = np.searchsorted(flat, needed + first * step) - first * num_hits
+    values = np.append(values, np.zeros((num_rows, 1)), axis=1)  # Not reached.
+    return np.take_along_axis(values, places, axis=1).mean(axis=1)
 
 
 def interval(result: Any, kind: str, class_names: Sequence[str]) -> dict[str, Any]:

@@ -91,8 +91,8 @@ def score_instances(
 
     Raises:
         errors.MissingPackageError: pycocotools is not installed.
-        errors.UserError: The split is empty, or detections do not match an image or the
-            classes; the image is named.
+        errors.UserError: The split is empty, there is no class besides the background,
+            or detections do not match an image or the classes; the image is named.
 
     Source: https://cocodataset.org/#detection-eval.
     """
@@ -103,6 +103,11 @@ def score_instances(
             "another split, or build it again."
         )
     spec = split.spec
+    if spec.num_classes < 2:
+        raise errors.UserError(
+            f"The only class is {spec.class_names[0]}, the background. Instances need "
+            "another class; choose the data set of the instances."
+        )
     annotations, names, confusion = _collect(detected, spec, num_images, min_score)
     class_names = spec.class_names[1:]
     has_masks = all(each.has_masks for each in annotations)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from kerasseg import errors, images, records
+from kerasseg.evaluation.instances import DetectedImage
 
 
 class RecordObjects:
@@ -55,6 +56,11 @@ class RecordObjects:
         except ValueError as error:
             raise records.RecordError(f"{where}: {error}") from error
         return image, label, objects, example["name"]
+
+    def sample(self, index: int, detections: images.Detections) -> DetectedImage:
+        """Returns an image with its detections; see `read`."""
+        image, label, objects, name = self.read(index)
+        return DetectedImage(index, name, objects, detections, label, image)
 
     def _parse(self, index):
         try:

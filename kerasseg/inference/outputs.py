@@ -165,15 +165,15 @@ def check_network(kinds: Iterable[str], *, detects_instances: bool) -> None:
     kinds = list(kinds)
     if detects_instances and "probabilities" in kinds:
         raise errors.UserError(
-            "`output=probabilities` needs a network that predicts the class of each "
-            "pixel, and this one detects instances. Use `output=instances`, which has "
-            "their scores."
+            "`output`: probabilities need a network that predicts the class of each "
+            "pixel, and this one detects instances. Choose instances, which has their "
+            "scores."
         )
     missing = [kind for kind in kinds if kind in _OF_INSTANCES]
     if missing and not detects_instances:
         raise errors.UserError(
-            f"`output={','.join(missing)}` needs a network that detects instances, and "
-            "this one predicts the class of each pixel. Use `output=contours` for its "
+            f"`output`: {' and '.join(missing)} need a network that detects instances, "
+            "and this one predicts the class of each pixel. Choose contours for its "
             "connected regions."
         )
 

@@ -16,5 +16,6 @@ EVENTS = "events"  # TensorBoard reads this folder.
 IMAGES = "pictures"  # Predictions on validation images.
 METRICS = "metrics.json"  # Scores of the last evaluation.
 IMAGE_COUNTS = "pictures.csv"  # Its counts for each image.
+INSTANCE_COUNTS = "instances.csv"  # The same of detected instances.
 REPORT = "report.html"  # Its report.
 CRF = "crf"  # Results of kerasseg.tune_crf.

@@ -189,6 +189,15 @@ def test_a_resample_has_the_precision_that_copies_of_the_images_have(seed):
             np.testing.assert_allclose(row, expected, atol=1e-14)
 
 
+def test_recalls_are_reached_as_quotients_of_floats():
+    recalls = np.linspace(0, 1, 101)
+    instances = np.arange(1, 400)
+    needed = instance_intervals._needed(instances, recalls)
+    for total, row in zip(instances, needed, strict=True):
+        quotients = np.arange(total + 1) / total
+        assert (row == np.searchsorted(quotients, recalls)).all()
+
+
 def test_the_interval_contains_the_score_and_follows_those_of_the_mean_iou():
     result = scored(detected.random_images(3, 10))
     interval = result.scores["interval"]
@@ -313,6 +322,8 @@ def test_missing_images_and_an_empty_split_are_errors():
         evaluation.score_instances(each[:1], detected.Split(2))
     with pytest.raises(errors.UserError, match="no record to score"):
         evaluation.score_instances([], detected.Split(0))
+    with pytest.raises(errors.UserError, match="The only class is background"):
+        evaluation.score_instances(each, detected.Split(2, ("background",)))
 
 
 def test_a_missing_package_is_named(monkeypatch):
@@ -338,3 +349,20 @@ def test_encoded_masks_are_decoded_one_at_a_time():
     kept = other.above(0.5)
     expected = each.detections.above(0.5).class_map(masks.shape[1:])
     assert (kept.class_map(masks.shape[1:]) == expected).all()
+
+
+def test_empty_masks_match_nothing_and_are_counted():
+    nothing, car = (0, 0, 0, 0), (0, 0, 9, 9)
+    result = scored(
+        [image([(1, nothing), (1, car)], [(1, 0.9, car), (1, 0.8, nothing)])]
+    )
+    assert result.counts.tolist() == [[1, 1, 1, 0, 0]]
+    # Recall 1/2 at precision 1, as the empty detection comes later.
+    assert result.scores["mask_ap"] == pytest.approx(51 / 101)
+
+
+def test_all_but_the_first_100_detections_of_a_class_are_ignored_and_counted():
+    found = [(1, 1 - i / 1000, (0, 0, 1, 1 + i % 7)) for i in range(130)]
+    result = scored([image([], [*found, (2, 0.6, (0, 0, 2, 2))])])
+    assert result.counts.tolist() == [[0, 0, 101, 0, 30]]
+    assert result.scores["detections"] == {"car": 130, "person": 1, "dog": 0}

@@ -192,13 +192,9 @@ def test_detections_without_masks_are_drawn_as_boxes():
 def test_kinds_that_a_network_does_not_have_are_refused():
     outputs.check_network(["index", "overlay"], detects_instances=False)
     outputs.check_network([*KINDS, "index", "contours"], detects_instances=True)
-    with pytest.raises(
-        errors.UserError, match="instance_ids` needs a network that det"
-    ):
+    with pytest.raises(errors.UserError, match="`output`: instance_ids need a network"):
         outputs.check_network(["index", "instance_ids"], detects_instances=False)
-    with pytest.raises(
-        errors.UserError, match="probabilities` needs a network that pr"
-    ):
+    with pytest.raises(errors.UserError, match="`output`: probabilities need a netw"):
         outputs.check_network(["probabilities"], detects_instances=True)
 
 

@@ -185,9 +185,7 @@ def test_a_full_disk_ends_the_run(segmenter, tmp_path, monkeypatch):
 
 
 def test_a_network_without_instances_is_not_asked_for_them(segmenter, tmp_path):
-    with pytest.raises(
-        errors.UserError, match="needs a network that detects instances"
-    ):
+    with pytest.raises(errors.UserError, match="need a network that detects instances"):
         inference.predict_files(segmenter, {}, tmp_path, kinds=["instance_ids"])
 
 
