@@ -27,9 +27,10 @@ from typing import Any
 
 from absl import flags
 
-from kerasseg import cli, errors, evaluation, runtime
+from kerasseg import cli, errors, evaluation, models, runtime
 from kerasseg.cli import inference_flags
 from kerasseg.images import MIN_SCORE
+from kerasseg.workdir import metadata
 
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
@@ -129,6 +130,9 @@ def _evaluate(output, data):
     if predictions_dir is not None:
         evaluation.evaluate_masks(predictions_dir, output, **masks, **data)
         return
+    if metadata.read_metadata(workdir)["model"] in models.list_models("instance"):
+        _evaluate_detector(output, options, predictor_options, **data)
+        return
     evaluation.evaluate_run(
         workdir,
         output,
@@ -136,6 +140,26 @@ def _evaluate(output, data):
         predictor_options=predictor_options,
         batch_size=_BATCH_SIZE.value,
         **data,
+    )
+
+
+def _evaluate_detector(output, options, predictor_options, *, measures, **data):
+    """Evaluates a run that detects objects."""
+    of_pixels = {
+        "crf": options.crf_settings(),
+        "superpixels": options.superpixels,
+        "output_stride": options.output_stride,
+        "measures": measures,
+        "compare_workdir": output.compare_workdir,
+    }
+    for name, value in of_pixels.items():
+        if value:
+            raise errors.UserError(
+                f"`{name}` applies to networks that predict the class of each pixel, "
+                f"and this run detects objects. Leave it out."
+            )
+    evaluation.evaluate_detector(
+        cli.WORKDIR.value, output, detector_options=predictor_options, **data
     )
 
 

@@ -7,13 +7,20 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kerasseg import images, records, report
-from kerasseg.evaluation import coco_results, inputs, instance_table, instances, run
+from kerasseg import images, inference, records, report
+from kerasseg.evaluation import (
+    coco_results,
+    inputs,
+    instance_scoring,
+    instance_table,
+    instances,
+    run,
+)
 from kerasseg.evaluation.instances import DetectedImage, InstanceEvaluation
 from kerasseg.evaluation.record_objects import RecordObjects
 from kerasseg.metrics import instance_errors
 from kerasseg.system import files, progress
-from kerasseg.workdir import layout, run_records
+from kerasseg.workdir import layout, metadata, run_records
 
 
 def evaluate_results(
@@ -84,6 +91,54 @@ def evaluate_results(
         "min_score": min_score,
     }
     return write_results(output, evaluation, opened.spec, settings, get_sample)
+
+
+def evaluate_detector(
+    workdir: str | os.PathLike,
+    output: inputs.Output,
+    *,
+    split: str = "val",
+    records_dir: str | os.PathLike | None = None,
+    dataset: str | None = None,
+    detector_options: Mapping[str, Any] | None = None,
+    min_score: float = images.MIN_SCORE,
+) -> InstanceEvaluation:
+    """Evaluates the best model of a run that detects objects, and writes the results.
+
+    Args:
+        workdir: Folder of the run.
+        output: Where the results are written.
+        split: Name of the split.
+        records_dir: Folder of the records; None for those of the run.
+        dataset: Name of the data set, if the records have no dataset.json.
+        detector_options: Options of the command, see `inference.load`.
+        min_score: See `score_instances`.
+
+    Raises:
+        errors.MissingFileError: See `run.evaluate_run`.
+        errors.MissingPackageError: pycocotools is not installed.
+        errors.UserError: The records have other classes or no instances, or an option
+            does not apply.
+    """
+    reader = run_records.open_records(
+        workdir, split, records_dir=records_dir, dataset=dataset
+    )
+    best = metadata.read_metadata(workdir)
+    detector = inference.load(workdir, **(detector_options or {})).detector
+    evaluation = instance_scoring.evaluate_instances(
+        detector, reader, min_score=min_score
+    )
+    settings = {
+        "split": reader.split.name,
+        "model": best["model"],
+        "step": best["step"],
+        "min_score": min_score,
+    }
+
+    def get_sample(index):
+        return instance_scoring.detected_image(detector, reader, index)
+
+    return write_results(output, evaluation, reader.split.spec, settings, get_sample)
 
 
 def write_results(

@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kerasseg import pipeline
+from kerasseg import images, pipeline
 from kerasseg.evaluation.instances import (
     DetectedImage,
     InstanceEvaluation,
     score_instances,
 )
-from kerasseg.system import progress
 
 
 def evaluate_instances(
@@ -19,6 +18,7 @@ def evaluate_instances(
     *,
     limit: int | None = None,
     on_batch: Callable | None = None,
+    min_score: float = images.MIN_SCORE,
 ) -> InstanceEvaluation:
     """Evaluates a detector on a split.
 
@@ -28,6 +28,7 @@ def evaluate_instances(
         limit: Evaluate the first `limit` images only; None for the whole split.
         on_batch: Function that is called with each image as a batch, a dict of arrays
             as of `pipeline.evaluation_dataset`, and its pasted class map; or None.
+        min_score: See `score_instances`.
 
     Raises:
         errors.UserError: The split is empty, a record is damaged or has no instances.
@@ -35,15 +36,30 @@ def evaluate_instances(
     count = min(len(reader.split), limit or len(reader.split))
 
     def detected():
-        with progress.track(count, unit="image", text="evaluating") as bar:
-            for index in range(count):
-                image, label, name, objects = reader.read_objects(index)
-                found = detector.detect(image)
-                if on_batch is not None:
-                    mask = found.above(0.5).class_map(label.shape)
-                    batch = {"image": image, "label": label}
-                    on_batch({k: x[np.newaxis] for k, x in batch.items()}, mask[None])
-                yield DetectedImage(index, name, objects, found, label, image)
-                bar.update()
+        for index in range(count):
+            each = detected_image(detector, reader, index)
+            if on_batch is not None:
+                confident = each.detections.above(min_score)
+                mask = confident.class_map(each.label.shape)
+                batch = {"image": each.image, "label": each.label}
+                on_batch({k: x[np.newaxis] for k, x in batch.items()}, mask[None])
+            yield each
 
-    return score_instances(detected(), reader.split, limit=limit)
+    return score_instances(detected(), reader.split, limit=limit, min_score=min_score)
+
+
+def detected_image(
+    detector, reader: pipeline.ImageReader, index: int
+) -> DetectedImage:
+    """Reads an image of a split with its objects, and detects those in it.
+
+    Args:
+        detector: See `evaluate_instances`.
+        reader: See `evaluate_instances`.
+        index: Index of the image.
+
+    Raises:
+        errors.UserError: The record is damaged or has no instances.
+    """
+    image, label, name, objects = reader.read_objects(index)
+    return DetectedImage(index, name, objects, detector.detect(image), label, image)
