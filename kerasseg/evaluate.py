@@ -130,7 +130,7 @@ def _evaluate(output, data):
     if predictions_dir is not None:
         evaluation.evaluate_masks(predictions_dir, output, **masks, **data)
         return
-    if metadata.read_metadata(workdir)["model"] in models.list_models("instance"):
+    if metadata.read_metadata(str(workdir))["model"] in models.list_models("instance"):
         _evaluate_detector(output, options, predictor_options, **data)
         return
     evaluation.evaluate_run(

@@ -38,7 +38,7 @@ def evaluate_instances(
     def detected():
         for index in range(count):
             each = detected_image(detector, reader, index)
-            if on_batch is not None:
+            if on_batch is not None and each.label is not None:
                 confident = each.detections.above(min_score)
                 mask = confident.class_map(each.label.shape)
                 batch = {"image": each.image, "label": each.label}
@@ -48,9 +48,7 @@ def evaluate_instances(
     return score_instances(detected(), reader.split, limit=limit, min_score=min_score)
 
 
-def detected_image(
-    detector, reader: pipeline.ImageReader, index: int
-) -> DetectedImage:
+def detected_image(detector, reader: pipeline.ImageReader, index: int) -> DetectedImage:
     """Reads an image of a split with its objects, and detects those in it.
 
     Args:
