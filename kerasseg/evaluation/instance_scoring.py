@@ -41,8 +41,8 @@ def evaluate_instances(
             if on_batch is not None and each.label is not None:
                 confident = each.detections.above(min_score)
                 mask = confident.class_map(each.label.shape)
-                batch = {"image": each.image, "label": each.label}
-                on_batch({k: x[np.newaxis] for k, x in batch.items()}, mask[None])
+                batch = {"image": [each.image], "label": [each.label]}
+                on_batch(batch, mask[np.newaxis])
             yield each
 
     return score_instances(detected(), reader.split, limit=limit, min_score=min_score)

@@ -1,18 +1,19 @@
 """Training of models that detect objects: losses, resuming, scores."""
 
 import functools
+import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import models, pipeline, training
+from kerasseg import evaluate, models, pipeline, predict, training
 from kerasseg.pipeline import augment
 from kerasseg.training.instance_objective import InstanceObjective
 from kerasseg.workdir import metadata
 from tests.support import commands
-from tfrecords_tools import build
+from tfrecords_tools import build, extract
 
 NAMES = models.list_models("instance")
 PARTS = {"objectness", "proposals", "classes", "boxes", "masks"}
@@ -177,6 +178,24 @@ def test_a_run_is_scored_and_resumes_to_the_same_bits(records_dir, tmp_path, cap
     )
     for one, other in zip(whole.weights, part.weights, strict=True):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
+    check_commands(tmp_path / "whole", records_dir, tmp_path)
+
+
+def check_commands(workdir, records_dir, folder):
+    """Evaluates the run and predicts with it; the scores are those of validation."""
+    given = [f"--workdir={workdir}", f"--records_dir={records_dir}"]
+    assert commands.run(evaluate.main, *given, f"--output_dir={folder}/scores") == 0
+    scores = json.loads((folder / "scores/metrics.json").read_text())
+    assert scores["pictures"] == 4 and "mask_ap" in scores
+    assert (folder / "scores/report.html").exists()
+    assert commands.run(evaluate.main, *given, "--crf") == 2
+    images_dir, out = folder / "images", folder / "out"
+    more = ["--split=val", "--count=2", f"--output_dir={images_dir}"]
+    assert commands.run(extract.main, f"--records_dir={records_dir}", *more) == 0
+    given = [f"--workdir={workdir}", f"--input={images_dir}", f"--output_dir={out}"]
+    assert commands.run(predict.main, *given, "--output=instances,overlay") == 0
+    assert len(list((out / "instances").iterdir())) == 2
+    assert commands.run(predict.main, *given, "--tile_size=512") == 2
 
 
 def test_records_without_instances_are_an_error(tmp_path):
