@@ -11,6 +11,7 @@ import pytest
 
 from kerasseg import backbones, blocks, errors
 from kerasseg.backbones import resnet, torch_file, vgg
+from tests.support.networks import others_slow
 
 RNG = np.random.default_rng(0)
 PARAMS = {
@@ -57,7 +58,7 @@ def assert_close(actual, expected):
 OWN = ["efficientnet_lite0", "resnet18_quarter", "resnet50"]
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", others_slow(OWN, ("resnet18_quarter",)))
 def test_variables_have_the_same_names_and_shapes_at_every_output_stride(name):
     models = at_every_stride(name).values()
     variables = [[(v.path, v.shape) for v in model.weights] for model in models]

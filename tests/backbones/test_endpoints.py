@@ -114,6 +114,7 @@ def run_format(workdir):
     return json.loads((workdir / layout.RUN).read_text())["format"]
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_format_of_its_workdir(tmp_path, monkeypatch):
     folder = tiny.write_records(tmp_path / "records")
     assert train(folder, tmp_path / "new", 1) == {2}

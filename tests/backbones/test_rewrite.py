@@ -25,7 +25,7 @@ FAMILIES = (
     "vgg16",
     "xception",
 )
-QUICK = ("mobilenet_v2", "resnet50_v2")
+QUICK = ("mobilenet_v2",)
 ROWS = {  # With the ResNets that kerasseg builds itself.
     **table._ROWS,
     "resnet50": table._Row(applications.ResNet50, "caffe"),

@@ -187,6 +187,7 @@ def test_an_image_that_needs_more_than_the_free_memory_is_an_error(monkeypatch):
         refine(image, probabilities, iterations=1)
 
 
+@pytest.mark.slow
 def test_a_saved_model_runs_it_without_keras(tmp_path):
     settings = {"gaussian_sxy": 3.0, "gaussian_compat": 3.0, "bilateral_sxy": 60.0}
     settings |= {"bilateral_srgb": 20.0, "bilateral_compat": 10.0}

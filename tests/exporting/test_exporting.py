@@ -203,7 +203,10 @@ def export_of(tmp_path_factory):
     return exported
 
 
-@pytest.mark.parametrize("name", networks.others_slow(models.list_models("semantic")))
+@pytest.mark.parametrize(
+    "name",
+    networks.others_slow(models.list_models("semantic"), ("segformer_b0", "unet")),
+)
 def test_a_network_is_exported_as_plain_tensorflow(name, export_of):
     model, path = export_of(networks.same_as(name))
     batch = noise(33, 47)[np.newaxis].astype(np.float32)

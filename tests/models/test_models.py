@@ -65,7 +65,14 @@ def random_images(batch, height, width):
 
 @pytest.mark.parametrize(
     ("batch", "size"),
-    [(1, (1, 1)), (3, (33, 47)), (1, (64, 64)), (3, (65, 97)), (1, (224, 160))],
+    [
+        (1, (1, 1)),
+        (3, (65, 97)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((3, (33, 47)), (1, (64, 64)), (1, (224, 160)))
+        ),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("name", NAMES)

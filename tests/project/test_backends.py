@@ -14,8 +14,8 @@ from tests.support import jax_process, on_jax, reference
 from tests.support.networks import others_slow, same_as
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Compiling takes seconds: by default one network of convolutions, one of attention.
-MODELS = others_slow(models.list_models("semantic"), ("segformer_b0", "unet"))
+# Compiling takes seconds.
+MODELS = others_slow(models.list_models("semantic"), ("segformer_b0",))
 LOSSES = sorted(losses.LOSSES)
 pytestmark = [
     pytest.mark.skipif(

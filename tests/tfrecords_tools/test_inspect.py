@@ -214,6 +214,7 @@ def test_the_command_inspects_a_source(tmp_path, capsys, monkeypatch):
     assert sorted((tmp_path / "CamVid").rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_faults_are_one_line_and_change_the_exit_status(folder, tmp_path):
     faults.flip_bit(folder / FIRST, 40)
     done = inspected(f"--records_dir={folder}", cwd=tmp_path)

@@ -207,8 +207,22 @@ def damage(kind, path):
         path.unlink()
 
 
-@pytest.mark.parametrize("kind", ["flip", "truncate", "delete"])
-@pytest.mark.parametrize("part", ["data-00000-of-00001", "index"])
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("flip", "data-00000-of-00001"),
+        ("delete", "index"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("flip", "index"),
+                ("truncate", "data-00000-of-00001"),
+                ("truncate", "index"),
+                ("delete", "data-00000-of-00001"),
+            )
+        ),
+    ],
+)
 def test_a_run_resumes_from_the_newest_whole_checkpoint(
     folder, tmp_path, caplog, part, kind
 ):
