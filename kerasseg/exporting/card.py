@@ -13,6 +13,7 @@ _EVALUATION_KEYS = (  # Of metrics.json, which `kerasseg.evaluate` writes.
     *("split", "pictures", "step", "output_stride", "scales", "flip", "tile_size"),
     *("crf", "superpixels", "predictions_dir"),
 )
+_SCORES = {"mask_ap": "mask AP", "box_ap": "box AP", "mean_iou": "mean IoU"}
 
 
 def how_to_call(
@@ -140,8 +141,13 @@ def _training(metadata):
         lines.append(f"- Training step: {metadata['step']}.")
     for title, key in (("Best validation", "scores"), ("Evaluation", "evaluation")):
         scores = metadata.get(key) or {}
-        if scores.get("mean_iou") is not None:
-            line = f"- {title}{_settings(scores)}: mean IoU {scores['mean_iou']:.4f}."
+        values = [
+            f"{name} {scores[key]:.4f}"
+            for key, name in _SCORES.items()
+            if scores.get(key) is not None
+        ]
+        if values:
+            line = f"- {title}{_settings(scores)}: {', '.join(values)}."
             lines.append(textwrap.fill(line, 88, subsequent_indent="  "))
     if metadata.get("commit"):
         lines.append(f"- Exported by kerasseg at commit {metadata['commit']}.")

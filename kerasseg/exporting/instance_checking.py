@@ -11,6 +11,7 @@ import copy
 import logging
 from collections.abc import Iterable, Mapping
 
+import cv2
 import keras
 import numpy as np
 import tensorflow as tf
@@ -80,8 +81,8 @@ def compare(
     At least 98 % of the detections of all samples must have a match, see the module.
     Scores and probabilities of masks may differ by ten times the tolerance of the
     format, and boxes by its tolerance, relative to the longer side of the image.
-    The masks and files of a SavedModel must be those of its own boxes, except for 0.1 %
-    of the pixels.
+    In a SavedModel, the masks and files must agree with the boxes, except for 0.1 % of
+    the pixels.
 
     Args:
         folder: Folder of the version.
@@ -179,7 +180,8 @@ class _Check:
             )
             if not same:
                 self._fail(f"{name} in the signatures serving_default and tensor")
-        ids = images.read_label(serving["instance_png_bytes"])
+        file = np.frombuffer(serving["instance_png_bytes"], np.uint8)
+        ids = np.asarray(cv2.imdecode(file, cv2.IMREAD_UNCHANGED))
         mask = images.read_label(serving["mask_png_bytes"])
         for name, numbers in (("instance_png_bytes", ids), ("mask_png_bytes", mask)):
             if numbers.shape != size:

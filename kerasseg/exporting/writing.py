@@ -89,9 +89,7 @@ def export_model(
     formats.check_installed(names)
     compared = {name: _compared_samples(name, samples) for name in names}
     versions.check_version(export_dir, version, with_saved_model="saved_model" in names)
-    _check_input(model)
-    if not detects:
-        model = keras.Model(model.inputs, outputs.logits(model.output), name=model.name)
+    model = _with_exported_outputs(model)
     _check_classes(model, class_names, palette)
     source = formats.Source(
         model=model,
@@ -111,17 +109,12 @@ def export_model(
             entries[name] |= compare(
                 folder, name, reference, compared[name], fresh_process=fresh_process
             )
-        views = test_time_options and dataclasses.asdict(test_time_options)
         metadata.write(
             folder,
             model.name,
             class_names=class_names,
             palette=palette,
-            metadata={
-                **(description or {}),
-                "views": views,
-                **(instances.describe(source) if detects else {}),
-            },
+            metadata={**(description or {}), **_describe(source)},
             formats=entries,
         )
         return versions.publish(folder, export_dir, version)
@@ -180,6 +173,13 @@ def _not_written(error, folder):
     )
 
 
+def _describe(source):
+    """Returns the entries of metadata.json about the options of the graph."""
+    views = source.options and dataclasses.asdict(source.options)
+    detections = instances.describe(source) if source.instance_masks else {}
+    return {"views": views, **detections}
+
+
 def _comparison(model, options):
     """Returns the function that compares a format, and its reference."""
     if segmenter.detects_objects(model):
@@ -187,7 +187,8 @@ def _comparison(model, options):
     return checking.compare, checking.Reference(model, options)
 
 
-def _check_input(model):
+def _with_exported_outputs(model):
+    """Removes auxiliary outputs; raises `errors.UserError` for other inputs."""
     image = model.inputs[0]
     if len(model.inputs) != 1 or tuple(image.shape) != (None, None, None, 3):
         shapes = [tuple(each.shape) for each in model.inputs]
@@ -195,6 +196,9 @@ def _check_input(model):
             f"{model.name} has inputs of the shapes {shapes}, expected one image of "
             f"any size, (None, None, None, 3). Build it with image_size=(None, None)."
         )
+    if segmenter.detects_objects(model):
+        return model
+    return keras.Model(image, outputs.logits(model.output), name=model.name)
 
 
 def _check_classes(model, class_names, palette):

@@ -8,7 +8,6 @@ import re
 import warnings
 
 import cv2
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -37,20 +36,7 @@ CASES = [
 slow = pytest.mark.slow
 
 
-def noise(height=65, width=97, seed=1):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def build(name="mask_rcnn"):
-    """A small network that detects something; some scores are above 0.5."""
-    keras.utils.set_random_seed(0)
-    options = models.metadata(name).test_options
-    model = models.build_model(name, len(NAMES) - 1, **options)
-    for layer, factor in (("box_scores", 60.0), ("mask_scores", 5.0)):
-        head = model.get_layer("mask_head" if "mask" in layer else "box_head")
-        kernel = head.get_layer(layer).kernel
-        kernel.assign(factor * kernel)
-    return model
+noise, build = detected.noise, detected.small_network
 
 
 def export(model, folder, *names, **options):
@@ -197,16 +183,16 @@ def test_a_network_that_differs_is_an_error(form, network, tmp_path, monkeypatch
 
 def test_full_masks_and_files_are_pasted_like_in_python(version):
     signature = tf.saved_model.load(version("mask_rcnn")).signatures
-    pictures = np.stack([noise(40, 70, seed) for seed in (1, 2)])
-    batch = signature["tensor"](image=tf.constant(pictures, tf.float32))
-    files = [tiny.png(image) for image in pictures]
+    batch = np.stack([noise(40, 70, seed) for seed in (1, 2)])
+    outputs = signature["tensor"](image=tf.constant(batch, tf.float32))
+    files = [tiny.png(image) for image in batch]
     of_files = signature["serving_default"](image_bytes=tf.constant(files))
     names = {"boxes", "scores", "classes", "valid"}
-    assert set(batch) == names | {"masks", "mask_probabilities"}
+    assert set(outputs) == names | {"masks", "mask_probabilities"}
     assert set(of_files) == names | {"mask_png_bytes", "instance_png_bytes"}
-    assert batch["masks"].dtype == tf.bool
+    assert outputs["masks"].dtype == tf.bool
     for i in range(2):
-        found = {name: value[i].numpy() for name, value in batch.items()}
+        found = {name: value[i].numpy() for name, value in outputs.items()}
         expected = pasting.paste(found["mask_probabilities"], found["boxes"], 40, 70)
         assert (found["masks"] != expected).sum() <= 2  # Rounding at 0.5.
         above = instance_checking.detections(found, (40, 70)).above(0.5)
@@ -376,7 +362,7 @@ def test_rounding_decides_at_the_end_of_a_full_list():
         ({"boxes": np.zeros((3, 4), np.float32)}, r"boxes is \(\(3, 4\)"),
         ({"classes": np.zeros(4, np.int64)}, "classes is"),
         ({"scores": np.full(4, np.nan, np.float32)}, "scores is NaN or infinite"),
-        # 20 x 20 pixels, but 10 at each corner, where the product of weights is below 0.5.
+        # 20 x 20 pixels, without 10 at each corner.
         ({"masks": np.zeros((4, 100, 100), bool)}, "masks in 360 of 10000 pixels"),
     ],
 )
