@@ -56,10 +56,10 @@ _CALIBRATION_IMAGES = flags.DEFINE_integer(
     lower_bound=1,
 )
 flags.DEFINE_alias("calibration_pictures", "calibration_images")
-_INSTANCE_MASKS = flags.DEFINE_enum(
-    "instance_masks",
+_DETECTION_MASKS = flags.DEFINE_enum(
+    "detection_masks",
     None,
-    options.INSTANCE_MASKS,
+    options.DETECTION_MASKS,
     "Masks of a network that detects objects, in the signature tensor of a SavedModel: "
     "full, of the size of the image and in the boxes; boxes, in the boxes only. "
     "Default: full.",
@@ -90,7 +90,7 @@ def main(argv):
         calibration_images=_CALIBRATION_IMAGES.value,
         split=cli.SPLIT.value if cli.SPLIT.present else None,
         records_dir=cli.RECORDS_DIR.value,
-        instance_masks=_INSTANCE_MASKS.value,
+        detection_masks=_DETECTION_MASKS.value,
     )
     print(f"Exported to {path}, see README.md there.")
     if "saved_model" in names:

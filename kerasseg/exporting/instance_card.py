@@ -11,14 +11,14 @@ _FULL_MASKS = (
 )
 _NO_MASKS = (
     "there are no masks of the size of the image (exported with "
-    "--instance_masks=boxes): kerasseg.instances.pasting.paste computes them"
+    "--detection_masks=boxes): kerasseg.instances.pasting.paste computes them"
 )
 
 
 def values(metadata: Mapping) -> dict:
     """Returns the values of the placeholders of `Format.detection_description`."""
     detections = metadata["detections"]
-    is_full = detections["instance_masks"] == "full"
+    is_full = detections["detection_masks"] == "full"
     text = (_FULL_MASKS if is_full else _NO_MASKS).format(**detections)
     return {
         "num_detections": detections["num_detections"],

@@ -13,8 +13,8 @@ def build(model: keras.Model, masks: str = "full") -> dict:
 
     Args:
         model: As in `signatures.build`, with the outputs of `models.mask_rcnn`.
-        masks: One of `options.INSTANCE_MASKS`: "full", "tensor" has the output `masks`,
-            bool `[batch, detections, height, width]`; "boxes", it has not.
+        masks: One of `options.DETECTION_MASKS`. With "full", "tensor" has the output
+            "masks", bool `[batch, detections, height, width]`.
 
     Returns:
         Dict of the concrete functions "serving_default" and "tensor". "tensor" maps

@@ -6,7 +6,7 @@ import keras
 
 from kerasseg import errors, images
 from kerasseg.exporting import formats
-from kerasseg.exporting.options import INSTANCE_MASKS, TestTimeOptions
+from kerasseg.exporting.options import DETECTION_MASKS, TestTimeOptions
 from kerasseg.inference import segmenter
 
 
@@ -14,7 +14,7 @@ def check(
     model: keras.Model,
     names: Iterable[str],
     test_time_options: TestTimeOptions | None,
-    instance_masks: str | None,
+    detection_masks: str | None,
 ) -> None:
     """Checks the arguments of an export by the kind of the network.
 
@@ -22,20 +22,20 @@ def check(
         model: The trained model, of any kind.
         names: Names of formats.
         test_time_options: As in `writing.export_model`.
-        instance_masks: As in `writing.export_model`.
+        detection_masks: As in `writing.export_model`.
 
     Raises:
         errors.UserError: One of them does not apply to this kind.
     """
-    if instance_masks not in (None, *INSTANCE_MASKS):
+    if detection_masks not in (None, *DETECTION_MASKS):
         raise errors.UserError(
-            f"`instance_masks={instance_masks}` must be one of "
-            f"{', '.join(INSTANCE_MASKS)}."
+            f"`detection_masks={detection_masks}` must be one of "
+            f"{', '.join(DETECTION_MASKS)}."
         )
     if not segmenter.detects_objects(model):
-        if instance_masks is not None:
+        if detection_masks is not None:
             raise errors.UserError(
-                f"`instance_masks={instance_masks}` applies to networks that detect "
+                f"`detection_masks={detection_masks}` applies to networks that detect "
                 f"objects, and {model.name} predicts the class of each pixel. Leave it "
                 f"out."
             )
@@ -61,7 +61,7 @@ def describe(source: formats.Source) -> dict:
 
     Returns:
         "kind" and "detections": the number of detections of an image, the cells of the
-        sides of a mask, the minimum score in PNG files, and `instance_masks`.
+        sides of a mask, the minimum score in PNG files, and `detection_masks`.
     """
     _, num_detections, cells, _ = source.model.output["masks"].shape
     return {
@@ -70,6 +70,6 @@ def describe(source: formats.Source) -> dict:
             "num_detections": num_detections,
             "cells": cells,
             "min_score": images.MIN_SCORE,
-            "instance_masks": source.instance_masks,
+            "detection_masks": source.detection_masks,
         },
     }

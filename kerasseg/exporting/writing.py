@@ -22,7 +22,7 @@ from kerasseg.exporting import (
     metadata,
     versions,
 )
-from kerasseg.exporting.options import INSTANCE_MASKS, TestTimeOptions, check_formats
+from kerasseg.exporting.options import DETECTION_MASKS, TestTimeOptions, check_formats
 from kerasseg.exporting.samples import Sample, synthetic_sample
 from kerasseg.inference import segmenter
 from kerasseg.models import outputs
@@ -40,7 +40,7 @@ def export_model(
     test_time_options: TestTimeOptions | None = None,
     version: int | str | None = None,
     description: Mapping | None = None,
-    instance_masks: str | None = None,
+    detection_masks: str | None = None,
     fresh_process: bool = True,
 ) -> str:
     """Writes a version, loads it again and compares it with the model.
@@ -65,7 +65,7 @@ def export_model(
             logits of the network. Other formats do not support them.
         version: Number of the version, at least 1; None: the next free number.
         description: Further entries of metadata.json, see `metadata.describe`.
-        instance_masks: Of a network that detects objects: "full", a SavedModel has
+        detection_masks: Of a network that detects objects: "full", a SavedModel has
             masks of the size of the image, or "boxes", in the boxes only; None: "full".
         fresh_process: Whether each format is loaded in a new process; False is faster.
 
@@ -83,7 +83,7 @@ def export_model(
     names = formats.expand_formats(format_names)
     check_formats(test_time_options, names)
     detects = segmenter.detects_objects(model)
-    instances.check(model, names, test_time_options, instance_masks)
+    instances.check(model, names, test_time_options, detection_masks)
     if test_time_options is not None and test_time_options.is_default:
         test_time_options = None
     formats.check_installed(names)
@@ -99,7 +99,7 @@ def export_model(
         samples=samples,
         calibration_images=calibration_images,
         options=test_time_options,
-        instance_masks=(instance_masks or INSTANCE_MASKS[0]) if detects else "",
+        detection_masks=(detection_masks or DETECTION_MASKS[0]) if detects else "",
     )
     compare, reference = _comparison(model, test_time_options)
     entries = {}
@@ -176,7 +176,7 @@ def _not_written(error, folder):
 def _describe(source):
     """Returns the entries of metadata.json about the options of the graph."""
     views = source.options and dataclasses.asdict(source.options)
-    detections = instances.describe(source) if source.instance_masks else {}
+    detections = instances.describe(source) if source.detection_masks else {}
     return {"views": views, **detections}
 
 

@@ -111,7 +111,7 @@ def test_metadata_and_card_hold_the_comparison(version, network, name, form):
     assert metadata["kind"] == "instance"
     assert metadata["detections"] == {
         **{"num_detections": count, "cells": cells, "min_score": 0.5},
-        "instance_masks": "full",
+        "detection_masks": "full",
     }
     assert [each["name"] for each in metadata["classes"]] == list(NAMES)
     entry = metadata["formats"][form]
@@ -400,11 +400,11 @@ def test_views_are_refused(network, tmp_path):
 
 
 def test_other_masks_are_refused(network, tmp_path):
-    text = re.escape("`instance_masks=all` must be one of full, boxes.")
-    refuse(text, network("mask_rcnn"), tmp_path, instance_masks="all")
-    text = r"`instance_masks=boxes` applies to networks that detect objects, and tiny"
+    text = re.escape("`detection_masks=all` must be one of full, boxes.")
+    refuse(text, network("mask_rcnn"), tmp_path, detection_masks="all")
+    text = r"`detection_masks=boxes` applies to networks that detect objects, and tiny"
     semantic = tiny.build_model("tiny", len(NAMES))
-    refuse(text, semantic, tmp_path, instance_masks="boxes")
+    refuse(text, semantic, tmp_path, detection_masks="boxes")
 
 
 def test_names_include_the_background(network, tmp_path):

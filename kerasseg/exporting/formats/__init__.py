@@ -40,7 +40,7 @@ class Source:
         samples: Images of the data set; may be empty.
         calibration_images: RGB images, uint8 `[height, width, 3]`, for quantization.
         options: Test-time options of the exported graph, or None.
-        instance_masks: One of `options.INSTANCE_MASKS` for a model that detects
+        detection_masks: One of `options.DETECTION_MASKS` for a model that detects
             objects, else "".
     """
 
@@ -51,7 +51,7 @@ class Source:
     samples: Sequence[Sample] = ()
     calibration_images: Sequence[np.ndarray] = ()
     options: TestTimeOptions | None = None
-    instance_masks: str = ""
+    detection_masks: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
