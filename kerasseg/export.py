@@ -9,10 +9,12 @@ python -m kerasseg.export --workdir=DIR --export_dir=DIR \
 Writes a new version into --export_dir/<version>/, by default a SavedModel with two
 signatures. serving_default maps JPEG or PNG files (image_bytes) to PNG files of class
 numbers (mask_png_bytes); tensor maps float images (image) to logits, probabilities and
-classes. The other formats map float images to logits. --eval_scales, --flip and --crf
-become part of the graph of the SavedModel; other formats do not support them. Before
-the version is published, each format is loaded in a separate process, and its logits
-and mean IoU are compared with those of the trained model on images of the records.
+classes. The other formats map float images to logits. A network that detects objects
+returns detections instead of logits, and for files also PNG files of object numbers
+(instance_png_bytes). --eval_scales, --flip and --crf become part of the graph of the
+SavedModel; other formats do not support them. Before the version is published, each
+format is loaded in a separate process, and its outputs and mean IoU are compared with
+those of the trained model on images of the records.
 docs/export.md describes the formats and their tolerances.
 """
 
@@ -54,6 +56,14 @@ _CALIBRATION_IMAGES = flags.DEFINE_integer(
     lower_bound=1,
 )
 flags.DEFINE_alias("calibration_pictures", "calibration_images")
+_DETECTION_MASKS = flags.DEFINE_enum(
+    "detection_masks",
+    None,
+    options.DETECTION_MASKS,
+    "Masks of a network that detects objects, in the signature tensor of a SavedModel: "
+    "full, of the size of the image and in the boxes; boxes, in the boxes only. "
+    "Default: full.",
+)
 for _name in ("workdir", "export_dir", "records_dir", "split"):
     flags.declare_key_flag(_name)
 
@@ -80,10 +90,13 @@ def main(argv):
         calibration_images=_CALIBRATION_IMAGES.value,
         split=cli.SPLIT.value if cli.SPLIT.present else None,
         records_dir=cli.RECORDS_DIR.value,
+        detection_masks=_DETECTION_MASKS.value,
     )
     print(f"Exported to {path}, see README.md there.")
     if "saved_model" in names:
-        print(f"Usage:\n\n{exporting.how_to_call(os.path.abspath(path))}", end="")
+        kind = exporting.read_metadata(path).get("kind", "semantic")
+        code = exporting.how_to_call(os.path.abspath(path), kind=kind)
+        print(f"Usage:\n\n{code}", end="")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 import textwrap
 from collections.abc import Mapping
 
-from kerasseg.exporting import formats
+from kerasseg.exporting import formats, instance_card
 from kerasseg.exporting.redaction import escape, link
 from kerasseg.inference.options import FUSIONS
 
@@ -13,18 +13,23 @@ _EVALUATION_KEYS = (  # Of metrics.json, which `kerasseg.evaluate` writes.
     *("split", "pictures", "step", "output_stride", "scales", "flip", "tile_size"),
     *("crf", "superpixels", "predictions_dir"),
 )
+_SCORES = {"mask_ap": "mask AP", "box_ap": "box AP", "mean_iou": "mean IoU"}
 
 
-def how_to_call(path: str | os.PathLike, name: str = "saved_model") -> str:
-    """Returns Python code that predicts the mask of an image.
+def how_to_call(
+    path: str | os.PathLike, name: str = "saved_model", kind: str = "semantic"
+) -> str:
+    """Returns Python code that predicts an image.
 
     Args:
         path: Folder of the version.
         name: Name of the format.
+        kind: Kind of the network, see `models.KINDS`.
     """
     each = formats.all_formats()[name]
     literal = json.dumps(os.fspath(path), ensure_ascii=False)  # Also one of Python.
-    return each.usage.format(path=literal[1:-1], file=each.file)
+    usage = each.detection_usage if kind == "instance" else each.usage
+    return usage.format(path=literal[1:-1], file=each.file)
 
 
 def card(title: str, metadata: Mapping, max_pixels: int) -> str:
@@ -35,10 +40,12 @@ def card(title: str, metadata: Mapping, max_pixels: int) -> str:
         metadata: The content of metadata.json.
         max_pixels: Largest image of the SavedModel's signature `serving_default`.
     """
+    is_detector = _kind(metadata) == "instance"
+    kind = "An instance segmentation" if is_detector else "A semantic segmentation"
     parts = [
         f"# {escape(title)}\n",
-        "A semantic segmentation network, exported by kerasseg.\n",
-        _formats(metadata),
+        f"{kind} network, exported by kerasseg.\n",
+        instance_card.formats(metadata) if is_detector else _formats(metadata),
         _usage(metadata, max_pixels),
         _classes(metadata),
         _training(metadata),
@@ -71,12 +78,18 @@ def _formats(metadata):
 
 def _usage(metadata, max_pixels):
     values = {"num_classes": len(metadata["classes"]), "max_pixels": max_pixels}
+    kind = _kind(metadata)
+    if kind == "instance":
+        values |= instance_card.values(metadata)
     parts, groups, last = ["## Usage\n"], set(), ""
     for name in metadata["formats"]:
         each = formats.all_formats()[name]
         if (each.group or name) not in groups:
-            parts.append(how_to_call("PATH/OF/THIS/FOLDER", name))
+            parts.append(how_to_call("PATH/OF/THIS/FOLDER", name, kind))
         groups.add(each.group or name)
+        if kind == "instance":
+            parts.append(each.detection_description.format(**values))
+            continue
         description = each.description.format(**values)
         if each.description == formats.FILE_DESCRIPTION:  # Once, after all examples.
             last = description
@@ -85,6 +98,10 @@ def _usage(metadata, max_pixels):
         if name == "saved_model":
             parts.append(_test_time_options(metadata.get("views")))
     return "\n".join(part for part in [*parts, last] if part)
+
+
+def _kind(metadata):
+    return metadata.get("kind", "semantic")  # Absent before there was another one.
 
 
 def _test_time_options(options):
@@ -124,8 +141,13 @@ def _training(metadata):
         lines.append(f"- Training step: {metadata['step']}.")
     for title, key in (("Best validation", "scores"), ("Evaluation", "evaluation")):
         scores = metadata.get(key) or {}
-        if scores.get("mean_iou") is not None:
-            line = f"- {title}{_settings(scores)}: mean IoU {scores['mean_iou']:.4f}."
+        values = [
+            f"{name} {scores[key]:.4f}"
+            for key, name in _SCORES.items()
+            if scores.get(key) is not None
+        ]
+        if values:
+            line = f"- {title}{_settings(scores)}: {', '.join(values)}."
             lines.append(textwrap.fill(line, 88, subsequent_indent="  "))
     if metadata.get("commit"):
         lines.append(f"- Exported by kerasseg at commit {metadata['commit']}.")

@@ -23,7 +23,7 @@ from kerasseg.system import processes
 # far.
 _MANY, _FEW = 0.5, 0.05
 _FAR = 0.05
-_HALF_TOLERANCE = 0.05  # Of half precision: 8 bits of mantissa in each layer.
+HALF_TOLERANCE = 0.05  # Of half precision: 8 bits of mantissa in each layer.
 _MAX_DECODER_DIFFERENCE = 2  # Of 255: there are two conversions from CMYK to RGB.
 
 
@@ -121,15 +121,21 @@ def compare(
     form = formats.all_formats()[name]
     if form.keeps_dtype and reference.is_half:
         reference = reference.as_trained()
-        form = dataclasses.replace(form, tolerance=_HALF_TOLERANCE)
+        form = dataclasses.replace(form, tolerance=HALF_TOLERANCE)
     check = _Check(form, reference)
-    with _loaded(formats.file_of(folder, name), fresh_process) as predict:
+    with loaded(formats.file_of(folder, name), fresh_process) as predict:
         for sample in samples:
             check.add(sample, predict)
     return check.result()
 
 
-def _loaded(path, fresh_process):
+def loaded(path: str, fresh_process: bool):
+    """Returns a context of `runtimes.predict` for an exported model.
+
+    Args:
+        path: The model.
+        fresh_process: Whether to load it in a new process.
+    """
     if fresh_process:
         return processes.Processes(functools.partial(runtimes.predict, path), 1)
     return contextlib.nullcontext(runtimes.ExportedModel(path).predict)
@@ -153,7 +159,7 @@ class _Check:
 
     def add(self, sample: Sample, predict: Callable) -> None:
         """Compares one sample; raises `errors.UserError` if it differs too much."""
-        image = _decode(sample.file)
+        image = decode(sample.file)
         outputs = predict(image, sample.file)
         expected, expected_mask = self._reference.predict(image)
         scale = max(np.abs(expected).max(), 1e-6)
@@ -224,14 +230,19 @@ class _Check:
         }
 
     def _fail(self, difference):
-        raise errors.UserError(
-            f"The exported {self._form.name} and the trained model differ: "
-            f"{difference}. Nothing was exported; leave {self._form.name} out of "
-            f"`format`, or report the problem with the model's options."
-        )
+        raise differs(self._form.name, difference)
 
 
-def _decode(data):
+def differs(name: str, difference: str) -> errors.UserError:
+    """Returns the error of a format that differs from the trained model."""
+    return errors.UserError(
+        f"The exported {name} and the trained model differ: {difference}. Nothing was "
+        f"exported; leave {name} out of `format`, or report the problem with the "
+        f"model's options."
+    )
+
+
+def decode(data: bytes) -> np.ndarray:
     """Decodes like the graph; raises `errors.UserError` if evaluation differs."""
     decoded = signatures.decode(tf.constant(data)).numpy()
     evaluated = images.read_image(data, apply_exif=False)

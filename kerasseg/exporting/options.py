@@ -15,6 +15,7 @@ CRF_SETTINGS = (  # Arguments of `crf.dense_crf` that a graph can hold.
     *("iterations", "gaussian_sxy", "gaussian_compat"),
     *("bilateral_sxy", "bilateral_srgb", "bilateral_compat"),
 )
+DETECTION_MASKS = ("full", "boxes")  # Masks of detected objects in a SavedModel.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ def export_run(
     calibration_images: int = 32,
     split: str | None = None,
     records_dir: str | os.PathLike | None = None,
+    detection_masks: str | None = None,
 ) -> str:
     """Exports the best model of a run, and compares it on images of its records.
 
@@ -41,6 +42,7 @@ def export_run(
         calibration_images: Number of images of the training split for tflite_int8.
         split: Split of the images to compare on; None: that of the run's validation.
         records_dir: Folder of the records; None: that of the run.
+        detection_masks: As in `writing.export_model`.
 
     Returns:
         Path of the version.
@@ -82,6 +84,7 @@ def export_run(
         calibration_images=images,
         test_time_options=test_time_options,
         version=version,
+        detection_masks=detection_masks,
         description={**description, "output_stride": output_stride},
     )
 

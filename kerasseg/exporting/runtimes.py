@@ -32,8 +32,9 @@ class ExportedModel:
             images: RGB, float32 `[1, height, width, 3]`, from 0 to 255.
 
         Returns:
-            Arrays by name: "logits", float32 `[1, height, width, num_classes]`; of a
-            SavedModel all outputs of its signature `tensor`.
+            Arrays by name: "logits", float32 `[1, height, width, num_classes]`, or
+            detections, see `signatures.named`; of a SavedModel all outputs of its
+            signature `tensor`.
         """
         return self._loaded.tensor(images)
 
@@ -47,13 +48,22 @@ class ExportedModel:
         Returns:
             "logits", float32 `[height, width, num_classes]`; of a SavedModel also
             "classes", integers `[height, width]`, and "mask", the PNG file that its
-            signature `serving_default` returns for `file`.
+            signature `serving_default` returns for `file`. Of a network that detects
+            objects: all outputs; of a SavedModel also "serving", a dict of those of
+            `serving_default`.
         """
         outputs = self(image[np.newaxis].astype(np.float32))
-        if self._loaded.masks is None:
+        serving = self._loaded.serving
+        if "boxes" in outputs:
+            arrays = {name: np.asarray(value)[0] for name, value in outputs.items()}
+            if serving is None:
+                return arrays
+            of_file = {name: value[0] for name, value in serving([file]).items()}
+            return {**arrays, "serving": of_file}
+        if serving is None:
             return {"logits": np.asarray(outputs["logits"])[0]}
         arrays = {name: outputs[name].numpy()[0] for name in ("logits", "classes")}
-        return {**arrays, "mask": self._loaded.masks([file])[0]}
+        return {**arrays, "mask": serving([file])["mask_png_bytes"][0]}
 
 
 _load = functools.cache(ExportedModel)

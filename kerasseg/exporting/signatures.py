@@ -11,6 +11,7 @@ from kerasseg import images
 from kerasseg.crf import keras_engine
 from kerasseg.exporting.options import TestTimeOptions
 from kerasseg.inference import predictor
+from kerasseg.models import outputs as model_outputs
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 # Sizes of variables. TensorFlow copies a huge constant many times: as constants, the
@@ -68,6 +69,23 @@ def build(model: keras.Model, options: TestTimeOptions | None = None) -> dict:
         "serving_default": traced(serving_default, files),
         "tensor": traced(tensor, image_spec),
     }
+
+
+def named(outputs) -> dict:
+    """Returns the outputs of a network by the names that they have in an export.
+
+    Args:
+        outputs: Logits, a dict with the key "logits", or the dict of a network that
+            detects objects, see `models.mask_rcnn`.
+
+    Returns:
+        "logits"; or "boxes", "scores", "classes", "valid" and "mask_probabilities", the
+        masks in the boxes. An export's "masks" have the size of the image.
+    """
+    if isinstance(outputs, dict) and "boxes" in outputs:
+        outputs = dict(outputs)
+        return {"mask_probabilities": outputs.pop("masks"), **outputs}
+    return {"logits": model_outputs.logits(outputs)}
 
 
 def with_test_time_options(logits: Callable, options: TestTimeOptions) -> Callable:

@@ -13,9 +13,18 @@ import tensorflow as tf
 
 from kerasseg import errors
 from kerasseg.datasets import IGNORE_LABEL
-from kerasseg.exporting import checking, folding, formats, metadata, versions
-from kerasseg.exporting.options import TestTimeOptions, check_formats
+from kerasseg.exporting import (
+    checking,
+    folding,
+    formats,
+    instance_checking,
+    instances,
+    metadata,
+    versions,
+)
+from kerasseg.exporting.options import DETECTION_MASKS, TestTimeOptions, check_formats
 from kerasseg.exporting.samples import Sample, synthetic_sample
+from kerasseg.inference import segmenter
 from kerasseg.models import outputs
 
 
@@ -31,6 +40,7 @@ def export_model(
     test_time_options: TestTimeOptions | None = None,
     version: int | str | None = None,
     description: Mapping | None = None,
+    detection_masks: str | None = None,
     fresh_process: bool = True,
 ) -> str:
     """Writes a version, loads it again and compares it with the model.
@@ -40,9 +50,10 @@ def export_model(
 
     Args:
         model: A functional model of `models.build_model`; among several outputs,
-            "logits" is exported. It is not changed.
+            "logits" is exported, or the detections of one that detects objects. It is
+            not changed.
         export_dir: Folder of the versions.
-        class_names: Name of each class.
+        class_names: Name of each class, the background included.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
         format_names: Names or groups of formats, see `formats.all_formats`.
         samples: Images to compare on; without labels only the logits are compared. A
@@ -54,6 +65,8 @@ def export_model(
             logits of the network. Other formats do not support them.
         version: Number of the version, at least 1; None: the next free number.
         description: Further entries of metadata.json, see `metadata.describe`.
+        detection_masks: Of a network that detects objects: "full", a SavedModel has
+            masks of the size of the image, or "boxes", in the boxes only; None: "full".
         fresh_process: Whether each format is loaded in a new process; False is faster.
 
     Returns:
@@ -69,12 +82,14 @@ def export_model(
     """
     names = formats.expand_formats(format_names)
     check_formats(test_time_options, names)
+    detects = segmenter.detects_objects(model)
+    instances.check(model, names, test_time_options, detection_masks)
     if test_time_options is not None and test_time_options.is_default:
         test_time_options = None
     formats.check_installed(names)
     compared = {name: _compared_samples(name, samples) for name in names}
     versions.check_version(export_dir, version, with_saved_model="saved_model" in names)
-    model = _with_logits_only(model)
+    model = _with_exported_outputs(model)
     _check_classes(model, class_names, palette)
     source = formats.Source(
         model=model,
@@ -84,22 +99,22 @@ def export_model(
         samples=samples,
         calibration_images=calibration_images,
         options=test_time_options,
+        detection_masks=(detection_masks or DETECTION_MASKS[0]) if detects else "",
     )
-    reference = checking.Reference(model, test_time_options)
+    compare, reference = _comparison(model, test_time_options)
     entries = {}
     with versions.temporary_folder(export_dir) as folder:
         for name in names:
             entries[name] = _write_format(name, source, folder)
-            entries[name] |= checking.compare(
+            entries[name] |= compare(
                 folder, name, reference, compared[name], fresh_process=fresh_process
             )
-        views = test_time_options and dataclasses.asdict(test_time_options)
         metadata.write(
             folder,
             model.name,
             class_names=class_names,
             palette=palette,
-            metadata={**(description or {}), "views": views},
+            metadata={**(description or {}), **_describe(source)},
             formats=entries,
         )
         return versions.publish(folder, export_dir, version)
@@ -158,7 +173,22 @@ def _not_written(error, folder):
     )
 
 
-def _with_logits_only(model):
+def _describe(source):
+    """Returns the entries of metadata.json about the options of the graph."""
+    views = source.options and dataclasses.asdict(source.options)
+    detections = instances.describe(source) if source.detection_masks else {}
+    return {"views": views, **detections}
+
+
+def _comparison(model, options):
+    """Returns the function that compares a format, and its reference."""
+    if segmenter.detects_objects(model):
+        return instance_checking.compare, instance_checking.Reference(model)
+    return checking.compare, checking.Reference(model, options)
+
+
+def _with_exported_outputs(model):
+    """Removes auxiliary outputs; raises `errors.UserError` for other inputs."""
     image = model.inputs[0]
     if len(model.inputs) != 1 or tuple(image.shape) != (None, None, None, 3):
         shapes = [tuple(each.shape) for each in model.inputs]
@@ -166,11 +196,13 @@ def _with_logits_only(model):
             f"{model.name} has inputs of the shapes {shapes}, expected one image of "
             f"any size, (None, None, None, 3). Build it with image_size=(None, None)."
         )
+    if segmenter.detects_objects(model):
+        return model
     return keras.Model(image, outputs.logits(model.output), name=model.name)
 
 
 def _check_classes(model, class_names, palette):
-    num_classes = model.output.shape[-1]
+    num_classes = segmenter.num_classes(model)
     if not num_classes == len(class_names) == len(palette):
         raise errors.UserError(
             f"{model.name} has {num_classes} classes; got {len(class_names)} names and "

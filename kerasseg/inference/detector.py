@@ -1,6 +1,6 @@
 """A detector on images of any size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -54,15 +54,25 @@ class Detector:
             image = cv2.resize(image, tuple(sides), interpolation=cv2.INTER_LINEAR)
         outputs = self._call(image[np.newaxis].astype(np.float32))
         found = {name: value.numpy()[0] for name, value in outputs.items()}
-        valid = found["valid"]
         scale = np.tile(np.divide(size, image.shape[:2]), 2).astype(np.float32)
-        boxes = found["boxes"][valid] * scale
-        return images.Detections(
-            boxes,
-            found["scores"][valid],
-            found["classes"][valid],
-            PastedMasks(found["masks"][valid], boxes, size),
-        )
+        return without_padding({**found, "boxes": found["boxes"] * scale}, size)
+
+
+def without_padding(found: Mapping, size: tuple[int, int]) -> images.Detections:
+    """Returns the detections of one image; masks are pasted when they are accessed.
+
+    Args:
+        found: The outputs of a network of kind "instance" for the image.
+        size: Height and width of the image.
+    """
+    valid = found["valid"]
+    boxes = found["boxes"][valid]
+    return images.Detections(
+        boxes,
+        found["scores"][valid],
+        found["classes"][valid],
+        PastedMasks(found["masks"][valid], boxes, size),
+    )
 
 
 class PastedMasks(Sequence):

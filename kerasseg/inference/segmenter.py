@@ -205,10 +205,10 @@ def _load_workdir(path, output_stride, options):
         sides = {key: trained.get(key) for key in ("min_side", "max_side")}
         options = {**sides, **_of_detector(options)}
         return InstanceSegmenter(model, names, spec.palette, **options)
-    num_classes = _num_classes(model)
-    if num_classes != len(spec.class_names):
+    count = num_classes(model)
+    if count != len(spec.class_names):
         raise errors.UserError(
-            f"{path}: the model has {num_classes} classes, dataset.json "
+            f"{path}: the model has {count} classes, dataset.json "
             f"{len(spec.class_names)}. Both must be of one run; train again."
         )
     return Segmenter(model, names, spec.palette, **options)
@@ -216,7 +216,8 @@ def _load_workdir(path, output_stride, options):
 
 def detects_objects(model) -> bool:
     """Returns whether a Keras model detects objects, or else segments pixels."""
-    return isinstance(model.output, dict) and {"boxes", "masks"} <= set(model.output)
+    output = getattr(model, "output", None)  # A model of another program may lack it.
+    return isinstance(output, dict) and {"boxes", "masks"} <= set(output)
 
 
 def _of_detector(options):
@@ -235,39 +236,52 @@ def _of_detector(options):
 
 
 def _load_file(path, trust, options):
+    from kerasseg import models
     from kerasseg.inference import foreign_model
     from kerasseg.workdir import best_model
 
     model = best_model.load_file(path, trust=trust)
-    foreign_model.check(model, path)
-    num_classes = _num_classes(model)
-    names = tuple(str(i) for i in range(num_classes))
+    detects = detects_objects(model) and model.name in models.list_models("instance")
+    if not detects:
+        foreign_model.check(model, path)
+    count = num_classes(model)
+    names = tuple(str(i) for i in range(count))
     logging.warning(
         "%s holds no class names and colors: its %d classes are named 0 to %d. The "
         "workdir of a run, or an export, has them.",
         path,
-        num_classes,
-        num_classes - 1,
+        count,
+        count - 1,
     )
-    return Segmenter(model, names, voc_palette(num_classes), **options)
+    colors = voc_palette(count)
+    if detects:
+        return InstanceSegmenter(model, names, colors, **_of_detector(options))
+    return Segmenter(model, names, colors, **options)
 
 
-def _num_classes(model):
+def num_classes(model) -> int:
+    """Returns the number of classes of a Keras model, including the background."""
     from kerasseg.models import outputs
 
+    if detects_objects(model):  # With the background.
+        scores, _ = model.get_layer("box_head").output
+        return scores.shape[-1]
     return outputs.logits(model.output).shape[-1]
 
 
-def load_export(export_dir: str | os.PathLike, **options) -> Segmenter:
+def load_export(
+    export_dir: str | os.PathLike, **options
+) -> Segmenter | InstanceSegmenter:
     """Loads a SavedModel that `kerasseg.export` wrote.
 
     Args:
         export_dir: Folder of the versions, whose newest is loaded, or of one version.
-        **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size.
+        **options: As in `load`.
 
     Raises:
         errors.MissingFileError: There is no version.
-        errors.UserError: The version lacks its class names.
+        errors.UserError: The version lacks its class names, or an option does not
+            apply.
     """
     path_checks.check_model(export_dir, "export_dir")
     versions = _versions(export_dir)
@@ -288,7 +302,10 @@ def load_export(export_dir: str | os.PathLike, **options) -> Segmenter:
     graph = path / _SAVED_MODEL
     files.check_regular(graph.stat(), graph)
     model = _Exported(os.fspath(path))
-    return Segmenter(model, names, np.array(palette, np.uint8), **options)
+    colors = np.array(palette, np.uint8)
+    if model.detects_objects:
+        return InstanceSegmenter(model, names, colors, **_of_detector(options))
+    return Segmenter(model, names, colors, **options)
 
 
 def _versions(export_dir):
@@ -310,9 +327,15 @@ class _Exported:
         # Keeps the variables alive, which the signatures do not.
         self._loaded = tf.saved_model.load(path)
         self._tensor = self._loaded.signatures["tensor"]
+        self.detects_objects = "boxes" in self._tensor.structured_outputs
 
     def __call__(self, images, training=False):  # noqa: ARG002 - as a Keras model.
-        return self._tensor(image=images)["logits"]
+        outputs = self._tensor(image=images)
+        if not self.detects_objects:
+            return outputs["logits"]
+        names = ("boxes", "scores", "classes", "valid")  # Others are not computed.
+        found = {name: outputs[name] for name in names}
+        return {**found, "masks": outputs["mask_probabilities"]}
 
 
 def voc_palette(num_classes: int) -> np.ndarray:

@@ -104,15 +104,16 @@ class Plan:
     large: bool
 
 
-def plan(height: int, width: int, tile_size: int) -> Plan:
+def plan(height: int, width: int, tile_size: int, *, tiled: bool = True) -> Plan:
     """Plans the computation of an image.
 
     Args:
         height: Rows of the image.
         width: Columns of the image.
         tile_size: Images with a longer side are predicted in tiles of this size.
+        tiled: False if images of any size are predicted as a whole.
     """
-    if max(height, width) <= tile_size:
+    if not tiled or max(height, width) <= tile_size:
         num_pixels = padded(height) * padded(width)
         return Plan(False, num_pixels, num_pixels, is_large(num_pixels, tile_size))
     sides = [

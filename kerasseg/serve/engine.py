@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from kerasseg.exporting import warm_up
 from kerasseg.serve import costs
+from kerasseg.serve.found import OUTPUTS, Found
 from kerasseg.serve.request_errors import RequestError
 
 _WARM_UP_SIDES = ((64, 64), (65, 97))
@@ -48,6 +49,7 @@ class Engine:
         inputs: NumPy dtype and shape of each input by signature and name; the length of
             a dynamic axis is None.
         metadata: SignatureDefs by name, in TensorFlow Serving's JSON format.
+        detects_objects: Whether it detects objects, or else segments pixels.
         cost: A `costs.Cost`, which `warm_up` and each call of `masks` and
             `probabilities` measure.
 
@@ -74,16 +76,24 @@ class Engine:
             for name, signature in self._signatures.items()
         }
         self.cost = costs.Cost()
-        self._masks = self._output("classes", tf.uint8)
-        self._probabilities = self._output("probabilities", tf.float32)
+        outputs = self._signatures["tensor"].structured_outputs
+        self.detects_objects = "boxes" in outputs
+        if self.detects_objects:
+            self._detections = self._outputs(
+                {name: outputs[name].dtype for name in OUTPUTS}
+            )
+        else:
+            self._masks = self._outputs({"classes": tf.uint8})
+            self._probabilities = self._outputs({"probabilities": tf.float32})
 
-    def _output(self, name, dtype):
-        """Returns a function of uint8 images to one output of the network."""
+    def _outputs(self, dtypes):
+        """Returns a function of uint8 images to a list of outputs of the network."""
         tensor = self._signatures["tensor"]
 
         # TensorFlow prunes the other outputs.
         def call(images):
-            return tf.cast(tensor(image=tf.cast(images, tf.float32))[name], dtype)
+            outputs = tensor(image=tf.cast(images, tf.float32))
+            return [tf.cast(outputs[name], dtype) for name, dtype in dtypes.items()]
 
         signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
         function = tf.function(call, autograph=False, input_signature=signature)
@@ -101,7 +111,25 @@ class Engine:
         Raises:
             RequestError: TensorFlow fails, for example because of too little memory.
         """
-        return list(self._measured(self._masks, np.stack(images)))
+        return list(self._measured(self._masks, np.stack(images))[0])
+
+    def detections(self, images: list[np.ndarray]) -> list[Found]:
+        """Detects the objects of images of one size, if the network does.
+
+        Args:
+            images: RGB, uint8 `[height, width, 3]` each.
+
+        Returns:
+            The objects of each.
+
+        Raises:
+            RequestError: TensorFlow fails, for example because of too little memory.
+        """
+        arrays = self._measured(self._detections, np.stack(images))
+        return [
+            Found(dict(zip(OUTPUTS, values, strict=True)), images[0].shape[:2])
+            for values in zip(*arrays, strict=True)
+        ]
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Predicts the probabilities of an image or a tile.
@@ -115,12 +143,12 @@ class Engine:
         Raises:
             RequestError: TensorFlow fails, for example because of too little memory.
         """
-        return self._measured(self._probabilities, image[np.newaxis])[0]
+        return self._measured(self._probabilities, image[np.newaxis])[0][0]
 
     def _measured(self, function, images):
         began = time.monotonic()
         with _TranslateErrors():
-            result = function(tf.constant(images)).numpy()
+            result = [array.numpy() for array in function(tf.constant(images))]
         self.cost.observe(math.prod(images.shape[:3]), time.monotonic() - began)
         return result
 
@@ -149,20 +177,27 @@ class Engine:
             errors.UserError: The file of requests is damaged or has too many.
             RequestError: A request fails.
         """
+        predict = self.detections if self.detects_objects else self.masks
         for sides in _WARM_UP_SIDES:
-            self.masks([np.full((*sides, 3), 128, np.uint8)])
+            predict([np.full((*sides, 3), 128, np.uint8)])
         for signature, inputs in warm_up.read(self._path):
             self.call(signature, inputs)
         self.cost = self._measure()
 
     def _measure(self):
-        """Measures the cost of an image; also warms up the function of tiles."""
+        """Measures the cost of an image; also warms up the function of tiles.
+
+        Masks of detected objects, of the size of the image, are part of the memory.
+        """
         image = np.full((self._tile_size, self._tile_size, 3), 128, np.uint8)
         peak = costs.PeakMemory()
         seconds = math.inf
         for _ in range(_REPETITIONS):
             began = time.monotonic()
-            self.probabilities(image)
+            if self.detects_objects:
+                self.call("tensor", {"image": image[np.newaxis].astype(np.float32)})
+            else:
+                self.probabilities(image)
             seconds = min(seconds, time.monotonic() - began)
             if seconds > _LONG_SECONDS:
                 break

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from kerasseg import images
-from kerasseg.images import visualization
+from kerasseg.images import instance_drawing, visualization
 from kerasseg.serve import responses
 from kerasseg.serve.admission import Budget
 from kerasseg.serve.image_pipeline import ImagePipeline
@@ -31,14 +31,14 @@ async def segment(
         budget: An `admission.Budget`.
     """
     began = time.monotonic()
-    image, mask = await pipeline.mask(engine, data, upright=True, budget=budget)
+    prediction = await pipeline.predict(engine, data, upright=True, budget=budget)
     seconds = time.monotonic() - began
     encode = {
         responses.PNG: _png,
         responses.JPEG: _overlay,
         responses.JSON: _statistics,
     }[content_type]
-    body = await asyncio.to_thread(encode, engine, image, mask, seconds)
+    body = await asyncio.to_thread(encode, engine, prediction, seconds)
     headers = {
         "x-model-version": str(engine.number),
         "server-timing": f"segment;dur={1000 * seconds:.1f}",
@@ -49,25 +49,32 @@ async def segment(
     return responses.Response(body, content_type, headers=headers)
 
 
-def _png(engine, _, mask, __):
-    return images.encode_palette_png(mask, engine.palette)
+def _png(engine, prediction, _):
+    return images.encode_palette_png(prediction.mask, engine.palette)
 
 
-def _overlay(engine, image, mask, _):
-    blended = visualization.overlay(image, mask, engine.palette)
+def _overlay(engine, prediction, _):
+    image, mask, found = prediction
+    if found is None:
+        blended = visualization.overlay(image, mask, engine.palette)
+    else:
+        blended = instance_drawing.overlay_detections(
+            image, found.detections, engine.class_names, engine.palette
+        )
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     return cv2.imencode(".jpg", blended[..., ::-1], options)[1].tobytes()
 
 
-def _statistics(engine, _, mask, seconds):
+def _statistics(engine, prediction, seconds):
     """Returns the share of each class, and the mask twice in base64.
 
     `mask_png` has class numbers with a palette; `numbers_png` is a grayscale image of
-    class numbers.
+    class numbers. A network that detects objects also has `detections`.
     """
+    mask, found = prediction.mask, prediction.found
     height, width = mask.shape
     counts = np.bincount(mask.reshape(-1), minlength=len(engine.class_names))
-    return {
+    statistics = {
         "version": str(engine.number),
         "width": width,
         "height": height,
@@ -83,9 +90,12 @@ def _statistics(engine, _, mask, seconds):
                 )
             )
         ],
-        "mask_png": _base64(_png(engine, None, mask, None)),
+        "mask_png": _base64(_png(engine, prediction, seconds)),
         "numbers_png": _base64(images.encode_label(mask)),
     }
+    if found is not None:
+        statistics["detections"] = found.annotations()
+    return statistics
 
 
 def _base64(data):

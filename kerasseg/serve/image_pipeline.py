@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,22 @@ from kerasseg.serve.request_errors import RequestError
 DEFAULT_TILE_SIZE = 1024
 _CONCURRENCY = 4  # Of the images of one request, to be fair to other requests.
 _BYTES_PER_PIXEL = 4  # Of a decoded image and its mask.
+_DTYPES = {"mask_png_bytes": object, "instance_png_bytes": object}
 _INPUT_AND_OUTPUTS = 2  # Times the bytes of an input tensor.
+
+
+class Prediction(NamedTuple):
+    """The prediction of an image.
+
+    Attributes:
+        image: RGB, uint8 `[height, width, 3]`.
+        mask: Class numbers, uint8 `[height, width]`.
+        found: A `found.Found`; None if the network segments pixels.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    found: Any = None
 
 
 class ImagePipeline:
@@ -28,7 +44,8 @@ class ImagePipeline:
         batcher: A `batching.Batcher`.
         max_pixels: Limit for the pixels of an image.
         tile_size: Images with a longer side are predicted in tiles of this size, a
-            multiple of 128, between which smaller images are predicted.
+            multiple of 128, between which smaller images are predicted. A network
+            that detects objects gets whole images of any size.
     """
 
     def __init__(
@@ -49,7 +66,21 @@ class ImagePipeline:
     async def mask(
         self, engine, data: bytes, *, upright: bool, budget: Budget
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Predicts the mask of one image.
+        """Predicts the mask of one image, as `predict` does.
+
+        Returns:
+            The image, RGB, uint8 `[height, width, 3]`, and the mask, class numbers,
+            uint8 `[height, width]`.
+        """
+        image, mask, _ = await self.predict(
+            engine, data, upright=upright, budget=budget
+        )
+        return image, mask
+
+    async def predict(
+        self, engine, data: bytes, *, upright: bool, budget: Budget
+    ) -> Prediction:
+        """Predicts one image.
 
         Args:
             engine: An `engine.Engine`.
@@ -58,8 +89,7 @@ class ImagePipeline:
             budget: An `admission.Budget`.
 
         Returns:
-            The image, RGB, uint8 `[height, width, 3]`, and the mask, class numbers,
-            uint8 `[height, width]`.
+            The image and its mask.
 
         Raises:
             RequestError: 400, not a valid image; 413, too large or too much work; 429
@@ -81,12 +111,16 @@ class ImagePipeline:
                     f"The image is {width} x {height} pixels, but its header states "
                     f"{claimed[1]} x {claimed[0]}; save it again.",
                 )
-            return image, await self._predict(engine, image, plan, budget)
+            found = await self._predict(engine, image, plan, budget)
+            if not engine.detects_objects:
+                return Prediction(image, found)
+            mask = await asyncio.to_thread(found.class_map)
+            return Prediction(image, mask, found)
 
     async def _admit(self, stack, engine, budget, height, width):
         """Returns the plan of an image, if its cost is accepted."""
         self._num_pixels("The image", 1, height, width)  # Checks it.
-        plan = costs.plan(height, width, self._tile_size)
+        plan = self._plan(engine, height, width)
         engine.cost.check_memory(plan.call_pixels)
         if plan.large:
             async with _before(budget.deadline):
@@ -95,6 +129,10 @@ class ImagePipeline:
         num_bytes = height * width * _BYTES_PER_PIXEL
         stack.enter_context(budget.using(seconds, num_bytes, large=plan.large))
         return plan
+
+    def _plan(self, engine, height, width):
+        tiled = not engine.detects_objects
+        return costs.plan(height, width, self._tile_size, tiled=tiled)
 
     async def _decode(self, data, upright, budget, large):
         async with _before(budget.deadline):
@@ -106,7 +144,7 @@ class ImagePipeline:
             budget.tiled = True
             return await self._predict_tiles(engine, image, budget)
         return await self._batcher.submit(
-            engine.masks,
+            engine.detections if engine.detects_objects else engine.masks,
             image,
             key=(engine, height, width),
             weight=plan.num_pixels,
@@ -151,16 +189,52 @@ class ImagePipeline:
             RequestError: That of the first file that fails; the others are cancelled.
                 413, they take too long together.
         """
+
+        async def encode(prediction):
+            return await asyncio.to_thread(images.encode_label, prediction.mask)
+
+        masks = np.empty(len(files), object)
+        masks[:] = await self._each(engine, files, encode, budget)
+        return masks
+
+    async def answers(self, engine, files: list[bytes], *, budget: Budget) -> dict:
+        """Returns the outputs of the signature `serving_default` by name.
+
+        Args:
+            engine: As in `masks`, like the others.
+            files: The files' bytes.
+            budget: An `admission.Budget`.
+
+        Raises:
+            RequestError: See `masks`.
+        """
+        if not engine.detects_objects:
+            masks = await self.masks(engine, files, budget=budget)
+            return {"mask_png_bytes": masks}
+
+        async def encode(prediction):
+            return await asyncio.to_thread(prediction.found.files)
+
+        encoded = await self._each(engine, files, encode, budget)
+        return {
+            name: np.array([each[name] for each in encoded], _DTYPES.get(name))
+            for name in sorted(encoded[0])
+        }
+
+    async def _each(self, engine, files, encode, budget):
+        """Predicts files, a few at a time; returns what `encode` makes of each."""
         # In a thread: a body may hold thousands of files with thousands of segments.
         seconds = await asyncio.to_thread(self._seconds, engine, files)
         budget.admission.check_seconds(seconds)
-        masks = np.empty(len(files), object)
+        results: list = [None] * len(files)
         waiting = iter(enumerate(files))  # Shared: each task takes the next file.
 
         async def work():
             for i, data in waiting:
-                _, mask = await self.mask(engine, data, upright=False, budget=budget)
-                masks[i] = await asyncio.to_thread(images.encode_label, mask)
+                prediction = await self.predict(
+                    engine, data, upright=False, budget=budget
+                )
+                results[i] = await encode(prediction)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -169,11 +243,11 @@ class ImagePipeline:
         except* RequestError as group:
             error = group.exceptions[0]
             raise error from None
-        return masks
+        return results
 
     def _seconds(self, engine, files):
         sizes = filter(None, map(file_headers.claimed_size, files))
-        plans = (costs.plan(*size, self._tile_size) for size in sizes)
+        plans = (self._plan(engine, *size) for size in sizes)
         return engine.cost.seconds(sum(plan.num_pixels for plan in plans))
 
     async def call(

@@ -26,7 +26,7 @@ _STATUS = re.compile(
     rf"/v1/models(?:/(?P<name>[^/:]+))?{_SERVED}(?:/(?P<metadata>metadata))?", _FLAGS
 )
 _DEFAULT_SIGNATURE = "serving_default"
-_FILES, _MASKS = "image_bytes", "mask_png_bytes"  # Its input and its output.
+_FILES = "image_bytes"  # Its input.
 _SHOWN = 200  # Characters of a path that an error repeats.
 _MAX_VERSION = 2**63 - 1
 
@@ -138,7 +138,7 @@ class ModelApi:
                 f"-1 is any number above 0",
             )
         files = files.tolist()
-        return {_MASKS: await self._pipeline.masks(engine, files, budget=budget)}
+        return await self._pipeline.answers(engine, files, budget=budget)
 
     def loaded(self, name: str, number: int | None):
         """Returns the engine of a version.

@@ -247,6 +247,8 @@ def test_tiles_equal_those_of_predict(exported):
 class SlowEngine:
     """Counts its calls, each of which takes 0.05 s."""
 
+    detects_objects = False
+
     def __init__(self):
         self.cost, self.calls = costs.Cost(), 0
 

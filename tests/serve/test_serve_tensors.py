@@ -96,6 +96,8 @@ def budget():
 
 
 class Engine:
+    detects_objects = False
+
     def __init__(self):
         self.inputs = {"tensor": PIXELS}
         self.cost = costs.Cost()

@@ -2,9 +2,10 @@
 
 import json
 
+import keras
 import numpy as np
 
-from kerasseg import datasets, images
+from kerasseg import datasets, images, models
 from kerasseg.evaluation import DetectedImage
 from kerasseg.records import encode_masks, from_rles
 
@@ -19,6 +20,23 @@ def spec(names=NAMES):
         num_images={},
         classes=dict(zip(names, colors, strict=True)),
     )
+
+
+def small_network(name="mask_rcnn"):
+    """Builds a small network of `NAMES` that detects something, in part surely."""
+    keras.utils.set_random_seed(0)
+    options = models.metadata(name).test_options
+    model = models.build_model(name, len(NAMES) - 1, **options)
+    for layer, factor in (("box_scores", 60.0), ("mask_scores", 5.0)):
+        head = model.get_layer("mask_head" if "mask" in layer else "box_head")
+        kernel = head.get_layer(layer).kernel
+        kernel.assign(factor * kernel)
+    return model
+
+
+def noise(height=65, width=97, seed=1):
+    """An image of random pixels."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 class Split:

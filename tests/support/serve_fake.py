@@ -28,6 +28,7 @@ class Engine:
     takes this time, and one with a file "class_names" has these three, as JSON.
     """
 
+    detects_objects = False
     class_names = ("left", "<b>middle</b>", "right")
     palette = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
 

@@ -40,6 +40,8 @@ class Source:
         samples: Images of the data set; may be empty.
         calibration_images: RGB images, uint8 `[height, width, 3]`, for quantization.
         options: Test-time options of the exported graph, or None.
+        detection_masks: One of `options.DETECTION_MASKS` for a model that detects
+            objects, else "".
     """
 
     model: Any
@@ -49,6 +51,7 @@ class Source:
     samples: Sequence[Sample] = ()
     calibration_images: Sequence[np.ndarray] = ()
     options: TestTimeOptions | None = None
+    detection_masks: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +61,14 @@ class Loaded:
     Attributes:
         tensor: Function of RGB images, float32 `[1, height, width, 3]` from 0 to 255,
             to arrays by name: "logits", float32 `[1, height, width, num_classes]`; of a
-            SavedModel also "classes".
-        masks: Function of a list of JPEG or PNG files to PNG files of class numbers;
-            None except for a SavedModel.
+            SavedModel also "classes"; of a network that detects objects its detections,
+            see `signatures.named`.
+        serving: Function of a list of JPEG or PNG files to the outputs of the signature
+            `serving_default` by name; None except for a SavedModel.
     """
 
     tensor: Callable
-    masks: Callable | None = None
+    serving: Callable | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,10 @@ class Format:
         packages: Packages that writing and loading need.
         description: Inputs and outputs, for the model card, with the placeholders
             `{num_classes}` and `{max_pixels}`.
+        detection_usage: `usage` for a network that detects objects; "" if the format
+            cannot hold one.
+        detection_description: `description` for such a network, with the placeholders
+            `{num_detections}`, `{cells}`, `{min_score}` and `{max_pixels}`.
         needs_samples: Whether the format is accurate only on images like the
             calibration images, and therefore must be compared on samples.
         keeps_dtype: Whether the format keeps a half-precision model as it is.
@@ -101,6 +109,8 @@ class Format:
     extra: str = ""
     packages: tuple[str, ...] = ()
     description: str = FILE_DESCRIPTION
+    detection_usage: str = ""
+    detection_description: str = ""
     needs_samples: bool = False
     keeps_dtype: bool = False
 

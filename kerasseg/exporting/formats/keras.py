@@ -8,6 +8,18 @@ _USAGE = """\
 
     mask = kerasseg.load("{path}/{file}").predict("image.jpg")
 """
+_DETECTION_USAGE = """\
+    import kerasseg
+
+    found = kerasseg.load("{path}/{file}").detect("image.jpg")
+    for i in range(len(found)):
+        print(found.classes[i], found.scores[i], found.boxes[i], found.masks[i].sum())
+"""
+_DETECTION_DESCRIPTION = """\
+The Keras model itself maps images, float32 [N, height, width, 3], RGB from 0 to 255, to
+a dict of `boxes`, `scores`, `classes`, `valid` and `masks`, where `masks`, float32
+[N, {num_detections}, {cells}, {cells}], are probabilities in the boxes.
+"""
 
 
 def write(source: formats.Source, path: str) -> None:
@@ -20,16 +32,16 @@ def load(path: str) -> formats.Loaded:
     runtime.start_tensorflow()
     import tensorflow as tf
 
-    from kerasseg.models import outputs
+    from kerasseg.exporting import signatures
     from kerasseg.workdir import best_model
 
     model = best_model.load_file(path)
 
-    def logits(images):
-        return {"logits": outputs.logits(model(images, training=False))}
+    def named(images):
+        return signatures.named(model(images, training=False))
 
     image = tf.TensorSpec([None, None, None, 3], tf.float32)
-    return formats.Loaded(tf.function(logits, input_signature=[image]))
+    return formats.Loaded(tf.function(named, input_signature=[image]))
 
 
 FORMATS = [
@@ -39,6 +51,8 @@ FORMATS = [
         write=write,
         load=load,
         usage=_USAGE,
+        detection_usage=_DETECTION_USAGE,
+        detection_description=_DETECTION_DESCRIPTION,
         tolerance=1e-4,
         keeps_dtype=True,
     )

@@ -20,6 +20,21 @@ _USAGE = """\
     session = onnxruntime.InferenceSession("{path}/{file}")
     mask = session.run(["logits"], {{"image": image}})[0][0].argmax(-1)
 """
+_DETECTION_USAGE = """\
+    import cv2
+    import onnxruntime
+
+    image = cv2.imread("image.jpg", cv2.IMREAD_COLOR_RGB)[None].astype("float32")
+    session = onnxruntime.InferenceSession("{path}/{file}")
+    names = ["boxes", "scores", "classes", "valid", "mask_probabilities"]
+    found = dict(zip(names, session.run(names, {{"image": image}})))
+"""
+_DETECTION_DESCRIPTION = """\
+The ONNX file takes `image`, float32 [N, height, width, 3], RGB from 0 to 255, of any
+size, and returns `boxes`, float32 [N, {num_detections}, 4] (y1, x1, y2, x2 in pixels),
+`scores`, float32, `classes`, int32, and `valid`, bool, [N, {num_detections}], and
+`mask_probabilities`, float32 [N, {num_detections}, {cells}, {cells}], in the boxes.
+"""
 
 
 def write(source: formats.Source, path: str) -> None:
@@ -39,19 +54,22 @@ def load(path: str) -> formats.Loaded:
     except ImportError as error:
         raise formats.missing_package("onnx", path, error) from error
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return formats.Loaded(
-        lambda images: {"logits": session.run(["logits"], {"image": images})[0]}
-    )
+    names = [each.name for each in session.get_outputs()]
+
+    def outputs(images):
+        return dict(zip(names, session.run(names, {"image": images}), strict=True))
+
+    return formats.Loaded(outputs)
 
 
 def convert(model) -> bytes:
     """Converts a model to ONNX operations.
 
     The file's input is `image`, float32 `[batch, height, width, 3]`, of any size; its
-    output is `logits`.
+    outputs are those of `signatures.named`.
 
     Args:
-        model: Model of float32 images, RGB from 0 to 255, to logits.
+        model: Model of float32 images, RGB from 0 to 255, to logits or detections.
 
     Raises:
         errors.MissingPackageError: tf2onnx is not installed.
@@ -68,8 +86,10 @@ def convert(model) -> bytes:
         raise formats.missing_package("onnx", "tf2onnx", error) from error
     variables = signatures.large_variables(model, signatures.LARGE)
     large = {f"weight_{i}": variable for i, variable in enumerate(variables)}
-    logits = signatures.freeze(model, large.values())
-    function = tf.function(lambda *inputs: {"logits": logits(*inputs)}, autograph=False)
+    network = signatures.freeze(model, large.values())
+    function = tf.function(
+        lambda *inputs: signatures.named(network(*inputs)), autograph=False
+    )
     image = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
     weights = [tf.TensorSpec(v.shape, v.dtype, name) for name, v in large.items()]
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # Reported below.
@@ -202,6 +222,8 @@ FORMATS = [
         write=write,
         load=load,
         usage=_USAGE,
+        detection_usage=_DETECTION_USAGE,
+        detection_description=_DETECTION_DESCRIPTION,
         tolerance=1e-4,
         extra="onnx",
         packages=("onnx", "tf2onnx", "onnxruntime"),

@@ -39,13 +39,58 @@ size; the outputs are `logits` and `probabilities`, float32
 - Images of more than {max_pixels:,} pixels and other formats are rejected.
 - The network computes in float32. Batch normalization is folded into convolutions.
 """
+_DETECTION_USAGE = """\
+    import tensorflow as tf
+
+    model = tf.saved_model.load("{path}")
+    found = model.signatures["serving_default"](
+        image_bytes=tf.constant([open("image.jpg", "rb").read()])
+    )
+    open("mask.png", "wb").write(found["mask_png_bytes"][0].numpy())
+    for i in range(int(tf.reduce_sum(tf.cast(found["valid"][0], tf.int32)))):
+        print(*(found[key][0, i].numpy() for key in ("classes", "scores", "boxes")))
+"""
+_DETECTION_DESCRIPTION = """\
+`tensor`: the input is `image`, float32 [N, height, width, 3], RGB from 0 to 255, of any
+size. The outputs are the detected objects of each image, by descending score:
+
+- `boxes`, float32 [N, {num_detections}, 4]: y1, x1, y2, x2 in pixels, where pixel i
+  covers [i, i + 1)
+- `scores`, float32 [N, {num_detections}]
+- `classes`, int32 [N, {num_detections}], from 1; class 0 is the background
+- `valid`, bool [N, {num_detections}]: false for padding, where the others are 0
+- `mask_probabilities`, float32 [N, {num_detections}, {cells}, {cells}]: the probability
+  that a cell of the box belongs to the object
+- {full_masks}
+
+`serving_default`: the input `image_bytes`, string [N], holds JPEG or PNG files of any
+sizes. The outputs are `boxes`, `scores`, `classes` and `valid` as above, and of each
+file, where the best object wins and only scores of at least {min_score} count:
+
+- `mask_png_bytes`, string [N]: 8-bit grayscale PNG files of the same sizes, whose pixel
+  values are class numbers
+- `instance_png_bytes`, string [N]: 16-bit grayscale PNG files, whose pixel values are
+  the index of the detection plus 1, and 0 for none
+
+Files are decoded as follows:
+
+- EXIF is not applied: a rotated image is segmented as it is stored.
+- Of 16-bit images the upper 8 bits are used; alpha is dropped; grayscale and CMYK are
+  converted to RGB.
+- Images of more than {max_pixels:,} pixels and other formats are rejected.
+
+The network computes in float32. Batch normalization is folded into convolutions.
+"""
 
 
 def write(source: formats.Source, path: str) -> None:
     """Writes both signatures, the classes, and the requests that warm up a server."""
-    from kerasseg.exporting import signatures, warm_up
+    from kerasseg.exporting import instance_signatures, signatures, warm_up
 
-    functions = signatures.build(source.folded, source.options)
+    if source.detection_masks:
+        functions = instance_signatures.build(source.folded, source.detection_masks)
+    else:
+        functions = signatures.build(source.folded, source.options)
     save(functions, path, source.class_names, source.palette)
     warm_up.write(path, _requests(source.samples))
 
@@ -60,12 +105,12 @@ def load(path: str) -> formats.Loaded:
     def tensor(images):
         return loaded.signatures["tensor"](image=tf.constant(images))
 
-    def masks(files):
-        serving = loaded.signatures["serving_default"]
-        outputs = serving(image_bytes=tf.constant(files))
-        return outputs["mask_png_bytes"].numpy()
+    def serving(files):
+        function = loaded.signatures["serving_default"]
+        outputs = function(image_bytes=tf.constant(files))
+        return {name: value.numpy() for name, value in outputs.items()}
 
-    return formats.Loaded(tensor, masks)
+    return formats.Loaded(tensor, serving)
 
 
 def save(
@@ -138,5 +183,7 @@ FORMATS = [
         usage=_USAGE,
         tolerance=1e-4,  # Another order of sums changes float32 logits by 1e-6 to 1e-5.
         description=_DESCRIPTION,
+        detection_usage=_DETECTION_USAGE,
+        detection_description=_DETECTION_DESCRIPTION,
     )
 ]

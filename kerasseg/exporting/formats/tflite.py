@@ -21,6 +21,19 @@ _USAGE = """\
     run = Interpreter("{path}/{file}").get_signature_runner()
     mask = run(image=image)["logits"][0].argmax(-1)
 """
+_DETECTION_USAGE = """\
+    import cv2
+    from ai_edge_litert.interpreter import Interpreter
+
+    image = cv2.imread("image.jpg", cv2.IMREAD_COLOR_RGB)[None].astype("float32")
+    found = Interpreter("{path}/{file}").get_signature_runner()(image=image)
+"""
+_DETECTION_DESCRIPTION = """\
+The TFLite file takes `image`, float32 [1, height, width, 3], RGB from 0 to 255, of any
+size, and returns `boxes`, float32 [1, {num_detections}, 4] (y1, x1, y2, x2 in pixels),
+`scores`, float32, `classes`, int32, and `valid`, bool, [1, {num_detections}], and
+`mask_probabilities`, float32 [1, {num_detections}, {cells}, {cells}], in the boxes.
+"""
 
 
 def write(source: formats.Source, path: str, *, dtype: str) -> None:
@@ -44,10 +57,10 @@ def convert(model, dtype: str, images: Iterable[np.ndarray] = ()) -> bytes:
     """Converts a model to TFLite operations.
 
     The only signature of the file has the input `image`, float32
-    `[1, height, width, 3]`, of any size, and the output `logits`, float32.
+    `[1, height, width, 3]`, of any size, and the outputs of `signatures.named`.
 
     Args:
-        model: Model of float32 images, RGB from 0 to 255, to logits.
+        model: Model of float32 images, RGB from 0 to 255, to logits or detections.
         dtype: "float32"; "float16" for weights of half the size; or "int8" for weights
             and activations of 8 bits, where TFLite supports them.
         images: Calibration images for "int8": RGB, uint8 `[height, width, 3]`.
@@ -71,9 +84,11 @@ def _save(model, folder):
     from kerasseg.exporting import signatures
 
     large = signatures.large_variables(model, signatures.LARGE)
-    logits = signatures.with_variables(model, large)
+    network = signatures.with_variables(model, large)
     specification = tf.TensorSpec([1, None, None, 3], tf.float32, name="image")
-    function = signatures.traced(lambda image: {"logits": logits(image)}, specification)
+    function = signatures.traced(
+        lambda image: signatures.named(network(image)), specification
+    )
     module = tf.Module()
     module.large = list(function.variables)
     tf.saved_model.save(module, folder, signatures=function)
@@ -133,7 +148,13 @@ def _format(dtype, tolerance, **options):
 
 
 FORMATS = [
-    _format("float32", 1e-4),
+    _format(
+        "float32",
+        1e-4,
+        detection_usage=_DETECTION_USAGE,
+        detection_description=_DETECTION_DESCRIPTION,
+    ),
+    # Neither holds a detector: rounding moves boxes, and chooses others.
     _format("float16", 0.05),
     # Single logits may be far off in 8 bits: the mean IoU decides.
     _format("int8", 1.0, iou_tolerance=0.02, needs_samples=True),

@@ -1,0 +1,75 @@
+"""Export of a network that detects objects: its checks and its metadata."""
+
+from collections.abc import Iterable
+
+import keras
+
+from kerasseg import errors, images
+from kerasseg.exporting import formats
+from kerasseg.exporting.options import DETECTION_MASKS, TestTimeOptions
+from kerasseg.inference import segmenter
+
+
+def check(
+    model: keras.Model,
+    names: Iterable[str],
+    test_time_options: TestTimeOptions | None,
+    detection_masks: str | None,
+) -> None:
+    """Checks the arguments of an export by the kind of the network.
+
+    Args:
+        model: The trained model, of any kind.
+        names: Names of formats.
+        test_time_options: As in `writing.export_model`.
+        detection_masks: As in `writing.export_model`.
+
+    Raises:
+        errors.UserError: One of them does not apply to this kind.
+    """
+    if detection_masks not in (None, *DETECTION_MASKS):
+        raise errors.UserError(
+            f"`detection_masks={detection_masks}` must be one of "
+            f"{', '.join(DETECTION_MASKS)}."
+        )
+    if not segmenter.detects_objects(model):
+        if detection_masks is not None:
+            raise errors.UserError(
+                f"`detection_masks={detection_masks}` applies to networks that detect "
+                f"objects, and {model.name} predicts the class of each pixel. Leave it "
+                f"out."
+            )
+        return
+    if test_time_options is not None and not test_time_options.is_default:
+        raise errors.UserError(
+            f"Scales, flip and CRF apply to networks that predict the class of each "
+            f"pixel, and {model.name} detects objects. Leave them out."
+        )
+    known = formats.all_formats()
+    others = [name for name in names if not known[name].detection_usage]
+    if others:
+        possible = [name for name, form in known.items() if form.detection_usage]
+        raise errors.UserError(
+            f"`format={','.join(others)}` cannot hold {model.name}, which detects "
+            f"objects: rounded to fewer bits it chooses other boxes. Use one or more "
+            f"of {', '.join(possible)}."
+        )
+
+
+def describe(source: formats.Source) -> dict:
+    """Returns the entries of metadata.json about a network that detects objects.
+
+    Returns:
+        "kind" and "detections": the number of detections of an image, the cells of the
+        sides of a mask, the minimum score in PNG files, and `detection_masks`.
+    """
+    _, num_detections, cells, _ = source.model.output["masks"].shape
+    return {
+        "kind": "instance",
+        "detections": {
+            "num_detections": num_detections,
+            "cells": cells,
+            "min_score": images.MIN_SCORE,
+            "detection_masks": source.detection_masks,
+        },
+    }

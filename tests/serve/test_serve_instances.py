@@ -1,0 +1,157 @@
+"""The server with a network that detects objects."""
+
+import base64
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from kerasseg import exporting, images
+from kerasseg.serve import costs, engine, found
+from tests.support import detected, server_process, tiny
+
+IMAGE = detected.noise(60, 90)
+SIZE = IMAGE.shape[:2]
+PADDED = ["boxes", "classes", "scores", "valid"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("instances")
+    palette = detected.spec().palette
+    exporting.export_saved_model(
+        detected.small_network(), folder, class_names=detected.NAMES, palette=palette
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return engine.Engine(folder / "1", tile_size=128)
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    with_tiles = server_process.Server(folder, tile_side=128)
+    with_tiles.wait_until_ready()
+    yield with_tiles
+    with_tiles.stop()
+
+
+@pytest.fixture(scope="module")
+def expected(loaded):
+    """The outputs of both signatures."""
+    files = np.array([tiny.png(IMAGE)], object)
+    return {
+        "serving_default": loaded.call("serving_default", {"image_bytes": files}),
+        "tensor": loaded.call("tensor", {"image": IMAGE[None].astype(np.float32)}),
+    }
+
+
+def test_an_engine_detects_what_the_signatures_detect(loaded, expected):
+    assert loaded.detects_objects
+    (first, second) = loaded.detections([IMAGE, IMAGE[:, ::-1]])
+    answer = first.files()
+    assert not np.allclose(answer["boxes"], second.files()["boxes"])
+    assert list(expected["serving_default"]) == sorted(answer)
+    for name, value in expected["serving_default"].items():
+        if name.endswith("png_bytes"):
+            pixels = [pixels_of(each) for each in (answer[name], value[0])]
+            assert pixels[0].dtype == pixels[1].dtype and pixels[0].any()
+            assert (pixels[0] != pixels[1]).sum() <= 2  # Rounding at 0.5.
+        else:
+            np.testing.assert_allclose(answer[name], value[0], atol=1e-3)
+
+
+def pixels_of(file):
+    return cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def test_masks_of_the_size_of_the_image_are_part_of_the_measured_cost(loaded):
+    loaded.warm_up()
+    assert loaded.cost.seconds_per_pixel > 0
+
+
+def test_objects_are_not_detected_in_tiles():
+    # 300 x 200 pixels are one call, whatever the size of the tiles.
+    plan = costs.plan(300, 200, 128, tiled=False)
+    assert plan == costs.Plan(False, 60_000, 60_000, True)
+
+
+@pytest.mark.parametrize(
+    ("mask", "runs"),
+    [
+        ([[0, 1], [1, 1]], [1, 3]),  # By columns: 0 1, 1 1.
+        ([[1, 0], [0, 1]], [0, 1, 2, 1]),
+        ([[0, 0], [0, 0]], [4]),
+        ([[1, 1], [1, 1]], [0, 4]),
+    ],
+)
+def test_runs_go_by_columns_and_start_with_zeros(mask, runs):
+    assert found.runs(np.array(mask, bool)) == runs
+
+
+@pytest.mark.slow
+def test_segment_returns_mask_overlay_and_detections(server, expected):
+    file = tiny.png(IMAGE)
+    outputs = {name: value[0] for name, value in expected["tensor"].items()}
+    mask = pixels_of(expected["serving_default"]["mask_png_bytes"][0])
+    status, _, body = server.request("POST", "/segment", file)
+    assert status == 200
+    assert (images.read_label(body) != mask).sum() <= 2
+    status, _, body = server.request("POST", "/segment", file, {"Accept": "image/jpeg"})
+    assert status == 200 and images.read_image(body).shape == IMAGE.shape
+    status, _, body = server.request(
+        "POST", "/segment", file, {"Accept": "application/json"}
+    )
+    answer = json.loads(body)
+    assert [each["name"] for each in answer["classes"]] == list(detected.NAMES)
+    numbers = base64.b64decode(answer["numbers_png"])
+    assert (images.read_label(numbers) != mask).sum() <= 2
+    assert len(answer["detections"]) == outputs["valid"].sum() > 0
+    for i, each in enumerate(answer["detections"]):
+        assert (each["id"], each["category_id"]) == (i + 1, outputs["classes"][i])
+        assert each["score"] == pytest.approx(outputs["scores"][i], abs=1e-3)
+        y1, x1, y2, x2 = outputs["boxes"][i]
+        expected_box = [x1, y1, x2 - x1, y2 - y1]
+        np.testing.assert_allclose(each["bbox"], expected_box, atol=1e-2)
+        counts = each["segmentation"]["counts"]
+        values = np.arange(len(counts)) % 2
+        pasted = np.repeat(values, counts).reshape(SIZE, order="F")
+        assert (pasted != outputs["masks"][i]).sum() <= 2
+        assert each["area"] == pasted.sum()
+
+
+@pytest.mark.slow
+def test_both_signatures_can_be_called(server, expected):
+    path = "/v1/models/levels:predict"
+    encoded = base64.b64encode(tiny.png(IMAGE)).decode()
+    status, answer = server.json(
+        "POST", path, {"instances": [{"image_bytes": {"b64": encoded}}]}
+    )
+    assert status == 200, answer
+    (row,) = answer["predictions"]
+    assert sorted(row) == list(expected["serving_default"])
+    for name in PADDED:
+        np.testing.assert_allclose(
+            row[name], expected["serving_default"][name][0], atol=1e-2
+        )
+    ids = pixels_of(base64.b64decode(row["instance_png_bytes"]["b64"]))
+    file = expected["serving_default"]["instance_png_bytes"][0]
+    assert (ids != pixels_of(file)).sum() <= 2
+    body = {"signature_name": "tensor", "inputs": IMAGE[None].tolist()}
+    status, answer = server.json("POST", path, body)
+    assert status == 200, answer
+    assert sorted(answer["outputs"]) == list(expected["tensor"])
+    masks = np.array(answer["outputs"]["masks"])
+    assert masks.dtype == bool and masks.shape == (1, 10, *SIZE)
+
+
+@pytest.mark.slow
+def test_images_larger_than_a_tile_are_predicted_as_a_whole(server, loaded):
+    large = detected.noise(150, 300)
+    status, headers, body = server.request("POST", "/segment", tiny.png(large))
+    assert status == 200 and "x-tile-size" not in headers
+    (one,) = loaded.detections([large])
+    assert (images.read_label(body) != one.class_map()).mean() < 0.001
