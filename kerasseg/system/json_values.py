@@ -5,6 +5,7 @@ from typing import Any
 
 from kerasseg import errors
 
+_MAX_NAME = 255  # Bytes of a name in a folder, on Linux and macOS.
 _SHOWN = 60  # Characters of a wrong value in a message.
 
 
@@ -57,7 +58,8 @@ def file_name(value: Any, what: str) -> str:
         errors.UserError: It is something else.
     """
     check(value, str, what)
-    if not value.isprintable() or set(value) & {"/", "\\"} or value[:1] in ("", "."):
+    is_plain = value.isprintable() and not set(value) & {"/", "\\"}
+    if not is_plain or value[:1] in ("", ".") or len(value.encode()) > _MAX_NAME:
         raise errors.UserError(
             f"{what} is {shorten(value)}, expected a plain file name"
         )

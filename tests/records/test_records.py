@@ -449,6 +449,7 @@ def test_any_changed_value_of_a_manifest_is_valid_or_an_error_of_it(
     [
         ("name", "../other.tfrecord", "expected a plain file name"),
         ("name", "/etc/passwd", "expected a plain file name"),
+        ("name", "é" * 128, "expected a plain file name"),  # 256 bytes.
         ("name", None, "is None, expected text"),
         ("records", -1, "is -1, expected 0 to"),
         ("bytes", 1.5, "is 1.5, expected a whole number"),
