@@ -95,16 +95,20 @@ class PadToMultiple(layers.Layer):
     def call(self, x):
         """Pads the sides that are not a multiple."""
         batch, height, width, channels = ops.shape(x)
-        bottom, right = -height % self.divisor, -width % self.divisor
+        bottom, right = self._missing(height), self._missing(width)
         x = ops.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]])
         # TFLite's converter loses the number of channels if paddings are dynamic.
         return ops.reshape(x, (batch, height + bottom, width + right, channels))
 
     def compute_output_spec(self, x):
         """Returns the output spec; sides unknown in the input stay unknown."""
-        sides = [side and side + -side % self.divisor for side in x.shape[1:3]]
+        sides = [side and side + self._missing(side) for side in x.shape[1:3]]
         return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), x.dtype)
 
     def get_config(self):
         """Returns the arguments of the constructor."""
         return {**super().get_config(), "divisor": self.divisor}
+
+    def _missing(self, side):
+        # Not `-side % divisor`: in ONNX the remainder of a negative number is negative.
+        return (self.divisor - side % self.divisor) % self.divisor
