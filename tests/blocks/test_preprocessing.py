@@ -26,7 +26,7 @@ def test_images_are_padded_to_a_multiple(size, expected):
 
 
 @pytest.mark.slow
-def test_images_are_padded_to_a_multiple_in_onnx(tmp_path):
+def test_images_are_padded_to_a_multiple_in_onnx():
     onnx = pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")
     from kerasseg.exporting.formats import onnx as onnx_format
