@@ -95,7 +95,9 @@ class PadToMultiple(layers.Layer):
     def call(self, x):
         """Pads the sides that are not a multiple."""
         batch, height, width, channels = ops.shape(x)
-        bottom, right = -height % self.divisor, -width % self.divisor
+        # Not `-side % divisor`: below 0 the remainder of ONNX has another sign.
+        d = self.divisor
+        bottom, right = (d - height % d) % d, (d - width % d) % d
         x = ops.pad(x, [[0, 0], [0, bottom], [0, right], [0, 0]])
         # TFLite's converter loses the number of channels if paddings are dynamic.
         return ops.reshape(x, (batch, height + bottom, width + right, channels))
