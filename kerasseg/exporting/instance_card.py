@@ -10,8 +10,8 @@ _FULL_MASKS = (
     "the probability is at least 0.5"
 )
 _NO_MASKS = (
-    "there are no masks of the size of the image (exported with "
-    "--detection_masks=boxes): kerasseg.instances.pasting.paste computes them"
+    "this export leaves out the masks of the size of the image, which "
+    "kerasseg.instances.pasting.paste computes"
 )
 
 

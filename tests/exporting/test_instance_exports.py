@@ -156,6 +156,7 @@ def test_the_code_of_the_card_detects_objects(
         assert images.read_label("mask.png").shape == image.shape[:2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form",
     [pytest.param(f, marks=() if f == "saved_model" else slow) for f in POSSIBLE],
@@ -245,6 +246,7 @@ def test_masks_of_the_size_of_the_image_can_be_left_out(network):
     assert "mask_probabilities" in functions["tensor"].structured_outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["saved_model", "keras"])
 def test_a_loaded_export_detects_what_the_model_detects(
     version, network, kind, tmp_path

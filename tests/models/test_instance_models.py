@@ -165,6 +165,12 @@ def test_a_pyramid_is_built_on_every_encoder(backbone):
     assert model(random_images(1, 50, 70))["boxes"].shape == (1, 10, 4)
 
 
+def test_affine_batch_norm_needs_an_own_backbone():
+    options = {"backbone": "mobilenet", "batch_norm": "affine"}
+    with pytest.raises(ValueError, match=r"`batch_norm=affine` needs a backbone that"):
+        models.build_model("mask_rcnn", 2, **options)
+
+
 # Parts with 91 outputs, by hand: laterals (256 + 512 + 1024 + 2048) * 256 + 4 * 256 and
 # outputs 4 * (9 * 256 * 256 + 256) of the pyramid; 9 * 256 * 256 + 256 + 257 * (3 + 12)
 # of the proposals; 7 * 7 * 256 * 1024 + 1024 + 1025 * 1024 + 1025 * 5 * 91 of the box
