@@ -255,23 +255,13 @@ def _check_frozen(batch_norm, freeze_at):
 def _freeze(padded, c, batch_norm, freeze_at):
     """Freezes batch norm, and the layers of the first stages."""
     for layer in keras.Model(padded, c).layers:
-        if isinstance(layer, layers.BatchNormalization):
+        if isinstance(layer, blocks.BatchNormalization):
             layer.trainable = batch_norm != "frozen"
-            if batch_norm == "affine":
-                _freeze_statistics(layer)
+            layer.frozen_statistics = batch_norm == "affine"
     names = [f"c{k}" for k in range(1, freeze_at + 1) if f"c{k}" in c]
     if names:
         for layer in keras.Model(padded, c[names[-1]]).layers:
             layer.trainable = False
-
-
-def _freeze_statistics(layer):
-    if not isinstance(layer, blocks.BatchNormalization):
-        raise errors.UserError(
-            "`batch_norm=affine` needs a backbone that kerasseg builds itself, such as "
-            "resnet50. Choose `batch_norm=frozen`."
-        )
-    layer.frozen_statistics = True
 
 
 def _proposal_network(p, filters, num_sizes=1):

@@ -269,7 +269,6 @@ NOT_RUN = {
     "`crf_engine=pydensecrf`": "repeats the flag",
     "The command to start is missing": "FILE is to be filled in",
     "compiles the step of one device": "needs several devices",
-    "`batch_norm=affine` needs a backbone": "tests/models/test_instance_models.py",
 }
 PROPOSES = re.compile(r"(--|`)[a-z_]+=[^\0`\s]|python -m [\w.]+ (--|\0)")
 

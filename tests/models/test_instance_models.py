@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasseg import models
+from kerasseg import blocks, models
 from kerasseg.models import complexity
 from tests.support import initializers
 
@@ -165,10 +165,14 @@ def test_a_pyramid_is_built_on_every_encoder(backbone):
     assert model(random_images(1, 50, 70))["boxes"].shape == (1, 10, 4)
 
 
-def test_affine_batch_norm_needs_an_own_backbone():
-    options = {"backbone": "mobilenet", "batch_norm": "affine"}
-    with pytest.raises(ValueError, match=r"`batch_norm=affine` needs a backbone that"):
-        models.build_model("mask_rcnn", 2, **options)
+def test_batch_norm_of_every_backbone_can_be_frozen():
+    # The rewritten models of Keras, such as MobileNet, have the layer of kerasseg, too.
+    options = {**models.metadata("mask_rcnn").test_options, "backbone": "mobilenet"}
+    model = models.build_model("mask_rcnn", 2, **{**options, "batch_norm": "affine"})
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert norms
+    assert all(isinstance(x, blocks.BatchNormalization) for x in norms)
+    assert all(x.trainable and x.frozen_statistics for x in norms)
 
 
 # Parts with 91 outputs, by hand: laterals (256 + 512 + 1024 + 2048) * 256 + 4 * 256 and
