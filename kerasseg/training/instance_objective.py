@@ -27,8 +27,6 @@ class InstanceObjective:
         model: The model.
     """
 
-    weight_map = None
-
     def __init__(self, model: keras.Model, recipe: Recipe):
         self.model = model
         self._num_proposals = recipe.train_proposals

@@ -1,6 +1,7 @@
 """What is trained: the class of every pixel, or the objects of an image."""
 
 import abc
+import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -111,7 +112,6 @@ class Instances(Task):
             max_instances=recipe.max_instances,
             min_instance_area=recipe.min_instance_area,
         )
-        self._counts = pipeline.InstanceCounts()
         return pipeline.instance_training_dataset(
             reader, augmentation, options=chosen, counts=self._counts, **options
         )
@@ -123,7 +123,10 @@ class Instances(Task):
         def score(reader, **options):
             if self._counts["images"]:
                 progress.log(f"Trained on {self._counts.describe()}")
-            return evaluation.evaluate_instances(detector, reader, **options).scores
+            scores = evaluation.evaluate_instances(detector, reader, **options).scores
+            # Scores are None, or missing, if no image has an object.
+            missing = [name for name in self.columns if scores.get(name) is None]
+            return {**scores, **dict.fromkeys(missing, math.nan)}
 
         return score
 

@@ -1,7 +1,6 @@
 """Promises of every model that detects objects, with its small `test_options`."""
 
 import functools
-import inspect
 
 import keras
 import numpy as np
@@ -117,17 +116,6 @@ def test_the_metadata_states_parameters_and_multiply_adds(name):
     count = sum(np.prod(v.shape) for v in model.trainable_variables)
     macs = complexity.count_multiply_adds(model)
     assert (int(count), macs) == (metadata.params, metadata.macs)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_option_is_a_keyword_and_documented(name):
-    builder = models.metadata(name).builder
-    parameters = list(inspect.signature(builder).parameters.values())
-    assert [p.name for p in parameters[:2]] == ["num_classes", "image_size"]
-    for parameter in parameters:
-        assert f"{parameter.name}:" in builder.__doc__
-    for parameter in parameters[2:]:
-        assert parameter.kind == parameter.KEYWORD_ONLY
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -251,7 +251,7 @@ def test_names_of_layers_and_variables_are_unique(name):
         assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", models.list_models())
 def test_every_option_is_a_keyword_and_documented(name):
     builder = models.metadata(name).builder
     parameters = list(inspect.signature(builder).parameters.values())

@@ -2,14 +2,16 @@
 
 import functools
 import json
+import types
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import evaluate, models, pipeline, predict, training
+from kerasseg import evaluate, evaluation, models, pipeline, predict, training
 from kerasseg.pipeline import augment
+from kerasseg.training import tasks
 from kerasseg.training.instance_objective import InstanceObjective
 from kerasseg.workdir import metadata
 from tests.support import commands
@@ -196,6 +198,17 @@ def check_commands(workdir, records_dir, folder):
     assert commands.run(predict.main, *given, "--output=instances,overlay") == 0
     assert len(list((out / "instances").iterdir())) == 2
     assert commands.run(predict.main, *given, "--tile_size=512") == 2
+
+
+def test_undefined_scores_are_not_numbers(monkeypatch):
+    # Without an object in any image COCO's scores are undefined, and none is of pixels.
+    scores = {"mask_ap": None, "mask_ap50": None, "box_ap": 0.5}
+    evaluated = types.SimpleNamespace(scores=scores)
+    monkeypatch.setattr(evaluation, "evaluate_instances", lambda *_, **__: evaluated)
+    found = tasks.Instances().scorer(small("mask_rcnn"), CROPS)(None)
+    assert found["box_ap"] == 0.5
+    for name in ("mask_ap", "mask_ap50", "mean_iou"):
+        assert np.isnan(found[name])
 
 
 def test_records_without_instances_are_an_error(tmp_path):
