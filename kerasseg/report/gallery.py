@@ -135,42 +135,48 @@ def legend(sample, spec: DatasetSpec) -> Markup:
 
 
 def worst_section(indices, rows, evaluation) -> Markup | None:
-    """Returns the section of the worst images; see `_section`."""
+    """Returns the section of the worst images; see `image_section`."""
     note = "Ordered by the mean IoU of the classes in the image, lowest first. "
     note = joined([note, _color_key()])
-    return _section("worst", "Worst images", note, indices, rows, evaluation)
+    return image_section(
+        "worst", "Worst images", note, _titles(indices, evaluation), rows
+    )
 
 
 def best_section(indices, rows, evaluation) -> Markup | None:
-    """Returns the section of the best images; see `_section`."""
+    """Returns the section of the best images; see `image_section`."""
     note = "Ordered by the mean IoU of the classes in the image, highest first."
-    return _section("best", "Best images", note, indices, rows, evaluation)
+    return image_section(
+        "best", "Best images", note, _titles(indices, evaluation), rows
+    )
 
 
-def _section(identifier, title, note, indices, rows, evaluation):
+def _titles(indices, evaluation):
+    means = metrics.mean_iou(evaluation.counts)
+    return {
+        i: (evaluation.names[i], f"mean IoU {markup.percent(means[i])} %")
+        for i in indices
+    }
+
+
+def image_section(identifier, title, note, titles, rows) -> Markup | None:
     """Returns a section of images side by side, or None if it is empty.
 
     Args:
         identifier: Identifier of the section.
         title: Its heading.
         note: Explanation of the images.
-        indices: Indices of the images, in order.
+        titles: Name and score of each image, by index, in order.
         rows: Views of the images by index; images without are left out.
-        evaluation: `evaluation.Evaluation`.
     """
-    means = metrics.mean_iou(evaluation.counts)
     parts = [
         tag(
             "article",
-            tag(
-                "h3",
-                name(evaluation.names[i]),
-                tag("small", f"mean IoU {markup.percent(means[i])} %"),
-            ),
+            tag("h3", name(image), tag("small", score)),
             rows[i],
             id=f"image-{i}",
         )
-        for i in indices
+        for i, (image, score) in titles.items()
         if rows.get(i) is not None
     ]
     if not parts:

@@ -11,6 +11,7 @@ from kerasseg.datasets import DatasetSpec
 from kerasseg.metrics import instance_errors
 from kerasseg.report import (
     encoding,
+    gallery,
     instance_tables,
     instance_views,
     markup,
@@ -18,7 +19,7 @@ from kerasseg.report import (
     summary,
     writing,
 )
-from kerasseg.report.markup import Markup, joined, name, section, tag
+from kerasseg.report.markup import Markup, joined, section, tag
 from kerasseg.system import files, progress
 
 _MAX_MORE = 24  # Images that are predicted only for close-ups.
@@ -190,27 +191,15 @@ def _images(evaluation, spec, get_sample, shown, closeups, budget):
 
 def _gallery(identifier, title, order, indices, rows, evaluation):
     scores = instance_errors.f1(evaluation.counts)
-    parts = [
-        tag(
-            "article",
-            tag(
-                "h3",
-                name(evaluation.names[i]),
-                tag("small", _counts(evaluation.counts[i], scores[i])),
-            ),
-            rows[i],
-            id=f"image-{i}",
-        )
+    titles = {
+        i: (evaluation.names[i], _counts(evaluation.counts[i], scores[i]))
         for i in indices
-        if rows.get(i) is not None
-    ]
-    if not parts:
-        return None
+    }
     note = (
         f"Ordered by the F1 score of the detections at an IoU of 0.5, {order} first. "
     )
     note = joined([note, instance_views.color_key()])
-    return section(identifier, title, tag("p", note, class_="note"), joined(parts))
+    return gallery.image_section(identifier, title, note, titles, rows)
 
 
 def _counts(counts, score):
