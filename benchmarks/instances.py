@@ -6,7 +6,9 @@ The network is Mask R-CNN with ResNet-50 and a feature pyramid, 81 outputs, on o
 of 512 x 512 pixels. "trunk_s" is the time of encoder, pyramid and proposal network;
 "box_head_s" that of the box head on 1000 regions of 7 x 7 cells; "mask_head_s" that of
 the mask head on 100 regions of 14 x 14 cells; "parts_s" is their sum. "forward_s" is
-the whole network. "roi_align_s" takes the features of 1000 regions and "nms_s"
+the whole network, and "forced_forward_s" that with 1000 given proposals and 100 given
+detections in place of its own: without any suppression of boxes, and with the same
+work on both sides. "roi_align_s" takes the features of 1000 regions and "nms_s"
 suppresses 1000 boxes. "train_step_s" computes loss and gradients of one image with 512
 regions, without the update. The peer is any script that prints a JSON line with some of
 these. Both sides run alternately, each in its own process. Prints the medians and their
@@ -57,12 +59,25 @@ def ours() -> dict:
         **parts,
         "parts_s": sum(parts.values()),
         "forward_s": seconds(model, image),
+        "forced_forward_s": seconds(lambda x: forced(model, trunk, x, boxes), image),
         "roi_align_s": seconds(lambda x: pooled(features, x), boxes),
         "nms_s": seconds(
             lambda x: nms.suppress(x, tf.ones([1, 1000], bool), 0.7), boxes
         ),
         "train_step_s": train_step_seconds(model, image, boxes),
     }
+
+
+def forced(model, trunk, image, boxes):
+    """Returns the outputs of the heads for proposals, of which a tenth is detected."""
+    rpn, maps = trunk(image)
+    found = boxes[:, :100]
+    box, mask = (model.get_layer(f"{name}_roi_align") for name in ("box", "mask"))
+    return (
+        rpn,
+        model.get_layer("box_head")(box([boxes, *maps])),
+        model.get_layer("mask_head")(mask([found, *maps])),
+    )
 
 
 def random_boxes(count):
