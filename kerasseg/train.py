@@ -18,7 +18,7 @@ from absl import flags
 from kerasseg import cli, registry, runtime
 from kerasseg.distribution import names
 from kerasseg.system import lock, path_checks
-from kerasseg.training import augmentation_options, recipe
+from kerasseg.training import augmentation_options, few_labels, recipe
 from kerasseg.workdir import fingerprint, flag_file, layout
 
 _TRAIN_SPLIT = flags.DEFINE_string(
@@ -29,6 +29,23 @@ _EVAL_SPLIT = flags.DEFINE_string(
     "val",
     "Split of the records that validations evaluate. The best model is the one with "
     "the highest mean IoU on it, or mask AP for a network that detects objects.",
+)
+_LABELED_LIST = flags.DEFINE_string(
+    "labeled_list",
+    None,
+    "File with the name of one image per line: only these images of --train_split are "
+    "used with their labels. Default: the list that --records_dir was built with, or "
+    "all images.",
+)
+_UNLABELED_RECORDS_DIR = flags.DEFINE_string(
+    "unlabeled_records_dir",
+    None,
+    "With --semi, folder of TFRecords whose images are learned without labels, even if "
+    "they have some. Default: the images of --train_split outside of its list of "
+    "labeled images.",
+)
+_UNLABELED_SPLIT = flags.DEFINE_string(
+    "unlabeled_split", "train", "Split of --unlabeled_records_dir."
 )
 _INITIAL_CHECKPOINT = flags.DEFINE_string(
     "initial_checkpoint",
@@ -61,10 +78,18 @@ for _name in ("model", "model_option", "dataset", "records_dir", "workdir", "see
     flags.declare_key_flag(_name)
 cli.define_fields(recipe.Recipe)
 cli.define_fields(augmentation_options.AugmentationOptions)
+cli.define_fields(few_labels.FewLabels)
 
 # A run may always be resumed with other values of these.
 _MAY_CHANGE = (
-    *("records_dir", "workdir", "strategy", "cluster_timeout", "change_flags"),
+    *(
+        "records_dir",
+        "unlabeled_records_dir",
+        "workdir",
+        "strategy",
+        "cluster_timeout",
+        "change_flags",
+    ),
     *("jit_compile", "profile", "startup_delay_steps"),
 )
 
@@ -79,12 +104,13 @@ def main(argv: Sequence[str]) -> None:
     )
     chosen = cli.read_fields(recipe.Recipe)
     images = cli.read_fields(augmentation_options.AugmentationOptions)
-    _check_input(name, chosen, records_dir, workdir)
+    few = cli.read_fields(few_labels.FewLabels)
+    _check_input(name, chosen, few, records_dir, workdir)
     runtime.start_tensorflow()
     from kerasseg import distribution, training
 
     try:
-        best = _train(name, chosen, images, records_dir, workdir)
+        best = _train(name, chosen, images, few, records_dir, workdir)
     except training.Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         sys.exit(interrupted.status)
@@ -97,7 +123,7 @@ def main(argv: Sequence[str]) -> None:
         print(f"Best model: {score} at step {best['step']}, in {folder}.")
 
 
-def _train(name, chosen, images, records_dir, workdir):
+def _train(name, chosen, images, few, records_dir, workdir):
     from kerasseg import distribution, models, training
 
     timeout = _CLUSTER_TIMEOUT.value
@@ -116,6 +142,9 @@ def _train(name, chosen, images, records_dir, workdir):
                 eval_split=_EVAL_SPLIT.value,
                 dataset=cli.DATASET.value,
                 allow_others="records_dir" in _CHANGE_FLAGS.value,
+                labeled_list=_LABELED_LIST.value,
+                unlabeled_records_dir=_UNLABELED_RECORDS_DIR.value,
+                unlabeled_split=_UNLABELED_SPLIT.value,
             ),
             chosen,
             images.augmentation(),
@@ -123,16 +152,23 @@ def _train(name, chosen, images, records_dir, workdir):
             seed=cli.SEED.value,
             strategy=strategy,
             initial_checkpoint=_INITIAL_CHECKPOINT.value,
+            few_labels=few,
         )
 
 
-def _check_input(name, chosen, records_dir, workdir):
+def _check_input(name, chosen, few, records_dir, workdir):
     """Checks what can be checked without TensorFlow."""
     cli.check_choice("model", name, registry.names_in("kerasseg.models"))
     for loss in chosen.loss_weights():
         cli.check_choice("loss", loss, registry.names_in("kerasseg.losses"))
+    methods = registry.names_in("kerasseg.training.few_labels")
+    cli.check_choice("semi", few.semi, [few_labels.NO_METHOD, *methods])
     _check_paths(records_dir, workdir)
     cli.check_exists(records_dir=records_dir)
+    cli.check_exists(
+        labeled_list=_LABELED_LIST.value,
+        unlabeled_records_dir=_UNLABELED_RECORDS_DIR.value,
+    )
     if not os.path.exists(os.path.join(workdir, layout.CHECKPOINTS)):
         cli.check_exists(initial_checkpoint=_INITIAL_CHECKPOINT.value)
     fingerprint.check_apart(workdir, records_dir)

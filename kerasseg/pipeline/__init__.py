@@ -18,5 +18,6 @@ __getattr__ = lazy.attributes(
         "instances": "InstanceCounts InstanceOptions instance_evaluation_dataset "
         "instance_training_dataset",
         "reading": "ImageReader",
+        "unlabeled": "Views unlabeled_dataset",
     },
 )

@@ -6,6 +6,7 @@ __all__ = [
     "AugmentationOptions",
     "Builder",
     "Data",
+    "FewLabels",
     "Interrupted",
     "Recipe",
     "task_of",
@@ -17,6 +18,7 @@ __getattr__ = lazy.attributes(
     {
         "augmentation_options": "AugmentationOptions",
         "data": "Data",
+        "few_labels": "FewLabels",
         "network": "Builder",
         "recipe": "Recipe",
         "run": "train",

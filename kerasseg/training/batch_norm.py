@@ -1,8 +1,9 @@
 """Batch norm in a training step: frozen or trained, and over micro-batches."""
 
+import contextlib
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -58,6 +59,30 @@ class _Moved(threading.local):
 
     def __init__(self):
         self.calls: dict[keras.layers.BatchNormalization, list[_Moments]] = {}
+
+
+class _Kept(threading.local):
+    """Whether averages are kept, in the thread of a replica."""
+
+    value = False
+
+
+_kept = _Kept()
+
+
+@contextlib.contextmanager
+def averages_kept() -> Iterator[None]:
+    """Keeps batch norm from moving its averages; it normalizes by the batch.
+
+    For images whose statistics are not those of inference, such as strongly augmented
+    ones. Weights are read and gradients flow as usual.
+    """
+    _kept.value = True
+    try:
+        with keras.StatelessScope():  # Takes the assignments and drops them.
+            yield
+    finally:
+        _kept.value = False
 
 
 class TracedLayers:
@@ -122,6 +147,8 @@ class TracedLayers:
         def without_assignment(*args, **kwargs):
             with keras.StatelessScope() as scope:
                 outputs = call(*args, **kwargs)
+            if _kept.value:
+                return outputs
             moments = _Moments(
                 scope.get_current_value(layer.moving_mean),
                 scope.get_current_value(layer.moving_variance),

@@ -1,13 +1,16 @@
 """The data of a training run: its records, and batches of them without end."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from kerasseg import errors, pipeline, records
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment
+from kerasseg.training.few_labels import FewLabels
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.tasks import Task
 
@@ -22,6 +25,12 @@ class Data:
         eval_split: Split of the validations.
         dataset: Name of the data set, where the records have no dataset.json.
         allow_others: Whether a run may be resumed on other records.
+        labeled_list: File with the names of the images of `train_split` whose labels
+            are used; None for the list in the records, or for all images.
+        unlabeled_records_dir: Folder of TFRecords whose labels are not read, if they
+            have any. None for the images of `train_split` outside of its list of
+            labeled images.
+        unlabeled_split: Their split.
     """
 
     records_dir: str
@@ -29,6 +38,9 @@ class Data:
     eval_split: str = "val"
     dataset: str | None = None
     allow_others: bool = False
+    labeled_list: str | None = None
+    unlabeled_records_dir: str | None = None
+    unlabeled_split: str = "train"
 
     def open(self, field: str, skip_bad: int = 0) -> pipeline.ImageReader:
         """Opens the split that a field names.
@@ -43,13 +55,55 @@ class Data:
                 split is empty: it is better to know before the first validation.
         """
         split = getattr(self, field)
-        opened = records.open_split(self.records_dir, split, dataset=self.dataset)
+        opened = records.open_split(
+            self.records_dir,
+            split,
+            dataset=self.dataset,
+            labeled_list=self.labeled_list if field == "train_split" else None,
+        )
         if not len(opened):
             raise errors.UserError(
                 f"The split '{split}' has no records. Choose another `{field}`, or "
                 f"build the records again."
             )
         return pipeline.ImageReader(opened, skip_bad=skip_bad)
+
+    def open_unlabeled(
+        self, labeled: pipeline.ImageReader, skip_bad: int = 0
+    ) -> "Unlabeled":
+        """Opens the images without labels.
+
+        Args:
+            labeled: Reader of the training split.
+            skip_bad: Number of damaged records that are skipped.
+
+        Raises:
+            errors.MissingFileError: The records or the split are missing.
+            errors.UserError: They are damaged, or there is no image without a label.
+        """
+        if self.unlabeled_records_dir is None:
+            return Unlabeled(labeled, pipeline.unlabeled_order(labeled))
+        opened = records.open_split(self.unlabeled_records_dir, self.unlabeled_split)
+        if not len(opened):
+            raise errors.UserError(
+                f"The split '{self.unlabeled_split}' of {self.unlabeled_records_dir} "
+                f"has no records. Choose another `unlabeled_split`."
+            )
+        reader = pipeline.ImageReader(opened, skip_bad=skip_bad)
+        return Unlabeled(reader, np.arange(len(opened)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlabeled:
+    """Images whose labels are not read.
+
+    Attributes:
+        reader: Their reader.
+        indices: Indices of their records.
+    """
+
+    reader: pipeline.ImageReader
+    indices: np.ndarray
 
 
 def training_batches(
@@ -63,6 +117,8 @@ def training_batches(
     objective,
     strategy: tf.distribute.Strategy,
     group: WorkerGroup,
+    unlabeled: Unlabeled | None = None,
+    few_labels: FewLabels | None = None,
 ) -> tuple[Iterator[dict], float]:
     """Returns the batches from a step on, without end, and the steps of an epoch.
 
@@ -76,36 +132,58 @@ def training_batches(
         objective: Its loss.
         strategy: The strategy of the run.
         group: The workers of the run.
+        unlabeled: Images without labels, or None.
+        few_labels: How they are learned from, where there are any.
     """
     repeats = recipe.repeats()
     order = pipeline.oversample(reader, *repeats) if repeats else None
+    order = pipeline.labeled_order(reader, order)
     num_images = len(reader.split) if order is None else len(order)
     batch_size = recipe.train_batch_size
 
+    def options(context, batch_size):
+        return {
+            "batch_size": context.get_per_replica_batch_size(batch_size),
+            "seed": seed,
+            "start": step * batch_size,
+            "shard": pipeline.InputShard(
+                batch_size, context.input_pipeline_id, context.num_input_pipelines
+            ),
+        }
+
     def per_worker(context):
-        return task.training_dataset(
+        labeled = task.training_dataset(
             reader,
             augmentation,
             objective,
             recipe,
-            batch_size=context.get_per_replica_batch_size(batch_size),
-            seed=seed,
-            start=step * batch_size,
             order=order,
-            shard=pipeline.InputShard(
-                batch_size, context.input_pipeline_id, context.num_input_pipelines
-            ),
+            **options(context, batch_size),
         )
+        if unlabeled is None:
+            return labeled
+        others = pipeline.unlabeled_dataset(
+            unlabeled.reader,
+            augmentation,
+            objective.method.views,
+            order=unlabeled.indices,
+            **options(context, few_labels.unlabeled_batch_size or batch_size),
+        )
+        return tf.data.Dataset.zip(labeled, others).map(lambda a, b: {**a, **b})
 
     if group.is_asynchronous:  # Batches are read here and sent to free workers.
         dataset = per_worker(tf.distribute.InputContext())
     else:
         dataset = strategy.distribute_datasets_from_function(per_worker)
 
+    readers = [reader, *([unlabeled.reader] if unlabeled else [])]
+
     def batches():
         iterator = iter(dataset)
         while True:
-            with reader.reraise_errors():
+            with contextlib.ExitStack() as stack:
+                for each in readers:
+                    stack.enter_context(each.reraise_errors())
                 batch = next(iterator)
             yield batch
 

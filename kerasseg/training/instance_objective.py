@@ -42,6 +42,11 @@ class InstanceObjective:
         _, *maps = self._align["box"].input
         self._features = keras.Model(model.input, [rpn, maps])
 
+    def prepare(self, batch: dict, replica: tf.distribute.ReplicaContext) -> dict:
+        """Returns the batch of a replica; nothing depends on the global batch."""
+        del replica
+        return batch
+
     def sums(self, batch: dict, seed: tf.Tensor) -> Sums:
         """Computes the losses of a batch.
 

@@ -134,6 +134,14 @@ class RunLog:
                 self._draw_images(step)
         self.drop_images()
 
+    def add_samples(self, step: int, samples: np.ndarray) -> None:
+        """Draws generated images, uint8 RGB `[number, height, width, 3]`, in a row."""
+        row = np.concatenate(list(samples), axis=1)
+        with self._warn_only(layout.IMAGES):
+            self._write_image(f"{step:08d}_generated.png", row)
+            with self._events.as_default(step=step):
+                tf.summary.image("train/generated", row[None])
+
     def drop_images(self) -> None:
         """Drops the images of a validation that was stopped."""
         self._images = []
@@ -159,11 +167,14 @@ class RunLog:
             captions=["image", "label", f"step {step}"],
             legend=(self._spec.class_names, self._spec.palette),
         )
-        os.makedirs(self._path(layout.IMAGES), exist_ok=True)
-        png = tf.io.encode_png(sheet).numpy()
-        files.write_bytes(self._path(layout.IMAGES, f"{step:08d}.png"), png)
+        self._write_image(f"{step:08d}.png", sheet)
         with self._events.as_default(step=step):
             tf.summary.image("val/pictures", sheet[None])
+
+    def _write_image(self, name, image):
+        os.makedirs(self._path(layout.IMAGES), exist_ok=True)
+        png = tf.io.encode_png(image).numpy()
+        files.write_bytes(self._path(layout.IMAGES, name), png)
 
     def close(self) -> None:
         """Flushes everything to the disk."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasseg import errors, runtime
@@ -39,6 +40,8 @@ def train_loop(
     group: WorkerGroup,
     num_ahead: Callable[[], int],
     callbacks: keras.callbacks.CallbackList,
+    num_unlabeled: int = 0,
+    samples: Callable[[], np.ndarray | None] | None = None,
 ) -> None:
     """Trains, validates and saves until the last step.
 
@@ -55,6 +58,8 @@ def train_loop(
         group: The workers of the run.
         num_ahead: Returns how many results may be unchecked before the next step.
         callbacks: Keras callbacks of the user.
+        num_unlabeled: Images without labels per step.
+        samples: Returns generated images for the log, or None; None for no images.
 
     Raises:
         errors.UserError: The loss is not finite. No checkpoint has weights of such a
@@ -86,6 +91,9 @@ def train_loop(
                 progress.log(f"Terms of the loss of step {state.step}: {terms}")
             scalars = {k: v for k, v in scores.items() if isinstance(v, float)}
             callbacks.on_test_end(scalars)
+            generated = samples() if samples else None
+            if generated is not None:
+                log.add_samples(state.step, generated)
             checkpoints.save(state.step)
 
     def check_results(count):
@@ -98,7 +106,8 @@ def train_loop(
             if values is None:  # The worker that had it was lost.
                 continue
             if not values.updated and not _may_recover(state, values.loss):
-                raise _not_finite(step, values.loss, group.local_values(names))
+                local = [part for n in names for part in group.local_values(n)]
+                raise _not_finite(step, values.loss, local)
             loss, parts = values.loss, values.parts
             state.history.add_loss(loss, labeled=values.num_labeled > 0)
             if step % _SCALARS_INTERVAL == 0:
@@ -111,6 +120,9 @@ def train_loop(
     def update_bar():
         epoch = state.step / steps_per_epoch
         text = f"loss {loss:.3f}, epoch {epoch:.1f}, {waiting.end_step()}"
+        if num_unlabeled:
+            labeled = state.step * recipe.train_batch_size
+            text += f", labeled {labeled:,}, unlabeled {state.step * num_unlabeled:,}"
         bar.set_postfix_str(text, refresh=False)
         bar.update()
 
@@ -124,7 +136,7 @@ def train_loop(
             with profile.step(state.step):
                 with waiting.measure():
                     batch = next(batches)
-                names = batch.pop("name")
+                names = [batch.pop(k) for k in ("name", "unlabeled_name") if k in batch]
                 result = take_step(batch, state.step, rate_at(state.step))
             state.step += 1
             pending.append((state.step, result, names, signals.exchange()))

@@ -73,6 +73,16 @@ class Objective:
             outputs = {name: model.output[name] for name in self.weights}
             self.model = keras.Model(model.input, outputs, name=model.name)
 
+    def prepare(self, batch: dict, replica: tf.distribute.ReplicaContext) -> dict:
+        """Returns the batch of a replica with what depends on the global batch.
+
+        Args:
+            batch: See `sums`.
+            replica: The context of the replica; not needed here.
+        """
+        del replica
+        return batch
+
     def sums(self, batch: dict, seed: tf.Tensor) -> Sums:
         """Computes the loss of a batch.
 
@@ -115,8 +125,13 @@ class Objective:
                 options["pixel_weights"] = _at_cells(pixel_weights, logits, stride)
             part, _ = self._loss(small, logits, **options)
             total += weight * part * area / _area(small)
+        return total, self.count(label)
+
+    @staticmethod
+    def count(label: tf.Tensor) -> tf.Tensor:
+        """Returns the number of labeled pixels, float32."""
         labeled = tf.not_equal(label, datasets.IGNORE_LABEL)
-        return total, tf.reduce_sum(tf.cast(labeled, tf.float32))
+        return tf.reduce_sum(tf.cast(labeled, tf.float32))
 
     def evaluated(self, model: keras.Model) -> keras.Model:
         """Returns the model that validations evaluate: `model`, or one in its place.

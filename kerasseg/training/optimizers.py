@@ -22,6 +22,7 @@ class GroupedOptimizer:
         decayed: For each of them, the L2 coefficient: the gradient is increased by this
             times the variable. 0 for biases and batch norm, and with adamw, which
             decays by itself.
+        num_clipped: How many of them, from the first, have gradients that are clipped.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class GroupedOptimizer:
         self.decayed = [
             decay if _is_kernel(v) else 0.0 for v in self.trainable_variables
         ]
+        self.num_clipped = len(self.trainable_variables)
         self.set_learning_rate(recipe.base_learning_rate)
 
     @property
@@ -64,6 +66,61 @@ class GroupedOptimizer:
         """
         start = 0
         for _, variables, optimizer in self._groups:
+            end = start + len(variables)
+            optimizer.apply(gradients[start:end], variables)
+            start = end
+
+
+class JoinedOptimizer:
+    """The optimizer of the segmenter and those of the networks beside it, as one.
+
+    Args:
+        main: The segmenter's.
+        beside: Networks and their optimizers, not yet built. The schedule multiplies
+            their learning rates as it multiplies the segmenter's.
+        base_rate: The segmenter's learning rate before any decay.
+
+    Attributes:
+        trainable_variables: See `GroupedOptimizer`.
+        decayed: See `GroupedOptimizer`; 0 for the networks beside.
+        num_clipped: See `GroupedOptimizer`: those of the segmenter.
+    """
+
+    def __init__(
+        self,
+        main: GroupedOptimizer,
+        beside: Sequence[tuple[keras.Model, keras.optimizers.Optimizer]],
+        base_rate: float,
+    ):
+        self._main, self._base_rate = main, base_rate
+        self._beside = []
+        self.trainable_variables = [*main.trainable_variables]
+        for network, optimizer in beside:
+            optimizer.build(network.trainable_variables)
+            rate = float(optimizer.learning_rate)
+            self._beside.append((network.trainable_variables, optimizer, rate))
+            self.trainable_variables += network.trainable_variables
+        self.num_clipped = main.num_clipped
+        extra = len(self.trainable_variables) - len(main.trainable_variables)
+        self.decayed = [*main.decayed, *[0.0] * extra]
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """State of all optimizers."""
+        beside = [v for _, optimizer, _ in self._beside for v in optimizer.variables]
+        return [*self._main.variables, *beside]
+
+    def set_learning_rate(self, rate: float | tf.Tensor) -> None:
+        """Sets the learning rates; see `GroupedOptimizer`."""
+        self._main.set_learning_rate(rate)
+        for _, optimizer, start in self._beside:
+            optimizer.learning_rate.assign(start * (rate / self._base_rate))
+
+    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+        """Updates all weights, see `GroupedOptimizer`."""
+        start = len(self._main.trainable_variables)
+        self._main.apply(gradients[:start])
+        for variables, optimizer, _ in self._beside:
             end = start + len(variables)
             optimizer.apply(gradients[start:end], variables)
             start = end

@@ -24,6 +24,8 @@ from kerasseg.training import (
 )
 from kerasseg.training.asynchronous import AsynchronousStep
 from kerasseg.training.data import Data, training_batches
+from kerasseg.training.few_labels import NO_METHOD, FewLabels
+from kerasseg.training.few_labels import method as few_labels_method
 from kerasseg.training.logs import RunLog
 from kerasseg.training.loop import steps_ahead, train_loop
 from kerasseg.training.network import Network
@@ -50,6 +52,7 @@ def train(
     strategy: tf.distribute.Strategy | None = None,
     initial_checkpoint: str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    few_labels: FewLabels | None = None,
 ) -> dict | None:
     """Trains a network until the recipe's last step; resumes the run of a workdir.
 
@@ -70,6 +73,7 @@ def train(
         callbacks: Keras callbacks, called at the start and end of training, of each
             step and of each validation, by each worker; there are no epochs. Their
             state is not saved.
+        few_labels: How images without labels are learned from; None if they are not.
 
     Returns:
         Metadata of the best model, see `metadata.read_metadata`; None on a worker that
@@ -105,6 +109,7 @@ def train(
                 group=group,
                 initial_checkpoint=initial_checkpoint,
                 callbacks=callbacks,
+                few_labels=few_labels or FewLabels(),
             )
             return metadata.read_metadata(folder) if group.is_chief else None
     except tf.errors.OpError as error:
@@ -132,12 +137,23 @@ def _train(
     group,
     initial_checkpoint,
     callbacks,
+    few_labels,
 ):
-    _check_divisible(recipe, strategy)
+    _check_divisible(recipe, few_labels, strategy)
+    if few_labels.semi != NO_METHOD and group.is_asynchronous:
+        raise errors.UserError(
+            f"`semi={few_labels.semi}` does not train with parameter servers. Choose "
+            f"another `strategy`."
+        )
     workdir_format = flag_file.check_format(workdir, initial_checkpoint)
     fitted = memory.FittedMicroBatches(recipe, group)
     reader = data.open("train_split", recipe.skip_bad_records)
     eval_reader = data.open("eval_split")
+    unlabeled, num_unlabeled = None, 0
+    if few_labels.semi != NO_METHOD:
+        unlabeled = data.open_unlabeled(reader, recipe.skip_bad_records)
+        num_unlabeled = few_labels.unlabeled_batch_size or recipe.train_batch_size
+        few_labels_method.check(few_labels, recipe, augmentation, strategy)
     fingerprint.check_apart(workdir, data.records_dir)
     if group.is_chief:
         fingerprint.check(
@@ -152,7 +168,11 @@ def _train(
     with backbones.of_workdir_format(workdir_format):
         with strategy.scope():
             state, objective = create_state(
-                network, recipe, class_weights, pretrained=not initial_checkpoint
+                network,
+                recipe,
+                class_weights,
+                pretrained=not initial_checkpoint,
+                few_labels=few_labels,
             )
         # Parameter servers hold the weights; a validation would fetch them per image.
         local_copy = network.copy() if group.is_asynchronous else None
@@ -172,7 +192,10 @@ def _train(
     group.check_agreed(fingerprint.checksum(workdir), f"checksum of {layout.RECORDS}")
 
     step_memory = memory.StepMemory(
-        objective.model, augmentation.crop_size, recipe.train_batch_size, group
+        objective.model,
+        augmentation.crop_size,
+        recipe.train_batch_size + num_unlabeled,
+        group,
     )
     fitted.fit(step_function, step_memory, workdir, restored)
     if not runtime.has_gpu():
@@ -202,9 +225,19 @@ def _train(
         objective=objective,
         strategy=strategy,
         group=group,
+        unlabeled=unlabeled,
+        few_labels=few_labels,
     )
     settings = recipe, augmentation.crop_size, steps_per_epoch
-    start_log.log(state, (reader, eval_reader), *settings, workdir=workdir, group=group)
+    start_log.log(
+        state,
+        (reader, eval_reader),
+        *settings,
+        workdir=workdir,
+        group=group,
+        few_labels=few_labels,
+        unlabeled=unlabeled,
+    )
     if group.is_asynchronous:
         take_step = AsynchronousStep(
             strategy, step_function, state, group.num_served, recipe.startup_delay_steps
@@ -233,6 +266,8 @@ def _train(
             group=group,
             num_ahead=num_ahead,
             callbacks=keras_callbacks,
+            num_unlabeled=num_unlabeled,
+            samples=objective.method.samples if unlabeled else None,
         )
     except tf.errors.ResourceExhaustedError as error:
         saved = max(checkpoints.steps(), default=None)
@@ -248,6 +283,7 @@ def create_state(
     class_weights: np.ndarray | None = None,
     *,
     pretrained: bool = True,
+    few_labels: FewLabels | None = None,
 ) -> tuple[TrainState, Objective]:
     """Creates the state of a run, in the scope of its strategy.
 
@@ -256,6 +292,7 @@ def create_state(
         recipe: The hyperparameters.
         class_weights: One weight per class, or None.
         pretrained: Whether a builder loads pretrained weights.
+        few_labels: How images without labels are learned from; None if they are not.
 
     Returns:
         The state at step 0, and the loss of its model.
@@ -273,7 +310,10 @@ def create_state(
         ema = network.copy()
         best_model.copy_weights(model, ema)
     loss_scale = LossScale(enabled=recipe.mixed_precision == "float16")
-    return TrainState(model, optimizer, ema, loss_scale, History()), objective
+    state = TrainState(model, optimizer, ema, loss_scale, History())
+    if few_labels is None or few_labels.semi == NO_METHOD:
+        return state, objective
+    return few_labels_method.add(state, objective, recipe, few_labels, network)
 
 
 def _initialize(path, state):
@@ -337,16 +377,20 @@ def _synchronous_step(state, step_function, use_more_micro_batches):
     return take_step
 
 
-def _check_divisible(recipe, strategy):
+def _check_divisible(recipe, few_labels, strategy):
     replicas = strategy.num_replicas_in_sync
     micro_batches = recipe.gradient_accumulation_steps
     divisor = replicas * micro_batches
-    if recipe.train_batch_size % divisor:
-        raise errors.UserError(
-            f"`train_batch_size={recipe.train_batch_size}` is not divisible by "
-            f"{replicas} devices with {micro_batches} micro-batches each. Choose a "
-            f"multiple of {divisor}."
-        )
+    sizes = {
+        "train_batch_size": recipe.train_batch_size,
+        "unlabeled_batch_size": few_labels.unlabeled_batch_size or divisor,
+    }
+    for name, size in sizes.items():
+        if size % divisor:
+            raise errors.UserError(
+                f"`{name}={size}` is not divisible by {replicas} devices with "
+                f"{micro_batches} micro-batches each. Choose a multiple of {divisor}."
+            )
 
 
 @contextlib.contextmanager

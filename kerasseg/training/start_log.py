@@ -6,6 +6,8 @@ import os
 from kerasseg import pipeline, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.system import progress
+from kerasseg.training.data import Unlabeled
+from kerasseg.training.few_labels import FewLabels
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.state import TrainState
 
@@ -19,6 +21,8 @@ def log(
     *,
     workdir: str | os.PathLike,
     group: WorkerGroup,
+    few_labels: FewLabels,
+    unlabeled: Unlabeled | None = None,
 ) -> None:
     """Prints network, data, steps, devices and workdir, a line each, on the chief.
 
@@ -30,6 +34,8 @@ def log(
         steps_per_epoch: Number of steps of an epoch.
         workdir: Folder of the run.
         group: The workers of the run.
+        few_labels: How images without labels are learned from.
+        unlabeled: These images, or None.
     """
     if not group.is_chief:
         return
@@ -42,6 +48,7 @@ def log(
         f"(trainable: {trainable:,}), classes: {spec.num_classes}",
         f"Data: {spec.name}, images in {images}; crop size: {crop_size[0]} x "
         f"{crop_size[1]}, batch size: {recipe.train_batch_size}",
+        *_labels(readers[0], few_labels, unlabeled),
         f"Steps: {steps:,} (epochs: {steps / steps_per_epoch:.1f})"
         + (f", resumed at step {state.step:,}" if state.step else ""),
         f"Devices: {_devices(group)}",
@@ -49,6 +56,19 @@ def log(
     ]
     for line in lines:
         progress.log(line)
+
+
+def _labels(reader, few_labels, unlabeled):
+    """Returns a line if some images are learned without labels, or not at all."""
+    order = pipeline.labeled_order(reader)
+    if order is None and unlabeled is None:
+        return []
+    labeled = len(reader.split) if order is None else len(order)
+    without = 0 if unlabeled is None else len(unlabeled.indices)
+    return [
+        f"Training images: {labeled:,} labeled, {without:,} without labels (semi: "
+        f"{few_labels.semi})"
+    ]
 
 
 def _devices(group):

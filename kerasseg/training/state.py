@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
-from kerasseg.training.optimizers import GroupedOptimizer
+from kerasseg.training.optimizers import GroupedOptimizer, JoinedOptimizer
 
 _NO_SCORE = -1.0  # Below any score.
 
@@ -21,14 +22,16 @@ class TrainState:
         ema: Copy of the model with the moving average of its weights; None without.
         loss_scale: Factor of the loss, against float16 gradients that underflow.
         history: Losses since the last validation and the best score.
+        beside: Networks that are trained beside the model, such as a discriminator.
         step: Number of updates so far. A checkpoint holds it in its file name.
     """
 
     model: keras.Model
-    optimizer: GroupedOptimizer
+    optimizer: GroupedOptimizer | JoinedOptimizer
     ema: keras.Model | None
     loss_scale: "LossScale"
     history: "History"
+    beside: Sequence[keras.Model] = ()
     step: int = 0
 
     @property
@@ -42,6 +45,7 @@ class TrainState:
             "model": self.model.variables,
             "optimizer": self.optimizer.variables,
             "average": [] if self.ema is None else self.ema.variables,
+            "beside": [v for network in self.beside for v in network.variables],
         }
         named = {
             f"{group}/{i:05d}/{variable.path}": variable

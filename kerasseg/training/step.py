@@ -64,6 +64,7 @@ def train_step(
 
     def compute_gradients(batch):
         replica = tf.distribute.get_replica_context()
+        batch = objective.prepare(batch, replica)
         weights = [v.value for v in state.optimizer.trainable_variables]
         sums: list = []
         gradients = [0.0] * len(weights)
@@ -82,7 +83,11 @@ def train_step(
         gradients = [g / (count * state.loss_scale.value) for g in gradients]
         gradients = _decay(gradients, weights, state.optimizer.decayed, strategy)
         if recipe.gradient_clip_norm:
-            gradients = _clip(gradients, recipe.gradient_clip_norm, replica, strategy)
+            end = state.optimizer.num_clipped
+            clipped = _clip(
+                gradients[:end], recipe.gradient_clip_norm, replica, strategy
+            )
+            gradients = [*clipped, *gradients[end:]]
         not_finite = replica.all_reduce("sum", _count_not_finite(gradients))
         loss = total.loss / count
         finite = tf.math.is_finite(loss) & (not_finite == 0)

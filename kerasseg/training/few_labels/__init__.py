@@ -1,0 +1,14 @@
+"""Training on few labels: methods that also learn from images without labels.
+
+A method adds terms to the loss of the labeled images. It is a class in a module of this
+package, a subclass of `method.Method` that registers itself under its name.
+"""
+
+from kerasseg import registry
+from kerasseg.training.few_labels.options import FewLabels
+
+__all__ = ["METHODS", "NO_METHOD", "FewLabels"]
+
+NO_METHOD = "none"
+METHODS: registry.Registry[type] = registry.Registry("method", __name__)
+register = METHODS.register

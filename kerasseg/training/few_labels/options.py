@@ -1,0 +1,115 @@
+"""How a run learns from images without labels: each field is a flag of `train`.
+
+Read without TensorFlow, so that wrong values are reported at once.
+"""
+
+import dataclasses
+import math
+
+from kerasseg import errors
+from kerasseg.system.option_fields import option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FewLabels:
+    """How a run learns from images without labels; see docs/few_labels.md."""
+
+    semi: str = option(
+        "none",
+        "Method that also learns from images without labels: consistency, a mean "
+        "teacher with strong augmentation and CutMix; adversarial, a discriminator of "
+        "label maps; gan, a generator of images. With none, only labeled images are "
+        "read. See docs/few_labels.md.",
+    )
+    unlabeled_batch_size: int | None = option(
+        None,
+        "Number of images without labels per training step, over all devices. "
+        "Default: train_batch_size.",
+    )
+    unlabeled_weight: float = option(
+        1.0, "Weight of the loss of --semi=consistency on images without labels."
+    )
+    min_confidence: float = option(
+        0.95,
+        "With --semi=consistency, smallest probability of the teacher's class with "
+        "which a pixel is learned. Above 1, none is.",
+    )
+    strong_views: int = option(
+        1, "With --semi=consistency, number of strongly augmented views of an image."
+    )
+    strong_augmentations: str = option(
+        "hsv_jitter:0.8,gaussian_blur:0.5",
+        "With --semi=consistency, color augmentations of the strong views with their "
+        "probabilities, as in --augmentations.",
+    )
+    cutmix_probability: float = option(
+        0.5,
+        "With --semi=consistency, probability that a strong view contains a rectangle "
+        "of another image.",
+    )
+
+    adversarial_weight: float = option(
+        0.01, "Weight of the adversarial loss of --semi=adversarial on labeled images."
+    )
+    semi_adversarial_weight: float = option(
+        0.001,
+        "Weight of the adversarial loss of --semi=adversarial on images without "
+        "labels.",
+    )
+    self_taught_weight: float = option(
+        0.1,
+        "Weight of the loss of --semi=adversarial on the network's own classes, where "
+        "the discriminator takes them for labels.",
+    )
+    self_taught_start_step: int = option(5000, "First step with self_taught_weight.")
+    self_taught_threshold: float = option(
+        0.2,
+        "Probability of being a label above which the discriminator trusts a pixel.",
+    )
+    discriminator_learning_rate: float = option(
+        1e-4,
+        "Learning rate of the discriminator of --semi=adversarial; it decays as "
+        "base_learning_rate does.",
+    )
+    gan_weight: float = option(
+        1.0, "Weight of the losses of --semi=gan that tell real from generated images."
+    )
+    gan_conditional: bool = option(
+        False,
+        "With --semi=gan, use the image-level classes of the images without labels, "
+        "where the records have them: the generator gets them, and a pixel is real if "
+        "it has one of them.",
+    )
+    generator_learning_rate: float = option(
+        2e-4,
+        "Learning rate of the generator of --semi=gan; it decays as "
+        "base_learning_rate does.",
+    )
+    generator_filters: int = option(
+        1024, "Channels of the first layer of the generator of --semi=gan."
+    )
+
+    def __post_init__(self):
+        """Checks the ranges."""
+
+        def check(name, valid, expected):
+            value = getattr(self, name)
+            if value is not None and not valid(value):
+                raise errors.UserError(f"`{name}` must be {expected}, got {value}.")
+
+        for name in ("unlabeled_batch_size", "strong_views", "generator_filters"):
+            check(name, lambda value: value >= 1, "at least 1")
+        for name in (
+            *("unlabeled_weight", "min_confidence", "adversarial_weight"),
+            *("semi_adversarial_weight", "self_taught_weight", "gan_weight"),
+            *("self_taught_start_step", "discriminator_learning_rate"),
+            "generator_learning_rate",
+        ):
+            check(name, lambda value: 0 <= value < math.inf, "finite and at least 0")
+        for name in ("cutmix_probability", "self_taught_threshold"):
+            check(name, lambda value: 0 <= value <= 1, "from 0 to 1")
+
+    @property
+    def mixes_pairs(self) -> bool:
+        """Whether CutMix mixes pairs of images."""
+        return self.semi == "consistency" and self.cutmix_probability > 0
