@@ -14,7 +14,8 @@ r"""Builds TFRecords from a published data set or from your own images.
 The last command is for your own images, see docs/data.md. Run python -m
 tfrecords_tools.inspect with the same --images, --masks and --classes first: it reports
 which other flags they need. docs/datasets.md lists the published data sets and where to
-get them.
+get them. Images without labels are built with --unlabeled; --labeled_fraction chooses
+the images whose labels are used.
 
 The build checks every image and its label, and writes record files and, at the end,
 dataset.json. Run the same command again to resume an interrupted build.
@@ -23,15 +24,17 @@ dataset.json. Run the same command again to resume an interrupted build.
 import dataclasses
 import functools
 import os
+import pathlib
 import shlex
 
 from absl import app, flags
 
 from kerasseg import cli
-from kerasseg.system import patterns, processes
+from kerasseg.records import labeled_lists
+from kerasseg.system import files, patterns, processes
 from tfrecords_tools.cli import source_flags
 from tfrecords_tools.converters import registry, source_files
-from tfrecords_tools.writing import beam_engine, quarantine, writer
+from tfrecords_tools.writing import beam_engine, labeled_options, quarantine, writer
 
 _SPLITS = flags.DEFINE_list(
     "splits", None, "Comma-separated splits to build. Default: all that are found."
@@ -57,7 +60,15 @@ _BEAM_OPTIONS = flags.DEFINE_string(
     "'--runner=FlinkRunner --parallelism=64'. All machines must have access to the "
     "source files and to --records_dir.",
 )
-_READ = "dataset", "records_dir", "max_pixels", "workers", "engine"
+_IMAGE_CLASSES = flags.DEFINE_string(
+    "image_classes",
+    "",
+    "Image-level classes: a CSV file of image names and their classes, separated by "
+    "semicolons; or the folder VOCdevkit/VOC2012, for ImageSets/Main. Default: the "
+    "classes that occur in the label.",
+)
+cli.define_fields(labeled_options.LabeledOptions)
+_READ = "dataset", "records_dir", "labeled_list", "max_pixels", "workers", "engine"
 for _name in (*_READ, *source_flags.SHARED):
     flags.declare_key_flag(_name)
 
@@ -69,20 +80,30 @@ def main(argv: list[str]) -> None:
         dataset=cli.DATASET.value, records_dir=cli.RECORDS_DIR.value
     )
     engine = _engine()
+    labeled = cli.read_fields(
+        labeled_options.LabeledOptions, labeled_list=cli.LABELED_LIST.value
+    )
     source, options = source_flags.read(dataset)
+    source = dataclasses.replace(
+        source, num_drawn=_NUM_DRAWN.value, image_classes=_IMAGE_CLASSES.value
+    )
     passed_over = registry.find_passed_over(dataset, source)
     result = writer.build_records(
         dataset,
-        dataclasses.replace(source, num_drawn=_NUM_DRAWN.value),
+        source,
         records_dir,
         splits=_SPLITS.value,
         rules=options.read(cli.MAX_PIXELS.value).rules,
+        labeled=labeled,
         skip_bad=_ON_ERROR.value == "skip",
         engine=engine,
     )
     if passed_over:
         print(f"Passed over by ending: {patterns.count_by_suffix(passed_over)}.")
     _report(result, records_dir)
+    _report_labeled(result, labeled, records_dir)
+    folder = shlex.quote(os.fspath(records_dir))
+    print(f"Inspect: python -m tfrecords_tools.inspect --records_dir={folder}")
 
 
 def _engine():
@@ -99,15 +120,29 @@ def _report(result, records_dir):
     for split, reason in result.missing_splits.items():
         print(f"{split} is skipped: {reason}")
     for split, count in result.num_records.items():
-        print(f"{split}: {source_files.count(count, 'record')}")
+        without = result.num_unlabeled.get(split)
+        more = f", {without:,} of them without a label" if without else ""
+        print(f"{split}: {source_files.count(count, 'record')}{more}")
+        if _IMAGE_CLASSES.value:
+            classified = result.num_classified.get(split, 0)
+            print(f"  image-level classes from {_IMAGE_CLASSES.value}: {classified:,}")
     if result.num_kept:
         print(f"{result.num_kept} of them were built before.")
     if result.rejected:
         path = os.path.join(records_dir, writer.REJECTED_FILE)
         bad = source_files.count(result.rejected, "bad pair was", "bad pairs were")
         print(f"{bad} skipped, see {path}")
-    folder = shlex.quote(os.fspath(records_dir))
-    print(f"Inspect: python -m tfrecords_tools.inspect --records_dir={folder}")
+
+
+def _report_labeled(result, options, records_dir):
+    """Prints the list of labeled images, and writes a drawn one as a file."""
+    for split, listed in result.labeled.items():
+        print(listed.describe(split, result.num_records[split]))
+        if options.labeled_list is None:
+            name = f"labeled_{split}_{len(listed)}_seed_{options.split_seed}.txt"
+            path = pathlib.Path(records_dir, name)
+            files.write_bytes(path, labeled_lists.as_text(listed).encode())
+            print(f"The list, for --labeled_list: {path}")
 
 
 if __name__ == "__main__":

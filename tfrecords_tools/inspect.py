@@ -2,13 +2,16 @@ r"""Inspects a folder of records, or a data set before it is built.
 
 python -m tfrecords_tools.inspect --records_dir=DIR
 python -m tfrecords_tools.inspect --records_dir=DIR --dataset=pascal_voc
+python -m tfrecords_tools.inspect --records_dir=DIR --unlabeled_records_dir=DIR
 python -m tfrecords_tools.inspect --dataset=camvid --source_dir=DIR
 python -m tfrecords_tools.inspect --images='photos/*.jpg' --masks='masks/*.png' \
     --classes=background,road,car
 
 Prints image sizes, class frequencies and class weights of each split, and writes a
 contact sheet with samples. Records that were written by TF DeepLab's scripts contain no
-class names and need --dataset.
+class names and need --dataset. Images without labels, in --unlabeled_records_dir too,
+are compared with those of the other splits: a warning names those that are also in a
+split for evaluation.
 
 The last command is the data doctor for your own images, see docs/data.md: it also lists
 problems, and prints the build command with the flags that correct them. It does not
@@ -32,7 +35,7 @@ _LEAVE_OUT_FILE = flags.DEFINE_string(
     "leave_out_file",
     None,
     "Path of the file to write for --leave_out, if some of your images have to be "
-    "left out. Default: leave_out.txt beside the images.",
+    "left out. Default: leave_out.txt beside the images; none for --records_dir.",
 )
 _SHEET_IMAGES = flags.DEFINE_integer(
     "sheet_images",
@@ -41,7 +44,8 @@ _SHEET_IMAGES = flags.DEFINE_integer(
     lower_bound=1,
 )
 flags.DEFINE_alias("sheet_pictures", "sheet_images")
-for _name in ("dataset", "records_dir", "max_pixels", *source_flags.SHARED):
+_READ = "dataset", "records_dir", "unlabeled_records_dir", "max_pixels"
+for _name in (*_READ, *source_flags.SHARED):
     flags.declare_key_flag(_name)
 
 
@@ -55,7 +59,8 @@ def main(argv: list[str]) -> None:
         leave_out_file=_LEAVE_OUT_FILE.value,
     )
     if records_dir:
-        reporting.inspect_records(records_dir, dataset, outputs)
+        unlabeled_dir = cli.UNLABELED_RECORDS_DIR.value
+        reporting.inspect_records(records_dir, dataset, outputs, unlabeled_dir)
     else:
         source, options = source_flags.read(dataset)
         reporting.inspect_source(

@@ -16,6 +16,7 @@ __all__ = [
     "DATASET",
     "ENGINE",
     "EXPORT_DIR",
+    "LABELED_LIST",
     "MAX_PIXELS",
     "MODEL",
     "MODEL_OPTION",
@@ -25,6 +26,7 @@ __all__ = [
     "SEED",
     "SOURCE_DIR",
     "SPLIT",
+    "UNLABELED_RECORDS_DIR",
     "WORKDIR",
     "WORKERS",
     "as_flagfile",
@@ -58,6 +60,18 @@ DATASET = flags.DEFINE_string(
 )
 RECORDS_DIR = flags.DEFINE_string(
     "records_dir", None, "Folder of the TFRecords that tfrecords_tools.build writes."
+)
+LABELED_LIST = flags.DEFINE_string(
+    "labeled_list",
+    None,
+    "File with the name or path of one image per line: of the training images, the "
+    "labels of these are used. tfrecords_tools.build stores the list in dataset.json; "
+    "kerasseg.train uses this list instead of a stored one.",
+)
+UNLABELED_RECORDS_DIR = flags.DEFINE_string(
+    "unlabeled_records_dir",
+    None,
+    "Folder of records whose labels are not used, if they have any.",
 )
 SOURCE_DIR = flags.DEFINE_string(
     "source_dir",

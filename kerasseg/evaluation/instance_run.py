@@ -132,6 +132,7 @@ def evaluate_detector(
         "split": reader.split.name,
         "model": best["model"],
         "step": best["step"],
+        **metadata.labeled_list(best),
         "min_score": min_score,
     }
 

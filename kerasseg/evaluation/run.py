@@ -75,6 +75,7 @@ def evaluate_run(
             "split": reader.split.name,
             "model": best["model"],
             "step": best["step"],
+            **metadata.labeled_list(best),
             "output_stride": stride,
             **predictor_options,
             "crf": options.crf_settings(),

@@ -17,7 +17,7 @@ __getattr__ = lazy.attributes(
         "class_statistics": "",
         "instances": "InstanceCounts InstanceOptions instance_evaluation_dataset "
         "instance_training_dataset",
-        "reading": "ImageReader",
+        "reading": "ImageReader labeled_order unlabeled_order",
         "unlabeled": "Views unlabeled_dataset",
     },
 )

@@ -9,13 +9,15 @@ import tensorflow as tf
 
 from kerasseg import errors
 from kerasseg.pipeline import augment
-from kerasseg.pipeline.reading import ImageReader
+from kerasseg.pipeline.reading import ImageReader, labeled_order
 
 
 def oversample(
     reader: ImageReader, class_names: Sequence[str], times: int
 ) -> np.ndarray:
     """Returns record indices, those of images with hard classes several times.
+
+    Images whose labels are not used are left out, see `labeled_order`.
 
     Args:
         reader: Reader of the split. A damaged record that it replaces has no class.
@@ -39,9 +41,10 @@ def oversample(
             f"{unknown}. Give a number of at least 1 and names from {list(known)}."
         )
     classes = [known.index(name) for name in class_names]
-    count = len(reader.split)
-    hard = [np.isin(classes, reader.read(i)[1]).any() for i in range(count)]
-    return np.repeat(np.arange(count), np.where(hard, times, 1))
+    labeled = labeled_order(reader)
+    indices = np.arange(len(reader.split)) if labeled is None else labeled
+    hard = [np.isin(classes, reader.read(i)[1]).any() for i in indices.tolist()]
+    return np.repeat(indices, np.where(hard, times, 1))
 
 
 @dataclasses.dataclass(frozen=True)

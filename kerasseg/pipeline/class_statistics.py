@@ -10,6 +10,7 @@ import numpy as np
 
 from kerasseg import errors
 from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.pipeline import reading
 from kerasseg.system import files
 
 
@@ -55,9 +56,11 @@ def count_classes(labels: Iterable[np.ndarray], num_classes: int) -> ClassCounts
 
 
 def count_split(reader) -> ClassCounts:
-    """Counts the classes of all records of a `pipeline.ImageReader`."""
+    """Counts the classes of the labels of a `pipeline.ImageReader` that are used."""
+    labeled = reading.labeled_order(reader)
+    indices = range(len(reader.split)) if labeled is None else labeled
     with futures.ThreadPoolExecutor() as pool:
-        images = pool.map(reader.read, range(len(reader.split)))
+        images = pool.map(reader.read, indices)
         labels = (label for _, label, _ in images)
         return count_classes(labels, reader.split.spec.num_classes)
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +11,12 @@ import tensorflow as tf
 from kerasseg import errors, images, records
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.pipeline import augment
+
+_BACKGROUND = "background"
+
+
+class _UnlabeledError(errors.UserError):
+    """A label is to be read, but the record has none."""
 
 
 class ImageReader:
@@ -42,10 +48,13 @@ class ImageReader:
             with `instances=True` also instance ids, uint16 `[height, width]`.
 
         Raises:
-            records.RecordError: The record is damaged, or a label is out of range. The
-                message names shard, record and image.
+            records.RecordError: The record is damaged or has no label, or a label is
+                out of range. The message names shard, record and image.
         """
-        return self._guarded(index, _instances if instances else None)
+        more = _instances if instances else None
+        return self._guarded(
+            index, lambda i: self._read(i, more), lambda: _ignored_image(more)
+        )
 
     def read_objects(self, index: int) -> tuple:
         """Reads and decodes one image with its instances.
@@ -57,42 +66,107 @@ class ImageReader:
             records.RecordError: See `read`; or the record has no instances, or they
                 are damaged or of an unknown class.
         """
-        return self._guarded(index, records.decode_objects)
+        more = records.decode_objects
+        return self._guarded(
+            index, lambda i: self._read(i, more), lambda: _ignored_image(more)
+        )
 
-    def _guarded(self, index, more):
-        """Reads an image, or replaces it if it is damaged; see `_read`."""
+    def read_image(self, index: int) -> tuple[np.ndarray, str]:
+        """Reads and decodes one image without its label, which is not even checked.
+
+        Returns:
+            Image, uint8 `[height, width, 3]`, and name.
+
+        Raises:
+            records.RecordError: The record is damaged. The message names shard, record
+                and image.
+        """
+        return self._guarded(
+            index, self._read_image, lambda: (_ignored_image(None)[0], "")
+        )
+
+    def read_tags(self, index: int) -> np.ndarray | None:
+        """Reads the image-level classes of one image, without decoding it.
+
+        Returns:
+            Whether the image shows each class, bool `[num_classes]`; class 0 is False
+            if it is named background. None if the classes are not known, also for a
+            damaged record that is skipped.
+
+        Raises:
+            records.RecordError: The record is damaged, or a class is out of range. The
+                message names shard, record and image.
+        """
+        return self._guarded(index, self._read_tags, lambda: None)
+
+    def _guarded(self, index, read, replacement):
+        """Calls `read` for a record, or `replacement` if the record is damaged."""
         index = int(index)
         try:
-            return self._read(index, more)
+            return read(index)
         except (ValueError, OSError) as error:
+            # A record without a label is not damaged, but in the wrong place.
+            is_damaged = not isinstance(error.__cause__, _UnlabeledError)
             with self._lock:
-                self.bad[index] = str(error)
-                if len(self.bad) <= self.skip_bad:
-                    return _ignored_image(more)
+                if is_damaged:
+                    self.bad[index] = str(error)
+                    if len(self.bad) <= self.skip_bad:
+                        return replacement()
                 self.error = self.error or error
             raise
 
-    def _read(self, index, more):
-        """Reads an image, and what the function `more` of record and label returns."""
+    @contextlib.contextmanager
+    def _named_record(self, index):
+        """Yields a parsed record; errors in the block name shard, record and image."""
         where = self.split.locate(index)
         serialized = self.split.read(index)
         try:
             example = records.parse_example(serialized)
             where = f"{where}, image {example['name']}"
-            image = records.decode_image(example["image"])
+            yield example
+        except ValueError as error:
+            raise records.RecordError(f"{where}: {error}") from error
+
+    def _read(self, index, more):
+        """Reads an image, and what the function `more` of record and label returns."""
+        with self._named_record(index) as example:
             if example["label"] is None:
-                raise errors.UserError("the record has no label")
+                raise _UnlabeledError(
+                    "the record has no label. Give records without labels as "
+                    "`unlabeled_records_dir`, and records with labels as `records_dir`"
+                )
+            image = records.decode_image(example["image"])
             label = records.decode_label(example["label"], image.shape[:2])
             rest = [more(example, label)] if more else []
             if more is records.decode_objects:
                 _check_classes(rest[0], self.split.spec.num_classes)
-        except ValueError as error:
-            raise records.RecordError(f"{where}: {error}") from error
+        where = f"{self.split.locate(index)}, image {example['name']}"
         try:
             images.check_label_range(label, self.split.spec.num_classes, name=where)
         except images.ImageError as error:
             raise records.RecordError(str(error)) from error
         return image, label, example["name"], *rest
+
+    def _read_image(self, index):
+        with self._named_record(index) as example:
+            return records.decode_image(example["image"]), example["name"]
+
+    def _read_tags(self, index):
+        names = self.split.spec.class_names
+        with self._named_record(index) as example:
+            present = example["present_classes"]
+            if present is None:
+                return None
+            if not {*present} <= {*range(len(names))}:
+                raise errors.UserError(
+                    f"its image-level classes are {list(present)}, expected 0 to "
+                    f"{len(names) - 1}. Check that `dataset` is the data set of these "
+                    "records"
+                )
+        tags = np.zeros(len(names), bool)
+        tags[list(present)] = True
+        tags[0] &= names[0] != _BACKGROUND
+        return tags
 
     @contextlib.contextmanager
     def reraise_errors(self) -> Iterator[None]:
@@ -103,6 +177,63 @@ class ImageReader:
             if self.error is not None:
                 raise self.error from None
             raise
+
+
+def labeled_order(
+    reader: ImageReader, order: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray | None:
+    """Returns the record indices of an epoch whose labels are used.
+
+    Args:
+        reader: Reader of the split, see `records.Split.labeled`.
+        order: Record indices of an epoch, such as those of `oversample`; None for each
+            record once.
+
+    Returns:
+        The indices of `order` that are labeled, int64, in its order; None for all
+        records once.
+
+    Raises:
+        errors.UserError: No label is used, or the list of labeled images does not fit
+            the records.
+    """
+    labeled = reader.split.labeled
+    if labeled is None:
+        return None if order is None else np.asarray(order)
+    chosen = labeled if order is None else np.asarray(order)
+    chosen = chosen[np.isin(chosen, labeled)]
+    if not len(chosen):
+        raise errors.UserError(
+            f"No image of the split '{reader.split.name}' has a label that is used. "
+            "Give records with labels as `records_dir`; those without labels are for "
+            "`unlabeled_records_dir`."
+        )
+    return chosen
+
+
+def unlabeled_order(reader: ImageReader) -> np.ndarray:
+    """Returns the indices of the records whose labels are missing or not used.
+
+    Args:
+        reader: Reader of the split, see `records.Split.labeled`.
+
+    Returns:
+        int64 record indices, sorted.
+
+    Raises:
+        errors.UserError: There is none, or the list of labeled images does not fit the
+            records.
+    """
+    split = reader.split
+    everything, labeled = np.arange(len(split)), split.labeled
+    unlabeled = np.setdiff1d(everything, everything if labeled is None else labeled)
+    if not len(unlabeled):
+        raise errors.UserError(
+            f"All {len(split):,} images of the split '{split.name}' are labeled, so "
+            "none is unlabeled. Give a list of the labeled images with `labeled_list`, "
+            "or records without labels with `unlabeled_records_dir`."
+        )
+    return unlabeled
 
 
 def _instances(example, label):

@@ -1,9 +1,11 @@
 """Records: TFRecord files with TF DeepLab's keys, and their dataset.json.
 
 `schema` defines a single record, `shards` the TFRecord files, `manifest` dataset.json,
-and `reading` gives random access to a split.
+`labeled_lists` which labels of a split are used, and `reading` gives random access to a
+split.
 """
 
+from kerasseg.records.labeled_lists import LabeledList
 from kerasseg.records.manifest import (
     INFO_FILE,
     OBJECTS_VERSION,
@@ -39,6 +41,7 @@ from kerasseg.records.shards import (
     shard_name,
     write_shard,
 )
+from kerasseg.records.sharing import shared_images
 
 __all__ = [
     "INFO_FILE",
@@ -47,6 +50,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "DatasetInfo",
     "EncodedObjects",
+    "LabeledList",
     "LayerStack",
     "Objects",
     "RecordError",
@@ -69,6 +73,7 @@ __all__ = [
     "read_info",
     "scan_shard",
     "shard_name",
+    "shared_images",
     "write_info",
     "write_shard",
 ]

@@ -9,11 +9,13 @@ import os
 import pathlib
 
 from kerasseg import datasets, errors
-from kerasseg.records import shards
+from kerasseg.records import labeled_lists, shards
 from kerasseg.system import files, json_values
 
 SCHEMA_VERSION = 1
-OBJECTS_VERSION = 2  # Of records with instances as objects, see `schema`.
+# Of records with instances as objects, see `schema`, without labels, or with a list of
+# labeled images, which versions of kerasseg that read version 1 would not respect.
+OBJECTS_VERSION = 2
 INFO_FILE = "dataset.json"
 
 Shard = shards.Shard
@@ -27,15 +29,22 @@ class DatasetInfo:
         spec: The data set from which the records were built.
         splits: The files of each split, in order.
         schema_version: Version of the record schema: `SCHEMA_VERSION`, or
-            `OBJECTS_VERSION` if the records have objects.
+            `OBJECTS_VERSION` if the records have objects, or one of the fields
+            `labeled` and `num_unlabeled` is not empty.
         instance_classes: Names of the classes that have instances; empty if the records
             were built without instances.
+        labeled: Lists of the images whose labels are used, of the splits that have one.
+        num_unlabeled: Number of records without a label, of the splits that have some.
     """
 
     spec: datasets.DatasetSpec
     splits: dict[str, list[Shard]]
     schema_version: int = SCHEMA_VERSION
     instance_classes: tuple[str, ...] = ()
+    labeled: dict[str, labeled_lists.LabeledList] = dataclasses.field(
+        default_factory=dict
+    )
+    num_unlabeled: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def write_info(records_dir: str | os.PathLike, info: DatasetInfo) -> None:
@@ -51,6 +60,18 @@ def write_info(records_dir: str | os.PathLike, info: DatasetInfo) -> None:
     }
     if info.instance_classes:
         content["instance_classes"] = list(info.instance_classes)
+    if info.num_unlabeled:
+        content["num_unlabeled"] = dict(sorted(info.num_unlabeled.items()))
+    if info.labeled:
+        content["labeled"] = {
+            split: {
+                "count": len(listed),
+                "sha256": listed.checksum,
+                "origin": listed.origin,
+                "names": list(listed.names),
+            }
+            for split, listed in sorted(info.labeled.items())
+        }
     text = json.dumps(content, indent=2) + "\n"
     with files.open_file(pathlib.Path(records_dir, INFO_FILE)) as file:
         file.write(text.encode())
@@ -87,11 +108,13 @@ def read_info(records_dir: str | os.PathLike) -> DatasetInfo:
         spec = datasets.DatasetSpec.from_json(metadata)
         splits = _read_splits(json_values.get(content, "splits", dict, "it"))
         instance_classes = _read_instance_classes(content, spec)
+        labeled = _read_labeled(content, splits)
+        num_unlabeled = _read_num_unlabeled(content, splits)
     except errors.UserError as error:
         raise errors.UserError(
             f"{path} is incomplete or damaged: {error}. {_AGAIN}"
         ) from error
-    return DatasetInfo(spec, splits, version, instance_classes)
+    return DatasetInfo(spec, splits, version, instance_classes, labeled, num_unlabeled)
 
 
 _READABLE = (SCHEMA_VERSION, OBJECTS_VERSION)
@@ -110,6 +133,47 @@ def _read_instance_classes(content, spec):
             "a class"
         )
     return tuple(listed)
+
+
+def _read_num_unlabeled(content, splits):
+    counts = json_values.check(
+        content.get("num_unlabeled", {}), dict, '"num_unlabeled"'
+    )
+    _check_splits(counts, splits, "num_unlabeled")
+    for split, count in counts.items():
+        num_records = sum(shard.records for shard in splits[split])
+        json_values.integer(count, f"the unlabeled of {split!r}", high=num_records)
+    return counts
+
+
+def _read_labeled(content, splits):
+    listed = json_values.check(content.get("labeled", {}), dict, '"labeled"')
+    _check_splits(listed, splits, "labeled")
+    return {split: _read_list(item, split) for split, item in listed.items()}
+
+
+def _check_splits(listed, splits, key):
+    unknown = sorted(listed.keys() - splits.keys())
+    if unknown:
+        raise errors.UserError(
+            f'"{key}" has {json_values.shorten(unknown[0])}, which is not a split'
+        )
+
+
+def _read_list(item, split):
+    what = f"the labeled images of {split!r}"
+    image_names = json_values.get(item, "names", list, what)
+    for name in image_names:
+        json_values.check(name, str, f"a name of {what}")
+    origin = json_values.get(item, "origin", str, what)
+    labeled = labeled_lists.LabeledList(tuple(image_names), origin)
+    if not image_names or image_names != sorted(set(image_names)):
+        raise errors.UserError(
+            f"the names of {what} are none, not sorted, or not unique"
+        )
+    if json_values.get(item, "sha256", str, what) != labeled.checksum:
+        raise errors.UserError(f"the checksum of {what} is wrong")
+    return labeled
 
 
 def _read_splits(listed):

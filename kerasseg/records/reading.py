@@ -6,14 +6,22 @@ import pathlib
 import re
 import weakref
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from kerasseg import datasets, errors
-from kerasseg.records import manifest, schema, shards, watch
+from kerasseg.records import labeled_lists, manifest, schema, shards, watch
+from kerasseg.system import processes
 
 _NUMBERED = re.compile(r"-(\d+)-of-(\d+)\.tfrecord$")
 _MAX_FAULTS_NAMED = 10
+_NUM_THREADS = 8  # They wait for the disk; parsing is fast.
+
+
+class _Scanned(NamedTuple):
+    name: str
+    has_label: bool
 
 
 class Split:
@@ -24,13 +32,25 @@ class Split:
     Attributes:
         spec: The data set.
         name: Name of the split.
+        labeled_list: The images whose labels are used, or None.
+        num_unlabeled: Number of records without a label, as dataset.json states it.
     """
 
     def __init__(
-        self, spec: datasets.DatasetSpec, name: str, paths: Sequence[pathlib.Path]
+        self,
+        spec: datasets.DatasetSpec,
+        name: str,
+        paths: Sequence[pathlib.Path],
+        *,
+        labeled_list: labeled_lists.LabeledList | None = None,
+        num_unlabeled: int = 0,
     ):
         self.spec = spec
         self.name = name
+        self.num_unlabeled = num_unlabeled
+        self.labeled_list = labeled_list
+        self._labeled: np.ndarray | None = None
+        self._scanned: dict[int, _Scanned] | None = None
         self._shard_names = [path.name for path in paths]
         positions = [shards.scan_shard(path) for path in paths]
         self._records = np.concatenate(positions)  # [records, 2]: start and length.
@@ -49,6 +69,81 @@ class Split:
         digest = hashlib.sha256("\n".join(self.spec.class_names).encode())
         digest.update(self._records[:, 1].astype("<i8").tobytes())
         return digest.hexdigest()
+
+    @property
+    def labeled_checksum(self) -> str | None:
+        """SHA-256 of the list of labeled images; None if there is none."""
+        return None if self.labeled_list is None else self.labeled_list.checksum
+
+    @property
+    def labeled(self) -> np.ndarray | None:
+        """Indices of the records whose labels are used, sorted, int64; None for all.
+
+        They are those that the list of labeled images names, or without a list, those
+        that have a label. Finding them reads every record, once. A damaged record,
+        whose name is not known, is one of them if it may be, so that it is an error or
+        counted as bad when it is read.
+
+        Raises:
+            errors.UserError: The list names images that the records do not have, or
+                that have no label, or whose name several records have.
+        """
+        if self._labeled is None:
+            if self.labeled_list is None and not self.num_unlabeled:
+                return None
+            self._labeled = self._find_labeled()
+        return self._labeled
+
+    def _find_labeled(self):
+        if self.num_unlabeled == len(self):
+            return np.arange(0)
+        scanned = self._scan_names()
+        with_label = {i: each.name for i, each in scanned.items() if each.has_label}
+        damaged = sorted(set(range(len(self))) - scanned.keys())
+        if self.labeled_list is None:
+            return np.array(sorted([*with_label, *damaged]), np.int64)
+        listed = set(self.labeled_list.names)
+        found = [i for i, name in with_label.items() if name in listed]
+        missing = sorted(listed - set(with_label.values()))
+        if len(missing) > len(damaged) or len(found) > len(listed):
+            raise errors.UserError(
+                f"The list of labeled images ({self.labeled_list.origin}) has "
+                f"{len(listed):,} names, and {len(found):,} records of the split "
+                f"'{self.name}' with a label have one of them. Not found: "
+                f"{', '.join(missing[:_MAX_FAULTS_NAMED]) or 'none'}. Give the list of "
+                "these records, or make it again with python -m tfrecords_tools.build."
+            )
+        return np.array(sorted([*found, *(damaged if missing else [])]), np.int64)
+
+    def _scan_names(self):
+        """Returns name and kind of the records that are not damaged, by index."""
+
+        def scan(i):
+            try:
+                example = schema.parse_example(self.read(i))
+            except errors.UserError:
+                return None
+            return _Scanned(example["name"], example["label"] is not None)
+
+        if self._scanned is None:
+            indices = range(len(self))
+            scans = processes.in_order(scan, indices, num_threads=_NUM_THREADS)
+            self._scanned = {i: each for i, each in enumerate(scans) if each}
+        return self._scanned
+
+    def use_list(self, path: str | os.PathLike) -> None:
+        """Replaces the list of labeled images by that of a file.
+
+        Args:
+            path: See `labeled_lists.read_list`, also for errors.
+        """
+        has_label = {each.name: each.has_label for each in self._scan_names().values()}
+        self.labeled_list = labeled_lists.read_list(
+            path,
+            [name for name, labeled in has_label.items() if labeled],
+            [name for name, labeled in has_label.items() if not labeled],
+        )
+        self._labeled = None
 
     def locate(self, i: int) -> str:
         """Returns where record `i` is, as in "<shard>, record <index in it>"."""
@@ -116,6 +211,7 @@ def open_split(
     *,
     dataset: str | None = None,
     deep: bool = False,
+    labeled_list: str | os.PathLike | None = None,
 ) -> Split:
     """Opens the records of one split, after checking that the files are complete.
 
@@ -126,21 +222,37 @@ def open_split(
         dataset: Name of the data set. Required without dataset.json; with it, it must
             be the same.
         deep: Whether to read every file once and verify its checksum.
+        labeled_list: File with the names of the images whose labels are used, instead
+            of the list in dataset.json; see `labeled_lists.read_list`.
 
     Raises:
-        errors.MissingFileError: There are no records of the split.
+        errors.MissingFileError: There are no records of the split, or no such file.
         RecordError: Files are missing, truncated, damaged or unexpected; each is named.
-        errors.UserError: The data set is unknown or another one, or dataset.json is
-            damaged or has another schema version.
+        errors.UserError: The data set is unknown or another one, dataset.json is
+            damaged or has another schema version, or the list does not fit.
     """
     folder = pathlib.Path(records_dir)
-    if not (folder / manifest.INFO_FILE).exists():
-        return _open_foreign_split(folder, split, dataset, deep)
+    if (folder / manifest.INFO_FILE).exists():
+        opened = _open_own_split(folder, split, dataset, deep)
+    else:
+        opened = _open_foreign_split(folder, split, dataset, deep)
+    if labeled_list is not None:
+        opened.use_list(labeled_list)
+    return opened
+
+
+def _open_own_split(folder, split, dataset, deep):
     info = manifest.read_info(folder)
     _check_dataset(folder, info.spec, dataset)
     _refuse(find_faults(folder, info, split, deep=deep), folder, split)
     paths = [folder / shard.name for shard in info.splits[split]]
-    return Split(info.spec, split, paths)
+    return Split(
+        info.spec,
+        split,
+        paths,
+        labeled_list=info.labeled.get(split),
+        num_unlabeled=info.num_unlabeled.get(split, 0),
+    )
 
 
 def check_split(records_dir: str | os.PathLike, split: str) -> None:

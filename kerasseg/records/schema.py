@@ -27,7 +27,7 @@ _LABEL = "image/segmentation/class/encoded"  # 8-bit gray PNG of class indices.
 _LABEL_FORMAT = "image/segmentation/class/format"
 _INSTANCE = "image/segmentation/instance/encoded"  # 16-bit gray PNG, 0: no instance.
 _INSTANCE_FORMAT = "image/segmentation/instance/format"
-_PRESENT_CLASSES = "image/class/label"  # Indices of the classes in the image.
+_PRESENT_CLASSES = "image/class/label"  # Indices of the classes in the image; or none.
 # Schema version 2: one value for each instance. They take precedence over _INSTANCE.
 _OBJECT_MASKS = "image/object/mask/rle"  # COCO's compressed strings of runs.
 _OBJECT_CLASSES = "image/object/class/label"  # From 1; 0: a crowd of unknown class.
@@ -43,7 +43,7 @@ def encode_example(
     height: int,
     width: int,
     instance: bytes | None = None,
-    present_classes: Sequence[int] = (),
+    present_classes: Sequence[int] | None = None,
     objects: EncodedObjects | None = None,
 ) -> bytes:
     """Serializes one image as a `tf.train.Example` with TF DeepLab's keys.
@@ -57,7 +57,8 @@ def encode_example(
         height: Height of the image in pixels.
         width: Width of the image in pixels.
         instance: Instance ids, a 16-bit gray PNG file; 0 is no instance.
-        present_classes: Indices of the classes that occur, for weak supervision.
+        present_classes: Indices of the classes that the image shows, for weak
+            supervision; empty if it shows none, None if they are not known.
         objects: Instances that may overlap; None for a record without these keys.
 
     Returns:
@@ -75,7 +76,8 @@ def encode_example(
         features[key].bytes_list.value.append(value)
     for key, number in {_HEIGHT: height, _WIDTH: width, _CHANNELS: 3}.items():
         features[key].int64_list.value.append(number)
-    if present_classes:
+    if present_classes is not None:
+        features[_PRESENT_CLASSES].int64_list.SetInParent()  # Written if empty, too.
         features[_PRESENT_CLASSES].int64_list.value.extend(present_classes)
     if objects is not None:
         for key, values in (
@@ -94,9 +96,9 @@ def parse_example(serialized: bytes) -> dict:
 
     Returns:
         Dict of "image" (bytes of the file), "label" and "instance" (bytes of the file,
-        or None if the record has none), "objects" (`EncodedObjects`, or None), "name",
-        "height" and "width". In "name", bytes that are not UTF-8 are written as in
-        `caf\xe9`.
+        or None if the record has none), "objects" (`EncodedObjects`, or None),
+        "present_classes" (see `encode_example`), "name", "height" and "width". In
+        "name", bytes that are not UTF-8 are written as in `caf\xe9`.
 
     Raises:
         errors.UserError: The bytes are not a `tf.train.Example`, or a feature is
@@ -115,6 +117,7 @@ def parse_example(serialized: bytes) -> dict:
         "label": _value(features, _LABEL, "bytes_list", required=False),
         "instance": _value(features, _INSTANCE, "bytes_list", required=False),
         "objects": _objects(features),
+        "present_classes": _present_classes(features),
         "name": _value(features, _NAME, "bytes_list").decode(
             "utf-8", "backslashreplace"
         ),
@@ -144,6 +147,12 @@ def _objects(features):
         tuple(features[_OBJECT_CLASSES].int64_list.value),
         tuple(map(bool, features[_OBJECT_IS_CROWD].int64_list.value)),
     )
+
+
+def _present_classes(features):
+    if _PRESENT_CLASSES not in features:
+        return None
+    return tuple(features[_PRESENT_CLASSES].int64_list.value)
 
 
 def decode_objects(example: dict, label: np.ndarray) -> Objects:

@@ -9,7 +9,7 @@ import keras
 
 from kerasseg import backbones, errors, models
 from kerasseg.system import files, names
-from kerasseg.workdir import flag_file, layout, metadata
+from kerasseg.workdir import fingerprint, flag_file, layout, metadata
 
 _KERAS_METADATA = "metadata.json"  # In a .keras file: the version of Keras.
 _MAX_VERSION = 40  # Characters.
@@ -27,7 +27,8 @@ def save_best(
     Args:
         workdir: Folder of the run.
         model: The model, with the weights that were evaluated.
-        model_metadata: Metadata that `metadata.read_metadata` returns.
+        model_metadata: Metadata that `metadata.read_metadata` returns; the list of
+            labeled images of the run is added, see `fingerprint.labeled_list`.
     """
     path = os.path.join(workdir, layout.BEST_MODEL)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -38,7 +39,8 @@ def save_best(
         os.replace(temporary, path)
     finally:
         pathlib.Path(temporary).unlink(missing_ok=True)
-    text = json.dumps(model_metadata, indent=2) + "\n"
+    saved = {**model_metadata, **fingerprint.labeled_list(workdir)}
+    text = json.dumps(saved, indent=2) + "\n"
     files.write_bytes(os.path.join(workdir, layout.BEST_METADATA), text.encode())
 
 

@@ -23,8 +23,8 @@ def check(
 ) -> None:
     """Compares the records with those that the run was started on, or saves them.
 
-    Splits are the same if they have the same classes, and records of the same lengths
-    in the same order, wherever the files are.
+    Splits are the same if they have the same classes, records of the same lengths in
+    the same order, wherever the files are, and the same list of labeled images, if any.
 
     Args:
         workdir: Folder of the run.
@@ -40,6 +40,7 @@ def check(
         before = _read(path)
         changed = [name for name in current if before.get(name) != current[name]]
         if changed:
+            _check_lists(workdir, before, current, changed)
             differences = "; ".join(
                 f"{name}: {_text(before.get(name))} there, {_text(current[name])} here"
                 for name in changed
@@ -52,6 +53,39 @@ def check(
         current = {**before, **current}
     os.makedirs(workdir, exist_ok=True)
     files.write_bytes(path, (json.dumps(current, indent=2) + "\n").encode())
+
+
+def _check_lists(workdir, before, current, changed):
+    """Raises if only the lists of labeled images differ."""
+    for name in changed:
+        lists = [dict(each[name]) for each in (before, current) if name in each]
+        found = [each.pop("labeled_checksum", None) for each in lists]
+        for each in lists:
+            each.pop("labeled_images", None)
+        if len(lists) == 2 and lists[0] == lists[1]:
+            there, here = (each[:8] if each else "no list" for each in found)
+            raise errors.UserError(
+                f"{workdir} was trained with another list of labeled images ({name}: "
+                f"checksum {there} there, {here} here). Give the list of the run with "
+                f"`labeled_list`, or another `workdir` for this list."
+            )
+
+
+def labeled_list(workdir: str | os.PathLike) -> dict:
+    """Returns the list of labeled images that a run was trained with, for its scores.
+
+    Returns:
+        Dict of "labeled_images", their number, and "labeled_checksum", the SHA-256 of
+        their names; empty if the labels of all images were used.
+
+    Raises:
+        errors.UserError: The saved fingerprint is damaged.
+    """
+    path = os.path.join(workdir, layout.RECORDS)
+    for saved in (_read(path) if os.path.exists(path) else {}).values():
+        if "labeled_checksum" in saved:
+            return {key: saved[key] for key in ("labeled_images", "labeled_checksum")}
+    return {}
 
 
 def check_apart(workdir: str | os.PathLike, records_dir: str | os.PathLike) -> None:
@@ -70,11 +104,15 @@ def checksum(workdir: str | os.PathLike) -> int:
 
 
 def _fingerprint(split):
-    return {
+    saved = {
         "records": len(split),
         "classes": split.spec.num_classes,
         "fingerprint": split.fingerprint,
     }
+    if split.labeled_list is not None:
+        saved["labeled_images"] = len(split.labeled_list)
+        saved["labeled_checksum"] = split.labeled_checksum
+    return saved
 
 
 def _text(fingerprint):

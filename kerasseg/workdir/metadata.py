@@ -12,7 +12,8 @@ def read_metadata(workdir: str | os.PathLike) -> dict:
 
     Returns:
         Dict of "model" (the architecture), "num_classes", "options" (of its builder),
-        "step" and "scores" (see `metrics.scores`).
+        "step" and "scores" (see `metrics.scores`); and, if it was trained with a list
+        of labeled images, what `labeled_list` returns.
 
     Raises:
         errors.MissingFileError: The run has no best model yet.
@@ -36,6 +37,17 @@ def read_metadata(workdir: str | os.PathLike) -> dict:
             f"the next validation writes it."
         ) from error
     return metadata
+
+
+def labeled_list(metadata: dict) -> dict:
+    """Returns what metadata of a model say about the list of labeled images.
+
+    Returns:
+        Dict of "labeled_images", their number, and "labeled_checksum", the SHA-256 of
+        their names; empty if the labels of all images were used.
+    """
+    keys = "labeled_images", "labeled_checksum"
+    return {key: metadata[key] for key in keys if key in metadata}
 
 
 def read_spec(workdir: str | os.PathLike) -> datasets.DatasetSpec:

@@ -78,6 +78,16 @@ def test_a_run_is_evaluated_on_its_own_records(workdir):
     assert metrics["iou"]["right"] is None
     assert (metrics["split"], metrics["pictures"], metrics["step"]) == ("val", 2, 7)
     assert (metrics["output_stride"], metrics["crf"]) == (16, None)
+    assert "labeled_checksum" not in metrics
+
+
+def test_the_scores_name_the_list_of_labeled_images_of_the_run(run, workdir):
+    path = workdir / "best" / "model.json"
+    listed = {"labeled_images": 46, "labeled_checksum": "ab12"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **listed}))
+    assert run(f"--workdir={workdir}", "--noreport")[0] == 0
+    metrics = read_metrics(workdir)
+    assert {key: metrics[key] for key in listed} == listed
 
 
 def test_other_records_and_splits_can_be_given(run, workdir, tmp_path):

@@ -22,7 +22,7 @@ from tests.tfrecords_tools.test_annotations import (
 from tfrecords_tools import annotations, build, inspect
 from tfrecords_tools.converters import class_lists, own_data, pairs, registry
 from tfrecords_tools.doctor import split_report, splits, survey
-from tfrecords_tools.writing import planning, writer
+from tfrecords_tools.writing import encoding, label_rules, planning, writer
 
 coco_mask = pytest.importorskip("pycocotools.mask")
 CAR, ROAD = 3, 4  # Categories of `coco`; the classes are 1 and 2.
@@ -305,7 +305,7 @@ def test_objects_are_resized_with_the_label(tmp_path):
     trees.save(tmp_path / "images" / "a.png", trees.image(1, 2 * HEIGHT, 2 * WIDTH))
     written(tmp_path, "x.json", coco(square(CAR, 1, 1, 4, 3)))
     given = dataclasses.replace(source(tmp_path), instances=True)
-    rules = writer.encoding.Rules(labels=writer.label_rules.LabelRules(resize=True))
+    rules = encoding.Rules(labels=label_rules.LabelRules(resize=True))
     writer.build_records("folder", given, tmp_path / "r", rules=rules)
     example = records.parse_example(records.open_split(tmp_path / "r", "train").read(0))
     objects = objects_of(example)

@@ -33,6 +33,7 @@ class OwnImages:
         classes: The classes.
         is_random: Whether images were assigned to splits at random.
         instances: Files of `instance_masks`, by key; empty until they are read.
+        keeps_unlabeled: Whether images without a label are built, too.
     """
 
     match: matching.Match
@@ -42,6 +43,7 @@ class OwnImages:
     classes: class_lists.ClassList | None
     is_random: bool
     instances: dict[matching.Key, str] = dataclasses.field(default_factory=dict)
+    keeps_unlabeled: bool = False
 
     def is_left_out(self, split: str, key: matching.Key) -> bool:
         """Returns whether an image of a split is to be left out."""
@@ -62,24 +64,39 @@ def find(source: pairs.Source) -> OwnImages:
         errors.MissingFileError: There is no image, mask, annotation file or list.
     """
     own = source.own or own_data.OwnData()
-    if not own.images or not (own.masks or own.annotations):
+    if not own.images or not (own.masks or own.annotations or own.unlabeled):
         raise errors.UserError(
             "The location of your own images was not given. Give `images`, and `masks` "
-            "or `annotations`."
+            "or `annotations`; or `unlabeled` for images without labels."
         )
     classes = own.classes
-    shapes: dict[matching.Key, annotations.Annotated] = {}
-    if own.masks:
-        match = matching.match(own.images, own.masks)
-    else:
-        match, shapes = annotated.match(own.images, str(own.annotations))
+    match, shapes = _match(own)
+    if own.annotations and not own.masks:
         classes = classes or annotated.list_classes(shapes)
     splits = splitting.assign(match, own, source.seed)
     left_out = splitting.read_leave_out(own.leave_out)
     is_random = not (own.lists or any(split for split, _ in match.images))
-    found = OwnImages(match, splits, left_out, shapes, classes, is_random)
+    found = OwnImages(
+        match,
+        splits,
+        left_out,
+        shapes,
+        classes,
+        is_random,
+        keeps_unlabeled=own.unlabeled,
+    )
     _check_leave_out(found, own.leave_out)
     return _add_unannotated(found) if own.unannotated_as_background else found
+
+
+def _match(own):
+    """Returns images and labels, and the shapes of annotations."""
+    if own.masks:
+        return matching.match(own.images, own.masks), {}
+    if own.annotations:
+        return annotated.match(own.images, str(own.annotations))
+    paths, duplicates, passed_over = matching.find(own.images, "images")
+    return matching.Match(paths, {}, tuple(duplicates), tuple(passed_over)), {}
 
 
 def _add_unannotated(found):
@@ -87,6 +104,11 @@ def _add_unannotated(found):
 
     They have an empty path in place of a label.
     """
+    if found.keeps_unlabeled:
+        raise errors.UserError(
+            "`unlabeled` and `unannotated_as_background` exclude each other: images "
+            "without annotations have no label, or are background. Give one of them."
+        )
     if found.classes is None or not found.shapes:
         raise errors.UserError(
             "`unannotated_as_background` is for images with `annotations`. Images with "
@@ -197,7 +219,7 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
             f"{few if len(found.match.images) == 1 else ''}"
             f"Choose from these, as in `splits={','.join(found.splits)}`."
         )
-    if found.is_unlabeled(split):
+    if found.is_unlabeled(split) and not found.keeps_unlabeled:
         raise errors.MissingFileError(f"no image of split '{split}' has a mask.")
     _check_unpaired(found)
     found = _add_instances(found, source)
@@ -217,11 +239,13 @@ def _make_any_pair(found, source, key):
 
 
 def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pairs.Pair:
-    """Returns the pair of an image that has a label.
+    """Returns the pair of an image, without a label if there is none.
 
     Raises:
         AnnotationError: A shape has an unknown name or no area.
     """
+    if key not in found.match.masks:
+        return pairs.Pair(key[1], found.match.images[key])
     pair = pairs.Pair(
         key[1],
         found.match.images[key],
@@ -310,7 +334,9 @@ def _passed_over(match):
 
 
 def unpaired_images(found: OwnImages) -> list[tuple[str, matching.Key]]:
-    """Returns splits and keys of images without a label that are not left out."""
+    """Returns splits and keys of images that lack a label and are not left out."""
+    if found.keeps_unlabeled:
+        return []
     labeled = [split for split in found.splits if not found.is_unlabeled(split)]
     return [
         (split, key)

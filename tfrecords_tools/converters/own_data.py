@@ -64,6 +64,12 @@ class OwnData:
         "With --annotations: build images without annotations, too. All their pixels "
         "belong to the class background, as they show no object.",
     )
+    unlabeled: bool = option(
+        False,
+        "Build images without a mask or annotation, too, as records without a label; "
+        "without --masks and --annotations, all images. They are assigned to train, "
+        "unless {split} or --lists assigns them.",
+    )
     classes: class_lists.ClassList | None = None
     name_map: tuple[tuple[str, int], ...] = ()
     ignore_exif: bool = False

@@ -28,6 +28,8 @@ class Source:
         own: The user's own images, for the data set "folder".
         num_drawn: Images in each split of `shapes`; None for the default.
         instances: Whether to read the instances, too.
+        image_classes: File or folder of image-level classes, see `image_classes.read`;
+            "" for those that occur in the label.
     """
 
     source_dir: pathlib.Path | None = None
@@ -36,6 +38,7 @@ class Source:
     own: own_data.OwnData | None = None
     num_drawn: int | None = None
     instances: bool = False
+    image_classes: str = ""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -45,11 +48,13 @@ class Pair:
     Attributes:
         name: Unique in its split; stored in the record.
         image: Path of the image; "" if it is drawn.
-        label: Path of the label; "" if it is drawn.
+        label: Path of the label; "" if it is drawn, or if there is none.
         seed: Random seed, if both are drawn.
         shapes: JSON from which `annotations.draw` draws the label, or "". That of
             `faulty` says why there is no label.
         instances: Path of the instance ids; "" for none, or if `shapes` has them.
+        image_classes: Sorted numbers of the classes that the image shows, the
+            background left out; None for those that occur in the label.
     """
 
     name: str
@@ -58,6 +63,21 @@ class Pair:
     seed: tuple[int, ...] = ()
     shapes: str = ""
     instances: str = ""
+    image_classes: tuple[int, ...] | None = dataclasses.field(
+        default=None, compare=False
+    )
+
+    @property
+    def is_unlabeled(self) -> bool:
+        """Whether the image has no label."""
+        return bool(self.image) and not self.label and not self.shapes
+
+    @property
+    def name_in_record(self) -> str:
+        """The name as `records.parse_example` returns it."""
+        return self.name.encode("utf-8", "surrogateescape").decode(
+            "utf-8", "backslashreplace"
+        )
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -66,9 +86,10 @@ class Pair:
 
     @property
     def key(self) -> tuple:
-        """The values on which the record depends, without `instances` if empty."""
-        values = dataclasses.astuple(self)
-        return values if self.instances else values[:-1]
+        """The values on which the record depends; the last two only if they are set."""
+        *values, instances, classes = dataclasses.astuple(self)
+        more = [instances] if instances else []
+        return (*values, *more, *([] if classes is None else [list(classes)]))
 
     @property
     def fault(self) -> str:
@@ -92,7 +113,8 @@ class Contents:
 
     Attributes:
         image: Bytes of the image file.
-        label: Bytes of the label file, or its values, uint8 `[height, width]`.
+        label: Bytes of the label file, or its values, uint8 `[height, width]`; b"" if
+            the image has no label.
         instances: Bytes of a 16-bit grayscale PNG of instance numbers, or None.
         objects: The objects, which may overlap, or None. Their masks have the size of
             the label.
@@ -105,9 +127,9 @@ class Contents:
 
 
 def read_files(pair: Pair) -> Contents:
-    """Reads the two files of a pair, without decoding them."""
+    """Reads the files of a pair, without decoding them."""
     image = files.read_bytes(pair.image)
-    return Contents(image, files.read_bytes(pair.label))
+    return Contents(image, b"" if pair.is_unlabeled else files.read_bytes(pair.label))
 
 
 def pair_folders(

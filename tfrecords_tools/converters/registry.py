@@ -110,6 +110,16 @@ def _list_splits(dataset, source):
     return datasets.get(dataset).num_images
 
 
+def image_names(dataset: str, source: pairs.Source) -> set[str]:
+    """Returns the names of the images of all splits, also of those left out."""
+    if dataset == pairs.OWN:
+        return {name for _, name in converter(dataset).find(source).match.images}
+    found = converter(dataset)
+    reasons = find_splits(dataset, source)
+    splits = [split for split, reason in reasons.items() if not reason]
+    return {pair.name for split in splits for pair in found.list_pairs(split, source)}
+
+
 def find_passed_over(dataset: str, source: pairs.Source) -> tuple[str, ...]:
     """Returns files that match the patterns of own images, but have other endings."""
     if dataset != pairs.OWN:

@@ -22,7 +22,7 @@ def assign(
 
     Returns:
         Sorted keys by split. With list files, an image may be in several splits or in
-        none.
+        none. Without them, images without a mask that `unlabeled` keeps are in train.
 
     Raises:
         errors.UserError: The fraction is out of range, a list cannot be read (see
@@ -41,7 +41,11 @@ def assign(
         return {split: [key for key in keys if key[0] == split] for split in splits}
     if own.lists:
         return _read_lists(own.lists, match)
-    return choose(keys, own.val_fraction, seed)
+    if not own.unlabeled:
+        return choose(keys, own.val_fraction, seed)
+    chosen = choose(match.paired, own.val_fraction, seed)
+    train = sorted([*chosen["train"], *match.without_mask])
+    return {**chosen, "train": train}
 
 
 def _read_lists(lists, match):

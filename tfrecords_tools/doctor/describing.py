@@ -21,6 +21,8 @@ def describe(examination: examining.Examination) -> str:
     if examination.kinds:
         kinds = (f"{n} {kind}" for kind, n in sorted(examination.kinds.items()))
         lines[0] += f" Masks: {', '.join(kinds)}."
+    if examination.num_unlabeled:
+        lines[0] += f" Images without a label: {examination.num_unlabeled}."
     for i, finding in enumerate(examination.findings, start=1):
         lines += ["", f"{i}. {_title(finding)}", *_indent(finding.text)]
         if finding.files:

@@ -31,6 +31,7 @@ class Examination:
         options: How they are read, with options that fix the findings.
         leave_out: Lines for the file of `leave_out`.
         pairs: The pairs that were read, by split and name.
+        num_unlabeled: Number of images without a label, which are built so.
     """
 
     num_pairs: dict[str, int]
@@ -40,6 +41,7 @@ class Examination:
     options: label_options.LabelOptions
     leave_out: tuple[str, ...]
     pairs: dict[tuple[str, str], pairs.Pair]
+    num_unlabeled: int = 0
 
     @property
     def problems(self) -> list[Finding]:
@@ -55,7 +57,7 @@ class Examination:
 def examine(
     source: pairs.Source, options: label_options.LabelOptions, max_pixels: int
 ) -> Examination:
-    """Reads all images and masks.
+    """Reads all images and masks, also images without a mask if these are built.
 
     Args:
         source: Own images.
@@ -80,25 +82,29 @@ def examine(
     scans, failed = _scan_all(found, source, max_pixels)
     listed += _unreadable([*failed, *(scan for scan in scans if scan.fault)])
     scans = [scan for scan in scans if not scan.fault]
-    listed += _diagnose(scans, own.classes or found.classes, options)
+    labeled = [scan for scan in scans if not scan.pair.is_unlabeled]
+    listed += _diagnose(labeled, own.classes or found.classes, options)
+    listed += duplicates.examine(scans)
     proposed = _combine(listed, options)
     options = dataclasses.replace(options, **proposed)
-    listed += mapped.examine(scans, options.read().rules.labels, proposed)
+    listed += mapped.examine(labeled, options.read().rules.labels, proposed)
     if not scans and all(each.is_note for each in listed):
         listed.append(Finding("no pairs", "No image is left that has a mask."))
     listed = [_keep_most(each, len(found.match.images)) for each in listed]
     return Examination(
         num_pairs={
-            split: sum(scan.split == split for scan in scans) for split in found.splits
+            split: sum(scan.split == split for scan in labeled)
+            for split in found.splits
         },
-        kinds=_kinds(scans),
+        kinds=_kinds(labeled),
         findings=tuple(sorted(listed, key=lambda finding: finding.is_note)),
         own=options.add_classes(own),
         options=options,
         leave_out=tuple(
             dict.fromkeys(line for each in listed for line in each.leave_out)
         ),
-        pairs={(scan.split, scan.pair.name): scan.pair for scan in scans},
+        pairs={(scan.split, scan.pair.name): scan.pair for scan in labeled},
+        num_unlabeled=len(scans) - len(labeled),
     )
 
 
@@ -114,12 +120,13 @@ def _scan_all(found, source, max_pixels):
     to_scan, failed = [], []
     for split, keys in found.splits.items():
         for key in keys:
-            if found.is_left_out(split, key) or key not in found.match.masks:
+            is_kept = found.keeps_unlabeled or key in found.match.masks
+            if found.is_left_out(split, key) or not is_kept:
                 continue
             try:
                 to_scan.append((split, folder.make_pair(found, source, key)))
             except ValueError as error:
-                path = found.match.masks[key]
+                path = found.match.masks[key]  # Only labels have faults.
                 pair = pairs.Pair(key[1], found.match.images[key], path)
                 failed.append(scanning.Scan(split, pair, fault=str(error)))
 
@@ -170,7 +177,6 @@ def _diagnose(scans, classes, options):
     yield from colors.examine(
         by_color, classes, rules, colormap=options.colormap, names=options.classes
     )
-    yield from duplicates.examine(scans)
 
 
 _KINDS = (scanning.GRAY, scanning.PALETTE, scanning.COLORS, scanning.DRAWN)

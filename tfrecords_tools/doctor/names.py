@@ -78,7 +78,7 @@ def _in_no_split(found):
             is_note=True,
         )
     for split in found.splits:
-        if found.is_unlabeled(split):
+        if found.is_unlabeled(split) and not found.keeps_unlabeled:
             yield findings.Finding(
                 "splits without labels",
                 f"No image of split '{split}' has a label, so the build skips it.",

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from kerasseg import errors, images, records, runtime
 from kerasseg.system import files
 from tfrecords_tools.converters import pairs, registry
-from tfrecords_tools.doctor import describing, examining, places, sheet, splits
+from tfrecords_tools.doctor import (
+    describing,
+    examining,
+    leaks,
+    places,
+    sheet,
+    splits,
+)
 from tfrecords_tools.writing import encoding, label_options
 
 
@@ -33,14 +40,20 @@ class Outputs:
 
 
 def inspect_records(
-    records_dir: str | os.PathLike, dataset: str | None, outputs: Outputs
+    records_dir: str | os.PathLike,
+    dataset: str | None,
+    outputs: Outputs,
+    unlabeled_records_dir: str | os.PathLike | None = None,
 ) -> None:
     """Prints the statistics of a folder of records, and writes a contact sheet.
+
+    Warns of unlabeled images that are also in a split for evaluation.
 
     Args:
         records_dir: Folder of the records.
         dataset: Name of the data set; needed if there is no dataset.json.
-        outputs: Files to write.
+        outputs: Files to write; `leave_out_file` lists the images of the warnings.
+        unlabeled_records_dir: Folder of more records, which are used without labels.
 
     Raises:
         RecordError: Records are bad.
@@ -51,6 +64,17 @@ def inspect_records(
     if path is None:
         path = os.path.join(records_dir, _SHEET)
     _inspect(readers, outputs, functools.partial(_write, path))
+    if pathlib.Path(records_dir, records.INFO_FILE).exists():
+        counts = {reader.split: reader.count for reader in readers}
+        for split, listed in records.read_info(records_dir).labeled.items():
+            print(listed.describe(split, counts[split]))
+    shared = leaks.find(records_dir, unlabeled_records_dir, dataset)
+    for each in shared:
+        print(each.text)
+    left_out = leaks.as_leave_out(shared).encode()
+    if left_out and outputs.leave_out_file:
+        path = _free_path(outputs.leave_out_file, left_out)
+        print(f"Images to leave out: {_write(path, left_out)}")
 
 
 def inspect_source(

@@ -60,7 +60,7 @@ class Scan:
         content: Hash of the pixels of the upright image.
         thumbnail: The upright image, 8 x 8 pixels, uint8 `[192]`.
         detail: High frequencies of the upright image, 32 x 32 pixels, int8 `[1024]`.
-        mask: Summary of the mask; empty if it cannot be read.
+        mask: Summary of the mask; empty if it cannot be read, or there is none.
         edges: Mean edge strength of the image where the mask changes, with the mask on
             the stored and on the upright image; for rotated images only.
         max_16_bit: Largest value of an image of 16 bits per channel; -1 for others.
@@ -141,6 +141,8 @@ def _max_16_bit(data):
 
 def _scan_mask(pair, image, max_pixels):
     """Returns the summary of the mask of an image, and its values or packed colors."""
+    if pair.is_unlabeled:
+        return Scan.mask, np.zeros((0, 0), np.uint8)
     if pair.shapes:
         numbers = annotations.draw(pair.shapes, (image.height, image.width))
         return MaskScan(DRAWN, "", numbers.shape, _count(numbers)), numbers

@@ -20,7 +20,7 @@ class Rules:
     Attributes:
         max_pixels: Images with more pixels are refused.
         apply_exif: Store images that are rotated according to EXIF upright, as PNG,
-            instead of refusing them.
+            instead of refusing them. Images without a label are stored so anyway.
         ignore_exif: Store such images unchanged, because their labels fit them so.
         labels: What the values and colors of labels mean.
     """
@@ -68,6 +68,16 @@ def encode_pair(
         errors.UserError: The pair is bad; the message names its file.
     """
     image, image_format, size = _check_image(pair, contents.image, rules)
+    if pair.is_unlabeled:
+        return records.encode_example(
+            image=image,
+            label=None,
+            name=pair.name,
+            image_format=image_format,
+            height=size[0],
+            width=size[1],
+            present_classes=pair.image_classes,
+        )
     values = _read_label(pair, contents.label, rules)
     if values.shape != size and rules.labels.resize:
         values = label_rules.resize(values, size, pair.label or pair.name)
@@ -90,7 +100,9 @@ def encode_pair(
         image_format=image_format,
         height=size[0],
         width=size[1],
-        present_classes=present,
+        present_classes=(
+            (present or None) if pair.image_classes is None else pair.image_classes
+        ),
     )
 
 
@@ -109,7 +121,8 @@ def _check_image(pair, data, rules):
     """Returns the file to store, its format, and its height and width."""
     name = pair.image or pair.name
     header = images.probe(data, name=name)
-    if header.orientation != 1 and rules.apply_exif == rules.ignore_exif:
+    is_unclear = rules.apply_exif == rules.ignore_exif and not pair.is_unlabeled
+    if header.orientation != 1 and is_unclear:
         raise images.ImageError(
             f"{name}: according to EXIF, the image is rotated (orientation "
             f"{header.orientation}), so its label may not fit. Store it upright with "

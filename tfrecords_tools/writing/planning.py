@@ -8,7 +8,7 @@ import math
 import pathlib
 
 from kerasseg import datasets, errors, records
-from tfrecords_tools.converters import pairs, registry, source_files
+from tfrecords_tools.converters import image_classes, pairs, registry, source_files
 from tfrecords_tools.writing import encoding
 
 SHARD_IMAGES = 256  # Largest number of images in a file.
@@ -39,6 +39,11 @@ class Plan:
     key: str
 
     @property
+    def pairs(self) -> list[pairs.Pair]:
+        """All pairs, in order."""
+        return [pair for shard in self.shards for pair in shard]
+
+    @property
     def missing(self) -> list[str]:
         """Paths of images and labels that do not exist."""
         return [path for path, stat in self.stats.items() if stat == _MISSING]
@@ -58,7 +63,11 @@ class Plan:
 
 
 def make_plan(
-    spec: datasets.DatasetSpec, split: str, source: pairs.Source, rules: encoding.Rules
+    spec: datasets.DatasetSpec,
+    split: str,
+    source: pairs.Source,
+    rules: encoding.Rules,
+    classes: image_classes.ImageClasses | None = None,
 ) -> Plan:
     """Sorts the pairs of a split by name and divides them into files.
 
@@ -67,12 +76,14 @@ def make_plan(
         split: Name of the split.
         source: Where the images are.
         rules: How images and labels are read.
+        classes: Image-level classes by name; None for those that occur in the labels.
 
     Raises:
         BuildError: Two pairs have the same name, or there is no pair.
         errors.MissingFileError: A folder or a list is missing.
     """
     listed = sorted(registry.converter(spec.name).list_pairs(split, source))
+    listed = image_classes.add(listed, classes) if classes else listed
     duplicates = pairs.find_duplicates(listed)
     if duplicates:
         raise BuildError(

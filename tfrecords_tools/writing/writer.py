@@ -12,22 +12,20 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from kerasseg import datasets, errors, images, records
+from kerasseg import records
 from kerasseg.system import files, lock, progress
-from tfrecords_tools.converters import pairs, registry, source_files
+from tfrecords_tools.converters import image_classes, pairs, registry, source_files
 from tfrecords_tools.writing import (
     encoding,
+    first_checks,
     journal,
-    label_rules,
+    labeled_options,
     planning,
     quarantine,
     tasks,
 )
 
 REJECTED_FILE = "rejected.jsonl"
-_NUM_CHECKED = 20  # Masks to check; if all masks hold 0 and 255, these do too.
 
 Engine = Callable[..., Iterator[journal.Finished]]
 
@@ -42,12 +40,18 @@ class Result:
         rejected: The pairs that were skipped: dicts with "split", "name", "image",
             "label" and "reason".
         missing_splits: Splits that the source does not have, and why.
+        num_unlabeled: Records without a label, of the splits that have some.
+        num_classified: Records whose image-level classes a file gives.
+        labeled: The list of labeled images of the splits that have one.
     """
 
     num_records: dict[str, int]
     num_kept: int
     rejected: tuple[dict, ...]
     missing_splits: dict[str, str] = dataclasses.field(default_factory=dict)
+    num_unlabeled: dict[str, int] = dataclasses.field(default_factory=dict)
+    num_classified: dict[str, int] = dataclasses.field(default_factory=dict)
+    labeled: dict[str, records.LabeledList] = dataclasses.field(default_factory=dict)
 
 
 def build_records(
@@ -57,6 +61,7 @@ def build_records(
     *,
     splits: Sequence[str] | None = None,
     rules: encoding.Rules | None = None,
+    labeled: labeled_options.LabeledOptions | None = None,
     skip_bad: bool = False,
     engine: Engine = quarantine.run,
 ) -> Result:
@@ -68,6 +73,8 @@ def build_records(
         records_dir: Folder of the records. It is created if it does not exist.
         splits: Names of splits; None for all that the source has.
         rules: How images and labels are read; None for the defaults.
+        labeled: Which labels of a split are used in training; None for all. Of the
+            splits that are built, dataset.json has this list only.
         skip_bad: Skip bad pairs and list them in rejected.jsonl, instead of stopping at
             the first.
         engine: Function that runs the tasks: `quarantine.run` or `beam_engine.run`, or
@@ -78,11 +85,12 @@ def build_records(
             folder holds other files, or another build is writing there.
         WriteError: The disk is full, or the folder is not writable.
         errors.MissingFileError: The source lacks a folder or a list.
-        errors.UserError: The data set is unknown, or the masks hold 0 and 255 and no
-            rule tells what 255 means.
+        errors.UserError: The data set is unknown, the masks hold 0 and 255 and no rule
+            tells what 255 means, or a list does not fit the images.
     """
     folder = pathlib.Path(records_dir)
     rules = rules or encoding.Rules()
+    labeled = labeled or labeled_options.LabeledOptions()
     missing = {}
     if not splits:
         reasons = registry.find_splits(dataset, source)
@@ -90,18 +98,24 @@ def build_records(
         missing = {split: reason for split, reason in reasons.items() if reason}
     spec = registry.get_spec(dataset, source)
     instances = _Instances.of(dataset, source, spec)
-    plans = [planning.make_plan(spec, split, source, rules) for split in splits]
+    classes = _image_classes(dataset, source, spec)
+    plans = [
+        planning.make_plan(spec, split, source, rules, classes) for split in splits
+    ]
+    labeled.check_splits(splits)
+    _choose_labeled(labeled, {plan.split: plan.pairs for plan in plans})
     if dataset == pairs.OWN:
-        _check_0_and_255(plans[0], spec.num_classes, rules.labels)
+        first_checks.check_0_and_255(plans[0], spec.num_classes, rules.labels)
     if not skip_bad:
-        _check_files(plans)
+        first_checks.check_files(plans)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock.hold(folder):
             build = _Build(folder, spec, plans, instances)
             build.clear()
             build.write(rules, skip_bad, engine)
-            return dataclasses.replace(build.finish(), missing_splits=missing)
+            result = build.finish(labeled)
+            return dataclasses.replace(result, missing_splits=missing)
     except lock.LockedError as error:
         raise planning.BuildError(error.strerror) from error
     except tasks.WriteError:
@@ -110,66 +124,22 @@ def build_records(
         raise tasks.write_error(folder / records.INFO_FILE, error) from error
 
 
-def _check_0_and_255(plan, num_classes, rules):
-    """Refuses masks of 0 and 255 for two classes: all of one would be ignored."""
-    if num_classes != 2 or rules.numbers:
-        return
-    listed = [pair for shard in plan.shards for pair in shard]
-    chosen = np.linspace(0, len(listed) - 1, min(_NUM_CHECKED, len(listed))).astype(int)
-    values: set[int] = set()
-    for i in chosen.tolist():
-        mask = _read_values(listed[i], rules)
-        if mask is None:
-            return
-        values.update(np.unique(mask).tolist())
-    if values == {0, datasets.IGNORE_LABEL}:
-        raise errors.UserError(
-            f"Masks such as {listed[0].label} hold only 0 and 255, and 255 is ignored, "
-            "so there would be one class. Give `label_map=255:1` if 255 is the second "
-            "class, or `label_map=255:255` to ignore it."
-        )
-
-
-def _read_values(pair, rules):
-    """Returns the values of a mask; None if it has colors, is drawn, or is damaged."""
-    if pair.shapes:
+def _image_classes(dataset, source, spec):
+    """Returns the image-level classes of a file; None for those of labels."""
+    if not source.image_classes:
         return None
-    try:
-        data = files.read_bytes(pair.label)
-        header = images.probe(data, name=pair.label)
-        if label_rules.has_colors(header, rules):
-            return None
-        if header.format == "jpeg":
-            pixels = images.DEFAULT_MAX_PIXELS
-            return label_rules.read_colors(data, pixels, pair.label)[..., 0]
-        return images.read_label(data, name=pair.label)
-    except tasks.BAD:
-        return None
+    image_names = registry.image_names(dataset, source)
+    return image_classes.read(source.image_classes, spec, image_names)
 
 
-def _check_files(plans):
-    """Stops before anything is written, if it is clear that the build cannot end."""
-    faults = [
-        pair.fault
-        for plan in plans
-        for shard in plan.shards
-        for pair in shard
-        if pair.fault
-    ]
-    if faults:
-        raise planning.BuildError(
-            f"{source_files.count(faults, 'image has', 'images have')} annotations "
-            f"that cannot be used. The first: {faults[0].rstrip('.')}. Correct them, "
-            "or skip such images with `on_error=skip`."
-        )
-    missing = [path for plan in plans for path in plan.missing]
-    if not missing:
-        return
-    raise planning.BuildError(
-        f"{source_files.count(missing, 'listed file does', 'listed files do')} not "
-        f"exist: {source_files.shorten(missing)}. Add what is missing, or skip such "
-        "pairs with `on_error=skip`."
-    )
+def _choose_labeled(options, listed):
+    """Returns the list of labeled images by split, from the pairs of each split."""
+    if not options.is_given:
+        return {}
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for pair in listed[options.labeled_split]:
+        names[pair.is_unlabeled].append(pair.name_in_record)
+    return {options.labeled_split: options.choose(names[False], names[True])}
 
 
 class _Instances(NamedTuple):
@@ -203,7 +173,7 @@ class _Build:
 
     def _read_info(self):
         if not (self.folder / records.INFO_FILE).exists():
-            return self._new_info({})
+            return self._new_info({}, {}, {})
         try:
             info = records.read_info(self.folder)
         except (ValueError, IsADirectoryError) as error:
@@ -226,8 +196,13 @@ class _Build:
             )
         return info
 
-    def _new_info(self, splits):
-        return records.DatasetInfo(self.spec, splits, *self.instances)
+    def _new_info(self, splits, lists, counts):
+        """Returns dataset.json with these splits, and their lists and counts."""
+        lists, counts = _only(lists, splits), _only(counts, splits)
+        version, classes = self.instances
+        if lists or counts:
+            version = records.OBJECTS_VERSION
+        return records.DatasetInfo(self.spec, splits, version, classes, lists, counts)
 
     def _check_foreign_files(self):
         """Raises rather than overwrite or remove records of other programs."""
@@ -251,7 +226,7 @@ class _Build:
         stale = {split for split in names if names[split] - self.finished.keys()}
         kept = {s: shards for s, shards in self.info.splits.items() if s not in stale}
         if kept != self.info.splits:
-            self._write_info(kept)
+            self._write_info(kept, self.info.labeled, self.info.num_unlabeled)
         for path in self._files():
             if path.name not in self.finished:
                 path.unlink()
@@ -278,11 +253,15 @@ class _Build:
                 self.journal.note(plan_of[done.shard.name], done)
                 self.finished[done.shard.name] = done
 
-    def finish(self):
+    def finish(self, labeled):
         """Writes rejected.jsonl and, last, dataset.json.
+
+        Args:
+            labeled: Options of the list of labeled images.
 
         Raises:
             BuildError: All pairs of a split are bad. dataset.json does not list it.
+            errors.UserError: A bad pair is in the list of labeled images.
         """
         splits = {
             plan.split: [self.finished[name].shard for name in plan.shard_names]
@@ -300,10 +279,33 @@ class _Build:
             for split, shards in splits.items()
         }
         good = {split: splits[split] for split in splits if num_records[split]}
-        self._write_info({**self.info.splits, **good})
+        listed = {plan.split: self._good_pairs(plan) for plan in self.plans}
+        lists = _choose_labeled(labeled, listed) if len(good) == len(splits) else {}
+        unlabeled = _count(listed, lambda pair: pair.is_unlabeled)
+        others = self.info.splits.keys() - splits.keys()
+        self._write_info(
+            {**self.info.splits, **good},
+            {**_only(self.info.labeled, others), **lists},
+            {**_only(self.info.num_unlabeled, others), **unlabeled},
+        )
         if len(good) < len(splits):
             self._raise_for_empty(splits.keys() - good.keys(), rejected)
-        return Result(num_records, self.num_kept, rejected)
+        return Result(
+            num_records,
+            self.num_kept,
+            rejected,
+            num_unlabeled=unlabeled,
+            num_classified=_count(listed, lambda pair: pair.image_classes is not None),
+            labeled=lists,
+        )
+
+    def _good_pairs(self, plan):
+        rejected = {
+            pair["name"]
+            for name in plan.shard_names
+            for pair in self.finished[name].rejected
+        }
+        return [pair for pair in plan.pairs if pair.name not in rejected]
 
     def _raise_for_empty(self, splits, rejected):
         first = next(pair for pair in rejected if pair["split"] in splits)
@@ -329,14 +331,22 @@ class _Build:
         else:
             path.unlink(missing_ok=True)
 
-    def _write_info(self, splits):
+    def _write_info(self, splits, lists, counts):
+        self.info = self._new_info(splits, lists, counts)
         if splits:
-            info = self._new_info(splits)
-            records.write_info(self.folder, info)
-            self.info = info
+            records.write_info(self.folder, self.info)
         else:
             (self.folder / records.INFO_FILE).unlink(missing_ok=True)
-            self.info = self._new_info({})
+
+
+def _count(listed, is_counted):
+    """Returns the number of pairs that count, of the splits that have some."""
+    counts = {split: sum(map(is_counted, pairs)) for split, pairs in listed.items()}
+    return {split: count for split, count in counts.items() if count}
+
+
+def _only(values, splits):
+    return {split: value for split, value in values.items() if split in splits}
 
 
 _OTHER_FOLDER = "Build into another folder, or empty this one first."
