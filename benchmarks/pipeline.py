@@ -6,6 +6,8 @@ The augmentation is that of DeepLab: decode a 500x375 JPEG and its label, scale 
 pad, crop 513, flip, batches of 16. The peer is any script that takes the folder of
 images and prints a JSON line with "pictures_per_second". Both sides run alternately,
 each in its own process. Prints the medians and their ratio as JSON.
+
+--augmentations=all measures our side with every augmentation at a probability of 0.5.
 """
 
 import concurrent.futures
@@ -21,13 +23,18 @@ import sides
 from absl import app, flags
 
 from kerasseg import datasets, pipeline, records
-from kerasseg.pipeline import augment
+from kerasseg.pipeline import augment, augmentations
 
 flags.adopt_module_key_flags(sides)
 _IMAGES = flags.DEFINE_string(
     "images", None, "Folder of images, with labels in <folder>annot."
 )
 flags.DEFINE_alias("pictures", "images")
+_AUGMENTATIONS = flags.DEFINE_string(
+    "augmentations",
+    "",
+    "Augmentations of our side as of kerasseg.train, or all: each at 0.5.",
+)
 _ONLY = flags.DEFINE_bool("only_ours", False, "Run our side once, in this process.")
 
 _BATCHES = 40
@@ -61,6 +68,13 @@ def write_records(source: str, folder: str) -> None:
     records.write_info(folder, records.DatasetInfo(spec, {"train": [shard]}))
 
 
+def chosen(text: str) -> augmentations.Chosen:
+    """Returns the augmentations and probabilities that the flag names."""
+    if text == "all":
+        return tuple((name, 0.5) for name in augmentations.AUGMENTATIONS)
+    return augmentations.parse(text)
+
+
 def ours(folder: str) -> dict:
     """Measures decoding alone, on all cores, and the whole pipeline."""
     reader = pipeline.ImageReader(records.open_split(folder, "train"))
@@ -71,9 +85,8 @@ def ours(folder: str) -> dict:
         for _ in pool.map(reader.read, indices):
             pass
         decoding = len(indices) / (time.perf_counter() - start)
-    dataset = pipeline.training_dataset(
-        reader, augment.Augmentation(), batch_size=16, seed=1
-    )
+    augmentation = augment.Augmentation(augmentations=chosen(_AUGMENTATIONS.value))
+    dataset = pipeline.training_dataset(reader, augmentation, batch_size=16, seed=1)
     batches = iter(dataset)
     for _ in range(3):
         next(batches)
@@ -92,9 +105,11 @@ def main(argv):
         return
     with tempfile.TemporaryDirectory() as folder:
         write_records(_IMAGES.value, folder)
-        report = sides.measure(
-            __file__, ["--only_ours", f"--images={folder}"], [_IMAGES.value]
-        )
+        arguments = [
+            *("--only_ours", f"--images={folder}"),
+            f"--augmentations={_AUGMENTATIONS.value}",
+        ]
+        report = sides.measure(__file__, arguments, [_IMAGES.value])
     rate = report["ours_pictures_per_second"]
     report["of_decoding_alone"] = rate / report["ours_decoding_alone"]
     if "peer_pictures_per_second" in report:

@@ -11,10 +11,12 @@ __getattr__ = lazy.attributes(
     __name__,
     {
         "augment": "",
+        "augmentations": "",
         "batches": "InputShard equal_size_batches evaluation_dataset oversample "
         "training_dataset",
         "border_weights": "",
         "class_statistics": "",
+        "crops": "Crop CropReader",
         "instances": "InstanceCounts InstanceOptions instance_evaluation_dataset "
         "instance_training_dataset",
         "reading": "ImageReader labeled_order unlabeled_order",

@@ -1,5 +1,7 @@
 """Augmentation: one fused warp of image and label, then the colors of the image.
 
+What is chosen by name, such as mixes of several crops, follows in `crops`.
+
 Coordinates are continuous: pixel `i` covers `[i, i + 1)` and its center is `i + 0.5`,
 so that image and label stay aligned when they are scaled and shifted by whole pixels.
 """
@@ -12,6 +14,7 @@ import numpy as np
 
 from kerasseg import errors
 from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.pipeline import augmentations
 
 PADDING_COLOR = (124, 116, 104)  # The rounded mean color of ImageNet, RGB.
 _GRID = 3, 3  # Control points of an elastic deformation.
@@ -38,6 +41,9 @@ class Augmentation:
         brightness: Largest shift, as a fraction of 255, in [0, 1].
         contrast: Largest deviation of the contrast factor from 1, in [0, 1].
         saturation: Largest deviation of the saturation factor from 1, in [0, 1].
+        augmentations: Names and probabilities of further augmentations, see
+            `pipeline.augmentations`: first those of colors, then mixes of crops, each
+            in this order.
 
     Raises:
         errors.UserError: A value is out of range.
@@ -54,6 +60,7 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    augmentations: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self):
         """Checks the ranges."""
@@ -88,10 +95,13 @@ class Augmentation:
                 raise errors.UserError(
                     f"{name} must be in [0, 1], got {getattr(self, name)}."
                 )
+        augmentations.check(self.augmentations)
 
 
 def augment(image, label, augmentation: Augmentation, rng, instances=None) -> tuple:
-    """Draws and applies one augmentation.
+    """Draws and applies one warp and one change of the colors.
+
+    The augmentations that are chosen by name are not applied, see `crops.CropReader`.
 
     Args:
         image: RGB, uint8 `[height, width, 3]`.

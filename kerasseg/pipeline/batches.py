@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import errors
-from kerasseg.pipeline import augment
+from kerasseg.pipeline import augment, crops
 from kerasseg.pipeline.reading import ImageReader, labeled_order
 
 
@@ -94,12 +94,21 @@ def training_dataset(
 
     Raises:
         errors.UserError: The split is empty.
+        records.RecordError: A record is damaged, and an augmentation needs the class
+            frequencies of the split, for which it is read once.
     """
     height, width = augmentation.crop_size
+    crop_reader = crops.CropReader(
+        reader, augmentation, seed, instances=weight_map_fn is not None
+    )
 
     def load_batch(positions, indices):
         arrays = tf.numpy_function(
-            lambda *args: _read_batch(reader, augmentation, seed, weight_map_fn, *args),
+            lambda positions, indices: _read_batch(
+                crop_reader.read(positions, indices, batch_size),
+                (batch_size, height, width),
+                weight_map_fn,
+            ),
             [positions, indices],
             [
                 tf.uint8,
@@ -129,6 +138,7 @@ def training_dataset(
         start=start,
         order=order,
         shard=shard,
+        group_size=crop_reader.group_size,
     )
 
 
@@ -141,6 +151,7 @@ def shuffled(
     start: int,
     order: Sequence[int] | np.ndarray | None,
     shard: InputShard,
+    group_size: int = 1,
 ) -> tf.data.Dataset:
     """Returns an endless dataset of batches, in another order in each epoch.
 
@@ -153,6 +164,9 @@ def shuffled(
         start: Position of the first image.
         order: Record indices of an epoch, or None.
         shard: The images of this worker.
+        group_size: Positions are divided into groups of this size. `load_batch` also
+            receives the positions and record indices of the images outside of the batch
+            that are in a group of one of its images, after those of the batch.
 
     Raises:
         errors.UserError: The split is empty.
@@ -171,6 +185,9 @@ def shuffled(
 
     def load(first):
         positions = first + tf.range(batch_size, dtype=tf.int64)
+        if group_size > 1:
+            others = _others_of_groups(first, first + batch_size, group_size)
+            positions = tf.concat([positions, *others], axis=0)
         return load_batch(positions, tf.map_fn(record_at, positions))
 
     dataset = _batch_starts(start, batch_size, shard)
@@ -191,22 +208,23 @@ def _batch_starts(start, batch_size, shard):
     return tf.data.Dataset.range(np.iinfo(np.int64).max // total - start).map(position)
 
 
-def _read_batch(reader, augmentation, seed, weight_map_fn, positions, indices):
-    """Reads and augments the images of a batch."""
-    size = (len(positions), *augmentation.crop_size)
+def _others_of_groups(first, end, group_size):
+    """Returns the positions before and after a batch in the groups of its images."""
+    before = tf.range(first // group_size * group_size, first)
+    after = tf.range(end, -(-end // group_size) * group_size)
+    return before, after
+
+
+def _read_batch(read, size, weight_map_fn):
+    """Stacks crops to arrays of `size`: batch, height and width."""
     images, labels = np.empty((*size, 3), np.uint8), np.empty(size, np.uint8)
     weights = np.empty(size if weight_map_fn else 0, np.float32)
     names = []
-    for i, (position, index) in enumerate(zip(positions, indices, strict=True)):
-        rng = np.random.default_rng((seed, int(position)))
-        image, label, name, *rest = reader.read(
-            index, instances=weight_map_fn is not None
-        )
-        crop = augment.augment(image, label, augmentation, rng, *rest)
-        images[i], labels[i] = crop[:2]
+    for i, crop in enumerate(read):
+        images[i], labels[i] = crop.image, crop.label
         if weight_map_fn:
-            weights[i] = weight_map_fn(crop[2], crop[1])
-        names.append(name.encode())
+            weights[i] = weight_map_fn(crop.instances, crop.label)
+        names.append(crop.name.encode())
     batch = images, labels, np.array(names)
     return (*batch, weights) if weight_map_fn else batch
 

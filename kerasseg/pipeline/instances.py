@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import errors, records
-from kerasseg.pipeline import augment, batches
+from kerasseg.pipeline import augment, augmentations, batches
 from kerasseg.pipeline.reading import ImageReader
 
 
@@ -199,15 +199,16 @@ def instance_training_dataset(
         `batch` as the first axis the arrays of `crop_targets`.
 
     Raises:
-        errors.UserError: The split is empty.
+        errors.UserError: The split is empty, or an augmentation mixes several crops.
     """
+    _check_colors_only(augmentation.augmentations)
     options, counts = options or InstanceOptions(), counts or InstanceCounts()
 
     def read(positions, indices):
         items = []
         for position, index in zip(positions, indices, strict=True):
-            rng = np.random.default_rng((seed, int(position)))
-            item, number = _read_crop(reader, augmentation, options, rng, index)
+            key = seed, int(position)
+            item, number = _read_crop(reader, augmentation, options, key, index)
             counts.add(number)
             items.append(item)
         return [np.stack([item[key] for item in items]) for key in _TYPES]
@@ -235,9 +236,22 @@ def instance_training_dataset(
     )
 
 
-def _read_crop(reader, augmentation, options, rng, index):
+def _check_colors_only(chosen):
+    if mixes := augmentations.mixes(chosen):
+        known = augmentations.AUGMENTATIONS.items()
+        colors = sorted(name for name, metadata in known if not metadata.partners)
+        raise errors.UserError(
+            f"`augmentations` has {', '.join(mixes)}, which mix several crops. Objects "
+            "cannot be mixed: to train a network that detects them, choose among "
+            f"{', '.join(colors)}."
+        )
+
+
+def _read_crop(reader, augmentation, options, key, index):
     image, label, name, objects = reader.read_objects(index)
+    rng = np.random.default_rng(key)
     image, label, maps = augment.augment(image, label, augmentation, rng, objects.maps)
+    image = augmentations.change_colors(image, augmentation.augmentations, key)
     targets, numbers = crop_targets(dataclasses.replace(objects, maps=maps), options)
     return {"image": image, "label": label, "name": name.encode(), **targets}, numbers
 

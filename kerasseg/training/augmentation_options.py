@@ -77,10 +77,16 @@ class AugmentationOptions:
     saturation: float = option(
         0.0, "Maximum deviation of the random saturation factor from 1."
     )
+    augmentations: str = option(
+        "",
+        "Further augmentations and their probabilities, as in "
+        "cutmix:0.5,gaussian_blur:0.5. They are listed in docs/training.md.",
+    )
 
     def __post_init__(self):
-        """Checks the size of the crop."""
+        """Checks the size of the crop, and the names of augmentations."""
         crop_size(self.train_crop_size)
+        self._chosen()
 
     def augmentation(self) -> "augment.Augmentation":
         """Returns the augmentation of the pipeline."""
@@ -89,5 +95,11 @@ class AugmentationOptions:
         values = dataclasses.asdict(self)
         size = crop_size(values.pop("train_crop_size"))
         flip = values.pop("add_flipped_images")
+        values["augmentations"] = self._chosen()
         with errors.renamed({"flip": "add_flipped_images"}):
             return augment.Augmentation(crop_size=size, flip=flip, **values)
+
+    def _chosen(self):
+        from kerasseg.pipeline import augmentations  # Imports OpenCV.
+
+        return augmentations.parse(self.augmentations)
