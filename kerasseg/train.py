@@ -30,22 +30,11 @@ _EVAL_SPLIT = flags.DEFINE_string(
     "Split of the records that validations evaluate. The best model is the one with "
     "the highest mean IoU on it, or mask AP for a network that detects objects.",
 )
-_LABELED_LIST = flags.DEFINE_string(
-    "labeled_list",
-    None,
-    "File with the name of one image per line: only these images of --train_split are "
-    "used with their labels. Default: the list that --records_dir was built with, or "
-    "all images.",
-)
-_UNLABELED_RECORDS_DIR = flags.DEFINE_string(
-    "unlabeled_records_dir",
-    None,
-    "With --semi, folder of TFRecords whose images are learned without labels, even if "
-    "they have some. Default: the images of --train_split outside of its list of "
-    "labeled images.",
-)
 _UNLABELED_SPLIT = flags.DEFINE_string(
-    "unlabeled_split", "train", "Split of --unlabeled_records_dir."
+    "unlabeled_split",
+    "train",
+    "Split of --unlabeled_records_dir. Without that folder, the images without labels "
+    "are those of --train_split that its list of labeled images does not name.",
 )
 _INITIAL_CHECKPOINT = flags.DEFINE_string(
     "initial_checkpoint",
@@ -74,7 +63,10 @@ _CLUSTER_TIMEOUT = flags.DEFINE_float(
     300.0,
     "Seconds to wait at the start for the other workers in TF_CONFIG.",
 )
-for _name in ("model", "model_option", "dataset", "records_dir", "workdir", "seed"):
+for _name in (
+    *("model", "model_option", "dataset", "records_dir", "workdir", "seed"),
+    *("labeled_list", "unlabeled_records_dir"),
+):
     flags.declare_key_flag(_name)
 cli.define_fields(recipe.Recipe)
 cli.define_fields(augmentation_options.AugmentationOptions)
@@ -142,8 +134,8 @@ def _train(name, chosen, images, few, records_dir, workdir):
                 eval_split=_EVAL_SPLIT.value,
                 dataset=cli.DATASET.value,
                 allow_others="records_dir" in _CHANGE_FLAGS.value,
-                labeled_list=_LABELED_LIST.value,
-                unlabeled_records_dir=_UNLABELED_RECORDS_DIR.value,
+                labeled_list=cli.LABELED_LIST.value,
+                unlabeled_records_dir=cli.UNLABELED_RECORDS_DIR.value,
                 unlabeled_split=_UNLABELED_SPLIT.value,
             ),
             chosen,
@@ -166,8 +158,8 @@ def _check_input(name, chosen, few, records_dir, workdir):
     _check_paths(records_dir, workdir)
     cli.check_exists(records_dir=records_dir)
     cli.check_exists(
-        labeled_list=_LABELED_LIST.value,
-        unlabeled_records_dir=_UNLABELED_RECORDS_DIR.value,
+        labeled_list=cli.LABELED_LIST.value,
+        unlabeled_records_dir=cli.UNLABELED_RECORDS_DIR.value,
     )
     if not os.path.exists(os.path.join(workdir, layout.CHECKPOINTS)):
         cli.check_exists(initial_checkpoint=_INITIAL_CHECKPOINT.value)

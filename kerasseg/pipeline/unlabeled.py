@@ -114,14 +114,14 @@ def _read(reader, augmentation, views, seed, index):
     image, name = reader.read_image(index)
     inside = np.zeros(image.shape[:2], np.uint8)
     image, label = augment.augment(image, inside, augmentation, rng)
-    read = image, label != IGNORE_LABEL, np.array(name.encode())
+    read = [image, label != IGNORE_LABEL, np.array(name.encode())]
     if views.tags:
-        read = *read, _possible(reader, index)
+        read.append(_possible(reader, index))
     if not views.number:
         return read
     strong = [strong_view(image, rng, views.augmentations) for _ in range(views.number)]
-    boxes = [_box(views, image.shape[:2], rng) for _ in range(views.number)]
-    return *read, np.stack(strong), np.array(boxes, np.int32)
+    boxes = [_box(views, image, rng) for _ in range(views.number)]
+    return [*read, np.stack(strong), np.array(boxes, np.int32)]
 
 
 def _possible(reader, index):
@@ -132,7 +132,8 @@ def _possible(reader, index):
     return tags | (np.array(names) == "background")
 
 
-def _box(views, size, rng):
-    drawn = rng.random()
-    box = cut_box(*size, rng)  # Always drawn: the next numbers do not depend on it.
+def _box(views, image, rng):
+    drawn, (height, width) = rng.random(), image.shape[:2]
+    # Always drawn, so that the next numbers do not depend on it.
+    box = cut_box(height, width, rng)
     return box if drawn < views.cutmix_probability else (0, 0, 0, 0)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerasseg import errors, pipeline, records
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment
-from kerasseg.training.few_labels import FewLabels
+from kerasseg.training.few_labels import NO_METHOD, FewLabels
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.tasks import Task
 
@@ -69,28 +69,32 @@ class Data:
         return pipeline.ImageReader(opened, skip_bad=skip_bad)
 
     def open_unlabeled(
-        self, labeled: pipeline.ImageReader, skip_bad: int = 0
-    ) -> "Unlabeled":
-        """Opens the images without labels.
+        self, labeled: pipeline.ImageReader, recipe: Recipe, few_labels: FewLabels
+    ) -> "Unlabeled | None":
+        """Opens the images without labels; None if no method learns from them.
 
         Args:
             labeled: Reader of the training split.
-            skip_bad: Number of damaged records that are skipped.
+            recipe: The hyperparameters.
+            few_labels: The method.
 
         Raises:
             errors.MissingFileError: The records or the split are missing.
             errors.UserError: They are damaged, or there is no image without a label.
         """
+        if few_labels.semi == NO_METHOD:
+            return None
+        batch_size = few_labels.unlabeled_batch_size or recipe.train_batch_size
         if self.unlabeled_records_dir is None:
-            return Unlabeled(labeled, pipeline.unlabeled_order(labeled))
+            return Unlabeled(labeled, pipeline.unlabeled_order(labeled), batch_size)
         opened = records.open_split(self.unlabeled_records_dir, self.unlabeled_split)
         if not len(opened):
             raise errors.UserError(
                 f"The split '{self.unlabeled_split}' of {self.unlabeled_records_dir} "
                 f"has no records. Choose another `unlabeled_split`."
             )
-        reader = pipeline.ImageReader(opened, skip_bad=skip_bad)
-        return Unlabeled(reader, np.arange(len(opened)))
+        reader = pipeline.ImageReader(opened, skip_bad=recipe.skip_bad_records)
+        return Unlabeled(reader, np.arange(len(opened)), batch_size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +104,12 @@ class Unlabeled:
     Attributes:
         reader: Their reader.
         indices: Indices of their records.
+        batch_size: Number of images per step, over all devices.
     """
 
     reader: pipeline.ImageReader
     indices: np.ndarray
+    batch_size: int
 
 
 def training_batches(
@@ -118,7 +124,6 @@ def training_batches(
     strategy: tf.distribute.Strategy,
     group: WorkerGroup,
     unlabeled: Unlabeled | None = None,
-    few_labels: FewLabels | None = None,
 ) -> tuple[Iterator[dict], float]:
     """Returns the batches from a step on, without end, and the steps of an epoch.
 
@@ -133,7 +138,6 @@ def training_batches(
         strategy: The strategy of the run.
         group: The workers of the run.
         unlabeled: Images without labels, or None.
-        few_labels: How they are learned from, where there are any.
     """
     repeats = recipe.repeats()
     order = pipeline.oversample(reader, *repeats) if repeats else None
@@ -167,7 +171,7 @@ def training_batches(
             augmentation,
             objective.method.views,
             order=unlabeled.indices,
-            **options(context, few_labels.unlabeled_batch_size or batch_size),
+            **options(context, unlabeled.batch_size),
         )
         return tf.data.Dataset.zip(labeled, others).map(lambda a, b: {**a, **b})
 

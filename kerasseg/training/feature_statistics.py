@@ -55,7 +55,7 @@ def _compute(reader, features, name):
     indices = np.linspace(0, records - 1, min(MAX_IMAGES, records)).round().astype(int)
     with progress.track(len(indices), unit="image", text=f"statistics {name}") as bar:
         for index in indices:
-            image = reader.read(index)[0]
+            image, _ = reader.read_image(index)
             if index not in reader.bad:
                 total.add(*(value.numpy() for value in moments(image)))
             bar.update()

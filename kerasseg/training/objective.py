@@ -1,6 +1,7 @@
 """The loss of a training step: a weighted sum over the outputs of the network."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -23,6 +24,26 @@ class Sums(NamedTuple):
     loss: tf.Tensor
     count: tf.Tensor
     parts: dict[str, tf.Tensor]
+
+
+class LossSums(Protocol):
+    """The loss of a step, of any task: what `step.train_step` calls.
+
+    Attributes:
+        model: The network that is trained.
+        evaluated: See `Objective.evaluated`.
+    """
+
+    model: keras.Model
+    evaluated: Callable[[keras.Model], keras.Model]
+
+    def prepare(self, batch: dict, replica: tf.distribute.ReplicaContext) -> dict:
+        """See `Objective.prepare`."""
+        ...
+
+    def sums(self, batch: dict, seed: tf.Tensor) -> Sums:
+        """See `Objective.sums`."""
+        ...
 
 
 class Objective:

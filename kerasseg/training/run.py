@@ -29,7 +29,7 @@ from kerasseg.training.few_labels import method as few_labels_method
 from kerasseg.training.logs import RunLog
 from kerasseg.training.loop import steps_ahead, train_loop
 from kerasseg.training.network import Network
-from kerasseg.training.objective import Objective
+from kerasseg.training.objective import LossSums
 from kerasseg.training.optimizers import GroupedOptimizer
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.signals import Interrupted
@@ -140,25 +140,18 @@ def _train(
     few_labels,
 ):
     _check_divisible(recipe, few_labels, strategy)
-    if few_labels.semi != NO_METHOD and group.is_asynchronous:
-        raise errors.UserError(
-            f"`semi={few_labels.semi}` does not train with parameter servers. Choose "
-            f"another `strategy`."
-        )
+    few_labels_method.check(few_labels, recipe, augmentation, strategy, group)
     workdir_format = flag_file.check_format(workdir, initial_checkpoint)
     fitted = memory.FittedMicroBatches(recipe, group)
     reader = data.open("train_split", recipe.skip_bad_records)
     eval_reader = data.open("eval_split")
-    unlabeled, num_unlabeled = None, 0
-    if few_labels.semi != NO_METHOD:
-        unlabeled = data.open_unlabeled(reader, recipe.skip_bad_records)
-        num_unlabeled = few_labels.unlabeled_batch_size or recipe.train_batch_size
-        few_labels_method.check(few_labels, recipe, augmentation, strategy)
+    unlabeled = data.open_unlabeled(reader, recipe, few_labels)
     fingerprint.check_apart(workdir, data.records_dir)
     if group.is_chief:
-        fingerprint.check(
-            workdir, (reader, eval_reader), allow_others=data.allow_others
-        )
+        others = unlabeled.reader if unlabeled and data.unlabeled_records_dir else None
+        splits = reader, eval_reader
+        allowed = data.allow_others
+        fingerprint.check(workdir, splits, unlabeled=others, allow_others=allowed)
         flag_file.keep_format(workdir, workdir_format)
     spec = reader.split.spec
     keras.utils.set_random_seed(seed)
@@ -191,11 +184,9 @@ def _train(
     group.check_agreed(state.step, "step at which the run is resumed")
     group.check_agreed(fingerprint.checksum(workdir), f"checksum of {layout.RECORDS}")
 
+    images = recipe.train_batch_size + (unlabeled.batch_size if unlabeled else 0)
     step_memory = memory.StepMemory(
-        objective.model,
-        augmentation.crop_size,
-        recipe.train_batch_size + num_unlabeled,
-        group,
+        objective.model, augmentation.crop_size, images, group
     )
     fitted.fit(step_function, step_memory, workdir, restored)
     if not runtime.has_gpu():
@@ -226,18 +217,10 @@ def _train(
         strategy=strategy,
         group=group,
         unlabeled=unlabeled,
-        few_labels=few_labels,
     )
-    settings = recipe, augmentation.crop_size, steps_per_epoch
-    start_log.log(
-        state,
-        (reader, eval_reader),
-        *settings,
-        workdir=workdir,
-        group=group,
-        few_labels=few_labels,
-        unlabeled=unlabeled,
-    )
+    start = start_log.Start(recipe, few_labels, reader, eval_reader, unlabeled)
+    sizes = augmentation.crop_size, steps_per_epoch
+    start_log.log(state, start, *sizes, workdir=workdir, group=group)
     if group.is_asynchronous:
         take_step = AsynchronousStep(
             strategy, step_function, state, group.num_served, recipe.startup_delay_steps
@@ -266,8 +249,8 @@ def _train(
             group=group,
             num_ahead=num_ahead,
             callbacks=keras_callbacks,
-            num_unlabeled=num_unlabeled,
-            samples=objective.method.samples if unlabeled else None,
+            num_unlabeled=unlabeled.batch_size if unlabeled else 0,
+            samples=few_labels_method.samples(objective),
         )
     except tf.errors.ResourceExhaustedError as error:
         saved = max(checkpoints.steps(), default=None)
@@ -284,7 +267,7 @@ def create_state(
     *,
     pretrained: bool = True,
     few_labels: FewLabels | None = None,
-) -> tuple[TrainState, Objective]:
+) -> tuple[TrainState, LossSums]:
     """Creates the state of a run, in the scope of its strategy.
 
     Args:
@@ -311,9 +294,11 @@ def create_state(
         best_model.copy_weights(model, ema)
     loss_scale = LossScale(enabled=recipe.mixed_precision == "float16")
     state = TrainState(model, optimizer, ema, loss_scale, History())
-    if few_labels is None or few_labels.semi == NO_METHOD:
-        return state, objective
-    return few_labels_method.add(state, objective, recipe, few_labels, network)
+    if few_labels is not None and few_labels.semi != NO_METHOD:
+        objective = few_labels_method.add(
+            state, optimizer, objective, recipe, few_labels, network
+        )
+    return state, objective
 
 
 def _initialize(path, state):

@@ -2,6 +2,7 @@
 
 import math
 import os
+from typing import NamedTuple
 
 from kerasseg import pipeline, runtime
 from kerasseg.distribution import WorkerGroup
@@ -12,35 +13,48 @@ from kerasseg.training.recipe import Recipe
 from kerasseg.training.state import TrainState
 
 
+class Start(NamedTuple):
+    """What a run trains on, and how.
+
+    Attributes:
+        recipe: The hyperparameters.
+        few_labels: How images without labels are learned from.
+        reader: Reader of the training split.
+        eval_reader: Reader of the validation split.
+        unlabeled: The images without labels, or None.
+    """
+
+    recipe: Recipe
+    few_labels: FewLabels
+    reader: pipeline.ImageReader
+    eval_reader: pipeline.ImageReader
+    unlabeled: Unlabeled | None = None
+
+
 def log(
     state: TrainState,
-    readers: tuple[pipeline.ImageReader, pipeline.ImageReader],
-    recipe: Recipe,
+    start: Start,
     crop_size: tuple[int, int],
     steps_per_epoch: float,
     *,
     workdir: str | os.PathLike,
     group: WorkerGroup,
-    few_labels: FewLabels,
-    unlabeled: Unlabeled | None = None,
 ) -> None:
     """Prints network, data, steps, devices and workdir, a line each, on the chief.
 
     Args:
         state: The training state, restored.
-        readers: Readers of the training and of the validation split.
-        recipe: The hyperparameters.
+        start: What the run trains on.
         crop_size: Height and width of the training images.
         steps_per_epoch: Number of steps of an epoch.
         workdir: Folder of the run.
         group: The workers of the run.
-        few_labels: How images without labels are learned from.
-        unlabeled: These images, or None.
     """
     if not group.is_chief:
         return
     trainable = sum(math.prod(v.shape) for v in state.model.trainable_weights)
-    spec = readers[0].split.spec
+    recipe, readers = start.recipe, (start.reader, start.eval_reader)
+    spec = start.reader.split.spec
     images = ", ".join(f"{r.split.name}: {len(r.split):,}" for r in readers)
     steps = recipe.training_number_of_steps
     lines = [
@@ -48,7 +62,7 @@ def log(
         f"(trainable: {trainable:,}), classes: {spec.num_classes}",
         f"Data: {spec.name}, images in {images}; crop size: {crop_size[0]} x "
         f"{crop_size[1]}, batch size: {recipe.train_batch_size}",
-        *_labels(readers[0], few_labels, unlabeled),
+        *_labels(start.reader, start.few_labels, start.unlabeled),
         f"Steps: {steps:,} (epochs: {steps / steps_per_epoch:.1f})"
         + (f", resumed at step {state.step:,}" if state.step else ""),
         f"Devices: {_devices(group)}",

@@ -9,7 +9,7 @@ import tensorflow as tf
 from kerasseg import errors
 from kerasseg.system import progress
 from kerasseg.training import batch_norm
-from kerasseg.training.objective import Objective
+from kerasseg.training.objective import LossSums
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.state import TrainState
 
@@ -36,7 +36,7 @@ def train_step(
     batch: dict,
     step: tf.Tensor,
     *,
-    objective: Objective,
+    objective: LossSums,
     recipe: Recipe,
     norms: batch_norm.TracedLayers,
     micro_batches: int,
@@ -171,7 +171,7 @@ class StepFunction:
     def __init__(
         self,
         state: TrainState,
-        objective: Objective,
+        objective: LossSums,
         recipe: Recipe,
         strategy: tf.distribute.Strategy,
     ):

@@ -19,6 +19,7 @@ def check(
     workdir: str | os.PathLike,
     readers: Iterable["pipeline.ImageReader"],
     *,
+    unlabeled: "pipeline.ImageReader | None" = None,
     allow_others: bool = False,
 ) -> None:
     """Compares the records with those that the run was started on, or saves them.
@@ -29,6 +30,7 @@ def check(
     Args:
         workdir: Folder of the run.
         readers: Reader of each split.
+        unlabeled: Reader of other records, whose labels are not used; None for none.
         allow_others: Whether to save the fingerprint even if the records differ.
 
     Raises:
@@ -36,6 +38,9 @@ def check(
     """
     path = os.path.join(workdir, layout.RECORDS)
     current = {reader.split.name: _fingerprint(reader.split) for reader in readers}
+    if unlabeled is not None:
+        split = unlabeled.split
+        current[f"unlabeled {split.name}"] = _fingerprint(split, with_list=False)
     if os.path.exists(path) and not allow_others:
         before = _read(path)
         changed = [name for name in current if before.get(name) != current[name]]
@@ -103,13 +108,13 @@ def checksum(workdir: str | os.PathLike) -> int:
     return zlib.crc32(path.read_bytes()) if path.exists() else 0
 
 
-def _fingerprint(split):
+def _fingerprint(split, *, with_list=True):
     saved = {
         "records": len(split),
         "classes": split.spec.num_classes,
         "fingerprint": split.fingerprint,
     }
-    if split.labeled_list is not None:
+    if with_list and split.labeled_list is not None:
         saved["labeled_images"] = len(split.labeled_list)
         saved["labeled_checksum"] = split.labeled_checksum
     return saved

@@ -46,7 +46,7 @@ class Adversarial(Method):
         return {"discriminator": adam}
 
     def counts(self, batch):
-        """Returns the pixels without labels, and those that are told from labels."""
+        """Returns the pixels without labels, and all predicted ones."""
         unlabeled = count(batch["unlabeled_valid"])
         labeled = count(batch["label"] < self.num_classes)
         return {"unlabeled": unlabeled, "predicted": labeled + unlabeled}

@@ -1,7 +1,7 @@
 """What a method of learning from images without labels consists of."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
 import keras
@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import errors, pipeline
+from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment
-from kerasseg.training.few_labels import METHODS
+from kerasseg.training.few_labels import METHODS, NO_METHOD
 from kerasseg.training.few_labels.options import FewLabels
 from kerasseg.training.network import Network
 from kerasseg.training.objective import Objective, Sums
-from kerasseg.training.optimizers import JoinedOptimizer
+from kerasseg.training.optimizers import GroupedOptimizer, JoinedOptimizer
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.state import TrainState
 
@@ -156,6 +157,7 @@ def check(
     recipe: Recipe,
     augmentation: augment.Augmentation,
     strategy: tf.distribute.Strategy,
+    group: WorkerGroup,
 ) -> None:
     """Raises `errors.UserError` if a method does not fit the other options of a run.
 
@@ -164,8 +166,17 @@ def check(
         recipe: The hyperparameters.
         augmentation: Augmentation of the images.
         strategy: The strategy of the run.
+        group: The workers of the run.
     """
-    smallest = METHODS.lookup(options.semi).min_crop_size
+    if options.semi == NO_METHOD:
+        return
+    if group.is_asynchronous:
+        raise errors.UserError(
+            f"`semi={options.semi}` does not train with parameter servers. Choose "
+            f"another `strategy`."
+        )
+    method: type[Method] = METHODS.lookup(options.semi)
+    smallest = method.min_crop_size
     if min(augmentation.crop_size) < smallest:
         height, width = augmentation.crop_size
         raise errors.UserError(
@@ -184,15 +195,17 @@ def check(
 
 def add(
     state: TrainState,
+    optimizer: GroupedOptimizer,
     objective: Objective,
     recipe: Recipe,
     options: FewLabels,
     network: Network,
-) -> tuple[TrainState, SemiObjective]:
+) -> SemiObjective:
     """Adds a method to the state and the loss of a run, in the scope of its strategy.
 
     Args:
         state: The state at step 0.
+        optimizer: Its optimizer.
         objective: The loss of the labeled images.
         recipe: The hyperparameters.
         options: Options of the method.
@@ -207,7 +220,7 @@ def add(
             f"which {state.model.name} does not train. Choose `semi=none`, a network "
             f"for semantic segmentation, or other `output_weights`."
         )
-    create = METHODS.lookup(options.semi)
+    create: type[Method] = METHODS.lookup(options.semi)
     method = create(objective.model, state.ema, options, network.num_classes)
     beside = [
         (method.networks[name], optimizer)
@@ -215,13 +228,20 @@ def add(
     ]
     if beside:
         rate = recipe.base_learning_rate
-        state.optimizer = JoinedOptimizer(state.optimizer, beside, rate)
+        state.optimizer = JoinedOptimizer(optimizer, beside, rate)
         state.beside = list(method.networks.values())
-    return state, SemiObjective(objective, method)
+    return SemiObjective(objective, method)
+
+
+def samples(objective: object) -> Callable[[], np.ndarray | None] | None:
+    """Returns the function of generated images of a loss; None if it has none."""
+    if isinstance(objective, SemiObjective):
+        return objective.method.samples
+    return None
 
 
 def call_frozen(network: keras.Model, inputs: tf.Tensor) -> tf.Tensor:
-    """Calls a network for training, without gradients of its own weights.
+    """Calls a network for training, without gradients of the weights.
 
     Gradients flow to the inputs; moving averages stay as they are.
     """
