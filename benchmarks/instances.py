@@ -7,7 +7,7 @@ of 512 x 512 pixels. "trunk_s" is the time of encoder, pyramid and proposal netw
 "box_head_s" that of the box head on 1000 regions of 7 x 7 cells; "mask_head_s" that of
 the mask head on 100 regions of 14 x 14 cells; "parts_s" is their sum. "forward_s" is
 the whole network, and "forced_forward_s" that with 1000 given proposals and 100 given
-detections in place of its own: without any suppression of boxes, and with the same
+detections instead: without any suppression of boxes, and with the same
 work on both sides. "roi_align_s" takes the features of 1000 regions and "nms_s"
 suppresses 1000 boxes. "train_step_s" computes loss and gradients of one image with 512
 regions, without the update. The peer is any script that prints a JSON line with some of
