@@ -149,9 +149,9 @@ def _train(
     fingerprint.check_apart(workdir, data.records_dir)
     if group.is_chief:
         others = unlabeled.reader if unlabeled and data.unlabeled_records_dir else None
-        splits = reader, eval_reader
-        allowed = data.allow_others
-        fingerprint.check(workdir, splits, unlabeled=others, allow_others=allowed)
+        fingerprint.check(
+            workdir, (reader, eval_reader), others, allow_others=data.allow_others
+        )
         flag_file.keep_format(workdir, workdir_format)
     spec = reader.split.spec
     keras.utils.set_random_seed(seed)
@@ -184,7 +184,8 @@ def _train(
     group.check_agreed(state.step, "step at which the run is resumed")
     group.check_agreed(fingerprint.checksum(workdir), f"checksum of {layout.RECORDS}")
 
-    images = recipe.train_batch_size + (unlabeled.batch_size if unlabeled else 0)
+    num_unlabeled = unlabeled.batch_size if unlabeled else 0
+    images = recipe.train_batch_size + num_unlabeled
     step_memory = memory.StepMemory(
         objective.model, augmentation.crop_size, images, group
     )
@@ -221,18 +222,14 @@ def _train(
     start = start_log.Start(recipe, few_labels, reader, eval_reader, unlabeled)
     sizes = augmentation.crop_size, steps_per_epoch
     start_log.log(state, start, *sizes, workdir=workdir, group=group)
-    if group.is_asynchronous:
-        take_step = AsynchronousStep(
-            strategy, step_function, state, group.num_served, recipe.startup_delay_steps
-        )
-        num_ahead = take_step.num_ahead
-    else:
-        take_step = _synchronous_step(
-            state,
-            compiling.choose(step_function, recipe.jit_compile, group),
-            lambda: fitted.increase(step_function, workdir),
-        )
-        num_ahead = steps_ahead
+    take_step, num_ahead = _step_taker(
+        state,
+        step_function,
+        recipe,
+        strategy=strategy,
+        group=group,
+        use_more_micro_batches=lambda: fitted.increase(step_function, workdir),
+    )
     keras_callbacks = keras.callbacks.CallbackList(list(callbacks), model=state.model)
     state.model.stop_training = False  # A callback may set it, as in Keras' fit.
     keras_callbacks.on_train_begin()
@@ -249,7 +246,7 @@ def _train(
             group=group,
             num_ahead=num_ahead,
             callbacks=keras_callbacks,
-            num_unlabeled=unlabeled.batch_size if unlabeled else 0,
+            num_unlabeled=num_unlabeled,
             samples=few_labels_method.samples(objective),
         )
     except tf.errors.ResourceExhaustedError as error:
@@ -345,6 +342,19 @@ def load_initial_weights(path: str, state: TrainState) -> None:
     if state.ema is not None:
         best_model.copy_weights(state.model, state.ema)
     frozen_statistics.warn(state.model, path, source)
+
+
+def _step_taker(
+    state, step_function, recipe, *, strategy, group, use_more_micro_batches
+):
+    """Returns the function that takes a step, and one of how many may be unchecked."""
+    if group.is_asynchronous:
+        asynchronous = AsynchronousStep(
+            strategy, step_function, state, group.num_served, recipe.startup_delay_steps
+        )
+        return asynchronous, asynchronous.num_ahead
+    chosen = compiling.choose(step_function, recipe.jit_compile, group)
+    return _synchronous_step(state, chosen, use_more_micro_batches), steps_ahead
 
 
 def _synchronous_step(state, step_function, use_more_micro_batches):

@@ -18,8 +18,8 @@ if typing.TYPE_CHECKING:
 def check(
     workdir: str | os.PathLike,
     readers: Iterable["pipeline.ImageReader"],
-    *,
     unlabeled: "pipeline.ImageReader | None" = None,
+    *,
     allow_others: bool = False,
 ) -> None:
     """Compares the records with those that the run was started on, or saves them.
