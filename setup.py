@@ -41,7 +41,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["kerasseg*", "tfrecords_tools*"]),
     package_data={
         "kerasseg.report": ["page.css", "page.js"],
-        "kerasseg.serve": ["page.html", "page.css", "page.js"],
+        "kerasseg.serve": ["page.html", "page.css", "page.js", "page_objects.js"],
     },
     install_requires=[
         "absl-py>=2.0",

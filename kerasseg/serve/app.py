@@ -18,6 +18,7 @@ _PAGE = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page_objects.js": ("page_objects.js", "text/javascript; charset=utf-8"),
 }
 _POLICY = {
     "content-security-policy": (

@@ -36,6 +36,8 @@ _FIELD = "signature_def"  # The only metadata field.
 _MAX_DETAILS = 2000  # Bytes of an error's text.
 _MAX_RANK = 64  # Of NumPy's arrays.
 _COPIES = 2  # Of a response: the message and its bytes.
+_MAX_MESSAGE = 2**31 - 1  # Bytes; a limit of Protocol Buffers.
+_OVERHEAD = 2**20  # Bytes for names and shapes.
 _SERVICES = {
     "tensorflow.serving.PredictionService": {
         "Predict": predict_pb2.PredictRequest,
@@ -132,6 +134,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         if budget.tiled:
             tile_size = str(self._settings.tile_side)
             context.set_trailing_metadata([("x-tile-size", tile_size)])
+        outputs = _filtered(request.output_filter, outputs)
         self._hold_until_sent(outputs, context, budget)
         return await asyncio.to_thread(_response, request, engine, name, outputs)
 
@@ -266,19 +269,36 @@ def _array(name, tensor):
         raise RequestError(400, reason) from error
 
 
-def _response(request, engine, signature, outputs):
-    names = list(dict.fromkeys(request.output_filter)) or list(outputs)
+def _filtered(names, outputs):
+    """Returns the outputs with some names, all if there are none, that fit a message.
+
+    Raises:
+        RequestError: 400, an unknown name; 413, the message would be too large.
+    """
     unknown = sorted(set(names) - set(outputs))
     if unknown:
         raise RequestError(
             400, f"output_filter has {unknown}, expected {list(outputs)}"
         )
+    filtered = {name: outputs[name] for name in dict.fromkeys(names or outputs)}
+    sizes = {name: tensor_outputs.num_bytes(x) for name, x in filtered.items()}
+    if sum(sizes.values()) > _MAX_MESSAGE - _OVERHEAD:
+        raise RequestError(
+            413,
+            f"The outputs have {sum(sizes.values()):,} bytes, the limit is "
+            f"{_MAX_MESSAGE:,}; send a smaller image, or leave out "
+            f"{max(sizes, key=sizes.__getitem__)} by an output_filter.",
+        )
+    return filtered
+
+
+def _response(request, engine, signature, outputs):
     response = predict_pb2.PredictResponse()
     response.model_spec.name = request.model_spec.name
     response.model_spec.version.value = engine.number
     response.model_spec.signature_name = signature
-    for key in names:
-        response.outputs[key].CopyFrom(tf.make_tensor_proto(outputs[key]))
+    for key, value in outputs.items():
+        response.outputs[key].CopyFrom(tf.make_tensor_proto(value))
     return response
 
 

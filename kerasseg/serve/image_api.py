@@ -69,7 +69,8 @@ def _statistics(engine, prediction, seconds):
     """Returns the share of each class, and the mask twice in base64.
 
     `mask_png` has class numbers with a palette; `numbers_png` is a grayscale image of
-    class numbers. A network that detects objects also has `detections`.
+    class numbers. A network that detects objects also has `detections`, all of them,
+    and `min_score`, from which they are part of the masks.
     """
     mask, found = prediction.mask, prediction.found
     height, width = mask.shape
@@ -95,6 +96,7 @@ def _statistics(engine, prediction, seconds):
     }
     if found is not None:
         statistics["detections"] = found.annotations()
+        statistics["min_score"] = images.MIN_SCORE
     return statistics
 
 

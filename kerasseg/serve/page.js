@@ -7,8 +7,8 @@ const QUALITY = 0.92;
 const TIMES = { timeStyle: "medium" };
 
 let model = null; // The response of /model.
-let shown = null; // {width, height, mask, classes} of the image on the page.
-let selected = null; // Number of the class that is shown alone.
+let shown = null; // {width, height, classes, mask or objects} of the image on the page.
+let selected = null; // Number of the class, or id of the object, that is shown alone.
 let marked = [0, 0]; // Pixel of the marker.
 let pending = null; // AbortController of the current request.
 let urls = []; // URLs of the blobs on the page.
@@ -104,11 +104,12 @@ async function decodeMask(text, width, height) {
 }
 
 async function show(image, result, seconds, name) {
-  const { width, height, classes } = result;
-  const mask = await decodeMask(result.numbers_png, width, height);
+  const { width, height, classes, detections: objects } = result;
+  const mask = objects ? null : await decodeMask(result.numbers_png, width, height);
   urls.forEach((url) => URL.revokeObjectURL(url));
   urls = [];
-  shown = { width, height, classes, mask };
+  if (objects && !shown?.objects) $("score").value = result.min_score;
+  shown = { width, height, classes, mask, objects };
   selected = null;
   marked = [width >> 1, height >> 1];
   $("image").src = createUrl(image);
@@ -124,12 +125,24 @@ async function show(image, result, seconds, name) {
   $("time").textContent =
     `${result.seconds.toFixed(2)} s on the server, ${seconds.toFixed(2)} s in total; ` +
     `${width} × ${height} pixels`;
-  drawMask();
-  showLegend();
+  for (const each of document.querySelectorAll(".objects")) each.hidden = !objects;
+  $("kind").textContent = objects ? "Objects" : "Classes";
+  $("boxes").replaceChildren();
+  if (objects) {
+    $("note").textContent =
+      `The mask has the classes of the objects with a score of at least ${result.min_score}.`;
+    showObjects();
+  } else {
+    drawMask();
+    showLegend();
+  }
+  setOpacity(); // Also draws the objects.
   $("result").hidden = false;
   document.body.classList.add("done");
-  const found = classes.filter((each) => each.share > 0).length;
-  showStatus(`Done at ${new Date().toLocaleTimeString([], TIMES)}: ${found} classes found.`);
+  const found = objects
+    ? `${objects.length} objects`
+    : `${classes.filter((each) => each.share > 0).length} classes`;
+  showStatus(`Done at ${new Date().toLocaleTimeString([], TIMES)}: ${found} found.`);
 }
 
 // Draws the classes in their colors; if one is selected, the others are shaded.
@@ -148,11 +161,15 @@ function drawMask() {
   context.putImageData(image, 0, 0);
 }
 
+function toCss(color) {
+  return `rgb(${color.join(" ")})`;
+}
+
 function colorBox(color) {
   const box = document.createElement("canvas");
   box.width = box.height = 16;
   const context = box.getContext("2d");
-  context.fillStyle = `rgb(${color.join(" ")})`;
+  context.fillStyle = toCss(color);
   context.fillRect(0, 0, 16, 16);
   return box;
 }
@@ -168,24 +185,33 @@ function percent(share) {
   return share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
 }
 
+// Returns a row of the legend; its button shows a class or an object alone.
+function legendRow(number, name, color, value) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.append(colorBox(color), span("name", name), span("value", value));
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", () => select(number, button));
+  const row = document.createElement("li");
+  row.append(button);
+  return row;
+}
+
+function showAbsent(classes) {
+  const names = classes.map((each) => each.name);
+  $("absent").textContent = names.length ? `Not found: ${names.join(", ")}` : "";
+}
+
 function showLegend() {
   const order = [...shown.classes].sort((a, b) => b.share - a.share);
   const found = order.filter((each) => each.share > 0);
-  const rows = found.map((each) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(colorBox(each.color), span("name", each.name));
-    button.append(span("share", percent(each.share)));
-    button.setAttribute("aria-pressed", "false");
-    button.title = "Show only this class";
-    button.addEventListener("click", () => select(each.number, button));
-    const row = document.createElement("li");
-    row.append(button);
+  const rows = found.map(({ number, name, color, share }) => {
+    const row = legendRow(number, name, color, percent(share));
+    row.firstChild.title = "Show only this class";
     return row;
   });
   $("legend").replaceChildren(...rows);
-  const absent = order.filter((each) => each.share === 0).map((each) => each.name);
-  $("absent").textContent = absent.length ? `Not found: ${absent.join(", ")}` : "";
+  showAbsent(order.filter((each) => each.share === 0));
   const shares = found.map((each) => `${each.name} ${percent(each.share)}`).join(", ");
   $("stage").setAttribute("aria-label", `Your image and its classes: ${shares}`);
 }
@@ -196,15 +222,21 @@ function select(number, button) {
     each.setAttribute("aria-pressed", "false");
   button.setAttribute("aria-pressed", String(!wasSelected));
   selected = wasSelected ? null : number;
-  drawMask();
+  if (shown.objects) updateObjects();
+  else drawMask();
+}
+
+function classAt(pixel) {
+  const number = shown.mask[pixel];
+  return `${shown.classes[number]?.name ?? "unknown"} (class ${number})`;
 }
 
 function pointAt(x, y) {
-  const { width, height, mask, classes } = shown;
+  const { width, height, objects } = shown;
   marked = [Math.min(width - 1, Math.max(0, x)), Math.min(height - 1, Math.max(0, y))];
-  const number = mask[marked[1] * width + marked[0]];
-  const name = classes[number]?.name ?? "unknown";
-  $("pointed").textContent = `${name} (class ${number}) at ${marked[0]}, ${marked[1]}`;
+  const pixel = marked[1] * width + marked[0];
+  const name = objects ? objectAt(pixel) : classAt(pixel);
+  $("pointed").textContent = `${name} at ${marked[0]}, ${marked[1]}`;
 }
 
 function onPointer(event) {
@@ -232,8 +264,9 @@ function onKey(event) {
 
 function setOpacity() {
   const value = $("opacity").value;
-  $("mask").style.opacity = value / 100;
   $("percent").textContent = `${value} %`;
+  $("mask").style.opacity = shown?.objects ? 1 : value / 100;
+  if (shown?.objects) updateObjects(); // Their outlines stay opaque.
 }
 
 async function openCamera() {
@@ -296,6 +329,7 @@ $("camera").addEventListener("click", openCamera);
 $("snapshot").addEventListener("click", takePhoto);
 $("cancel").addEventListener("click", closeCamera);
 $("opacity").addEventListener("input", setOpacity);
+$("score").addEventListener("input", updateObjects);
 $("stage").addEventListener("pointermove", onPointer);
 $("stage").addEventListener("pointerdown", onPointer);
 $("stage").addEventListener("keydown", onKey);

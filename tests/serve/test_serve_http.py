@@ -307,6 +307,7 @@ def test_the_page_has_a_strict_security_policy(server):
         "/": "text/html",
         "/page.css": "text/css",
         "/page.js": "text/javascript",
+        "/page_objects.js": "text/javascript",
     }.items():
         status, headers, text = server.request("GET", path)
         assert (status, headers["content-type"].split(";")[0]) == (200, kind)

@@ -1,15 +1,24 @@
 """The server with a network that detects objects."""
 
 import base64
+import importlib.util
 import json
+import pathlib
+import re
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasseg import exporting, images
 from kerasseg.serve import costs, engine, found
+from kerasseg.serve.request_errors import RequestError
 from tests.support import detected, server_process, tiny
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 IMAGE = detected.noise(60, 90)
 SIZE = IMAGE.shape[:2]
@@ -33,7 +42,9 @@ def loaded(folder):
 
 @pytest.fixture(scope="module")
 def server(folder):
-    with_tiles = server_process.Server(folder, tile_side=128)
+    grpc = importlib.util.find_spec("tensorflow_serving")
+    ports = {"grpc_port": 0} if grpc else {}
+    with_tiles = server_process.Server(folder, tile_side=128, **ports)
     with_tiles.wait_until_ready()
     yield with_tiles
     with_tiles.stop()
@@ -110,6 +121,7 @@ def test_segment_returns_mask_overlay_and_detections(server, expected):
     numbers = base64.b64decode(answer["numbers_png"])
     assert (images.read_label(numbers) != mask).sum() <= 2
     assert len(answer["detections"]) == outputs["valid"].sum() > 0
+    assert answer["min_score"] == 0.5
     for i, each in enumerate(answer["detections"]):
         assert (each["id"], each["category_id"]) == (i + 1, outputs["classes"][i])
         assert each["score"] == pytest.approx(outputs["scores"][i], abs=1e-3)
@@ -155,3 +167,125 @@ def test_images_larger_than_a_tile_are_predicted_as_a_whole(server, loaded):
     assert status == 200 and "x-tile-size" not in headers
     (one,) = loaded.detections([large])
     assert (images.read_label(body) != one.class_map()).mean() < 0.001
+
+
+def page_example(language, text):
+    """Returns the example of docs/serving.md that contains a text."""
+    page = (ROOT / "docs/serving.md").read_text()
+    found = re.findall(rf"^```{language}\n(.*?)^```", page, re.M | re.S)
+    (code,) = [each for each in found if text in each]
+    return code
+
+
+@pytest.mark.slow
+def test_the_command_of_the_page_detects_objects(server, expected, tmp_path):
+    (tmp_path / "image.jpg").write_bytes(tiny.png(IMAGE))
+    command = page_example("bash", "models/shapes:predict")
+    command = command.replace(
+        ":8501/v1/models/shapes", f":{server.port}/v1/models/levels"
+    )
+    run = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    (row,) = json.loads(run.stdout)["predictions"]
+    assert sorted(row) == list(expected["serving_default"])
+    boxes = expected["serving_default"]["boxes"][0]
+    np.testing.assert_allclose(row["boxes"], boxes, atol=1e-2)
+
+
+@pytest.mark.slow
+def test_the_code_of_the_page_prints_objects(server, expected, tmp_path):
+    (tmp_path / "image.jpg").write_bytes(tiny.png(IMAGE))
+    code = page_example("python", "models/shapes:predict")
+    code = code.replace(":8501/v1/models/shapes", f":{server.port}/v1/models/levels")
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    scores = expected["serving_default"]["scores"]
+    assert len(run.stdout.splitlines()) == (scores >= 0.5).sum() > 0
+
+
+@pytest.mark.slow
+def test_the_grpc_client_of_the_page_gets_masks(server, expected, tmp_path, stub):
+    del stub  # Skips the test if there is no gRPC.
+    (tmp_path / "image.jpg").write_bytes(tiny.png(IMAGE))
+    code = page_example("python", "import grpc").replace('"shapes"', '"levels"')
+    code = code.replace(":8500", f":{grpc_port(server)}") + "print(masks.shape)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == str(expected["tensor"]["masks"].shape)
+
+
+def grpc_port(server):
+    return re.search(r"gRPC at port (\d+)", server.line)[1]
+
+
+@pytest.fixture(scope="module")
+def stub(server):
+    """The stub of TensorFlow Serving's gRPC API."""
+    grpc = pytest.importorskip("grpc")
+    apis = pytest.importorskip("tensorflow_serving.apis.prediction_service_pb2_grpc")
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port(server)}") as channel:
+        yield apis.PredictionServiceStub(channel)
+
+
+def grpc_outputs(stub, signature, names=(), **inputs):
+    """Calls a signature by gRPC; returns its outputs as arrays."""
+    messages = importlib.import_module("tensorflow_serving.apis.predict_pb2")
+    request = messages.PredictRequest(output_filter=names)
+    request.model_spec.name = "levels"
+    request.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    outputs = stub.Predict(request, timeout=60).outputs
+    return {name: tf.make_ndarray(outputs[name]) for name in sorted(outputs)}
+
+
+@pytest.mark.slow
+def test_grpc_returns_the_tensors_of_both_signatures(stub, expected):
+    pixels = IMAGE[None].astype(np.float32)
+    outputs = grpc_outputs(stub, "tensor", image=pixels)
+    assert list(outputs) == list(expected["tensor"])
+    for name, value in expected["tensor"].items():
+        assert (outputs[name].dtype, outputs[name].shape) == (value.dtype, value.shape)
+        np.testing.assert_allclose(outputs[name], value, atol=1e-3)
+    assert outputs["valid"].any() and outputs["masks"].any()
+    some = grpc_outputs(stub, "tensor", ["scores", "boxes"], image=pixels)
+    assert list(some) == ["boxes", "scores"]
+    np.testing.assert_array_equal(some["boxes"], outputs["boxes"])
+    files = grpc_outputs(stub, "serving_default", image_bytes=[tiny.png(IMAGE)])
+    assert list(files) == list(expected["serving_default"])
+    for name in PADDED:
+        value = expected["serving_default"][name]
+        assert files[name].dtype == value.dtype
+        np.testing.assert_allclose(files[name], value, atol=1e-2)
+    ids = pixels_of(files["instance_png_bytes"][0])
+    file = expected["serving_default"]["instance_png_bytes"][0]
+    assert ids.dtype == np.uint16 and (ids != pixels_of(file)).sum() <= 2
+
+
+@pytest.mark.slow
+def test_grpc_describes_the_outputs(stub, expected):
+    messages = importlib.import_module("tensorflow_serving.apis.get_model_metadata_pb2")
+    request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "levels"
+    response = stub.GetModelMetadata(request, timeout=60)
+    signatures = messages.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(signatures)
+    for name, outputs in expected.items():
+        assert sorted(signatures.signature_def[name].outputs) == sorted(outputs)
+
+
+def test_outputs_beyond_the_size_of_a_message_are_refused():
+    grpc_api = pytest.importorskip("kerasseg.serve.grpc_api")
+    # 3 GiB without memory, of which a message holds 2 GiB.
+    masks = np.broadcast_to(np.zeros((), bool), (1, 48, 2**13, 2**13))
+    outputs = {"boxes": np.zeros((1, 48, 4), np.float32), "masks": masks}
+    with pytest.raises(RequestError, match="leave out masks by an output_filter") as e:
+        grpc_api._filtered([], outputs)
+    assert e.value.status == 413
+    assert list(grpc_api._filtered(["boxes"], outputs)) == ["boxes"]

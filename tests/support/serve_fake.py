@@ -25,10 +25,11 @@ class Engine:
     """Predicts like the network of `support.levels`: class red // 64, at most 2.
 
     A version with a file "broken" cannot be loaded. One with a file "seconds_per_pixel"
-    takes this time, and one with a file "class_names" has these three, as JSON.
+    takes this time, and one with a file "class_names" has these three, as JSON. One
+    with a file "objects" detects these in every image, as JSON: class number, score,
+    and box, which the mask fills.
     """
 
-    detects_objects = False
     class_names = ("left", "<b>middle</b>", "right")
     palette = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
 
@@ -39,6 +40,10 @@ class Engine:
         names = path / "class_names"
         if names.exists():
             self.class_names = tuple(json.loads(names.read_text()))
+        objects = path / "objects"
+        self.detects_objects = objects.exists()
+        if self.detects_objects:
+            self._objects = json.loads(objects.read_text())
         self.warm = False
         self.inputs = {
             "serving_default": {"image_bytes": (object, (None,))},
@@ -60,6 +65,18 @@ class Engine:
             if image[0, 0, 0] == BROKEN:
                 raise request_errors.RequestError(400, "the network fails")
         return [np.minimum(image[..., 0] // 64, 2) for image in images]
+
+    def detections(self, images):
+        found = importlib.import_module("kerasseg.serve.found")  # It takes seconds.
+        classes, scores, boxes = zip(*self._objects, strict=True)
+        outputs = {
+            "boxes": np.array(boxes, np.float32),
+            "scores": np.array(scores, np.float32),
+            "classes": np.array(classes, np.int32),
+            "valid": np.ones(len(classes), bool),
+            "mask_probabilities": np.ones((len(classes), 28, 28), np.float32),
+        }
+        return [found.Found(outputs, image.shape[:2]) for image in images]
 
     def probabilities(self, image):
         (mask,) = self.masks([image])
