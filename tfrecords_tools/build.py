@@ -100,6 +100,8 @@ def _report(result, records_dir):
         print(f"{split} is skipped: {reason}")
     for split, count in result.num_records.items():
         print(f"{split}: {source_files.count(count, 'record')}")
+        if split in result.num_objects:
+            print(f"  {_describe_objects(result.num_objects[split])}")
     if result.num_kept:
         print(f"{result.num_kept} of them were built before.")
     if result.rejected:
@@ -108,6 +110,15 @@ def _report(result, records_dir):
         print(f"{bad} skipped, see {path}")
     folder = shlex.quote(os.fspath(records_dir))
     print(f"Inspect: python -m tfrecords_tools.inspect --records_dir={folder}")
+
+
+def _describe_objects(numbers):
+    """Returns the number of masks of objects, and of images without any."""
+    masks = source_files.count(sum(numbers), "mask of an object", "masks of objects")
+    images = source_files.count(sum(map(bool, numbers)), "image")
+    without = numbers.count(0)
+    none = source_files.count(without, "image has none", "images have none")
+    return f"{masks} in the folders of {images}; {none}."
 
 
 if __name__ == "__main__":

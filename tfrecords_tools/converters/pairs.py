@@ -13,6 +13,7 @@ from tfrecords_tools import annotations
 from tfrecords_tools.converters import own_data
 
 OWN = "folder"  # Name of the data set of the user's own images.
+CLASS_OF_LABEL = -1  # The class of an object is that of its pixels in the label.
 TFDS = "tfds:"  # Prefix of the names of data sets of TensorFlow Datasets.
 
 
@@ -50,6 +51,8 @@ class Pair:
         shapes: JSON from which `annotations.draw` draws the label, or "". That of
             `faulty` says why there is no label.
         instances: Path of the instance ids; "" for none, or if `shapes` has them.
+        objects: Path of the binary mask of each object, and its class number or
+            `CLASS_OF_LABEL`; None if objects are not in files of their own.
     """
 
     name: str
@@ -58,17 +61,22 @@ class Pair:
     seed: tuple[int, ...] = ()
     shapes: str = ""
     instances: str = ""
+    objects: tuple[tuple[str, int], ...] | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of the files that must exist; none if the pair is drawn."""
-        return tuple(path for path in (self.image, self.label, self.instances) if path)
+        masks = (path for path, _ in self.objects or ())
+        paths = self.image, self.label, self.instances, *masks
+        return tuple(path for path in paths if path)
 
     @property
     def key(self) -> tuple:
-        """The values on which the record depends, without `instances` if empty."""
-        values = dataclasses.astuple(self)
-        return values if self.instances else values[:-1]
+        """The values on which the record depends, without empty ones at the end."""
+        *values, instances, objects = dataclasses.astuple(self)
+        if objects is not None:
+            return (*values, instances, objects)
+        return (*values, instances) if instances else tuple(values)
 
     @property
     def fault(self) -> str:
@@ -87,6 +95,21 @@ def faulty(pair: Pair, reason: str) -> Pair:
 
 
 @dataclasses.dataclass(frozen=True)
+class ObjectMask:
+    """The binary mask of one object.
+
+    Attributes:
+        path: Path of the file.
+        data: Its bytes.
+        number: Class number, or `CLASS_OF_LABEL`.
+    """
+
+    path: str
+    data: bytes
+    number: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Contents:
     """The contents of a pair.
 
@@ -96,18 +119,26 @@ class Contents:
         instances: Bytes of a 16-bit grayscale PNG of instance numbers, or None.
         objects: The objects, which may overlap, or None. Their masks have the size of
             the label.
+        masks: The same as files, of `Pair.objects`, or None.
     """
 
     image: bytes
     label: bytes | np.ndarray
     instances: bytes | None = None
     objects: tuple[annotations.Instance, ...] | None = None
+    masks: tuple[ObjectMask, ...] | None = None
 
 
 def read_files(pair: Pair) -> Contents:
-    """Reads the two files of a pair, without decoding them."""
-    image = files.read_bytes(pair.image)
-    return Contents(image, files.read_bytes(pair.label))
+    """Reads image, label and masks of objects of a pair, without decoding them."""
+    image, label = files.read_bytes(pair.image), files.read_bytes(pair.label)
+    if pair.objects is None:
+        return Contents(image, label)
+    masks = (
+        ObjectMask(path, files.read_bytes(path), number)
+        for path, number in pair.objects
+    )
+    return Contents(image, label, masks=tuple(masks))
 
 
 def pair_folders(

@@ -42,12 +42,15 @@ class Result:
         rejected: The pairs that were skipped: dicts with "split", "name", "image",
             "label" and "reason".
         missing_splits: Splits that the source does not have, and why.
+        num_objects: Number of masks of objects for each image of a split, if objects
+            have files of their own; with those of rejected pairs.
     """
 
     num_records: dict[str, int]
     num_kept: int
     rejected: tuple[dict, ...]
     missing_splits: dict[str, str] = dataclasses.field(default_factory=dict)
+    num_objects: dict[str, list[int]] = dataclasses.field(default_factory=dict)
 
 
 def build_records(
@@ -303,7 +306,10 @@ class _Build:
         self._write_info({**self.info.splits, **good})
         if len(good) < len(splits):
             self._raise_for_empty(splits.keys() - good.keys(), rejected)
-        return Result(num_records, self.num_kept, rejected)
+        num_objects = {
+            plan.split: plan.num_objects for plan in self.plans if plan.num_objects
+        }
+        return Result(num_records, self.num_kept, rejected, num_objects=num_objects)
 
     def _raise_for_empty(self, splits, rejected):
         first = next(pair for pair in rejected if pair["split"] in splits)
