@@ -16,9 +16,10 @@ with the most errors (not with --noreport). The records are those that the run w
 trained on, or those of --records_dir, which must have the same classes. Every image is
 evaluated at its original size. docs/evaluation.md describes the scores.
 
---predictions_json scores detected instances of any tool, results in COCO's format, on
-records with instances, and writes instances.csv, the numbers of errors of each image,
-instead of pictures.csv.
+Networks that detect objects are scored on records with instances, and so are results of
+any tool in COCO's format, --predictions_json. Instead of pictures.csv, instances.csv
+has the numbers of errors of each image, and instances.npz the matches of the detections
+for --compare_workdir.
 """
 
 import shlex
@@ -27,9 +28,8 @@ from typing import Any
 
 from absl import flags
 
-from kerasseg import cli, errors, evaluation, models, runtime
+from kerasseg import cli, errors, evaluation, images, models, runtime
 from kerasseg.cli import inference_flags
-from kerasseg.images import MIN_SCORE
 from kerasseg.workdir import metadata
 
 _BATCH_SIZE = flags.DEFINE_integer(
@@ -68,24 +68,21 @@ _ANNOTATIONS_JSON = flags.DEFINE_string(
     "With --predictions_json, annotation file of COCO whose images and categories name "
     "its ids. By default ids are names, or numbers of the images and classes.",
 )
-_MIN_SCORE = flags.DEFINE_float(
-    "min_score",
-    MIN_SCORE,
-    "With --predictions_json, detections with a lower score are neither pasted for the "
-    "mean IoU nor counted as errors. COCO's measures use all detections.",
-)
 _COMPARE_WORKDIR = flags.DEFINE_string(
     "compare_workdir",
     None,
-    "Folder with the pictures.csv of an earlier evaluation, such as the workdir "
-    "of another run, to compare with.",
+    "Folder with the pictures.csv of an earlier evaluation, or the instances.npz of "
+    "detected objects, such as the workdir of another run, to compare with.",
 )
 _REPORT = flags.DEFINE_boolean(
     "report",
     True,
     "Write report.html, for which some of the images are predicted a second time.",
 )
-for _name in ("workdir", "records_dir", "dataset", "split", "output_dir"):
+for _name in (
+    *("workdir", "records_dir", "dataset", "split", "output_dir"),
+    "min_score",
+):
     flags.declare_key_flag(_name)
 
 
@@ -118,6 +115,7 @@ def _evaluate(output, data):
         cli.required(workdir=workdir)
     else:
         cli.required(output_dir=output.folder)
+        _check_no_min_score()
     evaluation.check_inputs(
         predictions_dir=predictions_dir,
         compare_workdir=_COMPARE_WORKDIR.value,
@@ -133,6 +131,7 @@ def _evaluate(output, data):
     if metadata.read_metadata(str(workdir))["model"] in models.list_models("instance"):
         _evaluate_detector(output, options, predictor_options, **data)
         return
+    _check_no_min_score()
     evaluation.evaluate_run(
         workdir,
         output,
@@ -150,7 +149,6 @@ def _evaluate_detector(output, options, predictor_options, *, measures, **data):
         "superpixels": options.superpixels,
         "output_stride": options.output_stride,
         "measures": measures,
-        "compare_workdir": output.compare_workdir,
     }
     for name, value in of_pixels.items():
         if value:
@@ -158,16 +156,34 @@ def _evaluate_detector(output, options, predictor_options, *, measures, **data):
                 f"`{name}` applies to networks that predict the class of each pixel, "
                 f"and this run detects objects. Leave it out."
             )
-    evaluation.evaluate_detector(
-        cli.WORKDIR.value, output, detector_options=predictor_options, **data
-    )
+    with errors.renamed({"scales": "eval_scales", "fusion": "eval_fusion"}):
+        evaluation.evaluate_detector(
+            cli.WORKDIR.value,
+            output,
+            detector_options=predictor_options,
+            min_score=_min_score(),
+            **data,
+        )
+
+
+def _min_score():
+    value = cli.MIN_SCORE.value
+    return images.MIN_SCORE if value is None else value
+
+
+def _check_no_min_score():
+    if cli.MIN_SCORE.value is not None:
+        raise errors.UserError(
+            "`min_score` applies to detected objects, and these predictions are the "
+            "class of each pixel. Leave it out."
+        )
 
 
 def _evaluate_results(output, data):
     """Evaluates --predictions_json."""
     others = [
         name
-        for name in ("predictions_dir", "labels_dir", "compare_workdir", "measures")
+        for name in ("predictions_dir", "labels_dir", "measures")
         if flags.FLAGS[name].present
     ]
     if others:
@@ -181,11 +197,12 @@ def _evaluate_results(output, data):
         "workdir": cli.WORKDIR.value,
         "annotations_json": _ANNOTATIONS_JSON.value,
     }
-    evaluation.check_results(_PREDICTIONS_JSON.value, **arguments)
-    runtime.start_tensorflow()
-    evaluation.evaluate_results(
-        _PREDICTIONS_JSON.value, output, min_score=_MIN_SCORE.value, **arguments
+    arguments["min_score"] = _min_score()
+    evaluation.check_results(
+        _PREDICTIONS_JSON.value, compare_workdir=output.compare_workdir, **arguments
     )
+    runtime.start_tensorflow()
+    evaluation.evaluate_results(_PREDICTIONS_JSON.value, output, **arguments)
 
 
 def _measures():

@@ -19,6 +19,9 @@ overlay are videos; the other kinds are one file per frame. Run the same command
 to resume after an interruption. Images that cannot be read are reported at the end and
 listed in failed.txt; the exit status is then 2. Files in a folder that are neither
 images nor videos by their endings are counted and named.
+
+Of detected instances, those with a score below --min_score are left out of index,
+color, contours, instance_ids and overlay; instances has all of them.
 """
 
 import sys
@@ -57,7 +60,7 @@ _BATCH_SIZE = flags.DEFINE_integer(
 )
 for _name in (
     *("workdir", "export_dir", "output_dir"),
-    *("max_pixels", "workers", "engine"),
+    *("max_pixels", "min_score", "workers", "engine"),
 ):
     flags.declare_key_flag(_name)
 
@@ -78,6 +81,7 @@ def main(argv):
         options=inference_flags.read_inference_options(),
         max_pixels=cli.MAX_PIXELS.value,
         batch_size=_BATCH_SIZE.value,
+        min_score=cli.MIN_SCORE.value,
     )
     paths = inputs.find_images(pattern, output_dir)
     passed_over = inputs.find_passed_over(pattern, output_dir)

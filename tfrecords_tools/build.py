@@ -126,6 +126,8 @@ def _report(result, records_dir):
         if _IMAGE_CLASSES.value:
             classified = result.num_classified.get(split, 0)
             print(f"  image-level classes from {_IMAGE_CLASSES.value}: {classified:,}")
+        if split in result.num_objects:
+            print(f"  {_describe_objects(result.num_objects[split])}")
     if result.num_kept:
         print(f"{result.num_kept} of them were built before.")
     if result.rejected:
@@ -143,6 +145,15 @@ def _report_labeled(result, options, records_dir):
             path = pathlib.Path(records_dir, name)
             files.write_bytes(path, labeled_lists.as_text(listed).encode())
             print(f"The list, for --labeled_list: {path}")
+
+
+def _describe_objects(numbers):
+    """Returns the number of masks of objects, and of images without any."""
+    masks = source_files.count(sum(numbers), "mask of an object", "masks of objects")
+    images = source_files.count(sum(map(bool, numbers)), "image")
+    without = numbers.count(0)
+    none = source_files.count(without, "image has none", "images have none")
+    return f"{masks} in the folders of {images}; {none}."
 
 
 if __name__ == "__main__":

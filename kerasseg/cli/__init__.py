@@ -18,6 +18,7 @@ __all__ = [
     "EXPORT_DIR",
     "LABELED_LIST",
     "MAX_PIXELS",
+    "MIN_SCORE",
     "MODEL",
     "MODEL_OPTION",
     "OUTPUT_DIR",
@@ -101,6 +102,13 @@ MAX_PIXELS = flags.DEFINE_integer(
     "Maximum number of pixels of an image. Larger images are refused before they are "
     "decoded.",
     lower_bound=1,
+)
+MIN_SCORE = flags.DEFINE_float(
+    "min_score",
+    None,
+    "For detected objects: those with a lower score are neither drawn, nor pasted into "
+    "masks and maps of ids, nor counted as errors. The results of kind instances, and "
+    f"COCO's measures, have all detections. Default: {images.MIN_SCORE}.",
 )
 WORKERS = flags.DEFINE_integer(
     "workers",

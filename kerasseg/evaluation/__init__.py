@@ -15,6 +15,7 @@ __getattr__ = lazy.attributes(
         "coco_evaluation": "EncodedMasks",
         "coco_results": "read_results",
         "inputs": "MEASURE_NAMES Output check_inputs check_results",
+        "instance_comparison": "",
         "instance_run": "evaluate_detector evaluate_results write_results",
         "instance_scoring": "detected_image evaluate_instances",
         "instance_table": "",

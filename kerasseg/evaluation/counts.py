@@ -46,7 +46,7 @@ def read_counts(
         errors.MissingFileError: The file does not exist.
         errors.UserError: It is damaged, or has other classes.
     """
-    inputs.check_counts_file(path)
+    inputs.check_evaluated(path)
     header, *lines = list(csv.reader(io.StringIO(files.read_text(path)))) or [[]]
     if header != _header(class_names):
         raise errors.UserError(
@@ -78,15 +78,40 @@ def compare(evaluation, path: str | os.PathLike, class_names: Sequence[str]) -> 
         errors.UserError: It has other images or classes, or is damaged.
     """
     names, counts = read_counts(path, class_names)
-    if names != evaluation.names:
-        missing = sorted(set(evaluation.names) - set(names))
-        extra = sorted(set(names) - set(evaluation.names))
+    check_names(path, names, evaluation.names)
+    return metrics.paired_interval(evaluation.counts, counts, class_names)
+
+
+def check_number(path: str | os.PathLike, names: Sequence[str], split) -> None:
+    """Raises unless a file has as many images as a split, before their evaluation.
+
+    Args:
+        path: The file of another run.
+        names: Names of its images.
+        split: `records.Split`, or an object with its `name` and length.
+
+    Raises:
+        errors.UserError: The numbers differ.
+    """
+    if len(names) != len(split):
+        raise errors.UserError(
+            f"{path} has {len(names)} images, the split '{split.name}' has "
+            f"{len(split)}. Evaluate both runs on the same records and split."
+        )
+
+
+def check_names(
+    path: str | os.PathLike, names: Sequence[str], expected: Sequence[str]
+) -> None:
+    """Raises `errors.UserError` unless a file of another run has the same images."""
+    if list(names) != list(expected):
+        missing = sorted(set(expected) - set(names))
+        extra = sorted(set(names) - set(expected))
         raise errors.UserError(
             f"{path} has other images: {len(missing)} are missing there "
             f"({_first(missing)}), {len(extra)} are only there ({_first(extra)}). "
             f"Evaluate both runs on the same records and split."
         )
-    return metrics.paired_interval(evaluation.counts, counts, class_names)
 
 
 def _first(names):

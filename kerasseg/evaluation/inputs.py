@@ -2,10 +2,11 @@
 
 import dataclasses
 import importlib.util
+import math
 import os
 from collections.abc import Sequence
 
-from kerasseg import datasets, errors, records, registry
+from kerasseg import datasets, errors, images, records, registry
 from kerasseg.workdir import layout, metadata
 
 # Names of `evaluation.MEASURES`; importing its classes would import Keras.
@@ -17,9 +18,9 @@ class Output:
     """Where the results of an evaluation are written.
 
     Attributes:
-        folder: Folder of metrics.json, pictures.csv and report.html.
-        compare_workdir: Folder with the pictures.csv of another evaluation, to compare
-            with; or None.
+        folder: Folder of the results, see `python -m kerasseg.evaluate --help`.
+        compare_workdir: Folder with the results of another evaluation, to compare
+            with: pictures.csv, or instances.npz of detected instances; or None.
         write_report: Whether to write report.html, for which some images are predicted
             again.
         command: Command line that report.html shows, or None.
@@ -73,7 +74,11 @@ def check_inputs(
     if predictions_dir is not None:
         _check_labels(workdir, records_dir, dataset, labels_dir)
     if compare_workdir is not None:
-        check_counts_file(os.path.join(compare_workdir, layout.IMAGE_COUNTS))
+        # The kind of a run's network is not known before TensorFlow starts.
+        kinds = _COMPARED if predictions_dir is None else (layout.IMAGE_COUNTS,)
+        paths = [os.path.join(compare_workdir, kind) for kind in kinds]
+        if not any(map(os.path.exists, paths)):
+            check_evaluated(paths[0])
     check_measures(measures or (), has_probabilities=predictions_dir is None)
 
 
@@ -85,16 +90,24 @@ def check_results(
     split: str = "val",
     dataset: str | None = None,
     annotations_json: str | os.PathLike | None = None,
+    compare_workdir: str | os.PathLike | None = None,
+    min_score: float = images.MIN_SCORE,
 ) -> None:
     """Checks the arguments of `evaluate_results`, which see.
 
     Raises:
-        errors.MissingFileError: A file or folder does not exist.
+        errors.MissingFileError: A file or folder does not exist, or the results to
+            compare with do not.
         errors.MissingPackageError: pycocotools is not installed.
-        errors.UserError: The records are not given, or a name is unknown.
+        errors.UserError: The records are not given, a name is unknown, or `min_score`
+            is not finite.
     """
     if dataset is not None:
         datasets.get(dataset)
+    if not math.isfinite(min_score):
+        raise errors.UserError(
+            f"`min_score={min_score}`: expected a finite number, such as 0.5."
+        )
     if workdir is None and records_dir is None:
         raise errors.UserError(
             "`predictions_json` needs instances to be scored against. Give "
@@ -113,6 +126,8 @@ def check_results(
             )
     if records_dir is not None:
         records.check_split(records_dir, split)
+    if compare_workdir is not None:
+        check_evaluated(os.path.join(compare_workdir, layout.INSTANCE_MATCHES))
     if importlib.util.find_spec("pycocotools") is None:
         raise errors.MissingPackageError(
             "`predictions_json` is scored by pycocotools. It is not installed: pip "
@@ -133,14 +148,37 @@ def _check_labels(workdir, records_dir, dataset, labels_dir):
         )
 
 
-def check_counts_file(path: str | os.PathLike) -> None:
-    """Raises `errors.MissingFileError` if a run to compare with was not evaluated."""
-    if not os.path.exists(path):
-        workdir = os.path.dirname(path) or "."
-        raise errors.MissingFileError(
-            f"{path} does not exist. Evaluate the run of {workdir} first, with python "
-            f"-m kerasseg.evaluate `workdir={workdir}`"
-        )
+_COMPARED = {  # Files that runs are compared by, and what their networks do.
+    layout.IMAGE_COUNTS: "predicts the class of each pixel",
+    layout.INSTANCE_MATCHES: "detects objects",
+}
+
+
+def check_evaluated(path: str | os.PathLike) -> None:
+    """Checks that a run to compare with was evaluated, and is of the same kind.
+
+    Args:
+        path: Its pictures.csv, or its instances.npz for detected instances.
+
+    Raises:
+        errors.MissingFileError: It was not evaluated.
+        errors.UserError: Its network is of the other kind.
+    """
+    if os.path.exists(path):
+        return
+    folder, own = os.path.split(path)
+    workdir = folder or "."
+    for name, text in _COMPARED.items():
+        if name != own and os.path.exists(os.path.join(workdir, name)):
+            raise errors.UserError(
+                f"`compare_workdir={workdir}` was evaluated with a network that {text}"
+                f", and this one {_COMPARED[own]}. Their scores cannot be compared: "
+                "give the evaluation of a network of the same kind."
+            )
+    raise errors.MissingFileError(
+        f"{path} does not exist. Evaluate the run of {workdir} first, with python "
+        f"-m kerasseg.evaluate `workdir={workdir}`"
+    )
 
 
 def check_measures(names: Sequence[str], *, has_probabilities: bool = True) -> None:

@@ -1,6 +1,7 @@
 """Evaluates detected instances, and writes the results."""
 
 import csv
+import dataclasses
 import io
 import math
 import os
@@ -10,7 +11,9 @@ from typing import Any
 from kerasseg import images, inference, records, report
 from kerasseg.evaluation import (
     coco_results,
+    counts,
     inputs,
+    instance_comparison,
     instance_scoring,
     instance_table,
     instances,
@@ -49,8 +52,9 @@ def evaluate_results(
     Raises:
         errors.MissingFileError: A file or folder does not exist.
         errors.MissingPackageError: pycocotools is not installed.
-        errors.UserError: The results are damaged or do not match the records, or the
-            records have no instances.
+        errors.UserError: The results are damaged or do not match the records, the
+            records have no instances, or are not those of the evaluation to compare
+            with.
     """
     inputs.check_results(
         predictions_json,
@@ -59,6 +63,8 @@ def evaluate_results(
         split=split,
         dataset=dataset,
         annotations_json=annotations_json,
+        compare_workdir=output.compare_workdir,
+        min_score=min_score,
     )
     if workdir is not None:
         opened = run_records.open_records(
@@ -66,6 +72,7 @@ def evaluate_results(
         ).split
     else:
         opened = records.open_split(str(records_dir), split, dataset=dataset)
+    _check_comparable(output, opened)
     ground_truth = RecordObjects(opened)
     found = coco_results.read_results(
         predictions_json,
@@ -117,12 +124,15 @@ def evaluate_detector(
     Raises:
         errors.MissingFileError: See `run.evaluate_run`.
         errors.MissingPackageError: pycocotools is not installed.
-        errors.UserError: The records have other classes or no instances, or an option
-            does not apply.
+        errors.UserError: The records have other classes or no instances, or are not
+            those of the evaluation to compare with; or an option does not apply,
+            or is out of range.
     """
+    inference.options.check_min_score(min_score)
     reader = run_records.open_records(
         workdir, split, records_dir=records_dir, dataset=dataset
     )
+    _check_comparable(output, reader.split)
     best = metadata.read_metadata(workdir)
     detector = inference.load(workdir, **(detector_options or {})).detector
     evaluation = instance_scoring.evaluate_instances(
@@ -149,19 +159,29 @@ def write_results(
     settings: Mapping[str, Any],
     get_sample: Callable[[int], DetectedImage],
 ) -> InstanceEvaluation:
-    """Prints the scores, and writes metrics.json, instances.csv and report.html.
+    """Prints the scores, and writes the files of an evaluation of instances.
+
+    These are metrics.json, instances.csv, instances.npz and report.html.
 
     Args:
-        output: Where the results are written; `compare_workdir` is not used.
+        output: Where the results are written, and the run to compare with.
         evaluation: The evaluation.
         spec: The data set.
         settings: Settings of the evaluation, of which "min_score" is one.
         get_sample: Function of an image's index; see `report.write_instances`.
     """
-    folder = os.fspath(output.folder)
+    folder, class_names = os.fspath(output.folder), spec.class_names[1:]
+    if output.compare_workdir is not None:
+        path = os.path.join(output.compare_workdir, layout.INSTANCE_MATCHES)
+        difference = instance_comparison.compare(evaluation, path, class_names)
+        scores = {**evaluation.scores, "difference": difference}
+        evaluation = dataclasses.replace(evaluation, scores=scores)
+        settings = {**settings, "compared_with": os.fspath(output.compare_workdir)}
     progress.log(instance_table.table(evaluation.scores))
     os.makedirs(folder, exist_ok=True)
     _write_counts(os.path.join(folder, layout.INSTANCE_COUNTS), evaluation)
+    path = os.path.join(folder, layout.INSTANCE_MATCHES)
+    instance_comparison.write_matches(path, evaluation, class_names)
     total = {"pictures": len(evaluation.names)}
     run.write_metrics(folder, {**evaluation.scores, **settings, **total})
     if output.write_report:
@@ -178,14 +198,23 @@ def write_results(
     return evaluation
 
 
+def _check_comparable(output, split):
+    """Fails before hours of evaluation, not after."""
+    if output.compare_workdir is None:
+        return
+    path = os.path.join(output.compare_workdir, layout.INSTANCE_MATCHES)
+    names, _ = instance_comparison.read_matches(path, split.spec.class_names[1:])
+    counts.check_number(path, names, split)
+
+
 def _write_counts(path, evaluation):
     """Writes a line per image: its name, F1 score, and the counts of each kind."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["name", "f1", *instance_errors.KINDS])
     scores = instance_errors.f1(evaluation.counts).tolist()
-    for name, score, counts in zip(
+    for name, score, numbers in zip(
         evaluation.names, scores, evaluation.counts.tolist(), strict=True
     ):
-        writer.writerow([name, "" if math.isnan(score) else f"{score:.4f}", *counts])
+        writer.writerow([name, "" if math.isnan(score) else f"{score:.4f}", *numbers])
     files.write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))

@@ -12,6 +12,12 @@ _COLUMNS = (
     ("box AP %", "box", "ap"),
     ("box AP50 %", "box", "ap50"),
 )
+_COMPARED = {
+    "mask_ap": "mask AP",
+    "mask_ap50": "mask AP50",
+    "box_ap": "box AP",
+    "box_ap50": "box AP50",
+}
 _ROWS = (
     ("AP", "ap"),
     ("AP of small, medium, large", "ap_small ap_medium ap_large"),
@@ -24,7 +30,8 @@ def table(scores: Mapping[str, Any]) -> str:
     """Formats scores as text: a line per class, the means, then the other scores.
 
     Args:
-        scores: Scores of an `InstanceEvaluation`.
+        scores: Scores of an `InstanceEvaluation`; "difference", if present, is that of
+            `instance_comparison.compare`.
     """
     columns = [each for each in _COLUMNS if f"{each[1]}_ap" in scores]
     rows = [
@@ -75,6 +82,7 @@ def _others(scores):
                 )
                 text += f"resamples of {interval['pictures']:,} images"
             yield f"{kind + ' ' + title:<34}{text}"
+    yield from _differences(scores.get("difference", {}))
     mean_iou = scores.get("mean_iou")
     if mean_iou is not None:
         yield f"{'mean IoU of the pasted masks':<34}{mean_iou:.4f}"
@@ -82,3 +90,16 @@ def _others(scores):
         f"{scores[kind]:,} {kind.replace('_', ' ')}" for kind in instance_errors.KINDS
     ]
     yield f"{'detections at IoU 0.5':<34}{', '.join(counts)}"
+
+
+def _differences(difference):
+    """Yields a line for each difference between two runs."""
+    for key, title in _COMPARED.items():
+        if key not in difference:  # One of the runs has no masks.
+            continue
+        ends = difference[key]
+        text = "-"
+        if ends is not None:
+            text = f"{ends['value']:.4f} [{ends['low']:.4f}, {ends['high']:.4f}], "
+            text += f"above 0 in {ends['above_zero']:.1%} of them"
+        yield f"{'difference of ' + title:<34}{text}"

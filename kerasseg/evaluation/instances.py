@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors, images, metrics, records
-from kerasseg.evaluation import coco_evaluation, instance_intervals
+from kerasseg.evaluation import (
+    coco_evaluation,
+    instance_intervals,
+    instance_rankings,
+)
 from kerasseg.metrics import instance_errors, intervals
 from kerasseg.system import progress
 
@@ -44,6 +48,8 @@ class InstanceEvaluation:
         counts: int64 `[images, 5]`, see `instance_errors.Matches.counts`.
         matches: `instance_errors.Matches` of each image.
         errors: Missed instances, false positives and duplicates.
+        rankings: `instance_rankings.Ranking` of each class, by kind: "mask", unless
+            the detections have no masks, and "box".
     """
 
     scores: dict[str, Any]
@@ -51,6 +57,7 @@ class InstanceEvaluation:
     counts: np.ndarray
     matches: list[instance_errors.Matches]
     errors: list[instance_errors.Error]
+    rankings: dict[str, list[instance_rankings.Ranking]]
 
 
 def score_instances(
@@ -111,15 +118,15 @@ def score_instances(
     annotations, names, confusion = _collect(detected, spec, num_images, min_score)
     class_names = spec.class_names[1:]
     has_masks = all(each.has_masks for each in annotations)
-    scores: dict[str, Any] = {"interval": intervals.settings(num_images)}
     results = {
         kind: coco_evaluation.evaluate(annotations, len(class_names), kind)
         for kind in coco_evaluation.IOU_TYPES
         if kind == "box" or has_masks
     }
+    rankings = {kind: instance_rankings.rank(each) for kind, each in results.items()}
+    scores: dict[str, Any] = {"interval": _intervals(rankings, num_images, class_names)}
     for kind, result in results.items():
         scores |= _scores(result, kind, class_names)
-        scores["interval"] |= instance_intervals.interval(result, kind, class_names)
     scores |= _numbers(annotations, class_names)
     if has_masks and confusion.any():
         semantic = metrics.scores(confusion, spec.class_names)
@@ -129,7 +136,8 @@ def score_instances(
     matches, wrong = instance_errors.match(result, sizes, min_score)
     counts = np.stack([each.counts for each in matches])
     totals = zip(instance_errors.KINDS, counts.sum(axis=0).tolist(), strict=True)
-    return InstanceEvaluation(scores | dict(totals), names, counts, matches, wrong)
+    scores |= dict(totals)
+    return InstanceEvaluation(scores, names, counts, matches, wrong, rankings)
 
 
 def _collect(detected, spec, num_images, min_score):
@@ -172,6 +180,13 @@ def _check_classes(detections, spec):
             f"a detection has the class {largest}, the classes are 1 to "
             f"{spec.num_classes - 1}. Choose the data set of the detections."
         )
+
+
+def _intervals(rankings, num_images, class_names):
+    scores = intervals.settings(num_images)
+    for kind, each in rankings.items():
+        scores |= instance_intervals.interval(each, kind, class_names)
+    return scores
 
 
 def _scores(result, kind, class_names):

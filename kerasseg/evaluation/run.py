@@ -9,7 +9,6 @@ from typing import Any
 
 from kerasseg import (
     datasets,
-    errors,
     inference,
     metrics,
     pipeline,
@@ -158,11 +157,7 @@ def _check_comparable(output, split):
         return
     path = os.path.join(output.compare_workdir, layout.IMAGE_COUNTS)
     names, _ = counts.read_counts(path, split.spec.class_names)
-    if len(names) != len(split):
-        raise errors.UserError(
-            f"{path} has {len(names)} images, the split '{split.name}' has "
-            f"{len(split)}. Evaluate both runs on the same records and split."
-        )
+    counts.check_number(path, names, split)
 
 
 def _write_results(output, result, spec, settings, get_sample):

@@ -67,6 +67,7 @@ def predict_files(
     max_pixels: int = images.DEFAULT_MAX_PIXELS,
     batch_size: int = 1,
     journal: resuming.Journal | None = None,
+    min_score: float | None = None,
 ) -> list[str]:
     """Predicts images and videos, and writes their results at their own size.
 
@@ -85,6 +86,9 @@ def predict_files(
         max_pixels: Larger images are not decoded.
         batch_size: Maximum number of consecutive images of equal size in a batch.
         journal: Gets an entry for each image and video that is done.
+        min_score: Smallest score of the instances in masks, maps of ids and overlays,
+            for a network that detects instances; None for `images.MIN_SCORE`. The kind
+            "instances" has all detections.
 
     Returns:
         A line "PATH: reason" for each image or video that failed; for the characters
@@ -92,11 +96,11 @@ def predict_files(
 
     Raises:
         errors.UserError: There is no such kind of result, or the network does not have
-            it.
+            it, or no scores.
         OSError: A result cannot be written.
     """
     outputs.check(kinds)
-    network = _Network(segmenter, kinds, refine)
+    network = _Network(segmenter, kinds, refine, min_score)
     failures = []
 
     def finish(item):
@@ -149,12 +153,15 @@ def _reason_of_name(item, error):
 class _Network:
     """Predicts what the requested kinds of results need."""
 
-    def __init__(self, segmenter, kinds, refine):
+    def __init__(self, segmenter, kinds, refine, min_score):
         self._segmenter, self._refine = segmenter, refine
         self._detector: Detector | None = None
         if isinstance(segmenter, InstanceSegmenter):
             self._detector = segmenter.detector
-        outputs.check_network(kinds, detects_instances=self._detector is not None)
+        outputs.check_network(
+            kinds, detects_instances=self._detector is not None, min_score=min_score
+        )
+        self._min_score = images.MIN_SCORE if min_score is None else min_score
         if self._detector is not None and refine is not None:
             raise errors.UserError(
                 "A CRF and superpixels refine the class of each pixel, and this "
@@ -205,7 +212,7 @@ class _Network:
             return item
         try:
             if item.detections is not None:
-                confident = item.detections.above(images.MIN_SCORE)
+                confident = item.detections.above(self._min_score)
                 item.mask = confident.class_map(item.image.shape[:2])
             elif self._refine is not None:
                 item.mask = self._refine(item.image, item.probabilities)
@@ -225,6 +232,7 @@ class _Network:
             self._segmenter.class_names,
             self._segmenter.palette,
             item.detections,
+            self._min_score,
         )
 
 

@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from kerasseg import errors, images
 from kerasseg.inference import outputs, resuming, segmenter
-from kerasseg.inference.options import InferenceOptions, PredictorOptions
+from kerasseg.inference.options import (
+    InferenceOptions,
+    PredictorOptions,
+    check_min_score,
+)
 from kerasseg.system import files, lock
 
 
@@ -28,11 +32,13 @@ class Job:
         options: Output stride, CRF and superpixels.
         max_pixels: Larger images are not decoded.
         batch_size: As in `predict_files`.
+        min_score: As in `predict_files`.
 
     Raises:
         errors.MissingFileError: The network does not exist.
         errors.UserError: Not exactly one network is given, there is no such kind of
-            result, or `output_stride` is combined with `export_dir`.
+            result, `output_stride` is combined with `export_dir`, or `min_score` is out
+            of range.
     """
 
     workdir: str | None = None
@@ -43,6 +49,7 @@ class Job:
     options: InferenceOptions = dataclasses.field(default_factory=InferenceOptions)
     max_pixels: int = images.DEFAULT_MAX_PIXELS
     batch_size: int = 1
+    min_score: float | None = None
 
     def __post_init__(self):
         if (self.workdir is None) == (self.export_dir is None):
@@ -52,6 +59,8 @@ class Job:
                 f"`output_stride={self.options.output_stride}` needs a `workdir`: an "
                 f"export has a fixed output stride. Leave it out, or give the workdir."
             )
+        if self.min_score is not None:
+            check_min_score(self.min_score)
         outputs.check(self.kinds)
         segmenter.check_exists(self.network)
 
@@ -62,12 +71,15 @@ class Job:
 
     def settings(self) -> dict:
         """Returns everything that the results depend on, as JSON values."""
+        # Without the default, so that folders of earlier releases are resumed.
+        has_default = self.min_score in (None, images.MIN_SCORE)
         return {
             "network": resuming.fingerprint(self.network),
             **self.predictor.arguments(),
             "output_stride": self.options.output_stride,
             "crf": self.options.crf_settings(),
             "superpixels": self.options.superpixels,
+            **({} if has_default else {"min_score": self.min_score}),
         }
 
     @contextlib.contextmanager
@@ -90,6 +102,7 @@ class Job:
         outputs.check_network(
             self.kinds,
             detects_instances=isinstance(network, segmenter.InstanceSegmenter),
+            min_score=self.min_score,
         )
         crf, superpixels = self.options.crf_settings(), self.options.superpixels
         with refining.start_refiner(crf, superpixels) as refine:
@@ -101,14 +114,16 @@ class Job:
                 refine=refine,
                 max_pixels=self.max_pixels,
                 batch_size=self.batch_size,
+                min_score=self.min_score,
             )
 
     def _load(self):
         arguments = self.predictor.arguments()
-        if self.export_dir is not None:
-            return segmenter.load_export(self.export_dir, **arguments)
-        stride = self.options.output_stride
-        return segmenter.load(self.network, output_stride=stride, **arguments)
+        with errors.renamed({"scales": "eval_scales", "fusion": "eval_fusion"}):
+            if self.export_dir is not None:
+                return segmenter.load_export(self.export_dir, **arguments)
+            stride = self.options.output_stride
+            return segmenter.load(self.network, output_stride=stride, **arguments)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,6 +41,19 @@ def check_predictor(scales: Sequence[float], fusion: str, tile_size: int) -> Non
         tiles.check_size(tile_size)
 
 
+def check_min_score(min_score: float) -> None:
+    """Checks the smallest score of detected objects.
+
+    Raises:
+        errors.UserError: It is not from 0 to 1.
+    """
+    if not 0 <= min_score <= 1:
+        raise errors.UserError(
+            f"`min_score={min_score:g}`: expected a number from 0 to 1, as scores are "
+            f"probabilities. Choose for example 0.5."
+        )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictorOptions:
     """Multi-scale evaluation, horizontal flipping and tiles.

@@ -151,18 +151,26 @@ def check(kinds: Iterable[str]) -> None:
         instance_outputs.check_package()
 
 
-def check_network(kinds: Iterable[str], *, detects_instances: bool) -> None:
+def check_network(
+    kinds: Iterable[str], *, detects_instances: bool, min_score: float | None = None
+) -> None:
     """Checks that a network has the results of each kind.
 
     Args:
         kinds: Keys of `KINDS`.
         detects_instances: Whether the network detects instances, or else predicts the
             class of each pixel.
+        min_score: The smallest score of an instance, if one was given.
 
     Raises:
-        errors.UserError: It has not.
+        errors.UserError: It has not, or has no scores.
     """
     kinds = list(kinds)
+    if min_score is not None and not detects_instances:
+        raise errors.UserError(
+            f"`min_score={min_score:g}` applies to networks that detect instances, and "
+            "this one predicts the class of each pixel. Leave it out."
+        )
     if detects_instances and "probabilities" in kinds:
         raise errors.UserError(
             "`output`: probabilities need a network that predicts the class of each "

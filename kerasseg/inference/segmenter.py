@@ -222,11 +222,18 @@ def detects_objects(model) -> bool:
 
 def _of_detector(options):
     """Checks the options of a command for a network that detects objects."""
-    unused = {"scales": ((1.0,), (1,), None), "flip": (False,), "tile_size": (0, None)}
+    unused = {
+        "scales": ((1.0,), (1,), None),
+        "flip": (False,),
+        "fusion": ("mean", None),
+        "tile_size": (0, None),
+    }
     for name, defaults in unused.items():
         value = options.get(name, defaults[0])
         value = tuple(value) if isinstance(value, list) else value
         if value not in defaults:
+            if isinstance(value, tuple):
+                value = ",".join(f"{scale:g}" for scale in value)
             raise errors.UserError(
                 f"`{name}={value}` applies to networks that predict the class of each "
                 f"pixel, and this one detects objects, in the whole image at one "

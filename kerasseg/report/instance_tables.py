@@ -57,8 +57,15 @@ def header(evaluation, spec: DatasetSpec, settings: Mapping[str, Any]) -> Markup
         tag("p", "Evaluation", class_="kicker"),
         tag("h1", summary.title(spec, settings)),
         tag("div", main, tag("dl", *means, class_="means"), class_="scores"),
+        _difference(scores, settings),
         summary.settings_list(_settings(evaluation, spec, settings)),
     )
+
+
+def _difference(scores, settings):
+    differences = scores.get("difference") or {}
+    kind = main_kind(differences)  # Masks, if both runs have them.
+    return summary.difference(differences.get(f"{kind}_ap"), f"{kind} AP", settings)
 
 
 def main_kind(scores: Mapping[str, Any]) -> str:
@@ -82,25 +89,22 @@ def class_table(evaluation, spec: DatasetSpec) -> Markup:
     columns = [each for each in _COLUMNS if f"{each[1]}_ap" in scores]
     if kind == "box":
         columns = [("AP50", "box", "ap50"), ("AP75", "box", "ap75")]
-    interval = scores["interval"]
-    ends = interval[f"{kind}_class_ap"]
+    differences = scores.get("difference") or {}
+    changes = differences.get(f"{kind}_class_ap", {})
     rows = [
-        [
-            tables.bar_cell(scores[f"{kind}_classes"]["ap"][each], ends[each]),
-            tables.interval_cell(ends[each]),
-            *(tables.cell(scores[f"{k}_classes"][key][each]) for _, k, key in columns),
-            _count(scores["instances"][each]),
-            _count(scores["detections"][each]),
-        ]
+        _class_cells(scores, kind, columns, changes, each)
         for each in spec.class_names[1:]
     ]
     means = [
         markup.percent(scores[f"{kind}_ap"]),
-        markup.interval(interval[f"{kind}_ap"]),
+        markup.interval(scores["interval"][f"{kind}_ap"]),
         *(markup.percent(scores[f"{k}_{key}"]) for _, k, key in columns),
         *(f"{sum(scores[key].values()):,}" for key in ("instances", "detections")),
     ]
     titles = [f"{kind} AP", "interval", *(title for title, _, _ in columns)]
+    if changes:
+        titles.insert(2, "change")
+        means.insert(2, markup.points((differences[f"{kind}_ap"] or {}).get("value")))
     text = (
         "COCO's scores in percent. AP: average precision, the mean over the IoUs from "
         "0.5 to 0.95; AP50 and AP75: at an IoU of 0.5 and 0.75. AR: recall of at most "
@@ -116,6 +120,22 @@ def class_table(evaluation, spec: DatasetSpec) -> Markup:
             _table(spec, [*titles, "instances", "detections"], rows, means, "mean"),
         ),
     )
+
+
+def _class_cells(scores, kind, columns, changes, class_name):
+    """Returns the cells of a class."""
+    ends = scores["interval"][f"{kind}_class_ap"][class_name]
+    return [
+        tables.bar_cell(scores[f"{kind}_classes"]["ap"][class_name], ends),
+        tables.interval_cell(ends),
+        *([tables.difference_cell(changes[class_name])] if changes else []),
+        *(
+            tables.cell(scores[f"{k}_classes"][key][class_name])
+            for _, k, key in columns
+        ),
+        _count(scores["instances"][class_name]),
+        _count(scores["detections"][class_name]),
+    ]
 
 
 def error_table(evaluation, spec: DatasetSpec, min_score: float) -> Markup:

@@ -37,7 +37,11 @@ def header(evaluation, spec: DatasetSpec, settings: Mapping) -> markup.Markup:
             _means(evaluation.scores),
             class_="scores",
         ),
-        _difference(evaluation.scores, settings),
+        difference(
+            (evaluation.scores.get("difference") or {}).get("mean_iou"),
+            "mean IoU",
+            settings,
+        ),
         _remarks(evaluation, spec),
         _settings(evaluation, spec, settings),
     )
@@ -70,20 +74,27 @@ def _means(scores):
     return tag("dl", *parts, class_="means")
 
 
-def _difference(scores, settings):
-    difference = (scores.get("difference") or {}).get("mean_iou")
-    if not difference:
+def difference(
+    ends: Mapping | None, score: str, settings: Mapping
+) -> markup.Markup | None:
+    """Returns the difference from the run to compare with, or None without one.
+
+    Args:
+        ends: The difference with its interval, as of `metrics.paired_interval`.
+        score: Name of the score.
+        settings: Settings of the evaluation; "compared_with" is the other run.
+    """
+    if not ends:
         return None
-    significant = difference["low"] > 0 or difference["high"] < 0
+    significant = ends["low"] > 0 or ends["high"] < 0
     return tag(
         "p",
         "Compared with ",
         name(settings.get("compared_with", "another run")),
         ": ",
-        tag("strong", f"{markup.points(difference['value'])} points"),
-        f" of mean IoU (confidence interval "
-        f"{markup.interval(difference, markup.points)}; above 0 in "
-        f"{difference['above_zero']:.1%} of the bootstrap samples). ",
+        tag("strong", f"{markup.points(ends['value'])} points"),
+        f" of {score} (confidence interval {markup.interval(ends, markup.points)}; "
+        f"above 0 in {ends['above_zero']:.1%} of the bootstrap samples). ",
         "The interval does not contain 0."
         if significant
         else "The interval contains 0: the two may be equally good.",

@@ -96,7 +96,7 @@ def _columns(scores):
         columns.append(
             (
                 "change",
-                lambda class_name: _difference(differences[class_name]),
+                lambda class_name: difference_cell(differences[class_name]),
                 markup.points(change),
             )
         )
@@ -134,7 +134,8 @@ def interval_cell(ends: Mapping | None) -> Markup:
     return cell(width, markup.interval(ends))
 
 
-def _difference(difference):
+def difference_cell(difference: Mapping | None) -> Markup:
+    """Returns a cell with a difference, and its interval as a tooltip."""
     if difference is None:
         return cell(None)
     title = (

@@ -17,5 +17,6 @@ IMAGES = "pictures"  # Predictions on validation images.
 METRICS = "metrics.json"  # Scores of the last evaluation.
 IMAGE_COUNTS = "pictures.csv"  # Its counts for each image.
 INSTANCE_COUNTS = "instances.csv"  # The same of detected instances.
+INSTANCE_MATCHES = "instances.npz"  # Their matches, by which runs are compared.
 REPORT = "report.html"  # Its report.
 CRF = "crf"  # Results of kerasseg.tune_crf.

@@ -280,6 +280,32 @@ def test_runs_that_cannot_be_compared_are_refused_before_the_evaluation(
     assert "has 1 images, the split 'val' has 2. Evaluate both runs on" in errors
 
 
+@pytest.mark.parametrize("flag", [[], ["--predictions_dir={masks}"]])
+def test_a_run_that_detects_objects_cannot_be_compared_with(
+    run, workdir, tmp_path, flag
+):
+    (tmp_path / "instances.npz").write_bytes(b"")
+    given = [part.format(masks=tmp_path) for part in flag]
+    status, _, errors = run(
+        f"--workdir={workdir}",
+        f"--compare_workdir={tmp_path}",
+        f"--output_dir={tmp_path}",
+        *given,
+    )
+    assert status == 2
+    assert "a network that detects objects, and this one predicts the class" in errors
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("flag", [[], ["--predictions_dir={masks}"]])
+def test_a_minimum_score_applies_to_detected_objects(run, workdir, tmp_path, flag):
+    given = [part.format(masks=tmp_path) for part in flag]
+    more = [f"--output_dir={tmp_path}", "--min_score=0.5"]
+    status, _, errors = run(f"--workdir={workdir}", *more, *given)
+    assert status == 2
+    assert "--min_score applies to detected objects" in errors
+
+
 def write_masks(folder, arrays):
     folder.mkdir(parents=True, exist_ok=True)
     for name, mask in arrays.items():

@@ -22,7 +22,7 @@ def write_records(folder, each=EACH, *, with_objects=True):
         objects = image.objects
         masks = [objects.mask(i) for i in range(len(objects))]
         encoded = records.encode_masks(masks, objects.classes, objects.is_crowd)
-        pixels = np.full((*image.label.shape, 3), 90, np.uint8)
+        pixels = np.full((*image.label.shape, 3), 90 + image.index, np.uint8)
         more = {"objects": encoded} if with_objects else {}
         serialized.append(tiny.example(pixels, image.label, image.name, **more))
     shard = records.write_shard(folder / records.shard_name("val", 0, 1), serialized)
@@ -107,6 +107,8 @@ def test_the_report_can_be_left_out_and_the_minimum_score_chosen(given, run):
         ({"predictions_dir": "/tmp"}, "--predictions_dir has no meaning with"),
         ({"measures": "trimap"}, "--measures has no meaning with --predictions_json"),
         ({"output_dir": None}, "--output_dir"),
+        ({"min_score": "nan"}, "--min_score=nan: expected a finite number"),
+        ({"compare_workdir": "/nowhere"}, "/nowhere/instances.npz does not exist"),
         ({"annotations_json": None}, "unknown images: 5.*--annotations_json"),
     ],
 )
@@ -138,7 +140,7 @@ def test_records_are_read_with_label_and_instances(given):
     ground_truth = evaluation.RecordObjects(split)
     assert ground_truth.targets() == [(each.name, each.label.shape) for each in EACH]
     image, label, objects, name = ground_truth.read(2)
-    assert (image == 90).all()
+    assert (image == 92).all()
     assert (label == EACH[2].label).all()
     assert name == EACH[2].name
     expected = EACH[2].objects

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kerasseg import errors, evaluation, images, records
-from kerasseg.evaluation import coco_evaluation, instance_intervals
+from kerasseg.evaluation import coco_evaluation, instance_rankings
 from kerasseg.metrics import instance_errors
 from tests.support import detected
 
@@ -180,7 +180,8 @@ def test_a_resample_has_the_precision_that_copies_of_the_images_have(seed):
     annotations = [coco_evaluation.annotate(e.objects, e.detections) for e in each]
     for kind in coco_evaluation.IOU_TYPES:
         result = coco_evaluation.evaluate(annotations, 3, kind)
-        values = instance_intervals.average_precision(result, counts)
+        rankings = instance_rankings.rank(result)
+        values = instance_rankings.average_precision(rankings, counts)
         for row, number in zip(values, counts, strict=True):
             copies = np.repeat(np.array(annotations, object), number).tolist()
             plain = coco_evaluation.evaluate(copies, 3, kind).eval["precision"]
@@ -190,9 +191,9 @@ def test_a_resample_has_the_precision_that_copies_of_the_images_have(seed):
 
 
 def test_recalls_are_reached_as_quotients_of_floats():
-    recalls = np.linspace(0, 1, 101)
+    recalls = cocoeval.Params(iouType="segm").recThrs
     instances = np.arange(1, 400)
-    needed = instance_intervals._needed(instances, recalls)
+    needed = instance_rankings._needed(instances)
     for total, row in zip(instances, needed, strict=True):
         quotients = np.arange(total + 1) / total
         assert (row == np.searchsorted(quotients, recalls)).all()

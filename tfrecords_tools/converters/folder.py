@@ -12,6 +12,7 @@ from tfrecords_tools.converters import (
     class_lists,
     instance_files,
     matching,
+    object_folders,
     own_data,
     pairs,
     source_files,
@@ -34,6 +35,7 @@ class OwnImages:
         is_random: Whether images were assigned to splits at random.
         instances: Files of `instance_masks`, by key; empty until they are read.
         keeps_unlabeled: Whether images without a label are built, too.
+        objects: The same, if each object has a file; else None.
     """
 
     match: matching.Match
@@ -44,6 +46,7 @@ class OwnImages:
     is_random: bool
     instances: dict[matching.Key, str] = dataclasses.field(default_factory=dict)
     keeps_unlabeled: bool = False
+    objects: object_folders.ObjectFolders | None = None
 
     def is_left_out(self, split: str, key: matching.Key) -> bool:
         """Returns whether an image of a split is to be left out."""
@@ -150,7 +153,7 @@ def _check_leave_out(found, path):
 
 
 def instance_format(source: pairs.Source) -> str:
-    """Returns "objects" for annotations, "map" for masks of instances.
+    """Returns "map" for maps of ids, else "objects".
 
     Raises:
         errors.UserError: Options are missing, or class 0 is an object.
@@ -159,11 +162,12 @@ def instance_format(source: pairs.Source) -> str:
     if own.masks and not own.instance_masks:
         raise errors.UserError(
             "`instances`: your `masks` hold classes, from which objects that touch "
-            "cannot be separated. Give PNG files of instance ids with "
-            "`instance_masks`, or use `annotations`."
+            "cannot be separated. Give PNG files of instance ids, or of one object "
+            "each, with `instance_masks`, or use `annotations`."
         )
     if own.masks:
-        return "map"
+        found = _add_instances(find(source), source)
+        return "map" if found.objects is None else "objects"
     classes = find(source).classes
     if classes is None or classes.background != 0:
         raise errors.UserError(
@@ -242,7 +246,8 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
     """Returns the pair of an image, without a label if there is none.
 
     Raises:
-        AnnotationError: A shape has an unknown name or no area.
+        AnnotationError: A shape, or the folder of an object, has an unknown name; or a
+            shape has no area.
     """
     if key not in found.match.masks:
         return pairs.Pair(key[1], found.match.images[key])
@@ -253,6 +258,10 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
         instances=found.instances.get(key, ""),
     )
     own = source.own
+    if found.objects is not None and found.classes is not None and own:
+        masks = found.objects.masks.get(key, [])
+        numbered = object_folders.numbered(masks, found.classes, dict(own.name_map))
+        return dataclasses.replace(pair, objects=numbered)
     if not pair.label and found.classes and own:
         shapes = _background(pair.image, found.classes.background, source)
         return dataclasses.replace(pair, shapes=shapes)
@@ -268,16 +277,34 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
     return dataclasses.replace(pair, shapes=shapes)
 
 
+def find_passed_over(source: pairs.Source) -> tuple[str, ...]:
+    """Returns the files that match the patterns, but have other endings, sorted."""
+    found = {*find(source).match.passed_over}
+    own = source.own
+    if source.instances and own and own.masks and own.instance_masks:
+        found |= {*_match_instances(own).passed_over}
+    return tuple(sorted(found))
+
+
+def _match_instances(own):
+    return matching.find_both(own.images, own.instance_masks, "instance_masks")
+
+
 def _add_instances(found, source):
     """Adds the files of `instance_masks`.
 
     Raises:
-        errors.UserError: An image with a mask has none, or one has no image.
+        errors.UserError: An image with a mask has no map of ids, or a file has no
+            image.
     """
     own = source.own
     if not (source.instances and own and own.masks and own.instance_masks):
         return found
-    other = matching.find_both(own.images, own.instance_masks, "instance_masks")
+    other = _match_instances(own)
+    folders = object_folders.group(other)
+    if folders is not None:
+        _check_objects(folders, other, own)
+        return dataclasses.replace(found, objects=folders)
     missing = [
         found.match.images[key]
         for split, keys in found.splits.items()
@@ -292,9 +319,21 @@ def _add_instances(found, source):
         raise errors.UserError(
             f"`instance_masks={own.instance_masks}` does not have one file for each "
             f"image: {source_files.shorten(wrong, _MAX_LISTED)}. Rename or remove "
-            "files, or list images in the file of `leave_out`."
+            "files, or list images in the file of `leave_out`. Masks of single objects "
+            "are in folders with the names of the images."
         )
     return dataclasses.replace(found, instances=other.masks)
+
+
+def _check_objects(folders, other, own):
+    wrong = [*folders.without_image, *other.duplicates]
+    if wrong:
+        raise errors.UserError(
+            f"`instance_masks={own.instance_masks}` has files that are no mask of an "
+            f"object of one image: {source_files.shorten(wrong, _MAX_LISTED)}. The "
+            "masks of IMAGE are IMAGE/NAME.png or IMAGE/CLASS/NAME.png. Rename or "
+            "remove these files."
+        )
 
 
 def _background(path, background, source):

@@ -36,7 +36,8 @@ class OwnData:
         None,
         "With --instances and --masks: PNG files of the instance ids of your images, "
         "0 for no instance; a folder, or a quoted pattern, whose wildcards must match "
-        "the name of the image.",
+        "the name of the image. Or a folder with a binary PNG file of each object, as "
+        "IMAGE/NAME.png or IMAGE/CLASS/NAME.png.",
     )
     val_fraction: float = option(
         0.2,

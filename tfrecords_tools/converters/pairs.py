@@ -13,6 +13,7 @@ from tfrecords_tools import annotations
 from tfrecords_tools.converters import own_data
 
 OWN = "folder"  # Name of the data set of the user's own images.
+CLASS_OF_LABEL = -1  # The class of an object is that of its pixels in the label.
 TFDS = "tfds:"  # Prefix of the names of data sets of TensorFlow Datasets.
 
 
@@ -55,6 +56,8 @@ class Pair:
         instances: Path of the instance ids; "" for none, or if `shapes` has them.
         image_classes: Sorted numbers of the classes that the image shows, the
             background left out; None for those that occur in the label.
+        objects: Path of the binary mask of each object, and its class number or
+            `CLASS_OF_LABEL`; None if objects are not in files of their own.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Pair:
     image_classes: tuple[int, ...] | None = dataclasses.field(
         default=None, compare=False
     )
+    objects: tuple[tuple[str, int], ...] | None = None
 
     @property
     def is_unlabeled(self) -> bool:
@@ -82,13 +86,16 @@ class Pair:
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of the files that must exist; none if the pair is drawn."""
-        return tuple(path for path in (self.image, self.label, self.instances) if path)
+        masks = (path for path, _ in self.objects or ())
+        paths = self.image, self.label, self.instances, *masks
+        return tuple(path for path in paths if path)
 
     @property
     def key(self) -> tuple:
-        """The values on which the record depends; the last two only if they are set."""
-        *values, instances, classes = dataclasses.astuple(self)
-        more = [instances] if instances else []
+        """The values on which the record depends, without empty ones at the end."""
+        *values, instances, classes, objects = dataclasses.astuple(self)
+        more = [instances] if instances or objects is not None else []
+        more += [] if objects is None else [objects]
         return (*values, *more, *([] if classes is None else [list(classes)]))
 
     @property
@@ -108,6 +115,21 @@ def faulty(pair: Pair, reason: str) -> Pair:
 
 
 @dataclasses.dataclass(frozen=True)
+class ObjectMask:
+    """The binary mask of one object.
+
+    Attributes:
+        path: Path of the file.
+        data: Its bytes.
+        number: Class number, or `CLASS_OF_LABEL`.
+    """
+
+    path: str
+    data: bytes
+    number: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Contents:
     """The contents of a pair.
 
@@ -118,18 +140,27 @@ class Contents:
         instances: Bytes of a 16-bit grayscale PNG of instance numbers, or None.
         objects: The objects, which may overlap, or None. Their masks have the size of
             the label.
+        masks: The same as files, of `Pair.objects`, or None.
     """
 
     image: bytes
     label: bytes | np.ndarray
     instances: bytes | None = None
     objects: tuple[annotations.Instance, ...] | None = None
+    masks: tuple[ObjectMask, ...] | None = None
 
 
 def read_files(pair: Pair) -> Contents:
-    """Reads the files of a pair, without decoding them."""
+    """Reads image, label and masks of objects of a pair, without decoding them."""
     image = files.read_bytes(pair.image)
-    return Contents(image, b"" if pair.is_unlabeled else files.read_bytes(pair.label))
+    label = b"" if pair.is_unlabeled else files.read_bytes(pair.label)
+    if pair.objects is None:
+        return Contents(image, label)
+    masks = (
+        ObjectMask(path, files.read_bytes(path), number)
+        for path, number in pair.objects
+    )
+    return Contents(image, label, masks=tuple(masks))
 
 
 def pair_folders(

@@ -124,4 +124,4 @@ def find_passed_over(dataset: str, source: pairs.Source) -> tuple[str, ...]:
     """Returns files that match the patterns of own images, but have other endings."""
     if dataset != pairs.OWN:
         return ()
-    return converter(dataset).find(source).match.passed_over
+    return converter(dataset).find_passed_over(source)

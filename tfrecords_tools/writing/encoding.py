@@ -95,7 +95,7 @@ def encode_pair(
         image=image,
         label=_label_file(contents.label, numbers),
         instance=instance,
-        objects=_encode_objects(pair, contents, spec, rules, size),
+        objects=_encode_objects(pair, contents, spec, rules, numbers),
         name=pair.name,
         image_format=image_format,
         height=size[0],
@@ -106,15 +106,17 @@ def encode_pair(
     )
 
 
-def _encode_objects(pair, contents, spec, rules, size):
+def _encode_objects(pair, contents, spec, rules, label):
     """Returns the objects, whose classes are mapped as those of pixels; or None."""
+    if contents.masks is not None:
+        return instance_labels.encode_masks(contents.masks, pair, label, rules.labels)
     if not contents.objects:
         return None if contents.objects is None else instance_labels.NONE
     classes = np.array([[each.number for each in contents.objects]], np.uint8)
     classes = label_rules.map_numbers(classes, rules.labels, pair.label)
     classes, _ = _class_numbers(pair, classes, spec)
     drawn_size = np.shape(contents.label)
-    return instance_labels.encode(contents.objects, classes[0], drawn_size, size)
+    return instance_labels.encode(contents.objects, classes[0], drawn_size, label.shape)
 
 
 def _check_image(pair, data, rules):

@@ -7,7 +7,7 @@ import numpy as np
 from kerasseg import datasets, images, records
 from kerasseg.records import rle
 from tfrecords_tools import annotations
-from tfrecords_tools.converters import pairs
+from tfrecords_tools.converters import instance_files, pairs
 from tfrecords_tools.writing import label_rules
 
 NONE = records.EncodedObjects((), (), ())
@@ -47,6 +47,75 @@ def _resize(text, drawn_size, size):
     encoded = records.EncodedObjects((text,), (1,), (False,))
     mask = records.from_rles(encoded, drawn_size).mask(0).astype(np.uint8)
     return rle.encode(label_rules.resize(mask, size, "a mask").astype(bool))
+
+
+def encode_masks(
+    masks: Sequence[pairs.ObjectMask],
+    pair: pairs.Pair,
+    label: np.ndarray,
+    rules: label_rules.LabelRules,
+) -> records.EncodedObjects:
+    """Encodes binary masks for a record; they may overlap.
+
+    The class of a mask without a number is the most frequent class of its labeled
+    pixels. If all of them are ignored, it is a crowd of unknown class; so is one of
+    class 255.
+
+    Args:
+        masks: The masks.
+        pair: Names and paths.
+        label: Class numbers of the image, uint8 `[height, width]`.
+        rules: Whether masks of another size are resized, as a label is.
+
+    Raises:
+        ImageError: A mask cannot be read, is not binary, is empty, has another size, or
+            shows class 0; the message names the file.
+    """
+    rles, numbers, crowds = [], [], []
+    for each in masks:
+        mask = instance_files.decode_mask(each.data, each.path)
+        if mask.shape != label.shape:
+            mask = _fit(mask, each, label, rules)
+        number = each.number
+        if number == pairs.CLASS_OF_LABEL:
+            number = _class_of(label[mask], each.path, pair.label)
+        is_ignored = number == datasets.IGNORE_LABEL
+        rles.append(rle.encode(mask))
+        numbers.append(0 if is_ignored else number)
+        crowds.append(is_ignored)
+    return records.EncodedObjects(tuple(rles), tuple(numbers), tuple(crowds))
+
+
+def _fit(mask, each, label, rules):
+    """Returns a mask of the size of the label."""
+    if not rules.resize:
+        raise images.ImageError(
+            f"{each.path} is {mask.shape[1]} x {mask.shape[0]} pixels, the image "
+            f"{label.shape[1]} x {label.shape[0]}. Give masks of the size of the image."
+        )
+    mask = label_rules.resize(mask.astype(np.uint8), label.shape, each.path) > 0
+    if not mask.any():
+        raise images.ImageError(
+            f"{each.path} has no pixel left at the size of the image, {label.shape[1]} "
+            f"x {label.shape[0]}. Remove the file, or give a larger image."
+        )
+    return mask
+
+
+def _class_of(values, path, label_path):
+    """Returns the most frequent class, 255 if there is none."""
+    counts = np.bincount(values, minlength=datasets.IGNORE_LABEL + 1)
+    classes = counts[: datasets.IGNORE_LABEL]
+    if not classes.any():
+        return datasets.IGNORE_LABEL
+    number = int(classes.argmax())
+    if number == 0:
+        raise images.ImageError(
+            f"{path}: most of its pixels belong to class 0 in {label_path}, which is "
+            "no object. Correct one of the two, or put the mask into a folder with the "
+            "name of its class."
+        )
+    return number
 
 
 def check_map(

@@ -49,6 +49,12 @@ class Plan:
         return [path for path, stat in self.stats.items() if stat == _MISSING]
 
     @property
+    def num_objects(self) -> list[int]:
+        """Number of masks of each pair whose objects have files of their own."""
+        listed = (pair for shard in self.shards for pair in shard)
+        return [len(pair.objects) for pair in listed if pair.objects is not None]
+
+    @property
     def num_pairs(self) -> int:
         """Number of pairs in all files."""
         return sum(len(shard) for shard in self.shards)

@@ -43,6 +43,8 @@ class Result:
         num_unlabeled: Records without a label, of the splits that have some.
         num_classified: Records whose image-level classes a file gives.
         labeled: The list of labeled images of the splits that have one.
+        num_objects: Number of masks of objects for each image of a split, if objects
+            have files of their own; with those of rejected pairs.
     """
 
     num_records: dict[str, int]
@@ -52,6 +54,7 @@ class Result:
     num_unlabeled: dict[str, int] = dataclasses.field(default_factory=dict)
     num_classified: dict[str, int] = dataclasses.field(default_factory=dict)
     labeled: dict[str, records.LabeledList] = dataclasses.field(default_factory=dict)
+    num_objects: dict[str, list[int]] = dataclasses.field(default_factory=dict)
 
 
 def build_records(
@@ -290,6 +293,9 @@ class _Build:
         )
         if len(good) < len(splits):
             self._raise_for_empty(splits.keys() - good.keys(), rejected)
+        num_objects = {
+            plan.split: plan.num_objects for plan in self.plans if plan.num_objects
+        }
         return Result(
             num_records,
             self.num_kept,
@@ -297,6 +303,7 @@ class _Build:
             num_unlabeled=unlabeled,
             num_classified=_count(listed, lambda pair: pair.image_classes is not None),
             labeled=lists,
+            num_objects=num_objects,
         )
 
     def _good_pairs(self, plan):
