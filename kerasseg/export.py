@@ -11,10 +11,11 @@ signatures. serving_default maps JPEG or PNG files (image_bytes) to PNG files of
 numbers (mask_png_bytes); tensor maps float images (image) to logits, probabilities and
 classes. The other formats map float images to logits. A network that detects objects
 returns detections instead of logits, and for files also PNG files of object numbers
-(instance_png_bytes). --eval_scales, --flip and --crf become part of the graph of the
-SavedModel; other formats do not support them. Before the version is published, each
-format is loaded in a separate process, and its outputs and mean IoU are compared with
-those of the trained model on images of the records.
+(instance_png_bytes); its graph resizes images as in training. --eval_scales, --flip and
+--crf become part of the graph of the SavedModel; other formats do not support them.
+Before the version is published, each format is loaded in a separate process, and its
+outputs and mean IoU are compared with those of the trained model on images of the
+records.
 docs/export.md describes the formats and their tolerances.
 """
 
@@ -60,9 +61,9 @@ _DETECTION_MASKS = flags.DEFINE_enum(
     "detection_masks",
     None,
     options.DETECTION_MASKS,
-    "Masks of a network that detects objects, in the signature tensor of a SavedModel: "
-    "full, of the size of the image and in the boxes; boxes, in the boxes only. "
-    "Default: full.",
+    "Masks of a network that detects objects, in the signature tensor of a SavedModel "
+    "and in an ONNX file: full, of the size of the image and in the boxes; boxes, in "
+    "the boxes only. Default: full.",
 )
 for _name in ("workdir", "export_dir", "records_dir", "split"):
     flags.declare_key_flag(_name)
@@ -94,8 +95,8 @@ def main(argv):
     )
     print(f"Exported to {path}, see README.md there.")
     if "saved_model" in names:
-        kind = exporting.read_metadata(path).get("kind", "semantic")
-        code = exporting.how_to_call(os.path.abspath(path), kind=kind)
+        metadata = exporting.read_metadata(path)
+        code = exporting.how_to_call(os.path.abspath(path), metadata=metadata)
         print(f"Usage:\n\n{code}", end="")
 
 

@@ -15,6 +15,7 @@ from kerasseg.system import lazy
 
 __all__ = [
     "CRF_SETTINGS",
+    "DetectionOptions",
     "Sample",
     "TestTimeOptions",
     "check_version",
@@ -37,7 +38,7 @@ __getattr__ = lazy.attributes(
         "folding": "",
         "formats": "expand_formats file_of",
         "metadata": "describe read_metadata",
-        "options": "CRF_SETTINGS TestTimeOptions",
+        "options": "CRF_SETTINGS DetectionOptions TestTimeOptions",
         "run": "export_run",
         "runtimes": "",
         "samples": "Sample",

@@ -17,19 +17,24 @@ _SCORES = {"mask_ap": "mask AP", "box_ap": "box AP", "mean_iou": "mean IoU"}
 
 
 def how_to_call(
-    path: str | os.PathLike, name: str = "saved_model", kind: str = "semantic"
+    path: str | os.PathLike,
+    name: str = "saved_model",
+    metadata: Mapping | None = None,
 ) -> str:
     """Returns Python code that predicts an image.
 
     Args:
         path: Folder of the version.
         name: Name of the format.
-        kind: Kind of the network, see `models.KINDS`.
+        metadata: The content of metadata.json; None: that of a network that predicts
+            the class of each pixel.
     """
     each = formats.all_formats()[name]
     literal = json.dumps(os.fspath(path), ensure_ascii=False)  # Also one of Python.
-    usage = each.detection_usage if kind == "instance" else each.usage
-    return usage.format(path=literal[1:-1], file=each.file)
+    values = {"path": literal[1:-1], "file": each.file}
+    if metadata is None or _kind(metadata) == "semantic":
+        return each.usage.format(**values)
+    return each.detection_usage.format(**values, **instance_card.values(metadata))
 
 
 def card(title: str, metadata: Mapping, max_pixels: int) -> str:
@@ -79,13 +84,14 @@ def _formats(metadata):
 def _usage(metadata, max_pixels):
     values = {"num_classes": len(metadata["classes"]), "max_pixels": max_pixels}
     kind = _kind(metadata)
+    parts, groups, last = ["## Usage\n"], set(), ""
     if kind == "instance":
         values |= instance_card.values(metadata)
-    parts, groups, last = ["## Usage\n"], set(), ""
+        last = instance_card.resizing(metadata)
     for name in metadata["formats"]:
         each = formats.all_formats()[name]
         if (each.group or name) not in groups:
-            parts.append(how_to_call("PATH/OF/THIS/FOLDER", name, kind))
+            parts.append(how_to_call("PATH/OF/THIS/FOLDER", name, metadata))
         groups.add(each.group or name)
         if kind == "instance":
             parts.append(each.detection_description.format(**values))

@@ -1,10 +1,10 @@
 """Comparison of an exported model, loaded again, with the trained one."""
 
 import contextlib
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ from kerasseg.system import processes
 # far.
 _MANY, _FEW = 0.5, 0.05
 _FAR = 0.05
-HALF_TOLERANCE = 0.05  # Of half precision: 8 bits of mantissa in each layer.
+_HALF_TOLERANCE = 0.05  # Of half precision: 8 bits of mantissa in each layer.
 _MAX_DECODER_DIFFERENCE = 2  # Of 255: there are two conversions from CMYK to RGB.
 
 
@@ -35,13 +35,14 @@ class Reference:
         options: Test-time options of the exported graph; None: its logits.
 
     Attributes:
+        model: The Keras model.
         num_classes: Number of classes.
         unpools: Whether the model has unpooling layers that use indices of maxima.
     """
 
     def __init__(self, model: keras.Model, options: TestTimeOptions | None = None):
-        self.num_classes = model.output.shape[-1]
-        self._model, self._options = model, options
+        self.model, self.num_classes = model, model.output.shape[-1]
+        self._options = options
         self._in_float32 = folding.in_float32(model)
         self.unpools = any(
             isinstance(layer, blocks.MaxPoolWithIndices) for layer in model.layers
@@ -51,19 +52,18 @@ class Reference:
             model, scales=options.scales, flip=options.flip, fusion=options.fusion
         )
 
-    @property
-    def is_half(self) -> bool:
-        """Whether the model computes in half precision."""
-        return self._in_float32 is not self._model
+    def check(self, form: formats.Format) -> "_Check":
+        """Returns the comparison with a format."""
+        return _Check(form, self)
 
-    def as_trained(self) -> "Reference":
-        """Returns a reference whose logits are not computed in float32."""
-        other = copy.copy(self)
-        other._in_float32 = self._model
-        return other
-
-    def predict(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(
+        self, image: np.ndarray, *, as_trained: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Predicts an image, uint8 `[height, width, 3]`, as `kerasseg.evaluate` does.
+
+        Args:
+            image: The image.
+            as_trained: Whether the logits are not computed in float32.
 
         Returns:
             What is compared, float32 `[height, width, num_classes]`: the logits, or
@@ -72,7 +72,8 @@ class Reference:
         """
         batch = image[np.newaxis]
         if self._options is None:
-            logits = self._in_float32(batch.astype(np.float32), training=False)
+            network = self.model if as_trained else self._in_float32
+            logits = network(batch.astype(np.float32), training=False)
             return np.asarray(logits)[0], self._predictor.classes(batch)[0]
         probabilities = self._predictor.probabilities(batch)[0]
         if self._options.crf is not None:
@@ -89,60 +90,52 @@ class Reference:
 def compare(
     folder: str,
     name: str,
-    reference: Reference,
+    reference: Any,
     samples: Iterable[Sample],
     *,
     fresh_process: bool = True,
 ) -> dict:
     """Loads an exported model and compares it with the trained one.
 
-    The logits may differ by the tolerance of the format, relative to the largest logit,
-    and so may the mean IoU over the labeled images. Where a mask of a SavedModel
-    differs from the argmax, the trained model's logits of both classes must be that
-    close: then rounding decides. In a network that unpools with indices, up to half of
-    each image's pixels may differ by more.
-
     Args:
         folder: Folder of the version.
         name: Name of the format.
-        reference: The trained model.
+        reference: The trained model: a `Reference`, or one of `instance_checking`.
         samples: Images to compare on.
         fresh_process: Whether to load the model in a new process; False is faster.
 
     Returns:
-        Dict of "pictures", the number of samples; "largest_difference" of the logits,
-        relative to the largest logit, and its "tolerance" (in a network that unpools,
-        for 95 % of each image's pixels); "pixels" and "pixels_that_differ"; with labels
-        also "mean_iou", "mean_iou_of_the_model" and "mean_iou_tolerance".
+        The result of the reference's check, see its `result`.
 
     Raises:
-        errors.UserError: They differ by more.
+        errors.UserError: They differ by more than the check allows.
     """
     form = formats.all_formats()[name]
-    if form.keeps_dtype and reference.is_half:
-        reference = reference.as_trained()
-        form = dataclasses.replace(form, tolerance=HALF_TOLERANCE)
-    check = _Check(form, reference)
-    with loaded(formats.file_of(folder, name), fresh_process) as predict:
+    if form.keeps_model and folding.is_half(reference.model):
+        form = dataclasses.replace(form, tolerance=_HALF_TOLERANCE)
+    check = reference.check(form)
+    with _loaded(formats.file_of(folder, name), fresh_process) as predict:
         for sample in samples:
             check.add(sample, predict)
     return check.result()
 
 
-def loaded(path: str, fresh_process: bool):
-    """Returns a context of `runtimes.predict` for an exported model.
-
-    Args:
-        path: The model.
-        fresh_process: Whether to load it in a new process.
-    """
+def _loaded(path, fresh_process):
+    """Returns a context of `runtimes.predict` for an exported model."""
     if fresh_process:
         return processes.Processes(functools.partial(runtimes.predict, path), 1)
     return contextlib.nullcontext(runtimes.ExportedModel(path).predict)
 
 
 class _Check:
-    """Compares one format sample by sample."""
+    """Compares one format sample by sample.
+
+    The logits may differ by the tolerance of the format, relative to the largest logit,
+    and so may the mean IoU over the labeled images. Where a mask of a SavedModel
+    differs from the argmax, the trained model's logits of both classes must be that
+    close: then rounding decides. In a network that unpools with indices, up to half of
+    each image's pixels may differ by more.
+    """
 
     def __init__(self, form: formats.Format, reference: Reference):
         self._form, self._reference = form, reference
@@ -161,7 +154,9 @@ class _Check:
         """Compares one sample; raises `errors.UserError` if it differs too much."""
         image = decode(sample.file)
         outputs = predict(image, sample.file)
-        expected, expected_mask = self._reference.predict(image)
+        expected, expected_mask = self._reference.predict(
+            image, as_trained=self._form.keeps_model
+        )
         scale = max(np.abs(expected).max(), 1e-6)
         self._check_logits(
             self._reference.comparable(outputs["logits"]), expected, scale
@@ -206,7 +201,18 @@ class _Check:
                 self._fail(f"the output {output} in {num_wrong} of {mask.size} pixels")
 
     def result(self) -> dict:
-        """Returns the result of `compare`."""
+        """Returns what the format has in metadata.json.
+
+        Returns:
+            Dict of "pictures", the number of samples; "largest_difference" of the
+            logits, relative to the largest logit, and its "tolerance" (in a network
+            that unpools, for 95 % of each image's pixels); "pixels" and
+            "pixels_that_differ"; with labels also "mean_iou", "mean_iou_of_the_model"
+            and "mean_iou_tolerance".
+
+        Raises:
+            errors.UserError: The mean IoU differs by more.
+        """
         result = {
             "pictures": self._num_samples,
             "tolerance": self._bounds[-1][1],

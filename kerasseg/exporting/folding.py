@@ -37,11 +37,14 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     return _copy(model, _pairs(model))
 
 
+def is_half(model: keras.Model) -> bool:
+    """Returns whether a model computes in half precision."""
+    return any(layer.compute_dtype != "float32" for layer in model.layers)
+
+
 def in_float32(model: keras.Model) -> keras.Model:
     """Returns a float32 copy of a half-precision model, and any other model itself."""
-    if all(layer.compute_dtype == "float32" for layer in model.layers):
-        return model
-    return _copy(model, [])
+    return _copy(model, []) if is_half(model) else model
 
 
 def _pairs(model):
@@ -112,6 +115,8 @@ def _copy(model, pairs):
         config = layer.get_config()
         if not isinstance(layer, layers.Layer):
             return type(layer).from_config(config)  # One of keras.ops.
+        if isinstance(layer, keras.Model):  # A head that is applied to regions.
+            return _copy(layer, [])
         if layer.compute_dtype in ("float16", "bfloat16"):
             config["dtype"] = "float32"
         if layer.name in batch_norms:

@@ -16,7 +16,7 @@ _NO_MASKS = (
 
 
 def values(metadata: Mapping) -> dict:
-    """Returns the values of the placeholders of `Format.detection_description`."""
+    """Returns the values of the placeholders of a `Format` about detections."""
     detections = metadata["detections"]
     is_full = detections["detection_masks"] == "full"
     text = (_FULL_MASKS if is_full else _NO_MASKS).format(**detections)
@@ -25,7 +25,30 @@ def values(metadata: Mapping) -> dict:
         "cells": detections["cells"],
         "min_score": images.MIN_SCORE,
         "full_masks": textwrap.fill(text, 86).replace("\n", "\n  "),
+        "sides": "".join(f", {name}={value}" for name, value in _sides(metadata)),
     }
+
+
+def resizing(metadata: Mapping) -> str:
+    """Returns the paragraph about the size of images, or "" if they keep theirs."""
+    texts = {
+        "min_side": "the shorter side has {} pixels",
+        "max_side": "the longer side at most {}",
+    }
+    parts = [texts[name].format(value) for name, value in _sides(metadata)]
+    if not parts:
+        return ""
+    text = (
+        f"Images are resized as in training, in the graph: {', '.join(parts)}. Boxes "
+        f"and masks are those of the image before. A `.keras` file does not resize."
+    )
+    return textwrap.fill(text, 88) + "\n"
+
+
+def _sides(metadata):
+    """Returns names and values of the sides to which images are resized."""
+    sides = {key: metadata["detections"][key] for key in ("min_side", "max_side")}
+    return [(name, value) for name, value in sides.items() if value is not None]
 
 
 def formats(metadata: Mapping) -> str:

@@ -7,17 +7,16 @@ detection, and at which level of a pyramid its features are, so a few detections
 have no match. Where the list is full, this holds for all at its end.
 """
 
-import copy
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import cv2
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kerasseg import images
-from kerasseg.exporting import checking, folding, formats
+from kerasseg.exporting import checking, folding, formats, signatures
+from kerasseg.exporting.options import DetectionOptions
 from kerasseg.exporting.samples import Sample
 from kerasseg.inference import detector
 
@@ -35,96 +34,79 @@ class Reference:
 
     Args:
         model: The Keras model.
+        options: How the exported graph detects objects.
+
+    Attributes:
+        model: The Keras model.
     """
 
-    def __init__(self, model: keras.Model):
-        self._trained, self._model = model, folding.in_float32(model)
-        self._trace()
+    def __init__(self, model: keras.Model, options: DetectionOptions):
+        self.model = model
+        self._as_trained = detector.Detector(model)
+        self._detector = detector.Detector(
+            folding.in_float32(model),
+            min_side=options.min_side,
+            max_side=options.max_side,
+        )
 
-    def _trace(self):
-        image = tf.TensorSpec([1, None, None, 3], tf.float32)
-        self._call = tf.function(lambda x: self._model(x, training=False), [image])
+    def check(self, form: formats.Format) -> "Check":
+        """Returns the comparison with a format."""
+        return Check(form, self)
 
-    @property
-    def is_half(self) -> bool:
-        """Whether the model computes in half precision."""
-        return self._model is not self._trained
+    def predict(self, image: np.ndarray, *, as_trained: bool) -> dict:
+        """Detects the objects of an image, uint8 `[height, width, 3]`.
 
-    def as_trained(self) -> "Reference":
-        """Returns a reference that does not compute in float32."""
-        other = copy.copy(self)
-        other._model = self._trained
-        other._trace()
-        return other
-
-    def predict(self, image: np.ndarray) -> dict:
-        """Returns the detections of an image, uint8 `[height, width, 3]`.
+        Args:
+            image: The image.
+            as_trained: Whether to leave the network as it is: it does not compute in
+                float32, and images are not resized.
 
         Returns:
             The outputs of `signatures.named`, without the dimension of the batch.
         """
-        outputs = self._call(image[np.newaxis].astype(np.float32))
-        found = {name: np.asarray(value)[0] for name, value in outputs.items()}
-        return {"mask_probabilities": found.pop("masks"), **found}
+        chosen = self._as_trained if as_trained else self._detector
+        return signatures.named(chosen.outputs(image))
 
 
-def compare(
-    folder: str,
-    name: str,
-    reference: Reference,
-    samples: Iterable[Sample],
-    *,
-    fresh_process: bool = True,
-) -> dict:
-    """Loads an exported detector and compares it with the trained one.
+class Check:
+    """Compares one format sample by sample.
 
     At least 98 % of the detections of all samples must have a match, see the module.
     Scores and probabilities of masks may differ by ten times the tolerance of the
-    format, and boxes by its tolerance, relative to the longer side of the image.
-    In a SavedModel, the masks and files must agree with the boxes, except for 0.1 % of
-    the pixels.
+    format, and boxes by its tolerance, relative to the longer side of the image. Masks
+    of the size of the image, and files, must agree with the boxes of the same export,
+    except for 0.1 % of the pixels.
 
     Args:
-        folder: Folder of the version.
-        name: Name of the format.
+        form: The format.
         reference: The trained model.
-        samples: Images to compare on.
-        fresh_process: Whether to load the model in a new process; False is faster.
-
-    Returns:
-        Dict of "pictures", the number of samples; "detections" of the trained model,
-        and the "detections_without_match"; "largest_box_difference", relative to the
-        longer side, "largest_score_difference" and "largest_mask_difference" of those
-        with a match; "tolerance" of the boxes; "pixels" and "pixels_that_differ" in the
-        maps of classes.
-
-    Raises:
-        errors.UserError: They differ by more.
     """
-    form = formats.all_formats()[name]
-    tolerance = form.tolerance
-    if form.keeps_dtype and reference.is_half:
-        reference, tolerance = reference.as_trained(), checking.HALF_TOLERANCE
-    check = _Check(name, tolerance)
-    with checking.loaded(formats.file_of(folder, name), fresh_process) as predict:
-        for sample in samples:
-            image = checking.decode(sample.file)
-            expected = reference.predict(image)
-            check.add(predict(image, sample.file), expected, image.shape[:2])
-    return check.result()
 
-
-class _Check:
-    """Compares one format sample by sample."""
-
-    def __init__(self, name: str, tolerance: float):
-        self._name, self._tolerance = name, tolerance
+    def __init__(self, form: formats.Format, reference: Reference):
+        self._form, self._reference = form, reference
         self._num_samples = self._num_detections = self._num_unmatched = 0
         self._num_pixels = self._num_differing = 0
         self._largest = np.zeros(3)  # Of boxes, scores and masks.
 
-    def add(self, actual: Mapping, expected: Mapping, size: tuple[int, int]) -> None:
+    def add(self, sample: Sample, predict: Callable) -> None:
         """Compares one sample; raises `errors.UserError` if it cannot be compared."""
+        image = checking.decode(sample.file)
+        expected = self._reference.predict(image, as_trained=self._form.keeps_model)
+        self.compare(predict(image, sample.file), expected, image.shape[:2])
+
+    def compare(
+        self, actual: Mapping, expected: Mapping, size: tuple[int, int]
+    ) -> None:
+        """Compares the outputs for one sample.
+
+        Args:
+            actual: Those of the exported model, see `runtimes.ExportedModel.predict`.
+            expected: Those of the trained one, see `signatures.named`.
+            size: Height and width of the image.
+
+        Raises:
+            errors.UserError: See `add`.
+        """
         self._check_shapes(actual, expected)
         self._match(actual, expected, size)
         found = detections(actual, size)
@@ -146,7 +128,7 @@ class _Check:
                 self._fail(f"the output {name} is NaN or infinite")
 
     def _match(self, actual, expected, size):
-        limits = np.array([1, _LARGEST_LOGIT, _LARGEST_LOGIT]) * self._tolerance
+        limits = np.array([1, _LARGEST_LOGIT, _LARGEST_LOGIT]) * self._form.tolerance
         free = actual["valid"].copy()
         cut = actual["scores"][-1] + limits[1]  # 0 in padding.
         matched = np.zeros(len(free), bool)
@@ -176,7 +158,10 @@ class _Check:
     def _check_files(self, serving, actual, found, size):
         for name in ("boxes", "scores", "classes", "valid"):
             same = np.allclose(
-                serving[name], actual[name], rtol=self._tolerance, atol=self._tolerance
+                serving[name],
+                actual[name],
+                rtol=self._form.tolerance,
+                atol=self._form.tolerance,
             )
             if not same:
                 self._fail(f"{name} in the signatures serving_default and tensor")
@@ -196,7 +181,18 @@ class _Check:
             self._fail(f"the output {name} in {num_wrong} of {actual.size} pixels")
 
     def result(self) -> dict:
-        """Returns the result of `compare`."""
+        """Returns what the format has in metadata.json.
+
+        Returns:
+            Dict of "pictures", the number of samples; "detections" of the trained
+            model, and the "detections_without_match"; "largest_box_difference",
+            relative to the longer side, "largest_score_difference" and
+            "largest_mask_difference" of those with a match; "tolerance" of the boxes;
+            "pixels" and "pixels_that_differ" in the maps of classes.
+
+        Raises:
+            errors.UserError: Too many detections have no match.
+        """
         if self._num_unmatched > _FEW * self._num_detections:
             self._fail(
                 f"{self._num_unmatched} of {self._num_detections} detections have no "
@@ -208,14 +204,14 @@ class _Check:
                 "the comparison is empty. Train longer, or compare on more images with "
                 "--check_images.",
                 self._num_samples,
-                self._name,
+                self._form.name,
             )
         boxes, scores, masks = self._largest.tolist()
         return {
             "pictures": self._num_samples,
             "detections": self._num_detections,
             "detections_without_match": self._num_unmatched,
-            "tolerance": self._tolerance,
+            "tolerance": self._form.tolerance,
             "largest_box_difference": boxes,
             "largest_score_difference": scores,
             "largest_mask_difference": masks,
@@ -224,7 +220,7 @@ class _Check:
         }
 
     def _fail(self, difference):
-        raise checking.differs(self._name, difference)
+        raise checking.differs(self._form.name, difference)
 
 
 def _differences(actual, expected, i, size):

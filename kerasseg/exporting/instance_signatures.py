@@ -1,5 +1,7 @@
 """The signatures of an exported model that detects objects."""
 
+from collections.abc import Mapping
+
 import keras
 import tensorflow as tf
 
@@ -13,12 +15,11 @@ def build(model: keras.Model, masks: str = "full") -> dict:
 
     Args:
         model: As in `signatures.build`, with the outputs of `models.mask_rcnn`.
-        masks: One of `options.DETECTION_MASKS`. With "full", "tensor" has the output
-            "masks", bool `[batch, detections, height, width]`.
+        masks: One of `options.DETECTION_MASKS`.
 
     Returns:
         Dict of the concrete functions "serving_default" and "tensor". "tensor" maps
-        images to the outputs of `signatures.named`. "serving_default" maps JPEG and PNG
+        images to the outputs of `with_masks`. "serving_default" maps JPEG and PNG
         files to "boxes", "scores", "classes" and "valid", and to PNG files of each:
         class numbers in 8 bits, and ids, see `id_map`, in 16.
     """
@@ -28,13 +29,7 @@ def build(model: keras.Model, masks: str = "full") -> dict:
     detect = signatures.traced(lambda x: signatures.named(outputs(x)), image_spec)
 
     def tensor(image):
-        found = dict(detect(image))
-        if masks == "full":
-            size = _size(image)
-            found["masks"] = pasting.paste_tensors(
-                found["mask_probabilities"], found["boxes"], *size
-            )
-        return found
+        return with_masks(image, detect(image), masks)
 
     def of_file(data):
         image = tf.cast(signatures.decode(data), tf.float32)[tf.newaxis]
@@ -70,6 +65,26 @@ def build(model: keras.Model, masks: str = "full") -> dict:
         "serving_default": signatures.traced(serving_default, files),
         "tensor": signatures.traced(tensor, image_spec),
     }
+
+
+def with_masks(image, found: Mapping, masks: str) -> dict:
+    """Adds the masks of the size of the images to detections.
+
+    Args:
+        image: Images, `[batch, height, width, 3]`.
+        found: The outputs of `signatures.named`.
+        masks: One of `options.DETECTION_MASKS`; with "boxes" nothing is added.
+
+    Returns:
+        The outputs; with "full" also "masks", bool `[batch, detections, height,
+        width]`.
+    """
+    if masks == "boxes":
+        return dict(found)
+    full = pasting.paste_tensors(
+        found["mask_probabilities"], found["boxes"], *_size(image)
+    )
+    return {**found, "masks": full}
 
 
 def id_map(probabilities, boxes, scores, height, width):

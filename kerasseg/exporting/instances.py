@@ -1,4 +1,4 @@
-"""Export of a network that detects objects: its checks and its metadata."""
+"""Export of a network that detects objects: checks, resizing and metadata."""
 
 from collections.abc import Iterable
 
@@ -6,15 +6,15 @@ import keras
 
 from kerasseg import errors, images
 from kerasseg.exporting import formats
-from kerasseg.exporting.options import DETECTION_MASKS, TestTimeOptions
-from kerasseg.inference import segmenter
+from kerasseg.exporting.options import DetectionOptions, TestTimeOptions
+from kerasseg.inference import detector, segmenter
 
 
 def check(
     model: keras.Model,
     names: Iterable[str],
     test_time_options: TestTimeOptions | None,
-    detection_masks: str | None,
+    detection: DetectionOptions | None,
 ) -> None:
     """Checks the arguments of an export by the kind of the network.
 
@@ -22,20 +22,15 @@ def check(
         model: The trained model, of any kind.
         names: Names of formats.
         test_time_options: As in `writing.export_model`.
-        detection_masks: As in `writing.export_model`.
+        detection: As in `writing.export_model`.
 
     Raises:
         errors.UserError: One of them does not apply to this kind.
     """
-    if detection_masks not in (None, *DETECTION_MASKS):
-        raise errors.UserError(
-            f"`detection_masks={detection_masks}` must be one of "
-            f"{', '.join(DETECTION_MASKS)}."
-        )
     if not segmenter.detects_objects(model):
-        if detection_masks is not None:
+        if detection is not None:
             raise errors.UserError(
-                f"`detection_masks={detection_masks}` applies to networks that detect "
+                f"`detection_masks={detection.masks}` applies to networks that detect "
                 f"objects, and {model.name} predicts the class of each pixel. Leave it "
                 f"out."
             )
@@ -56,20 +51,47 @@ def check(
         )
 
 
-def describe(source: formats.Source) -> dict:
+class ResizingNetwork(keras.Model):
+    """A network that detects objects, with the resizing of its images.
+
+    Args:
+        network: The Keras model.
+        options: The sides.
+    """
+
+    def __init__(self, network: keras.Model, options: DetectionOptions):
+        super().__init__(name=network.name)
+        self.network = network
+        self._detect = detector.with_resizing(
+            lambda image: network(image, training=False),
+            options.min_side,
+            options.max_side,
+        )
+        self.built = True
+
+    def call(self, image, training=False):
+        """Returns the outputs of the network, with boxes in pixels of `image`."""
+        del training
+        return self._detect(image)
+
+
+def describe(model: keras.Model, options: DetectionOptions) -> dict:
     """Returns the entries of metadata.json about a network that detects objects.
 
     Returns:
         "kind" and "detections": the number of detections of an image, the cells of the
-        sides of a mask, the minimum score in PNG files, and `detection_masks`.
+        sides of a mask, the minimum score in PNG files, `detection_masks`, and the
+        sides to which images are resized.
     """
-    _, num_detections, cells, _ = source.model.output["masks"].shape
+    _, num_detections, cells, _ = model.output["masks"].shape
     return {
         "kind": "instance",
         "detections": {
             "num_detections": num_detections,
             "cells": cells,
             "min_score": images.MIN_SCORE,
-            "detection_masks": source.detection_masks,
+            "detection_masks": options.masks,
+            "min_side": options.min_side,
+            "max_side": options.max_side,
         },
     }

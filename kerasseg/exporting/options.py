@@ -15,7 +15,7 @@ CRF_SETTINGS = (  # Arguments of `crf.dense_crf` that a graph can hold.
     *("iterations", "gaussian_sxy", "gaussian_compat"),
     *("bilateral_sxy", "bilateral_srgb", "bilateral_compat"),
 )
-DETECTION_MASKS = ("full", "boxes")  # Masks of detected objects in a SavedModel.
+DETECTION_MASKS = ("full", "boxes")  # Masks of detected objects, the default first.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,39 @@ class TestTimeOptions:
     def is_default(self) -> bool:
         """Whether the graph returns the logits of the network unchanged."""
         return self == TestTimeOptions()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectionOptions:
+    """How an exported graph detects objects.
+
+    Attributes:
+        masks: One of `DETECTION_MASKS`: "full", there are also masks of the size of
+            the image, in a SavedModel and an ONNX file; "boxes", in the boxes only.
+        min_side: As in `inference.Detector`.
+        max_side: As in `inference.Detector`.
+
+    Raises:
+        errors.UserError: A value is out of range.
+    """
+
+    masks: str = DETECTION_MASKS[0]
+    min_side: int | None = None
+    max_side: int | None = None
+
+    def __post_init__(self):
+        if self.masks not in DETECTION_MASKS:
+            raise errors.UserError(
+                f"`detection_masks={self.masks}` must be one of "
+                f"{', '.join(DETECTION_MASKS)}."
+            )
+        for name in ("min_side", "max_side"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise errors.UserError(
+                    f"`{name}={value}` must be at least 1, or None to keep the size of "
+                    f"the images."
+                )
 
 
 def from_options(

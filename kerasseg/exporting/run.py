@@ -5,7 +5,12 @@ from collections.abc import Iterable
 
 from kerasseg import errors, records, runtime
 from kerasseg.exporting import formats, versions
-from kerasseg.exporting.options import TestTimeOptions, check_formats
+from kerasseg.exporting.options import (
+    DETECTION_MASKS,
+    DetectionOptions,
+    TestTimeOptions,
+    check_formats,
+)
 from kerasseg.exporting.samples import has_labeled_pixels, read_samples
 from kerasseg.inference import segmenter
 from kerasseg.workdir import metadata as run_metadata
@@ -42,7 +47,8 @@ def export_run(
         calibration_images: Number of images of the training split for tflite_int8.
         split: Split of the images to compare on; None: that of the run's validation.
         records_dir: Folder of the records; None: that of the run.
-        detection_masks: As in `writing.export_model`.
+        detection_masks: One of `options.DETECTION_MASKS`, for a network that detects
+            objects; None: the first. Images are resized as in training.
 
     Returns:
         Path of the version.
@@ -74,8 +80,9 @@ def export_run(
 
     description = metadata.describe(workdir, weights_license=weights_license)
     spec = run_metadata.read_spec(workdir)
+    model = best_model.load_best(workdir, output_stride=output_stride)
     return writing.export_model(
-        best_model.load_best(workdir, output_stride=output_stride),
+        model,
         export_dir,
         class_names=spec.class_names,
         palette=spec.palette,
@@ -84,8 +91,19 @@ def export_run(
         calibration_images=images,
         test_time_options=test_time_options,
         version=version,
-        detection_masks=detection_masks,
+        detection=_detection(model, description, detection_masks),
         description={**description, "output_stride": output_stride},
+    )
+
+
+def _detection(model, description, masks):
+    """Returns how objects are detected; None for another model without `masks`."""
+    if masks is None and not segmenter.detects_objects(model):
+        return None
+    return DetectionOptions(
+        masks=masks or DETECTION_MASKS[0],
+        min_side=description.get("min_side"),
+        max_side=description.get("max_side"),
     )
 
 

@@ -22,7 +22,11 @@ from kerasseg.exporting import (
     metadata,
     versions,
 )
-from kerasseg.exporting.options import DETECTION_MASKS, TestTimeOptions, check_formats
+from kerasseg.exporting.options import (
+    DetectionOptions,
+    TestTimeOptions,
+    check_formats,
+)
 from kerasseg.exporting.samples import Sample, synthetic_sample
 from kerasseg.inference import segmenter
 from kerasseg.models import outputs
@@ -40,7 +44,7 @@ def export_model(
     test_time_options: TestTimeOptions | None = None,
     version: int | str | None = None,
     description: Mapping | None = None,
-    detection_masks: str | None = None,
+    detection: DetectionOptions | None = None,
     fresh_process: bool = True,
 ) -> str:
     """Writes a version, loads it again and compares it with the model.
@@ -65,8 +69,8 @@ def export_model(
             logits of the network. Other formats do not support them.
         version: Number of the version, at least 1; None: the next free number.
         description: Further entries of metadata.json, see `metadata.describe`.
-        detection_masks: Of a network that detects objects: "full", a SavedModel has
-            masks of the size of the image, or "boxes", in the boxes only; None: "full".
+        detection: How the graph of a network that detects objects does it; None: with
+            the defaults.
         fresh_process: Whether each format is loaded in a new process; False is faster.
 
     Returns:
@@ -82,8 +86,9 @@ def export_model(
     """
     names = formats.expand_formats(format_names)
     check_formats(test_time_options, names)
-    detects = segmenter.detects_objects(model)
-    instances.check(model, names, test_time_options, detection_masks)
+    instances.check(model, names, test_time_options, detection)
+    if segmenter.detects_objects(model):
+        detection = detection or DetectionOptions()
     if test_time_options is not None and test_time_options.is_default:
         test_time_options = None
     formats.check_installed(names)
@@ -93,20 +98,20 @@ def export_model(
     _check_classes(model, class_names, palette)
     source = formats.Source(
         model=model,
-        folded=folding.fold_batch_norm(model),
+        folded=_folded(model, detection),
         class_names=class_names,
         palette=palette,
         samples=samples,
         calibration_images=calibration_images,
         options=test_time_options,
-        detection_masks=(detection_masks or DETECTION_MASKS[0]) if detects else "",
+        detection=detection,
     )
-    compare, reference = _comparison(model, test_time_options)
+    reference = _reference(source)
     entries = {}
     with versions.temporary_folder(export_dir) as folder:
         for name in names:
             entries[name] = _write_format(name, source, folder)
-            entries[name] |= compare(
+            entries[name] |= checking.compare(
                 folder, name, reference, compared[name], fresh_process=fresh_process
             )
         metadata.write(
@@ -173,18 +178,25 @@ def _not_written(error, folder):
     )
 
 
+def _folded(model, detection):
+    """Returns the model of `formats.Source.folded`."""
+    folded = folding.fold_batch_norm(model)
+    return instances.ResizingNetwork(folded, detection) if detection else folded
+
+
 def _describe(source):
     """Returns the entries of metadata.json about the options of the graph."""
     views = source.options and dataclasses.asdict(source.options)
-    detections = instances.describe(source) if source.detection_masks else {}
-    return {"views": views, **detections}
+    if source.detection is None:
+        return {"views": views}
+    return {"views": views, **instances.describe(source.model, source.detection)}
 
 
-def _comparison(model, options):
-    """Returns the function that compares a format, and its reference."""
-    if segmenter.detects_objects(model):
-        return instance_checking.compare, instance_checking.Reference(model)
-    return checking.compare, checking.Reference(model, options)
+def _reference(source):
+    """Returns the trained model that the formats are compared with."""
+    if source.detection is None:
+        return checking.Reference(source.model, source.options)
+    return instance_checking.Reference(source.model, source.detection)
 
 
 def _with_exported_outputs(model):

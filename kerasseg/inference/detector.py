@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
 from kerasseg import images
 from kerasseg.instances import pasting
-from kerasseg.pipeline import augment
 
 
 class Detector:
@@ -18,9 +16,8 @@ class Detector:
         model: A Keras model of kind "instance", or another callable of float32 images
             `[1, height, width, 3]`, RGB from 0 to 255, to its outputs; see
             `models.mask_rcnn`.
-        min_side: Length of the shorter side in pixels to which images are resized; None
-            keeps their size. 800 for COCO.
-        max_side: Largest length of the longer side, which takes precedence; 1333.
+        min_side: See `with_resizing`.
+        max_side: See `with_resizing`.
     """
 
     def __init__(
@@ -30,13 +27,10 @@ class Detector:
         min_side: int | None = None,
         max_side: int | None = None,
     ):
-        self._model = model
-        self._min_side, self._max_side = min_side, max_side
-        signature = [tf.TensorSpec([1, None, None, 3], tf.float32)]
-        self._call = tf.function(self._outputs, signature)
-
-    def _outputs(self, image):
-        return self._model(image, training=False)
+        network = with_resizing(
+            lambda image: model(image, training=False), min_side, max_side
+        )
+        self._call = tf.function(network, [tf.TensorSpec([1, None, None, 3])])
 
     def detect(self, image: np.ndarray) -> images.Detections:
         """Detects the objects of an image.
@@ -47,15 +41,70 @@ class Detector:
         Returns:
             The objects, the best first; masks are pasted when they are accessed.
         """
-        height, width = size = image.shape[:2]
-        factor = augment.resize_factor(height, width, self._min_side, self._max_side)
-        if factor != 1:
-            sides = (max(1, round(side * factor)) for side in (width, height))
-            image = cv2.resize(image, tuple(sides), interpolation=cv2.INTER_LINEAR)
+        return without_padding(self.outputs(image), image.shape[:2])
+
+    def outputs(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the outputs of the network for an image.
+
+        Args:
+            image: RGB, uint8 `[height, width, 3]`.
+
+        Returns:
+            See `models.mask_rcnn`, without the dimension of the batch. Boxes are in
+            pixels of `image`.
+        """
         outputs = self._call(image[np.newaxis].astype(np.float32))
-        found = {name: value.numpy()[0] for name, value in outputs.items()}
-        scale = np.tile(np.divide(size, image.shape[:2]), 2).astype(np.float32)
-        return without_padding({**found, "boxes": found["boxes"] * scale}, size)
+        return {name: value.numpy()[0] for name, value in outputs.items()}
+
+
+def with_resizing(
+    network: Callable, min_side: int | None, max_side: int | None
+) -> Callable:
+    """Resizes images before a network that detects objects, and its boxes back.
+
+    It consists of TensorFlow's operations, so that it can be a part of an exported
+    graph.
+
+    Args:
+        network: Function of float32 images `[batch, height, width, 3]` to its outputs;
+            see `models.mask_rcnn`.
+        min_side: Length of the shorter side in pixels to which images are resized; None
+            keeps their size. 800 for COCO.
+        max_side: Largest length of the longer side, which takes precedence; 1333.
+
+    Returns:
+        A function like `network`. Boxes are in pixels of its images.
+    """
+    if min_side is None and max_side is None:
+        return network
+
+    def call(image):
+        size = tf.shape(image)[1:3]
+        resized = resized_size(size, min_side, max_side)
+        outputs = dict(network(tf.image.resize(image, resized)))
+        scale = tf.cast(size, tf.float32) / tf.cast(resized, tf.float32)
+        outputs["boxes"] *= tf.tile(scale, [2])
+        return outputs
+
+    return call
+
+
+def resized_size(size, min_side: int | None, max_side: int | None):
+    """Returns height and width to which an image is resized, with its aspect ratio.
+
+    Args:
+        size: Height and width in pixels, int32 `[2]`.
+        min_side: See `with_resizing`.
+        max_side: See `with_resizing`.
+
+    Returns:
+        int32 `[2]`, at least 1.
+    """
+    sides = tf.cast(size, tf.float32)
+    factor = min_side / tf.reduce_min(sides) if min_side else tf.constant(1.0)
+    if max_side:
+        factor = tf.minimum(factor, max_side / tf.reduce_max(sides))
+    return tf.cast(tf.maximum(tf.round(sides * factor), 1), tf.int32)
 
 
 def without_padding(found: Mapping, size: tuple[int, int]) -> images.Detections:

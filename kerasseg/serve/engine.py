@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 from kerasseg.exporting import warm_up
+from kerasseg.pipeline import augment
 from kerasseg.serve import costs
 from kerasseg.serve.found import OUTPUTS, Found
 from kerasseg.serve.request_errors import RequestError
@@ -78,6 +79,7 @@ class Engine:
         self.cost = costs.Cost()
         outputs = self._signatures["tensor"].structured_outputs
         self.detects_objects = "boxes" in outputs
+        self._sides = _sides(path)
         if self.detects_objects:
             self._detections = self._outputs(
                 {name: outputs[name].dtype for name in OUTPUTS}
@@ -98,6 +100,18 @@ class Engine:
         signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
         function = tf.function(call, autograph=False, input_signature=signature)
         return function.get_concrete_function()
+
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the size of an image in the network, which decides about its cost.
+
+        An export of a network that detects objects may resize its images.
+
+        Args:
+            height: Rows of the image.
+            width: Columns of the image.
+        """
+        factor = augment.resize_factor(height, width, *self._sides)
+        return max(1, round(factor * height)), max(1, round(factor * width))
 
     def masks(self, images: list[np.ndarray]) -> list[np.ndarray]:
         """Predicts the masks of images of one size.
@@ -149,7 +163,8 @@ class Engine:
         began = time.monotonic()
         with _TranslateErrors():
             result = [array.numpy() for array in function(tf.constant(images))]
-        self.cost.observe(math.prod(images.shape[:3]), time.monotonic() - began)
+        num_pixels = len(images) * math.prod(self.network_size(*images.shape[1:3]))
+        self.cost.observe(num_pixels, time.monotonic() - began)
         return result
 
     def call(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
@@ -201,7 +216,7 @@ class Engine:
             seconds = min(seconds, time.monotonic() - began)
             if seconds > _LONG_SECONDS:
                 break
-        num_pixels = self._tile_size**2
+        num_pixels = math.prod(self.network_size(self._tile_size, self._tile_size))
         return costs.Cost(seconds / num_pixels, peak.growth() / num_pixels)
 
 
@@ -223,6 +238,14 @@ def _reason(message):
     lines = (line.strip() for line in message.splitlines())
     relevant = [line for line in lines if line and not line.startswith(noise)]
     return relevant[0] if relevant else "TensorFlow failed without a message"
+
+
+def _sides(path):
+    """Returns the sides to which an export resizes images, see `DetectionOptions`."""
+    file = path / "metadata.json"
+    metadata = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    detections = metadata.get("detections", {})
+    return detections.get("min_side"), detections.get("max_side")
 
 
 def _signature_defs(path):

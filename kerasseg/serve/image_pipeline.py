@@ -131,6 +131,8 @@ class ImagePipeline:
         return plan
 
     def _plan(self, engine, height, width):
+        if engine.detects_objects:
+            height, width = engine.network_size(height, width)
         tiled = not engine.detects_objects
         return costs.plan(height, width, self._tile_size, tiled=tiled)
 

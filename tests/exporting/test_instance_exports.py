@@ -4,19 +4,21 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 import warnings
 
 import cv2
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kerasseg import exporting, images, inference, models
 from kerasseg.exporting import (
+    folding,
     formats,
     instance_checking,
     instance_signatures,
+    instances,
     runtimes,
     signatures,
 )
@@ -26,14 +28,10 @@ from tests.support import detected, tiny
 NAMES = detected.NAMES
 FORMATS = formats.all_formats()
 POSSIBLE = [name for name, form in FORMATS.items() if form.detection_usage]
+FULL = ["saved_model", "onnx"]  # With masks of the size of the image.
 MODELS = models.list_models("instance")
-CASES = [
-    pytest.param(model, form, marks=() if quick else pytest.mark.slow)
-    for model in MODELS
-    for form in POSSIBLE
-    for quick in [(model, form) == ("mask_rcnn", "saved_model")]
-]
-slow = pytest.mark.slow
+CASES = [(model, form) for model in MODELS for form in POSSIBLE]
+SIDES = exporting.DetectionOptions(min_side=80, max_side=112)
 
 
 noise, build = detected.noise, detected.small_network
@@ -72,15 +70,30 @@ def version(network, tmp_path_factory):
     """Returns a function of architecture and format to an exported version."""
     versions = {}
 
-    def get(name, form="saved_model"):
+    def get(name, form="saved_model", **options):
         for package in FORMATS[form].packages:
             pytest.importorskip(package)
-        if (name, form) not in versions:
+        key = name, form, *options.values()
+        if key not in versions:
             folder = tmp_path_factory.mktemp(f"{name}_{form}")
-            versions[name, form] = export(network(name), folder, form)
-        return versions[name, form]
+            versions[key] = export(network(name), folder, form, **options)
+        return versions[key]
 
     return get
+
+
+@pytest.fixture(scope="module")
+def graph(network):
+    """The signatures of a SavedModel that resizes images, as they are saved."""
+    folded = folding.fold_batch_norm(network("mask_rcnn"))
+    resizing = instances.ResizingNetwork(folded, SIDES)
+    return resizing, instance_signatures.build(resizing, "full")
+
+
+@pytest.fixture
+def signatures_of(graph):
+    """Function of the name of a signature to the signature."""
+    return graph[1].__getitem__
 
 
 def outputs_of(model, image):
@@ -91,6 +104,7 @@ def outputs_of(model, image):
 # Every format.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "form"), CASES)
 def test_an_export_has_the_detections_of_the_model(version, network, name, form):
     path = exporting.file_of(version(name, form), form)
@@ -103,6 +117,7 @@ def test_an_export_has_the_detections_of_the_model(version, network, name, form)
         assert found[key].dtype == value.dtype
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "form"), CASES)
 def test_metadata_and_card_hold_the_comparison(version, network, name, form):
     folder = version(name, form)
@@ -111,7 +126,7 @@ def test_metadata_and_card_hold_the_comparison(version, network, name, form):
     assert metadata["kind"] == "instance"
     assert metadata["detections"] == {
         **{"num_detections": count, "cells": cells, "min_score": 0.5},
-        "detection_masks": "full",
+        **{"detection_masks": "full", "min_side": None, "max_side": None},
     }
     assert [each["name"] for each in metadata["classes"]] == list(NAMES)
     entry = metadata["formats"][form]
@@ -123,15 +138,19 @@ def test_metadata_and_card_hold_the_comparison(version, network, name, form):
     card = (folder / "README.md").read_text()
     assert "instance segmentation" in card and "logits" not in card
     assert f"[N, {count}, 4]" in card or f"[1, {count}, 4]" in card or form == "keras"
-    assert f"{cells}, {cells}]" in card
+    assert f"{cells}, {cells}]" in card and "resized" not in card
+    assert ("- `masks`, bool" in card) == (form in FULL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "form"), CASES)
 def test_the_code_of_the_card_detects_objects(
     version, network, name, form, tmp_path, monkeypatch, capsys
 ):
     folder = version(name, form)
-    code = exporting.how_to_call("PATH/OF/THIS/FOLDER", form, "instance")
+    code = exporting.how_to_call(
+        "PATH/OF/THIS/FOLDER", form, exporting.read_metadata(folder)
+    )
     assert code in (folder / "README.md").read_text()
     monkeypatch.chdir(tmp_path)
     image = noise()
@@ -157,10 +176,7 @@ def test_the_code_of_the_card_detects_objects(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "form",
-    [pytest.param(f, marks=() if f == "saved_model" else slow) for f in POSSIBLE],
-)
+@pytest.mark.parametrize("form", POSSIBLE)
 def test_a_network_that_differs_is_an_error(form, network, tmp_path, monkeypatch):
     for package in FORMATS[form].packages:
         pytest.importorskip(package)
@@ -179,15 +195,94 @@ def test_a_network_that_differs_is_an_error(form, network, tmp_path, monkeypatch
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("form", POSSIBLE)
+def test_an_export_resizes_images_as_prediction_does(version, network, form):
+    model = network("mask_rcnn")
+    folder = version("mask_rcnn", form, detection=SIDES)
+    metadata = exporting.read_metadata(folder)
+    assert metadata["detections"]["min_side"] == 80
+    card = " ".join((folder / "README.md").read_text().split())
+    assert "the shorter side has 80 pixels, the longer side at most 112" in card
+    path = exporting.file_of(folder, form)
+    tolerance = metadata["formats"][form]["tolerance"]
+    sides = {"min_side": 80, "max_side": 112}
+    detector = inference.Detector(model, **sides)
+    # Larger by 80 / 50, and smaller by 112 / 160, so that the longer side is 112.
+    for size in ((50, 60), (160, 120)):
+        image = noise(*size, seed=5)
+        expected = detector.detect(image)
+        if form == "keras":
+            found = inference.segmenter.load(path, **sides).detect(image)
+            assert ", min_side=80, max_side=112)" in card
+        else:
+            outputs = runtimes.predict(path, image, tiny.png(image))
+            found = instance_checking.detections(outputs, size)
+        assert len(found) == len(expected) > 0
+        np.testing.assert_array_equal(found.classes, expected.classes)
+        limit = tolerance * max(*size, 100)
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=limit)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=10 * tolerance)
+        maps = [each.id_map(size) for each in (found, expected)]
+        assert (maps[0] != maps[1]).mean() < 0.001
+        if form == "saved_model":
+            loaded = inference.segmenter.load(folder).detect(image)
+            np.testing.assert_allclose(loaded.boxes, expected.boxes, atol=limit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FULL)
+@pytest.mark.parametrize("masks", ["full", "boxes"])
+def test_masks_of_the_size_of_the_image_are_an_option(version, form, masks):
+    options = exporting.DetectionOptions(masks=masks)
+    folder = version("mask_rcnn", form, detection=options)
+    entry = exporting.read_metadata(folder)
+    assert entry["detections"]["detection_masks"] == masks
+    assert entry["formats"][form]["pictures"] == 2  # Also compared after reloading.
+    image = noise(57, 120, seed=7)
+    found = runtimes.predict(exporting.file_of(folder, form), image, tiny.png(image))
+    assert ("masks" in found) == (masks == "full")
+    if masks == "full":
+        expected = pasting.paste(found["mask_probabilities"], found["boxes"], 57, 120)
+        assert found["masks"].dtype == bool and found["masks"].any()
+        assert (found["masks"] != expected).mean() < 0.001
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["saved_model", "keras"])
+def test_a_network_of_half_precision_is_exported(form, tmp_path):
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build()
+    finally:
+        keras.config.set_dtype_policy(previous)
+    folder = export(model, tmp_path, form, detection=SIDES)
+    entry = exporting.read_metadata(folder)["formats"][form]
+    assert entry["tolerance"] == (0.05 if form == "keras" else 1e-4)
+    assert entry["detections"] > 0
+
+
 # SavedModels.
 
 
-def test_full_masks_and_files_are_pasted_like_in_python(version):
-    signature = tf.saved_model.load(version("mask_rcnn")).signatures
+def test_a_graph_resizes_images_as_prediction_does(signatures_of, network):
+    detector = inference.Detector(network("mask_rcnn"), min_side=80, max_side=112)
+    # Larger by 80 / 50, and smaller by 112 / 160, so that the longer side is 112.
+    for size in ((50, 60), (160, 120)):
+        image = noise(*size, seed=5)
+        found = signatures_of("tensor")(image=tf.constant(image[None], tf.float32))
+        expected = signatures.named(detector.outputs(image))
+        assert expected["valid"].any()
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name][0], value, atol=1e-3, err_msg=name)
+
+
+def test_full_masks_and_files_are_pasted_like_in_python(signatures_of):
     batch = np.stack([noise(40, 70, seed) for seed in (1, 2)])
-    outputs = signature["tensor"](image=tf.constant(batch, tf.float32))
+    outputs = signatures_of("tensor")(image=tf.constant(batch, tf.float32))
     files = [tiny.png(image) for image in batch]
-    of_files = signature["serving_default"](image_bytes=tf.constant(files))
+    of_files = signatures_of("serving_default")(image_bytes=tf.constant(files))
     names = {"boxes", "scores", "classes", "valid"}
     assert set(outputs) == names | {"masks", "mask_probabilities"}
     assert set(of_files) == names | {"mask_png_bytes", "instance_png_bytes"}
@@ -220,30 +315,21 @@ def test_the_first_of_overlapping_masks_wins_and_low_scores_do_not_count():
     np.testing.assert_array_equal(inner, [[1, 1], [1, 1], [2, 2], [0, 0]])
 
 
-def test_no_files_are_no_detections(version):
-    signature = tf.saved_model.load(version("mask_rcnn")).signatures["serving_default"]
-    found = signature(image_bytes=tf.constant([], tf.string))
+def test_no_files_are_no_detections(signatures_of):
+    found = signatures_of("serving_default")(image_bytes=tf.constant([], tf.string))
     assert found["boxes"].shape == (0, 10, 4) and found["valid"].shape == (0, 10)
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n"])
-def test_files_are_checked_like_those_of_semantic_exports(version, data):
-    signature = tf.saved_model.load(version("mask_rcnn")).signatures["serving_default"]
+def test_files_are_checked_like_those_of_semantic_exports(signatures_of, data):
     with pytest.raises(tf.errors.InvalidArgumentError, match="truncated, or not a"):
-        signature(image_bytes=tf.constant([data]))
+        signatures_of("serving_default")(image_bytes=tf.constant([data]))
 
 
-def test_a_graph_has_no_python(version):
-    loaded = tf.saved_model.load(version("mask_rcnn"))
-    for function in loaded.signatures.values():
-        names = exporting.operations(function)
+def test_a_graph_has_no_python(signatures_of):
+    for name in ("tensor", "serving_default"):
+        names = exporting.operations(signatures_of(name))
         assert not [name for name in names if "PyFunc" in name or "File" in name]
-
-
-def test_masks_of_the_size_of_the_image_can_be_left_out(network):
-    functions = instance_signatures.build(network("mask_rcnn"), "boxes")
-    assert "masks" not in functions["tensor"].structured_outputs
-    assert "mask_probabilities" in functions["tensor"].structured_outputs
 
 
 @pytest.mark.slow
@@ -276,106 +362,10 @@ def test_a_loaded_export_detects_what_the_model_detects(
         assert (maps[0] != maps[1]).mean() < 0.001
 
 
+@pytest.mark.slow
 def test_options_of_semantic_networks_are_refused_by_an_export(version):
     with pytest.raises(ValueError, match=r"`flip=True` applies to networks that pred"):
         inference.segmenter.load(version("mask_rcnn"), flip=True)
-
-
-# The comparison.
-
-
-def found(boxes, scores=None, classes=None, count=4):
-    """Outputs with boxes, and padding up to `count`."""
-    n = len(boxes)
-    outputs = {
-        "boxes": np.zeros((count, 4), np.float32),
-        "scores": np.zeros(count, np.float32),
-        "classes": np.zeros(count, np.int32),
-        "valid": np.arange(count) < n,
-        "mask_probabilities": np.zeros((count, 2, 2), np.float32),
-    }
-    outputs["boxes"][:n] = np.reshape(boxes, (-1, 4))
-    outputs["scores"][:n] = [0.9] * n if scores is None else scores
-    outputs["classes"][:n] = [1] * n if classes is None else classes
-    outputs["mask_probabilities"][:n] = 1
-    return outputs
-
-
-def compare(actual, expected):
-    check = instance_checking._Check("onnx", 1e-4)
-    check.add(actual, expected, (100, 100))
-    return check.result()
-
-
-A, B = (10, 10, 30, 30), (50, 50, 90, 90)
-
-
-def test_equal_scores_may_be_in_another_order():
-    result = compare(found([A, B]), found([B, A]))
-    assert (result["detections"], result["detections_without_match"]) == (2, 0)
-    assert result["largest_box_difference"] == 0
-
-
-def test_differences_are_relative_to_the_longer_side():
-    # 0.005 pixels of 100 are 5e-5; the tolerance 1e-4 is 0.01 pixels.
-    moved = (10, 10.005, 30, 30)
-    result = compare(found([moved, B]), found([A, B]))
-    assert result["largest_box_difference"] == pytest.approx(5e-5, rel=0.01)
-
-
-@pytest.mark.parametrize(
-    "actual",
-    [
-        pytest.param(found([(10, 10.02, 30, 30), B]), id="box"),
-        pytest.param(found([A, B], scores=[0.9, 0.898]), id="score"),
-        pytest.param(found([A, B], classes=[1, 2]), id="class"),
-        pytest.param(found([A]), id="missing"),
-        pytest.param(found([A, B, B]), id="additional"),
-        pytest.param(
-            {**found([A, B]), "mask_probabilities": np.zeros((4, 2, 2), np.float32)},
-            id="mask",
-        ),
-    ],
-)
-def test_a_detection_without_a_match_is_an_error(actual):
-    with pytest.raises(ValueError, match=r"onnx .* [12] of 2 detections have no match"):
-        compare(actual, found([A, B]))
-
-
-def test_two_of_a_hundred_detections_may_have_no_match():
-    rows = [(i, 0, i + 1, 10) for i in range(100)]
-    two, three = (found([*rows[:-k], *[B] * k], count=101) for k in (2, 3))
-    expected = found(rows, count=101)
-    assert compare(two, expected)["detections_without_match"] == 2
-    with pytest.raises(ValueError, match="3 of 100 detections have no match"):
-        compare(three, expected)
-
-
-def test_rounding_decides_at_the_end_of_a_full_list():
-    # Of three equal scores two fit into the list.
-    scores = [0.9, 0.5]
-    result = compare(found([A, B], scores, count=2), found([A, A], scores, count=2))
-    assert result["detections_without_match"] == 0
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
-        ({"boxes": np.zeros((3, 4), np.float32)}, r"boxes is \(\(3, 4\)"),
-        ({"classes": np.zeros(4, np.int64)}, "classes is"),
-        ({"scores": np.full(4, np.nan, np.float32)}, "scores is NaN or infinite"),
-        # 20 x 20 pixels, without 10 at each corner.
-        ({"masks": np.zeros((4, 100, 100), bool)}, "masks in 360 of 10000 pixels"),
-    ],
-)
-def test_other_outputs_are_errors(change, text):
-    with pytest.raises(ValueError, match=text):
-        compare({**found([A]), **change}, found([A]))
-
-
-def test_nothing_detected_is_a_warning(caplog):
-    assert compare(found([]), found([]))["detections"] == 0
-    assert "detects nothing in the 1 images" in caplog.text
 
 
 # Arguments.
@@ -401,12 +391,19 @@ def test_views_are_refused(network, tmp_path):
     refuse(text, network("mask_rcnn"), tmp_path, **views)
 
 
-def test_other_masks_are_refused(network, tmp_path):
-    text = re.escape("`detection_masks=all` must be one of full, boxes.")
-    refuse(text, network("mask_rcnn"), tmp_path, detection_masks="all")
+def test_other_masks_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`detection_masks=all` must be one of full, "):
+        exporting.DetectionOptions(masks="all")
     text = r"`detection_masks=boxes` applies to networks that detect objects, and tiny"
     semantic = tiny.build_model("tiny", len(NAMES))
-    refuse(text, semantic, tmp_path, detection_masks="boxes")
+    boxes = exporting.DetectionOptions(masks="boxes")
+    refuse(text, semantic, tmp_path, detection=boxes)
+
+
+@pytest.mark.parametrize("name", ["min_side", "max_side"])
+def test_sides_are_positive(name):
+    with pytest.raises(ValueError, match=f"`{name}=0` must be at least 1, or None"):
+        exporting.DetectionOptions(**{name: 0})
 
 
 def test_names_include_the_background(network, tmp_path):

@@ -5,9 +5,13 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kerasseg import images, inference, models
-from kerasseg.inference import segmenter
+from kerasseg.inference import detector, segmenter
+from kerasseg.pipeline import augment
 from tests.support import tiny
 
 CLASSES = ("background", "a", "b", "c")
@@ -59,14 +63,46 @@ def test_images_are_resized_and_boxes_returned_at_their_own_size():
         values["valid"] = [[True]]
         return {key: keras.ops.convert_to_tensor(x) for key, x in values.items()}
 
-    detector = inference.Detector(model, min_side=96, max_side=128)
-    found = detector.detect(noise(64, 48))
+    resizing = inference.Detector(model, min_side=96, max_side=128)
+    found = resizing.detect(noise(64, 48))
     assert found.boxes.tolist() == [[2, 4, 20, 30]]
     expected = np.zeros((64, 48), bool)
     expected[2:20, 4:30] = True
     inner = np.s_[3:19, 5:29]  # At its border the mask fades within half a cell.
     assert found.masks[0][inner].all() and not found.masks[0][~expected].any()
-    assert detector.detect(noise(200, 100)).boxes.shape == (1, 4)  # 128x64.
+    assert resizing.detect(noise(200, 100)).boxes.shape == (1, 4)  # 128x64.
+
+
+@pytest.mark.parametrize(
+    ("size", "sides", "expected"),
+    [
+        ((480, 640), (800, 1333), (800, 1067)),  # 640 * 800 / 480 = 1066.7
+        ((400, 1000), (800, 1333), (533, 1333)),  # 400 * 1333 / 1000 = 533.2
+        ((480, 640), (None, 320), (240, 320)),
+        ((480, 640), (None, 700), (480, 640)),
+        ((5000, 1), (None, 100), (100, 1)),  # 1 * 100 / 5000 = 0.02
+        ((3, 7), (6, None), (6, 14)),
+    ],
+)
+def test_sides_are_those_of_the_training(size, sides, expected):
+    assert detector.resized_size(tf.constant(size), *sides).numpy().tolist() == [
+        *expected
+    ]
+
+
+@settings(deadline=None)  # The first call initializes TensorFlow.
+@given(
+    size=st.tuples(*[st.integers(1, 5000)] * 2),
+    min_side=st.none() | st.integers(1, 1200),
+    max_side=st.none() | st.integers(1, 2000),
+)
+def test_a_side_is_the_rounded_one_of_the_pipeline(size, min_side, max_side):
+    factor = augment.resize_factor(*size, min_side, max_side)
+    resized = detector.resized_size(tf.constant(size), min_side, max_side).numpy()
+    exact = np.maximum(np.multiply(size, factor), 1)
+    np.testing.assert_allclose(resized, exact, atol=0.5, rtol=1e-6)
+    if min_side is not None and max(resized) != max_side:
+        assert min(resized) == min_side
 
 
 def test_objects_of_files_are_written(network, tmp_path):

@@ -14,6 +14,8 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import exporting, images
+from kerasseg.exporting import formats
+from kerasseg.exporting.formats import saved_model
 from kerasseg.serve import costs, engine, found
 from kerasseg.serve.request_errors import RequestError
 from tests.support import detected, server_process, tiny
@@ -27,11 +29,17 @@ PADDED = ["boxes", "classes", "scores", "valid"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    """An export that is not compared with the model, which would take longer."""
     folder = tmp_path_factory.mktemp("instances")
-    palette = detected.spec().palette
-    exporting.export_saved_model(
-        detected.small_network(), folder, class_names=detected.NAMES, palette=palette
+    model, spec = detected.small_network(), detected.spec()
+    source = formats.Source(
+        model=model,
+        folded=model,
+        class_names=detected.NAMES,
+        palette=spec.palette,
+        detection=exporting.DetectionOptions(),
     )
+    saved_model.write(source, str(folder / "1"))
     return folder
 
 
@@ -82,6 +90,20 @@ def pixels_of(file):
 def test_masks_of_the_size_of_the_image_are_part_of_the_measured_cost(loaded):
     loaded.warm_up()
     assert loaded.cost.seconds_per_pixel > 0
+
+
+def test_the_cost_of_an_image_is_that_of_its_size_in_the_network(loaded, monkeypatch):
+    assert loaded.network_size(600, 900) == (600, 900)
+    monkeypatch.setattr(loaded, "_sides", (800, 1333))
+    assert loaded.network_size(600, 900) == (800, 1200)
+    assert loaded.network_size(3000, 12000) == (333, 1333)  # 333.25
+
+
+def test_the_sides_are_those_of_the_export(tmp_path):
+    assert engine._sides(tmp_path) == (None, None)
+    metadata = {"detections": {"min_side": 800, "max_side": None}}
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    assert engine._sides(tmp_path) == (800, None)
 
 
 def test_objects_are_not_detected_in_tiles():

@@ -19,14 +19,18 @@ from tests.support import tiny
 
 def main(records_dir, workdir, steps, devices, dropout):
     """Trains on some devices of one process."""
+    train(records_dir, workdir, steps, strategy_of(devices), dropout)
+
+
+def strategy_of(devices):
+    """Creates the strategy of some devices of this process, which uses one core."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * devices,
     )
-    strategy = distribution.strategy("mirrored" if devices > 1 else "one")
-    train(records_dir, workdir, steps, strategy, dropout)
+    return distribution.strategy("mirrored" if devices > 1 else "one")
 
 
 class PrintSteps(keras.callbacks.Callback):
@@ -48,15 +52,28 @@ def train(records_dir, workdir, steps, strategy, dropout, callbacks=()):
         loss="crossentropy:1,dice:0.5,lovasz_softmax:0.5",
     )
     options = {"dropout": dropout, "aux": True, "features": True}
+    run(
+        tiny.Builder(options),
+        training.Data(records_dir=records_dir),
+        recipe,
+        augment.Augmentation(crop_size=(24, 24)),
+        workdir=workdir,
+        strategy=strategy,
+        callbacks=callbacks,
+    )
+
+
+def run(builder, data, recipe, augmentation, *, workdir, callbacks=(), **options):
+    """Trains; prints the steps and the digest, and ends with the status of a signal."""
     try:
         facts = training.train(
-            tiny.Builder(options),
-            training.Data(records_dir=records_dir),
+            builder,
+            data,
             recipe,
-            augment.Augmentation(crop_size=(24, 24)),
+            augmentation,
             workdir=workdir,
-            strategy=strategy,
             callbacks=[PrintSteps(), *callbacks],
+            **options,
         )
     except training.Interrupted as interrupted:
         print(interrupted, flush=True)
@@ -66,7 +83,8 @@ def train(records_dir, workdir, steps, strategy, dropout, callbacks=()):
         sys.exit(1)
     if facts is None:  # A worker that does not write.
         return
-    reader = tf.train.load_checkpoint(f"{workdir}/checkpoints/ckpt-{steps}")
+    last = recipe.training_number_of_steps
+    reader = tf.train.load_checkpoint(f"{workdir}/checkpoints/ckpt-{last}")
     names = sorted(reader.get_variable_to_shape_map())
     values = [reader.get_tensor(name) for name in names if "OBJECT" not in name]
     digest = hashlib.sha256()

@@ -1,19 +1,15 @@
 """Real training processes: killed and resumed, stopped by signals, on two devices."""
 
 import os
-import pathlib
 import re
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support import tiny
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.support import tiny, training_process
+from tests.support.training_process import digest, finish, written
 
 
 @pytest.fixture(scope="module")
@@ -23,30 +19,7 @@ def folder(tmp_path_factory):
 
 def start(folder, workdir, steps=20, devices=1, dropout=0.2):
     options = (folder, workdir, steps, devices, dropout)
-    command = [sys.executable, "-m", "tests.support.train_tiny", *options]
-    return subprocess.Popen(
-        [str(part) for part in command],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return output
-
-
-def digest(output):
-    return re.search("digest (.*)", output)[1]
-
-
-def written(workdir):
-    """Returns the scores of a run, and the metadata of its best model."""
-    names = "scores.csv", "best/model.json"
-    return [(workdir / name).read_text() for name in names]
+    return training_process.start("train_tiny", *options)
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +29,7 @@ def undisturbed(folder, tmp_path_factory):
 
 
 def interrupt(folder, workdir, number, step, **options):
-    process = start(folder, workdir, **options)
-    for line in process.stdout:
-        if line.startswith(f"step {step} "):
-            os.kill(process.pid, number)
-            break
-    process.communicate(timeout=30)  # It must save and end within this time.
-    return process.returncode
+    return training_process.interrupt(start(folder, workdir, **options), number, step)
 
 
 def test_a_killed_run_resumes_and_ends_bit_equal(folder, tmp_path, undisturbed):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors
-from kerasseg.exporting.options import TestTimeOptions
+from kerasseg.exporting.options import DetectionOptions, TestTimeOptions
 from kerasseg.exporting.samples import Sample
 
 FILE_DESCRIPTION = """\
@@ -34,14 +34,13 @@ class Source:
     Attributes:
         model: The Keras model, with the logits as its only output.
         folded: The same model in float32, with batch normalization folded into the
-            convolutions.
+            convolutions; one that detects objects also resizes its images.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
         samples: Images of the data set; may be empty.
         calibration_images: RGB images, uint8 `[height, width, 3]`, for quantization.
         options: Test-time options of the exported graph, or None.
-        detection_masks: One of `options.DETECTION_MASKS` for a model that detects
-            objects, else "".
+        detection: How a model that detects objects is exported; None for others.
     """
 
     model: Any
@@ -51,7 +50,7 @@ class Source:
     samples: Sequence[Sample] = ()
     calibration_images: Sequence[np.ndarray] = ()
     options: TestTimeOptions | None = None
-    detection_masks: str = ""
+    detection: DetectionOptions | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,13 +88,15 @@ class Format:
         packages: Packages that writing and loading need.
         description: Inputs and outputs, for the model card, with the placeholders
             `{num_classes}` and `{max_pixels}`.
-        detection_usage: `usage` for a network that detects objects; "" if the format
-            cannot hold one.
+        detection_usage: `usage` for a network that detects objects, also with the
+            placeholder `{sides}`, see `instance_card.values`; "" if the format cannot
+            hold one.
         detection_description: `description` for such a network, with the placeholders
-            `{num_detections}`, `{cells}`, `{min_score}` and `{max_pixels}`.
+            `{max_pixels}` and those of `instance_card.values`.
         needs_samples: Whether the format is accurate only on images like the
             calibration images, and therefore must be compared on samples.
-        keeps_dtype: Whether the format keeps a half-precision model as it is.
+        keeps_model: Whether the format keeps the Keras model as it is: in half
+            precision, and without resizing the images of one that detects objects.
     """
 
     name: str
@@ -112,7 +113,7 @@ class Format:
     detection_usage: str = ""
     detection_description: str = ""
     needs_samples: bool = False
-    keeps_dtype: bool = False
+    keeps_model: bool = False
 
 
 @functools.cache

@@ -11,7 +11,7 @@ _USAGE = """\
 _DETECTION_USAGE = """\
     import kerasseg
 
-    found = kerasseg.load("{path}/{file}").detect("image.jpg")
+    found = kerasseg.load("{path}/{file}"{sides}).detect("image.jpg")
     for i in range(len(found)):
         print(found.classes[i], found.scores[i], found.boxes[i], found.masks[i].sum())
 """
@@ -54,6 +54,6 @@ FORMATS = [
         detection_usage=_DETECTION_USAGE,
         detection_description=_DETECTION_DESCRIPTION,
         tolerance=1e-4,
-        keeps_dtype=True,
+        keeps_model=True,
     )
 ]

@@ -26,14 +26,16 @@ _DETECTION_USAGE = """\
 
     image = cv2.imread("image.jpg", cv2.IMREAD_COLOR_RGB)[None].astype("float32")
     session = onnxruntime.InferenceSession("{path}/{file}")
-    names = ["boxes", "scores", "classes", "valid", "mask_probabilities"]
+    names = [each.name for each in session.get_outputs()]
     found = dict(zip(names, session.run(names, {{"image": image}})))
 """
 _DETECTION_DESCRIPTION = """\
 The ONNX file takes `image`, float32 [N, height, width, 3], RGB from 0 to 255, of any
 size, and returns `boxes`, float32 [N, {num_detections}, 4] (y1, x1, y2, x2 in pixels),
 `scores`, float32, `classes`, int32, and `valid`, bool, [N, {num_detections}], and
-`mask_probabilities`, float32 [N, {num_detections}, {cells}, {cells}], in the boxes.
+
+- `mask_probabilities`, float32 [N, {num_detections}, {cells}, {cells}], in the boxes
+- {full_masks}
 """
 
 
@@ -44,7 +46,8 @@ def write(source: formats.Source, path: str) -> None:
         errors.MissingPackageError: tf2onnx is not installed.
         errors.UserError: The network has an operation that ONNX lacks.
     """
-    pathlib.Path(path).write_bytes(convert(source.folded))
+    masks = source.detection.masks if source.detection is not None else "boxes"
+    pathlib.Path(path).write_bytes(convert(source.folded, masks))
 
 
 def load(path: str) -> formats.Loaded:
@@ -62,14 +65,15 @@ def load(path: str) -> formats.Loaded:
     return formats.Loaded(outputs)
 
 
-def convert(model) -> bytes:
+def convert(model, masks: str = "boxes") -> bytes:
     """Converts a model to ONNX operations.
 
     The file's input is `image`, float32 `[batch, height, width, 3]`, of any size; its
-    outputs are those of `signatures.named`.
+    outputs are those of `signatures.named`, and "masks" if they are "full".
 
     Args:
         model: Model of float32 images, RGB from 0 to 255, to logits or detections.
+        masks: One of `options.DETECTION_MASKS`, for a model that detects objects.
 
     Raises:
         errors.MissingPackageError: tf2onnx is not installed.
@@ -77,7 +81,7 @@ def convert(model) -> bytes:
     """
     import tensorflow as tf
 
-    from kerasseg.exporting import signatures
+    from kerasseg.exporting import instance_signatures, signatures
 
     try:
         import onnx
@@ -87,9 +91,12 @@ def convert(model) -> bytes:
     variables = signatures.large_variables(model, signatures.LARGE)
     large = {f"weight_{i}": variable for i, variable in enumerate(variables)}
     network = signatures.freeze(model, large.values())
-    function = tf.function(
-        lambda *inputs: signatures.named(network(*inputs)), autograph=False
-    )
+
+    def outputs(image, *weights):
+        found = signatures.named(network(image, *weights))
+        return instance_signatures.with_masks(image, found, masks)
+
+    function = tf.function(outputs, autograph=False)
     image = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
     weights = [tf.TensorSpec(v.shape, v.dtype, name) for name, v in large.items()]
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # Reported below.

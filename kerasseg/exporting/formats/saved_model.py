@@ -87,8 +87,8 @@ def write(source: formats.Source, path: str) -> None:
     """Writes both signatures, the classes, and the requests that warm up a server."""
     from kerasseg.exporting import instance_signatures, signatures, warm_up
 
-    if source.detection_masks:
-        functions = instance_signatures.build(source.folded, source.detection_masks)
+    if source.detection is not None:
+        functions = instance_signatures.build(source.folded, source.detection.masks)
     else:
         functions = signatures.build(source.folded, source.options)
     save(functions, path, source.class_names, source.palette)
