@@ -170,10 +170,9 @@ def _train(
         # Parameter servers hold the weights; a validation would fetch them per image.
         local_copy = network.copy() if group.is_asynchronous else None
     step_function = StepFunction(state, objective, recipe, strategy)
-    variables = state.variables()
     checkpoints = Checkpoints(
         os.path.join(workdir, layout.CHECKPOINTS),
-        variables,
+        state.variables(),
         writes=group.is_chief,
         io_device=group.io_device,
     )
