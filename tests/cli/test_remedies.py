@@ -194,7 +194,20 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def some_slow():
+    """One of each kind of remedy is tested by default, the others with -m slow."""
+    quick = other_flags, one_cell, not_evaluated, without_records, no_multi_grid
+    return [
+        pytest.param(
+            fault,
+            id=fault.__name__,
+            marks=[] if fault in quick else [pytest.mark.slow],
+        )
+        for fault in FAULTS
+    ]
+
+
+@pytest.mark.parametrize("fault", some_slow())
 def test_what_an_error_proposes_works(fault, copy, capsys, monkeypatch):
     if fault in (no_multi_grid, valid_padding, no_regions):  # Training takes long.
         from kerasseg import training

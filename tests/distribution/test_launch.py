@@ -143,7 +143,7 @@ def run(program, *, restarts=10, has_checkpoint=False, monkeypatch=None):
         ("exit 2", False, 1),
         ("exit 2", True, 1),
         ("exit 1", False, 3),
-        ("exit 127", False, 3),
+        pytest.param("exit 127", False, 3, marks=pytest.mark.slow),
         ("exit 1", True, 5),
         ("exit 42", False, 5),
         ("exit 137", False, 5),  # A shell whose command was killed: 128 + 9.

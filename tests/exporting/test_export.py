@@ -74,6 +74,7 @@ def test_other_records_and_splits_can_be_chosen(run, workdir, tmp_path):
     assert compared["pictures"] == 2
 
 
+@pytest.mark.slow
 def test_every_format_is_run_in_a_new_process(run, tmp_path):
     for module in ("ai_edge_litert", "onnx", "onnxruntime", "tf2onnx"):
         pytest.importorskip(module)

@@ -20,6 +20,7 @@ from kerasseg.exporting.formats import onnx, saved_model, tflite
 from kerasseg.models import unet
 from kerasseg.workdir import best_model
 from tests.support import levels, reference, tiny
+from tests.support.networks import others_slow
 
 FORMATS = formats.all_formats()
 FILES = [name for name in FORMATS if name != "saved_model"]
@@ -123,7 +124,7 @@ def test_the_code_of_the_card_predicts_a_mask(
     assert (mask == expected).mean() > (0.95 if form.tolerance >= 1 else 0.999)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", others_slow(FORMATS, ("saved_model", "onnx")))
 def test_a_model_that_differs_is_an_error(name, model, tmp_path, monkeypatch):
     need(name)
     write = FORMATS[name].write
@@ -195,7 +196,9 @@ def test_a_version_may_lack_a_saved_model(tmp_path):
     assert "tf.saved_model" not in text and "serving_default" not in text
 
 
-@pytest.mark.parametrize("name", ["saved_model", "tflite_float32", "onnx"])
+@pytest.mark.parametrize(
+    "name", others_slow(["saved_model", "tflite_float32", "onnx"], ("onnx",))
+)
 def test_large_weights_are_not_constants_during_conversion(name, tmp_path, monkeypatch):
     need(name)
     for limit in ("LARGE", "HUGE"):
@@ -282,7 +285,7 @@ def test_a_folder_of_saved_models_gets_no_version_without_one(tmp_path):
     export(levels.build_model(), tmp_path, "keras", "saved_model")
 
 
-@pytest.mark.parametrize("name", ["tflite_float32", "onnx"])
+@pytest.mark.parametrize("name", others_slow(["tflite_float32", "onnx"], ("onnx",)))
 def test_one_format_that_differs_is_an_error_for_all(name, tmp_path, monkeypatch):
     need(name)
     module = onnx if name == "onnx" else tflite

@@ -111,7 +111,7 @@ def test_detections_are_float32_in_mixed_precision(name, policy):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_metadata_states_parameters_and_multiply_adds(name):
     metadata = models.metadata(name)
-    with initializers.zeros():
+    with initializers.no_values():
         model = models.build_model(name, image_size=(513, 513), **metadata.setting)
     count = sum(np.prod(v.shape) for v in model.trainable_variables)
     macs = complexity.count_multiply_adds(model)

@@ -215,7 +215,7 @@ def test_gradients_reach_every_variable_of_auxiliary_outputs(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_metadata_states_parameters_and_multiply_adds(name):
     metadata = models.metadata(name)
-    with initializers.zeros():  # Random numbers would take most of the time.
+    with initializers.no_values():  # They would take most of the time.
         model = models.build_model(name, image_size=(513, 513), **metadata.setting)
     count = sum(np.prod(v.shape) for v in model.trainable_variables)
     macs = complexity.count_multiply_adds(model)

@@ -6,6 +6,7 @@ import pytest
 
 from kerasseg import models
 from kerasseg.models import zoomout
+from tests.support import initializers
 
 RNG = np.random.default_rng(0)
 
@@ -30,7 +31,8 @@ def params(layers):
 
 def test_features_and_parameters_are_those_of_the_paper():
     # 2 x 64 + 2 x 128 + 3 x 256 + 3 x 512 + 3 x 512, and 4096 of fc7.
-    model = models.build_model("zoomout", 21, image_size=(64, 84))
+    with initializers.no_values():
+        model = models.build_model("zoomout", 21, image_size=(64, 84))
     assert model.get_layer("zoom_out").output.shape == (None, 16, 21, 8320)
     # 8320 x 1000 + 1000, 1000 x 1000 + 1000, 1000 x 21 + 21.
     head = [model.get_layer(name) for name in ("hidden1", "hidden2", "classify")]

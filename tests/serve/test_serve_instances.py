@@ -68,6 +68,7 @@ def expected(loaded):
     }
 
 
+@pytest.mark.slow
 def test_an_engine_detects_what_the_signatures_detect(loaded, expected):
     assert loaded.detects_objects
     (first, second) = loaded.detections([IMAGE, IMAGE[:, ::-1]])
@@ -87,11 +88,13 @@ def pixels_of(file):
     return cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
+@pytest.mark.slow
 def test_masks_of_the_size_of_the_image_are_part_of_the_measured_cost(loaded):
     loaded.warm_up()
     assert loaded.cost.seconds_per_pixel > 0
 
 
+@pytest.mark.slow
 def test_the_cost_of_an_image_is_that_of_its_size_in_the_network(loaded, monkeypatch):
     assert loaded.network_size(600, 900) == (600, 900)
     monkeypatch.setattr(loaded, "_sides", (800, 1333))

@@ -27,3 +27,15 @@ def zeros():
         for cls in _RANDOM:
             stack.enter_context(mock.patch.object(cls, "__call__", call))
         yield
+
+
+@contextlib.contextmanager
+def no_values():
+    """Within the context, models are built whose variables have shapes but no values.
+
+    It is several times as fast, for tests that count parameters.
+    """
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    # Otherwise the next scope would initialize the variables.
+    keras.utils.clear_session(free_memory=False)
