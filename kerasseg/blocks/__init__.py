@@ -10,6 +10,14 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
+from kerasseg.blocks.bridging import (
+    ClassPasses,
+    ClassProbabilities,
+    GlobalMaxPoolWithPeaks,
+    LogProbabilities,
+    ReluGate,
+    TransposableConv2D,
+)
 from kerasseg.blocks.convolution import Conv2D
 from kerasseg.blocks.crf_rnn import CrfRnn
 from kerasseg.blocks.detection import (
@@ -42,11 +50,15 @@ __all__ = [
     "AtStride",
     "BatchNormalization",
     "Bilinear",
+    "ClassPasses",
+    "ClassProbabilities",
     "Conv2D",
     "CrfRnn",
     "CropLike",
     "Detections",
+    "GlobalMaxPoolWithPeaks",
     "LocalResponseNormalization",
+    "LogProbabilities",
     "MasksOfClasses",
     "MaxPoolWithIndices",
     "Normalize",
@@ -54,8 +66,10 @@ __all__ = [
     "PadSmall",
     "PadToMultiple",
     "Proposals",
+    "ReluGate",
     "ResizeLike",
     "RoiAlign",
+    "TransposableConv2D",
     "Unpool",
     "UpSampling2D",
     "conv_bn_relu",

@@ -16,7 +16,7 @@ def count_multiply_adds(model: keras.Model) -> int:
     Args:
         model: Functional model with a static image size. A layer that is called
             several times is counted several times, the heads of a detector once for
-            each region.
+            each region, and what follows `blocks.ClassPasses` once for each pass.
 
     Raises:
         UserError: The image size is not static.
@@ -26,19 +26,27 @@ def count_multiply_adds(model: keras.Model) -> int:
             f"Multiply-adds need a static image size, got {model.input_shape}. Build "
             "the model with image_size=(height, width)."
         )
-    return sum(
-        _of_call(node.operation, node.arguments.keras_tensors[0], node.outputs[0])
-        for nodes in model._nodes_by_depth.values()
-        for node in nodes
-        if node.arguments.keras_tensors
-    )
+    total, passes = 0, dict[int, int]()  # Passes of each tensor, by its id.
+    for _, nodes in sorted(model._nodes_by_depth.items(), reverse=True):
+        for node in nodes:
+            sources = node.arguments.keras_tensors
+            if not sources:
+                continue
+            count = max(passes.get(id(x), 1) for x in sources)
+            if isinstance(node.operation, blocks.ClassPasses):
+                count *= sources[0].shape[-1] + 1
+            passes.update((id(x), count) for x in node.outputs)
+            backward = bool(node.arguments.kwargs.get("transposed"))
+            call = node.operation, sources[0], node.outputs[0]
+            total += count * _of_call(*call, backward=backward)
+    return total
 
 
-def _of_call(layer, source, target):
+def _of_call(layer, source, target, *, backward=False):
     if isinstance(layer, keras.Model):
         return _num_regions(source) * count_multiply_adds(layer)
     cells = math.prod(target.shape[1:-1])
-    if isinstance(layer, layers.Conv2DTranspose):
+    if backward or isinstance(layer, layers.Conv2DTranspose):
         return math.prod(source.shape[1:-1]) * math.prod(layer.kernel.shape)
     if isinstance(layer, layers.SeparableConv2D):
         kernels = layer.depthwise_kernel, layer.pointwise_kernel

@@ -4,6 +4,7 @@ import keras
 import pytest
 from keras import layers
 
+from kerasseg import blocks
 from kerasseg.models import complexity
 
 
@@ -31,6 +32,18 @@ def test_a_nested_model_is_counted():
     whole = keras.Model(image, network()(image))
     expected = complexity.count_multiply_adds(network())
     assert complexity.count_multiply_adds(whole) == expected
+
+
+def test_what_follows_the_passes_of_classes_is_counted_for_each_pass():
+    image = keras.Input((8, 6, 3))
+    convolve = blocks.TransposableConv2D(2, 3)  # Its output has 6x4 cells.
+    scores, peaks = blocks.GlobalMaxPoolWithPeaks()(convolve(image))
+    seeds, x = blocks.ClassPasses()([scores, peaks, image])
+    x = layers.Concatenate()([convolve(seeds, transposed=True), x])
+    model = keras.Model(image, layers.Conv2D(5, 1)(x))
+    # 6*4 cells of 3*3*3*2 forward. In 3 passes the same backward, and 8*6 cells of 6*5.
+    expected = 24 * 54 + 3 * (24 * 54 + 48 * 30)
+    assert complexity.count_multiply_adds(model) == expected
 
 
 def test_an_unknown_image_size_is_an_error():

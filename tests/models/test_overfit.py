@@ -32,7 +32,7 @@ NAMES = [name for name in models.list_models("semantic") if name not in REPEATIN
 # bilinearly cannot fit a pole. A new architecture is expected to fit at full size.
 SCORE_STRIDES = {
     **dict.fromkeys(("deeplab_v3_plus", "fpn", "hrnet_ocr", "refinenet"), 4),
-    **dict.fromkeys(("upernet", "zoomout"), 4),
+    **dict.fromkeys(("decoupled_net_small", "upernet", "zoomout"), 4),
     **{
         name: 4
         for name in models.list_models("semantic")
