@@ -3,7 +3,8 @@
 python -m tests.support.train_detector RECORDS WORKDIR DEVICES CHANGES
 
 CHANGES is a JSON object of changes of the recipe. Prints the lines of `train_tiny`, and
-the number of replicas, whose weights must be equal after each step.
+after each step the number of replicas, whose weights must be equal, and the number of
+weights that have changed since the step before.
 """
 
 import json
@@ -29,12 +30,18 @@ RECIPE = {
 }
 
 
-class CompareReplicas(keras.callbacks.Callback):
-    """Checks that the weights of all replicas are equal."""
+class CompareWeights(keras.callbacks.Callback):
+    """Compares all weights between replicas, and with those of the step before."""
 
     def __init__(self, strategy):
         super().__init__()
         self._strategy = strategy
+        self._before = []
+
+    def on_train_begin(self, logs=None):
+        """Keeps the weights of the start."""
+        del logs
+        self._before = self.model.get_weights()
 
     def on_train_batch_end(self, batch, logs=None):
         """Compares all weights after a step."""
@@ -46,7 +53,11 @@ class CompareReplicas(keras.callbacks.Callback):
             for value in values[1:]:
                 np.testing.assert_array_equal(value, values[0], err_msg=weight.path)
         (count,) = counts
-        print(f"equal replicas: {count}", flush=True)
+        weights = self.model.get_weights()
+        pairs = zip(weights, self._before, strict=True)
+        changed = sum(bool(np.any(new != old)) for new, old in pairs)
+        self._before = weights
+        print(f"equal replicas: {count}, changed weights: {changed}", flush=True)
 
 
 def main(records_dir, workdir, devices, changes):
@@ -60,7 +71,7 @@ def main(records_dir, workdir, devices, changes):
         augment.Augmentation(crop_size=(96, 96), min_scale_factor=0.5),
         workdir=workdir,
         strategy=strategy,
-        callbacks=[CompareReplicas(strategy)],
+        callbacks=[CompareWeights(strategy)],
     )
 
 

@@ -21,20 +21,23 @@ def start(module, *arguments):
     )
 
 
-def finish(process):
+def finish(process, *, timeout=300):
     """Waits for the end of a run that must succeed; returns its output."""
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=timeout)
     assert process.returncode == 0, errors
     return output
 
 
-def interrupt(process, number, step):
-    """Sends a signal after a step; returns the exit status."""
+def interrupt(process, number, step, *, timeout=30):
+    """Sends a signal after a step; returns the exit status.
+
+    The run must save and end within `timeout` seconds.
+    """
     for line in process.stdout:
         if line.startswith(f"step {step} "):
             os.kill(process.pid, number)
             break
-    process.communicate(timeout=30)  # It must save and end within this time.
+    process.communicate(timeout=timeout)
     return process.returncode
 
 

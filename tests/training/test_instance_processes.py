@@ -10,7 +10,7 @@ import pytest
 from tests.support import commands, train_detector, training_process
 from tfrecords_tools import build
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 STEPS = train_detector.RECIPE["training_number_of_steps"]
 KINDS = {
     "one_device": (1, {}),
@@ -41,12 +41,19 @@ def test_a_signal_saves_and_the_run_resumes_to_the_same_bits(folder, tmp_path, k
         given = folder, tmp_path / name, devices, json.dumps(changes)
         return training_process.start("train_detector", *given)
 
-    output = training_process.finish(start("whole"))
+    # A step of two replicas takes two minutes until it is traced.
+    output = training_process.finish(start("whole"), timeout=600)
     found = losses(output)
     assert len(found) == STEPS and np.isfinite(found).all() and len(set(found)) == STEPS
-    assert output.count(f"equal replicas: {devices}\n") == STEPS
-    assert training_process.interrupt(start("part"), signal.SIGTERM, 3) == 143
-    resumed = training_process.finish(start("part"))
+    lines = re.findall(r"equal replicas: (\d), changed weights: (\d+)", output)
+    assert [int(replicas) for replicas, _ in lines] == [devices] * STEPS
+    # A step whose float16 gradients overflow changes nothing but the loss scale.
+    num_updates = sum(int(changed) > 0 for _, changed in lines)
+    assert num_updates >= 1 if kind == "float16" else num_updates == STEPS
+    # The signal comes during a validation, which traces the network before it ends.
+    status = training_process.interrupt(start("part"), signal.SIGTERM, 3, timeout=120)
+    assert status == 143
+    resumed = training_process.finish(start("part"), timeout=600)
     rest = losses(resumed)
     assert 0 < len(rest) < STEPS and rest == found[-len(rest) :]
     assert training_process.digest(resumed) == training_process.digest(output)
