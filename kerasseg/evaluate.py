@@ -49,13 +49,6 @@ _MEASURES = flags.DEFINE_list(
 _PREDICTIONS_DIR = flags.DEFINE_string(
     "predictions_dir", None, "Folder of predicted masks to evaluate instead of a run."
 )
-_LABELS_DIR = flags.DEFINE_string(
-    "labels_dir",
-    None,
-    "With --predictions_dir, folder of the labels: PNG files of class numbers. The "
-    "classes are those of --dataset, or of --workdir or --records_dir. By default the "
-    "labels of the records are used.",
-)
 _PREDICTIONS_JSON = flags.DEFINE_string(
     "predictions_json",
     None,
@@ -110,7 +103,7 @@ def main(argv):
 def _evaluate(output, data):
     """Evaluates the run, or --predictions_dir."""
     workdir, predictions_dir = cli.WORKDIR.value, _PREDICTIONS_DIR.value
-    masks = {"labels_dir": _LABELS_DIR.value, "workdir": workdir}
+    masks = {"labels_dir": cli.LABELS_DIR.value, "workdir": workdir}
     if predictions_dir is None:
         cli.required(workdir=workdir)
     else:

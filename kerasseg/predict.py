@@ -4,24 +4,34 @@ python -m kerasseg.predict --workdir=DIR --input=FILE|DIR|PATTERN --output_dir=D
 python -m kerasseg.predict --export_dir=DIR --input='DIR/*.jpg' --output_dir=DIR --crf
 python -m kerasseg.predict --workdir=DIR --input=VIDEO.mp4 --output_dir=DIR \
     --output=overlay,contours
+python -m kerasseg.predict --workdir=DIR --input=DIR --output_dir=DIR \
+    --output=pseudo_labels --min_confidence=0.9
 RAY_ADDRESS=auto python -m kerasseg.predict --engine=ray --workdir=DIR --input=DIR \
     --output_dir=DIR
 
 Give either --workdir, for the best model of a run, or --export_dir. Each kind of
 --output is written into its folder in --output_dir: index (PNG of class numbers, with a
 palette), color (PNG of the class colors), overlay (PNG of the image, blended with the
-class colors), probabilities (NumPy file, float16 [height, width, classes]) and contours
-(JSON with polygons in COCO's format). Networks that detect instances also write
-instances (JSON with boxes, scores and masks in COCO's format) and instance_ids (16-bit
-PNG), and draw outlines, boxes and scores in overlay. Results have the size of the image
-after its EXIF rotation; file names and subfolders are kept. For a video, color and
-overlay are videos; the other kinds are one file per frame. Run the same command again
-to resume after an interruption. Images that cannot be read are reported at the end and
-listed in failed.txt; the exit status is then 2. Files in a folder that are neither
-images nor videos by their endings are counted and named.
+class colors), probabilities (NumPy file, float16 [height, width, classes]), confidence
+(NumPy file, float32 [height, width], the probability of the predicted class), contours
+(JSON with polygons in COCO's format) and pseudo_labels. Networks that detect instances
+also write instances (JSON with boxes, scores and masks in COCO's format) and
+instance_ids (16-bit PNG), and draw outlines, boxes and scores in overlay. Results have
+the size of the image after its EXIF rotation; file names and subfolders are kept. For a
+video, color and overlay are videos; the other kinds are one file per frame. Run the
+same command again to resume after an interruption. Images that cannot be read are
+reported at the end and listed in failed.txt; the exit status is then 2. Files in a
+folder that are neither images nor videos by their endings are counted and named.
 
 Of detected instances, those with a score below --min_score are left out of index,
 color, contours, instance_ids and overlay; instances has all of them.
+
+Of kind pseudo_labels are PNG files of class numbers, to train on: pixels whose class
+has a probability below --min_confidence are 255. With --confident_fraction, each class
+has the threshold that keeps this fraction of its pixels. index and confidence are also
+written, so that the same command with another threshold does not predict again. The
+kept pixels are counted by class, and compared with --labels_dir where it has labels;
+the table is also written into pseudo_labels.json.
 """
 
 import sys
@@ -32,6 +42,7 @@ from kerasseg import cli, runtime
 from kerasseg.cli import inference_flags
 from kerasseg.inference import inputs, outputs
 from kerasseg.inference.job import Job
+from kerasseg.inference.pseudo_labels import PseudoLabelOptions
 from kerasseg.system import patterns
 
 _INPUT = flags.DEFINE_string(
@@ -43,7 +54,13 @@ _INPUT = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_list(
     "output",
     ["index", "overlay"],
-    f"Kinds of results to write, from {','.join(outputs.KINDS)}.",
+    f"Kinds of results to write, from {','.join(outputs.NAMES)}.",
+)
+_CONFIDENT_FRACTION = flags.DEFINE_float(
+    "confident_fraction",
+    None,
+    "With --output=pseudo_labels, instead of --min_confidence: of the pixels that are "
+    "predicted as a class, keep this fraction, the most confident ones of all images.",
 )
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite",
@@ -61,6 +78,7 @@ _BATCH_SIZE = flags.DEFINE_integer(
 for _name in (
     *("workdir", "export_dir", "output_dir"),
     *("max_pixels", "min_score", "workers", "engine"),
+    *("min_confidence", "labels_dir"),
 ):
     flags.declare_key_flag(_name)
 
@@ -82,8 +100,9 @@ def main(argv):
         max_pixels=cli.MAX_PIXELS.value,
         batch_size=_BATCH_SIZE.value,
         min_score=cli.MIN_SCORE.value,
+        pseudo_labels=_pseudo_label_options(),
     )
-    paths = inputs.find_images(pattern, output_dir)
+    paths = inputs.find_images(pattern, output_dir, cli.LABELS_DIR.value)
     passed_over = inputs.find_passed_over(pattern, output_dir)
     if passed_over:
         print(
@@ -103,6 +122,16 @@ def main(argv):
     _report(summary, output_dir)
 
 
+def _pseudo_label_options():
+    # Also the default is no error without pseudo-labels, or with a fraction.
+    is_given = flags.FLAGS["min_confidence"].present
+    return PseudoLabelOptions(
+        min_confidence=cli.MIN_CONFIDENCE.value if is_given else None,
+        confident_fraction=_CONFIDENT_FRACTION.value,
+        labels_dir=cli.LABELS_DIR.value,
+    )
+
+
 def _report(summary, output_dir):
     num_failed = len(summary.failures)
     resumed = f", {summary.resumed} of them from an earlier run"
@@ -110,6 +139,11 @@ def _report(summary, output_dir):
         f"{summary.total - num_failed} of {summary.total} are in {output_dir}"
         f"{resumed if summary.resumed else ''}."
     )
+    counts = summary.pseudo_labels
+    if counts is not None:
+        print(f"Pseudo-labels of {counts.num_images:,} images", end="")
+        print(f", {counts.num_compared:,} of them compared with labels:")
+        print(counts.table())
     if summary.failures:
         print(f"Failed ({num_failed}):", *summary.failures, sep="\n", file=sys.stderr)
         sys.exit(2)

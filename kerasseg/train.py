@@ -21,9 +21,6 @@ from kerasseg.system import lock, path_checks
 from kerasseg.training import augmentation_options, few_labels, recipe
 from kerasseg.workdir import fingerprint, flag_file, layout
 
-_TRAIN_SPLIT = flags.DEFINE_string(
-    "train_split", "train", "Split of the records to train on."
-)
 _EVAL_SPLIT = flags.DEFINE_string(
     "eval_split",
     "val",
@@ -65,7 +62,7 @@ _CLUSTER_TIMEOUT = flags.DEFINE_float(
 )
 for _name in (
     *("model", "model_option", "dataset", "records_dir", "workdir", "seed"),
-    *("labeled_list", "unlabeled_records_dir"),
+    *("labeled_list", "unlabeled_records_dir", "min_confidence", "train_split"),
 ):
     flags.declare_key_flag(_name)
 cli.define_fields(recipe.Recipe)
@@ -96,7 +93,8 @@ def main(argv: Sequence[str]) -> None:
     )
     chosen = cli.read_fields(recipe.Recipe)
     images = cli.read_fields(augmentation_options.AugmentationOptions)
-    few = cli.read_fields(few_labels.FewLabels)
+    least = cli.MIN_CONFIDENCE.value
+    few = cli.read_fields(few_labels.FewLabels, min_confidence=least)
     _check_input(name, chosen, few, records_dir, workdir)
     runtime.start_tensorflow()
     from kerasseg import distribution, training
@@ -130,7 +128,7 @@ def _train(name, chosen, images, few, records_dir, workdir):
             training.Builder(name, options),
             training.Data(
                 records_dir=records_dir,
-                train_split=_TRAIN_SPLIT.value,
+                train_split=cli.TRAIN_SPLIT.value,
                 eval_split=_EVAL_SPLIT.value,
                 dataset=cli.DATASET.value,
                 allow_others="records_dir" in _CHANGE_FLAGS.value,

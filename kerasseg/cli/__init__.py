@@ -17,7 +17,9 @@ __all__ = [
     "ENGINE",
     "EXPORT_DIR",
     "LABELED_LIST",
+    "LABELS_DIR",
     "MAX_PIXELS",
+    "MIN_CONFIDENCE",
     "MIN_SCORE",
     "MODEL",
     "MODEL_OPTION",
@@ -27,6 +29,7 @@ __all__ = [
     "SEED",
     "SOURCE_DIR",
     "SPLIT",
+    "TRAIN_SPLIT",
     "UNLABELED_RECORDS_DIR",
     "WORKDIR",
     "WORKERS",
@@ -103,6 +106,22 @@ MAX_PIXELS = flags.DEFINE_integer(
     "decoded.",
     lower_bound=1,
 )
+MIN_CONFIDENCE = flags.DEFINE_float(
+    "min_confidence",
+    0.95,
+    "Smallest probability of the predicted class with which a pixel is learned. "
+    "kerasseg.train --semi=consistency: that of the teacher's class; above 1, no pixel "
+    "is learned. kerasseg.predict --output=pseudo_labels: pixels below it are ignored.",
+)
+LABELS_DIR = flags.DEFINE_string(
+    "labels_dir",
+    None,
+    "Folder of labels: PNG files of class numbers. kerasseg.evaluate "
+    "--predictions_dir: the classes are those of --dataset, or of --workdir or "
+    "--records_dir; by default the labels of the records are used. kerasseg.predict "
+    "--output=pseudo_labels: labels that the pseudo-labels are compared with. "
+    "tfrecords_tools.pseudo: the pseudo-labels.",
+)
 MIN_SCORE = flags.DEFINE_float(
     "min_score",
     None,
@@ -128,6 +147,9 @@ ENGINE = flags.DEFINE_enum(
 )
 SPLIT = flags.DEFINE_string(
     "split", "val", "Split of the data set, such as train or val."
+)
+TRAIN_SPLIT = flags.DEFINE_string(
+    "train_split", "train", "Split of the records to train on."
 )
 SEED = flags.DEFINE_integer(
     "seed",

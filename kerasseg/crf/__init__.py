@@ -3,6 +3,7 @@
 from kerasseg.crf.dense import (
     ENGINES,
     check_settings,
+    confident_mask,
     dense_crf,
     engine_name,
     refine,
@@ -15,6 +16,7 @@ __all__ = [
     "ENGINES",
     "PrunedImage",
     "check_settings",
+    "confident_mask",
     "dense_crf",
     "engine_name",
     "prune",

@@ -132,6 +132,24 @@ def refined_mask(
     return mask
 
 
+def confident_mask(
+    pruned: PrunedImage, *, bilateral_compat: float, **settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mask of `refined_mask`, and the refined probabilities of its classes.
+
+    Args:
+        pruned: The result of `prune`.
+        bilateral_compat: As in `dense_crf`.
+        **settings: All other keyword arguments of `dense_crf`.
+
+    Returns:
+        Class numbers, uint8, and their probabilities, float32, both `[height, width]`.
+    """
+    (refined,) = _refine_each(pruned, [bilateral_compat], **settings)
+    mask = pruned.numbers.astype(np.uint8)[np.argmax(refined, axis=-1)]
+    return mask, np.asarray(refined, np.float32).max(axis=-1)
+
+
 def refined_masks(
     pruned: PrunedImage, bilateral_compats: Sequence[float], **settings
 ) -> list[np.ndarray]:

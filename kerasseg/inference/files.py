@@ -46,6 +46,7 @@ class _Item:
     path: pathlib.Path
     image: Any = None
     mask: Any = None
+    confidence: Any = None
     probabilities: Any = None
     detections: Any = None
     reason: str = ""
@@ -81,8 +82,9 @@ def predict_files(
         paths: Images and videos by name, see `find_images`.
         output_dir: Folder of the results, with a folder for each kind.
         kinds: Keys of `outputs.KINDS`.
-        refine: Function of an image and its probabilities to a mask, see
-            `start_refiner`; None: no refinement.
+        refine: Function of an image and its probabilities to a mask, and for the kind
+            "confidence" also its probabilities, see `start_refiner`; None: no
+            refinement.
         max_pixels: Larger images are not decoded.
         batch_size: Maximum number of consecutive images of equal size in a batch.
         journal: Gets an entry for each image and video that is done.
@@ -169,6 +171,7 @@ class _Network:
             )
         self.kinds = kinds
         self._with_probabilities = refine is not None or "probabilities" in kinds
+        self._with_confidence = "confidence" in kinds
 
     def __call__(self, items: Iterable[_Item], batch_size: int) -> Iterator[_Item]:
         """Predicts images in batches, in order."""
@@ -189,6 +192,10 @@ class _Network:
                 results = predictor.probabilities(stacked, names=texts)
                 for item, probabilities in zip(batch, results, strict=True):
                     item.probabilities = probabilities
+            elif self._with_confidence:
+                results = predictor.confident_classes(stacked, names=texts)
+                for item, *result in zip(batch, *results, strict=True):
+                    item.mask, item.confidence = result
             else:
                 results = predictor.classes(stacked, names=texts)
                 for item, mask in zip(batch, results, strict=True):
@@ -215,9 +222,14 @@ class _Network:
                 confident = item.detections.above(self._min_score)
                 item.mask = confident.class_map(item.image.shape[:2])
             elif self._refine is not None:
-                item.mask = self._refine(item.image, item.probabilities)
+                refined = self._refine(item.image, item.probabilities)
+                if not self._with_confidence:
+                    refined = refined, None
+                item.mask, item.confidence = refined
             else:
                 item.mask = _argmax(item.probabilities)
+                if self._with_confidence:
+                    item.confidence = item.probabilities.max(-1)
         except _FAILURES as error:
             item.reason = _reason(item, error)
         return item
@@ -233,6 +245,7 @@ class _Network:
             self._segmenter.palette,
             item.detections,
             self._min_score,
+            item.confidence,
         )
 
 

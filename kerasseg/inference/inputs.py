@@ -18,7 +18,9 @@ def is_video(path: pathlib.Path) -> bool:
     return path.suffix.lower() in _VIDEOS
 
 
-def find_images(pattern: str, output_dir: str) -> dict[str, pathlib.Path]:
+def find_images(
+    pattern: str, output_dir: str, labels_dir: str | None = None
+) -> dict[str, pathlib.Path]:
     """Finds the images and videos to predict.
 
     Args:
@@ -27,6 +29,7 @@ def find_images(pattern: str, output_dir: str) -> dict[str, pathlib.Path]:
             followed, and each folder is searched once. Brackets in the names of
             existing folders and files are literal.
         output_dir: Folder of the results; results of an earlier run are left out.
+        labels_dir: Folder of labels; if it is among the images, it is left out, too.
 
     Returns:
         Paths by the name of their result, sorted: the path relative to the folder, or
@@ -38,6 +41,8 @@ def find_images(pattern: str, output_dir: str) -> dict[str, pathlib.Path]:
             the folder of a video's frames.
     """
     root, found = _find(pattern, _result_folders(output_dir))
+    if labels_dir is not None and not _is_in(root, labels_dir):
+        found = [path for path in found if not _is_in(path, labels_dir)]
     if not found:
         raise errors.MissingFileError(
             f"`input={pattern}`: no image found. Give a JPEG or PNG file, a video, a "
@@ -63,8 +68,13 @@ def find_images(pattern: str, output_dir: str) -> dict[str, pathlib.Path]:
     return {name: paths[0] for name, paths in groups.items()}
 
 
+def _is_in(path, folder):
+    folder = os.path.realpath(folder)
+    return pathlib.Path(os.path.realpath(path)).is_relative_to(folder)
+
+
 def _result_folders(output_dir):
-    folders = (os.path.join(output_dir, name) for name in outputs.KINDS)
+    folders = (os.path.join(output_dir, name) for name in outputs.NAMES)
     return [pathlib.Path(os.path.realpath(folder)) for folder in folders]
 
 

@@ -7,13 +7,16 @@ import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
+
 from kerasseg import errors, images
-from kerasseg.inference import outputs, resuming, segmenter
+from kerasseg.inference import outputs, pseudo_labels, resuming, segmenter
 from kerasseg.inference.options import (
     InferenceOptions,
     PredictorOptions,
     check_min_score,
 )
+from kerasseg.inference.pseudo_labels import Counts, PseudoLabelOptions
 from kerasseg.system import files, lock
 
 
@@ -27,18 +30,19 @@ class Job:
         workdir: Workdir of a run, or a `.keras` file; None if `export_dir` is given.
         export_dir: Folder of an export.
         output_dir: Folder of the results.
-        kinds: Keys of `outputs.KINDS`.
+        kinds: Some of `outputs.NAMES`.
         predictor: Scales, flip and tiles.
         options: Output stride, CRF and superpixels.
         max_pixels: Larger images are not decoded.
         batch_size: As in `predict_files`.
         min_score: As in `predict_files`.
+        pseudo_labels: Threshold of the pseudo-labels.
 
     Raises:
         errors.MissingFileError: The network does not exist.
         errors.UserError: Not exactly one network is given, there is no such kind of
-            result, `output_stride` is combined with `export_dir`, or `min_score` is out
-            of range.
+            result, `output_stride` is combined with `export_dir`, `min_score` is out
+            of range, or options of pseudo-labels are given without their kind.
     """
 
     workdir: str | None = None
@@ -50,6 +54,9 @@ class Job:
     max_pixels: int = images.DEFAULT_MAX_PIXELS
     batch_size: int = 1
     min_score: float | None = None
+    pseudo_labels: PseudoLabelOptions = dataclasses.field(
+        default_factory=PseudoLabelOptions
+    )
 
     def __post_init__(self):
         if (self.workdir is None) == (self.export_dir is None):
@@ -61,7 +68,8 @@ class Job:
             )
         if self.min_score is not None:
             check_min_score(self.min_score)
-        outputs.check(self.kinds)
+        outputs.check(self.kinds, outputs.NAMES)
+        self.pseudo_labels.check_kinds(self.kinds)
         segmenter.check_exists(self.network)
 
     @property
@@ -69,8 +77,13 @@ class Job:
         """Path of the network."""
         return str(self.workdir if self.export_dir is None else self.export_dir)
 
+    @property
+    def predicted_kinds(self) -> tuple[str, ...]:
+        """The kinds that are written image by image, keys of `outputs.KINDS`."""
+        return outputs.predicted(self.kinds)
+
     def settings(self) -> dict:
-        """Returns everything that the results depend on, as JSON values."""
+        """Returns everything that the results of an image depend on, as JSON values."""
         # Without the default, so that folders of earlier releases are resumed.
         has_default = self.min_score in (None, images.MIN_SCORE)
         return {
@@ -83,12 +96,11 @@ class Job:
         }
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[Callable]:
+    def open(self) -> Iterator["Opened"]:
         """Loads the network.
 
         Yields:
-            Function of paths by name to the lines of failures, see `predict_files`,
-            whose `journal` is an option.
+            The network, as a function of images.
 
         Raises:
             errors.MissingFileError: There is no trained network at the path.
@@ -105,17 +117,21 @@ class Job:
             min_score=self.min_score,
         )
         crf, superpixels = self.options.crf_settings(), self.options.superpixels
-        with refining.start_refiner(crf, superpixels) as refine:
-            yield functools.partial(
+        kinds = self.predicted_kinds
+        with refining.start_refiner(
+            crf, superpixels, with_confidence="confidence" in kinds
+        ) as refine:
+            predict = functools.partial(
                 predict_files,
                 network,
                 output_dir=self.output_dir,
-                kinds=self.kinds,
+                kinds=kinds,
                 refine=refine,
                 max_pixels=self.max_pixels,
                 batch_size=self.batch_size,
                 min_score=self.min_score,
             )
+            yield Opened(predict, network.class_names, network.palette)
 
     def _load(self):
         arguments = self.predictor.arguments()
@@ -127,6 +143,26 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
+class Opened:
+    """A loaded network, which predicts the images of a job.
+
+    Attributes:
+        predict: Function of paths by name to the lines of failures, see
+            `predict_files`, whose `journal` is an option.
+        class_names: Name of each class.
+        palette: RGB color of each class, uint8 `[num_classes, 3]`.
+    """
+
+    predict: Callable
+    class_names: tuple[str, ...]
+    palette: np.ndarray
+
+    def __call__(self, paths: Mapping[str, pathlib.Path], **options) -> list[str]:
+        """Returns the lines of failures, see `predict`."""
+        return self.predict(paths, **options)
+
+
+@dataclasses.dataclass(frozen=True)
 class Summary:
     """The outcome of a job.
 
@@ -134,11 +170,13 @@ class Summary:
         total: Number of images and videos.
         resumed: Number of those whose results an earlier run had written.
         failures: A line "PATH: reason" for each one that failed.
+        pseudo_labels: Numbers of pseudo-labels, if they were written.
     """
 
     total: int
     resumed: int
     failures: list[str]
+    pseudo_labels: Counts | None = None
 
 
 def run_job(
@@ -167,6 +205,7 @@ def run_job(
         lock.LockedError: Another prediction writes into the folder.
         OSError: A result cannot be written.
     """
+    job.pseudo_labels.check_labels(paths)
     # Also with Ray the network is loaded here: it may fail before the folder is used.
     with job.open() as predict:
         os.makedirs(job.output_dir, exist_ok=True)
@@ -175,11 +214,12 @@ def run_job(
                 outputs.remove_partial(job.output_dir)
             kept = resuming.claim(job.output_dir, job.settings(), overwrite=overwrite)
             journal = resuming.Journal(job.output_dir)
-            journal.adopt(paths if kept else {}, job.kinds)
+            kinds, counts = job.predicted_kinds, None
+            journal.adopt(paths if kept else {}, kinds)
             remaining = {
                 name: path
                 for name, path in paths.items()
-                if not (kept and journal.is_done(name, path, job.kinds))
+                if not (kept and journal.is_done(name, path, kinds))
             }
             if engine == "ray":
                 from kerasseg.inference import ray_engine
@@ -190,7 +230,12 @@ def run_job(
             else:
                 failures = predict(remaining, journal=journal)
             _write_failures(job.output_dir, failures)
-    return Summary(len(paths), len(paths) - len(remaining), failures)
+            if outputs.PSEUDO_LABELS in job.kinds:
+                names, palette = predict.class_names, predict.palette
+                counts = pseudo_labels.write(
+                    job.output_dir, paths, job.pseudo_labels, names, palette
+                )
+    return Summary(len(paths), len(paths) - len(remaining), failures, counts)
 
 
 def _write_failures(output_dir, failures):

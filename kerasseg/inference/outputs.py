@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class Prediction:
         detections: The detected instances, for a network that detects instances; None
             for others. `mask` is the map that they are pasted into.
         min_score: Detections below it are neither in the map of ids nor in the overlay.
+        confidence: Probability of the predicted class, float32 `[height, width]`, or
+            None if no kind of result needs it.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Prediction:
     palette: np.ndarray
     detections: images.Detections | None = None
     min_score: float = images.MIN_SCORE
+    confidence: np.ndarray | None = None
 
 
 def _index(file, prediction):
@@ -79,12 +82,19 @@ def _overlay(file, prediction):
 
 
 def _probabilities(file, prediction):
-    shape = prediction.probabilities.shape
-    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+    _write_array(file, prediction.probabilities, "<f2")
+
+
+def _confidence(file, prediction):
+    _write_array(file, prediction.confidence, "<f4")
+
+
+def _write_array(file, array, dtype):
+    header = {"descr": dtype, "fortran_order": False, "shape": array.shape}
     np.lib.format.write_array_header_1_0(file, header)
-    for top in range(0, shape[0], _ROWS):
-        rows = prediction.probabilities[top : top + _ROWS]
-        file.write(np.ascontiguousarray(rows, "<f2").tobytes())
+    for top in range(0, array.shape[0], _ROWS):
+        rows = array[top : top + _ROWS]
+        file.write(np.ascontiguousarray(rows, dtype).tobytes())
 
 
 def _contours(file, prediction):
@@ -128,6 +138,7 @@ KINDS: dict[str, tuple[str, Callable]] = {
     "color": (".png", _color),  # RGB: the classes' colors.
     "overlay": (".png", _overlay),  # RGB: the image blended with these colors.
     "probabilities": (".npy", _probabilities),  # float16 [height, width, num_classes].
+    "confidence": (".npy", _confidence),  # float32 [height, width], of the mask.
     "contours": (".json", _contours),  # Polygons in COCO's format.
     "instances": (".json", _instances),  # Detections in COCO's format.
     "instance_ids": (
@@ -135,17 +146,28 @@ KINDS: dict[str, tuple[str, Callable]] = {
         _instance_ids,
     ),  # 16 bits: "id" in "instances", 0 for none.
 }
+PSEUDO_LABELS = "pseudo_labels"  # Computed from other kinds of all images.
+_SUFFIXES = {PSEUDO_LABELS: ".png", **{kind: KINDS[kind][0] for kind in KINDS}}
+NAMES = (*KINDS, PSEUDO_LABELS)
 _OF_INSTANCES = frozenset({"instances", "instance_ids"})
+_OF_PIXELS = frozenset({"probabilities", "confidence", PSEUDO_LABELS})
 
 
-def check(kinds: Iterable[str]) -> None:
+def predicted(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Returns the kinds that are written image by image, for those of `NAMES`."""
+    sources = {PSEUDO_LABELS: ("index", "confidence")}
+    needed = [each for kind in kinds for each in sources.get(kind, (kind,))]
+    return tuple(dict.fromkeys(needed))
+
+
+def check(kinds: Iterable[str], known: Collection[str] = tuple(KINDS)) -> None:
     """Raises `errors.UserError` for an unknown kind of result, or if there is none."""
     kinds = list(kinds)
-    unknown = [kind for kind in kinds if kind not in KINDS]
+    unknown = [kind for kind in kinds if kind not in known]
     if unknown or not kinds:
         raise errors.UserError(
             f"`output={','.join(unknown)}`: expected one or more of "
-            f"{', '.join(KINDS)}. Correct the list."
+            f"{', '.join(known)}. Correct the list."
         )
     if "instances" in kinds:
         instance_outputs.check_package()
@@ -157,7 +179,7 @@ def check_network(
     """Checks that a network has the results of each kind.
 
     Args:
-        kinds: Keys of `KINDS`.
+        kinds: Some of `NAMES`.
         detects_instances: Whether the network detects instances, or else predicts the
             class of each pixel.
         min_score: The smallest score of an instance, if one was given.
@@ -171,11 +193,12 @@ def check_network(
             f"`min_score={min_score:g}` applies to networks that detect instances, and "
             "this one predicts the class of each pixel. Leave it out."
         )
-    if detects_instances and "probabilities" in kinds:
+    of_pixels = [kind for kind in kinds if kind in _OF_PIXELS]
+    if detects_instances and of_pixels:
         raise errors.UserError(
-            "`output`: probabilities need a network that predicts the class of each "
-            "pixel, and this one detects instances. Choose instances, which has their "
-            "scores."
+            f"`output`: {' and '.join(of_pixels)} need a network that predicts the "
+            "class of each pixel, and this one detects instances. Choose instances, "
+            "which has their scores."
         )
     missing = [kind for kind in kinds if kind in _OF_INSTANCES]
     if missing and not detects_instances:
@@ -194,10 +217,10 @@ def paths(
     Args:
         output_dir: Folder of the results.
         name: Name of the result, see `inputs.find_images`.
-        kinds: Keys of `KINDS`.
+        kinds: Some of `NAMES`.
     """
     folder = pathlib.Path(output_dir)
-    return {kind: folder / kind / f"{name}{KINDS[kind][0]}" for kind in kinds}
+    return {kind: folder / kind / f"{name}{_SUFFIXES[kind]}" for kind in kinds}
 
 
 def video_paths(
@@ -234,7 +257,7 @@ _PARTIAL = re.compile(r"\.[0-9a-f]{16}\.part(\.mp4)?")
 
 def remove_partial(output_dir: str | os.PathLike) -> None:
     """Removes what a prediction that was killed left behind, which is incomplete."""
-    for kind in KINDS:
+    for kind in NAMES:
         for parent, folders, names in os.walk(os.path.join(output_dir, kind)):
             partial = [name for name in folders if _PARTIAL.fullmatch(name)]
             folders[:] = [name for name in folders if name not in partial]
@@ -251,7 +274,7 @@ def remove_partial(output_dir: str | os.PathLike) -> None:
 def remove(output_dir: str | os.PathLike, name: str) -> None:
     """Removes the results of an image or video, of every kind."""
     for each in (paths, video_paths):
-        for path in each(output_dir, name, KINDS).values():
+        for path in each(output_dir, name, NAMES).values():
             # Also false where there can be no such file, such as of too long a name.
             if os.path.isfile(path) or os.path.islink(path):
                 path.unlink(missing_ok=True)

@@ -175,7 +175,7 @@ class _Pool:
         """Adds to the journal what a worker has done, with its sources."""
         if self._journal is not None:
             for name, found in done.items():
-                self._journal.add(name, paths[name], found, self._job.kinds)
+                self._journal.add(name, paths[name], found, self._job.predicted_kinds)
 
 
 def _chunks(paths):

@@ -128,9 +128,26 @@ def average_mask(
         errors.MissingPackageError: scikit-image or SciPy is not installed.
         errors.UserError: See `segment`.
     """
+    return confident_mask(image, probabilities, count=count)[0]
+
+
+def confident_mask(
+    image: np.ndarray, probabilities: np.ndarray, *, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mask of `average_mask`, and the mean probabilities of its classes.
+
+    Args:
+        image: As in `average_mask`, like the others, and the errors.
+        probabilities: float32 `[height, width, num_classes]`.
+        count: Approximate number of superpixels.
+
+    Returns:
+        Class numbers, uint8, and their probabilities, float32, both `[height, width]`.
+    """
     segments = segment(image, count=count)
     means = pool(probabilities, segments)
-    return np.argmax(means, axis=-1).astype(np.uint8)[segments]
+    mask = np.argmax(means, axis=-1).astype(np.uint8)[segments]
+    return mask, means.max(axis=-1).astype(np.float32)[segments]
 
 
 def majority(

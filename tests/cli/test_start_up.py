@@ -46,6 +46,10 @@ MISSING = {
     ],
     "tfrecords_tools.extract": ["--output_dir=/nowhere/out", "--records_dir=/nowhere"],
     "tfrecords_tools.inspect": ["--records_dir=/nowhere"],
+    "tfrecords_tools.pseudo": [
+        *("--records_dir=/nowhere", "--labels_dir=/nowhere"),
+        "--output_records_dir=/nowhere/out",
+    ],
 }
 
 

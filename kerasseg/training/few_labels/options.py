@@ -12,7 +12,12 @@ from kerasseg.system.option_fields import option
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FewLabels:
-    """How a run learns from images without labels; see docs/few_labels.md."""
+    """How a run learns from images without labels; see docs/few_labels.md.
+
+    Attributes:
+        min_confidence: With `semi="consistency"`, smallest probability of the teacher's
+            class with which a pixel is learned. Above 1, none is.
+    """
 
     semi: str = option(
         "none",
@@ -29,11 +34,7 @@ class FewLabels:
     unlabeled_weight: float = option(
         1.0, "Weight of the loss of --semi=consistency on images without labels."
     )
-    min_confidence: float = option(
-        0.95,
-        "With --semi=consistency, smallest probability of the teacher's class with "
-        "which a pixel is learned. Above 1, none is.",
-    )
+    min_confidence: float = 0.95
     strong_views: int = option(
         1, "With --semi=consistency, number of strongly augmented views of an image."
     )
