@@ -10,9 +10,11 @@ import tensorflow as tf
 from kerasseg import errors, pipeline, records
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment
-from kerasseg.training.few_labels import NO_METHOD, FewLabels
+from kerasseg.training.few_labels import METHODS, NO_METHOD, FewLabels
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.tasks import Task
+
+_NUM_READ = 100  # Records that are searched for image-level classes.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,13 +82,16 @@ class Data:
 
         Raises:
             errors.MissingFileError: The records or the split are missing.
-            errors.UserError: They are damaged, or there is no image without a label.
+            errors.UserError: They are damaged, there is no image without a label, or
+                the method needs image-level classes and none are found.
         """
         if few_labels.semi == NO_METHOD:
             return None
         batch_size = few_labels.unlabeled_batch_size or recipe.train_batch_size
         if self.unlabeled_records_dir is None:
-            return Unlabeled(labeled, pipeline.unlabeled_order(labeled), batch_size)
+            order = pipeline.unlabeled_order(labeled)
+            _check_tags(labeled, order, few_labels)
+            return Unlabeled(labeled, order, batch_size)
         opened = records.open_split(self.unlabeled_records_dir, self.unlabeled_split)
         if not len(opened):
             raise errors.UserError(
@@ -94,7 +99,9 @@ class Data:
                 f"has no records. Choose another `unlabeled_split`."
             )
         reader = pipeline.ImageReader(opened, skip_bad=recipe.skip_bad_records)
-        return Unlabeled(reader, np.arange(len(opened)), batch_size)
+        order = np.arange(len(opened))
+        _check_tags(reader, order, few_labels)
+        return Unlabeled(reader, order, batch_size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +117,19 @@ class Unlabeled:
     reader: pipeline.ImageReader
     indices: np.ndarray
     batch_size: int
+
+
+def _check_tags(reader, indices, few_labels):
+    """Refuses records without image-level classes for a method that needs them."""
+    if not METHODS.lookup(few_labels.semi).needs_tags:
+        return
+    read = indices[:: max(1, len(indices) // _NUM_READ)]
+    if all(reader.read_tags(i) is None for i in read):
+        raise errors.UserError(
+            f"`semi={few_labels.semi}` learns image-level classes, and the records of "
+            f"{len(read)} images without labels that were read have none. Build the "
+            f"records with `image_classes`, or from labels."
+        )
 
 
 def training_batches(

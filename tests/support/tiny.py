@@ -49,22 +49,27 @@ def example(image, label, name, **more):
     )
 
 
-def write_records(folder, *, train=12, val=5, shards=2, spec=SPEC, size=(40, 48)):
-    """Writes a folder of records; returns it."""
+def write_records(
+    folder, *, train=12, val=5, shards=2, spec=SPEC, size=(40, 48), tags=False
+):
+    """Writes a folder of records, with image-level classes if `tags`; returns it."""
     images = {
         split: [image_and_label(1000 * start + i, *size) for i in range(count)]
         for start, (split, count) in enumerate({"train": train, "val": val}.items())
     }
-    return write_images(folder, images, shards=shards, spec=spec)
+    return write_images(folder, images, shards=shards, spec=spec, tags=tags)
 
 
-def write_images(folder, images, *, shards=1, spec=SPEC):
+def write_images(folder, images, *, shards=1, spec=SPEC, tags=False):
     """Writes records of pairs of image and label by split; returns the folder."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     splits = {}
     for split, pairs in images.items():
-        serialized = [example(*pair, f"{split}{i}.png") for i, pair in enumerate(pairs)]
+        serialized = [
+            example(*pair, f"{split}{i}.png", present_classes=_present(pair, tags))
+            for i, pair in enumerate(pairs)
+        ]
         splits[split] = [
             records.write_shard(
                 folder / records.shard_name(split, i, shards), serialized[i::shards]
@@ -73,6 +78,10 @@ def write_images(folder, images, *, shards=1, spec=SPEC):
         ]
     records.write_info(folder, records.DatasetInfo(spec, splits))
     return folder
+
+
+def _present(pair, tags):
+    return np.setdiff1d(pair[1], 255) if tags else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,6 +63,22 @@ def batch(count=4, views=1, box=(8, 4, 20, 30)):
     return {key: tf.constant(array) for key, array in arrays.items()}
 
 
+def batch_of(name):
+    """A batch for a method, with image-level classes if it needs them.
+
+    No image shows two classes beside class 0, because their order is random.
+    """
+    if not METHODS[name].needs_tags:
+        return batch()
+    shown = [
+        [True, True, False],
+        [True, False, True],
+        [False, True, False],
+        [False] * 3,
+    ]
+    return {**batch(), "unlabeled_tags": tf.constant(shown)}
+
+
 class Step:
     """The step function of a tiny network with a method, and its state."""
 
@@ -101,7 +117,7 @@ def supervised():
 def test_a_step_is_finite_and_trains_every_network(name):
     step = Step(options(name, min_confidence=0.0), ema_decay=0.9)
     before, beside = step.weights(), step.beside()
-    result = step(batch())
+    result = step(batch_of(name))
     assert bool(result.updated) and math.isfinite(float(result.loss))
     assert {"supervised"} < set(result.parts)
     total = sum(float(part) for part in result.parts.values())
@@ -115,7 +131,7 @@ def test_a_step_is_finite_and_trains_every_network(name):
 @pytest.mark.parametrize("name", list(METHODS))
 def test_micro_batches_give_the_update_of_the_whole_batch(name):
     few = options(name, min_confidence=0.0, self_taught_weight=0.0)
-    inputs = batch()
+    inputs = batch_of(name)
     label = inputs["label"].numpy()
     label[0] = 255
     inputs["label"] = tf.constant(label)
@@ -140,6 +156,8 @@ WITHOUT_EFFECT = {
         "semi_adversarial_weight": 0.0,
         "self_taught_weight": 0.0,
     },
+    "em_adapt": {"unlabeled_weight": 0.0},
+    "cam": {"unlabeled_weight": 0.0},
 }
 
 
@@ -147,7 +165,7 @@ WITHOUT_EFFECT = {
 def test_without_effect_a_step_equals_the_supervised_one_bit_for_bit(name, supervised):
     step = Step(options(name, **WITHOUT_EFFECT[name]))
     for i in range(2):
-        step(batch(), i)
+        step(batch_of(name), i)
     for key, value in step.weights().items():
         np.testing.assert_array_equal(value, supervised[key], err_msg=key)
 
@@ -308,7 +326,9 @@ def test_generated_images_are_rgb_of_128_pixels():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Records with a list of 4 labeled of 12 images."""
-    folder = tiny.write_records(tmp_path_factory.mktemp("records"), size=(44, 48))
+    folder = tiny.write_records(
+        tmp_path_factory.mktemp("records"), size=(44, 48), tags=True
+    )
     return label_some(folder)
 
 
@@ -369,6 +389,26 @@ def test_records_whose_images_are_all_labeled_are_refused(tmp_path):
     folder = tiny.write_records(tmp_path / "records", size=(44, 48))
     with pytest.raises(errors.UserError, match=r"All 12 images .* are labeled"):
         run(folder, tmp_path / "run", options("consistency"))
+
+
+@pytest.mark.parametrize("name", ["em_adapt", "cam"])
+def test_records_without_image_level_classes_are_refused(name, folder, tmp_path):
+    other = tiny.write_records(tmp_path / "other", train=3, val=0)
+    message = f"`semi={name}` learns image-level classes, and the records of 3 images"
+    with pytest.raises(errors.UserError, match=message):
+        run(folder, tmp_path / "run", options(name), unlabeled=str(other))
+
+
+def test_labeled_images_of_weight_zero_are_not_learned():
+    # The terms of EM-Adapt weigh nothing either: a step changes no weight but the
+    # moving averages of batch norm.
+    few = options("em_adapt", labeled_weight=0.0, unlabeled_weight=0.0)
+    step = Step(few)
+    before = step.weights()
+    result = step(batch_of("em_adapt"))
+    assert float(result.loss) == 0 and float(result.parts["supervised"]) == 0
+    for key, value in step.weights().items():
+        assert (value != before[key]).any() == key.startswith("norm/moving"), key
 
 
 def test_an_empty_unlabeled_split_is_refused(folder, tmp_path):

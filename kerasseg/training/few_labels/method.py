@@ -47,9 +47,11 @@ class Method(abc.ABC):
     Attributes:
         networks: Networks that are trained beside the student, by name.
         min_crop_size: Smallest height and width of a crop in pixels.
+        needs_tags: Whether it learns from image-level classes only.
     """
 
     min_crop_size: ClassVar[int] = 1
+    needs_tags: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class Method(abc.ABC):
     @property
     def views(self) -> pipeline.Views:
         """The strong views of images without labels that the terms need."""
-        return pipeline.Views()
+        return pipeline.Views(tags=self.needs_tags)
 
     def optimizers(self) -> Mapping[str, keras.optimizers.Optimizer]:
         """Returns an optimizer for each of `networks`, not yet built."""
@@ -101,6 +103,8 @@ class SemiObjective:
     Args:
         supervised: The loss of the labeled images.
         method: The method.
+
+    The loss of the labeled images is multiplied by `labeled_weight` of its options.
 
     Attributes:
         model: The network that is trained.
@@ -145,6 +149,7 @@ class SemiObjective:
         """
         outputs = self.model(batch["image"], training=True)
         loss, count = self.supervised(outputs, batch["label"], batch.get("weight"))
+        loss *= self.method.options.labeled_weight
         parts = {"supervised": loss}
         for name, term in self.method.terms(batch, logits_of(outputs), seed).items():
             parts[name] = term.total * batch[f"factor_{term.per}"][0]

@@ -23,16 +23,32 @@ class FewLabels:
         "none",
         "Method that also learns from images without labels: consistency, a mean "
         "teacher with strong augmentation and CutMix; adversarial, a discriminator of "
-        "label maps; gan, a generator of images. With none, only labeled images are "
-        "read. See docs/few_labels.md.",
+        "label maps; gan, a generator of images; from image-level classes, em_adapt, "
+        "which assigns pixels to them, and cam, which classifies images. With none, "
+        "only labeled images are read. See docs/few_labels.md.",
     )
     unlabeled_batch_size: int | None = option(
         None,
         "Number of images without labels per training step, over all devices. "
         "Default: train_batch_size.",
     )
+    labeled_weight: float = option(
+        1.0, "Weight of the loss on labeled images, with any method of --semi."
+    )
     unlabeled_weight: float = option(
-        1.0, "Weight of the loss of --semi=consistency on images without labels."
+        1.0,
+        "Weight of the loss of --semi=consistency, em_adapt or cam on images without "
+        "labels.",
+    )
+    background_area: float = option(
+        0.4,
+        "With --semi=em_adapt, fraction of an image that is at least assigned to class "
+        "0, if the image shows it.",
+    )
+    foreground_area: float = option(
+        0.2,
+        "With --semi=em_adapt, fraction of an image that is at least assigned to each "
+        "other class that it shows.",
     )
     min_confidence: float = 0.95
     strong_views: int = option(
@@ -101,13 +117,17 @@ class FewLabels:
         for name in ("unlabeled_batch_size", "strong_views", "generator_filters"):
             check(name, lambda value: value >= 1, "at least 1")
         for name in (
-            *("unlabeled_weight", "min_confidence", "adversarial_weight"),
+            *("labeled_weight", "unlabeled_weight", "min_confidence"),
+            "adversarial_weight",
             *("semi_adversarial_weight", "self_taught_weight", "gan_weight"),
             *("self_taught_start_step", "discriminator_learning_rate"),
             "generator_learning_rate",
         ):
             check(name, lambda value: 0 <= value < math.inf, "finite and at least 0")
-        for name in ("cutmix_probability", "self_taught_threshold"):
+        for name in (
+            *("cutmix_probability", "self_taught_threshold"),
+            *("background_area", "foreground_area"),
+        ):
             check(name, lambda value: 0 <= value <= 1, "from 0 to 1")
 
     @property
