@@ -108,7 +108,7 @@ def main(argv: Sequence[str]) -> None:
         print(f"Error: {lost}", file=sys.stderr)
         sys.exit(1)
     if best:
-        task, folder = training.task_of(name), os.path.join(workdir, "best")
+        task, folder = training.task_of(name, few), os.path.join(workdir, "best")
         score = f"{task.shown[task.score]} {best['scores'][task.score]:.4f}"
         print(f"Best model: {score} at step {best['step']}, in {folder}.")
 

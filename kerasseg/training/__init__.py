@@ -19,10 +19,10 @@ __getattr__ = lazy.attributes(
         "augmentation_options": "AugmentationOptions",
         "data": "Data",
         "few_labels": "FewLabels",
+        "few_labels.stages": "task_of",
         "network": "Builder",
         "recipe": "Recipe",
         "run": "train",
         "signals": "Interrupted",
-        "tasks": "task_of",
     },
 )

@@ -161,7 +161,7 @@ def training_batches(
     """
     repeats = recipe.repeats()
     order = pipeline.oversample(reader, *repeats) if repeats else None
-    order = pipeline.labeled_order(reader, order)
+    order = task.order(reader, order)
     num_images = len(reader.split) if order is None else len(order)
     batch_size = recipe.train_batch_size
 

@@ -52,7 +52,9 @@ class StepMemory:
         """
 
         def call(image):
-            return self._model(image, training=True)
+            # A network may take more than an image, such as a class.
+            others = [tf.ones([1, *x.shape[1:]]) for x in self._model.inputs[1:]]
+            return self._model([image, *others] if others else image, training=True)
 
         weights = sum(
             math.prod(v.shape) * tf.as_dtype(v.dtype).size

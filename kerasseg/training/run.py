@@ -24,7 +24,7 @@ from kerasseg.training import (
 )
 from kerasseg.training.asynchronous import AsynchronousStep
 from kerasseg.training.data import Data, training_batches
-from kerasseg.training.few_labels import NO_METHOD, FewLabels
+from kerasseg.training.few_labels import NO_METHOD, FewLabels, stages
 from kerasseg.training.few_labels import method as few_labels_method
 from kerasseg.training.logs import RunLog
 from kerasseg.training.loop import steps_ahead, train_loop
@@ -35,7 +35,6 @@ from kerasseg.training.recipe import Recipe
 from kerasseg.training.signals import Interrupted
 from kerasseg.training.state import History, LossScale, TrainState
 from kerasseg.training.step import StepFunction
-from kerasseg.training.tasks import TASKS
 from kerasseg.training.validation import Validation
 from kerasseg.workdir import best_model, fingerprint, flag_file, layout, metadata
 from kerasseg.workdir.checkpoints import Checkpoints
@@ -73,7 +72,7 @@ def train(
         callbacks: Keras callbacks, called at the start and end of training, of each
             step and of each validation, by each worker; there are no epochs. Their
             state is not saved.
-        few_labels: How images without labels are learned from; None if they are not.
+        few_labels: How few labels are learned from; None for the labels of pixels only.
 
     Returns:
         Metadata of the best model, see `metadata.read_metadata`; None on a worker that
@@ -141,6 +140,7 @@ def _train(
 ):
     _check_divisible(recipe, few_labels, strategy)
     few_labels_method.check(few_labels, recipe, augmentation, strategy, group)
+    stages.check(few_labels, recipe, augmentation, initial_checkpoint)
     workdir_format = flag_file.check_format(workdir, initial_checkpoint)
     fitted = memory.FittedMicroBatches(recipe, group)
     reader = data.open("train_split", recipe.skip_bad_records)
@@ -157,7 +157,7 @@ def _train(
     keras.utils.set_random_seed(seed)
     class_weights = class_statistics.class_weights(recipe.class_weights, reader)
     network = Network(model_or_builder, spec.num_classes)
-    task = TASKS[network.kind]()
+    task = stages.task(network.kind, few_labels)
     with backbones.of_workdir_format(workdir_format):
         with strategy.scope():
             state, objective = create_state(
@@ -271,7 +271,7 @@ def create_state(
         recipe: The hyperparameters.
         class_weights: One weight per class, or None.
         pretrained: Whether a builder loads pretrained weights.
-        few_labels: How images without labels are learned from; None if they are not.
+        few_labels: How few labels are learned from; None for the labels of pixels only.
 
     Returns:
         The state at step 0, and the loss of its model.
@@ -279,7 +279,9 @@ def create_state(
     model = network.build(pretrained=pretrained)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     batch_norm.prepare(model, recipe, replicas)
-    objective = TASKS[network.kind]().objective(model, recipe, class_weights)
+    few_labels = few_labels or FewLabels()
+    task = stages.task(network.kind, few_labels)
+    objective = task.objective(model, recipe, class_weights)
     encoder: frozenset[str] = frozenset()
     if recipe.head_learning_rate_factor != 1:
         encoder = network.encoder_layers
@@ -290,7 +292,7 @@ def create_state(
         best_model.copy_weights(model, ema)
     loss_scale = LossScale(enabled=recipe.mixed_precision == "float16")
     state = TrainState(model, optimizer, ema, loss_scale, History())
-    if few_labels is not None and few_labels.semi != NO_METHOD:
+    if few_labels.semi != NO_METHOD:
         objective = few_labels_method.add(
             state, optimizer, objective, recipe, few_labels, network
         )

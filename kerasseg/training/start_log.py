@@ -52,7 +52,9 @@ def log(
     """
     if not group.is_chief:
         return
-    trainable = sum(math.prod(v.shape) for v in state.model.trainable_weights)
+    trained = {id(v) for v in state.optimizer.trainable_variables}
+    weights = [v for v in state.model.trainable_weights if id(v) in trained]
+    trainable = sum(math.prod(v.shape) for v in weights)
     recipe, readers = start.recipe, (start.reader, start.eval_reader)
     spec = start.reader.split.spec
     images = ", ".join(f"{r.split.name}: {len(r.split):,}" for r in readers)
@@ -74,6 +76,8 @@ def log(
 
 def _labels(reader, few_labels, unlabeled):
     """Returns a line if some images are learned without labels, or not at all."""
+    if few_labels.learns_tags:
+        return []
     order = pipeline.labeled_order(reader)
     if order is None and unlabeled is None:
         return []

@@ -1,4 +1,7 @@
-"""What is trained: the class of every pixel, or the objects of an image."""
+"""What is trained: the class of every pixel, or the objects of an image.
+
+The stages of DecoupledNet are two more tasks, see `few_labels.stages`.
+"""
 
 import abc
 import math
@@ -9,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import evaluation, inference, models, pipeline
+from kerasseg import evaluation, inference, pipeline
 from kerasseg.pipeline import augment
 from kerasseg.system import progress
 from kerasseg.training.instance_objective import InstanceObjective
@@ -33,6 +36,24 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def objective(self, model, recipe: Recipe, class_weights: np.ndarray | None):
         """Creates the loss of a model."""
+
+    def order(
+        self, reader: pipeline.ImageReader, order: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """Returns what an epoch consists of: the `order` of `training_dataset`.
+
+        Args:
+            reader: Reader of the training split.
+            order: Record indices, such as those of `pipeline.oversample`; None for each
+                record once.
+
+        Returns:
+            Record indices, or numbers of the task's own; None for all records.
+
+        Raises:
+            errors.UserError: There is nothing to train on.
+        """
+        return pipeline.labeled_order(reader, order)
 
     @abc.abstractmethod
     def training_dataset(
@@ -139,8 +160,3 @@ class Instances(Task):
 
 
 TASKS: dict[str, type[Task]] = {"semantic": Semantic, "instance": Instances}
-
-
-def task_of(name: str) -> type[Task]:
-    """Returns the task of a registered model."""
-    return TASKS[models.metadata(name).kind]

@@ -5,10 +5,9 @@ package, a subclass of `method.Method` that registers itself under its name.
 """
 
 from kerasseg import registry
-from kerasseg.training.few_labels.options import FewLabels
+from kerasseg.training.few_labels.options import NO_METHOD, FewLabels
 
 __all__ = ["METHODS", "NO_METHOD", "FewLabels"]
 
-NO_METHOD = "none"
 METHODS: registry.Registry[type] = registry.Registry("method", __name__)
 register = METHODS.register

@@ -113,12 +113,14 @@ def class_pairs(
     )
 
 
-def tag_crossentropy(tags, scores):
+def tag_crossentropy(tags, scores, known=None):
     """Sums the sigmoid cross-entropy of class tags over images and classes.
 
     Args:
         tags: 1 for classes that occur in the image, else 0, `[batch, classes]`.
         scores: Logits of the classes, of the same shape.
+        known: Whether the tags of each image are known, bool `[batch]`; other images do
+            not count. None if all are.
 
     Returns:
         `(total, count)`: sum in nats and number of images, float32. The released code
@@ -130,4 +132,6 @@ def tag_crossentropy(tags, scores):
     tags = ops.cast(tags, "float32")
     # max(x, 0) - x * tag + log(1 + exp(-|x|)) does not overflow.
     values = ops.relu(scores) - scores * tags + ops.log1p(ops.exp(-ops.abs(scores)))
-    return ops.sum(values), ops.cast(ops.shape(scores)[0], "float32")
+    counted = ops.ones_like(scores[:, 0]) if known is None else known
+    counted = ops.cast(counted, "float32")
+    return ops.sum(values * counted[:, None]), ops.sum(counted)

@@ -1,4 +1,4 @@
-"""How a run learns from images without labels: each field is a flag of `train`.
+"""How a run learns from few labels: each field is a flag of `train`.
 
 Read without TensorFlow, so that wrong values are reported at once.
 """
@@ -9,10 +9,12 @@ import math
 from kerasseg import errors
 from kerasseg.system.option_fields import option
 
+NO_METHOD = NO_STAGE = "none"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FewLabels:
-    """How a run learns from images without labels; see docs/few_labels.md.
+    """How a run learns from few labels; see docs/few_labels.md.
 
     Attributes:
         min_confidence: With `semi="consistency"`, smallest probability of the teacher's
@@ -20,12 +22,25 @@ class FewLabels:
     """
 
     semi: str = option(
-        "none",
+        NO_METHOD,
         "Method that also learns from images without labels: consistency, a mean "
         "teacher with strong augmentation and CutMix; adversarial, a discriminator of "
         "label maps; gan, a generator of images; from image-level classes, em_adapt, "
         "which assigns pixels to them, and cam, which classifies images. With none, "
         "only labeled images are read. See docs/few_labels.md.",
+    )
+    stage: str = option(
+        NO_STAGE,
+        "Stage of the training of DecoupledNet: classification, which learns the "
+        "image-level classes of all images; then segmentation, which learns the masks "
+        "of the labeled images, with the run of the first stage as "
+        "--initial_checkpoint. With none, the network is trained as any other.",
+        choices=[NO_STAGE, "classification", "segmentation"],
+    )
+    combinatorial_crops: bool = option(
+        False,
+        "With --stage=segmentation, train on the bounding boxes of all subsets of the "
+        "classes of an image instead of whole images.",
     )
     unlabeled_batch_size: int | None = option(
         None,
@@ -114,6 +129,16 @@ class FewLabels:
             if value is not None and not valid(value):
                 raise errors.UserError(f"`{name}` must be {expected}, got {value}.")
 
+        if self.stage != NO_STAGE and self.semi != NO_METHOD:
+            raise errors.UserError(
+                f"`semi={self.semi}` learns from images without labels, which "
+                f"`stage={self.stage}` does not read. Leave out one of them."
+            )
+        if self.combinatorial_crops and self.stage != "segmentation":
+            raise errors.UserError(
+                f"`combinatorial_crops` is for `stage=segmentation`, and the stage is "
+                f"{self.stage}. Leave it out, or choose that stage."
+            )
         for name in ("unlabeled_batch_size", "strong_views", "generator_filters"):
             check(name, lambda value: value >= 1, "at least 1")
         for name in (
@@ -129,6 +154,11 @@ class FewLabels:
             *("background_area", "foreground_area"),
         ):
             check(name, lambda value: 0 <= value <= 1, "from 0 to 1")
+
+    @property
+    def learns_tags(self) -> bool:
+        """Whether image-level classes are learned, and no labels of pixels."""
+        return self.stage == "classification"
 
     @property
     def mixes_pairs(self) -> bool:
