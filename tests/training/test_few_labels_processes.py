@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tiny.write_records(tmp_path_factory.mktemp("records"), size=(44, 48))
+    folder = tiny.write_records(
+        tmp_path_factory.mktemp("records"), size=(44, 48), tags=True
+    )
     return label_some(folder)
 
 
