@@ -121,7 +121,8 @@ class ClassificationObjective:
         del seed
         scores = self.model(batch["image"], training=True)
         tags, known = batch["tags"], batch["known"]
-        return Sums(*class_pairs.tag_crossentropy(tags, scores, known), {})
+        loss, count = class_pairs.tag_crossentropy(tags, scores, known)
+        return Sums(loss, count, {})
 
     def evaluated(self, model: keras.Model) -> keras.Model:
         """Returns the model that validations evaluate."""
