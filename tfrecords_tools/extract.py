@@ -16,13 +16,10 @@ from kerasseg import cli, images, records
 from kerasseg.system import files
 from tfrecords_tools.converters import matching, source_files
 
-_COUNT = flags.DEFINE_integer(
-    "count", None, "Maximum number of images. Default: all.", lower_bound=1
-)
 _LABELS = flags.DEFINE_bool(
     "labels", False, "Also write the labels, into OUTPUT_DIR/labels."
 )
-for _name in ("records_dir", "output_dir", "split", "dataset"):
+for _name in ("records_dir", "output_dir", "split", "dataset", "count"):
     flags.declare_key_flag(_name)
 
 
@@ -34,7 +31,7 @@ def main(argv: list[str]) -> None:
         output_dir=cli.OUTPUT_DIR.value,
     )
     split = records.open_split(records_dir, cli.SPLIT.value, dataset=cli.DATASET.value)
-    count = extract(split, output_dir, count=_COUNT.value, labels=_LABELS.value)
+    count = extract(split, output_dir, count=cli.COUNT.value, labels=_LABELS.value)
     print(f"Wrote {source_files.count(count, 'image')} to {output_dir}.")
 
 

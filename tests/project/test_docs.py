@@ -20,6 +20,7 @@ ENTRY_POINTS = [
     *("kerasseg.train", "kerasseg.evaluate", "kerasseg.predict", "kerasseg.export"),
     *("tfrecords_tools.build", "tfrecords_tools.inspect", "tfrecords_tools.extract"),
     *("kerasseg.serve", "kerasseg.tune_crf", "kerasseg.launch"),
+    "kerasseg.label_next",
 ]
 
 
