@@ -27,7 +27,7 @@ LAYERS = (
     {"blocks", "images", "instances", "losses", "metrics", "records"},
     {"backbones", "crf", "pipeline"},
     {"distribution", "models", "workdir"},
-    {"evaluation", "inference", "report", "training"},
+    {"evaluation", "inference", "labeling", "report", "training"},
     {"exporting", "serve"},
 )
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
