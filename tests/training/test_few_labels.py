@@ -403,7 +403,7 @@ def test_labeled_images_of_weight_zero_are_not_learned():
     # The terms of EM-Adapt weigh nothing either: a step changes no weight but the
     # moving averages of batch norm.
     few = options("em_adapt", labeled_weight=0.0, unlabeled_weight=0.0)
-    step = Step(few)
+    step = Step(few, weight_decay=0.0)
     before = step.weights()
     result = step(batch_of("em_adapt"))
     assert float(result.loss) == 0 and float(result.parts["supervised"]) == 0
