@@ -111,7 +111,7 @@ RED = {"a": [[30, 63, 64]], "deep/b": [[100, 127, 255]]}
 
 
 @pytest.fixture
-def photos(tmp_path):
+def inputs(tmp_path):
     for name, values in RED.items():
         path = tmp_path / "images" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,14 +120,14 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def call(workdir, photos, tmp_path, capsys):
+def call(workdir, inputs, tmp_path, capsys):
     """Predicts the folder `images` into `out`; returns the status and the texts."""
 
     def run(*flags, kinds="pseudo_labels"):
         status = commands.run(
             predict.main,
             f"--workdir={workdir}",
-            f"--input={photos}",
+            f"--input={inputs}",
             f"--output_dir={tmp_path}/out",
             f"--output={kinds}",
             *flags,
@@ -237,8 +237,8 @@ def test_another_threshold_does_not_predict_again(call, tmp_path, monkeypatch):
     assert summary == (tmp_path / "out/pseudo_labels.json").read_bytes()
 
 
-def test_kept_pixels_are_compared_with_labels(call, photos, tmp_path):
-    folder = photos / "labels"  # Within the input, as `extract --labels` writes it.
+def test_kept_pixels_are_compared_with_labels(call, inputs, tmp_path):
+    folder = inputs / "labels"  # Within the input, as `extract --labels` writes it.
     folder.mkdir()
     (folder / "a.png").write_bytes(images.encode_label(np.uint8([[0, 1, 1]])))
     status, text, _ = call("--min_confidence=0.55", f"--labels_dir={folder}")
@@ -274,9 +274,9 @@ def test_flags_of_pseudo_labels_need_the_kind(call):
     assert status == 2 and "both give the threshold" in text
 
 
-def test_a_failed_image_has_no_pseudo_label(call, photos, tmp_path):
+def test_a_failed_image_has_no_pseudo_label(call, inputs, tmp_path):
     assert call()[0] == 0
-    (photos / "a.png").write_bytes(b"<html>")
+    (inputs / "a.png").write_bytes(b"<html>")
     status, text, _ = call()
     assert status == 2 and "1 of 2 are in" in text
     assert "Pseudo-labels of 1 images" in text

@@ -174,7 +174,7 @@ def test_only_images_without_a_label_are_extracted(source, tmp_path, capsys):
     status, text = run(capsys, extract.main, *flags, f"--output_dir={tmp_path}/u")
     assert status == 0 and "Wrote 2 images" in text
     assert sorted(p.name for p in (tmp_path / "u").iterdir()) == NAMES[1:3]
-    (tmp_path / "list.txt").write_text("train1\n")
+    (tmp_path / "list.txt").write_text("train1.png\n")
     flags += ["--labels", f"--labeled_list={tmp_path}/list.txt"]
     status, text = run(capsys, extract.main, *flags, f"--output_dir={tmp_path}/v")
     assert status == 0 and "Wrote 3 images" in text
