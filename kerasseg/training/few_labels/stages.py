@@ -49,10 +49,10 @@ def check(
     """
     if options.stage == NO_STAGE:
         return
-    stage = {"classification": Classification, "segmentation": Segmentation}
+    stage = Classification if options.learns_tags else Segmentation
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
-        if field.name in stage[options.stage].unused and value != field.default:
+        if field.name in stage.unused and value != field.default:
             raise errors.UserError(
                 f"`{field.name}={value}` has no effect with `stage={options.stage}`. "
                 f"Leave it out."
