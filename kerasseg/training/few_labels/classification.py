@@ -24,7 +24,7 @@ class Classification(Task):
     shown: ClassVar = {"mean_ap": "mean AP of classes", "tag_f1": "F1"}
     columns = ("mean_ap", "tag_f1")
     # Fields of the recipe without effect.
-    unused = (
+    unused: ClassVar = (
         *("loss", "label_smoothing", "class_weights", "border_weights"),
         *("output_weights", "repeat_classes"),
     )
