@@ -19,7 +19,7 @@ from tfrecords_tools import annotations
 from tfrecords_tools.converters import annotated, class_lists
 
 pytest.importorskip("pycocotools.mask")
-QUICK = hypothesis.settings(max_examples=80, deadline=None, database=None)
+QUICK = hypothesis.settings(max_examples=50, deadline=None, database=None)
 PALETTE = tiny.SPEC.palette
 WITH_BACKGROUND = ("background", "car", "low road")
 WITHOUT = ("sky", "car", "low road")
