@@ -74,7 +74,7 @@ _REPORT = flags.DEFINE_boolean(
 )
 for _name in (
     *("workdir", "records_dir", "dataset", "split", "output_dir"),
-    "min_score",
+    *("min_score", "labels_dir"),
 ):
     flags.declare_key_flag(_name)
 

@@ -19,9 +19,6 @@ from kerasseg.system import files
 from tfrecords_tools.converters import source_files
 from tfrecords_tools.writing import file_names, pseudo_records
 
-_COUNT = flags.DEFINE_integer(
-    "count", None, "Maximum number of images. Default: all.", lower_bound=1
-)
 _LABELS = flags.DEFINE_bool(
     "labels", False, "Also write the labels, into OUTPUT_DIR/labels."
 )
@@ -30,7 +27,7 @@ _UNLABELED_ONLY = flags.DEFINE_bool(
     False,
     "Write only the images whose labels are not used in training with few labels.",
 )
-for _name in ("records_dir", "output_dir", "split", "dataset", "labeled_list"):
+for _name in ("records_dir", "output_dir", "split", "dataset", "count", "labeled_list"):
     flags.declare_key_flag(_name)
 
 
@@ -50,7 +47,7 @@ def main(argv: list[str]) -> None:
     count = extract(
         split,
         output_dir,
-        count=_COUNT.value,
+        count=cli.COUNT.value,
         labels=_LABELS.value,
         unlabeled_only=_UNLABELED_ONLY.value,
     )

@@ -13,9 +13,11 @@ from kerasseg.cli.running import run
 from kerasseg.cli.values import check_choice, check_exists, model_options
 
 __all__ = [
+    "COUNT",
     "DATASET",
     "ENGINE",
     "EXPORT_DIR",
+    "IMAGES",
     "LABELED_LIST",
     "LABELS_DIR",
     "MAX_PIXELS",
@@ -99,6 +101,20 @@ EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder of an exported model, with one subfolder per version."
 )
 OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write the results to.")
+IMAGES = flags.DEFINE_string(
+    "images",
+    None,
+    "Your own images: a folder, or a quoted pattern such as 'photos/*.jpg'. The part "
+    "of the path that the wildcards match is the name of the image; for "
+    "tfrecords_tools.build and inspect, {split} matches the name of a split.",
+)
+COUNT = flags.DEFINE_integer(
+    "count",
+    None,
+    "Number of images: those that tfrecords_tools.extract writes at most, by default "
+    "all; those that kerasseg.label_next chooses, by default 20.",
+    lower_bound=1,
+)
 MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels",
     images.DEFAULT_MAX_PIXELS,

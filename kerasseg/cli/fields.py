@@ -15,7 +15,8 @@ def define_fields(cls: type) -> None:
     """Defines a flag for each field of a dataclass whose metadata has a "help" text.
 
     Name, type and default are the field's. `metadata["choices"]` lists the allowed
-    values; `metadata["parse"]` is a function from the text to the value.
+    values; `metadata["parse"]` is a function from the text to the value. The flags of
+    fields with `metadata["shared"]` are defined in `cli`.
     """
     definers: dict[type, collections.abc.Callable] = {
         bool: flags.DEFINE_bool,
@@ -25,6 +26,8 @@ def define_fields(cls: type) -> None:
     }
     for field, kind in _fields(cls):
         name, text = field.name, field.metadata["help"]
+        if field.metadata.get("shared"):
+            continue
         if "choices" in field.metadata:
             choices = field.metadata["choices"]
             flags.DEFINE_enum(name, field.default, choices, text, module_name=_main())

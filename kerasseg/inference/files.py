@@ -25,7 +25,8 @@ _TRIES = 2
 _FINAL = (errors.UserError, TimeoutError, MemoryError, cv2.error)
 _SECONDS = 60.0  # For reading an image of the default size; a worker starts in two.
 _ROWS = 256  # Of probabilities, processed at a time.
-_FAILURES = (
+# What predicting an image may raise.
+FAILURES = (
     *(ValueError, MemoryError, ChildProcessError),
     tf.errors.ResourceExhaustedError,
 )
@@ -39,7 +40,7 @@ _NAME_ERRORS = frozenset(
 
 
 @dataclasses.dataclass
-class _Item:
+class Item:
     """An image on its way to results; `reason` says why it failed, if it did."""
 
     name: str
@@ -118,7 +119,7 @@ def predict_files(
 
     still = {name: path for name, path in paths.items() if not is_video(path)}
     with progress.track(len(still), unit="image", text="predicting") as bar:
-        items = _read(still, max_pixels)
+        items = read_images(still, max_pixels)
         for reason in processes.in_order(
             finish, network(items, batch_size), num_threads=processes.num_cores()
         ):
@@ -126,7 +127,7 @@ def predict_files(
             bar.update()
     for name, path in paths.items():
         if is_video(path):
-            item = _Item(name, path, source=resuming.source(path))
+            item = Item(name, path, source=resuming.source(path))
             failed = _predict_video(network, item, output_dir, max_pixels, batch_size)
             failures += failed
             if journal is not None and not failed:
@@ -173,12 +174,12 @@ class _Network:
         self._with_probabilities = refine is not None or "probabilities" in kinds
         self._with_confidence = "confidence" in kinds
 
-    def __call__(self, items: Iterable[_Item], batch_size: int) -> Iterator[_Item]:
+    def __call__(self, items: Iterable[Item], batch_size: int) -> Iterator[Item]:
         """Predicts images in batches, in order."""
         for batch in _batches(items, batch_size):
             yield from self._predict(batch)
 
-    def _predict(self, batch) -> list[_Item]:
+    def _predict(self, batch) -> list[Item]:
         """Predicts images of one size; if they fail, each of them again alone."""
         if batch[0].reason:
             return batch
@@ -200,20 +201,20 @@ class _Network:
                 results = predictor.classes(stacked, names=texts)
                 for item, mask in zip(batch, results, strict=True):
                     item.mask = mask
-        except _FAILURES as error:
+        except FAILURES as error:
             if len(batch) > 1:
                 return [result for item in batch for result in self._predict([item])]
-            batch[0].reason = _reason(batch[0], error)
+            batch[0].reason = failure(batch[0], error)
         return batch
 
     def _detect(self, item, detector):
         try:
             item.detections = detector.detect(item.image)
-        except _FAILURES as error:
-            item.reason = _reason(item, error)
+        except FAILURES as error:
+            item.reason = failure(item, error)
         return item
 
-    def add_mask(self, item: _Item) -> _Item:
+    def add_mask(self, item: Item) -> Item:
         """Computes the mask from probabilities or detections, unless it is there."""
         if item.mask is not None:
             return item
@@ -230,11 +231,11 @@ class _Network:
                 item.mask = _argmax(item.probabilities)
                 if self._with_confidence:
                     item.confidence = item.probabilities.max(-1)
-        except _FAILURES as error:
-            item.reason = _reason(item, error)
+        except FAILURES as error:
+            item.reason = failure(item, error)
         return item
 
-    def prediction(self, item: _Item) -> outputs.Prediction:
+    def prediction(self, item: Item) -> outputs.Prediction:
         """Returns what the writers of results need."""
         return outputs.Prediction(
             item.path.name,
@@ -256,25 +257,35 @@ def _argmax(probabilities):
     return np.concatenate(parts)
 
 
-def _reason(item, error):
+def failure(item: Item, error: Exception) -> str:
+    """Returns why predicting an image failed, by one of `FAILURES`."""
     if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
         height, width, _ = item.image.shape
         return f"{item.text}: {width} x {height} pixels need too much memory"
     return f"{item.text}: {error}"
 
 
-def _read(paths, max_pixels) -> Iterator[_Item]:
+def read_images(paths: Mapping[str, pathlib.Path], max_pixels: int) -> Iterator[Item]:
+    """Reads images in worker processes with limited memory and time, in order.
+
+    Args:
+        paths: Images by name.
+        max_pixels: Larger images are not decoded.
+
+    Yields:
+        An item for each image. If it cannot be read, the item has a `reason`.
+    """
     function = functools.partial(_READ, max_pixels=max_pixels)
     seconds = _SECONDS * max(1.0, max_pixels / images.DEFAULT_MAX_PIXELS)
     with processes.Processes(function, processes.num_cores(), seconds=seconds) as read:
         yield from processes.in_order(
-            lambda entry: _load(read, _Item(*entry), seconds),
+            lambda entry: _load(read, Item(*entry), seconds),
             paths.items(),
             num_threads=processes.num_cores(),
         )
 
 
-def _load(read, item, seconds) -> _Item:
+def _load(read, item, seconds) -> Item:
     """Reads the image of an item, or sets its `reason`."""
     item.source = resuming.source(item.path)
     for _ in range(_TRIES):
@@ -290,9 +301,9 @@ def _load(read, item, seconds) -> _Item:
     return item
 
 
-def _batches(items: Iterable[_Item], batch_size) -> Iterator[list[_Item]]:
+def _batches(items: Iterable[Item], batch_size) -> Iterator[list[Item]]:
     """Groups consecutive images of one size; each failure is a separate batch."""
-    batch: list[_Item] = []
+    batch: list[Item] = []
     for item in items:
         if item.reason:
             yield [item]
@@ -319,7 +330,7 @@ def _predict_video(network, item, output_dir, max_pixels, batch_size):
                 frames.count, unit="frame", text=names.printable(path.name)
             ) as bar,
         ):
-            items = (_Item(name, path, frame) for frame in frames)
+            items = (Item(name, path, frame) for frame in frames)
             for each in processes.in_order(
                 lambda each: each if each.reason else network.add_mask(each),
                 network(items, batch_size),

@@ -159,7 +159,9 @@ class Counts:
     def table(self) -> str:
         """Returns a table of the classes, and of all pixels, as text."""
         content = self.to_json()
-        rows = [("class", "threshold", "predicted", "kept", "precision")]
+        rows: list[tuple[str, ...]] = [
+            ("class", "threshold", "predicted", "kept", "precision")
+        ]
         total = max(content["pixels"], 1)
         for name, values in content["classes"].items():
             share = values["predicted_pixels"] / total

@@ -41,7 +41,7 @@ def start_refiner(
             yield refine
     elif num_superpixels:
         superpixels.check_count(num_superpixels)
-        average = superpixels.average_mask
+        average: Callable = superpixels.average_mask
         if with_confidence:
             average = superpixels.confident_mask
         function = functools.partial(average, count=num_superpixels)

@@ -4,6 +4,7 @@ import functools
 import typing
 from collections.abc import Callable, Iterator, Sequence
 
+import cv2
 import numpy as np
 
 from kerasseg.pipeline import augment, augmentations, class_statistics
@@ -101,37 +102,38 @@ class CropReader:
         return Crop(image, label, name, *ids)
 
     def _mixed(self, position, unmixed):
-        crop = unmixed(position)
+        crops, choice = [unmixed(position)], None
         key = self._seed, position
         for mix, rng in augmentations.drawn(self._chosen, key, mix=True):
             first = position - position % self.group_size
             group = range(first, first + self.group_size)
             others = rng.permutation([other for other in group if other != position])
             partners = [unmixed(int(other)) for other in others[: mix.partners]]
-            crop = mix_crops([crop, *partners], mix, rng, self._frequencies)
-        return crop
+            labels = [crop.label for crop in (crops[0], *partners)]
+            more = [self._frequencies] if mix.needs_frequencies else []
+            choice = _paste_choice(choice, mix.function(labels, rng, *more), len(crops))
+            crops += partners
+        return crops[0] if choice is None else paste_crops(crops, choice)
 
 
-def mix_crops(
-    crops: Sequence[Crop],
-    mix: augmentations.Metadata,
-    rng,
-    frequencies: np.ndarray | None = None,
-) -> Crop:
-    """Mixes crops of equal size.
+def _paste_choice(choice, new, first):
+    """Adds the choice of a mix, whose partners get the indices from `first` on."""
+    if choice is None:
+        return new
+    pasted = (new > 0).view(np.uint8)
+    return cv2.copyTo(new + np.uint8(first - 1), pasted, choice)
+
+
+def paste_crops(crops: Sequence[Crop], choice) -> Crop:
+    """Takes each pixel from the crop that is chosen.
 
     Args:
-        crops: The crop, and its partners.
-        mix: The mix.
-        rng: `numpy.random.Generator`.
-        frequencies: Fraction of the labeled pixels of each class, for a mix that needs
-            it.
+        crops: The crop, and its partners, of equal size.
+        choice: Index of the crop of each pixel, uint8 `[height, width]`.
 
     Returns:
         The mixed crop, with the name of the first.
     """
-    more = [frequencies] if mix.needs_frequencies else []
-    choice = mix.function([crop.label for crop in crops], rng, *more)
     image, label = (
         augmentations.paste([getattr(crop, name) for crop in crops], choice)
         for name in ("image", "label")

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -121,7 +122,8 @@ class Unlabeled:
 
 def _check_tags(reader, indices, few_labels):
     """Refuses records without image-level classes for a method that needs them."""
-    if not METHODS.lookup(few_labels.semi).needs_tags:
+    method: Any = METHODS.lookup(few_labels.semi)
+    if not method.needs_tags:
         return
     read = indices[:: max(1, len(indices) // _NUM_READ)]
     if all(reader.read_tags(i) is None for i in read):

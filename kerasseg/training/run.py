@@ -89,6 +89,8 @@ def train(
             run can be resumed.
     """
     path_checks.check_model(workdir, "workdir")
+    few_labels = few_labels or FewLabels()
+    stages.check(few_labels, recipe, augmentation, initial_checkpoint)
     strategy = strategy or tf.distribute.get_strategy()
     group = WorkerGroup(strategy)
     previous = keras.config.dtype_policy()
@@ -108,7 +110,7 @@ def train(
                 group=group,
                 initial_checkpoint=initial_checkpoint,
                 callbacks=callbacks,
-                few_labels=few_labels or FewLabels(),
+                few_labels=few_labels,
             )
             return metadata.read_metadata(folder) if group.is_chief else None
     except tf.errors.OpError as error:
@@ -140,7 +142,6 @@ def _train(
 ):
     _check_divisible(recipe, few_labels, strategy)
     few_labels_method.check(few_labels, recipe, augmentation, strategy, group)
-    stages.check(few_labels, recipe, augmentation, initial_checkpoint)
     workdir_format = flag_file.check_format(workdir, initial_checkpoint)
     fitted = memory.FittedMicroBatches(recipe, group)
     reader = data.open("train_split", recipe.skip_bad_records)

@@ -28,6 +28,10 @@ COMMANDS = [name.removesuffix(".__main__") for name in ENTRY_POINTS]
 MISSING = {
     "kerasseg.evaluate": ["--workdir=/nowhere"],
     "kerasseg.export": ["--export_dir=/nowhere/export", "--workdir=/nowhere"],
+    "kerasseg.label_next": [
+        *("--images=/nowhere/images", "--output_dir=/nowhere/out"),
+        "--workdir=/nowhere",
+    ],
     "kerasseg.launch": ["--flagfile=/nowhere"],
     "kerasseg.models": ["--flagfile=/nowhere"],
     "kerasseg.predict": [

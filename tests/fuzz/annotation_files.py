@@ -1,4 +1,4 @@
-"""Hostile and odd annotation files of COCO, labelme and CVAT, for an 8 x 6 image."""
+"""Hostile and odd files of COCO, labelme, Label Studio and CVAT, for 8 x 6 pixels."""
 
 import base64
 import json
@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies
 
 from kerasseg import images
+from kerasseg.records import brush_rle
 from tests.fuzz import values
 
 HEIGHT, WIDTH = 6, 8
@@ -45,6 +46,29 @@ def labelme(name):
     listed[-1]["mask"] = _MASK
     size = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
     return {"shapes": listed, "imagePath": name, **size}
+
+
+def label_studio(name):
+    """A valid file of Label Studio for one image."""
+    rle = list(brush_rle.encode(np.eye(HEIGHT, WIDTH, dtype=bool)))
+    values = {
+        "brushlabels": {"format": "rle", "rle": rle},
+        "polygonlabels": {"points": [[0, 0], [50, 0], [50, 50]]},
+    }
+    result = [
+        {
+            "id": kind,
+            "type": kind,
+            "original_width": WIDTH,
+            "original_height": HEIGHT,
+            "image_rotation": 0,
+            "value": {**value, kind: ["car"]},
+        }
+        for kind, value in values.items()
+    ]
+    annotations = [{"result": result, "was_cancelled": False}]
+    data = {"image": f"/data/upload/1/0123abcd-{name}"}
+    return [{"id": 1, "data": data, "annotations": annotations}]
 
 
 def cvat(name):
@@ -90,7 +114,7 @@ def _json(content):
 @strategies.composite
 def files(draw, name="a.png"):
     """Suffix and bytes of an annotation file of the image `name`."""
-    make = draw(strategies.sampled_from((coco, labelme, cvat)))
+    make = draw(strategies.sampled_from((coco, labelme, cvat, label_studio)))
     content = draw(strategies.just(make(name)) | values.changed(make(name)))
     data = _xml(content) if make is cvat else _json(content)
     if draw(strategies.integers(0, 4)) == 0:

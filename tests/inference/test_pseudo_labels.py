@@ -111,7 +111,7 @@ RED = {"a": [[30, 63, 64]], "deep/b": [[100, 127, 255]]}
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def inputs(tmp_path):
     for name, values in RED.items():
         path = tmp_path / "images" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,14 +120,14 @@ def pictures(tmp_path):
 
 
 @pytest.fixture
-def call(workdir, pictures, tmp_path, capsys):
+def call(workdir, inputs, tmp_path, capsys):
     """Predicts the folder `images` into `out`; returns the status and the texts."""
 
     def run(*flags, kinds="pseudo_labels"):
         status = commands.run(
             predict.main,
             f"--workdir={workdir}",
-            f"--input={pictures}",
+            f"--input={inputs}",
             f"--output_dir={tmp_path}/out",
             f"--output={kinds}",
             *flags,
@@ -180,13 +180,35 @@ def test_pixels_below_the_threshold_are_ignored(call, workdir, tmp_path):
     assert row.split() == ["middle", "0.5500", "50.0", "%", "66.7", "%"]
 
 
-def test_a_pixel_at_the_threshold_is_kept(call, workdir, tmp_path):
-    least = confidences(workdir)["a"][0, 1]
-    assert call(f"--min_confidence={float(least)!r}")[0] == 0
-    assert label(tmp_path, "a") == [[0, 0, 255]]
-    above = np.nextafter(least, np.float32(1))
-    assert call(f"--min_confidence={float(above)!r}")[0] == 0
-    assert label(tmp_path, "a") == [[0, 255, 255]]
+def write_arrays(folder, name, mask, confidence):
+    """Writes predictions as the command does."""
+    for kind, data in outputs.paths(folder, name, ["index", "confidence"]).items():
+        data.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "index":
+            data.write_bytes(images.encode_label(np.uint8(mask)))
+        else:
+            np.save(data, np.float32(confidence))
+
+
+def write(folder, path, **options):
+    """Writes the pseudo-labels of an image or video of two classes."""
+    return pseudo_labels.write(
+        folder,
+        {path.stem: path},
+        PseudoLabelOptions(**options),
+        ("a", "b"),
+        np.zeros((2, 3), np.uint8),
+    )
+
+
+def test_a_pixel_at_the_threshold_is_kept(tmp_path):
+    least = np.float32(0.9)
+    confidence = [[least, np.nextafter(least, np.float32(0)), 0.95]]
+    write_arrays(tmp_path, "x", [[0, 0, 1]], confidence)
+    image = pathlib.Path("x.png")
+    assert write(tmp_path, image, min_confidence=0.9).kept.tolist() == [1, 1]
+    assert images.read_label(tmp_path / "pseudo_labels/x.png").tolist() == [[0, 255, 1]]
+    assert write(tmp_path, image).kept.tolist() == [0, 1]  # 0.95
 
 
 def test_another_threshold_does_not_predict_again(call, tmp_path, monkeypatch):
@@ -215,8 +237,8 @@ def test_another_threshold_does_not_predict_again(call, tmp_path, monkeypatch):
     assert summary == (tmp_path / "out/pseudo_labels.json").read_bytes()
 
 
-def test_kept_pixels_are_compared_with_labels(call, pictures, tmp_path):
-    folder = pictures / "labels"  # Within the input, as `extract --labels` writes it.
+def test_kept_pixels_are_compared_with_labels(call, inputs, tmp_path):
+    folder = inputs / "labels"  # Within the input, as `extract --labels` writes it.
     folder.mkdir()
     (folder / "a.png").write_bytes(images.encode_label(np.uint8([[0, 1, 1]])))
     status, text, _ = call("--min_confidence=0.55", f"--labels_dir={folder}")
@@ -245,18 +267,16 @@ def test_labels_that_do_not_fit_are_refused(call, tmp_path):
 
 
 def test_flags_of_pseudo_labels_need_the_kind(call):
-    for flag in ("--min_confidence=0.9", "--confident_fraction=0.5"):
-        status, _, text = call(flag, kinds="index")
-        assert status == 2 and "`" not in text
-        assert "applies to pseudo-labels, and --output=index does not write" in text
+    status, _, text = call("--min_confidence=0.9", kinds="index")
+    assert status == 2 and "`" not in text
+    assert "applies to pseudo-labels, and --output=index does not write" in text
     status, _, text = call("--min_confidence=0.9", "--confident_fraction=0.5")
     assert status == 2 and "both give the threshold" in text
-    assert call(kinds="index")[0] == 0
 
 
-def test_a_failed_image_has_no_pseudo_label(call, pictures, tmp_path):
+def test_a_failed_image_has_no_pseudo_label(call, inputs, tmp_path):
     assert call()[0] == 0
-    (pictures / "a.png").write_bytes(b"<html>")
+    (inputs / "a.png").write_bytes(b"<html>")
     status, text, _ = call()
     assert status == 2 and "1 of 2 are in" in text
     assert "Pseudo-labels of 1 images" in text
@@ -264,14 +284,19 @@ def test_a_failed_image_has_no_pseudo_label(call, pictures, tmp_path):
     assert files == ["b.png"]
 
 
-def test_damaged_results_are_named(call, tmp_path):
-    assert call()[0] == 0
-    path = tmp_path / "out/confidence/a.npy"
-    data = bytearray(path.read_bytes())
-    data[:6] = b"broken"
-    path.write_bytes(data)
-    status, _, text = call()
-    assert status == 2 and "a.npy" in text and "--overwrite" in text
+def test_damaged_results_are_named(tmp_path):
+    image = pathlib.Path("x.png")
+    for mask, confidence, match in (
+        ([[0, 2]], [[1, 1]], r"x\.png has class 2, the network has classes 0 to 1"),
+        ([[0, 1]], [[1]], r"x\.npy is float32 \[1, 1\], expected float32 \[1, 2\]"),
+    ):
+        write_arrays(tmp_path, "x", mask, confidence)
+        with pytest.raises(errors.UserError, match=match):
+            write(tmp_path, image)
+    (tmp_path / "confidence/x.npy").write_bytes(b"broken")
+    with pytest.raises(errors.UserError, match=r"x\.npy: .* with `overwrite`"):
+        write(tmp_path, image)
+    assert not (tmp_path / "pseudo_labels.json").exists()
 
 
 @pytest.mark.parametrize("flags", [["--crf", "--crf_engine=keras"], ["--flip"]])
@@ -287,20 +312,9 @@ def test_confidences_are_those_of_the_refined_probabilities(
 
 
 def test_frames_of_a_video_are_counted(tmp_path):
-    for kind in ("index", "confidence"):
-        (tmp_path / kind / "v").mkdir(parents=True)
-    mask = np.uint8([[0, 1]])
     for frame, least in enumerate((0.2, 0.8)):
-        name = f"v/{frame:06d}"
-        (tmp_path / f"index/{name}.png").write_bytes(images.encode_label(mask))
-        np.save(tmp_path / f"confidence/{name}.npy", np.float32([[least, 0.9]]))
-    counts = pseudo_labels.write(
-        tmp_path,
-        {"v": pathlib.Path("v.mp4")},
-        PseudoLabelOptions(min_confidence=0.5),
-        ("a", "b"),
-        np.zeros((2, 3), np.uint8),
-    )
+        write_arrays(tmp_path, f"v/{frame:06d}", [[0, 1]], [[least, 0.9]])
+    counts = write(tmp_path, pathlib.Path("v.mp4"), min_confidence=0.5)
     assert (counts.num_images, counts.kept.tolist()) == (2, [1, 2])
     found = images.read_label(tmp_path / "pseudo_labels/v/000000.png")
     assert found.tolist() == [[255, 1]]

@@ -10,6 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 ENTRY_POINTS = (
     *("kerasseg.train", "kerasseg.evaluate", "kerasseg.predict", "kerasseg.export"),
+    "kerasseg.label_next",
     *("tfrecords_tools.build", "tfrecords_tools.inspect", "tfrecords_tools.extract"),
 )
 

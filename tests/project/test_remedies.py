@@ -48,7 +48,15 @@ def test_the_packages_that_messages_name_are_extras_in_quotes():
 @pytest.fixture(scope="module")
 def known():
     """The flags of all commands."""
-    for name in ("train", "evaluate", "predict", "export", "launch", "tune_crf"):
+    for name in (
+        "train",
+        "evaluate",
+        "predict",
+        "export",
+        "launch",
+        "tune_crf",
+        "label_next",
+    ):
         importlib.import_module(f"kerasseg.{name}")
     for name in ("build", "inspect", "extract"):
         importlib.import_module(f"tfrecords_tools.{name}")

@@ -17,6 +17,7 @@ from kerasseg.training import run as training_run
 from kerasseg.training import step as steps
 from kerasseg.training.few_labels import METHODS, adversarial, consistency, gan
 from tests.support import tiny
+from tests.support.networks import others_slow
 
 SIZE = 40  # At least 32 pixels, for the discriminator.
 CROP = augment.Augmentation(crop_size=(SIZE, SIZE))
@@ -128,7 +129,7 @@ def test_a_step_is_finite_and_trains_every_network(name):
         assert (old != new).any()
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", others_slow(METHODS, ("consistency",)))
 def test_micro_batches_give_the_update_of_the_whole_batch(name):
     few = options(name, min_confidence=0.0, self_taught_weight=0.0)
     inputs = batch_of(name)
@@ -358,7 +359,7 @@ def checkpoint(workdir, step):
     return {k: reader.get_tensor(k) for k in reader.get_variable_to_shape_map()}
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", others_slow(METHODS, ("consistency",)))
 def test_a_resumed_run_is_bit_equal(name, folder, tmp_path):
     few = options(name, min_confidence=0.2)
     run(folder, tmp_path / "whole", few)

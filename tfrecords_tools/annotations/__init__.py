@@ -1,4 +1,4 @@
-"""Annotation files: COCO JSON, labelme JSON and CVAT XML.
+"""Annotation files: COCO JSON, labelme JSON, Label Studio JSON and CVAT XML.
 
 `reading` detects the format of a file, `checking` checks what it says, and `drawing`
 turns shapes into class numbers.

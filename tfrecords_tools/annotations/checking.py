@@ -4,6 +4,8 @@ Numbers of a file decide about memory and loops of compiled code only after they
 checked here. Error messages are parts of a sentence; callers add the file and the item.
 """
 
+import base64
+import binascii
 import collections
 import math
 from collections.abc import Iterable
@@ -11,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from kerasseg import images
+from kerasseg import errors, images
+from kerasseg.records import brush_rle
 from kerasseg.system import names
 from tfrecords_tools.annotations.shapes import AnnotationError
 
@@ -274,12 +277,27 @@ def shape(kind: str, data: Any, size: Size) -> Any:
         _, _, width, height = box(mask_box, size)
         if not any(runs(lengths, (height, width))[1::2]):
             raise DegenerateError("its mask has no pixel")
+    elif kind == "brush":
+        _brush(data, size)
     elif kind == "picture":
         points([data[0]], size)
         if not isinstance(data[1], str):
             raise AnnotationError(f"its mask is {_short(data[1])}, expected base64")
     else:
         _labelme(kind, points(data, size), size)
+
+
+def _brush(data, size):
+    """Checks the size of a brush mask; its runs are checked when they are drawn."""
+    try:
+        count = brush_rle.num_values(base64.b64decode(data, validate=True))
+    except (errors.UserError, binascii.Error) as error:
+        raise AnnotationError(str(error)) from error
+    if count != 4 * math.prod(size):
+        raise AnnotationError(
+            f"its brush mask has {count:,} values, expected {4 * math.prod(size):,}: "
+            f"four for each pixel of an image of {size[1]} x {size[0]}"
+        )
 
 
 _COUNTS = {"rectangle": (2, 4), "circle": (2,)}

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from kerasseg import images
-from kerasseg.records import rle
+from kerasseg.records import brush_rle, rle
 from tfrecords_tools.annotations import checking, coco
 from tfrecords_tools.annotations.shapes import AnnotationError, Instance
 
@@ -129,6 +129,11 @@ def _runs(data, size):
     return _place(values.reshape(height, width), left, top, size)
 
 
+def _brush(data, size):
+    """Decodes a brush mask of Label Studio, given in base64."""
+    return brush_rle.decode(base64.b64decode(data), size)
+
+
 def _place(part, left, top, size):
     """Places a mask in an image, which cuts it at its edges."""
     mask = np.zeros(size, bool)
@@ -149,5 +154,6 @@ _DRAWERS = {
     "picture": _png,
     "runs": _runs,
     "coco": coco.rasterize,
+    "brush": _brush,
 }
 KINDS = frozenset(_DRAWERS)

@@ -8,18 +8,19 @@ from xml.etree import ElementTree
 
 from kerasseg import errors
 from kerasseg.system import files
-from tfrecords_tools.annotations import checking, coco, cvat, labelme
+from tfrecords_tools.annotations import checking, coco, cvat, label_studio, labelme
 from tfrecords_tools.annotations.shapes import Annotated, AnnotationError
 
 SUFFIXES = (".json", ".xml")
 _EXPECTED = (
     'COCO JSON ("images", "annotations", "categories"), labelme JSON ("shapes", '
-    '"imagePath") or CVAT XML for images'
+    '"imagePath"), Label Studio JSON (tasks with "data" and "annotations") or CVAT XML '
+    "for images"
 )
 
 
 def read(path: str) -> tuple[Annotated, ...]:
-    """Reads an annotation file of any of the three formats. The result is cached.
+    """Reads an annotation file of any format. The result is cached.
 
     Raises:
         AnnotationError: The format is unknown, or the file is damaged.
@@ -53,6 +54,11 @@ def _read(path, *_):
     if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
         _require_pycocotools(path)
         return coco.read(content, path)
+    if label_studio.is_task(content):
+        content = [content]
+    if isinstance(content, list) and any(map(label_studio.is_task, content)):
+        _require_pycocotools(path)
+        return label_studio.read(content, path)
     raise AnnotationError(f"{path} has an unknown format. Expected {_EXPECTED}.")
 
 

@@ -15,7 +15,7 @@ _INSTANCES = flags.DEFINE_bool(
     "Also read the instances, for instance segmentation: of data sets that have them, "
     "and of your own images with --annotations or --instance_masks.",
 )
-SHARED = "source_dir", "sbd_dir", "seed", "instances"  # Of build and inspect.
+SHARED = "images", "source_dir", "sbd_dir", "seed", "instances"  # Of build and inspect.
 
 cli.define_fields(own_data.OwnData)
 cli.define_fields(label_options.LabelOptions)

@@ -16,12 +16,7 @@ class OwnData:
         ignore_exif: Whether images are stored without their EXIF rotation.
     """
 
-    images: str | None = option(
-        None,
-        "Your own images: a folder, or a quoted pattern such as 'photos/*.jpg'. The "
-        "part of the path that the wildcards match is the name of the image; {split} "
-        "matches the name of a split.",
-    )
+    images: str | None = option(None, "Your own images, see `cli.IMAGES`.", shared=True)
     masks: str | None = option(
         None,
         "Masks of your images: a folder, or a quoted pattern, whose wildcards must "
@@ -30,7 +25,7 @@ class OwnData:
     annotations: str | None = option(
         None,
         "Annotations to use instead of masks: a file, folder or quoted pattern of "
-        "COCO JSON, labelme JSON or CVAT XML files.",
+        "COCO JSON, labelme JSON, Label Studio JSON or CVAT XML files.",
     )
     instance_masks: str | None = option(
         None,

@@ -38,15 +38,16 @@ def unlabeled(split: records.Split) -> list[int]:
     Raises:
         errors.UserError: The labels of all records are used.
     """
-    labeled = split.labeled
-    indices = [] if labeled is None else np.setdiff1d(np.arange(len(split)), labeled)
-    if not len(indices):
+    indices: list[int] = []
+    if split.labeled is not None:
+        indices = np.setdiff1d(np.arange(len(split)), split.labeled).tolist()
+    if not indices:
         raise errors.UserError(
             f"The labels of all {len(split):,} records of the split '{split.name}' are "
             "used. Choose another `split`, give a `labeled_list`, or build the records "
             "with `labeled_fraction`."
         )
-    return [int(i) for i in indices]
+    return indices
 
 
 def write(

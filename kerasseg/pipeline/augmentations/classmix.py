@@ -26,9 +26,14 @@ def classmix(labels, rng):
 
 def classes_in(label) -> np.ndarray:
     """Returns the classes that occur, without the ignored label, in ascending order."""
-    counts = cv2.calcHist([label], [0], None, [256], [0, 256]).ravel()
-    counts[IGNORE_LABEL] = 0
-    return np.flatnonzero(counts)
+    pixels = label.ravel()
+    end = pixels.size // 8 * 8
+    # Runs of a class are passed over, 8 pixels at a time: faster than a histogram.
+    words = pixels[:end].view(np.uint64)
+    starts = words[1:][words[1:] != words[:-1]]
+    kept = np.concatenate([words[:1], starts]).view(np.uint8)
+    counts = np.bincount(np.concatenate([kept, pixels[end:]]), minlength=256)
+    return np.flatnonzero(counts[:IGNORE_LABEL])
 
 
 def pixels_of(label, classes) -> np.ndarray:

@@ -28,4 +28,5 @@ def copy_paste(labels, rng, frequencies):
     if not len(classes):
         return np.zeros_like(labels[0])
     weights = 1 / np.maximum(frequencies[classes], 1e-9)
-    return classmix.pixels_of(labels[1], rng.choice(classes, p=weights / weights.sum()))
+    pasted = rng.choice(classes, p=weights / weights.sum())
+    return (labels[1] == pasted).view(np.uint8)

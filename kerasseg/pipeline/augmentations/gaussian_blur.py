@@ -1,5 +1,7 @@
 """Gaussian blur."""
 
+import math
+
 import cv2
 
 from kerasseg.pipeline import augmentations
@@ -15,7 +17,8 @@ def gaussian_blur(image, rng, *, min_sigma: float = 0.1, max_sigma: float = 2.0)
         min_sigma: Smallest standard deviation in pixels.
         max_sigma: Largest standard deviation in pixels.
 
-    Source: SimCLR, appendix A.
+    Source: SimCLR, appendix A. The kernel ends at two standard deviations.
     """
     sigma = rng.uniform(min_sigma, max_sigma)
-    return cv2.GaussianBlur(image, (0, 0), sigma)
+    size = 2 * math.ceil(2 * sigma) + 1
+    return cv2.GaussianBlur(image, (size, size), sigma)

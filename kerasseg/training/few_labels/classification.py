@@ -24,7 +24,7 @@ class Classification(Task):
     shown: ClassVar = {"mean_ap": "mean AP of classes", "tag_f1": "F1"}
     columns = ("mean_ap", "tag_f1")
     # Fields of the recipe without effect.
-    unused = (
+    unused: ClassVar = (
         *("loss", "label_smoothing", "class_weights", "border_weights"),
         *("output_weights", "repeat_classes"),
     )
@@ -121,7 +121,8 @@ class ClassificationObjective:
         del seed
         scores = self.model(batch["image"], training=True)
         tags, known = batch["tags"], batch["known"]
-        return Sums(*class_pairs.tag_crossentropy(tags, scores, known), {})
+        loss, count = class_pairs.tag_crossentropy(tags, scores, known)
+        return Sums(loss, count, {})
 
     def evaluated(self, model: keras.Model) -> keras.Model:
         """Returns the model that validations evaluate."""

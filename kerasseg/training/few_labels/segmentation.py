@@ -128,7 +128,8 @@ def list_pairs(
 def _whole(label):
     """Returns a whole image as a crop."""
     present = np.unique(label[(label != 0) & (label != IGNORE_LABEL)])
-    return cropping.Crop(0, 0, *label.shape, classes=tuple(present.tolist()))
+    height, width = label.shape
+    return cropping.Crop(0, 0, height, width, tuple(present.tolist()))
 
 
 def pair_dataset(

@@ -49,10 +49,13 @@ def check(
     """
     if options.stage == NO_STAGE:
         return
-    stage = {"classification": Classification, "segmentation": Segmentation}
+    unused = {
+        "classification": Classification.unused,
+        "segmentation": Segmentation.unused,
+    }
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
-        if field.name in stage[options.stage].unused and value != field.default:
+        if field.name in unused[options.stage] and value != field.default:
             raise errors.UserError(
                 f"`{field.name}={value}` has no effect with `stage={options.stage}`. "
                 f"Leave it out."
