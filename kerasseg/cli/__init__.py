@@ -133,8 +133,8 @@ LABELS_DIR = flags.DEFINE_string(
     "labels_dir",
     None,
     "Folder of labels: PNG files of class numbers. kerasseg.evaluate "
-    "--predictions_dir: the classes are those of --dataset, or of --workdir or "
-    "--records_dir; by default the labels of the records are used. kerasseg.predict "
+    "--predictions_dir: the classes are those of --dataset, or of the run or the "
+    "records; by default the labels of the records are used. kerasseg.predict "
     "--output=pseudo_labels: labels that the pseudo-labels are compared with. "
     "tfrecords_tools.pseudo: the pseudo-labels.",
 )

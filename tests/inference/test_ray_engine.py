@@ -24,6 +24,10 @@ class Job:
     calls: list
     kinds: tuple = ("index",)
 
+    @property
+    def predicted_kinds(self):
+        return self.kinds
+
     @contextlib.contextmanager
     def open(self):
         yield self._predict

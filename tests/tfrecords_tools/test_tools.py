@@ -126,12 +126,11 @@ def test_no_modules_import_each_other():
         visit(name)
 
 
+ENTRY_POINTS = "build", "inspect", "extract", "pseudo", "cli"
+
+
 def test_library_modules_define_no_flags():
-    library = [
-        name
-        for name in modules()
-        if name.split(".")[1] not in ("build", "inspect", "extract", "cli")
-    ]
+    library = [name for name in modules() if name.split(".")[1] not in ENTRY_POINTS]
     assert len(library) > 50
     code = (
         "import importlib, sys; from absl import flags\n"
@@ -146,7 +145,7 @@ def test_library_modules_define_no_flags():
 
 def test_only_entry_points_and_cli_import_absl():
     for name in modules():
-        if name.split(".")[1] not in ("build", "inspect", "extract", "cli"):
+        if name.split(".")[1] not in ENTRY_POINTS:
             assert "absl" not in path_of(name).read_text(), name
 
 

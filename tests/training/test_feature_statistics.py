@@ -138,8 +138,8 @@ def test_statistics_of_a_checkpoint_are_kept(folder, tmp_path, monkeypatch):
 
 def test_damaged_records_are_left_out_of_the_statistics(tmp_path):
     image, label = tiny.image_and_label(0)
-    wrong = np.full_like(label, 9)
-    examples = [tiny.example(image, x, "a.png") for x in (label, wrong)]
+    good = tiny.example(image, label, "a.png")
+    examples = [good, good.replace(tiny.png(image), b"x" * len(tiny.png(image)))]
     shard = records.write_shard(tmp_path / records.shard_name("train", 0, 1), examples)
     info = records.DatasetInfo(tiny.SPEC, {"train": [shard]})
     records.write_info(tmp_path, info)

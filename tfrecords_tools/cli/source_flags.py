@@ -15,7 +15,8 @@ _INSTANCES = flags.DEFINE_bool(
     "Also read the instances, for instance segmentation: of data sets that have them, "
     "and of your own images with --annotations or --instance_masks.",
 )
-SHARED = "images", "source_dir", "sbd_dir", "seed", "instances"  # Of build and inspect.
+# Of build and inspect. `images` is a field of `OwnData`, and of label_next, too.
+SHARED = cli.IMAGES.name, "source_dir", "sbd_dir", "seed", "instances"
 
 cli.define_fields(own_data.OwnData)
 cli.define_fields(label_options.LabelOptions)
