@@ -196,7 +196,7 @@ FAULTS = {
 
 def some_slow():
     """One of each kind of remedy is tested by default, the others with -m slow."""
-    quick = other_flags, one_cell, not_evaluated, without_records, no_multi_grid
+    quick = other_flags, one_cell, not_evaluated, no_multi_grid
     return [
         pytest.param(
             fault,

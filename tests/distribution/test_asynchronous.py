@@ -92,6 +92,7 @@ def test_a_server_waits_for_its_chief_with_a_timeout():
     assert f"After 1 s these tasks of TF_CONFIG do not answer: {chief}" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_server_whose_port_is_taken_reports_it():
     chief, worker = test_cluster.free_addresses(2)
     with socket.socket() as other:

@@ -118,6 +118,7 @@ def test_an_unknown_format_is_an_error(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_scales_flip_and_crf_go_into_the_graph(run, tmp_path):
     status, _, errors = run(
         *("--eval_scales=1,1.5", "--flip", "--crf", "--crf_iterations=2"),

@@ -261,7 +261,7 @@ def test_bad_videos_fail_alone(workdir, tmp_path, capfd):
     ("replacement", "reason"),
     [
         (slow_readers.crash, "it crashes its reader"),
-        (slow_readers.sleep, "takes more than 5 s"),
+        pytest.param(slow_readers.sleep, "takes more than 5 s", marks=pytest.mark.slow),
     ],
 )
 def test_a_video_that_crashes_or_blocks_its_reader_is_reported(

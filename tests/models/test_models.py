@@ -63,19 +63,20 @@ def random_images(batch, height, width):
     return RNG.uniform(0, 255, (batch, height, width, 3)).astype("float32")
 
 
-@pytest.mark.parametrize(
-    ("batch", "size"),
-    [
-        (1, (1, 1)),
-        (3, (65, 97)),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in ((3, (33, 47)), (1, (64, 64)), (1, (224, 160)))
-        ),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("name", NAMES)
+SIZES = [(1, (1, 1)), (3, (65, 97)), (3, (33, 47)), (1, (64, 64)), (1, (224, 160))]
+
+
+def names_and_sizes():
+    """By default, all networks get one pixel, and few of them another size."""
+    for param in others_slow(NAMES):
+        for i, (batch, size) in enumerate(SIZES):
+            quick = i == 0 or (i == 1 and not param.marks)
+            marks = [] if quick else [pytest.mark.slow]
+            (name,) = param.values
+            yield pytest.param(name, size, batch, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "size", "batch"), names_and_sizes(), ids=str)
 def test_logits_cover_every_pixel(name, size, batch):
     logits = predict(name)(random_images(batch, *size))
     assert logits.shape == (batch, *size, NUM_CLASSES)

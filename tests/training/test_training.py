@@ -520,6 +520,7 @@ def test_a_run_starts_from_another_runs_weights(folder, tmp_path, capsys):
     np.testing.assert_allclose(np.array(first), np.array(second), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_without_its_initial_checkpoint(folder, tmp_path):
     run(folder, tmp_path / "first", training_number_of_steps=3)
     first = np.array(best_model.load_best(tmp_path / "first").weights[0])
