@@ -76,7 +76,7 @@ def names_and_sizes():
             yield pytest.param(name, size, batch, marks=marks)
 
 
-@pytest.mark.parametrize(("name", "size", "batch"), names_and_sizes(), ids=str)
+@pytest.mark.parametrize(("name", "size", "batch"), [*names_and_sizes()], ids=str)
 def test_logits_cover_every_pixel(name, size, batch):
     logits = predict(name)(random_images(batch, *size))
     assert logits.shape == (batch, *size, NUM_CLASSES)
