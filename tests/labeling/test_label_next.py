@@ -109,22 +109,19 @@ def test_refused_images_are_counted_and_named(done):
 
 
 @pytest.mark.parametrize("file", ["coco.json", "cvat.xml", "label_studio.json"])
-def test_a_build_reads_the_predictions(done, inputs, file):
+def test_a_build_reads_the_predictions(done, tmp_path, file):
     pytest.importorskip("pycocotools.mask")
+    root = write_inputs(tmp_path / "own")
+    (root / "bad.png").unlink()
     classes = class_lists.make_list([(n, None) for n in tiny.SPEC.class_names], "x")
     own = own_data.OwnData(
-        images=str(inputs / "**/*.png"),
+        images=str(root),
         annotations=str(done[0] / file),
         classes=classes,
         val_fraction=0,
-        unlabeled=True,  # The image that cannot be read has no annotation.
     )
     listed = folder.list_pairs("train", pairs.Source(own=own))
-    labels = {
-        pair.name: folder.read_pair(pair).label.tolist()
-        for pair in listed
-        if not pair.is_unlabeled
-    }
+    labels = {pair.name: folder.read_pair(pair).label.tolist() for pair in listed}
     assert labels == {  # The class of red 64 is 1.
         "also": [[1, 1]],
         "deep/half b": [[0, 1]],
