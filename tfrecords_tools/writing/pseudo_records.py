@@ -129,8 +129,8 @@ class _Copy:
             raise errors.UserError(
                 f"`labels_dir={labels_dir}` has no pseudo-label of the "
                 f"{len(self._without_label):,} images of the split '{split.name}' "
-                f"without a label. Expected files such as {expected}, as python -m "
-                "kerasseg.predict with the `output` pseudo_labels writes them."
+                f"without a label. Expected files such as {expected}: give the "
+                "folder pseudo_labels of a prediction of these images."
             )
 
     @property
