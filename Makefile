@@ -22,8 +22,9 @@ quickstart: $(VENV)/.quickstart
 	@echo "Look at $(FOLDER)/run/pictures (image, label, prediction) and" \
 	    "$(FOLDER)/masks/overlay; the scores are in $(FOLDER)/run/metrics.json."
 
+# Three processes for two cores: tests also wait, for other processes and time limits.
 test: $(VENV)/.dev
-	$(RUN) pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	$(RUN) pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.dev
 	$(RUN) pytest -m slow
