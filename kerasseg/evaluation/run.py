@@ -15,7 +15,7 @@ from kerasseg import (
     records,
     report,
 )
-from kerasseg.evaluation import counts, inputs, masks, samples, scoring
+from kerasseg.evaluation import counts, few_labels, inputs, masks, samples, scoring
 from kerasseg.evaluation.scoring import Evaluation
 from kerasseg.system import files, progress
 from kerasseg.workdir import best_model, layout, metadata, run_records
@@ -81,7 +81,9 @@ def evaluate_run(
             "superpixels": options.superpixels or None,
         }
         get_sample = samples.network_samples(predictor, reader, refine)
-        return _write_results(output, result, reader.split.spec, settings, get_sample)
+        spec = reader.split.spec
+        training = few_labels.read(workdir, spec) if output.write_report else None
+        return _write_results(output, result, spec, settings, get_sample, training)
 
 
 def evaluate_masks(
@@ -160,7 +162,7 @@ def _check_comparable(output, split):
     counts.check_number(path, names, split)
 
 
-def _write_results(output, result, spec, settings, get_sample):
+def _write_results(output, result, spec, settings, get_sample, training=None):
     folder, class_names = os.fspath(output.folder), spec.class_names
     scores = {**result.scores, "interval": metrics.interval(result.counts, class_names)}
     if output.compare_workdir is not None:
@@ -176,7 +178,7 @@ def _write_results(output, result, spec, settings, get_sample):
     if output.write_report:
         path = os.path.join(folder, layout.REPORT)
         settings = {**settings, "command": output.command}
-        report.write(path, result, spec, settings, get_sample)
+        report.write(path, result, spec, settings, get_sample, training=training)
         progress.log(f"The report is in {path}.")
     return result
 

@@ -13,12 +13,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from kerasseg import datasets, errors, images
+from kerasseg import datasets, errors, images, records
 from kerasseg.inference import class_thresholds, outputs
 from kerasseg.inference.inputs import is_video
 from kerasseg.system import files, processes, progress
 
-SUMMARY_FILE = "pseudo_labels.json"
 MIN_CONFIDENCE = 0.95
 
 
@@ -221,7 +220,7 @@ def write(
         errors.UserError: A result or a label is damaged, or of another size.
         OSError: A file cannot be written.
     """
-    summary = pathlib.Path(output_dir, SUMMARY_FILE)
+    summary = pathlib.Path(output_dir, records.PSEUDO_LABELS_FILE)
     summary.unlink(missing_ok=True)
     results = [
         _Result(output_dir, name, len(class_names))

@@ -9,6 +9,7 @@ from kerasseg.records.labeled_lists import LabeledList
 from kerasseg.records.manifest import (
     INFO_FILE,
     OBJECTS_VERSION,
+    PSEUDO_LABELS_FILE,
     SCHEMA_VERSION,
     DatasetInfo,
     Shard,
@@ -47,6 +48,7 @@ __all__ = [
     "INFO_FILE",
     "MAX_PIXELS",
     "OBJECTS_VERSION",
+    "PSEUDO_LABELS_FILE",
     "SCHEMA_VERSION",
     "DatasetInfo",
     "EncodedObjects",

@@ -17,6 +17,8 @@ SCHEMA_VERSION = 1
 # labeled images, which versions of kerasseg that read version 1 would not respect.
 OBJECTS_VERSION = 2
 INFO_FILE = "dataset.json"
+# Numbers of pseudo-labels, beside them and beside the records that have them.
+PSEUDO_LABELS_FILE = "pseudo_labels.json"
 
 Shard = shards.Shard
 

@@ -10,6 +10,7 @@ from kerasseg.report import (
     charts,
     closeups,
     encoding,
+    few_labels,
     gallery,
     page,
     ranking,
@@ -30,6 +31,8 @@ _TITLES = {  # Titles of the sections in the navigation.
     "worst": "Worst",
     "best": "Best",
     "closeups": "Close-ups",
+    "pseudo-labels": "Pseudo-labels",
+    "generated": "Generated images",
 }
 
 
@@ -41,6 +44,7 @@ def write(
     get_sample: Callable,
     *,
     num_images: int = 8,
+    training: few_labels.FewLabels | None = None,
 ) -> None:
     """Writes the page of an evaluation, as a whole or not at all.
 
@@ -58,6 +62,7 @@ def write(
             `evaluation.Sample`. It is called once for each image that is shown.
         num_images: Maximum number of the worst images that are shown, and of the best
             ones. 0 for a page without images.
+        training: What the training on few labels adds; None for nothing.
 
     Raises:
         errors.UserError: `num_images` is negative.
@@ -74,7 +79,7 @@ def write(
             evaluation, [*shown, *thumbnails], _MAX_CLOSEUP_IMAGES
         )
         content.add(shown, thumbnails, chosen)
-    rows = content.rows
+    rows, training = content.rows, training or few_labels.FewLabels()
     sections = {
         "classes": tables.class_table(evaluation, spec),
         "confusions": tables.confusion_matrix(evaluation, spec),
@@ -86,6 +91,8 @@ def write(
         "worst": gallery.worst_section(worst, rows, evaluation),
         "best": gallery.best_section(best, rows, evaluation),
         "closeups": closeups.closeup_section(evaluation, spec, content.closeups),
+        "pseudo-labels": few_labels.pseudo_label_section(training, spec),
+        "generated": few_labels.generated_section(training, content.budget),
     }
     text = page.document(
         summary.title(spec, settings),

@@ -1,6 +1,7 @@
 """The command evaluate."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -88,6 +89,64 @@ def test_the_scores_name_the_list_of_labeled_images_of_the_run(run, workdir):
     assert run(f"--workdir={workdir}", "--noreport")[0] == 0
     metrics = read_metrics(workdir)
     assert {key: metrics[key] for key in listed} == listed
+
+
+def write_pseudo_labels(workdir, content):
+    path = workdir.parent / "records" / records.PSEUDO_LABELS_FILE
+    path.write_text(json.dumps(content))
+
+
+def make_numbers(**changes):
+    """Numbers of pseudo-labels: 200 pixels of 3 images, half of them kept."""
+    values = {"predicted_pixels": 0, "coverage": None, "precision": None}
+    classes = {name: dict(values) for name in tiny.SPEC.class_names}
+    classes["left"] = {"predicted_pixels": 150, "coverage": 0.5, "precision": 0.96}
+    total = {"images": 3, "compared_images": 2, "pixels": 200}
+    scores = {"coverage": 0.25, "precision": 0.96}
+    return {**total, **scores, "classes": classes, **changes}
+
+
+def test_the_report_shows_pseudo_labels_and_the_newest_generated_images(run, workdir):
+    write_pseudo_labels(workdir, make_numbers())
+    (workdir / "pictures").mkdir()
+    for step, red in ((5, 10), (400, 250)):
+        image = np.full((4, 8, 3), red, np.uint8)
+        path = workdir / "pictures" / f"{step:08d}_generated.png"
+        path.write_bytes(images.encode_image(image))
+    assert run(f"--workdir={workdir}")[0] == 0
+    page = (workdir / "report.html").read_text()
+    assert "fixed noise at step 400." in page
+    # 150 of 200 pixels, half of them kept, 96 % correct.
+    section = page[page.index('id="pseudo-labels"') :]
+    left = section[section.index("left") :]
+    assert re.findall(r">([\d.]+)</td>", left)[:3] == ["75.00", "50.00", "96.00"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"classes": {}},
+        make_numbers(classes={"left": 3}),
+        make_numbers(pixels=-1),
+        make_numbers(pixels="<b>"),
+        make_numbers(coverage=1.5),
+        make_numbers(precision="0.9"),
+        make_numbers(images=10**400),
+        make_numbers(coverage=float("nan")),
+    ],
+)
+def test_a_damaged_file_of_pseudo_labels_is_left_out(run, workdir, content):
+    write_pseudo_labels(workdir, content)
+    (workdir / "pictures").mkdir()
+    (workdir / "pictures" / "00000005_generated.png").write_bytes(b"no image")
+    status, out, _ = run(f"--workdir={workdir}")
+    page = (workdir / "report.html").read_text()
+    assert status == 0
+    assert "The report has no pseudo-labels: " in out
+    assert 'id="pseudo-labels"' not in page
+    assert "The report has no generated images: " in out
+    assert 'id="generated"' not in page
 
 
 def test_other_records_and_splits_can_be_given(run, workdir, tmp_path):

@@ -62,6 +62,7 @@ def test_labeled_records_are_kept_and_all_others_get_pseudo_labels(
     for i in (1, 2):
         write_label(tmp_path / "p", f"train{i}", drawn(i))
     write_label(tmp_path / "p", "train0", drawn(0))  # Its label is used.
+    (tmp_path / records.PSEUDO_LABELS_FILE).write_text("{}")
     status, text = run(
         capsys,
         pseudo.main,
@@ -82,6 +83,7 @@ def test_labeled_records_are_kept_and_all_others_get_pseudo_labels(
         assert example["image"] == before[f"train{i}.png"][1]["image"]
         assert example["present_classes"] == (0, 1, 2)
     assert read(source, "val") == read(tmp_path / "q", "val")
+    assert (tmp_path / "q" / records.PSEUDO_LABELS_FILE).read_text() == "{}"
     info = records.read_info(tmp_path / "q")
     assert (info.labeled, info.num_unlabeled) == ({}, {})
     assert info.spec == records.read_info(source).spec

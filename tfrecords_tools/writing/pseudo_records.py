@@ -105,6 +105,7 @@ def write(
     folder.mkdir(parents=True)
     try:
         copy.write(folder, info)
+        _copy_numbers(pathlib.Path(labels_dir), folder)
         _copy_others(source, folder, info, split)
         if output.exists():
             output.rmdir()
@@ -237,6 +238,14 @@ class _Copy:
         num_classes = self._split.spec.num_classes
         images.check_label_range(numbers, num_classes, name=os.fspath(path))
         return numbers
+
+
+def _copy_numbers(labels_dir, folder):
+    """Copies the numbers of the pseudo-labels, which the report of a training shows."""
+    path = pathlib.Path(os.path.abspath(labels_dir)).parent / records.PSEUDO_LABELS_FILE
+    if path.is_file():
+        shutil.copyfile(path, folder / path.name)
+        files.sync(folder / path.name)
 
 
 def _copy_others(source, folder, info, split):
