@@ -54,6 +54,7 @@ MISSING = {
         *("--records_dir=/nowhere", "--labels_dir=/nowhere"),
         "--output_records_dir=/nowhere/out",
     ],
+    "tfrecords_tools.seeds": ["--workdir=/nowhere", "--output_dir=/nowhere/out"],
 }
 
 

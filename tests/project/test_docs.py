@@ -21,6 +21,7 @@ ENTRY_POINTS = [
     *("tfrecords_tools.build", "tfrecords_tools.inspect", "tfrecords_tools.extract"),
     *("kerasseg.serve", "kerasseg.tune_crf", "kerasseg.launch"),
     "tfrecords_tools.pseudo",
+    "tfrecords_tools.seeds",
     "kerasseg.label_next",
 ]
 

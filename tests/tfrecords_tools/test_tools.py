@@ -126,7 +126,7 @@ def test_no_modules_import_each_other():
         visit(name)
 
 
-ENTRY_POINTS = "build", "inspect", "extract", "pseudo", "cli"
+ENTRY_POINTS = "build", "inspect", "extract", "pseudo", "seeds", "cli"
 
 
 def test_library_modules_define_no_flags():
