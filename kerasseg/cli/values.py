@@ -82,7 +82,8 @@ def _typed(key, text, default):
         return lowered in ("true", "1")
     if isinstance(default, tuple):
         like = default[0] if default else None
-        return tuple(_typed(key, part, like) for part in text.split(","))
+        parts = text.split(",") if text else []
+        return tuple(_typed(key, part, like) for part in parts)
     kinds = (type(default),) if default is not None else (int, float, str)
     for kind in kinds:
         try:

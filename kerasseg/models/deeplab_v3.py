@@ -8,7 +8,6 @@ from keras import initializers, layers
 from kerasseg import backbones, blocks, errors, models
 
 _PAPER = "https://arxiv.org/abs/1706.05587"
-_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 
 
 @models.register(
@@ -28,6 +27,8 @@ def deeplab_v3(
     output_stride: int = 16,
     multi_grid: Sequence[int] | None = (1, 2, 4),
     filters: int = 256,
+    rates: Sequence[int] = (6, 12, 18),
+    image_pooling: bool = True,
 ) -> keras.Model:
     """Builds DeepLab v3 with atrous spatial pyramid pooling ([Chen17] section 3.3).
 
@@ -36,11 +37,13 @@ def deeplab_v3(
         image_size: Height and width in pixels; None where they vary.
         backbone: Name of the backbone; see `backbones.list_backbones`.
         backbone_weights: See `backbones.build`.
-        output_stride: 8, 16 or 32. It determines the rates of the pyramid; the weights
-            have the same shapes.
+        output_stride: 8, 16 or 32; the weights have the same shapes.
         multi_grid: Factors of the rates of the units of the last block of a ResNet;
             None for other backbones.
         filters: Channels of the pyramid; 256 in the paper.
+        rates: Rates of the pyramid's 3x3 convolutions at output stride 16. They are
+            doubled at 8 and halved at 32. Empty for the 1x1 convolution alone.
+        image_pooling: Whether the pyramid has the mean of the image's features.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -59,7 +62,8 @@ def deeplab_v3(
         weights=backbone_weights,
         **options,
     )
-    x = aspp(c["c5"], _RATES[output_stride], filters)
+    scaled = [max(1, rate * 16 // output_stride) for rate in rates]
+    x = aspp(c["c5"], scaled, filters, image_pooling=image_pooling)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
     logits = _classify(x, num_classes, padded, image, output_stride)
     return keras.Model(image, logits, name="deeplab_v3")
@@ -108,11 +112,13 @@ def deeplab_v3_cascade(
     return keras.Model(image, logits, name="deeplab_v3_cascade")
 
 
-def aspp(x, rates, filters: int, *, name: str = "aspp"):
+def aspp(x, rates, filters: int, *, image_pooling: bool = True, name: str = "aspp"):
     """Applies atrous spatial pyramid pooling ([Chen17] figure 5)."""
-    mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
-    mean = blocks.conv_bn_relu(mean, filters, 1, name=f"{name}_image")
-    branches = [blocks.ResizeLike(name=f"{name}_spread")([mean, x])]
+    branches = []
+    if image_pooling:
+        mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
+        mean = blocks.conv_bn_relu(mean, filters, 1, name=f"{name}_image")
+        branches.append(blocks.ResizeLike(name=f"{name}_spread")([mean, x]))
     branches.append(blocks.conv_bn_relu(x, filters, 1, name=f"{name}_point"))
     for i, rate in enumerate(rates, start=1):
         branch = blocks.conv_bn_relu(x, filters, rate=rate, name=f"{name}_atrous{i}")

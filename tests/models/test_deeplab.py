@@ -50,6 +50,22 @@ def test_rates_of_the_pyramid_double_when_the_output_stride_halves(
     assert [layer.dilation_rate[0] for layer in pyramid] == rates
 
 
+def test_parts_of_the_pyramid_of_v3_can_be_left_out():
+    whole = count("deeplab_v3")
+    # 2048 inputs: the branch of image pooling is a 1x1 convolution to 256 channels with
+    # batch norm, and the projection loses 256 of 1280 input channels.
+    assert whole - count("deeplab_v3", image_pooling=False) == (
+        2048 * 256 + 2 * 256 + 256 * 256
+    )
+    # Each 3x3 convolution has 9 times the weights of a 1x1 convolution.
+    assert whole - count("deeplab_v3", rates=()) == 3 * (
+        9 * 2048 * 256 + 2 * 256 + 256 * 256
+    )
+    model = small("deeplab_v3", output_stride=8, rates=(24,), image_pooling=False)
+    assert model.get_layer("aspp_atrous1_conv").dilation_rate[0] == 48
+    assert model.get_layer("aspp_concat").output.shape[-1] == 2 * 32
+
+
 def test_multi_grid_is_in_the_last_block():
     model = models.build_model("deeplab_v3", 21, output_stride=8)
     units = [model.get_layer(f"conv5_block{i}_2_conv") for i in (1, 2, 3)]
