@@ -108,6 +108,29 @@ def test_the_score_of_an_image_is_the_mean_of_its_valid_logits():
     np.testing.assert_allclose(found, [expected, 0], rtol=1e-6)
 
 
+def test_the_score_of_an_image_can_be_a_smooth_maximum():
+    # With r = 2, class 1 has log((exp(2) + exp(6)) / 2) / 2, which is near 3, and class
+    # 2 has log(1) / 2 = 0. Class 1 is shown.
+    logits = np.array([[[[9.0, 1, 0], [9, 3, 0], [9, 500, 500]]]], "float32")
+    tags, valid = np.array([[True, True, False]]), np.array([[[True, True, False]]])
+    score = math.log((math.exp(2) + math.exp(6)) / 2) / 2
+    expected = (math.log1p(math.exp(-score)) + math.log(2)) / 2
+    with tf.GradientTape() as tape:
+        given = tf.constant(logits)
+        tape.watch(given)
+        found = cam.image_loss(given, tf.constant(tags), tf.constant(valid), 2.0)
+    np.testing.assert_allclose(found, [expected], rtol=1e-6)
+    gradient = tape.gradient(found, given)[0, 0]
+    # exp(2) and exp(6) of their sum; the pixel that is not valid has none.
+    assert float(gradient[1, 1] / gradient[0, 1]) == pytest.approx(
+        math.exp(4), rel=1e-5
+    )
+    assert not gradient[2].numpy().any()
+    # All pixels invalid: finite.
+    empty = cam.image_loss(given, tf.constant(tags), tf.zeros([1, 1, 3], bool), 2.0)
+    assert np.isfinite(empty).all()
+
+
 def test_seeds_are_the_highest_map_above_the_threshold():
     # Class 1 divided by its maximum: 1, 0.5, 0.1, 0; class 3: 0.25, 0.5, 0.15, 1. Class
     # 2 is not shown. Equal maps are undecided.

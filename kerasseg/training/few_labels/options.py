@@ -65,6 +65,12 @@ class FewLabels:
         "With --semi=em_adapt, fraction of an image that is at least assigned to each "
         "other class that it shows.",
     )
+    cam_sharpness: float = option(
+        0.0,
+        "With --semi=cam, how near the score of an image for a class is to the maximum "
+        "of the logits of its pixels: r of log(mean(exp(r x))) / r. With 0 it is their "
+        "mean, which objects that fill the image suit; 5 suits smaller ones.",
+    )
     min_confidence: float = 0.95
     strong_views: int = option(
         1, "With --semi=consistency, number of strongly augmented views of an image."
@@ -146,7 +152,7 @@ class FewLabels:
             "adversarial_weight",
             *("semi_adversarial_weight", "self_taught_weight", "gan_weight"),
             *("self_taught_start_step", "discriminator_learning_rate"),
-            "generator_learning_rate",
+            *("generator_learning_rate", "cam_sharpness"),
         ):
             check(name, lambda value: 0 <= value < math.inf, "finite and at least 0")
         for name in (
