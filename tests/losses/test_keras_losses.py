@@ -26,8 +26,6 @@ PIXEL_SUMS = [
     for name, loss_class in CLASSES.items()
     if "pixel_weights" in inspect.signature(loss_class.function).parameters
 ]
-# A sum over pixels and a loss of regions.
-QUICK = others_slow(CLASSES, ("CrossEntropy", "Dice"))
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.normal(size=(4, 6, 7, 3)).astype("float32")
 LABELS = RANDOM.choice([0, 1, 2, 255], (4, 6, 7)).astype("uint8")
@@ -107,7 +105,7 @@ def test_labels_that_are_no_class_give_nan(name):
         assert np.isnan(float(loss(labels, logits))), wide
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", others_slow(CLASSES, ("CrossEntropy", "Dice")))
 def test_weights_of_images_scale_the_sum_of_each_image(name):
     weights = np.array([2.0, 0.0, 1.0, 0.5], "float32")
     for options in losses.test_options(CLASSES[name].function.__name__):
@@ -175,7 +173,7 @@ def run_example(docstring, model):
     exec(code, {**known, "images": IMAGES, "labels": LABELS})
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", others_slow(CLASSES, ("CrossEntropy",)))
 def test_fit_decreases_the_loss_as_in_the_docstring(name):
     model = network()
     run_example(CLASSES[name].__doc__, model)
