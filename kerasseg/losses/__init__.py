@@ -90,6 +90,16 @@ def get(name: str) -> Callable:
     return LOSSES.lookup(name)
 
 
+def class_of(name: str) -> type[keras_losses.KerasLoss]:
+    """Returns the Keras class of the loss called `name`, a key of `LOSSES`.
+
+    Raises:
+        UserError: There is no loss of that name.
+    """
+    function = get(name)
+    return next(each for each in CLASSES.values() if each.function is function)
+
+
 def test_options(name: str) -> list[dict[str, Any]]:
     """Returns the options with which a loss is tested, first of all none."""
     get(name)
