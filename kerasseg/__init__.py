@@ -1,14 +1,17 @@
 """Semantic segmentation in Keras 3: architectures, training, evaluation, serving.
 
-Public names: `build_model`, `list_models`, `load`, `get_dataset`. Each is imported
-when it is first used, so that `import kerasseg` does not start TensorFlow.
+Public names: `build_model`, `list_models`, `load`, `get_dataset`, `losses`, `metrics`.
+Each is imported when it is first used, so that `import kerasseg` does not start
+TensorFlow.
 """
+
+import importlib
 
 from kerasseg import runtime
 
 runtime.prepare()
 
-__all__ = ["build_model", "get_dataset", "list_models", "load"]
+__all__ = ["build_model", "get_dataset", "list_models", "load", "losses", "metrics"]
 
 
 def __getattr__(name):
@@ -24,4 +27,6 @@ def __getattr__(name):
         from kerasseg import datasets
 
         return datasets.get
+    if name in ("losses", "metrics"):
+        return importlib.import_module(f"kerasseg.{name}")
     raise AttributeError(f"module 'kerasseg' has no attribute '{name}'")

@@ -2,7 +2,8 @@
 
 A loss is a function `(labels, logits, *, ...options) -> (total, count)`. Every module
 of this package registers the losses it defines. They are attributes of the package, as
-in `losses.dice`.
+in `losses.dice`. So is the Keras class of each, for `model.compile`, as in
+`losses.Dice`; `CLASSES` holds all of them.
 
 The trainer adds up totals and counts over replicas and gradient accumulation steps and
 divides once, so a replica whose pixels are mostly ignored does not weigh more. All
@@ -20,17 +21,25 @@ from typing import Any
 from keras import ops
 
 from kerasseg import errors, registry
+from kerasseg.losses import keras_losses
 
 LOSSES: registry.Registry[Callable] = registry.Registry("loss", __name__)
+CLASSES: dict[str, type[keras_losses.KerasLoss]] = {}  # By the name of the class.
 _TEST_OPTIONS: dict[str, list[dict[str, Any]]] = {}
 
 
-def register(*, test_options: Sequence[Mapping[str, Any]] = ()) -> Callable:
+def register(
+    *,
+    test_options: Sequence[Mapping[str, Any]] = (),
+    class_name: str | None = None,
+) -> Callable:
     """Returns a decorator that registers a loss under its own name.
 
     Args:
         test_options: Options with which the tests check the loss, besides its defaults.
             They have three classes.
+        class_name: Name of its Keras class; None for its own in camel case, `HardPixel`
+            for `hard_pixel`.
 
     Raises:
         UserError: A loss of that name is already registered.
@@ -38,6 +47,8 @@ def register(*, test_options: Sequence[Mapping[str, Any]] = ()) -> Callable:
 
     def decorate(loss):
         LOSSES.add(loss.__name__, loss)
+        name = class_name or loss.__name__.title().replace("_", "")
+        CLASSES[name] = keras_losses.make_class(loss, name)
         _TEST_OPTIONS[loss.__name__] = [{}, *map(dict, test_options)]
         return loss
 
@@ -45,13 +56,16 @@ def register(*, test_options: Sequence[Mapping[str, Any]] = ()) -> Callable:
 
 
 def __getattr__(name: str) -> Any:
-    if not name.startswith("_") and name in LOSSES:
-        return LOSSES[name]
+    if not name.startswith("_"):
+        if name in LOSSES:
+            return LOSSES[name]
+        if name in CLASSES:
+            return CLASSES[name]
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *LOSSES])
+    return sorted([*globals(), *LOSSES, *CLASSES])
 
 
 def mean(total, count):
@@ -74,6 +88,16 @@ def get(name: str) -> Callable:
         UserError: There is no loss of that name.
     """
     return LOSSES.lookup(name)
+
+
+def class_of(name: str) -> type[keras_losses.KerasLoss]:
+    """Returns the Keras class of the loss called `name`, a key of `LOSSES`.
+
+    Raises:
+        UserError: There is no loss of that name.
+    """
+    function = get(name)
+    return next(each for each in CLASSES.values() if each.function is function)
 
 
 def test_options(name: str) -> list[dict[str, Any]]:
@@ -135,3 +159,7 @@ def weighted_sum(weights: Mapping[str, float], **options) -> Callable:
 def _options(loss):
     parameters = inspect.signature(loss).parameters.values()
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+
+# All modules are imported, so that Keras finds the classes of a saved model.
+tuple(LOSSES)

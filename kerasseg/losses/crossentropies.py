@@ -8,7 +8,10 @@ from kerasseg import errors, losses
 from kerasseg.losses import pixels
 
 
-@losses.register(test_options=[{"class_weights": [1, 2, 3]}, {"label_smoothing": 0.1}])
+@losses.register(
+    class_name="CrossEntropy",
+    test_options=[{"class_weights": [1, 2, 3]}, {"label_smoothing": 0.1}],
+)
 def crossentropy(
     labels,
     logits,
@@ -95,11 +98,12 @@ def focal(
 
 
 @losses.register(
+    class_name="HardPixelCrossEntropy",
     test_options=[
         {"class_weights": [1, 2, 3]},
         {"label_smoothing": 0.1},
         {"keep": 0.1, "threshold": 0.7},
-    ]
+    ],
 )
 def hard_pixel_crossentropy(
     labels,

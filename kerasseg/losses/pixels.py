@@ -6,6 +6,32 @@ from keras import ops
 
 from kerasseg import errors
 
+_NO_CLASS = -(2**31)  # Neither a class nor a label that is ignored.
+
+
+def without_channel(values):
+    """Reshapes `[batch, height, width, 1]` to `[batch, height, width]`."""
+    is_channel = len(values.shape) == 4 and values.shape[-1] == 1
+    return ops.squeeze(values, axis=-1) if is_channel else values
+
+
+def class_numbers(labels):
+    """Converts labels of any type to integers, for Keras, which passes floats.
+
+    Args:
+        labels: Class numbers, any shape and type.
+
+    Returns:
+        Integers of the same shape. A number that is not whole, NaN, or 2**24 and more
+        as a float becomes one that is no class, so that it is not lost.
+    """
+    label_type = keras.backend.standardize_dtype(labels.dtype)
+    if "float" not in label_type:
+        return labels if "int" in label_type else ops.cast(labels, "int32")
+    labels = ops.cast(labels, "float32")
+    exact = ops.logical_and(labels == ops.floor(labels), ops.abs(labels) < 2**24)
+    return ops.cast(ops.where(exact, labels, float(_NO_CLASS)), "int32")
+
 
 def read(labels, logits, ignore_label: int):
     """Checks and converts labels and logits.

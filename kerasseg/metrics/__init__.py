@@ -1,15 +1,15 @@
 """Scores of a whole split, from counts that are summed over its images.
 
 They are never means over batches, so they do not depend on batch size, order and number
-of replicas. `confusion_matrix` runs on any Keras backend. `MEASURES` holds further
-measures by name, which use NumPy and OpenCV on the host: `measure` counts one image,
-and `scores` computes the scores from the sum of the counts.
+of replicas. `confusion_matrix` and the metrics for `model.compile`, such as `MeanIoU`,
+run on any Keras backend. `MEASURES` holds further measures by name, which use NumPy and
+OpenCV on the host: `measure` counts one image, and `scores` computes the scores from
+the sum of the counts.
 """
 
 from kerasseg.metrics.boundaries import BoundaryF1, BoundaryIoU, TrimapCurve
 from kerasseg.metrics.calibration import Calibration
 from kerasseg.metrics.confusion import (
-    SegmentationScores,
     check_labels,
     class_numbers,
     confusion_matrix,
@@ -22,6 +22,13 @@ from kerasseg.metrics.image_measures import (
     ImageMeasure,
 )
 from kerasseg.metrics.intervals import interval, paired_interval
+from kerasseg.metrics.keras_metrics import (
+    FrequencyWeightedIoU,
+    MeanAccuracy,
+    MeanIoU,
+    PixelAccuracy,
+    SegmentationScores,
+)
 from kerasseg.metrics.ratios import iou, iou_counts, mean_iou
 from kerasseg.metrics.tables import table
 
@@ -32,7 +39,11 @@ __all__ = [
     "Calibration",
     "ClassScore",
     "Confusion",
+    "FrequencyWeightedIoU",
     "ImageMeasure",
+    "MeanAccuracy",
+    "MeanIoU",
+    "PixelAccuracy",
     "SegmentationScores",
     "TrimapCurve",
     "check_labels",

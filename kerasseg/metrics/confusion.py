@@ -11,11 +11,11 @@ from kerasseg import errors
 from kerasseg.metrics import ratios
 
 # JAX has no 64-bit integers by default.
-_COUNT = "int32" if keras.backend.backend() == "jax" else "int64"
+COUNT = "int32" if keras.backend.backend() == "jax" else "int64"
 # Added to every cell by a batch with a class out of range. Its absolute value is above
 # the number of pixels of a split, so the sum stays negative, and a million such batches
 # do not overflow.
-_INVALID = -(2**31) if _COUNT == "int32" else -(2**42)
+_INVALID = -(2**31) if COUNT == "int32" else -(2**42)
 
 
 def check_labels(
@@ -82,26 +82,48 @@ def confusion_matrix(labels, predictions, num_classes: int, ignore_label: int = 
     Raises:
         UserError: Different shapes, or a type that is not an integer.
     """
-    labels, predictions = _integers(labels), _integers(predictions)
-    sizes = tuple(labels.shape), tuple(predictions.shape)
-    if sizes[0] != sizes[1] and None not in sizes[0] + sizes[1]:
-        raise errors.UserError(
-            "Predictions must be class numbers in the shape of the labels, got "
-            f"{sizes[1]} for labels {sizes[0]}."
-        )
-    labels, predictions = ops.ravel(labels), ops.ravel(predictions)
-    counted = ops.not_equal(labels, ignore_label)
-    in_range = (labels >= 0) & (labels < num_classes)
-    in_range &= (predictions >= 0) & (predictions < num_classes)
-    row = ops.cast(ops.where(in_range, labels, 0), "int32")
-    column = ops.cast(ops.where(in_range, predictions, 0), "int32")
-    # Two more cells count the others: ignored pixels, then those out of range.
-    other = num_classes**2 + ops.cast(counted, "int32")
-    cells = ops.where(in_range & counted, row * num_classes + column, other)
+    cells = _cells(labels, predictions, num_classes, ignore_label)
     # Neither XLA nor JAX can compile bincount.
     sums = ops.segment_sum(ops.ones_like(cells), cells, num_classes**2 + 2)
     matrix = ops.reshape(sums[: num_classes**2], (num_classes, num_classes))
-    return ops.cast(matrix, _COUNT) + ops.cast(sums[-1] > 0, _COUNT) * _INVALID
+    return ops.cast(matrix, COUNT) + ops.cast(sums[-1] > 0, COUNT) * _INVALID
+
+
+def weighted_confusion_matrix(
+    labels, predictions, weights, num_classes: int, ignore_label: int = 255
+):
+    """Sums the weights of the pixels of each pair of true and predicted class.
+
+    Args:
+        labels: See `confusion_matrix`.
+        predictions: See `confusion_matrix`.
+        weights: One factor per pixel, at least 0, in the shape of the labels, or per
+            image, `[batch]`.
+        num_classes: Number of classes.
+        ignore_label: Label of ignored pixels.
+
+    Returns:
+        float32 `[num_classes, num_classes]`. Every cell is NaN where those of
+        `confusion_matrix` are negative, or if a weight is.
+
+    Raises:
+        UserError: As `confusion_matrix`, or another shape of the weights.
+    """
+    labels, weights = ops.convert_to_tensor(labels), ops.cast(weights, "float32")
+    shape = tuple(labels.shape)
+    if len(weights.shape) == 1:
+        weights = ops.reshape(weights, (-1, *[1] * (len(shape) - 1)))
+    elif len(weights.shape) != len(shape):
+        raise errors.UserError(
+            "Weights must be one number for each image, [batch], or for each pixel, in "
+            f"the shape of the labels, {shape}; got {tuple(weights.shape)}."
+        )
+    cells = _cells(labels, predictions, num_classes, ignore_label)
+    weights = ops.ravel(ops.broadcast_to(weights, ops.shape(labels)))
+    sums = ops.segment_sum(weights, cells, num_classes**2 + 2)
+    valid = ops.all(weights >= 0) & ops.all(cells <= num_classes**2)
+    matrix = ops.reshape(sums[: num_classes**2], (num_classes, num_classes))
+    return ops.where(valid, matrix, np.nan)
 
 
 def scores(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
@@ -129,7 +151,7 @@ def scores(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """
     confusion = _checked(np.asarray(confusion), class_names)
     with np.errstate(invalid="ignore"):  # 0 / 0 if no pixel is labeled.
-        means, iou, accuracy = _scores(confusion.astype("float64"), np)
+        means, iou, accuracy = mean_scores(confusion.astype("float64"), np)
     labeled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     return {name: float(value) for name, value in means.items()} | {
         "mean_iou_without_background": _without_background(confusion, class_names),
@@ -139,64 +161,28 @@ def scores(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-class SegmentationScores(keras.metrics.Metric):
-    """Keras metric with the scores of all pixels so far, not a mean over batches.
+def mean_scores(counts, xp):
+    """Computes the scores of a confusion matrix without names.
 
     Args:
-        num_classes: Number of classes.
-        ignore_label: Label of ignored pixels.
-        name: Name of the metric.
-        dtype: See `keras.metrics.Metric`.
+        counts: Confusion matrix, float `[num_classes, num_classes]`.
+        xp: `numpy` or `keras.ops`.
+
+    Returns:
+        Dict of the four means of `scores`; IoUs and accuracies, `[num_classes]`, 0
+        where undefined.
     """
-
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        ignore_label: int = 255,
-        name: str = "scores",
-        dtype=None,
-    ):
-        super().__init__(name=name, dtype=dtype)
-        self.num_classes = num_classes
-        self.ignore_label = ignore_label
-        self.counts = self.add_variable(
-            (num_classes, num_classes), "zeros", dtype=_COUNT, name="counts"
-        )
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        """Counts the pixels of one batch.
-
-        Args:
-            y_true: Class numbers, `[batch, height, width]`, any integer type.
-            y_pred: Logits, `[batch, height, width, num_classes]`, or class numbers in
-                the shape of `y_true`.
-            sample_weight: Must be None, because pixels are counted.
-        """
-        if sample_weight is not None:
-            raise errors.UserError(
-                "SegmentationScores counts pixels and does not accept `sample_weight`. "
-                f"Give pixels that should not count the label {self.ignore_label}."
-            )
-        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        if len(y_pred.shape) == len(y_true.shape) + 1:
-            y_pred = class_numbers(y_pred)
-        counts = confusion_matrix(y_true, y_pred, self.num_classes, self.ignore_label)
-        invalid = ops.minimum(ops.min(counts), ops.min(self.counts)) < 0
-        total = self.counts + counts
-        self.counts.assign(ops.where(invalid, ops.full_like(total, _INVALID), total))
-
-    def result(self):
-        """Returns the four means of `scores`; NaN if a class was out of range."""
-        wide = "float32" if _COUNT == "int32" else "float64"
-        means, _, _ = _scores(ops.cast(self.counts, wide), ops)
-        factor = ops.where(ops.min(self.counts) < 0, np.nan, 1.0)
-        return {name: ops.cast(v, "float32") * factor for name, v in means.items()}
-
-    def get_config(self):
-        """Returns the arguments of the constructor."""
-        options = {"num_classes": self.num_classes, "ignore_label": self.ignore_label}
-        return super().get_config() | options
+    hits, labeled, total = xp.diagonal(counts), xp.sum(counts, axis=1), xp.sum(counts)
+    union = labeled + xp.sum(counts, axis=0) - hits
+    iou = hits / xp.where(union > 0, union, 1)
+    accuracy = hits / xp.where(labeled > 0, labeled, 1)
+    means = {
+        "mean_iou": xp.sum(iou) / xp.sum(xp.sign(union)),
+        "pixel_accuracy": xp.sum(hits) / total,
+        "mean_accuracy": xp.sum(accuracy) / xp.sum(xp.sign(labeled)),
+        "frequency_weighted_iou": xp.sum(labeled * iou) / total,
+    }
+    return means, iou, accuracy
 
 
 def _checked(confusion, class_names):
@@ -220,6 +206,28 @@ def _checked(confusion, class_names):
     return confusion
 
 
+def _cells(labels, predictions, num_classes, ignore_label):
+    """Returns the cell of each pixel: row * num_classes + column, int32 `[pixels]`.
+
+    Two more cells are for the others: ignored pixels, then those out of range.
+    """
+    labels, predictions = _integers(labels), _integers(predictions)
+    sizes = tuple(labels.shape), tuple(predictions.shape)
+    if sizes[0] != sizes[1] and None not in sizes[0] + sizes[1]:
+        raise errors.UserError(
+            "Predictions must be class numbers in the shape of the labels, got "
+            f"{sizes[1]} for labels {sizes[0]}."
+        )
+    labels, predictions = ops.ravel(labels), ops.ravel(predictions)
+    counted = ops.not_equal(labels, ignore_label)
+    in_range = (labels >= 0) & (labels < num_classes)
+    in_range &= (predictions >= 0) & (predictions < num_classes)
+    row = ops.cast(ops.where(in_range, labels, 0), "int32")
+    column = ops.cast(ops.where(in_range, predictions, 0), "int32")
+    other = num_classes**2 + ops.cast(counted, "int32")
+    return ops.where(in_range & counted, row * num_classes + column, other)
+
+
 def _integers(numbers):
     """Returns a tensor of int64 if `numbers` has 64 bits, else of int32."""
     numbers = ops.convert_to_tensor(numbers)
@@ -227,20 +235,6 @@ def _integers(numbers):
     if "int" not in given:
         raise errors.UserError(f"Class numbers must have an integer type, got {given}.")
     return ops.cast(numbers, "int64" if given.endswith("64") else "int32")
-
-
-def _scores(counts, xp):
-    """Returns means by name, IoUs, accuracies; `xp` is `numpy` or `keras.ops`."""
-    hits, labeled, total = xp.diagonal(counts), xp.sum(counts, axis=1), xp.sum(counts)
-    union = labeled + xp.sum(counts, axis=0) - hits
-    iou, accuracy = hits / xp.maximum(union, 1), hits / xp.maximum(labeled, 1)
-    means = {
-        "mean_iou": xp.sum(iou) / xp.sum(xp.sign(union)),
-        "pixel_accuracy": xp.sum(hits) / total,
-        "mean_accuracy": xp.sum(accuracy) / xp.sum(xp.sign(labeled)),
-        "frequency_weighted_iou": xp.sum(labeled * iou) / total,
-    }
-    return means, iou, accuracy
 
 
 def _without_background(confusion, class_names):

@@ -47,11 +47,7 @@ def fit(model, loss):
 
     The latter is a mean over three epochs, because of dropout.
     """
-
-    def mean(labels, logits):  # Keras passes labels as floats.
-        return losses.mean(*loss(ops.cast(labels, "int32"), logits))
-
-    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=mean)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss)
     image, label = samples(*SIZES["known"])
     values = model.fit(image, label, epochs=EPOCHS, verbose=0).history["loss"]
     return values[0], sum(values[-3:]) / 3
@@ -73,7 +69,7 @@ def try_model(name, given):
     # Variants of a family can be the same network with their test options.
     key = tuple((v.path, v.shape) for v in model.weights)
     if key not in _fits:
-        _fits[key] = fit(model, losses.crossentropy)
+        _fits[key] = fit(model, losses.CrossEntropy())
     report["fit"] = _fits[key]
     return report
 
@@ -93,7 +89,7 @@ def try_loss(name, given):
     return {
         "sums": [float(total), float(count)],
         "gradient": np.asarray(gradient).tolist(),
-        "fit": fit(model, loss),
+        "fit": fit(model, losses.class_of(name)()),
     }
 
 
