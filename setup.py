@@ -1,8 +1,17 @@
 """Packaging of kerasseg; settings of the tools stand in pyproject.toml."""
 
 import pathlib
+import re
 
 import setuptools
+from setuptools.command import build_py
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+?)"', (ROOT / "kerasseg/__init__.py").read_text("utf-8"), re.M
+)[1]
+# Files of the checkout that are copied into kerasseg/packaged.
+PACKAGED = [*ROOT.glob("experiments/*/*.flags"), *ROOT.glob("docs/*.md")]
 
 EXTRAS = {
     "beam": ["apache-beam>=2.70"],
@@ -30,16 +39,49 @@ EXTRAS = {
     ],
 }
 
+
+class BuildPy(build_py.build_py):
+    """Copies recipes and docs, too; an editable install reads them in the checkout."""
+
+    def run(self):
+        """Builds the packages, and adds the files to kerasseg/packaged."""
+        super().run()
+        if self.editable_mode:
+            return
+        root = pathlib.Path(self.build_lib, "kerasseg/packaged")
+        for source in PACKAGED:
+            target = root / source.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.copy_file(str(source), str(target))
+
+
 setuptools.setup(
     name="kerasseg",
-    version="0.1.0",
+    version=VERSION,
     description="Semantic-segmentation model garden for TensorFlow and Keras 3",
-    long_description=pathlib.Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description=(ROOT / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    classifiers=[
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["kerasseg*", "tfrecords_tools*"]),
+    cmdclass={"build_py": BuildPy},
+    entry_points={"console_scripts": ["kerasseg = kerasseg.__main__:main"]},
     package_data={
+        "kerasseg": ["py.typed"],
+        "tfrecords_tools": ["py.typed"],
         "kerasseg.report": ["page.css", "page.js"],
         "kerasseg.serve": ["page.html", "page.css", "page.js", "page_objects.js"],
     },
