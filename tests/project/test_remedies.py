@@ -11,6 +11,7 @@ import shlex
 import pytest
 from absl import flags
 
+from kerasseg import __main__ as program
 from tests.support import remedies
 
 FOUND = list(remedies.templates("kerasseg", "tfrecords_tools"))
@@ -33,6 +34,16 @@ def test_the_programs_that_messages_name_can_be_started():
         files = path.with_suffix(".py"), path / "__main__.py"
         (text,) = [file.read_text() for file in files if file.exists()]
         assert 'if __name__ == "__main__"' in text, name
+
+
+def test_the_commands_that_messages_name_exist():
+    pattern = re.compile(r"\bkerasseg ([a-z][\w-]*) (?:lists|prints)")
+    names = [
+        name
+        for path in (remedies.ROOT / "kerasseg").rglob("*.py")
+        for name in pattern.findall(path.read_text("utf-8"))
+    ]
+    assert {"docs", "recipes"} <= {*names} <= {*program.commands()}
 
 
 def test_the_packages_that_messages_name_are_extras_in_quotes():
