@@ -166,6 +166,10 @@ for name in sys.argv[1:]:
         importlib.import_module(name)
     except errors.MissingPackageError:
         continue
+    except ModuleNotFoundError as error:  # Of an extra that is not installed.
+        if error.name.partition(".")[0] in ("kerasseg", "tfrecords_tools"):
+            raise
+        continue
     modules = flags.FLAGS.flags_by_module_dict()
     for module in modules:
         if module.partition(".")[0] in ("kerasseg", "tfrecords_tools", "library"):

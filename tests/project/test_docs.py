@@ -84,6 +84,8 @@ def check_flags(program, arguments):
 def test_every_command_exists_and_its_flags_parse(page):
     for command in commands(page.read_text()):
         words = shlex.split(command)
+        if words[0] == "kerasseg" and words[1] in ("--help", "--version"):
+            continue
         if words[0] == "kerasseg":
             words = ["python", "-m", program.commands()[words[1]].module, *words[2:]]
         if words[0] == "make":
