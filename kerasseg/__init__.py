@@ -11,6 +11,8 @@ from kerasseg import runtime
 
 runtime.prepare()
 
+__version__ = "0.1.0"  # setup.py reads this line.
+
 __all__ = ["build_model", "get_dataset", "list_models", "load", "losses", "metrics"]
 
 

@@ -4,6 +4,7 @@ python -m kerasseg.train --flagfile=experiments/camvid/NAME.flags \
     --records_dir=DIR --workdir=DIR
 
 A flag file in experiments/ is a complete recipe; flags after it override its values.
+kerasseg recipes lists those that are installed; no copy of the file is needed.
 Validations are printed, and checkpoints and the best model are written into --workdir.
 Run the same command again to resume an interrupted run. See docs/training.md.
 """
@@ -61,7 +62,7 @@ _CLUSTER_TIMEOUT = flags.DEFINE_float(
     "Seconds to wait at the start for the other workers in TF_CONFIG.",
 )
 for _name in (
-    *("model", "model_option", "dataset", "records_dir", "workdir", "seed"),
+    *("recipe", "model", "model_option", "dataset", "records_dir", "workdir", "seed"),
     *("labeled_list", "unlabeled_records_dir", "min_confidence", "train_split"),
 ):
     flags.declare_key_flag(_name)

@@ -9,10 +9,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from absl import app, flags
 
 from kerasseg import errors
+from kerasseg.cli import packaged
 from kerasseg.system import files
 
 SHARED = "kerasseg.cli"  # The module that defines the shared flags.
-_DIRECTIVE = re.compile(r"--?flagfile(?:=(.*))?", re.DOTALL)
+RECIPE = flags.DEFINE_string(
+    "recipe",
+    None,
+    "Name of a recipe, such as shapes/quickstart. It stands for the flag file "
+    "experiments/NAME.flags; if there is no such file, for the recipe of that name "
+    "that is installed with the package. kerasseg recipes lists the names.",
+)
+_DIRECTIVE = re.compile(r"--?(flagfile|recipe)(?:=(.*))?", re.DOTALL)
+_KINDS = {"flagfile": "file", "recipe": "recipe"}
 _LINE = re.compile(r"--?([A-Za-z_]\w*)(=.*)?")
 
 
@@ -57,6 +66,9 @@ def _lines(flag):
 def expand(arguments: Sequence[str]) -> list[str]:
     """Replaces --flagfile=FILE by the flags in the file, as absl does.
 
+    --recipe=NAME is --flagfile=experiments/NAME.flags. A relative path of this kind
+    without a file stands for the recipe of the installed package.
+
     absl takes lines that are not flags as arguments, and repeats them in its errors,
     whatever the file is. Here an error names the file and the line, without its text.
 
@@ -72,10 +84,11 @@ def expand(arguments: Sequence[str]) -> list[str]:
         argument = rest.pop(0)
         directive = _DIRECTIVE.fullmatch(argument)
         if directive:
-            if directive[1] is None and not rest:
-                raise app.UsageError("--flagfile needs the name of a file.")
-            path = rest.pop(0) if directive[1] is None else directive[1]
-            expanded += _flags_of_file(path, ()) if path.strip() else []
+            name, value = directive.groups()
+            if value is None and not rest:
+                raise app.UsageError(f"--{name} needs the name of a {_KINDS[name]}.")
+            path = _path(name, rest.pop(0) if value is None else value)
+            expanded += _flags_of_file(path, ()) if path else []
             continue
         expanded.append(argument)
         if argument == "--":
@@ -88,6 +101,15 @@ def expand(arguments: Sequence[str]) -> list[str]:
     return expanded + rest
 
 
+def _path(directive, value):
+    """Returns the flag file that --flagfile or --recipe names; "" for no file."""
+    value = os.path.expanduser(value.strip())
+    if directive == "flagfile" or not value:
+        return value
+    name = value.removeprefix(f"{packaged.RECIPES}/").removesuffix(".flags")
+    return f"{packaged.RECIPES}/{name}.flags"
+
+
 def _takes_next(argument):
     """Returns whether the value of a flag is the argument after it."""
     name = argument.lstrip("-")
@@ -95,7 +117,6 @@ def _takes_next(argument):
 
 
 def _flags_of_file(path, outer) -> Iterator[str]:
-    path = os.path.expanduser(path.strip())
     if path in outer:
         raise app.UsageError(f"--flagfile={path} includes itself. Remove the line.")
     takes_value = False
@@ -106,8 +127,8 @@ def _flags_of_file(path, outer) -> Iterator[str]:
         directive = _DIRECTIVE.fullmatch(line)
         if takes_value and not line.startswith("-"):
             takes_value = False
-        elif directive and directive[1] is not None:
-            yield from _flags_of_file(directive[1], (*outer, path))
+        elif directive and directive[2] is not None:
+            yield from _flags_of_file(_path(*directive.groups()), (*outer, path))
             continue
         elif directive or not _is_flag(line):
             raise app.UsageError(
@@ -126,6 +147,8 @@ def _is_flag(line):
 
 
 def _text(path):
+    if path.startswith(f"{packaged.RECIPES}/") and not os.path.lexists(path):
+        return _packaged_text(path)
     try:
         if pathlib.Path(path).is_fifo():  # Of the shell, as in --flagfile=<(...).
             return pathlib.Path(path).read_text("utf-8-sig")
@@ -138,3 +161,15 @@ def _text(path):
         raise app.UsageError(f"--flagfile: {error}") from error
     except OSError as error:
         raise app.UsageError(f"--flagfile={path}: {error.strerror}.") from error
+
+
+def _packaged_text(path):
+    """Returns the text of the recipe that is installed with the package."""
+    name = path.removeprefix(f"{packaged.RECIPES}/").removesuffix(".flags")
+    recipes = packaged.recipes()
+    if name not in recipes:
+        raise app.UsageError(
+            f"There is no recipe {name!r}, neither installed nor in the file {path}."
+            f"{packaged.suggestion(name, recipes)} kerasseg recipes lists all names."
+        )
+    return recipes[name].read_text("utf-8")

@@ -217,5 +217,6 @@ def _engine(name):
             raise
         raise errors.MissingPackageError(
             f"`engine=pydensecrf` needs the package pydensecrf, which cannot be "
-            f"imported ({error}): pip install 'kerasseg[crf]'"
+            f"imported ({error}): pip install 'kerasseg[crf]' (a C++ compiler and "
+            f"Python before 3.13 are needed), or leave it out to use the engine keras."
         ) from error

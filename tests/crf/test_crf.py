@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from kerasseg import crf
-from kerasseg.crf import pydensecrf_engine
 from kerasseg.inference import InferenceOptions
 from kerasseg.system import memory, processes
 from tests.support.exact_crf import CHANCES, ROW, drawn, mean_field, published
+
+# test_keras_engine.py tests the engine that needs no other package.
+pydensecrf_engine = pytest.importorskip("kerasseg.crf.pydensecrf_engine")
 
 SETTINGS = {"bilateral_sxy": 50.0, "bilateral_srgb": 5.0, "bilateral_compat": 4.0}
 

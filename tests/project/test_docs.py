@@ -10,7 +10,9 @@ import shlex
 import pytest
 from absl import flags
 
+from kerasseg import __main__ as program
 from kerasseg import cli, losses, models, training
+from kerasseg.cli import packaged
 from kerasseg.training import augmentation_options, recipe, schedules
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -23,6 +25,7 @@ ENTRY_POINTS = [
     "tfrecords_tools.pseudo",
     "tfrecords_tools.seeds",
     "kerasseg.label_next",
+    *("kerasseg.cli.docs", "kerasseg.cli.recipes"),
 ]
 
 
@@ -44,7 +47,11 @@ def every_flag():
 def commands(text):
     """Yields the commands of a page: lines of a block, those that go on joined."""
     for line in re.sub(r"\\\n[# ]*", "", text).splitlines():
-        match = re.match(r"^#?\s+(?:\$ )?((?:python -m|make|python) [^`]*)$", line)
+        match = re.match(
+            r"^#?(?:\s+(?:\$ )?(?=python|make)|\s{3,}(?:\$ )?(?=kerasseg))"
+            r"((?:python -m|make|python|kerasseg) [^`]*)$",
+            line,
+        )
         if match:
             yield match[1]
 
@@ -59,6 +66,8 @@ def check_flags(program, arguments):
     foreign = {flag.name for flag in shared} - own
     for argument in arguments:
         name, separator, value = argument.removeprefix("--").partition("=")
+        if name in ("recipe", "copy"):
+            assert value in packaged.recipes(), f"{value} is no recipe"
         if name not in flags.FLAGS and name.startswith("no"):
             name = name.removeprefix("no")
             assert flags.FLAGS[name].boolean
@@ -76,12 +85,17 @@ def check_flags(program, arguments):
 def test_every_command_exists_and_its_flags_parse(page):
     for command in commands(page.read_text()):
         words = shlex.split(command)
+        if words[0] == "kerasseg" and words[1] in ("--help", "--version"):
+            continue
+        if words[0] == "kerasseg":
+            words = ["python", "-m", program.commands()[words[1]].module, *words[2:]]
         if words[0] == "make":
             assert re.search(f"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M)
         elif words[1] == "-m":
             assert words[2] in (*ENTRY_POINTS, "kerasseg.models"), words[2]
             own = words[3 : words.index("--")] if "--" in words else words[3:]
-            check_flags(words[2], own)
+            positional = words[2] == "kerasseg.cli.docs"
+            check_flags(words[2], [] if positional else own)
         else:
             assert (ROOT / words[1]).exists()
 

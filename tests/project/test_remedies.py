@@ -11,6 +11,8 @@ import shlex
 import pytest
 from absl import flags
 
+from kerasseg import __main__ as program
+from kerasseg.cli import packaged
 from tests.support import remedies
 
 FOUND = list(remedies.templates("kerasseg", "tfrecords_tools"))
@@ -33,6 +35,30 @@ def test_the_programs_that_messages_name_can_be_started():
         files = path.with_suffix(".py"), path / "__main__.py"
         (text,) = [file.read_text() for file in files if file.exists()]
         assert 'if __name__ == "__main__"' in text, name
+
+
+def test_the_commands_that_messages_name_exist():
+    pattern = re.compile(r"\bkerasseg ([a-z][\w-]*) (?:lists|prints)")
+    names = [
+        name
+        for path in (remedies.ROOT / "kerasseg").rglob("*.py")
+        for name in pattern.findall(path.read_text("utf-8"))
+    ]
+    assert {"docs", "recipes"} <= {*names} <= {*program.commands()}
+
+
+def test_the_pages_and_recipes_that_messages_name_are_installed():
+    named = set()
+    for package in ("kerasseg", "tfrecords_tools"):
+        for path in (remedies.ROOT / package).rglob("*.py"):
+            text = path.read_text("utf-8")
+            named |= {*re.findall(r"\bdocs/\w+\.md|\bexperiments/\w+/\w+\.flags", text)}
+            assert not re.search(r"\bmake (quickstart|test|lint)|docs/update\.py", text)
+    pages = {f"docs/{name}.md" for name in packaged.pages()}
+    recipes = {f"experiments/{name}.flags" for name in packaged.recipes()}
+    placeholders = {"experiments/camvid/NAME.flags"}
+    assert named - placeholders <= pages | recipes
+    assert {"docs/data.md", "docs/distributed.md"} <= named
 
 
 def test_the_packages_that_messages_name_are_extras_in_quotes():

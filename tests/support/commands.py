@@ -9,7 +9,7 @@ from absl.testing import flagsaver
 from kerasseg import cli
 
 
-def run(main, *arguments) -> int:
+def run(main, *arguments, **options) -> int:
     """Runs the `main` of a command; returns its exit status.
 
     Flags are restored afterwards. `tests/cli/test_cli.py` tests what needs a process of
@@ -19,7 +19,7 @@ def run(main, *arguments) -> int:
     argv = ["command", *map(str, arguments)]
     try:
         with flagsaver.flagsaver(), mock.patch.object(sys, "argv", argv):
-            cli.run(main)
+            cli.run(main, **options)
     except SystemExit as end:
         return end.code
     finally:
