@@ -22,6 +22,7 @@ from keras import ops
 
 from kerasseg import errors, registry
 from kerasseg.losses import keras_losses
+from kerasseg.losses.keras_losses import WeightedSum as WeightedSum
 
 LOSSES: registry.Registry[Callable] = registry.Registry("loss", __name__)
 CLASSES: dict[str, type[keras_losses.KerasLoss]] = {}  # By the name of the class.

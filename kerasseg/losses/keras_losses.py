@@ -1,8 +1,8 @@
 """Each registered loss as a Keras class, for `model.compile`."""
 
 import inspect
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 from keras import ops
@@ -40,7 +40,7 @@ class KerasLoss(keras.losses.Loss):
         model.fit(images, labels)
     """
 
-    function: ClassVar[Callable]
+    function: Callable
 
     def __init__(self, *, name: str | None = None, **options: Any):
         defaults = _options(self.function)
@@ -50,12 +50,9 @@ class KerasLoss(keras.losses.Loss):
                 f"{type(self).__name__} has no option `{'`, `'.join(unknown)}`. It has "
                 f"{', '.join(defaults)}."
             )
-        # The base class converts to this type: label 255 is not exact in bfloat16.
+        # The base class converts labels to this type; bfloat16 is exact up to 256 only.
         super().__init__(name=name or self.function.__name__, dtype="float32")
-        self.options = {
-            key: value.tolist() if hasattr(value, "tolist") else value
-            for key, value in {**defaults, **options}.items()
-        }
+        self.options = _plain({**defaults, **options})
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Computes the mean loss per labeled pixel; see the class."""
@@ -103,6 +100,40 @@ class KerasLoss(keras.losses.Loss):
         return {"name": self.name, **self.options}
 
 
+@keras.saving.register_keras_serializable("kerasseg")
+class WeightedSum(KerasLoss):
+    """Averages a weighted sum of registered losses over the labeled pixels of a batch.
+
+    Of a list of losses for one output, Keras uses the first only.
+
+    Args:
+        weights: Factor of each loss, above 0, by its name in `losses.LOSSES`.
+        name: Name of the loss; None for "weighted_sum".
+        **options: Options of the losses. Each is passed to all losses that have it.
+
+    Call arguments and returned value: see `CrossEntropy`.
+
+    Raises:
+        UserError: See `losses.weighted_sum`; wrong shapes or weights.
+
+    Example:
+        loss = losses.WeightedSum({"crossentropy": 1, "dice": 0.5}, ignore_label=255)
+        model.compile("sgd", loss)
+        model.fit(images, labels)
+    """
+
+    def __init__(
+        self, weights: Mapping[str, float], *, name: str | None = None, **options: Any
+    ):
+        self.function = losses.weighted_sum(weights, **options)
+        super().__init__(name=name or "weighted_sum")
+        self._config = {"weights": dict(weights), **_plain(options)}
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        return super().get_config() | self._config
+
+
 def make_class(function: Callable, class_name: str) -> type[KerasLoss]:
     """Returns the Keras class of a loss, registered as "kerasseg>CLASS_NAME".
 
@@ -121,6 +152,11 @@ def make_class(function: Callable, class_name: str) -> type[KerasLoss]:
     }
     loss_class = type(class_name, (KerasLoss,), attributes)
     return keras.saving.register_keras_serializable("kerasseg")(loss_class)
+
+
+def _plain(options):
+    """Returns options that JSON can hold: lists in place of arrays."""
+    return {k: v.tolist() if hasattr(v, "tolist") else v for k, v in options.items()}
 
 
 def _options(function):

@@ -209,6 +209,37 @@ def test_fit_is_compiled_in_any_precision(name, policy, jit_compile):
     assert np.all(np.isfinite(history)) and history[-1] < history[0]
 
 
+def test_a_weighted_sum_is_the_sum_of_its_losses():
+    loss = losses.WeightedSum(
+        {"crossentropy": 1, "dice": 0.5}, class_weights=np.array([1, 2, 3])
+    )
+    first = mean("CrossEntropy", LABELS, LOGITS, class_weights=[1, 2, 3])
+    second = mean("Dice", LABELS, LOGITS)
+    assert float(loss(LABELS, LOGITS)) == pytest.approx(first + 0.5 * second)
+    config = keras.saving.serialize_keras_object(loss)
+    again = keras.saving.deserialize_keras_object(config)
+    assert again.get_config() == loss.get_config()
+    assert float(again(LABELS, LOGITS)) == float(loss(LABELS, LOGITS))
+    doubled = float(loss(LABELS, LOGITS, np.full(4, 2.0)))
+    assert doubled == pytest.approx(2 * (first + 0.5 * second))
+
+
+def test_wrong_weighted_sums_are_errors():
+    with pytest.raises(ValueError, match="Unknown loss 'dise'"):
+        losses.WeightedSum({"dise": 1})
+    with pytest.raises(ValueError, match="None of the losses has an option `gamma`"):
+        losses.WeightedSum({"dice": 1}, gamma=2)
+    with pytest.raises(ValueError, match="dice is not a sum over pixels"):
+        losses.WeightedSum({"dice": 1})(LABELS, LOGITS, np.ones(LABELS.shape))
+
+
+@pytest.mark.slow
+def test_fit_takes_a_weighted_sum_as_in_the_docstring():
+    model = network()
+    run_example(losses.WeightedSum.__doc__, model)
+    assert np.isfinite(model.history.history["loss"][0])
+
+
 def test_wrong_options_and_weights_are_errors():
     with pytest.raises(ValueError, match=r"Focal has no option `gama`\. It has gamma,"):
         losses.Focal(gama=2)

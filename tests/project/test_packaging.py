@@ -34,7 +34,7 @@ BUILD_SDIST = (
 # What the extras install; None of an error that names the extra.
 OF_EXTRAS = {
     *("None", "apache_beam", "pydensecrf", "ray", "tensorflow_datasets"),
-    *("grpc", "h11", "prometheus_client", "uvicorn"),
+    *("grpc", "h11", "prometheus_client", "tensorflow_serving", "uvicorn"),
 }
 IMPORT_ALL = """
 import importlib, pkgutil, kerasseg, tfrecords_tools
@@ -203,7 +203,7 @@ def of_environment(python, words):
 
 
 # Instead of 500 steps. What follows needs a best model only.
-FEW_STEPS = "--training_number_of_steps=20", "--eval_interval_steps=20"
+FEW_STEPS = "--training_number_of_steps=40", "--eval_interval_steps=20"
 
 
 def test_the_commands_of_the_readme_run_in_an_empty_folder(python, readme):
