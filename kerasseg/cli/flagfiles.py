@@ -54,7 +54,7 @@ def _lines(flag):
     return [] if flag.value is None else flag.serialize().splitlines()
 
 
-def expand(arguments: Sequence[str]) -> list[str]:
+def expand(arguments: Sequence[str], *, files_first: bool = False) -> list[str]:
     """Replaces --flagfile=FILE by the flags in the file, as absl does.
 
     absl takes lines that are not flags as arguments, and repeats them in its errors,
@@ -62,11 +62,14 @@ def expand(arguments: Sequence[str]) -> list[str]:
 
     Args:
         arguments: Arguments of the program, without its name.
+        files_first: Whether the flags of files come before all others, which then take
+            precedence, and not at the place of --flagfile.
 
     Raises:
         app.UsageError: A file cannot be read, or a line is not a flag.
     """
     expanded: list[str] = []
+    of_files: list[str] = [] if files_first else expanded
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
@@ -75,7 +78,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
             if directive[1] is None and not rest:
                 raise app.UsageError("--flagfile needs the name of a file.")
             path = rest.pop(0) if directive[1] is None else directive[1]
-            expanded += _flags_of_file(path, ()) if path.strip() else []
+            of_files += _flags_of_file(path, ()) if path.strip() else []
             continue
         expanded.append(argument)
         if argument == "--":
@@ -85,7 +88,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
                 break
         elif rest and not rest[0].startswith("-") and _takes_next(argument):
             expanded.append(rest.pop(0))
-    return expanded + rest
+    return (of_files if files_first else []) + expanded + rest
 
 
 def _takes_next(argument):
