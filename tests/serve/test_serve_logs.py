@@ -19,7 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerasseg import errors
 from kerasseg.serve import access_log, batching, line_writer, logs, process_metrics
+from kerasseg.serve.settings import Settings
 from tests.support import faults, served
 from tests.support.server_process import IMAGE_FILE, Fake, png, put, until
 
@@ -39,6 +41,13 @@ class Pipe:
 
 def describe(count):
     return f"{count} dropped"
+
+
+@pytest.mark.parametrize("name", ["log_format", "access_log"])
+def test_unknown_formats_are_errors(name):
+    chosen = Settings(export_dir=".", model_name="m", **{name: "xml"})
+    with pytest.raises(errors.UserError, match=f"`{name}=xml`: choose one of .*json"):
+        chosen.check()
 
 
 def test_lines_are_written_in_order():
