@@ -63,7 +63,7 @@ def _lines(flag):
     return [] if flag.value is None else flag.serialize().splitlines()
 
 
-def expand(arguments: Sequence[str]) -> list[str]:
+def expand(arguments: Sequence[str], *, files_first: bool = False) -> list[str]:
     """Replaces --flagfile=FILE by the flags in the file, as absl does.
 
     --recipe=NAME is --flagfile=experiments/NAME.flags. A relative path of this kind
@@ -74,11 +74,14 @@ def expand(arguments: Sequence[str]) -> list[str]:
 
     Args:
         arguments: Arguments of the program, without its name.
+        files_first: Whether the flags of files come before all others, which then take
+            precedence, and not at the place of --flagfile.
 
     Raises:
         app.UsageError: A file cannot be read, or a line is not a flag.
     """
     expanded: list[str] = []
+    of_files: list[str] = [] if files_first else expanded
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
@@ -88,7 +91,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
             if value is None and not rest:
                 raise app.UsageError(f"--{name} needs the name of a {_KINDS[name]}.")
             path = _path(name, rest.pop(0) if value is None else value)
-            expanded += _flags_of_file(path, ()) if path else []
+            of_files += _flags_of_file(path, ()) if path else []
             continue
         expanded.append(argument)
         if argument == "--":
@@ -98,7 +101,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
                 break
         elif rest and not rest[0].startswith("-") and _takes_next(argument):
             expanded.append(rest.pop(0))
-    return expanded + rest
+    return (of_files if files_first else []) + expanded + rest
 
 
 def _path(directive, value):

@@ -11,6 +11,9 @@ http://127.0.0.1:8501/ is a demo page, /v1/models/NAME:predict is TensorFlow Ser
 API, and /healthz, /readyz and /metrics are for monitoring. After SIGTERM the server
 completes the requests that it has received and then stops. docs/serving.md describes
 the API and the limits.
+
+Each flag can also be set by an environment variable: KERASSEG_MAX_REQUESTS=16 stands
+for --max_requests=16. Flags take precedence over variables.
 """
 
 import functools
@@ -56,4 +59,4 @@ def _load(path, tile_size):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, prefix="KERASSEG_")

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Callable, Hashable
 from concurrent import futures
 
+from kerasseg.serve import access_log
 from kerasseg.serve.request_errors import RequestError
 
 
@@ -20,7 +21,7 @@ class _Item:
     since: float
     large: bool
     turn: float
-    started: bool = False
+    started: float | None = None
 
 
 class Batcher:
@@ -121,8 +122,9 @@ class Batcher:
             async with asyncio.timeout_at(deadline):
                 return await item.result
         except TimeoutError:
-            raise _too_late(item.started) from None
+            raise _too_late(item.started is not None) from None
         finally:
+            access_log.current().add_call(item.since, item.started)
             item.result.cancel()  # If the caller was cancelled, it is not computed.
 
     async def _run(self):
@@ -138,7 +140,7 @@ class Batcher:
                 self._arrived.clear()
                 continue
             for item in batch:
-                item.started = True
+                item.started = time.monotonic()
                 self._waiting.remove(item)
             self._turns[batch[0].large].advance(batch[0].turn)
             if self._on_batch:

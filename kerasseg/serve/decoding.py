@@ -6,6 +6,7 @@ A malicious header alone, with millions of segments, can take half a minute of C
 import asyncio
 import contextlib
 import functools
+import logging
 import math
 import resource
 import signal
@@ -21,6 +22,7 @@ from kerasseg.serve import file_headers
 from kerasseg.serve.request_errors import RequestError
 from kerasseg.system import processes
 
+_LOG = logging.getLogger(__name__)
 _NAME = "The image"
 _SECONDS = 20.0  # Timeout of one image; a process takes two of them to start.
 _CPU_SECONDS, _CPU_SECONDS_PER_PIXEL = 2.0, 1e-6  # Ten times a usual image.
@@ -114,6 +116,11 @@ class Decoder:
         )
 
     @property
+    def pids(self) -> list[int]:
+        """Ids of the running worker processes."""
+        return self._processes.pids
+
+    @property
     def oldest_seconds(self) -> float:
         """Age of the oldest image that waits or is being decoded."""
         began = min(self._waiting.values(), default=None)
@@ -153,8 +160,14 @@ class Decoder:
         except TimeoutError as error:
             raise _too_slow() from error
         except (processes.WorkerDiedError, MemoryError) as error:
-            if getattr(error, "status", 0) == -signal.SIGXCPU:
+            status = getattr(error, "status", 0)
+            if status == -signal.SIGXCPU:
                 raise _too_slow() from error
+            _LOG.warning(
+                "A process that decoded an image ended with status %d, or had too "
+                "little memory; another one replaces it.",
+                status,
+            )
             raise RequestError(
                 500, "The image could not be decoded; save it again, or resize it."
             ) from error

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import math
 import time
-import urllib.parse
 from collections.abc import Callable
 
 import grpc
@@ -25,7 +24,14 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from kerasseg.serve import admission, grpc_health, tensor_outputs, wire
+from kerasseg.serve import (
+    access_log,
+    admission,
+    grpc_access,
+    grpc_health,
+    tensor_outputs,
+    wire,
+)
 from kerasseg.serve.model_api import ModelApi
 from kerasseg.serve.request_errors import RequestError
 from kerasseg.serve.settings import Settings
@@ -124,7 +130,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 f"inputs are {sorted(request.inputs)}, expected {sorted(expected)}",
             )
         left = min(self._settings.request_seconds, context.time_remaining() or math.inf)
-        client = _client(context)
+        client = admission.client_of(grpc_access.address(context))
         deadline = asyncio.get_running_loop().time() + left
         budget = admission.Budget(self._admission, client, deadline)
         with self._admission.holding(client) as hold, self._admission.enter(client):
@@ -225,12 +231,6 @@ def _check_parsed(request):
         )
 
 
-def _client(context):
-    """Returns the client's name: "ipv4:127.0.0.1:5000" and "ipv6:%5B::1%5D:5000"."""
-    address = urllib.parse.unquote(context.peer()).partition(":")[2]
-    return admission.client_of(address.rpartition(":")[0].strip("[]"))
-
-
 def _model(spec):
     """Returns name and version; None is the newest."""
     if spec.HasField("version_label"):
@@ -302,11 +302,11 @@ def _response(request, engine, signature, outputs):
     return response
 
 
-def _handler(service, servicer):
+def _handler(service, servicer, write):
     """Returns the handler of a service, with methods of one request and response."""
     methods = {
         name: grpc.unary_unary_rpc_method_handler(
-            getattr(servicer, name),
+            grpc_access.observed(f"/{service}/{name}", getattr(servicer, name), write),
             request_deserializer=grpc_health.lenient(request),
             response_serializer=lambda response: response.SerializeToString(),
         )
@@ -320,6 +320,7 @@ async def start(
     model_api: ModelApi,
     gate: admission.Admission,
     count: Callable,
+    write: access_log.Write = lambda *_: None,
     is_ready: Callable[[], bool] = lambda: True,
 ) -> tuple[grpc.aio.Server, int]:
     """Starts to listen at the gRPC port.
@@ -329,6 +330,7 @@ async def start(
         model_api: A `model_api.ModelApi`.
         gate: An `admission.Admission`.
         count: As in `PredictionService`.
+        write: Called with the level and the fields of each finished call.
         is_ready: Whether requests are served now, for probes.
 
     Returns:
@@ -356,7 +358,10 @@ async def start(
     servicers = prediction, ModelService(model_api)
     server.add_generic_rpc_handlers(
         [
-            *map(_handler, _SERVICES, servicers),
+            *[
+                _handler(*each, write)
+                for each in zip(_SERVICES, servicers, strict=True)
+            ],
             grpc_health.handler(is_ready, _SERVICES),
         ]
     )

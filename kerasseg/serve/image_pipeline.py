@@ -9,7 +9,7 @@ import numpy as np
 
 from kerasseg import images
 from kerasseg.inference import tiles
-from kerasseg.serve import costs, file_headers
+from kerasseg.serve import access_log, costs, file_headers
 from kerasseg.serve.admission import Budget
 from kerasseg.serve.batching import Batcher
 from kerasseg.serve.decoding import Decoder, check_pixels
@@ -103,6 +103,7 @@ class ImagePipeline:
             large = claimed is None or plan.large
             image = await self._decode(data, upright, budget, large)
             height, width, _ = image.shape
+            access_log.current().add_images(1, height, width)
             if claimed is None:
                 plan = await self._admit(stack, engine, budget, height, width)
             elif (height, width) not in (claimed, claimed[::-1]):
@@ -137,8 +138,10 @@ class ImagePipeline:
         return costs.plan(height, width, self._tile_size, tiled=tiled)
 
     async def _decode(self, data, upright, budget, large):
+        record = access_log.current()
         async with _before(budget.deadline):
-            return await self._decoder.decode(data, upright=upright, large=large)
+            with record.decoding():
+                return await self._decoder.decode(data, upright=upright, large=large)
 
     async def _predict(self, engine, image, plan, budget):
         height, width, _ = image.shape
@@ -273,6 +276,8 @@ class ImagePipeline:
         num_pixels = 0
         for name, (_, shape) in engine.inputs[signature].items():
             num_pixels += self._check(name, inputs[name], shape)
+            if inputs[name].ndim == 4:
+                access_log.current().add_images(*inputs[name].shape[:3])
 
         def function(payloads):
             return [engine.call(signature, payload) for payload in payloads]

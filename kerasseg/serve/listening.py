@@ -16,12 +16,11 @@ _LOG = logging.getLogger(__name__)
 _FEW = 8  # Connections with which a server is useful.
 
 
-def fit_descriptors(settings: Settings, announce: Callable) -> Settings:
+def fit_descriptors(settings: Settings) -> Settings:
     """Raises the limit for open files, or lowers the number of connections to it.
 
     Args:
-        settings: The settings.
-        announce: Called with a line if `max_connections` is lowered.
+        settings: The settings. If `max_connections` is lowered, a warning is logged.
 
     Returns:
         The settings with the number of connections that fits, in total and per client.
@@ -47,10 +46,12 @@ def fit_descriptors(settings: Settings, announce: Callable) -> Settings:
             f"{soft + each * (_FEW - fitting)} are needed. Raise the limit, for "
             f"example with ulimit -n {settings.num_descriptors}."
         )
-    announce(
-        f"`max_connections` was lowered from {settings.max_connections} to {fitting}, "
-        f"because the process may open {soft} files (ulimit -n).",
-        flush=True,
+    _LOG.warning(
+        "max_connections was lowered from %d to %d, because the process may open %d "
+        "files (ulimit -n).",
+        settings.max_connections,
+        fitting,
+        soft,
     )
     # In proportion, so that one address still cannot take all of them.
     per_client = settings.max_connections_per_client * fitting

@@ -1,9 +1,10 @@
 """Metrics for Prometheus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import prometheus_client
 
+from kerasseg.serve import process_metrics
 from kerasseg.serve.admission import Admission
 
 
@@ -53,6 +54,7 @@ class Metrics:
             registry=self._registry,
         )
         inside.set_function(lambda: admission.num_inside)
+        prometheus_client.ProcessCollector(registry=self._registry)
 
     def count(self, route: str, status: int, seconds: float) -> None:
         """Counts a request; `route` is one of a few names, never a client's path."""
@@ -62,6 +64,14 @@ class Metrics:
     def watch_scans(self, seconds: Callable[[], float]) -> None:
         """Reports the result of a function as the seconds since the last scan."""
         self._scan.set_function(seconds)
+
+    def watch_decoders(self, pids: Callable[[], Iterable[int]]) -> None:
+        """Reports memory and CPU time of the processes whose ids a function returns."""
+        self._registry.register(process_metrics.Decoders(pids))
+
+    def watch_log(self, num_dropped: Callable[[], int]) -> None:
+        """Reports the result of a function as the number of dropped lines."""
+        self._registry.register(process_metrics.DroppedLines(num_dropped))
 
     def count_batch(self, num_images: int) -> None:
         """Counts a batch of the network."""

@@ -14,7 +14,7 @@ import h11
 from h11 import _receivebuffer as h11_buffer
 from uvicorn.protocols.http import h11_impl
 
-from kerasseg.serve import admission
+from kerasseg.serve import access_log, admission
 from kerasseg.serve.graceful_close import GracefulCloseTransport
 
 _PHRASES = {400: "Bad Request", 408: "Request Timeout", 503: "Service Unavailable"}
@@ -46,12 +46,14 @@ class GuardedProtocol(h11_impl.H11Protocol):
 
     Args:
         limits: Its limits.
+        write: Called with the level and the fields of an error that is sent without a
+            request, see `access_log.write_refused`.
         **others: Keyword arguments of uvicorn's protocol.
     """
 
-    def __init__(self, *, limits: Limits, **others):
+    def __init__(self, *, limits: Limits, write: access_log.Write, **others):
         super().__init__(**others)
-        self._limits = limits
+        self._limits, self._write = limits, write
         self.address = ""  # Under which the connections of a client are counted.
         self.conn._receive_buffer = _StrictBuffer()
         self._head_timer: asyncio.TimerHandle | None = None
@@ -150,12 +152,15 @@ class GuardedProtocol(h11_impl.H11Protocol):
         if not answering or self.cycle.response_complete:
             body = json.dumps({"error": message}).encode()
             retry = "retry-after: 1\r\n" if status == 503 else ""
+            identity = access_log.request_id()
             head = (
                 f"HTTP/1.1 {status} {_PHRASES[status]}\r\n"
                 f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
-                f"{retry}connection: close\r\n\r\n"
+                f"{access_log.HEADER}: {identity}\r\n{retry}connection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
+            client = self.client[0] if self.client else ""
+            access_log.write_refused(self._write, identity, client, status, len(body))
         self._head_timer = _cancelled(self._head_timer)
         self.transport.close()
 

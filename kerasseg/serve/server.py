@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import logging
 import os
 import signal
 import typing
@@ -19,6 +20,7 @@ import uvicorn
 
 from kerasseg import errors, runtime
 from kerasseg.serve import (
+    access_log,
     admission,
     batching,
     decoding,
@@ -33,11 +35,12 @@ from kerasseg.serve import app as application
 from kerasseg.serve import versions as watching
 from kerasseg.serve.settings import Settings
 
+_LOG = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 16 * 1024
 _KEEP_ALIVE_SECONDS = 5
 
 
-def serve(settings: Settings, load: Callable, announce: Callable = print) -> None:
+def serve(settings: Settings, load: Callable) -> None:
     """Serves until SIGTERM or Ctrl-C, and completes the requests received until then.
 
     If the network is still computing after the grace period, the process exits.
@@ -45,7 +48,6 @@ def serve(settings: Settings, load: Callable, announce: Callable = print) -> Non
     Args:
         settings: A `settings.Settings`.
         load: Function of the path of a version to an `engine.Engine`.
-        announce: Called with a line that has the server's address.
 
     Raises:
         errors.UserError: See `settings.Settings.check`.
@@ -53,16 +55,17 @@ def serve(settings: Settings, load: Callable, announce: Callable = print) -> Non
         KeyboardInterrupt: It was stopped by Ctrl-C.
     """
     settings.check()
-    logs.limit()
-    settings = listening.fit_descriptors(settings, announce)
-    interrupted, computing = asyncio.run(_serve(settings, load, announce))
+    with logs.opened(settings.log_format, settings.access_log) as log:
+        settings = listening.fit_descriptors(settings)
+        interrupted, computing = asyncio.run(_serve(settings, load, log))
+        _LOG.info("The server has stopped.")
     if computing:
         os._exit(128 + signal.SIGINT if interrupted else 0)
     if interrupted:
         raise KeyboardInterrupt
 
 
-async def _serve(settings, load, announce):
+async def _serve(settings, load, log):
     """Returns whether Ctrl-C stopped it, and whether the network is computing."""
     gate = admission.Admission(
         settings.max_requests,
@@ -80,9 +83,11 @@ async def _serve(settings, load, announce):
         load_seconds=settings.load_seconds,
     )
     counted.watch_scans(lambda: versions.seconds_since_last_scan)
+    counted.watch_log(lambda: log.num_dropped)
     decoder = decoding.Decoder(
         settings.decoders, settings.max_pixels, on_output=counted.count_messages
     )
+    counted.watch_decoders(lambda: decoder.pids)
     batcher = batching.Batcher(
         settings.max_batch_size,
         int(settings.max_batch_megapixels * 1e6),
@@ -95,23 +100,30 @@ async def _serve(settings, load, announce):
     )
     api = model_api.ModelApi(versions, pipeline)
     app = application.App(settings, versions, pipeline, api, gate=gate, metrics=counted)
-    server = _Server(_config(app, settings), app)
+    server = _Server(_config(app, settings, log), app)
     with listening.listen(settings) as listener:
         listening.limit(
             listener, server.server_state.connections, settings.max_connections
         )
-        parts = settings, api, gate, counted.count, app.is_ready
-        async with _grpc(*parts) as (grpc_address, stop):
+        parts = settings, api, gate, counted.count, log.request, app.is_ready
+        async with _grpc(*parts) as (grpc_port, stop):
             server.stop_grpc = stop
-            host, port = listener.getsockname()[:2]
-            host = f"[{host}]" if ":" in host else host
-            announce(
-                f"Serving {settings.model_name} of {settings.export_dir} at "
-                f"http://{host}:{port}/{grpc_address}",
-                flush=True,
-            )
+            _announce(log, settings, listener, grpc_port)
             await _run(server, [listener], versions, decoder, batcher)
     return server.interrupted, batcher.computing
+
+
+def _announce(log, settings, listener, grpc_port):
+    """Writes the addresses, with the ports that the system may have chosen."""
+    host, port = listener.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    fields = {"model": settings.model_name, "address": f"http://{host}:{port}/"}
+    message = f"Serving {settings.model_name} of {settings.export_dir} at "
+    message += fields["address"]
+    if grpc_port is not None:
+        fields["grpc_port"] = grpc_port
+        message += f" and gRPC at port {grpc_port}"
+    log.announce(message, fields)
 
 
 @contextlib.asynccontextmanager
@@ -119,10 +131,10 @@ async def _grpc(settings, *parts):
     """Serves gRPC while the block runs.
 
     Yields:
-        Its address, for the announcement, and a function that stops it gracefully.
+        Its port, None without gRPC, and a function that stops it gracefully.
     """
     if settings.grpc_port < 0:
-        yield "", _nothing
+        yield None, _nothing
         return
     try:
         runtime.start_tensorflow()
@@ -134,7 +146,7 @@ async def _grpc(settings, *parts):
     server, port = await grpc_api.start(settings, *parts)
     try:
         stop = functools.partial(server.stop, settings.grace_seconds)
-        yield f" and gRPC at port {port}", stop
+        yield port, stop
     finally:
         await server.stop(0)
 
@@ -156,7 +168,7 @@ async def _run(server, sockets, versions, decoder, batcher):
         await batcher.close()
 
 
-def _config(app, settings):
+def _config(app, settings, log):
     limits = protocol.Limits(
         max_connections=settings.max_connections,
         max_connections_per_client=settings.max_connections_per_client,
@@ -164,9 +176,11 @@ def _config(app, settings):
         write_seconds=settings.request_seconds,
     )
     # uvicorn expects a class, but any callable works.
-    guarded: typing.Any = functools.partial(protocol.GuardedProtocol, limits=limits)
+    guarded: typing.Any = functools.partial(
+        protocol.GuardedProtocol, limits=limits, write=log.request
+    )
     return uvicorn.Config(
-        app,
+        access_log.AccessLog(app, log.request),
         http=guarded,
         ws="none",
         lifespan="off",
@@ -192,6 +206,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets=None):
         """Completes the requests of HTTP and gRPC concurrently."""
+        _LOG.info("Stopping: the requests in progress are completed.")
         stopping = asyncio.ensure_future(self.stop_grpc())
         await super().shutdown(sockets)
         while not (stopping.done() or self.force_exit):

@@ -5,6 +5,7 @@ import pathlib
 
 from kerasseg import errors
 from kerasseg.inference import tiles
+from kerasseg.serve import logs
 from kerasseg.system import path_checks
 from kerasseg.system.option_fields import option
 
@@ -109,6 +110,16 @@ class Settings:
         "Maximum number of seconds that an incomplete batch waits for more images.",
     )
     decoders: int = option(2, "Number of worker processes that decode images.")
+    log_format: str = option(
+        logs.TEXT,
+        "Format of the log: text, or json for one object per line on standard output.",
+        choices=(logs.TEXT, logs.JSON),
+    )
+    access_log: str = option(
+        logs.OFF,
+        "Format of a line on standard output for each finished request.",
+        choices=(logs.OFF, logs.TEXT, logs.JSON),
+    )
 
     @property
     def num_descriptors(self) -> int:
@@ -162,6 +173,11 @@ class Settings:
                 raise errors.UserError(
                     f"`{field.name}={value}`: expected a port up to {_MAX_PORT}. "
                     f"Choose for example {_PORTS[field.name]}."
+                )
+            choices = field.metadata.get("choices", (value,))
+            if value not in choices:
+                raise errors.UserError(
+                    f"`{field.name}={value}`: choose one of {', '.join(choices)}."
                 )
             minimum = _MINIMUM.get(field.name, 1e-9)
             if not isinstance(value, str) and value < minimum:

@@ -211,7 +211,7 @@ class Versions:
         if old is not None:
             self._set(old.number, "END")
             self._retired.append(weakref.ref(old))
-        _LOG.warning("Version %d of %s is now served.", number, self.model_name)
+        _LOG.info("Version %d of %s is now served.", number, self.model_name)
         return True
 
     def _load_version(self, number):

@@ -121,6 +121,12 @@ class Processes:
         """Number of running workers."""
         return len(self._workers)
 
+    @property
+    def pids(self) -> list[int]:
+        """Ids of the running workers."""
+        with self._lock:
+            return [worker.pid for worker in self._workers]
+
     def __call__(self, *arguments):
         """Calls the function and returns its result.
 
@@ -250,6 +256,10 @@ class _Worker:
             name="reaper",
             daemon=True,
         ).start()
+
+    @property
+    def pid(self):
+        return self._process.pid
 
     def is_running(self):
         return self._process.poll() is None

@@ -56,8 +56,11 @@ def test_the_variables_of_a_checkpoint_are_those_of_the_page():
 
 def test_the_metrics_of_the_server_are_those_of_the_page():
     admission = type("Admission", (), {"num_inside": 0})()
-    found = server_metrics.Metrics(admission)._registry.collect()
-    assert {metric.name for metric in found} == rows("Server")
+    metrics = server_metrics.Metrics(admission)
+    metrics.watch_decoders(list)
+    metrics.watch_log(int)
+    found = {metric.name for metric in metrics._registry.collect()}
+    assert found == rows("Server")
 
 
 def test_the_files_of_an_export_are_those_of_the_page():

@@ -361,37 +361,36 @@ def test_more_connections_than_descriptors_do_not_stop_the_server(tmp_path, many
         assert "Traceback" not in server.errors.read_text()
 
 
-def test_the_limit_for_open_files_is_raised_or_connections_are_lowered(monkeypatch):
+def test_the_limit_for_open_files_is_raised_or_connections_are_lowered(
+    monkeypatch, caplog
+):
     limits = [(1024, 4096)]
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, given: limits.append(given))
     chosen = settings.Settings(export_dir=".", model_name="m")
-    announced = []
-
-    def fit(given):
-        return listening.fit_descriptors(
-            given, lambda text, **_: announced.append(text)
-        )
 
     def lowered(soft, hard, **options):
         limits.append((soft, hard))
         given = settings.Settings(export_dir=".", model_name="m", **options)
-        return fit(given).max_connections
+        return listening.fit_descriptors(given).max_connections
 
     # 2 * 512 connections, 384 others and 8 for each of two decoders are 1424.
-    assert fit(chosen).max_connections == 512
+    assert listening.fit_descriptors(chosen).max_connections == 512
     assert limits[-1] == (1424, 4096)
     assert lowered(256, 4096) == 512
     assert limits[-1] == (1424, 4096)
-    assert not announced
+    assert not caplog.messages
     assert lowered(256, 1000) == (1000 - 400) / 2
     assert limits[-1] == (1000, 1000)
-    assert fit(chosen).max_connections_per_client == 128 * 300 // 512
-    announced.pop()
-    assert announced == [
-        "`max_connections` was lowered from 512 to 300, because the process may open "
+    caplog.clear()
+    fitting = listening.fit_descriptors(chosen)
+    assert fitting.max_connections_per_client == 128 * 300 // 512
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        "max_connections was lowered from 512 to 300, because the process may open "
         "1000 files (ulimit -n)."
-    ]
+    )
     # With gRPC, 3 * 512 + 400 = 1936: 936 too many, 312 of each kind.
     assert lowered(1000, 1000, grpc_port=0) == 200
     # Eight connections need 2 * 8 + 400.

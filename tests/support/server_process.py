@@ -44,8 +44,6 @@ class Server:
                 text=True,
             )
         self.line = line = self.process.stdout.readline()
-        if "max_connections" in line:
-            self.line = line = self.process.stdout.readline()
         match = re.search(r"http://127.0.0.1:(\d+)/", line)
         assert match, line + self.errors.read_text()
         self.port = int(match[1])
