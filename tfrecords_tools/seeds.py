@@ -30,7 +30,7 @@ _BACKGROUND_THRESHOLD = flags.DEFINE_float(
 )
 for _name in (
     *("workdir", "records_dir", "dataset", "train_split", "output_dir"),
-    *("eval_scales", "flip", "crf", "max_pixels"),
+    *("eval_scales", "flip", "crf"),
 ):
     flags.declare_key_flag(_name)
 

@@ -92,9 +92,11 @@ def test_every_requirement_is_imported():
 OF_EXTRAS = {
     "kerasseg/crf/pydensecrf_engine.py",
     "kerasseg/inference/ray_engine.py",
+    "kerasseg/serve/grpc_access.py",
     "kerasseg/serve/grpc_api.py",
     "kerasseg/serve/grpc_health.py",
     "kerasseg/serve/metrics.py",
+    "kerasseg/serve/process_metrics.py",
     "kerasseg/serve/protocol.py",
     "kerasseg/serve/server.py",
     "tfrecords_tools/converters/tfds.py",
