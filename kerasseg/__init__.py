@@ -32,3 +32,7 @@ def __getattr__(name):
     if name in ("losses", "metrics"):
         return importlib.import_module(f"kerasseg.{name}")
     raise AttributeError(f"module 'kerasseg' has no attribute '{name}'")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -10,6 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import kerasseg
 from kerasseg import losses, metrics
 from tests.losses.test_losses import QUARTER, pixels
 from tests.support.networks import others_slow
@@ -52,6 +53,7 @@ def test_every_loss_has_one_class_which_is_an_attribute_of_the_package():
         assert getattr(losses, name) is loss_class
         assert name in dir(losses)
         assert keras.saving.get_registered_name(loss_class) == f"kerasseg>{name}"
+    assert kerasseg.losses is losses and "losses" in dir(kerasseg)
 
 
 def test_the_mean_loss_of_labeled_pixels_equals_that_worked_by_hand():
