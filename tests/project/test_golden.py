@@ -65,8 +65,10 @@ def test_a_run_resumes_to_the_same_bits(golden):
         if same_machine():
             np.testing.assert_array_equal(found[name], value, err_msg=name)
         else:
+            # Rounding errors are in proportion to the largest entries of a variable.
+            atol = 1e-3 * max(1.0, np.abs(value).max(initial=0))
             np.testing.assert_allclose(
-                found[name], value, rtol=1e-2, atol=1e-3, err_msg=name
+                found[name], value, rtol=1e-2, atol=atol, err_msg=name
             )
 
 
