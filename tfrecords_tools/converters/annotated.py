@@ -225,9 +225,11 @@ def _check_kinds(annotated, shapes, skip):
             "leaves them out, so that objects that they outline become background."
         )
     if flat:
+        reason = " A box does not tell which of its pixels belong to the object."
         raise annotations.AnnotationError(
-            f"{where} has shapes without an area: {', '.join(flat)}. Draw polygons, or "
-            f"skip them with `skip_shapes={','.join([*skip, *flat])}`."
+            f"{where} has shapes without an area: {', '.join(flat)}."
+            f"{reason if 'bbox' in flat else ''} Draw polygons, or skip them with "
+            f"`skip_shapes={','.join([*skip, *flat])}`."
         )
 
 

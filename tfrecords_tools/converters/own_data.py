@@ -25,7 +25,9 @@ class OwnData:
     annotations: str | None = option(
         None,
         "Annotations to use instead of masks: a file, folder or quoted pattern of "
-        "COCO JSON, labelme JSON, Label Studio JSON or CVAT XML files.",
+        "COCO JSON, labelme JSON, Label Studio JSON or CVAT XML files. Or the "
+        "data.yaml of a YOLO data set with polygons, which also gives images and "
+        "splits: omit --images.",
     )
     instance_masks: str | None = option(
         None,

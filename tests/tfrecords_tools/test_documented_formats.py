@@ -1,0 +1,36 @@
+"""The commands of docs/data.md for other formats, run on small data."""
+
+import pytest
+
+from kerasseg import records
+from tests.support import documented
+from tests.tfrecords_tools import test_yolo
+
+PAGE = "data.md"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def built(capsys):
+    """Returns the splits and the class names of the records, and what was printed."""
+    info = records.read_info("records")
+    counts = {
+        split: sum(s.records for s in info.splits[split]) for split in info.splits
+    }
+    return counts, list(info.spec.class_names), capsys.readouterr().out
+
+
+def test_the_command_for_yolo_builds(folder, capsys):
+    pytest.importorskip("pycocotools.mask")
+    for name in "ab":
+        test_yolo.add(folder / "yolo", name, test_yolo.CAR)
+    test_yolo.add(folder / "yolo", "c", "", "val")
+    test_yolo.source(folder / "yolo")
+    assert documented.run(PAGE, "yolo/data.yaml") == 0
+    counts, names, _ = built(capsys)
+    assert counts == {"train": 2, "val": 1}
+    assert names == ["background", "car", "road"]
