@@ -4,7 +4,7 @@ import pytest
 
 from kerasseg import records
 from tests.support import documented
-from tests.tfrecords_tools import test_yolo
+from tests.tfrecords_tools import test_panoptic, test_yolo
 
 PAGE = "data.md"
 
@@ -34,3 +34,15 @@ def test_the_command_for_yolo_builds(folder, capsys):
     counts, names, _ = built(capsys)
     assert counts == {"train": 2, "val": 1}
     assert names == ["background", "car", "road"]
+
+
+def test_the_command_for_panoptic_files_builds(folder, capsys):
+    test_panoptic.write(folder, test_panoptic.panoptic("a.jpg"))
+    (folder / "images").rename("val2017")
+    (folder / "labels").rename("annotations")
+    (folder / "annotations/panoptic").rename("annotations/panoptic_val2017")
+    (folder / "annotations/panoptic.json").rename("annotations/panoptic_val2017.json")
+    assert documented.run(PAGE, "panoptic_{split}") == 0
+    counts, names, _ = built(capsys)
+    assert counts == {"val2017": 1}
+    assert names == ["background", "car", "person", "sky"]

@@ -41,7 +41,7 @@ def match(
             if key in found:
                 duplicates.append(f"{where}, like {found[key].origin}")
             elif key in both.images:
-                found[key], files[key] = annotated, path
+                found[key], files[key] = annotated, annotated.label_file or path
             else:
                 files[key] = where
     return matching.Match(both.images, files, tuple(duplicates)), found
@@ -185,7 +185,7 @@ def encode(
         data = _checked(annotated, shape, size, skip)
         if data is not None:
             drawn.append([numbers[shape.name], shape.drawer, data, shape.item])
-            objects.append(_object(i, shape, numbers))
+            objects.append(_object(i, shape, numbers) if shape.is_object else None)
     # The key of a build depends on this text.
     content = {
         "size": size,

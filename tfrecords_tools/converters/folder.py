@@ -187,6 +187,12 @@ def instance_format(source: pairs.Source) -> str:
     return "objects"
 
 
+def stuff(source: pairs.Source) -> set[str]:
+    """Returns the names of the classes without objects, of panoptic annotations."""
+    tables = {each.stuff for each in find(source).shapes.values()}
+    return {name for table in tables for name in table}
+
+
 def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
     """Returns the spec of own images.
 

@@ -81,9 +81,15 @@ def _has_instances(dataset):
     return hasattr(converter(dataset), "instance_format")
 
 
-def instance_classes(dataset: str, spec: datasets.DatasetSpec) -> tuple[str, ...]:
+def instance_classes(
+    dataset: str, source: pairs.Source, spec: datasets.DatasetSpec
+) -> tuple[str, ...]:
     """Returns the names of the classes that have instances."""
-    return getattr(converter(dataset), "INSTANCE_CLASSES", spec.class_names[1:])
+    found = converter(dataset)
+    if dataset == pairs.OWN:
+        stuff = found.stuff(source)
+        return tuple(name for name in spec.class_names[1:] if name not in stuff)
+    return getattr(found, "INSTANCE_CLASSES", spec.class_names[1:])
 
 
 def find_splits(dataset: str, source: pairs.Source) -> dict[str, str]:

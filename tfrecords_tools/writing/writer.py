@@ -155,7 +155,7 @@ class _Instances(NamedTuple):
     def of(cls, dataset, source, spec):
         form = registry.instance_format(dataset, source)
         versions = {"objects": records.OBJECTS_VERSION}
-        classes = registry.instance_classes(dataset, spec) if form else ()
+        classes = registry.instance_classes(dataset, source, spec) if form else ()
         return cls(versions.get(form, records.SCHEMA_VERSION), classes)
 
 
