@@ -1,9 +1,10 @@
 """The commands of docs/data.md for other formats, run on small data."""
 
+import numpy as np
 import pytest
 
-from kerasseg import records
-from tests.support import documented
+from kerasseg import images, records
+from tests.support import documented, trees
 from tests.tfrecords_tools import test_panoptic, test_yolo
 
 PAGE = "data.md"
@@ -46,3 +47,25 @@ def test_the_command_for_panoptic_files_builds(folder, capsys):
     counts, names, _ = built(capsys)
     assert counts == {"val2017": 1}
     assert names == ["background", "car", "person", "sky"]
+
+
+def test_the_command_for_tiff_files_builds_and_counts_what_it_converts(folder, capsys):
+    for i in range(3):
+        trees.save(folder / f"scans/{i}.tif", trees.image(i))
+        trees.save(folder / f"scan_masks/{i}.tif", trees.label(i, 2))
+    assert documented.run(PAGE, "scans/*.tif") == 0
+    counts, _, printed = built(capsys)
+    assert counts == {"train": 2, "val": 1}
+    assert "stored as PNG, from BMP, WebP or TIFF files: 2 images" in printed
+    found = {}
+    for split in counts:
+        reader = records.open_split("records", split)
+        for i in range(len(reader)):
+            example = records.parse_example(reader.read(i))
+            found[example["name"]] = example
+    for i in range(3):
+        example = found[str(i)]
+        assert images.probe(example["image"]).format == "png"
+        pixels = records.decode_image(example["image"])
+        assert np.array_equal(pixels[..., ::-1], trees.image(i))
+        assert np.array_equal(records.decode_label(example["label"]), trees.label(i, 2))
