@@ -5,7 +5,7 @@ import pytest
 
 from kerasseg import images, records
 from tests.support import documented, trees
-from tests.tfrecords_tools import test_panoptic, test_yolo
+from tests.tfrecords_tools import test_exports, test_panoptic, test_yolo
 
 PAGE = "data.md"
 
@@ -69,3 +69,13 @@ def test_the_command_for_tiff_files_builds_and_counts_what_it_converts(folder, c
         pixels = records.decode_image(example["image"])
         assert np.array_equal(pixels[..., ::-1], trees.image(i))
         assert np.array_equal(records.decode_label(example["label"]), trees.label(i, 2))
+
+
+@pytest.mark.parametrize("write", [test_exports.coco, test_exports.masks])
+def test_the_command_for_roboflow_builds(folder, capsys, write):
+    pytest.importorskip("pycocotools.mask")
+    write(folder / "roboflow")
+    assert documented.run(PAGE, "--source_dir=roboflow") == 0
+    counts, names, _ = built(capsys)
+    assert counts == {"train": 2, "val": 1}
+    assert names == ["background", "car", "road"]

@@ -174,8 +174,33 @@ def read(content: dict, path: str) -> tuple[Annotated, ...]:
     """
     names, listed = _parse(content, path)
     _check_names(names, listed, path)
-    known = tuple(names[number] for number in sorted(names, key=order_of_ids))
+    unused = _groups(content["categories"], listed)
+    known = tuple(names[i] for i in sorted(names.keys() - unused, key=order_of_ids))
     return tuple(_annotated(item, found, names, known, path) for item, found in listed)
+
+
+def _groups(categories, listed):
+    """Returns the ids of categories that only group others, as Roboflow lists them.
+
+    Such a category is the supercategory of another one, has none itself, and no
+    annotation.
+    """
+    used = {
+        item["category_id"] for _, found in listed for item in found if _has_id(item)
+    }
+    parents = {
+        item["supercategory"]
+        for item in categories
+        if isinstance(item.get("supercategory"), str)
+        and item["supercategory"] != item["name"]
+    }
+    return {
+        item["id"]
+        for item in categories
+        if item["name"] in parents
+        and item.get("supercategory") in (None, "", "none")
+        and item["id"] not in used
+    }
 
 
 def order_of_ids(number: int | str) -> tuple:

@@ -80,6 +80,7 @@ def find(source: pairs.Source) -> OwnImages:
             "data.yaml of YOLO with `annotations`."
         )
     match, shapes, classes, missing = yolo.match(own) if is_yolo else _match(own)
+    match, shapes = splitting.rename(match, shapes, own.rename_splits)
     classes = own.classes or classes
     splits = splitting.assign(match, own, source.seed)
     splits |= {split: [] for split in missing}

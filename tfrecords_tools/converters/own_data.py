@@ -47,6 +47,11 @@ class OwnData:
         "train.txt,val.txt. Each lists the image names of the split with its file "
         "name, one per line.",
     )
+    rename_splits: str = option(
+        "",
+        "Comma-separated FROM:TO to rename the splits that {split} gives, such as "
+        "valid:val.",
+    )
     leave_out: str | None = option(
         None,
         "File that lists images to leave out, one NAME or SPLIT:NAME per line.",
