@@ -5,7 +5,12 @@ import pytest
 
 from kerasseg import images, records
 from tests.support import documented, trees
-from tests.tfrecords_tools import test_exports, test_panoptic, test_yolo
+from tests.tfrecords_tools import (
+    test_exports,
+    test_panoptic,
+    test_webdataset,
+    test_yolo,
+)
 
 PAGE = "data.md"
 
@@ -79,3 +84,12 @@ def test_the_command_for_roboflow_builds(folder, capsys, write):
     counts, names, _ = built(capsys)
     assert counts == {"train": 2, "val": 1}
     assert names == ["background", "car", "road"]
+
+
+def test_the_command_for_webdataset_builds(folder, capsys):
+    for i in range(2):
+        members = test_webdataset.sample(f"{i:04d}")
+        test_webdataset.write(folder / f"shards/train-{i:06d}.tar", *members)
+    test_webdataset.write(folder / "shards/val.tar", *test_webdataset.sample("x"))
+    assert documented.run(PAGE, "--dataset=webdataset") == 0
+    assert built(capsys)[0] == {"train": 2, "val": 1}

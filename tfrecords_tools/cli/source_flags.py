@@ -86,7 +86,7 @@ def _read_export(path, own, options):
 
 def _unpack_archives(dataset, source):
     """Returns a source of folders, after unpacking archives."""
-    if dataset in (None, pairs.OWN):
+    if dataset in (None, pairs.OWN, *pairs.SHARDED):
         return source
 
     def accepts(folder):

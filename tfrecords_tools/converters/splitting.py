@@ -65,6 +65,24 @@ def _read_lists(lists, match):
     return splits
 
 
+def read_names(text: str) -> dict[str, str]:
+    """Reads the option `rename_splits`, comma-separated FROM:TO.
+
+    Raises:
+        errors.UserError: It has another form.
+    """
+    table = {}
+    for item in source_files.split_commas(text) if text else ():
+        start, _, end = item.partition(":")
+        if not start.strip() or not end.strip() or ":" in end or "/" in end:
+            raise errors.UserError(
+                f"`rename_splits` takes comma-separated FROM:TO, as in valid:val. Got "
+                f"'{item}'."
+            )
+        table[start.strip()] = end.strip()
+    return table
+
+
 def rename(
     match: matching.Match, shapes: dict[matching.Key, _Shapes], text: str
 ) -> tuple[matching.Match, dict[matching.Key, _Shapes]]:
@@ -79,17 +97,9 @@ def rename(
         errors.UserError: The option has another form, or two splits would have one
             name.
     """
-    if not text:
+    table = read_names(text)
+    if not table:
         return match, shapes
-    table = {}
-    for item in source_files.split_commas(text):
-        start, _, end = item.partition(":")
-        if not start.strip() or not end.strip() or ":" in end or "/" in end:
-            raise errors.UserError(
-                f"`rename_splits` takes comma-separated FROM:TO, as in valid:val. Got "
-                f"'{item}'."
-            )
-        table[start.strip()] = end.strip()
     known = {split for split, _ in [*match.images, *match.masks]}
     new = [table.get(split, split) for split in known]
     if len(set(new)) < len(new):
