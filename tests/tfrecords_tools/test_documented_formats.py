@@ -93,3 +93,12 @@ def test_the_command_for_webdataset_builds(folder, capsys):
     test_webdataset.write(folder / "shards/val.tar", *test_webdataset.sample("x"))
     assert documented.run(PAGE, "--dataset=webdataset") == 0
     assert built(capsys)[0] == {"train": 2, "val": 1}
+
+
+def test_the_command_for_parquet_builds(folder, capsys):
+    test_parquet = pytest.importorskip("tests.tfrecords_tools.test_parquet")
+    columns = {"image": test_parquet.IMAGES, "mask": test_parquet.MASKS}
+    for split in ("train", "val"):
+        test_parquet.write(folder / f"tables/{split}-00000.parquet", columns)
+    assert documented.run(PAGE, "--dataset=parquet") == 0
+    assert built(capsys)[0] == {"train": 5, "val": 5}
