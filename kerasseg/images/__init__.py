@@ -1,12 +1,12 @@
 """Safe reading and writing of images and labels.
 
-Only JPEG and PNG files are read, recognized by their first bytes and never by their
-name. Width and height are checked in the header before anything is decoded, which makes
-decompression bombs harmless.
+JPEG, PNG, BMP, WebP and TIFF files are read, recognized by their first bytes and never
+by their name; records hold JPEG and PNG files only. Width and height are checked in the
+header before anything is decoded, which makes decompression bombs harmless.
 """
 
 from kerasseg.images.detections import MIN_SCORE, Detections
-from kerasseg.images.headers import Header, ImageError, probe
+from kerasseg.images.headers import RECORD_FORMATS, Header, ImageError, probe
 from kerasseg.images.reading import (
     DEFAULT_MAX_PIXELS,
     check_label_range,
@@ -15,7 +15,11 @@ from kerasseg.images.reading import (
     read_label,
     stores_plain_numbers,
 )
-from kerasseg.images.suffixes import READABLE_SUFFIXES, SUFFIXES
+from kerasseg.images.suffixes import (
+    CONVERTED_SUFFIXES,
+    READABLE_SUFFIXES,
+    SUFFIXES,
+)
 from kerasseg.images.writing import (
     IGNORE_COLOR,
     encode_image,
@@ -24,10 +28,12 @@ from kerasseg.images.writing import (
 )
 
 __all__ = [
+    "CONVERTED_SUFFIXES",
     "DEFAULT_MAX_PIXELS",
     "IGNORE_COLOR",
     "MIN_SCORE",
     "READABLE_SUFFIXES",
+    "RECORD_FORMATS",
     "SUFFIXES",
     "Detections",
     "Header",

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import PngImagePlugin
 
 from kerasseg.datasets import IGNORE_LABEL
-from kerasseg.images import headers
+from kerasseg.images import headers, other_formats
 from kerasseg.system import files
 
 DEFAULT_MAX_PIXELS = 64_000_000
@@ -25,6 +25,7 @@ _TURN = {  # Functions that turn an image upright, by EXIF orientation.
     7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
     8: lambda x: x[:, ::-1].swapaxes(0, 1),
 }
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _PALETTE = 0, 3  # Color types of a PNG header.
 _GRAY_STEP = {1: 1, 2: 85, 4: 17, 8: 1}  # Factor of pillow's gray values, by bits.
 
@@ -103,9 +104,11 @@ def read_image(
 ) -> np.ndarray:
     """Reads an image; the pixels equal those of TensorFlow's accurate decoder.
 
-    Gray images get three equal channels; CMYK is converted to RGB (within 1 of 255)
-    and a palette to its colors; of 16 bits the upper 8 are kept. An alpha channel is
-    dropped without blending, as TensorFlow does.
+    JPEG, PNG, BMP, WebP and TIFF files are read. Gray images get three equal channels;
+    CMYK is converted to RGB (within 1 of 255) and a palette to its colors; of 16 bits
+    in a PNG file the upper 8 are kept. An alpha channel is dropped without blending, as
+    TensorFlow does. TIFF files with other than 8 bits per channel, CMYK or several
+    pages are refused.
 
     Args:
         source: The bytes of the file, or its path.
@@ -117,10 +120,34 @@ def read_image(
         RGB, uint8 `[height, width, 3]`.
 
     Raises:
-        ImageError: The image is too large, damaged, or not a JPEG or PNG file.
+        ImageError: The image is too large, damaged, or of a format that is not read.
         FileNotFoundError: The file does not exist.
     """
     data, header, name = _load(source, name, max_pixels)
+    turn = _TURN[header.orientation if apply_exif else 1]
+    if header.format in other_formats.FORMATS:
+        image = _decode_other(data, header, name, other_formats.as_rgb)
+    else:
+        image = _decode(data, header, name)
+    return np.ascontiguousarray(turn(image))
+
+
+def _decode_other(data, header, name, convert):
+    size = header.width, header.height
+    try:
+        return convert(other_formats.decode(data, header.format, size))
+    except other_formats.FormatError as error:
+        raise headers.ImageError(
+            f"{name} is a {header.format} file, but {error}"
+        ) from error
+    except headers.BROKEN as error:
+        raise headers.ImageError(
+            f"{name}: the {header.format} file is damaged ({error}). Get the file again"
+        ) from error
+
+
+def _decode(data, header, name):
+    """Decodes a JPEG or PNG file as RGB."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -134,9 +161,7 @@ def read_image(
             f"{name}: the {header.format} file is damaged or truncated ({len(data)} "
             "bytes). Get the file again"
         )
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    turn = _TURN[header.orientation if apply_exif else 1]
-    return np.ascontiguousarray(turn(image))
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def read_label(
@@ -147,7 +172,8 @@ def read_label(
 ) -> np.ndarray:
     """Reads the class indices of a PNG file: gray values, or palette indices.
 
-    Gray values of 16 bits are read exactly. See `read_image` for the arguments.
+    Gray values of 16 bits are read exactly. BMP and TIFF files that were compressed
+    without loss are read, too. See `read_image` for the arguments.
 
     Returns:
         Class indices, uint8 `[height, width]`.
@@ -158,6 +184,8 @@ def read_label(
         FileNotFoundError: The file does not exist.
     """
     data, header, name = _load(source, name, max_pixels)
+    if header.format in ("bmp", "tiff"):
+        return _decode_other(data, header, name, other_formats.as_numbers)
     if header.format != "png":
         raise headers.ImageError(
             f"{name} is a {header.format} file, whose compression changes class "
@@ -200,8 +228,9 @@ def _check_16_bits(label, name):
 
 
 def stores_plain_numbers(data: bytes) -> bool:
-    """Returns whether a PNG file that `read_label` accepts is 8-bit gray."""
-    return (data[24], data[25]) == (8, _GRAY)
+    """Returns whether a file that `read_label` accepts is an 8-bit gray PNG file."""
+    is_png = data.startswith(_PNG_SIGNATURE)
+    return is_png and (data[24], data[25]) == (8, _GRAY)
 
 
 def check_label_range(label: np.ndarray, num_classes: int, *, name: str) -> None:

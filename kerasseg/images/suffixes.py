@@ -1,13 +1,12 @@
 """Endings of the names of image files."""
 
-# JPEG and PNG files, which are read.
+# Files that are read, and stored in records as PNG.
+CONVERTED_SUFFIXES = (".bmp", ".dib", ".tif", ".tiff", ".webp")
 READABLE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo"),
     *(".png", ".apng"),
+    *CONVERTED_SUFFIXES,
 )
 # Images of these formats are found too, so that each of them is reported.
-UNREADABLE_SUFFIXES = (
-    *(".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"),
-    *(".heic", ".heif", ".avif", ".jxl", ".jp2"),
-)
+UNREADABLE_SUFFIXES = (".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2")
 SUFFIXES = (*READABLE_SUFFIXES, *UNREADABLE_SUFFIXES)

@@ -244,7 +244,7 @@ def decode_instances(data: bytes, size: tuple[int, int] | None = None) -> np.nda
 def _check_header(data, size=None, what="image"):
     """Checks the size of an image file before it is decoded."""
     try:
-        header = images.probe(data)
+        header = images.probe(data, formats=images.RECORD_FORMATS)
     except images.ImageError as error:
         raise _unreadable(data) from error
     height, width = header.height, header.width

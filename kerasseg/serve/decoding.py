@@ -46,7 +46,7 @@ def read(data: bytes, upright: bool, *, max_pixels: int) -> np.ndarray:
     _limit_cpu(_CPU_SECONDS)
     file_headers.check_structure(data)
     try:
-        header = images.probe(data, name=_NAME)
+        header = images.probe(data, name=_NAME, formats=images.RECORD_FORMATS)
         check_pixels(header.height, header.width, max_pixels)
         num_pixels = header.height * header.width
         _limit_cpu(_CPU_SECONDS + num_pixels * _CPU_SECONDS_PER_PIXEL)

@@ -69,8 +69,12 @@ def sync(path: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
+def read_bytes(path: str | os.PathLike, most: int = -1) -> bytes:
     """Reads a regular file; a named pipe or a device could block or never end.
+
+    Args:
+        path: The file.
+        most: Number of bytes to read at most; -1 for all.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -80,7 +84,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     try:
         check_regular(os.fstat(descriptor), path)
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            return file.read(most)
     finally:
         os.close(descriptor)
 

@@ -148,7 +148,7 @@ def bmp():
     ("data", "reason"),
     [
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not a JPEG or PNG file but unknown"),
-        (bmp(), "not a JPEG or PNG file but bmp"),
+        (bmp(), "its mask is not a PNG file"),
         (b"GIF89a", "but gif"),
         (images.encode_label(np.ones((60, 80), np.uint8)), "the maximum is 432"),
         (cv2.imencode(".jpg", np.ones((2, 2)))[1].tobytes(), "is not a PNG file"),

@@ -507,7 +507,9 @@ def test_pairs_without_instances_keep_their_key():
 def test_each_class_with_instances_is_a_class():
     for name in datasets.list_datasets():
         spec = datasets.get(name)
-        assert {*registry.instance_classes(name, spec)} <= {*spec.class_names[1:]}
+        assert {*registry.instance_classes(name, pairs.Source(), spec)} <= {
+            *spec.class_names[1:]
+        }
 
 
 # The commands.

@@ -86,13 +86,13 @@ def test_files_of_other_endings_are_counted_and_named(capsys):
     assert status == 0 and all(text in plain for text in texts)
 
 
-@pytest.mark.parametrize("ending", [".HEIC", ".avif", ".tif", ".bmp", ".jxl"])
+@pytest.mark.parametrize("ending", [".HEIC", ".avif", ".gif", ".jxl"])
 def test_images_of_other_formats_are_found_and_refused_by_name(capsys, ending):
     write("i/1.jpg", "m/1.png", "m/2.png")
-    content = b"\0\0\0\x18ftypheic" if ending == ".HEIC" else b"II*\0"
+    content = b"\0\0\0\x18ftypheic" if ending == ".HEIC" else b"GIF89a"
     pathlib.Path(f"i/2{ending}").write_bytes(content + bytes(20))
     status, out, _ = examined(capsys, "--images=i", "--masks=m", *BOTH)
-    kind = "heic" if ending == ".HEIC" else "tiff"
+    kind = "heic" if ending == ".HEIC" else "gif"
     plain = " ".join(out.split())
     assert status == 2 and f"i/2{ending} is not a JPEG or PNG file but {kind}" in plain
     assert sorted(inference.find_images("i", "out")) == ["1", "2"]

@@ -317,6 +317,7 @@ NOT_RUN = {
     "--beam_options needs": "tests/tfrecords_tools/test_beam_engine.py",
     "For your own annotations, use": "names this page's whole command",
     "does not name the classes of its": "tests/tfrecords_tools/test_tfds.py",
+    "does not name the classes. Name": "tests/tfrecords_tools/test_webdataset.py",
     "would merge two values": "repeats the option of a finding",
     "cannot be written": "tests/tfrecords_tools/test_inspect.py",
     "not written (": "tests/tfrecords_tools/test_inspect.py",

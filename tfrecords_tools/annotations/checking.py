@@ -270,6 +270,8 @@ def shape(kind: str, data: Any, size: Size) -> Any:
         DegenerateError: It covers no part of the image.
         AnnotationError: It cannot be drawn.
     """
+    if kind == "ids":
+        return  # Checked when they are drawn.
     if kind == "coco":
         _coco(data, size)
     elif kind == "runs":

@@ -56,12 +56,12 @@ def read_images(path: str | os.PathLike) -> tuple[dict[int, str], list[CocoImage
     except (ValueError, RecursionError) as error:
         if isinstance(error, errors.UserError):
             raise
-        raise _invalid(path, f"it is not JSON: {error}") from error
+        raise invalid(path, f"it is not JSON: {error}") from error
     names, listed = _parse(content, path)
     try:
         return names, [_sized(*each) for each in listed]
     except AnnotationError as error:
-        raise _invalid(path, error) from error
+        raise invalid(path, error) from error
 
 
 def _sized(item, annotations):
@@ -73,7 +73,8 @@ def _sized(item, annotations):
     return CocoImage(name, height, width, annotations)
 
 
-def _invalid(path, reason):
+def invalid(path: str | os.PathLike, reason: object) -> AnnotationError:
+    """Returns the error of a file that is not in COCO's format."""
     return AnnotationError(
         f"{path} is not an annotation file in COCO's format, JSON with images, "
         f"annotations and categories ({reason}). Give the right file."
@@ -83,8 +84,8 @@ def _invalid(path, reason):
 def _parse(content, path):
     """Returns the categories, and each image's object with its annotations."""
     try:
-        categories = _by_id(content, "categories", "name")
-        images_by_id = _by_id(content, "images", "file_name")
+        categories = by_id(content, "categories", "name")
+        images_by_id = by_id(content, "images", "file_name")
         annotations = collections.defaultdict(list)
         for number, item in enumerate(
             checking.field(content, "annotations", list, "it")
@@ -92,7 +93,7 @@ def _parse(content, path):
             image_id = checking.field(item, "image_id", _ID, f"annotation {number}")
             annotations[image_id].append(item)
     except AnnotationError as error:
-        raise _invalid(path, error) from error
+        raise invalid(path, error) from error
     _check_listed(annotations.keys() - images_by_id.keys(), images_by_id, path)
     _check_unique(annotations, images_by_id, path)
     names = {number: str(item["name"]) for number, item in categories.items()}
@@ -103,8 +104,17 @@ def _parse(content, path):
 _ID = (int, str)
 
 
-def _by_id(content, key, name):
-    """Returns the objects of a list by their ids, which must be unique."""
+def by_id(content: Any, key: str, name: str) -> dict:
+    """Returns the objects of a list by their ids, which must be unique.
+
+    Args:
+        content: The file.
+        key: Key of the list.
+        name: Key of the name of each object.
+
+    Raises:
+        AnnotationError: The list or an object is damaged, or two have the same id.
+    """
     found: dict = {}
     for number, item in enumerate(checking.field(content, key, list, "it")):
         what = f"number {number} of its {key}"
@@ -164,11 +174,37 @@ def read(content: dict, path: str) -> tuple[Annotated, ...]:
     """
     names, listed = _parse(content, path)
     _check_names(names, listed, path)
-    known = tuple(names[number] for number in sorted(names, key=_order_of_ids))
+    unused = _groups(content["categories"], listed)
+    known = tuple(names[i] for i in sorted(names.keys() - unused, key=order_of_ids))
     return tuple(_annotated(item, found, names, known, path) for item, found in listed)
 
 
-def _order_of_ids(number):
+def _groups(categories, listed):
+    """Returns the ids of categories that only group others, as Roboflow lists them.
+
+    Such a category is the supercategory of another one, has none itself, and no
+    annotation.
+    """
+    used = {
+        item["category_id"] for _, found in listed for item in found if _has_id(item)
+    }
+    parents = {
+        item["supercategory"]
+        for item in categories
+        if isinstance(item.get("supercategory"), str)
+        and item["supercategory"] != item["name"]
+    }
+    return {
+        item["id"]
+        for item in categories
+        if item["name"] in parents
+        and item.get("supercategory") in (None, "", "none")
+        and item["id"] not in used
+    }
+
+
+def order_of_ids(number: int | str) -> tuple:
+    """Returns a key that sorts ids: numbers come before texts."""
     return (0, number, "") if isinstance(number, int) else (1, 0, number)
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from kerasseg import images
 from kerasseg.records import brush_rle, rle
-from tfrecords_tools.annotations import checking, coco
+from tfrecords_tools.annotations import checking, coco, panoptic
 from tfrecords_tools.annotations.shapes import AnnotationError, Instance
 
 
@@ -47,8 +47,8 @@ def draw_instances(text: str) -> tuple[Instance, ...] | None:
 
     Args:
         text: JSON, see `draw`, which checks it, with the key "objects": the object of
-            each shape, as its number, its class number, and whether it is a crowd. The
-            shapes of an object have one number.
+            each shape, as its number, its class number, and whether it is a crowd; or
+            None for stuff. The shapes of an object have one number.
 
     Returns:
         The objects in the order of their first shapes; None without the key.
@@ -62,6 +62,8 @@ def draw_instances(text: str) -> tuple[Instance, ...] | None:
     size = tuple(content["size"])
     masks: dict[tuple, np.ndarray] = {}
     for shape, key in zip(content["shapes"], content["objects"], strict=True):
+        if key is None:
+            continue
         _, mask = _draw_shape(shape, size)
         masks[tuple(key)] = masks.get(tuple(key), False) | mask
     return tuple(
@@ -155,5 +157,6 @@ _DRAWERS = {
     "runs": _runs,
     "coco": coco.rasterize,
     "brush": _brush,
+    "ids": panoptic.rasterize,
 }
 KINDS = frozenset(_DRAWERS)

@@ -8,7 +8,14 @@ from xml.etree import ElementTree
 
 from kerasseg import errors
 from kerasseg.system import files
-from tfrecords_tools.annotations import checking, coco, cvat, label_studio, labelme
+from tfrecords_tools.annotations import (
+    checking,
+    coco,
+    cvat,
+    label_studio,
+    labelme,
+    panoptic,
+)
 from tfrecords_tools.annotations.shapes import Annotated, AnnotationError
 
 SUFFIXES = (".json", ".xml")
@@ -52,6 +59,8 @@ def _read(path, *_):
     if isinstance(content, dict) and "shapes" in content:
         return (_read_labelme(content, path),)
     if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+        if panoptic.is_panoptic(content):
+            return panoptic.read(content, path)
         _require_pycocotools(path)
         return coco.read(content, path)
     if label_studio.is_task(content):

@@ -38,8 +38,9 @@ class Shape:
         item: What it is in its file, such as "annotation 7".
         group: Shapes of one name and one group are one object; None for a shape that is
             a whole object.
-        crowd_of: Name of the class, if the shape is a group of objects, which is
-            ignored in labels.
+        crowd_of: Name of the class, if the shape is a group of objects. Its `name` is
+            `IGNORED` where labels ignore it.
+        is_object: Whether it is an object; stuff is none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Shape:
     item: str = ""
     group: int | str | None = None
     crowd_of: str = ""
+    is_object: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Annotated:
             order they are listed.
         one_file: Whether the file annotates this image only.
         fault: Why the annotations of this image cannot be used, or "".
+        stuff: Names among `known` of classes without objects.
+        label_file: Path of an image file from which the shapes are drawn, or "".
     """
 
     file_name: str
@@ -77,3 +81,5 @@ class Annotated:
     largest_first: bool = False
     one_file: bool = False
     fault: str = ""
+    stuff: tuple[str, ...] = ()
+    label_file: str = ""

@@ -6,7 +6,15 @@ import pathlib
 from absl import flags
 
 from kerasseg import cli, errors
-from tfrecords_tools.converters import archives, own_data, pairs, pascal_voc, registry
+from tfrecords_tools.converters import (
+    archives,
+    exports,
+    own_data,
+    pairs,
+    pascal_voc,
+    registry,
+    yolo,
+)
 from tfrecords_tools.writing import label_options
 
 _INSTANCES = flags.DEFINE_bool(
@@ -40,7 +48,11 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_options.LabelOptions]
             "`palette_colors` needs `colormap`, which gives the class of each color. "
             "Without both, masks with a palette are read by their values."
         )
-    own = options.add_classes(cli.read_fields(own_data.OwnData))
+    own = cli.read_fields(own_data.OwnData)
+    source_dir = _path(cli.SOURCE_DIR.value)
+    if dataset == pairs.OWN and source_dir and exports.has_no_files(own):
+        own, options = _read_export(source_dir, own, options)
+    own = options.add_classes(own)
     is_open = registry.has_open_classes(dataset or pairs.OWN)
     if dataset not in (None, pairs.OWN) and (
         own.images or (own.classes and not is_open)
@@ -55,7 +67,7 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_options.LabelOptions]
             "none."
         )
     source = pairs.Source(
-        source_dir=_path(cli.SOURCE_DIR.value),
+        source_dir=source_dir,
         sbd_dir=_path(cli.SBD_DIR.value),
         seed=cli.SEED.value,
         own=own,
@@ -64,9 +76,17 @@ def read(dataset: str | None) -> tuple[pairs.Source, label_options.LabelOptions]
     return _unpack_archives(dataset, source), options
 
 
+def _read_export(path, own, options):
+    """Returns the options with those that the folder of an export needs."""
+    if not yolo.is_data_yaml(str(path)):
+        path = _unpack(path, exports.is_known)
+    export = exports.expand(path, own, options.classes)
+    return export.own, dataclasses.replace(options, classes=export.classes)
+
+
 def _unpack_archives(dataset, source):
     """Returns a source of folders, after unpacking archives."""
-    if dataset is None:
+    if dataset in (None, pairs.OWN, *pairs.SHARDED):
         return source
 
     def accepts(folder):

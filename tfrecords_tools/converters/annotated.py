@@ -41,7 +41,7 @@ def match(
             if key in found:
                 duplicates.append(f"{where}, like {found[key].origin}")
             elif key in both.images:
-                found[key], files[key] = annotated, path
+                found[key], files[key] = annotated, annotated.label_file or path
             else:
                 files[key] = where
     return matching.Match(both.images, files, tuple(duplicates)), found
@@ -185,7 +185,7 @@ def encode(
         data = _checked(annotated, shape, size, skip)
         if data is not None:
             drawn.append([numbers[shape.name], shape.drawer, data, shape.item])
-            objects.append(_object(i, shape, numbers))
+            objects.append(_object(i, shape, numbers) if shape.is_object else None)
     # The key of a build depends on this text.
     content = {
         "size": size,
@@ -225,9 +225,11 @@ def _check_kinds(annotated, shapes, skip):
             "leaves them out, so that objects that they outline become background."
         )
     if flat:
+        reason = " A box does not tell which of its pixels belong to the object."
         raise annotations.AnnotationError(
-            f"{where} has shapes without an area: {', '.join(flat)}. Draw polygons, or "
-            f"skip them with `skip_shapes={','.join([*skip, *flat])}`."
+            f"{where} has shapes without an area: {', '.join(flat)}."
+            f"{reason if 'bbox' in flat else ''} Draw polygons, or skip them with "
+            f"`skip_shapes={','.join([*skip, *flat])}`."
         )
 
 

@@ -5,11 +5,12 @@ import json
 import pathlib
 
 from kerasseg import datasets, errors, images
-from kerasseg.system import files, patterns
+from kerasseg.system import patterns
 from tfrecords_tools import annotations
 from tfrecords_tools.converters import (
     annotated,
     class_lists,
+    image_sizes,
     instance_files,
     matching,
     object_folders,
@@ -17,6 +18,7 @@ from tfrecords_tools.converters import (
     pairs,
     source_files,
     splitting,
+    yolo,
 )
 
 _MAX_LISTED = 10
@@ -36,6 +38,7 @@ class OwnImages:
         instances: Files of `instance_masks`, by key; empty until they are read.
         keeps_unlabeled: Whether images without a label are built, too.
         objects: The same, if each object has a file; else None.
+        missing: Why a split has no image, by its name.
     """
 
     match: matching.Match
@@ -47,6 +50,7 @@ class OwnImages:
     instances: dict[matching.Key, str] = dataclasses.field(default_factory=dict)
     keeps_unlabeled: bool = False
     objects: object_folders.ObjectFolders | None = None
+    missing: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def is_left_out(self, split: str, key: matching.Key) -> bool:
         """Returns whether an image of a split is to be left out."""
@@ -67,16 +71,19 @@ def find(source: pairs.Source) -> OwnImages:
         errors.MissingFileError: There is no image, mask, annotation file or list.
     """
     own = source.own or own_data.OwnData()
-    if not own.images or not (own.masks or own.annotations or own.unlabeled):
+    is_yolo = yolo.is_data_yaml(own.annotations) and not own.masks
+    has_labels = own.masks or own.annotations or own.unlabeled
+    if not (is_yolo or (own.images and has_labels)):
         raise errors.UserError(
             "The location of your own images was not given. Give `images`, and `masks` "
-            "or `annotations`; or `unlabeled` for images without labels."
+            "or `annotations`; or `unlabeled` for images without labels; or only a "
+            "data.yaml of YOLO with `annotations`."
         )
-    classes = own.classes
-    match, shapes = _match(own)
-    if own.annotations and not own.masks:
-        classes = classes or annotated.list_classes(shapes)
+    match, shapes, classes, missing = yolo.match(own) if is_yolo else _match(own)
+    match, shapes = splitting.rename(match, shapes, own.rename_splits)
+    classes = own.classes or classes
     splits = splitting.assign(match, own, source.seed)
+    splits |= {split: [] for split in missing}
     left_out = splitting.read_leave_out(own.leave_out)
     is_random = not (own.lists or any(split for split, _ in match.images))
     found = OwnImages(
@@ -87,19 +94,23 @@ def find(source: pairs.Source) -> OwnImages:
         classes,
         is_random,
         keeps_unlabeled=own.unlabeled,
+        missing=missing,
     )
     _check_leave_out(found, own.leave_out)
     return _add_unannotated(found) if own.unannotated_as_background else found
 
 
 def _match(own):
-    """Returns images and labels, and the shapes of annotations."""
+    """Returns what `yolo.match` returns, for images that the options find."""
     if own.masks:
-        return matching.match(own.images, own.masks), {}
+        return yolo.Found(matching.match(own.images, own.masks), {}, None, {})
     if own.annotations:
-        return annotated.match(own.images, str(own.annotations))
+        match, shapes = annotated.match(own.images, str(own.annotations))
+        classes = own.classes or annotated.list_classes(shapes)
+        return yolo.Found(match, shapes, classes, {})
     paths, duplicates, passed_over = matching.find(own.images, "images")
-    return matching.Match(paths, {}, tuple(duplicates), tuple(passed_over)), {}
+    match = matching.Match(paths, {}, tuple(duplicates), tuple(passed_over))
+    return yolo.Found(match, {}, None, {})
 
 
 def _add_unannotated(found):
@@ -177,6 +188,12 @@ def instance_format(source: pairs.Source) -> str:
     return "objects"
 
 
+def stuff(source: pairs.Source) -> set[str]:
+    """Returns the names of the classes without objects, of panoptic annotations."""
+    tables = {each.stuff for each in find(source).shapes.values()}
+    return {name for table in tables for name in table}
+
+
 def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
     """Returns the spec of own images.
 
@@ -223,6 +240,8 @@ def list_pairs(split: str, source: pairs.Source) -> list[pairs.Pair]:
             f"{few if len(found.match.images) == 1 else ''}"
             f"Choose from these, as in `splits={','.join(found.splits)}`."
         )
+    if split in found.missing:
+        raise errors.MissingFileError(found.missing[split])
     if found.is_unlabeled(split) and not found.keeps_unlabeled:
         raise errors.MissingFileError(f"no image of split '{split}' has a mask.")
     _check_unpaired(found)
@@ -338,10 +357,7 @@ def _check_objects(folders, other, own):
 
 def _background(path, background, source):
     """Returns a text for `annotations.draw` that draws the background only."""
-    header = images.probe(files.read_bytes(path), name=path)
-    size = [header.height, header.width]
-    if header.orientation >= 5 and not source.own.ignore_exif:
-        size.reverse()
+    size = image_sizes.read(path, ignore_exif=source.own.ignore_exif)
     content = {"size": size, "ground": background, "largest_first": False, "shapes": []}
     return json.dumps({**content, "objects": []} if source.instances else content)
 

@@ -25,7 +25,9 @@ class OwnData:
     annotations: str | None = option(
         None,
         "Annotations to use instead of masks: a file, folder or quoted pattern of "
-        "COCO JSON, labelme JSON, Label Studio JSON or CVAT XML files.",
+        "COCO JSON, labelme JSON, Label Studio JSON or CVAT XML files. Or the "
+        "data.yaml of a YOLO data set with polygons, which also gives images and "
+        "splits: omit --images.",
     )
     instance_masks: str | None = option(
         None,
@@ -44,6 +46,11 @@ class OwnData:
         "Comma-separated files that assign images to splits, such as "
         "train.txt,val.txt. Each lists the image names of the split with its file "
         "name, one per line.",
+    )
+    rename_splits: str = option(
+        "",
+        "Comma-separated FROM:TO to rename the splits that {split} gives, such as "
+        "valid:val.",
     )
     leave_out: str | None = option(
         None,

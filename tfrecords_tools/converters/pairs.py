@@ -14,6 +14,7 @@ from tfrecords_tools.converters import own_data
 
 OWN = "folder"  # Name of the data set of the user's own images.
 CLASS_OF_LABEL = -1  # The class of an object is that of its pixels in the label.
+SHARDED = ("webdataset", "parquet")  # Names of data sets in files of many images.
 TFDS = "tfds:"  # Prefix of the names of data sets of TensorFlow Datasets.
 
 

@@ -9,7 +9,7 @@ from tfrecords_tools.converters import pairs
 
 def has_open_classes(dataset: str) -> bool:
     """Returns whether the classes of a data set come from its source."""
-    return dataset == pairs.OWN or dataset.startswith(pairs.TFDS)
+    return dataset in (pairs.OWN, *pairs.SHARDED) or dataset.startswith(pairs.TFDS)
 
 
 def converter(dataset: str) -> typing.Any:
@@ -28,7 +28,7 @@ def converter(dataset: str) -> typing.Any:
     if dataset.startswith(pairs.TFDS):
         tfds = importlib.import_module("tfrecords_tools.converters.tfds")
         return tfds.Converter(dataset)
-    if dataset != pairs.OWN:
+    if not has_open_classes(dataset):
         datasets.get(dataset)
     name = f"tfrecords_tools.converters.{dataset}"
     try:
@@ -81,9 +81,15 @@ def _has_instances(dataset):
     return hasattr(converter(dataset), "instance_format")
 
 
-def instance_classes(dataset: str, spec: datasets.DatasetSpec) -> tuple[str, ...]:
+def instance_classes(
+    dataset: str, source: pairs.Source, spec: datasets.DatasetSpec
+) -> tuple[str, ...]:
     """Returns the names of the classes that have instances."""
-    return getattr(converter(dataset), "INSTANCE_CLASSES", spec.class_names[1:])
+    found = converter(dataset)
+    if dataset == pairs.OWN:
+        stuff = found.stuff(source)
+        return tuple(name for name in spec.class_names[1:] if name not in stuff)
+    return getattr(found, "INSTANCE_CLASSES", spec.class_names[1:])
 
 
 def find_splits(dataset: str, source: pairs.Source) -> dict[str, str]:
@@ -121,7 +127,7 @@ def image_names(dataset: str, source: pairs.Source) -> set[str]:
 
 
 def find_passed_over(dataset: str, source: pairs.Source) -> tuple[str, ...]:
-    """Returns files that match the patterns of own images, but have other endings."""
-    if dataset != pairs.OWN:
+    """Returns files of own images, or of tar files, that have other endings."""
+    if dataset not in (pairs.OWN, *pairs.SHARDED):
         return ()
     return converter(dataset).find_passed_over(source)

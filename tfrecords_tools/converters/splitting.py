@@ -1,13 +1,17 @@
 """Assigns images to splits: by pattern, by list files, or at random."""
 
+import dataclasses
 import hashlib
 import pathlib
 import unicodedata
 from collections.abc import Collection
+from typing import TypeVar
 
 from kerasseg import errors
 from kerasseg.system import names
 from tfrecords_tools.converters import list_files, matching, own_data, source_files
+
+_Shapes = TypeVar("_Shapes")
 
 
 def assign(
@@ -59,6 +63,58 @@ def _read_lists(lists, match):
             )
         splits[split] = list_files.read(path, match)
     return splits
+
+
+def read_names(text: str) -> dict[str, str]:
+    """Reads the option `rename_splits`, comma-separated FROM:TO.
+
+    Raises:
+        errors.UserError: It has another form.
+    """
+    table = {}
+    for item in source_files.split_commas(text) if text else ():
+        start, _, end = item.partition(":")
+        if not start.strip() or not end.strip() or ":" in end or "/" in end:
+            raise errors.UserError(
+                f"`rename_splits` takes comma-separated FROM:TO, as in valid:val. Got "
+                f"'{item}'."
+            )
+        table[start.strip()] = end.strip()
+    return table
+
+
+def rename(
+    match: matching.Match, shapes: dict[matching.Key, _Shapes], text: str
+) -> tuple[matching.Match, dict[matching.Key, _Shapes]]:
+    """Renames splits, as the option `rename_splits` says.
+
+    Args:
+        match: Images and masks.
+        shapes: Annotations of images.
+        text: The option, comma-separated FROM:TO.
+
+    Raises:
+        errors.UserError: The option has another form, or two splits would have one
+            name.
+    """
+    table = read_names(text)
+    if not table:
+        return match, shapes
+    known = {split for split, _ in [*match.images, *match.masks]}
+    new = [table.get(split, split) for split in known]
+    if len(set(new)) < len(new):
+        raise errors.UserError(
+            f"`rename_splits={text}` would give two of the splits "
+            f"{', '.join(sorted(known))} one name. Rename to other names."
+        )
+
+    def renamed(values):
+        return {(table.get(s, s), name): value for (s, name), value in values.items()}
+
+    changed = dataclasses.replace(
+        match, images=renamed(match.images), masks=renamed(match.masks)
+    )
+    return changed, renamed(shapes)
 
 
 def choose(

@@ -25,7 +25,7 @@ def examine(
     merged = [
         scan
         for scan in scans
-        if scan.mask.format == "png"
+        if scan.mask.format not in ("", "jpeg")
         and 1 < len(scan.mask.numbers) <= num_values
         and _merges(scan.mask, table)
     ]

@@ -98,7 +98,8 @@ def inspect_source(
         RecordError: Pairs are bad, or own images have problems.
         errors.UserError: Options are missing, or do not fit the files.
     """
-    if dataset == pairs.OWN or (source.own and source.own.images):
+    own = source.own
+    if dataset == pairs.OWN or (own and (own.images or own.annotations)):
         _examine(source, options, outputs, max_pixels)
         return
     if not dataset:

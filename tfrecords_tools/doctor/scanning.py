@@ -29,7 +29,7 @@ class MaskScan:
 
     Attributes:
         kind: "gray", "palette", "colors", or "drawn" from annotations.
-        format: "png" or "jpeg"; "" if drawn.
+        format: As `images.Header` has it; "" if drawn.
         size: Height and width.
         numbers: Number of pixels by value; empty for colors.
         colors: Number of pixels by packed color, at most `MANY_COLORS`, most frequent
@@ -149,7 +149,7 @@ def _scan_mask(pair, image, max_pixels):
     data, name = files.read_bytes(pair.label), pair.label
     header = images.probe(data, name=name)
     kind = _KINDS.get(header.mode, COLORS)
-    if header.format == "png" and kind != COLORS:
+    if header.format != "jpeg" and kind != COLORS:
         numbers = images.read_label(data, max_pixels=max_pixels, name=name)
         if kind == GRAY:
             return (

@@ -136,7 +136,8 @@ def _check_image(pair, data, rules):
         apply_exif=not rules.ignore_exif,
         name=name,
     )
-    if header.orientation == 1 or rules.ignore_exif:
+    is_upright = header.orientation == 1 or rules.ignore_exif
+    if is_upright and header.format in images.RECORD_FORMATS:
         return data, header.format, pixels.shape[:2]
     return images.encode_image(pixels), "png", pixels.shape[:2]
 

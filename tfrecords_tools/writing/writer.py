@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from kerasseg import records
+from kerasseg import images, records
 from kerasseg.system import files, lock, progress
 from tfrecords_tools.converters import image_classes, pairs, registry, source_files
 from tfrecords_tools.writing import (
@@ -45,6 +45,7 @@ class Result:
         labeled: The list of labeled images of the splits that have one.
         num_objects: Number of masks of objects for each image of a split, if objects
             have files of their own; with those of rejected pairs.
+        num_converted: Images of BMP, WebP and TIFF files, which are stored as PNG.
     """
 
     num_records: dict[str, int]
@@ -55,6 +56,7 @@ class Result:
     num_classified: dict[str, int] = dataclasses.field(default_factory=dict)
     labeled: dict[str, records.LabeledList] = dataclasses.field(default_factory=dict)
     num_objects: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    num_converted: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def build_records(
@@ -155,7 +157,7 @@ class _Instances(NamedTuple):
     def of(cls, dataset, source, spec):
         form = registry.instance_format(dataset, source)
         versions = {"objects": records.OBJECTS_VERSION}
-        classes = registry.instance_classes(dataset, spec) if form else ()
+        classes = registry.instance_classes(dataset, source, spec) if form else ()
         return cls(versions.get(form, records.SCHEMA_VERSION), classes)
 
 
@@ -304,6 +306,7 @@ class _Build:
             num_classified=_count(listed, lambda pair: pair.image_classes is not None),
             labeled=lists,
             num_objects=num_objects,
+            num_converted=_count(listed, _is_converted),
         )
 
     def _good_pairs(self, plan):
@@ -344,6 +347,10 @@ class _Build:
             records.write_info(self.folder, self.info)
         else:
             (self.folder / records.INFO_FILE).unlink(missing_ok=True)
+
+
+def _is_converted(pair):
+    return pair.image.lower().endswith(images.CONVERTED_SUFFIXES)
 
 
 def _count(listed, is_counted):
