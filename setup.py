@@ -21,7 +21,7 @@ REQUIRES = [
     "keras>=3.15",
     "matplotlib>=3.8",
     "numpy>=1.26",
-    "opencv-python-headless>=4.10",
+    "opencv-python-headless>=4.11",
     "pillow>=10.3",
     "protobuf>=5.26",
     "tensorboard>=2.18",
@@ -39,7 +39,7 @@ EXTRAS = {
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"],
     "parquet": ["pyarrow>=15"],
     "ray": ["ray>=2.50"],
-    "serve": ["h11>=0.14", "prometheus-client>=0.20", "uvicorn>=0.54"],
+    "serve": ["h11>=0.16", "prometheus-client>=0.20", "uvicorn>=0.54"],
     "superpixels": ["scikit-image>=0.22", "scipy>=1.11"],
     "tflite": ["ai-edge-litert>=2.0"],
     "dev": [
