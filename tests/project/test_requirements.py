@@ -32,6 +32,7 @@ DISTRIBUTIONS = {
     "pydensecrf": "pydensecrf2",
     "skimage": "scikit-image",
     "tensorflow_serving": "tensorflow-serving-api",
+    "yaml": "pyyaml",
 }
 NOT_IMPORTED = {"tensorboard"}  # Shows the events that TensorFlow writes.
 NOT_IN_LOWEST = {"beam", "crf", "gpu", "grpc", "ray"}  # Not tested at the lowest.

@@ -322,6 +322,7 @@ NOT_RUN = {
     "cannot be written": "tests/tfrecords_tools/test_inspect.py",
     "not written (": "tests/tfrecords_tools/test_inspect.py",
     "For a contact sheet": "tests/tfrecords_tools/test_odd_folders.py",
+    "seeds need the logits": "tests/tfrecords_tools/test_seeds.py",
     "pip install": "tests/project/test_remedies.py",
     "engine=beam` needs Apache": "tests/project/test_remedies.py",
 }

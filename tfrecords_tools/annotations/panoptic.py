@@ -29,9 +29,11 @@ _MAX_ID = (1 << 24) - 1
 
 def is_panoptic(content: dict) -> bool:
     """Returns whether a JSON file with images and annotations is panoptic."""
-    listed = content.get("annotations")
+    listed, key = content.get("annotations"), "segments_info"
+    if not listed:  # Only the categories can tell.
+        listed, key = content.get("categories"), "isthing"
     return isinstance(listed, list) and any(
-        isinstance(item, dict) and "segments_info" in item for item in listed
+        isinstance(item, dict) and key in item for item in listed
     )
 
 
