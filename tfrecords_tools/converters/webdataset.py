@@ -128,7 +128,7 @@ def _scan(path, _, num_bytes):
                 tar.members = []  # type: ignore[attr-defined]  # Millions take GBs.
                 if info.size < 0 or info.offset_data + info.size > num_bytes:
                     raise tarfile.ReadError(
-                        f"{info.name!r} is said to have {info.size:,} bytes"
+                        f"the header of {info.name!r} states {info.size:,} bytes"
                     )
                 if not info.isdir():
                     _add(samples, others, info)

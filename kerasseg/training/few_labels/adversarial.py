@@ -27,7 +27,7 @@ class Adversarial(Method):
 
     The discriminator learns to tell one-hot label maps from predicted probabilities.
     The network learns to make it mistake its maps, and, on images without labels, its
-    own classes where the discriminator takes them for labels.
+    own classes where the discriminator is confident that they are labels.
     """
 
     min_crop_size = 2 ** len(_FILTERS)

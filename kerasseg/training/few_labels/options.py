@@ -57,13 +57,13 @@ class FewLabels:
     )
     background_area: float = option(
         0.4,
-        "With --semi=em_adapt, fraction of an image that is at least assigned to class "
-        "0, if the image shows it.",
+        "With --semi=em_adapt, fraction of an image that is assigned to class 0 first, "
+        "if the image shows it. Classes that follow can take some of it.",
     )
     foreground_area: float = option(
         0.2,
-        "With --semi=em_adapt, fraction of an image that is at least assigned to each "
-        "other class that it shows.",
+        "With --semi=em_adapt, fraction of an image that is assigned to each other "
+        "class that it shows, in their order.",
     )
     cam_sharpness: float = option(
         0.0,
@@ -97,7 +97,7 @@ class FewLabels:
     self_taught_weight: float = option(
         0.1,
         "Weight of the loss of --semi=adversarial on the network's own classes, where "
-        "the discriminator takes them for labels.",
+        "the discriminator's probability of a label exceeds self_taught_threshold.",
     )
     self_taught_start_step: int = option(5000, "First step with self_taught_weight.")
     self_taught_threshold: float = option(

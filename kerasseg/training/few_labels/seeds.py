@@ -1,7 +1,7 @@
 """Seeds: labels of pixels from the class maps of an image classifier.
 
-Sources: https://arxiv.org/abs/1512.04150 (CAM), section 3.2, for the threshold of 20 %
-of the maximum; https://arxiv.org/abs/1210.5644 for the CRF that refines seeds.
+Sources: https://arxiv.org/abs/1512.04150 (CAM), section 3.2, for thresholds relative to
+the maximum (20 % there); https://arxiv.org/abs/1210.5644 for the CRF that refines seeds.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ def seeds(
     logits: np.ndarray,
     tags: np.ndarray,
     *,
-    threshold: float = 0.2,
+    threshold: float = 0.3,
     background_threshold: float | None = None,
 ) -> np.ndarray:
     """Returns labels of the classes that an image is known to show.
