@@ -181,7 +181,7 @@ def test_seeds_of_one_class_are_not_refined():
     [
         ({"tags": np.ones(2, bool)}, r"`tags` one value for each class, got \(1, 1, 3"),
         ({"threshold": 0.0}, "`threshold` must be above 0 and at most 1, got 0.0"),
-        ({"background_threshold": 0.5}, "from 0 to `threshold=0.2`, got 0.5"),
+        ({"background_threshold": 0.5}, "from 0 to `threshold=0.3`, got 0.5"),
     ],
 )
 def test_arguments_of_seeds_that_do_not_fit_are_refused(arguments, message):

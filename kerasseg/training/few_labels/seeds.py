@@ -1,7 +1,7 @@
 """Seeds: labels of pixels from the class maps of an image classifier.
 
 Sources: https://arxiv.org/abs/1512.04150 (CAM), section 3.2, for thresholds relative to
-the maximum (20 % there); https://arxiv.org/abs/1210.5644 for the CRF that refines seeds.
+the maximum (20 % there); https://arxiv.org/abs/1210.5644 for the CRF that refines them.
 """
 
 import numpy as np
