@@ -1,7 +1,7 @@
 """Semantic segmentation in Keras 3: architectures, training, evaluation, serving.
 
-Public names: `build_model`, `list_models`, `load`, `get_dataset`, `losses`,
-`metrics`, and `data`, which is `pipeline.data`.
+Public names: `build_model`, `list_models`, `fit`, `find_learning_rate`, `load`,
+`get_dataset`, `losses`, `metrics`, and `data`, which is `pipeline.data`.
 Each is imported when it is first used, so that `import kerasseg` does not start
 TensorFlow.
 """
@@ -17,6 +17,8 @@ __version__ = "0.1.0"  # setup.py reads this line.
 __all__ = [
     "build_model",
     "data",
+    "find_learning_rate",
+    "fit",
     "get_dataset",
     "list_models",
     "load",
@@ -34,6 +36,14 @@ def __getattr__(name):
         from kerasseg import inference
 
         return inference.load
+    if name == "fit":
+        from kerasseg.training import fit
+
+        return fit.fit
+    if name == "find_learning_rate":
+        from kerasseg.training import rate_search
+
+        return rate_search.find_learning_rate
     if name == "get_dataset":
         from kerasseg import datasets
 
