@@ -174,7 +174,7 @@ def test_albumentations_draws_from_the_seed(reader):
     albumentations = pytest.importorskip("albumentations")
     compose = albumentations.Compose(
         [
-            albumentations.VerticalFlip(p=0.5),
+            albumentations.HorizontalFlip(p=0.5),
             albumentations.RandomBrightnessContrast(p=0.5),
         ]
     )
