@@ -5,7 +5,7 @@ import sys
 
 from absl import flags
 
-from kerasseg.cli import packaged
+from kerasseg.system import packaged
 
 
 def complete(module: str, word: str) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from absl import app
 
 from kerasseg import cli
-from kerasseg.cli import packaged
+from kerasseg.system import packaged
 
 
 def listing() -> str:

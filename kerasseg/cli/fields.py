@@ -1,12 +1,12 @@
 """Flags from the fields of a dataclass, and the dataclass from flags."""
 
 import collections.abc
-import dataclasses
 import sys
-import types
 import typing
 
 from absl import flags
+
+from kerasseg.system import option_fields
 
 T = typing.TypeVar("T")
 
@@ -24,7 +24,7 @@ def define_fields(cls: type) -> None:
         float: flags.DEFINE_float,
         str: flags.DEFINE_string,
     }
-    for field, kind in _fields(cls):
+    for field, kind in option_fields.fields(cls):
         name, text = field.name, field.metadata["help"]
         if field.metadata.get("shared"):
             continue
@@ -53,7 +53,7 @@ def read_fields(cls: type[T], **others: typing.Any) -> T:
         cls: The dataclass.
         **others: Values of the fields without flags.
     """
-    names = [field.name for field, _ in _fields(cls)]
+    names = [field.name for field, _ in option_fields.fields(cls)]
     values = {name: flags.FLAGS[name].value for name in names}
     return cls(**values, **others)
 
@@ -69,15 +69,3 @@ class _Parser(flags.ArgumentParser):
 
 def _main():
     return sys.argv[0]
-
-
-def _fields(cls):
-    """Yields the fields that are flags, with their type without None."""
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        if "help" not in field.metadata:
-            continue
-        kind = hints[field.name]
-        if isinstance(kind, types.UnionType):  # "int | None" is an int flag.
-            kind = next(k for k in typing.get_args(kind) if k is not types.NoneType)
-        yield field, kind

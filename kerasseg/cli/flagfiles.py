@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from absl import app, flags
 
 from kerasseg import errors
-from kerasseg.cli import packaged
-from kerasseg.system import files
+from kerasseg.system import files, packaged
 
 SHARED = "kerasseg.cli"  # The module that defines the shared flags.
 RECIPE = flags.DEFINE_string(

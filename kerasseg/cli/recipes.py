@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from kerasseg import cli, errors
-from kerasseg.cli import packaged
-from kerasseg.system import files
+from kerasseg.system import files, packaged
 
 _COPY = flags.DEFINE_string("copy", None, "Name of the recipe to copy.")
 flags.declare_key_flag("output_dir")

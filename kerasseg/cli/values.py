@@ -1,6 +1,5 @@
 """Values of flags: checked before TensorFlow starts, or converted."""
 
-import inspect
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from absl import app
 
 from kerasseg import errors
+from kerasseg.system import option_values
 
 
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
@@ -51,46 +51,9 @@ def model_options(builder: Callable, given: Iterable[str]) -> dict[str, Any]:
             an option, or the value is not of the type of the option's default. Unknown
             keys are left to `models.build_model`.
     """
-    parameters = inspect.signature(builder).parameters
-    options = {}
-    for text in given:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise app.UsageError(
-                f"--model_option takes key=value, for example output_stride=8; got "
-                f"'{text}'."
-            )
-        default = parameters[key].default if key in parameters else None
-        if default is inspect.Parameter.empty:
-            raise app.UsageError(
-                f"--model_option={key} is not an option: another flag or the data set "
-                f"sets it. Leave it out."
-            )
-        options[key] = _typed(key, value, default)
-    return options
-
-
-def _typed(key, text, default):
-    lowered = text.lower()
-    if lowered == "none":
-        return None
-    if isinstance(default, bool) or (default is None and lowered in ("true", "false")):
-        if lowered not in ("true", "false", "1", "0"):
-            raise app.UsageError(
-                f"--model_option={key} is true or false, got '{text}'."
-            )
-        return lowered in ("true", "1")
-    if isinstance(default, tuple):
-        like = default[0] if default else None
-        parts = text.split(",") if text else []
-        return tuple(_typed(key, part, like) for part in parts)
-    kinds = (type(default),) if default is not None else (int, float, str)
-    for kind in kinds:
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    raise app.UsageError(
-        f"--model_option={key} takes {kinds[0].__name__}, as in {key}={default}; "
-        f"got '{text}'."
-    )
+    try:
+        return option_values.parse(builder, given)
+    except errors.UserError as error:
+        raise app.UsageError(
+            errors.with_flags(str(error), lambda name: f"--{name}")
+        ) from error

@@ -17,9 +17,12 @@ __getattr__ = lazy.attributes(
         "border_weights": "",
         "class_statistics": "",
         "crops": "Crop CropReader",
+        "data": "",
+        "dataset": "Dataset",
         "instances": "InstanceCounts InstanceOptions instance_evaluation_dataset "
         "instance_training_dataset",
         "reading": "ImageReader labeled_order unlabeled_order",
+        "transforms": "",
         "unlabeled": "Views unlabeled_dataset",
     },
 )

@@ -8,6 +8,7 @@ so that image and label stay aligned when they are scaled and shifted by whole p
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -44,6 +45,8 @@ class Augmentation:
         augmentations: Names and probabilities of further augmentations, see
             `pipeline.augmentations`: first those of colors, then mixes of crops, each
             in this order.
+        transform: The user's own augmentation, which is called last, see
+            `transforms.Transform`; None for none.
 
     Raises:
         errors.UserError: A value is out of range.
@@ -61,6 +64,7 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     augmentations: tuple[tuple[str, float], ...] = ()
+    transform: Callable | None = None
 
     def __post_init__(self):
         """Checks the ranges."""

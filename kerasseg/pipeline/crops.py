@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
-from kerasseg.pipeline import augment, augmentations, class_statistics
+from kerasseg import errors
+from kerasseg.pipeline import augment, augmentations, class_statistics, transforms
 from kerasseg.pipeline.reading import ImageReader
 
 GROUP_SIZE = augmentations.MAX_PARTNERS + 1
@@ -45,6 +46,10 @@ class CropReader:
         seed: Seed of the augmentation.
         instances: Whether to read the instance ids.
 
+    Raises:
+        errors.UserError: Instance ids are to be read, which `augmentation.transform`
+            does not augment.
+
     Attributes:
         group_size: `GROUP_SIZE`, or 1 if crops are not mixed: `read` needs the record
             indices of whole groups of this size.
@@ -67,6 +72,14 @@ class CropReader:
         if any(augmentations.AUGMENTATIONS[name].needs_frequencies for name in mixes):
             pixels = class_statistics.count_split(reader).pixels
             self._frequencies = pixels / max(pixels.sum(), 1)
+        self._transform = None
+        if augmentation.transform is not None:
+            self._transform = transforms.Transform(augmentation.transform)
+            if instances:
+                raise errors.UserError(
+                    "`transform` augments image and mask, but not the instances that "
+                    "`border_weights` needs. Give one of the two."
+                )
 
     def read(
         self, positions: Sequence[int], indices: Sequence[int], count: int
@@ -87,7 +100,17 @@ class CropReader:
         if self.group_size > 1:
             unmixed = functools.cache(unmixed)
         for position in list(places)[:count]:
-            yield self._mixed(position, unmixed)
+            yield self._transformed(self._mixed(position, unmixed), position)
+
+    def _transformed(self, crop, position):
+        if self._transform is None:
+            return crop
+        num_classes = self._reader.split.spec.num_classes
+        image, label = crop.image.copy(), crop.label.copy()  # Other crops share them.
+        key = self._seed, position
+        with self._reader.noted_errors():
+            image, label = self._transform(image, label, key, num_classes, crop.name)
+        return crop._replace(image=image, label=label)
 
     def _unmixed(self, places, position):
         key, index = (self._seed, position), places[position]

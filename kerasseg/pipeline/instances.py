@@ -199,9 +199,15 @@ def instance_training_dataset(
         `batch` as the first axis the arrays of `crop_targets`.
 
     Raises:
-        errors.UserError: The split is empty, or an augmentation mixes several crops.
+        errors.UserError: The split is empty, an augmentation mixes several crops, or
+            there is a `transform`.
     """
     _check_colors_only(augmentation.augmentations)
+    if augmentation.transform is not None:
+        raise errors.UserError(
+            "`transform` augments image and mask, but not the objects of an image, "
+            "which this network is trained on. Leave it out."
+        )
     options, counts = options or InstanceOptions(), counts or InstanceCounts()
 
     def read(positions, indices):

@@ -169,6 +169,16 @@ class ImageReader:
         return tags
 
     @contextlib.contextmanager
+    def noted_errors(self) -> Iterator[None]:
+        """Notes an error of the block for `reraise_errors`, and raises it."""
+        try:
+            yield
+        except errors.UserError as error:
+            with self._lock:
+                self.error = self.error or error
+            raise
+
+    @contextlib.contextmanager
     def reraise_errors(self) -> Iterator[None]:
         """Replaces TensorFlow's error of a failed read by the original one."""
         try:

@@ -73,6 +73,7 @@ def train_loop(
     signals = Signals(group)
     loss = math.nan  # Of the last step.
     parts: dict[str, float] = {}  # Its terms.
+    epoch, in_epoch = state.step // recipe.eval_interval_steps, False  # Of callbacks.
 
     def is_due(interval):
         return state.step == last_step or state.step % interval == 0
@@ -81,6 +82,15 @@ def train_loop(
         if state.step >= last_step or signals.stop or callbacks.model.stop_training:
             return True
         return _stops_early(state, recipe)
+
+    def end_epoch(scores):
+        """Reports a validation as the end of an epoch."""
+        nonlocal epoch, in_epoch
+        values = {f"val_{name}": score for name, score in scores.items()}
+        rate = rate_at(state.step - 1)
+        callbacks.on_epoch_end(epoch, {"loss": loss, "learning_rate": rate, **values})
+        epoch += 1
+        in_epoch = False
 
     def validate():
         callbacks.on_test_begin()
@@ -91,6 +101,7 @@ def train_loop(
                 progress.log(f"Terms of the loss of step {state.step}: {terms}")
             scalars = {k: v for k, v in scores.items() if isinstance(v, float)}
             callbacks.on_test_end(scalars)
+            end_epoch(scalars)
             generated = samples() if samples else None
             if generated is not None:
                 log.add_samples(state.step, generated)
@@ -118,8 +129,8 @@ def train_loop(
                 )
 
     def update_bar():
-        epoch = state.step / steps_per_epoch
-        text = f"loss {loss:.3f}, epoch {epoch:.1f}, {waiting.end_step()}"
+        epochs = state.step / steps_per_epoch
+        text = f"loss {loss:.3f}, epoch {epochs:.1f}, {waiting.end_step()}"
         if num_unlabeled:
             labeled = state.step * recipe.train_batch_size
             text += f", labeled {labeled:,}, unlabeled {state.step * num_unlabeled:,}"
@@ -132,6 +143,9 @@ def train_loop(
         if is_due(recipe.eval_interval_steps) and state.history.validated < state.step:
             validate()  # A signal had interrupted it.
         while not is_finished():
+            if not in_epoch:
+                callbacks.on_epoch_begin(epoch)
+                in_epoch = True
             callbacks.on_train_batch_begin(state.step)
             with profile.step(state.step):
                 with waiting.measure():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -105,6 +106,21 @@ class Network:
                 "attribute encoder_layers."
             )
         return frozenset(layers)
+
+    @property
+    def encoder(self) -> tuple[str, str | None] | None:
+        """Name of the encoder and of its pretrained weights; None without a choice."""
+        if not isinstance(self._source, Builder):
+            return None
+        builder = models.metadata(self._source.name).builder
+        defaults = {
+            name: parameter.default
+            for name, parameter in inspect.signature(builder).parameters.items()
+        }
+        values = {**defaults, **self._source.options}
+        if not values.get("backbone"):
+            return None
+        return values["backbone"], values.get("backbone_weights")
 
     def metadata(self, model: keras.Model) -> dict[str, Any]:
         """Returns the entries of `metadata.read_metadata` about the network."""

@@ -94,6 +94,10 @@ class Objective:
             outputs = {name: model.output[name] for name in self.weights}
             self.model = keras.Model(model.input, outputs, name=model.name)
 
+    def use(self, loss: Callable) -> None:
+        """Replaces the losses of the recipe, see `own_loss.as_sums`."""
+        self._loss = loss
+
     def prepare(self, batch: dict, replica: tf.distribute.ReplicaContext) -> dict:
         """Returns the batch of a replica with what depends on the global batch.
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -13,13 +13,14 @@ import tensorflow as tf
 from kerasseg import backbones, errors, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment, class_statistics
-from kerasseg.system import files, path_checks, progress
+from kerasseg.system import files, path_checks
 from kerasseg.training import (
     batch_norm,
     compiling,
     feature_statistics,
-    frozen_statistics,
+    initial_weights,
     memory,
+    own_loss,
     start_log,
 )
 from kerasseg.training.asynchronous import AsynchronousStep
@@ -52,6 +53,7 @@ def train(
     initial_checkpoint: str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     few_labels: FewLabels | None = None,
+    loss: Callable | None = None,
 ) -> dict | None:
     """Trains a network until the recipe's last step; resumes the run of a workdir.
 
@@ -70,9 +72,11 @@ def train(
         initial_checkpoint: A workdir or `.keras` file whose weights a new run starts
             from; layers of other shapes keep their own.
         callbacks: Keras callbacks, called at the start and end of training, of each
-            step and of each validation, by each worker; there are no epochs. Their
-            state is not saved.
+            step and of each validation, by each worker. The steps up to a validation
+            are an epoch, whose logs are "loss", "learning_rate", and the scores as
+            "val_mean_iou" and so on. Their state is not saved.
         few_labels: How few labels are learned from; None for the labels of pixels only.
+        loss: A loss of the user's own in place of the recipe's, see `own_loss.as_sums`.
 
     Returns:
         Metadata of the best model, see `metadata.read_metadata`; None on a worker that
@@ -93,11 +97,8 @@ def train(
     stages.check(few_labels, recipe, augmentation, initial_checkpoint)
     strategy = strategy or tf.distribute.get_strategy()
     group = WorkerGroup(strategy)
-    previous = keras.config.dtype_policy()
-    if recipe.mixed_precision != "none":
-        keras.config.set_dtype_policy(f"mixed_{recipe.mixed_precision}")
     try:
-        with _result_folder(workdir, group) as folder:
+        with dtype_policy(recipe), _result_folder(workdir, group) as folder:
             _train(
                 model_or_builder,
                 data,
@@ -111,6 +112,7 @@ def train(
                 initial_checkpoint=initial_checkpoint,
                 callbacks=callbacks,
                 few_labels=few_labels,
+                loss=loss,
             )
             return metadata.read_metadata(folder) if group.is_chief else None
     except tf.errors.OpError as error:
@@ -121,6 +123,16 @@ def train(
         if not isinstance(error, Interrupted):
             group.report(error)
         raise
+
+
+@contextlib.contextmanager
+def dtype_policy(recipe: Recipe) -> Iterator[None]:
+    """Sets the data type in which new layers compute, in a block."""
+    previous = keras.config.dtype_policy()
+    if recipe.mixed_precision != "none":
+        keras.config.set_dtype_policy(f"mixed_{recipe.mixed_precision}")
+    try:
+        yield
     finally:
         keras.config.set_dtype_policy(previous)
 
@@ -139,6 +151,7 @@ def _train(
     initial_checkpoint,
     callbacks,
     few_labels,
+    loss,
 ):
     _check_divisible(recipe, few_labels, strategy)
     few_labels_method.check(few_labels, recipe, augmentation, strategy, group)
@@ -167,6 +180,7 @@ def _train(
                 class_weights,
                 pretrained=not initial_checkpoint,
                 few_labels=few_labels,
+                loss=loss,
             )
         # Parameter servers hold the weights; a validation would fetch them per image.
         local_copy = network.copy() if group.is_asynchronous else None
@@ -180,7 +194,7 @@ def _train(
     restored = checkpoints.restore()
     state.step = restored or 0
     if restored is None:
-        _initialize(initial_checkpoint, state)
+        initial_weights.initialize(initial_checkpoint, state)
     group.check_agreed(state.step, "step at which the run is resumed")
     group.check_agreed(fingerprint.checksum(workdir), f"checksum of {layout.RECORDS}")
 
@@ -219,7 +233,10 @@ def _train(
         group=group,
         unlabeled=unlabeled,
     )
-    start = start_log.Start(recipe, few_labels, reader, eval_reader, unlabeled)
+    origin = start_log.Origin(network, restored, initial_checkpoint)
+    start = start_log.Start(
+        recipe, few_labels, origin, reader, eval_reader, unlabeled=unlabeled
+    )
     sizes = augmentation.crop_size, steps_per_epoch
     start_log.log(state, start, *sizes, workdir=workdir, group=group)
     take_step, num_ahead = _step_taker(
@@ -264,6 +281,7 @@ def create_state(
     *,
     pretrained: bool = True,
     few_labels: FewLabels | None = None,
+    loss: Callable | None = None,
 ) -> tuple[TrainState, LossSums]:
     """Creates the state of a run, in the scope of its strategy.
 
@@ -273,6 +291,7 @@ def create_state(
         class_weights: One weight per class, or None.
         pretrained: Whether a builder loads pretrained weights.
         few_labels: How few labels are learned from; None for the labels of pixels only.
+        loss: See `train`.
 
     Returns:
         The state at step 0, and the loss of its model.
@@ -281,8 +300,11 @@ def create_state(
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     batch_norm.prepare(model, recipe, replicas)
     few_labels = few_labels or FewLabels()
+    own_loss.check(loss, network.kind, recipe, few_labels)
     task = stages.task(network.kind, few_labels)
     objective = task.objective(model, recipe, class_weights)
+    if loss is not None:
+        objective.use(own_loss.as_sums(loss, network.num_classes))
     encoder: frozenset[str] = frozenset()
     if recipe.head_learning_rate_factor != 1:
         encoder = network.encoder_layers
@@ -300,13 +322,6 @@ def create_state(
     return state, objective
 
 
-def _initialize(path, state):
-    if path:
-        load_initial_weights(path, state)
-    else:
-        frozen_statistics.warn(state.model, None, None)
-
-
 def _start_log(folder, spec, task, step, num_damaged):
     log = RunLog(folder, spec, task, step)
     if num_damaged:
@@ -314,36 +329,6 @@ def _start_log(folder, spec, task, step, num_damaged):
     text = json.dumps(spec.to_json(), indent=2)
     files.write_bytes(os.path.join(folder, layout.DATASET), text.encode())
     return log
-
-
-def load_initial_weights(path: str, state: TrainState) -> None:
-    """Copies the weights that an initial checkpoint has in common with the model.
-
-    Prints how many they are, and the variables that it does not have.
-
-    Args:
-        path: See `best_model.load_initial`, also for errors.
-        state: The state of a new run.
-
-    Raises:
-        errors.UserError: It has no variable in common with the model.
-    """
-    source = best_model.load_initial(path)
-    missing = best_model.copy_weights(source, state.model)
-    if len(missing) == len(state.model.weights):
-        raise errors.UserError(
-            f"`initial_checkpoint={path}` has no variable in common with "
-            f"{state.model.name}. Give a checkpoint of the same architecture."
-        )
-    total = len(state.model.weights)
-    progress.log(
-        f"Initial weights: {total - len(missing)} of {total} variables from {path}"
-    )
-    if missing:
-        progress.log(f"Not in the initial checkpoint, or of another shape: {missing}")
-    if state.ema is not None:
-        best_model.copy_weights(state.model, state.ema)
-    frozen_statistics.warn(state.model, path, source)
 
 
 def _step_taker(

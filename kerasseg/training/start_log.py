@@ -9,8 +9,24 @@ from kerasseg.distribution import WorkerGroup
 from kerasseg.system import progress
 from kerasseg.training.data import Unlabeled
 from kerasseg.training.few_labels import FewLabels
+from kerasseg.training.network import Network
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.state import TrainState
+from kerasseg.workdir import layout
+
+
+class Origin(NamedTuple):
+    """Where the network and its weights come from.
+
+    Attributes:
+        network: Creates the models of the run.
+        restored: Step of the checkpoint that was restored; None for a new run.
+        initial_checkpoint: Where a new run gets its weights, or None.
+    """
+
+    network: Network
+    restored: int | None = None
+    initial_checkpoint: str | None = None
 
 
 class Start(NamedTuple):
@@ -19,6 +35,7 @@ class Start(NamedTuple):
     Attributes:
         recipe: The hyperparameters.
         few_labels: How images without labels are learned from.
+        origin: Where the network comes from.
         reader: Reader of the training split.
         eval_reader: Reader of the validation split.
         unlabeled: The images without labels, or None.
@@ -26,6 +43,7 @@ class Start(NamedTuple):
 
     recipe: Recipe
     few_labels: FewLabels
+    origin: Origin
     reader: pipeline.ImageReader
     eval_reader: pipeline.ImageReader
     unlabeled: Unlabeled | None = None
@@ -40,7 +58,7 @@ def log(
     workdir: str | os.PathLike,
     group: WorkerGroup,
 ) -> None:
-    """Prints network, data, steps, devices and workdir, a line each, on the chief.
+    """Prints network, weights, data, steps, devices and workdir, on the chief.
 
     Args:
         state: The training state, restored.
@@ -62,6 +80,8 @@ def log(
     lines = [
         f"Network: {state.model.name}, {state.model.count_params():,} parameters "
         f"(trainable: {trainable:,}), classes: {spec.num_classes}",
+        *_encoder(start.origin),
+        f"Weights: {_weights(start.origin, workdir)}",
         f"Data: {spec.name}, images in {images}; crop size: {crop_size[0]} x "
         f"{crop_size[1]}, batch size: {recipe.train_batch_size}",
         *_labels(start.reader, start.few_labels, start.unlabeled),
@@ -70,8 +90,30 @@ def log(
         f"Devices: {_devices(group)}",
         f"Workdir: {os.path.abspath(workdir)}",
     ]
+    if state.step < steps:
+        lines.append("Tracing the first step, which takes longer than the others.")
     for line in lines:
         progress.log(line)
+
+
+def _encoder(origin):
+    """Returns a line with the encoder, if it can be chosen, and its weights."""
+    encoder = origin.network.encoder
+    if encoder is None:
+        return []
+    name, weights = encoder
+    if origin.restored is not None or origin.initial_checkpoint:
+        return [f"Encoder: {name}"]  # Pretrained weights were not loaded.
+    return [f"Encoder: {name}, pretrained weights: {weights or 'none'}"]
+
+
+def _weights(origin, workdir):
+    if origin.restored is not None:
+        folder = os.path.join(os.path.abspath(workdir), layout.CHECKPOINTS)
+        return f"restored from the checkpoint of step {origin.restored:,} in {folder}"
+    if origin.initial_checkpoint:
+        return f"initialized from {origin.initial_checkpoint}, as listed above"
+    return "those of a new network"
 
 
 def _labels(reader, few_labels, unlabeled):

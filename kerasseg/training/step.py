@@ -146,8 +146,15 @@ def _update_average(ema, model, ema_decay, step):
     """Moves the average towards the weights, faster in the first steps."""
     step = tf.cast(step, tf.float32)
     decay = tf.minimum(ema_decay, (1.0 + step) / (10.0 + step))
+    # The average of constant weights is these, without rounding.
+    frozen = {
+        id(weight)
+        for layer in model._flatten_layers(include_self=False)
+        if not layer.trainable
+        for weight in layer.weights
+    }
     for average, weight in zip(ema.weights, model.weights, strict=True):
-        if average.dtype.startswith("float"):
+        if average.dtype.startswith("float") and id(weight) not in frozen:
             average.assign(decay * average.value + (1.0 - decay) * weight.value)
         else:
             average.assign(weight)

@@ -6,7 +6,8 @@ import pytest
 from absl import app
 
 from kerasseg import errors
-from kerasseg.cli import docs, flagfiles, packaged, recipes
+from kerasseg.cli import docs, flagfiles, recipes
+from kerasseg.system import packaged
 from tests.support import commands, faults
 
 QUICKSTART = faults.ROOT / "experiments/shapes/quickstart.flags"
@@ -162,7 +163,7 @@ def test_a_page_is_printed(capfd, name):
 
 def test_a_wrong_page_has_a_suggestion(capfd):
     assert commands.run(docs.main, "trainig", accepts_arguments=True) == 2
-    expected = "Error: There is no page 'trainig'. Did you mean training? kerasseg docs"
+    expected = "Error: There is no page 'trainig'. Did you mean training or python_"
     assert expected in capfd.readouterr().err
     assert commands.run(docs.main, "crf", "data", accepts_arguments=True) == 2
     assert "One page at a time" in capfd.readouterr().err

@@ -12,7 +12,7 @@ from absl import flags
 
 from kerasseg import __main__ as program
 from kerasseg import cli, losses, models, training
-from kerasseg.cli import packaged
+from kerasseg.system import packaged
 from kerasseg.training import augmentation_options, recipe, schedules
 
 ROOT = pathlib.Path(__file__).parents[2]

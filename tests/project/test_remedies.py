@@ -12,7 +12,7 @@ import pytest
 from absl import flags
 
 from kerasseg import __main__ as program
-from kerasseg.cli import packaged
+from kerasseg.system import packaged
 from tests.support import remedies
 
 FOUND = list(remedies.templates("kerasseg", "tfrecords_tools"))

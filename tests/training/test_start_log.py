@@ -2,6 +2,7 @@
 
 import pytest
 
+from kerasseg.training.network import Builder, Network
 from tests.support import tiny
 from tests.training.test_training import run
 
@@ -18,14 +19,18 @@ def test_a_run_prints_what_it_does(folder, tmp_path, capsys):
     # moving averages are not trained; 1x1 convolution from 6 channels to 3 classes, 21.
     expected = "Network: tiny, 213 parameters (trainable: 201), classes: 3"
     assert lines[0] == expected
-    assert lines[1].startswith("Data: stripes, images in train: 12, val: 5; crop size:")
-    assert lines[2].startswith("Steps: 3 (epochs: ")
-    assert lines[3].startswith("Devices: 1 x ")
-    assert lines[4] == f"Workdir: {tmp_path / 'first'}"
-    assert lines[5].startswith("step 3: loss")
+    assert lines[1] == "Weights: those of a new network"
+    assert lines[2].startswith("Data: stripes, images in train: 12, val: 5; crop size:")
+    assert lines[3].startswith("Steps: 3 (epochs: ")
+    assert lines[4].startswith("Devices: 1 x ")
+    assert lines[5] == f"Workdir: {tmp_path / 'first'}"
+    assert lines[6].startswith("Tracing the first step")
+    assert lines[7].startswith("step 3: loss")
     run(folder, tmp_path / "first", training_number_of_steps=4)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].endswith(", resumed at step 3")
+    folder = tmp_path / "first" / "checkpoints"
+    assert lines[1] == f"Weights: restored from the checkpoint of step 3 in {folder}"
+    assert lines[3].endswith(", resumed at step 3")
 
 
 def test_an_initial_checkpoint_leaves_a_line(folder, tmp_path, capsys):
@@ -36,4 +41,12 @@ def test_an_initial_checkpoint_leaves_a_line(folder, tmp_path, capsys):
     run(folder, tmp_path / "second", **changes)
     # Kernel and bias of two convolutions, and four variables of batch norm.
     line = f"Initial weights: 8 of 8 variables from {first}"
-    assert capsys.readouterr().out.splitlines()[0] == line
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == line
+    assert lines[2] == f"Weights: initialized from {first}, as listed above"
+
+
+def test_the_encoder_and_its_weights_are_named():
+    options = {"backbone": "resnet50", "backbone_weights": "imagenet"}
+    assert Network(Builder("unet", options), 3).encoder == ("resnet50", "imagenet")
+    assert Network(Builder("enet"), 3).encoder is None

@@ -1,0 +1,162 @@
+"""Records of images and masks that are arrays."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from kerasseg import datasets, errors, images, records
+
+_PER_SHARD = 256  # Images.
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays:
+    """Images and masks of equal number, which are checked.
+
+    Attributes:
+        images: RGB, each uint8 `[height, width, 3]`.
+        masks: Class numbers and 255, each an integer type or bool `[height, width]`, or
+            `[height, width, 1]`.
+        names: Name of each image.
+        num_classes: Number of classes.
+
+    Raises:
+        errors.UserError: Numbers, shapes or types differ from this, a label is out of
+            range, or two images have one name; the message names the image.
+    """
+
+    images: Sequence[np.ndarray] | np.ndarray
+    masks: Sequence[np.ndarray] | np.ndarray
+    names: Sequence[str]
+    num_classes: int
+
+    def __post_init__(self):
+        """Checks the number of arrays and the names; `pair` checks each array."""
+        lengths = len(self.images), len(self.masks), len(self.names)
+        if len(set(lengths)) > 1 or not lengths[0]:
+            raise errors.UserError(
+                f"There are {lengths[0]} `images`, {lengths[1]} `masks` and "
+                f"{lengths[2]} `names`. Give one mask and one name for each image, and "
+                "at least one image."
+            )
+        if len({*self.names}) < len(self.names):
+            double = sorted({x for x in self.names if list(self.names).count(x) > 1})
+            raise errors.UserError(
+                f"`names` has {', '.join(double[:10])} more than once. Names must "
+                "differ."
+            )
+
+    def pair(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns an image, and its mask as uint8 `[height, width]`."""
+        image, mask = np.asarray(self.images[i]), np.asarray(self.masks[i])
+        name = self.names[i]
+        if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+            raise errors.UserError(
+                f"Image {name} is {image.dtype} {image.shape}, expected RGB, uint8 "
+                "(height, width, 3) with values from 0 to 255."
+            )
+        mask = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
+        kinds = np.issubdtype(mask.dtype, np.integer) or mask.dtype == bool
+        if mask.shape != image.shape[:2] or not kinds:
+            raise errors.UserError(
+                f"The mask of image {name} is {mask.dtype} {mask.shape}, expected "
+                f"class numbers of an integer type, {image.shape[:2]}: the size of the "
+                "image."
+            )
+        if mask.min(initial=0) < 0 or mask.max(initial=0) > datasets.IGNORE_LABEL:
+            raise errors.UserError(
+                f"The mask of image {name} has values from {mask.min()} to "
+                f"{mask.max()}. Labels are 0 to {self.num_classes - 1}, or 255 for "
+                "ignored pixels."
+            )
+        mask = mask.astype(np.uint8)
+        try:
+            images.check_label_range(
+                mask, self.num_classes, name=f"The mask of image {name}"
+            )
+        except images.ImageError as error:
+            text = str(error).partition(" Check that")[0]
+            raise errors.UserError(f"{text} List all classes in `classes`.") from None
+        return image, mask
+
+    def checksum(self) -> str:
+        """Returns a checksum of all names and pixels."""
+        digest = hashlib.sha256()
+        for i, name in enumerate(self.names):
+            image, mask = self.pair(i)
+            digest.update(f"{name}\0{image.shape}\0".encode())
+            digest.update(np.ascontiguousarray(image).data)
+            digest.update(np.ascontiguousarray(mask).data)
+        return digest.hexdigest()
+
+    def encode(self, i: int) -> bytes:
+        """Returns the record of an image, both files as PNG."""
+        image, mask = self.pair(i)
+        present = np.setdiff1d(mask, datasets.IGNORE_LABEL).tolist()
+        return records.encode_example(
+            image=images.encode_image(image),
+            label=images.encode_label(mask),
+            name=self.names[i],
+            image_format="png",
+            height=image.shape[0],
+            width=image.shape[1],
+            present_classes=present or None,
+        )
+
+
+def write(
+    arrays: Arrays,
+    splits: dict[str, Sequence[int]],
+    spec: datasets.DatasetSpec,
+    records_dir: str | os.PathLike,
+) -> None:
+    """Writes records of arrays; the folder gets its name when it is complete.
+
+    Args:
+        arrays: The images and masks.
+        splits: Indices of the images of each split.
+        spec: The data set.
+        records_dir: Folder to write. If it holds the same records, it is left as it is.
+
+    Raises:
+        errors.UserError: The folder holds something else, or an array is wrong.
+    """
+    target = pathlib.Path(records_dir)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".arrays-") as temporary:
+        folder = pathlib.Path(temporary, "records")
+        folder.mkdir()
+        shards = {
+            split: _write_split(folder, split, arrays, indices)
+            for split, indices in splits.items()
+            if len(indices)
+        }
+        records.write_info(folder, records.DatasetInfo(spec, shards))
+        if target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+        if not target.exists():
+            shutil.move(folder, target)
+            return
+        info = target / records.INFO_FILE
+        written = (folder / records.INFO_FILE).read_bytes()
+        if not info.is_file() or info.read_bytes() != written:
+            raise errors.UserError(
+                f"`records_dir={target}` exists and does not hold the records of these "
+                "arrays. Give another folder, or delete this one."
+            )
+
+
+def _write_split(folder, split, arrays, indices):
+    parts = [indices[i : i + _PER_SHARD] for i in range(0, len(indices), _PER_SHARD)]
+    return [
+        records.write_shard(
+            folder / records.shard_name(split, i, len(parts)), map(arrays.encode, part)
+        )
+        for i, part in enumerate(parts)
+    ]
