@@ -196,7 +196,7 @@ def load(
 
     Args:
         path: The workdir of a run, whose best model is loaded; a `.keras` file, whose
-            classes are named by their numbers; or an export.
+            classes are named by their numbers unless kerasseg saved it; or an export.
         output_stride: 8, 16 or 32, for the workdir of a run; None: as it was trained.
         trust: Whether Python code in a `.keras` file may run.
         **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size; or
@@ -241,11 +241,12 @@ def check_exists(path: str | os.PathLike) -> str:
 
 
 def _load_workdir(path, output_stride, options):
-    from kerasseg.workdir import best_model
+    from kerasseg.workdir import best_model, class_names
 
     spec = metadata.read_spec(path)
     model = best_model.load_best(path, output_stride=output_stride)
     names = tuple(spec.class_names)
+    class_names.attach(model, names, spec.palette)  # If it is saved again.
     if detects_objects(model):
         trained = metadata.read_metadata(path)
         sides = {key: trained.get(key) for key in ("min_side", "max_side")}
@@ -297,19 +298,29 @@ def _load_file(path, trust, options):
     detects = detects_objects(model) and model.name in models.list_models("instance")
     if not detects:
         foreign_model.check(model, path)
-    count = num_classes(model)
-    names = tuple(str(i) for i in range(count))
-    logging.warning(
-        "%s holds no class names and colors: its %d classes are named 0 to %d. The "
-        "workdir of a run, or an export, has them.",
-        path,
-        count,
-        count - 1,
-    )
-    colors = voc_palette(count)
+    names, colors = _classes(model, path)
     if detects:
         return InstanceSegmenter(model, names, colors, **_of_detector(options))
     return Segmenter(model, names, colors, **options)
+
+
+def _classes(model, path):
+    """Returns the names and colors that a `.keras` file holds, or numbers."""
+    from kerasseg.workdir import class_names
+
+    count = num_classes(model)
+    names, colors = class_names.of_model(model) or ((), None)
+    if len(names) == count:
+        return names, colors
+    logging.warning(
+        "%s holds %s: its %d classes are named 0 to %d. The workdir of a run, or an "
+        "export, has them.",
+        path,
+        f"{len(names)} class names" if names else "no class names and colors",
+        count,
+        count - 1,
+    )
+    return tuple(str(i) for i in range(count)), voc_palette(count)
 
 
 def num_classes(model) -> int:

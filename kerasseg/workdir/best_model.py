@@ -9,7 +9,7 @@ import keras
 
 from kerasseg import backbones, errors, models
 from kerasseg.system import files, names
-from kerasseg.workdir import fingerprint, flag_file, layout, metadata
+from kerasseg.workdir import class_names, fingerprint, flag_file, layout, metadata
 
 _KERAS_METADATA = "metadata.json"  # In a .keras file: the version of Keras.
 _MAX_VERSION = 40  # Characters.
@@ -21,8 +21,8 @@ def save_best(
 ) -> None:
     """Replaces the best model of a run; each file is whole at any time.
 
-    The metadata are written last. If the process ends between the two files, the
-    resumed run repeats the validation.
+    The model's file also has the class names of the run. The metadata are written last:
+    if the process ends between the two files, the resumed run repeats the validation.
 
     Args:
         workdir: Folder of the run.
@@ -31,6 +31,9 @@ def save_best(
             labeled images of the run is added, see `fingerprint.labeled_list`.
     """
     path = os.path.join(workdir, layout.BEST_MODEL)
+    if os.path.exists(os.path.join(workdir, layout.DATASET)):
+        spec = metadata.read_spec(workdir)
+        class_names.attach(model, spec.class_names, spec.palette)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = os.path.join(os.path.dirname(path), "model.tmp.keras")
     try:
@@ -127,7 +130,8 @@ def load_file(path: str | os.PathLike, *, trust: bool = False) -> keras.Model:
     version = _check_archive(path)
     models.list_models()  # Registers the layers that a file may hold.
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=not trust)
+        model = keras.models.load_model(path, compile=False, safe_mode=not trust)
+        class_names.restore(model, path)
     except Exception as error:  # Of whatever kind Keras' zip and HDF5 readers raise.
         reason = names.one_line(str(error).strip().partition("\n")[0])
         if "safe_mode" in str(error):
@@ -146,6 +150,7 @@ def load_file(path: str | os.PathLike, *, trust: bool = False) -> keras.Model:
             f"{path} is damaged or not a .keras file: {reason} Copy it again, or train "
             f"the model again."
         ) from error
+    return model
 
 
 def _check_archive(path) -> str:
