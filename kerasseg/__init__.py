@@ -22,9 +22,9 @@ def __getattr__(name):
 
         return getattr(models, name)
     if name == "load":
-        from kerasseg import inference
+        from kerasseg import trained
 
-        return inference.load
+        return trained.load
     if name == "get_dataset":
         from kerasseg import datasets
 

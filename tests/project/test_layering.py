@@ -29,6 +29,7 @@ LAYERS = (
     {"distribution", "models", "workdir"},
     {"evaluation", "inference", "labeling", "report", "training"},
     {"exporting", "serve"},
+    {"trained"},
 )
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 KERAS_ONLY = {"backbones", "blocks", "instances", "losses", "metrics", "models"}
