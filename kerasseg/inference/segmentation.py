@@ -106,6 +106,7 @@ class Segmentation(np.ndarray):
 
     @probabilities.deleter
     def probabilities(self) -> None:
+        """Frees the probabilities."""
         self._probabilities = None
 
     @property
@@ -267,6 +268,9 @@ class Segmentation(np.ndarray):
         listed = ", ".join(shares[:_MAX_LISTED])
         more = f" and {len(shares) - _MAX_LISTED} more" * (len(shares) > _MAX_LISTED)
         return f"<Segmentation{source}, {height} x {width} pixels: {listed}{more}>"
+
+    def __str__(self):
+        return str(self.mask) if self.class_names is None else repr(self)
 
 
 class FailedImage:

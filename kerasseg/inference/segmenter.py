@@ -241,12 +241,11 @@ def check_exists(path: str | os.PathLike) -> str:
 
 
 def _load_workdir(path, output_stride, options):
-    from kerasseg.workdir import best_model, class_names
+    from kerasseg.workdir import best_model
 
     spec = metadata.read_spec(path)
     model = best_model.load_best(path, output_stride=output_stride)
     names = tuple(spec.class_names)
-    class_names.attach(model, names, spec.palette)  # If it is saved again.
     if detects_objects(model):
         trained = metadata.read_metadata(path)
         sides = {key: trained.get(key) for key in ("min_side", "max_side")}

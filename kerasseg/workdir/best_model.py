@@ -31,9 +31,7 @@ def save_best(
             labeled images of the run is added, see `fingerprint.labeled_list`.
     """
     path = os.path.join(workdir, layout.BEST_MODEL)
-    if os.path.exists(os.path.join(workdir, layout.DATASET)):
-        spec = metadata.read_spec(workdir)
-        class_names.attach(model, spec.class_names, spec.palette)
+    _attach_classes(model, workdir)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = os.path.join(os.path.dirname(path), "model.tmp.keras")
     try:
@@ -45,6 +43,13 @@ def save_best(
     saved = {**model_metadata, **fingerprint.labeled_list(workdir)}
     text = json.dumps(saved, indent=2) + "\n"
     files.write_bytes(os.path.join(workdir, layout.BEST_METADATA), text.encode())
+
+
+def _attach_classes(model, workdir):
+    """Adds the class names of a run to its model, for files that it is saved to."""
+    if os.path.exists(os.path.join(workdir, layout.DATASET)):
+        spec = metadata.read_spec(workdir)
+        class_names.attach(model, spec.class_names, spec.palette)
 
 
 def load_best(
@@ -65,6 +70,7 @@ def load_best(
     trained = metadata.read_metadata(workdir)
     name, options = trained["model"], trained["options"]
     best = load_file(os.path.join(workdir, layout.BEST_MODEL))
+    _attach_classes(best, workdir)
     if output_stride in (None, options.get("output_stride")):
         return best
     changes = {"output_stride": output_stride, "backbone_weights": None}
@@ -72,6 +78,7 @@ def load_best(
         model = models.build_model(
             name, trained["num_classes"], **{**options, **changes}
         )
+    _attach_classes(model, workdir)
     missing = copy_weights(best, model)
     if missing:
         raise errors.UserError(

@@ -100,7 +100,8 @@ def test_classes_are_shares_of_the_pixels_the_largest_first():
 
 def test_its_text_names_source_size_and_classes():
     text = "<Segmentation of a.png, 2 x 4 pixels: left 75.0%, right 25.0%>"
-    assert repr(make(source="a.png")) == text
+    assert repr(make(source="a.png")) == str(make(source="a.png")) == text
+    assert str(make().copy()) == str(MASK)
 
 
 def test_probabilities_are_predicted_once_and_freed():

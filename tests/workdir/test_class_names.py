@@ -85,3 +85,10 @@ def test_damaged_names_are_reported_and_not_used(tmp_path, caplog, classes):
             copy.writestr(name, data)
     assert kerasseg.load(tmp_path / "changed.keras").class_names == ("0", "1", "2")
     assert "its class names are not used" in caplog.text
+
+
+def test_a_run_at_another_output_stride_keeps_its_class_names(tmp_path, monkeypatch):
+    levels.register(monkeypatch, [])
+    workdir = levels.make_workdir(tmp_path / "run", output_stride=16)
+    kerasseg.load(workdir, output_stride=8).model.save(tmp_path / "model.keras")
+    expect_classes(tmp_path / "model.keras")
