@@ -33,9 +33,9 @@ def __getattr__(name):
 
         return getattr(models, name)
     if name == "load":
-        from kerasseg import inference
+        from kerasseg import trained
 
-        return inference.load
+        return trained.load
     if name == "fit":
         from kerasseg.training import fit
 

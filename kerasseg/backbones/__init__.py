@@ -14,7 +14,8 @@ from typing import Any
 
 import keras
 
-from kerasseg import blocks, errors, registry
+from kerasseg import blocks, errors
+from kerasseg.system import registry
 
 OUTPUT_STRIDES = (8, 16, 32)
 _WORKDIR_FORMAT = contextvars.ContextVar("workdir_format", default=2)

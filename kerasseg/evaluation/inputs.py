@@ -6,7 +6,8 @@ import math
 import os
 from collections.abc import Sequence
 
-from kerasseg import datasets, errors, images, records, registry
+from kerasseg import datasets, errors, images, records
+from kerasseg.system import registry
 from kerasseg.workdir import layout, metadata
 
 # Names of `evaluation.MEASURES`; importing its classes would import Keras.

@@ -15,9 +15,9 @@ MEASURES = metrics.MEASURES
 _MAX_PAIRS = 100  # Pairs of classes kept for each image.
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Evaluation:
-    """The result of an evaluation.
+    """The result of an evaluation; printed, it is the table of its scores.
 
     Attributes:
         scores: Scores of the whole split, by key: those of `metrics.scores`, of each
@@ -36,6 +36,16 @@ class Evaluation:
     names: list[str]
     counts: np.ndarray
     misclassified: list[np.ndarray]
+
+    def __str__(self):
+        return metrics.table(self.scores)
+
+    def __repr__(self):
+        return (
+            f"<Evaluation of {len(self.names):,} images: mean IoU "
+            f"{self.scores['mean_iou']:.1%}, pixel accuracy "
+            f"{self.scores['pixel_accuracy']:.1%}>"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 options       what a command can choose, checked before TensorFlow starts
 segmenter     `load`: a network with the names and colors of its classes
+sources       what its `predict` takes: files, arrays, folders, videos
+segmentation  what its `predict` returns
 predictor     a network for images of any size: in tiles, at several scales
 refining      the dense CRF or superpixels, after the network
 job           a prediction of many files, local or on a Ray cluster
@@ -12,11 +14,14 @@ from kerasseg.system import lazy
 
 __all__ = [
     "Detector",
+    "FailedImage",
     "InferenceOptions",
     "InstanceSegmenter",
     "Job",
     "Predictor",
     "PredictorOptions",
+    "Segmentation",
+    "Segmentations",
     "Segmenter",
     "find_images",
     "load",
@@ -36,6 +41,7 @@ __getattr__ = lazy.attributes(
         "contours": "",
         "crf_tuning": "tune_crf",
         "detector": "Detector",
+        "exported_model": "",
         "files": "predict_files",
         "foreign_model": "",
         "inputs": "find_images",
@@ -49,7 +55,9 @@ __getattr__ = lazy.attributes(
         "reading": "",
         "refining": "start_refiner",
         "resuming": "",
+        "segmentation": "FailedImage Segmentation",
         "segmenter": "InstanceSegmenter Segmenter load load_export voc_palette",
+        "sources": "Segmentations",
         "superpixels": "",
         "tiles": "",
         "video_reader": "",

@@ -29,33 +29,52 @@ def annotations(mask: np.ndarray, *, tolerance: float = 1.0) -> list[dict]:
     return [{"id": i, **region} for i, region in enumerate(regions, 1)]
 
 
+def polygons(mask: np.ndarray, *, tolerance: float = 1.0) -> list[list[np.ndarray]]:
+    """Returns a polygon for every connected region of a mask.
+
+    Args:
+        mask: bool `[height, width]`.
+        tolerance: See `annotations`.
+
+    Returns:
+        Polygons, each a list of rings: the outline, and one for each hole. A ring is
+        int64 `[points, 2]`, x and y in pixels; pixel 0 extends from 0 to 1.
+    """
+    return [rings for rings, *_ in _components(mask, tolerance)]
+
+
 def _regions(mask, number, tolerance):
+    for (outer, *holes), box, area in _components(mask, tolerance):
+        for hole in holes:
+            outer = _joined(outer, hole)
+        yield {
+            "category_id": number,
+            "segmentation": [outer.ravel().tolist()],
+            "bbox": box,
+            "area": area,
+            "iscrowd": 0,
+        }
+
+
+def _components(mask, tolerance):
+    """Yields rings, box and number of pixels of each connected region."""
     count, components, stats, _ = cv2.connectedComponentsWithStats(
         mask.astype(np.uint8), connectivity=8
     )
     for i in range(1, count):
         left, top, width, height, area = stats[i].tolist()
         region = components[top : top + height, left : left + width] == i
-        points = _contour(region, tolerance) + np.array([left, top])
-        yield {
-            "category_id": number,
-            "segmentation": [points.ravel().tolist()],
-            "bbox": [left, top, width, height],
-            "area": area,
-            "iscrowd": 0,
-        }
+        rings = [ring + np.array([left, top]) for ring in _rings(region, tolerance)]
+        yield rings, [left, top, width, height], area
 
 
-def _contour(region, tolerance):
-    """Returns the corners of a connected region, its holes joined to the outside."""
+def _rings(region, tolerance):
+    """Returns the corners of a connected region: its outline, then its holes."""
     # Each pixel is split into quarters, whose contour rounds to the pixels' corners.
     quarters = np.repeat(np.repeat(region.astype(np.uint8), 2, 0), 2, 1)
     rings, _ = cv2.findContours(quarters, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     rings = [_simplified((ring[:, 0] + 1) // 2, tolerance) for ring in rings]
-    outer, *holes = sorted(rings, key=cv2.contourArea, reverse=True)
-    for hole in holes:
-        outer = _joined(outer, hole)
-    return outer
+    return sorted(rings, key=cv2.contourArea, reverse=True)
 
 
 def _simplified(ring, tolerance):

@@ -43,11 +43,7 @@ def find_images(
     root, found = _find(pattern, _result_folders(output_dir))
     if labels_dir is not None and not _is_in(root, labels_dir):
         found = [path for path in found if not _is_in(path, labels_dir)]
-    if not found:
-        raise errors.MissingFileError(
-            f"`input={pattern}`: no image found. Give a JPEG or PNG file, a video, a "
-            f"folder of them, or a pattern in quotes such as 'DIR/*.jpg'."
-        )
+    _check_found(found, pattern)
     groups = collections.defaultdict(list)
     for path in sorted(found):
         groups[os.fspath(path.relative_to(root).with_suffix(""))].append(path)
@@ -66,6 +62,25 @@ def find_images(
                 f"video's frames. Rename one, or predict them into different folders."
             )
     return {name: paths[0] for name, paths in groups.items()}
+
+
+def find_all(pattern: str) -> list[pathlib.Path]:
+    """Finds images and videos as `find_images`, with any names; returns them sorted.
+
+    Raises:
+        errors.MissingFileError: There is nothing to predict.
+    """
+    _, found = _find(pattern, [])
+    _check_found(found, pattern)
+    return sorted(found)
+
+
+def _check_found(found, pattern):
+    if not found:
+        raise errors.MissingFileError(
+            f"`input={pattern}`: no image found. Give a JPEG or PNG file, a video, a "
+            f"folder of them, or a pattern in quotes such as 'DIR/*.jpg'."
+        )
 
 
 def _is_in(path, folder):
@@ -108,12 +123,12 @@ def _is_input(path):
     return os.path.splitext(path)[1].lower() in _IMAGES | _VIDEOS
 
 
-def find_passed_over(pattern: str, output_dir: str) -> list[str]:
+def find_passed_over(pattern: str, output_dir: str | None = None) -> list[str]:
     """Finds the files that `find_images` leaves out of a folder because of their names.
 
     Args:
         pattern: See `find_images`.
-        output_dir: Folder of the results; its files are not listed.
+        output_dir: Folder of the results, whose files are not listed; or None.
 
     Returns:
         Paths of files that are neither images nor videos by their extensions. Hidden
@@ -121,7 +136,7 @@ def find_passed_over(pattern: str, output_dir: str) -> list[str]:
     """
     if not os.path.isdir(pattern):
         return []
-    results = os.path.realpath(output_dir)
+    results = os.devnull if output_dir is None else os.path.realpath(output_dir)
     found = patterns.files(pattern, on_error=lambda _: None)
     return [
         path

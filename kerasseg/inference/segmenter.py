@@ -4,14 +4,17 @@ import logging
 import os
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from kerasseg import errors, images
+from kerasseg.inference import segmentation, sources
 from kerasseg.system import files, path_checks
 from kerasseg.workdir import layout, metadata
 
 _SAVED_MODEL = "saved_model.pb"
+_MAX_LISTED = 5  # Class names that `repr` lists.
 _EXPORTED_CLASSES = os.path.join("assets", "classes.json")
 
 
@@ -45,26 +48,42 @@ class Segmenter:
         self.palette = palette
         self.predictor = Predictor(model, **options)
 
-    def predict(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
-        """Predicts the class of each pixel.
+    def predict(self, image: Any) -> segmentation.Segmentation | sources.Segmentations:
+        """Predicts the class of each pixel of one image or several.
 
         Args:
-            image: RGB, uint8 `[height, width, 3]`, or the path of a JPEG or PNG file,
-                which is rotated as its EXIF orientation says.
+            image: A path, bytes, a PIL image or an array, see `sources.as_image`; or
+                several: a list or another iterable of these, or the path of a folder
+                or a video, see `sources.several`.
 
         Returns:
-            The mask: class numbers, uint8 `[height, width]`.
+            The `Segmentation`: an array of class numbers, uint8 `[height, width]`, with
+            the image, the class names and the probabilities. Of several images an
+            iterator, which predicts one when it is requested.
 
         Raises:
-            errors.UserError: The array or file is not an image, or the logits are NaN.
+            errors.UserError: It is not an image, the file is damaged, the folder is
+                empty, or the logits are NaN. An image of several that cannot be read
+                becomes a `FailedImage` instead.
         """
-        return self.predictor.classes(_as_image(image)[np.newaxis])[0]
+        return sources.predict(image, self._segment)
 
-    def probabilities(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
-        """Predicts the probability of each class at each pixel.
+    def _segment(self, image, name):
+        mask = self.predictor.classes(image[np.newaxis], names=[name] * bool(name))[0]
+        return segmentation.Segmentation(
+            mask,
+            image,
+            self.class_names,
+            self.palette,
+            source=name,
+            predict_probabilities=self.probabilities,
+        )
+
+    def probabilities(self, image: Any) -> np.ndarray:
+        """Predicts the probability of each class at each pixel of one image.
 
         Args:
-            image: As in `predict`.
+            image: One image, as in `predict`.
 
         Returns:
             float32 `[height, width, num_classes]`; each pixel's sum is 1.
@@ -72,7 +91,11 @@ class Segmenter:
         Raises:
             errors.UserError: As in `predict`.
         """
-        return self.predictor.probabilities(_as_image(image)[np.newaxis])[0]
+        pixels = sources.as_image(image)
+        return self.predictor.probabilities(pixels[np.newaxis])[0]
+
+    def __repr__(self):
+        return _text(self)
 
 
 class InstanceSegmenter:
@@ -105,11 +128,11 @@ class InstanceSegmenter:
         self.palette = palette
         self.detector = Detector(model, **options)
 
-    def detect(self, image: np.ndarray | str | os.PathLike) -> images.Detections:
-        """Detects the objects of an image.
+    def detect(self, image: Any) -> images.Detections:
+        """Detects the objects of one image.
 
         Args:
-            image: As in `Segmenter.predict`.
+            image: One image, as in `Segmenter.predict`.
 
         Returns:
             Boxes, scores, classes and masks, the best first.
@@ -117,11 +140,11 @@ class InstanceSegmenter:
         Raises:
             errors.UserError: The array or file is not an image.
         """
-        return self.detector.detect(_as_image(image))
+        return self.detector.detect(sources.as_image(image))
 
     def predict(
-        self, image: np.ndarray | str | os.PathLike, min_score: float = images.MIN_SCORE
-    ) -> np.ndarray:
+        self, image: Any, min_score: float = images.MIN_SCORE
+    ) -> segmentation.Segmentation | sources.Segmentations:
         """Predicts the class of each pixel: that of the best object there.
 
         Args:
@@ -129,14 +152,37 @@ class InstanceSegmenter:
             min_score: Smallest score of an object.
 
         Returns:
-            Class numbers, uint8 `[height, width]`; 0 where there is no object.
+            As in `Segmenter.predict`; class 0 is where there is no object, and
+            `detections` are the objects.
 
         Raises:
-            errors.UserError: As in `detect`.
+            errors.UserError: As in `Segmenter.predict`.
         """
-        pixels = _as_image(image)
-        found = self.detector.detect(pixels).above(min_score)
-        return found.class_map(pixels.shape[:2])
+
+        def segment(pixels, name):
+            found = self.detector.detect(pixels).above(min_score)
+            return segmentation.Segmentation(
+                found.class_map(pixels.shape[:2]),
+                pixels,
+                self.class_names,
+                self.palette,
+                source=name,
+                detections=found,
+            )
+
+        return sources.predict(image, segment)
+
+    def __repr__(self):
+        return _text(self)
+
+
+def _text(network):
+    names = network.class_names
+    listed = ", ".join(names[:_MAX_LISTED])
+    more = f" and {len(names) - _MAX_LISTED} more" * (len(names) > _MAX_LISTED)
+    model = getattr(network.model, "name", "exported model")
+    kind = type(network).__name__
+    return f"<{kind} {model}, {len(names)} classes: {listed}{more}>"
 
 
 def load(
@@ -150,7 +196,7 @@ def load(
 
     Args:
         path: The workdir of a run, whose best model is loaded; a `.keras` file, whose
-            classes are named by their numbers; or an export.
+            classes are named by their numbers unless kerasseg saved it; or an export.
         output_stride: 8, 16 or 32, for the workdir of a run; None: as it was trained.
         trust: Whether Python code in a `.keras` file may run.
         **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size; or
@@ -251,19 +297,29 @@ def _load_file(path, trust, options):
     detects = detects_objects(model) and model.name in models.list_models("instance")
     if not detects:
         foreign_model.check(model, path)
-    count = num_classes(model)
-    names = tuple(str(i) for i in range(count))
-    logging.warning(
-        "%s holds no class names and colors: its %d classes are named 0 to %d. The "
-        "workdir of a run, or an export, has them.",
-        path,
-        count,
-        count - 1,
-    )
-    colors = voc_palette(count)
+    names, colors = _classes(model, path)
     if detects:
         return InstanceSegmenter(model, names, colors, **_of_detector(options))
     return Segmenter(model, names, colors, **options)
+
+
+def _classes(model, path):
+    """Returns the names and colors that a `.keras` file holds, or numbers."""
+    from kerasseg.workdir import class_names
+
+    count = num_classes(model)
+    names, colors = class_names.of_model(model) or ((), None)
+    if len(names) == count:
+        return names, colors
+    logging.warning(
+        "%s holds %s: its %d classes are named 0 to %d. The workdir of a run, or an "
+        "export, has them.",
+        path,
+        f"{len(names)} class names" if names else "no class names and colors",
+        count,
+        count - 1,
+    )
+    return tuple(str(i) for i in range(count)), voc_palette(count)
 
 
 def num_classes(model) -> int:
@@ -306,9 +362,11 @@ def load_export(
         )
     classes = files.read_json(classes_file)
     names, palette = tuple(classes["class_names"]), classes["palette"]
+    from kerasseg.inference import exported_model
+
     graph = path / _SAVED_MODEL
     files.check_regular(graph.stat(), graph)
-    model = _Exported(os.fspath(path))
+    model = exported_model.ExportedModel(path)
     colors = np.array(palette, np.uint8)
     if model.detects_objects:
         return InstanceSegmenter(model, names, colors, **_of_detector(options))
@@ -325,26 +383,6 @@ def _versions(export_dir):
     return sorted(numbered, key=lambda p: int(p.name))
 
 
-class _Exported:
-    """Calls a SavedModel like a Keras model."""
-
-    def __init__(self, path):
-        import tensorflow as tf
-
-        # Keeps the variables alive, which the signatures do not.
-        self._loaded = tf.saved_model.load(path)
-        self._tensor = self._loaded.signatures["tensor"]
-        self.detects_objects = "boxes" in self._tensor.structured_outputs
-
-    def __call__(self, images, training=False):  # noqa: ARG002 - as a Keras model.
-        outputs = self._tensor(image=images)
-        if not self.detects_objects:
-            return outputs["logits"]
-        names = ("boxes", "scores", "classes", "valid")  # Others are not computed.
-        found = {name: outputs[name] for name in names}
-        return {**found, "masks": outputs["mask_probabilities"]}
-
-
 def voc_palette(num_classes: int) -> np.ndarray:
     """Returns the colors of PASCAL VOC's development kit for any number of classes.
 
@@ -358,21 +396,3 @@ def voc_palette(num_classes: int) -> np.ndarray:
         bits = numbers >> (3 * i + np.arange(3)) & 1
         colors |= bits << (7 - i)
     return colors.astype(np.uint8)
-
-
-def _as_image(image):
-    if isinstance(image, str | os.PathLike):
-        return images.read_image(image)
-    image = np.asarray(image)
-    if (
-        image.dtype != np.uint8
-        or image.ndim != 3
-        or image.shape[2] != 3
-        or not image.size
-    ):
-        raise errors.UserError(
-            f"An image is RGB, uint8 [height, width, 3], and not empty; got "
-            f"{image.dtype} {list(image.shape)}. Give the path of the file, or read it "
-            f"with kerasseg.images.read_image."
-        )
-    return image

@@ -20,9 +20,10 @@ from typing import Any
 
 from keras import ops
 
-from kerasseg import errors, registry
+from kerasseg import errors
 from kerasseg.losses import keras_losses
 from kerasseg.losses.keras_losses import WeightedSum as WeightedSum
+from kerasseg.system import registry
 
 LOSSES: registry.Registry[Callable] = registry.Registry("loss", __name__)
 CLASSES: dict[str, type[keras_losses.KerasLoss]] = {}  # By the name of the class.

@@ -12,8 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from kerasseg import errors, registry
+from kerasseg import errors
 from kerasseg.metrics import confusion
+from kerasseg.system import registry
 
 
 class ClassScore(NamedTuple):

@@ -12,7 +12,8 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kerasseg import errors, registry
+from kerasseg import errors
+from kerasseg.system import registry
 
 # Keras is imported when a model is built: the names of the models do not need it.
 if typing.TYPE_CHECKING:

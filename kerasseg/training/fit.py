@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasseg import errors, inference, models, registry
+from kerasseg import errors, inference, models
 from kerasseg.pipeline import augment, transforms
 from kerasseg.pipeline.dataset import Dataset
-from kerasseg.system import lock, option_values, path_checks, progress
+from kerasseg.system import lock, option_values, path_checks, progress, registry
 from kerasseg.training import encoder, recipe_files, run
 from kerasseg.training.data import Data
 from kerasseg.training.few_labels import FewLabels

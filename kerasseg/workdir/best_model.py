@@ -9,7 +9,7 @@ import keras
 
 from kerasseg import backbones, errors, models
 from kerasseg.system import files, names
-from kerasseg.workdir import fingerprint, flag_file, layout, metadata
+from kerasseg.workdir import class_names, fingerprint, flag_file, layout, metadata
 
 _KERAS_METADATA = "metadata.json"  # In a .keras file: the version of Keras.
 _MAX_VERSION = 40  # Characters.
@@ -21,8 +21,8 @@ def save_best(
 ) -> None:
     """Replaces the best model of a run; each file is whole at any time.
 
-    The metadata are written last. If the process ends between the two files, the
-    resumed run repeats the validation.
+    The model's file also has the class names of the run. The metadata are written last:
+    if the process ends between the two files, the resumed run repeats the validation.
 
     Args:
         workdir: Folder of the run.
@@ -31,6 +31,7 @@ def save_best(
             labeled images of the run is added, see `fingerprint.labeled_list`.
     """
     path = os.path.join(workdir, layout.BEST_MODEL)
+    _attach_classes(model, workdir)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = os.path.join(os.path.dirname(path), "model.tmp.keras")
     try:
@@ -42,6 +43,13 @@ def save_best(
     saved = {**model_metadata, **fingerprint.labeled_list(workdir)}
     text = json.dumps(saved, indent=2) + "\n"
     files.write_bytes(os.path.join(workdir, layout.BEST_METADATA), text.encode())
+
+
+def _attach_classes(model, workdir):
+    """Adds the class names of a run to its model, for files that it is saved to."""
+    if os.path.exists(os.path.join(workdir, layout.DATASET)):
+        spec = metadata.read_spec(workdir)
+        class_names.attach(model, spec.class_names, spec.palette)
 
 
 def load_best(
@@ -62,6 +70,7 @@ def load_best(
     trained = metadata.read_metadata(workdir)
     name, options = trained["model"], trained["options"]
     best = load_file(os.path.join(workdir, layout.BEST_MODEL))
+    _attach_classes(best, workdir)
     if output_stride in (None, options.get("output_stride")):
         return best
     changes = {"output_stride": output_stride, "backbone_weights": None}
@@ -69,6 +78,7 @@ def load_best(
         model = models.build_model(
             name, trained["num_classes"], **{**options, **changes}
         )
+    _attach_classes(model, workdir)
     missing = copy_weights(best, model)
     if missing:
         raise errors.UserError(
@@ -127,7 +137,8 @@ def load_file(path: str | os.PathLike, *, trust: bool = False) -> keras.Model:
     version = _check_archive(path)
     models.list_models()  # Registers the layers that a file may hold.
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=not trust)
+        model = keras.models.load_model(path, compile=False, safe_mode=not trust)
+        class_names.restore(model, path)
     except Exception as error:  # Of whatever kind Keras' zip and HDF5 readers raise.
         reason = names.one_line(str(error).strip().partition("\n")[0])
         if "safe_mode" in str(error):
@@ -146,6 +157,7 @@ def load_file(path: str | os.PathLike, *, trust: bool = False) -> keras.Model:
             f"{path} is damaged or not a .keras file: {reason} Copy it again, or train "
             f"the model again."
         ) from error
+    return model
 
 
 def _check_archive(path) -> str:

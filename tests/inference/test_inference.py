@@ -93,14 +93,15 @@ def test_a_file_is_rotated_upright(segmenter, tmp_path):
 @pytest.mark.parametrize(
     ("image", "text"),
     [
-        (np.zeros((4, 4, 3), np.float32), r"got float32 \[4, 4, 3\]"),
-        (np.zeros((4, 4), np.uint8), r"got uint8 \[4, 4\]"),
-        (np.zeros((1, 4, 4, 3), np.uint8), r"got uint8 \[1, 4, 4, 3\]"),
+        (np.zeros((4, 4, 3), np.int32), r"got int32 \[4, 4, 3\]"),
+        (np.zeros((3, 4, 5), np.uint8), r"got uint8 \[3, 4, 5\].*channels last"),
+        (np.zeros((4, 4, 4), np.uint8), r"got uint8 \[4, 4, 4\].*an alpha channel"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"got uint8 \[1, 4, 4, 3\].*list\(batch\)"),
         (np.zeros((4, 0, 3), np.uint8), r"got uint8 \[4, 0, 3\]"),
     ],
 )
 def test_an_invalid_array_is_an_error(segmenter, image, text):
-    with pytest.raises(ValueError, match=f"An image is RGB, uint8 .*; {text}"):
+    with pytest.raises(ValueError, match=f"An image is uint8 .*; {text}"):
         segmenter.predict(image)
 
 

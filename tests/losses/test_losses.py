@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from kerasseg import losses, registry
+from kerasseg import losses
+from kerasseg.system import registry
 
 # Softmax of [0, log 3] is [1/4, 3/4].
 QUARTER = np.array([0.0, np.log(3.0)], "float32")

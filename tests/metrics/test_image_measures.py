@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasseg import metrics, registry
+from kerasseg import metrics
+from kerasseg.system import registry
 from tests.support import label_maps
 
 MEASURES = [metrics.Confusion, *metrics.MEASURES.values()]

@@ -23,12 +23,13 @@ TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
 
 # An import goes to the same layer or a lower one.
 LAYERS = (
-    {"datasets", "errors", "registry", "runtime", "system"},
+    {"datasets", "errors", "runtime", "system"},
     {"blocks", "images", "instances", "losses", "metrics", "records"},
     {"backbones", "crf", "pipeline"},
     {"distribution", "models", "workdir"},
     {"evaluation", "inference", "labeling", "report", "training"},
     {"exporting", "serve"},
+    {"trained"},
 )
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 KERAS_ONLY = {"backbones", "blocks", "instances", "losses", "metrics", "models"}

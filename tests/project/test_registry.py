@@ -6,7 +6,8 @@ import textwrap
 
 import pytest
 
-from kerasseg import errors, models, registry
+from kerasseg import errors, models
+from kerasseg.system import registry
 
 
 @pytest.fixture
@@ -15,7 +16,8 @@ def package(tmp_path, monkeypatch):
     folder = tmp_path / "registered_things"
     folder.mkdir()
     (folder / "__init__.py").write_text(
-        "from kerasseg import registry\nTHINGS = registry.Registry('thing', __name__)\n"
+        "from kerasseg.system import registry\n"
+        "THINGS = registry.Registry('thing', __name__)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -117,7 +119,7 @@ def test_names_of_models_equal_those_that_are_registered():
 def test_listing_names_starts_no_framework_and_is_fast(package):
     code = f"""
         import sys, time
-        from kerasseg import registry
+        from kerasseg.system import registry
         start = time.process_time()
         registry.names_in("{package}")
         seconds = time.process_time() - start

@@ -23,7 +23,10 @@ a dict of `boxes`, `scores`, `classes`, `valid` and `masks`, where `masks`, floa
 
 
 def write(source: formats.Source, path: str) -> None:
-    """Saves the model with its own dtype policy and batch normalization."""
+    """Saves the model, with its own dtype policy, and the class names."""
+    from kerasseg.workdir import class_names
+
+    class_names.attach(source.model, source.class_names, source.palette)
     source.model.save(path)
 
 

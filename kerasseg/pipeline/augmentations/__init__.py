@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
-from kerasseg import errors, registry
+from kerasseg import errors
+from kerasseg.system import registry
 
 Chosen = tuple[tuple[str, float], ...]  # Names and probabilities.
 

@@ -4,7 +4,7 @@ A method adds terms to the loss of the labeled images. It is a class in a module
 package, a subclass of `method.Method` that registers itself under its name.
 """
 
-from kerasseg import registry
+from kerasseg.system import registry
 from kerasseg.training.few_labels.options import NO_METHOD, FewLabels
 
 __all__ = ["METHODS", "NO_METHOD", "FewLabels"]

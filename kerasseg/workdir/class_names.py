@@ -1,0 +1,70 @@
+"""Names and colors of the classes in a Keras model, which its `.keras` files keep.
+
+They are an entry of the model's config. Keras ignores it, so that the file is loaded
+without kerasseg, too; a model that Keras itself loads and saves again loses it.
+"""
+
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from kerasseg import datasets, errors
+
+_KEY = "kerasseg_classes"  # In the config of the model.
+_ATTRIBUTE = "classes"  # Of the function that returns the config.
+
+
+def attach(model: keras.Model, class_names: Sequence[str], palette: np.ndarray) -> None:
+    """Adds names and colors to a model; those that it has are replaced.
+
+    Args:
+        model: The model.
+        class_names: Name of each class.
+        palette: RGB color of each class, uint8 `[num_classes, 3]`.
+    """
+    classes = [
+        {"name": name, "color": color}
+        for name, color in zip(class_names, np.asarray(palette).tolist(), strict=True)
+    ]
+    original = type(model).get_config
+
+    def get_config():
+        return {**original(model), _KEY: classes}
+
+    setattr(get_config, _ATTRIBUTE, classes)
+    model.get_config = get_config
+
+
+def of_model(model: keras.Model) -> tuple[tuple[str, ...], np.ndarray] | None:
+    """Returns names and colors, uint8 `[num_classes, 3]`, of a model, or None."""
+    classes = getattr(model.get_config, _ATTRIBUTE, None)
+    if classes is None:
+        return None
+    colors = np.array([each["color"] for each in classes], np.uint8)
+    return tuple(each["name"] for each in classes), colors
+
+
+def restore(model: keras.Model, path: str | os.PathLike) -> None:
+    """Attaches the names and colors that a `.keras` file holds, if any.
+
+    Args:
+        model: The model of the file.
+        path: The file. A warning is logged if its names or colors are damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json")).get("config", {})
+    classes = config.get(_KEY) if isinstance(config, dict) else None
+    if classes is None:
+        return
+    no_more = {"name": "", "source": "", "num_images": {}, "source_ignore": []}
+    try:
+        spec = datasets.DatasetSpec.from_json({**no_more, "classes": classes})
+    except errors.UserError as error:
+        logging.warning("%s: its class names are not used: %s.", path, error)
+        return
+    attach(model, spec.class_names, spec.palette)
