@@ -63,7 +63,7 @@ class FewLabels:
     foreground_area: float = option(
         0.2,
         "With --semi=em_adapt, fraction of an image that is assigned to each other "
-        "class that it shows, in their order.",
+        "class that it shows, in random order.",
     )
     cam_sharpness: float = option(
         0.0,
