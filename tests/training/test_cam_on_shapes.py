@@ -25,7 +25,7 @@ def test_seeds_of_image_level_classes_are_better_with_the_crf(tmp_path):
         f"--unlabeled_records_dir={recs}",
         *("--training_number_of_steps=160", "--eval_limit=1"),
     ]
-    # A process of its own, since flags.txt has only the flags of the program.
+    # In a process, since flags.txt has only the flags of the program.
     done = faults.run(["-m", "kerasseg.train", *flags])
     assert done.returncode == 0, done.stderr
 
