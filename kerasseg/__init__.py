@@ -14,45 +14,27 @@ runtime.prepare()
 
 __version__ = "0.1.0"  # setup.py reads this line.
 
-__all__ = [
-    "build_model",
-    "data",
-    "find_learning_rate",
-    "fit",
-    "get_dataset",
-    "list_models",
-    "load",
-    "losses",
-    "metrics",
-]
+# Module and attribute of each public name; "" is the module itself.
+_PUBLIC = {
+    "build_model": ("models", "build_model"),
+    "data": ("pipeline.data", ""),
+    "find_learning_rate": ("training.rate_search", "find_learning_rate"),
+    "fit": ("training.fit", "fit"),
+    "get_dataset": ("datasets", "get"),
+    "list_models": ("models", "list_models"),
+    "load": ("trained", "load"),
+    "losses": ("losses", ""),
+    "metrics": ("metrics", ""),
+}
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name):
-    if name in ("build_model", "list_models"):
-        from kerasseg import models
-
-        return getattr(models, name)
-    if name == "load":
-        from kerasseg import trained
-
-        return trained.load
-    if name == "fit":
-        from kerasseg.training import fit
-
-        return fit.fit
-    if name == "find_learning_rate":
-        from kerasseg.training import rate_search
-
-        return rate_search.find_learning_rate
-    if name == "get_dataset":
-        from kerasseg import datasets
-
-        return datasets.get
-    if name == "data":
-        return importlib.import_module("kerasseg.pipeline.data")
-    if name in ("losses", "metrics"):
-        return importlib.import_module(f"kerasseg.{name}")
-    raise AttributeError(f"module 'kerasseg' has no attribute '{name}'")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'kerasseg' has no attribute '{name}'")
+    module, attribute = _PUBLIC[name]
+    found = importlib.import_module(f"kerasseg.{module}")
+    return getattr(found, attribute) if attribute else found
 
 
 def __dir__():

@@ -40,16 +40,10 @@ def check_exists(**paths: str | None) -> None:
 
 
 def model_options(builder: Callable, given: Iterable[str]) -> dict[str, Any]:
-    """Converts `key=value` texts to the types of the builder's options.
-
-    Args:
-        builder: Builder of an architecture.
-        given: Texts such as `output_stride=8`.
+    """Converts the values of --model_option, see `option_values.parse`.
 
     Raises:
-        app.UsageError: A text is not `key=value`, the key is an argument that is not
-            an option, or the value is not of the type of the option's default. Unknown
-            keys are left to `models.build_model`.
+        app.UsageError: A value is wrong.
     """
     try:
         return option_values.parse(builder, given)

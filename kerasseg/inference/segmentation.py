@@ -174,9 +174,8 @@ class Segmentation(np.ndarray):
                 f"`tolerance={tolerance}` is a distance in pixels, expected 0 or more."
             )
         return {
-            name: polygons
-            for i, name in enumerate(self.class_names)
-            if (polygons := contours.polygons(self.mask == i, tolerance=tolerance))
+            self.class_names[i]: contours.polygons(self.mask == i, tolerance=tolerance)
+            for i in self._present()
         }
 
     def save(self, path: str | os.PathLike) -> None:
@@ -236,9 +235,14 @@ class Segmentation(np.ndarray):
             )
         return axes
 
+    def _present(self):
+        """Returns the numbers of the classes that occur, in order."""
+        counts = np.bincount(self.mask.ravel(), minlength=len(self.class_names))
+        return np.flatnonzero(counts[: len(self.class_names)]).tolist()
+
     def _legend(self):
         """Returns names and colors of the classes that occur, by number."""
-        present = [i for i, n in enumerate(self.class_names) if n in self.classes]
+        present = self._present()
         return [self.class_names[i] for i in present], self.palette[present]
 
     def _check_image(self, what):

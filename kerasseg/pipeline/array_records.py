@@ -1,5 +1,6 @@
 """Records of images and masks that are arrays."""
 
+import collections
 import dataclasses
 import hashlib
 import os
@@ -45,8 +46,9 @@ class Arrays:
                 f"{lengths[2]} `names`. Give one mask and one name for each image, and "
                 "at least one image."
             )
-        if len({*self.names}) < len(self.names):
-            double = sorted({x for x in self.names if list(self.names).count(x) > 1})
+        counts = collections.Counter(self.names)
+        double = sorted(name for name, count in counts.items() if count > 1)
+        if double:
             raise errors.UserError(
                 f"`names` has {', '.join(double[:10])} more than once. Names must "
                 "differ."

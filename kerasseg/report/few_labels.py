@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasseg.datasets import DatasetSpec
-from kerasseg.report import encoding, tables
-from kerasseg.report.markup import Markup, name, scrolled, section, swatch, tag
+from kerasseg.report import encoding, markup, tables
+from kerasseg.report.markup import Markup, scrolled, section, tag
 
 
 class FewLabels(NamedTuple):
@@ -63,32 +63,19 @@ def pseudo_label_section(few_labels: FewLabels, spec: DatasetSpec) -> Markup | N
     content = few_labels.pseudo_labels
     if content is None:
         return None
-    titles = ["class", "predicted", "kept"]
+    titles = ["predicted", "kept"]
     titles += ["precision"] if content["compared_images"] else []
-    head = [
-        tag("th", title, scope="col", class_="number" if i else None)
-        for i, title in enumerate(titles)
-    ]
-    rows = [
-        tag(
-            "tr",
-            tag("th", swatch(color), name(each), scope="row", data_value=i),
-            *_cells(content["classes"][each], content, len(titles) - 1),
-        )
-        for i, (each, color) in enumerate(
-            zip(spec.class_names, spec.palette, strict=True)
-        )
-    ]
-    whole = {**content, "predicted_pixels": content["pixels"]}
-    last = tag(
-        "tr", tag("th", "all", scope="row"), *_cells(whole, content, len(titles) - 1)
-    )
-    body = tag(
-        "table",
-        tag("thead", tag("tr", *head)),
-        tag("tbody", *rows),
-        tag("tfoot", last),
-        class_="sortable",
+
+    def shown(values):
+        share = values["predicted_pixels"] / max(content["pixels"], 1)
+        return (share, values["coverage"], values["precision"])[: len(titles)]
+
+    body = tables.of_classes(
+        zip(spec.class_names, spec.palette, strict=True),
+        titles,
+        [map(tables.cell, shown(content["classes"][x])) for x in spec.class_names],
+        map(markup.percent, shown({**content, "predicted_pixels": content["pixels"]})),
+        "all",
     )
     return section(
         "pseudo-labels",
@@ -96,12 +83,6 @@ def pseudo_label_section(few_labels: FewLabels, spec: DatasetSpec) -> Markup | N
         tag("p", _explanation(content), class_="note"),
         scrolled("Pseudo-labels by class", body),
     )
-
-
-def _cells(values, content, number):
-    share = values["predicted_pixels"] / max(content["pixels"], 1)
-    shown = (share, values["coverage"], values["precision"])
-    return [tables.cell(value) for value in shown[:number]]
 
 
 def _explanation(content):

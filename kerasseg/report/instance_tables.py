@@ -8,7 +8,7 @@ import numpy as np
 from kerasseg.datasets import DatasetSpec
 from kerasseg.metrics import instance_errors
 from kerasseg.report import markup, summary, tables
-from kerasseg.report.markup import Markup, name, scrolled, section, swatch, tag
+from kerasseg.report.markup import Markup, scrolled, section, tag
 
 _MEANS = {  # Names of scores by their key.
     "mask_ap50": "mask AP50",
@@ -170,23 +170,5 @@ def _count(value):
 
 
 def _table(spec, titles, rows, totals, total):
-    head = [tag("th", title, scope="col", class_="number") for title in titles]
     classes = list(zip(spec.class_names, spec.palette, strict=True))[1:]
-    body = [
-        tag(
-            "tr",
-            tag("th", swatch(color), name(class_name), scope="row", data_value=index),
-            *cells,
-        )
-        for index, ((class_name, color), cells) in enumerate(
-            zip(classes, rows, strict=True)
-        )
-    ]
-    last = [tag("td", text, class_="number") for text in totals]
-    return tag(
-        "table",
-        tag("thead", tag("tr", tag("th", "class", scope="col"), *head)),
-        tag("tbody", *body),
-        tag("tfoot", tag("tr", tag("th", total, scope="row"), *last)),
-        class_="sortable",
-    )
+    return tables.of_classes(classes, titles, rows, totals, total)

@@ -1,6 +1,6 @@
 """The table of classes and the confusion matrix."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,33 +20,55 @@ _BACKGROUND, _CORRECT, _WRONG = (255, 255, 255), (20, 80, 170), (180, 40, 20)
 def class_table(evaluation, spec: DatasetSpec) -> Markup:
     """Returns the section with the scores of each class, and their means."""
     columns = _columns(evaluation.scores)
-    head = [
-        tag("th", title, scope="col", class_=None if i == 0 else "number")
-        for i, title in enumerate(["class", *(column[0] for column in columns)])
-    ]
-    rows = [
-        tag(
-            "tr",
-            tag("th", swatch(color), name(class_name), scope="row", data_value=index),
-            *(cell(class_name) for _, cell, _ in columns),
-        )
-        for index, (class_name, color) in enumerate(
-            zip(spec.class_names, spec.palette, strict=True)
-        )
-    ]
-    means = [tag("td", mean, class_="number") for _, _, mean in columns]
-    body = tag(
-        "table",
-        tag("thead", tag("tr", *head)),
-        tag("tbody", *rows),
-        tag("tfoot", tag("tr", tag("th", "mean", scope="row"), *means)),
-        class_="sortable",
+    body = of_classes(
+        zip(spec.class_names, spec.palette, strict=True),
+        [title for title, _, _ in columns],
+        [[cell(each) for _, cell, _ in columns] for each in spec.class_names],
+        [mean for _, _, mean in columns],
+        "mean",
     )
     return section(
         "classes",
         "Classes",
         tag("p", _explanation(evaluation.scores), class_="note"),
         scrolled("Scores of the classes", body),
+    )
+
+
+def of_classes(
+    classes: Iterable[tuple[str, Iterable[int]]],
+    titles: Sequence[str],
+    rows: Iterable[Iterable[Markup]],
+    totals: Iterable[str],
+    total: str,
+) -> Markup:
+    """Returns a sortable table with a row for each class.
+
+    Args:
+        classes: Name and color of each class.
+        titles: Titles of the columns after that of the class.
+        rows: Cells of each class.
+        totals: Texts of the last row.
+        total: Title of the last row.
+    """
+    head = [tag("th", title, scope="col", class_="number") for title in titles]
+    body = [
+        tag(
+            "tr",
+            tag("th", swatch(color), name(class_name), scope="row", data_value=index),
+            *cells,
+        )
+        for index, ((class_name, color), cells) in enumerate(
+            zip(classes, rows, strict=True)
+        )
+    ]
+    last = [tag("td", text, class_="number") for text in totals]
+    return tag(
+        "table",
+        tag("thead", tag("tr", tag("th", "class", scope="col"), *head)),
+        tag("tbody", *body),
+        tag("tfoot", tag("tr", tag("th", total, scope="row"), *last)),
+        class_="sortable",
     )
 
 

@@ -15,7 +15,8 @@ from kerasseg.pipeline.dataset import Dataset
 from kerasseg.system import lock, option_values, path_checks, progress, registry
 from kerasseg.training import encoder, recipe_files, run
 from kerasseg.training.data import Data
-from kerasseg.training.few_labels import FewLabels
+from kerasseg.training.few_labels import NO_METHOD, FewLabels
+from kerasseg.training.few_labels.options import NO_STAGE
 from kerasseg.training.network import Builder
 from kerasseg.training.recipe import Recipe
 from kerasseg.workdir import flag_file
@@ -276,8 +277,8 @@ def check_labeled(few: FewLabels, what: str) -> None:
     Raises:
         errors.UserError: A method or a stage is chosen.
     """
-    for name in ("semi", "stage"):
-        if getattr(few, name) != "none":
+    for name, without in (("semi", NO_METHOD), ("stage", NO_STAGE)):
+        if getattr(few, name) != without:
             raise errors.UserError(
                 f"`{name}={getattr(few, name)}` cannot be combined with {what}. Leave "
                 "one of the two out."

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from kerasseg import errors
+from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.losses.keras_losses import KerasLoss
 from kerasseg.training.few_labels import NO_METHOD, FewLabels
 from kerasseg.training.few_labels.options import NO_STAGE
@@ -46,7 +47,7 @@ def as_sums(loss: Callable, num_classes: int) -> Callable:
     name = getattr(loss, "__name__", type(loss).__name__)
 
     def sums(labels, logits):
-        count = tf.reduce_sum(tf.cast(tf.not_equal(labels, 255), tf.float32))
+        count = tf.reduce_sum(tf.cast(tf.not_equal(labels, IGNORE_LABEL), tf.float32))
         result = loss(labels, logits)
         if isinstance(result, tuple | list) and len(result) == 2:
             return tf.cast(result[0], tf.float32), tf.cast(result[1], tf.float32)

@@ -70,8 +70,8 @@ def load_best(
     trained = metadata.read_metadata(workdir)
     name, options = trained["model"], trained["options"]
     best = load_file(os.path.join(workdir, layout.BEST_MODEL))
-    _attach_classes(best, workdir)
     if output_stride in (None, options.get("output_stride")):
+        _attach_classes(best, workdir)
         return best
     changes = {"output_stride": output_stride, "backbone_weights": None}
     with backbones.of_workdir_format(flag_file.check_format(workdir)):

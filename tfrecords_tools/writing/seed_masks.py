@@ -174,12 +174,12 @@ class _Writer:
 
     def _write(self, index, name, mask):
         stem = file_names.stem(name, index)
-        other = self._names.setdefault(stem, name)
-        if other != name or len(self._names) + len(self._skipped) <= index:
+        if stem in self._names:
             raise errors.UserError(
-                f"The images {other} and {name} would have the same mask {stem}.png. "
-                "Build the records with other names."
+                f"The images {self._names[stem]} and {name} would have the same mask "
+                f"{stem}.png. Build the records with other names."
             )
+        self._names[stem] = name
         path = self._folder / f"{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_bytes(path, images.encode_palette_png(mask, self._spec.palette))
