@@ -236,6 +236,18 @@ def test_the_consistency_loss_is_the_mean_over_the_pixels_that_are_no_padding():
     assert mean == pytest.approx(math.log(3), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("step", "weight"),
+    # exp(-5), exp(-5 / 4), 1, 1.
+    [(0, 0.0067379), (5, 0.2865048), (10, 1.0), (20, 1.0)],
+)
+def test_the_unlabeled_weight_rises_as_in_mean_teacher(step, weight):
+    few = options("consistency", unlabeled_ramp_up_steps=10, unlabeled_weight=2.0)
+    method = consistency.Consistency(None, None, few, 3)
+    rising = float(method._weight(tf.constant(step)))
+    assert rising == pytest.approx(2 * weight, rel=1e-4)
+
+
 def test_uniform_logits_give_the_losses_of_a_uniform_distribution():
     # log(22 / 21) and log(22).
     logits = tf.zeros([1, 1, 1, 21])

@@ -44,8 +44,12 @@ class Consistency(Method):
         return {"unlabeled": count(valid) / self.options.strong_views}
 
     def terms(self, batch, logits, seed):
-        """Returns the cross-entropy with the teacher's classes."""
-        del logits, seed
+        """Returns the cross-entropy with the teacher's classes.
+
+        It has no class weights: they raise the probability of rare classes, with which
+        the teacher predicts them more often, and so on.
+        """
+        del logits
         target = self._mixed(batch, self.target(batch))
         views = tf.unstack(batch["unlabeled_strong"], axis=1)
         mixed = tf.concat(
@@ -53,8 +57,9 @@ class Consistency(Method):
         )
         with batch_norm.averages_kept():
             outputs = self.student(mixed, training=True)
-        total = cross_entropy(target, logits_of(outputs)) / self.options.strong_views
-        return {"consistency": Term(self.options.unlabeled_weight * total, "unlabeled")}
+        total = cross_entropy(target, logits_of(outputs))
+        weight = self._weight(step=seed[0]) / self.options.strong_views
+        return {"consistency": Term(weight * total, "unlabeled")}
 
     def target(self, batch: dict) -> tf.Tensor:
         """Returns the teacher's classes, 255 where it is not confident.
@@ -72,6 +77,14 @@ class Consistency(Method):
         learned = (confidence >= self.options.min_confidence) & batch["unlabeled_valid"]
         classes = tf.cast(tf.argmax(probabilities, axis=-1), tf.uint8)
         return tf.where(learned, classes, tf.constant(IGNORE_LABEL, tf.uint8))
+
+    def _weight(self, step):
+        """Returns the weight of the term, which rises as in the mean teacher, B.1."""
+        steps = self.options.unlabeled_ramp_up_steps
+        if not steps:
+            return self.options.unlabeled_weight
+        missing = 1.0 - tf.minimum(tf.cast(step, tf.float32) / steps, 1.0)
+        return self.options.unlabeled_weight * tf.exp(-5.0 * missing**2)
 
     def _mixed(self, batch, maps):
         """Mixes maps `[batch, ...]` as each view is mixed: `[views * batch, ...]`."""

@@ -55,6 +55,11 @@ class FewLabels:
         "Weight of the loss of --semi=consistency, em_adapt or cam on images without "
         "labels.",
     )
+    unlabeled_ramp_up_steps: int = option(
+        0,
+        "With --semi=consistency, number of steps in which unlabeled_weight rises from "
+        "nearly 0 (0.007 of it) to its value.",
+    )
     background_area: float = option(
         0.4,
         "With --semi=em_adapt, fraction of an image that is assigned to class 0 first, "
@@ -152,6 +157,7 @@ class FewLabels:
             "adversarial_weight",
             *("semi_adversarial_weight", "self_taught_weight", "gan_weight"),
             *("self_taught_start_step", "discriminator_learning_rate"),
+            "unlabeled_ramp_up_steps",
             *("generator_learning_rate", "cam_sharpness"),
         ):
             check(name, lambda value: 0 <= value < math.inf, "finite and at least 0")
