@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import errors, pipeline, records
+from kerasseg import errors, images, pipeline, records
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment
 from kerasseg.training.few_labels import METHODS, NO_METHOD, FewLabels
@@ -88,6 +88,11 @@ class Data:
         """
         if few_labels.semi == NO_METHOD:
             return None
+        if not labeled.kind.is_rgb:
+            raise errors.UserError(
+                f"`semi={few_labels.semi}` learns from images of 8-bit RGB, and these "
+                f"are {labeled.kind}. Leave `semi` out."
+            )
         batch_size = few_labels.unlabeled_batch_size or recipe.train_batch_size
         if self.unlabeled_records_dir is None:
             order = pipeline.unlabeled_order(labeled)
@@ -100,6 +105,7 @@ class Data:
                 f"has no records. Choose another `unlabeled_split`."
             )
         reader = pipeline.ImageReader(opened, skip_bad=recipe.skip_bad_records)
+        images.check_same(labeled.kind, reader.kind, "The images without labels")
         order = np.arange(len(opened))
         _check_tags(reader, order, few_labels)
         return Unlabeled(reader, order, batch_size)
