@@ -170,5 +170,5 @@ def test_the_server_decodes_images_of_the_kind():
 def test_signatures_follow_the_number_of_channels(model):
     functions = signatures.build(model, reads_files=False)
     for function in functions.values():
-        ((image,), _) = (function.structured_input_signature[1].values(), None)
+        (image,) = function.inputs[:1]
         assert image.shape.as_list() == [None, None, None, 4]

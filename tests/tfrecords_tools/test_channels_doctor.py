@@ -1,5 +1,7 @@
 """What the doctor reports about channels and bits of own images."""
 
+import re
+
 import cv2
 import numpy as np
 
@@ -48,7 +50,8 @@ def test_images_of_different_channels_are_a_problem(tmp_path):
     items[1] = scene(1, 4)
     write_folder(tmp_path, items)
     problem = findings(examine(tmp_path))["images of different channels or types"]
-    assert "5 channels of uint8: 3, 4 channels of uint8: 1" in problem.text
+    for counted in ("5 channels of uint8: 3", "4 channels of uint8: 1"):
+        assert counted in problem.text
     assert len(problem.leave_out) == 1 and problem.leave_out[0].endswith(":01")
 
 
@@ -59,6 +62,7 @@ def test_the_inspector_measures_every_channel(tmp_path):
     text = split_report.describe(readers[0], surveyed)
     assert "images: 4 channels of uint8" in text
     assert "red: mean 89." in text  # Noise from 60 to 119.
-    assert "channel 4: mean" in text and "used range 60 to 219" in text
+    # Squares are 100 brighter: up to 219, of which 256 pixels of an image are read.
+    assert re.search("channel 4: mean .* used range 60 to 21[5-9]", text)
     sheet = split_report.contact_sheet(readers, 1)
     assert sheet.dtype == np.uint8 and cv2.mean(sheet)[0] > 0
