@@ -93,8 +93,7 @@ def export_model(
     if test_time_options is not None and test_time_options.is_default:
         test_time_options = None
     formats.check_installed(names)
-    kind = keras_files.image_kind_of(model)
-    _check_options(kind, test_time_options)
+    kind = _checked_kind(model, test_time_options)
     compared = {name: _compared_samples(name, samples, kind) for name in names}
     versions.check_version(export_dir, version, with_saved_model="saved_model" in names)
     model = _with_exported_outputs(model)
@@ -110,8 +109,7 @@ def export_model(
         detection=detection,
         image_kind=kind,
     )
-    reference = _reference(source)
-    entries = {}
+    reference, entries = _reference(source), {}
     with versions.temporary_folder(export_dir) as folder:
         for name in names:
             entries[name] = _write_format(name, source, folder)
@@ -154,12 +152,15 @@ def _write_format(name, source, folder):
     return {"file": form.file or "saved_model.pb", "bytes": _size(folder) - before}
 
 
-def _check_options(kind, options):
+def _checked_kind(model, options):
+    """Returns the kind of a model's images, for which all options must apply."""
+    kind = keras_files.image_kind_of(model)
     if options is not None and options.crf is not None and not kind.is_rgb:
         raise errors.UserError(
             f"`crf` compares colors of 8-bit RGB in the graph, and the images are "
             f"{kind}. Leave it out."
         )
+    return kind
 
 
 def _compared_samples(name, samples, kind):

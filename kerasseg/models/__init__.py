@@ -182,14 +182,7 @@ def build_model(
         options["backbone"] = backbone
     if backbone_weights is not None:
         options["backbone_weights"] = backbone_weights
-    if not _is_integer(num_classes):
-        raise errors.UserError(
-            f"`num_classes={num_classes!r}` of '{name}' must be an integer."
-        )
-    if num_classes < 1:
-        raise errors.UserError(
-            f"`num_classes={num_classes}` of '{name}' must be at least 1."
-        )
+    _check_num_classes(name, num_classes)
     _check_image_size(image_size)
     known = _options(builder)
     unknown = sorted(set(options) - set(known))
@@ -311,6 +304,17 @@ def encoder_layers(name: str, **options) -> frozenset[str]:
     encoder = keras.Model(image, list(endpoints.values()))
     names = {layer.name for layer in encoder.layers if layer.weights}
     return frozenset(names).union(backbones.metadata(backbone).classifier)
+
+
+def _check_num_classes(name, num_classes):
+    if not _is_integer(num_classes):
+        raise errors.UserError(
+            f"`num_classes={num_classes!r}` of '{name}' must be an integer."
+        )
+    if num_classes < 1:
+        raise errors.UserError(
+            f"`num_classes={num_classes}` of '{name}' must be at least 1."
+        )
 
 
 def _check_image_size(image_size):

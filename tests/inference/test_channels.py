@@ -125,12 +125,14 @@ def test_a_mask_without_a_place_is_a_plain_tiff():
     assert outputs.KINDS["geotiff"][0] == ".tif"
 
 
+@pytest.mark.slow
 def test_an_export_states_its_channels_and_serves_them(model, tmp_path):
     path = exporting.export_saved_model(
         model,
         tmp_path / "export",
         class_names=NAMES,
         palette=PALETTE,
+        format_names=("saved_model", "keras", "tflite_float32", "onnx"),
         samples=[exporting.samples.Sample(images.encode_npy(pixels()))],
     )
     loaded = kerasseg.load(tmp_path / "export")

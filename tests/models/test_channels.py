@@ -60,7 +60,7 @@ def test_every_model_takes_five_channels(name):
     assert model.input.shape == (None, None, None, 5)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 32])
+@pytest.mark.parametrize("channels", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_logits_depend_on_every_channel(channels):
     model = models.build_model(SMALL, 3, channels=channels, **OPTIONS)
     before = model(pixels(channels))
@@ -102,6 +102,7 @@ def test_an_added_channel_changes_no_feature_of_pretrained_weights(name, tmp_pat
     np.testing.assert_allclose(inflated(x), rgb(x[..., :3]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_models_of_keras_applications_are_inflated():
     # Keras adds no weights of its own to the 3 channels that its networks have.
     image = keras.Input((None, None, 4))

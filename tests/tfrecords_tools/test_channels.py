@@ -9,6 +9,7 @@ import kerasseg
 from kerasseg import errors, images, pipeline, records
 from kerasseg.images import geo
 from kerasseg.pipeline import augment, batches
+from kerasseg.training import data, few_labels
 from tests.images.test_rasters import PLACE
 from tfrecords_tools.converters import class_lists, own_data, pairs
 from tfrecords_tools.writing import encoding, planning, writer
@@ -200,6 +201,40 @@ def test_rgb_records_say_nothing_new(tmp_path):
     assert result.image_kind == images.RGB
     assert '"images"' not in (out / "dataset.json").read_text()
     assert '"schema_version": 1' in (out / "dataset.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "message"),
+    [
+        ("semantic", {"semi": "consistency"}, "`semi=consistency` learns"),
+        ("semantic", {"stage": "classification"}, "`stage=classification` learns"),
+        ("instance", {}, "Networks that detect objects"),
+    ],
+)
+def test_what_takes_rgb_only_is_refused_before_training(network, options, message):
+    few = few_labels.FewLabels(**options)
+    data.check_kinds(images.RGB, network, few)
+    with pytest.raises(errors.UserError, match=message):
+        data.check_kinds(images.ImageKind(4), network, few)
+
+
+def test_arrays_of_any_channels_become_records(tmp_path):
+    items = [scene(i, 6, "float32") for i in range(4)]
+    arrays, labels = zip(*items, strict=True)
+    given = kerasseg.data.from_arrays(
+        arrays, labels, "background,square", records_dir=tmp_path / "r"
+    )
+    kind = given.spec.image_kind
+    assert (kind.channels, kind.dtype, len(kind.mean)) == (6, "float32", 6)
+    image, _, name = given[0]
+    np.testing.assert_array_equal(image, arrays[int(name)])
+    with pytest.raises(errors.UserError, match="Image 00003 is float32 .*, 5"):
+        kerasseg.data.from_arrays(
+            [*arrays[:3], arrays[3][..., :5]],
+            labels,
+            "background,square",
+            records_dir=tmp_path / "other",
+        )
 
 
 def mean_iou(tmp_path, channels):

@@ -1,6 +1,7 @@
 """Checks a pair and encodes it as a record."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import cv2
@@ -77,20 +78,19 @@ def encode_pair(
     Raises:
         errors.UserError: The pair is bad; the message names its file.
     """
-    kind = spec.image_kind
-    image = _check_image(pair, contents.image, rules, kind)
+    image = _check_image(pair, contents.image, rules, spec.image_kind)
     size = image.size
+    encode = functools.partial(
+        records.encode_example,
+        image=image.data,
+        name=pair.name,
+        image_format=image.format,
+        height=size[0],
+        width=size[1],
+        kind=spec.image_kind,
+    )
     if pair.is_unlabeled:
-        return records.encode_example(
-            image=image.data,
-            label=None,
-            name=pair.name,
-            image_format=image.format,
-            height=size[0],
-            width=size[1],
-            kind=kind,
-            present_classes=pair.image_classes,
-        )
+        return encode(label=None, present_classes=pair.image_classes)
     values = _read_label(pair, contents.label, rules)
     if values.shape != size and rules.labels.resize:
         values = label_rules.resize(values, size, pair.label or pair.name)
@@ -100,23 +100,16 @@ def encode_pair(
             f"{pair.label} is {values.shape[1]} x {values.shape[0]}. A label must have "
             "the size of its image and is never resized. Give the right label."
         )
-    numbers, present = _class_numbers(pair, values, spec)
     if image.valid is not None:  # Pixels without a value are ignored.
-        numbers = np.where(image.valid, numbers, np.uint8(datasets.IGNORE_LABEL))
-        present = [i for i in present if (numbers == i).any()]
+        values = np.where(image.valid, values, np.uint8(datasets.IGNORE_LABEL))
+    numbers, present = _class_numbers(pair, values, spec)
     instance = contents.instances
     if pair.instances and instance is not None:
         instance = instance_labels.check_map(pair, instance, numbers, rules.labels)
-    return records.encode_example(
-        image=image.data,
+    return encode(
         label=_label_file(contents.label, numbers),
         instance=instance,
         objects=_encode_objects(pair, contents, spec, rules, numbers),
-        name=pair.name,
-        image_format=image.format,
-        height=size[0],
-        width=size[1],
-        kind=kind,
         present_classes=(
             (present or None) if pair.image_classes is None else pair.image_classes
         ),

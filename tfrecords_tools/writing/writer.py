@@ -302,9 +302,7 @@ class _Build:
         )
         if len(good) < len(splits):
             self._raise_for_empty(splits.keys() - good.keys(), rejected)
-        num_objects = {
-            plan.split: plan.num_objects for plan in self.plans if plan.num_objects
-        }
+        num_objects = {plan.split: plan.num_objects for plan in self.plans}
         return Result(
             num_records,
             self.num_kept,
@@ -312,7 +310,7 @@ class _Build:
             num_unlabeled=unlabeled,
             num_classified=_count(listed, lambda pair: pair.image_classes is not None),
             labeled=lists,
-            num_objects=num_objects,
+            num_objects={split: each for split, each in num_objects.items() if each},
             num_converted=_count(listed, _is_converted),
             image_kind=self.info.spec.image_kind,
         )
