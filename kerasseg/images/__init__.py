@@ -31,6 +31,7 @@ from kerasseg.images.suffixes import (
     CONVERTED_SUFFIXES,
     READABLE_SUFFIXES,
     SUFFIXES,
+    without_arrays,
 )
 from kerasseg.images.writing import (
     IGNORE_COLOR,
@@ -72,4 +73,5 @@ __all__ = [
     "read_of_kind",
     "read_raster",
     "stores_plain_numbers",
+    "without_arrays",
 ]

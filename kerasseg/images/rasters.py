@@ -130,7 +130,7 @@ def read_of_kind(
 ) -> Raster:
     """Reads an image whose channels and type must be those of a kind.
 
-    Of 8-bit RGB, every image that `read_image` reads is one.
+    Every image that `read_image` reads is one of 8-bit RGB, and so is an array.
 
     Raises:
         errors.UserError: See `read_raster`; or the image is of another kind.
@@ -143,7 +143,8 @@ def read_of_kind(
     }
     if kind.is_rgb:
         data = source if isinstance(source, bytes) else files.read_bytes(source)
-        if not (data.startswith(_TIFF) and geo.has_place(data)):
+        is_placed = data.startswith(_TIFF) and geo.has_place(data)
+        if not is_placed and not data.startswith(_NPY):
             return Raster(reading.read_image(source, **options))
         source, options["name"] = (
             data,

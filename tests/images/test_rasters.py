@@ -183,3 +183,16 @@ def test_an_image_of_another_kind_is_refused():
         images.read_of_kind(images.encode_npy(np.zeros((2, 2, 3), "uint16")), kind)
     with pytest.raises(errors.UserError, match="uint16"):
         images.read_of_kind(images.encode_npy(np.zeros((2, 2, 2), "uint8")), kind)
+
+
+def test_arrays_beside_images_are_not_images():
+    assert images.without_arrays(["a.npy", "b.NPY"]) == ["a.npy", "b.NPY"]
+    assert images.without_arrays(["a.npy", "b.png"]) == ["b.png"]
+
+
+def test_an_array_of_8_bit_rgb_is_an_image_of_every_network():
+    pixels = drawn((3, 4, 3), "uint8")
+    raster = images.read_of_kind(images.encode_npy(pixels), images.RGB)
+    np.testing.assert_array_equal(raster.pixels, pixels)
+    with pytest.raises(errors.UserError, match="of uint16, the other images are RGB"):
+        images.read_of_kind(images.encode_npy(pixels.astype("uint16")), images.RGB)

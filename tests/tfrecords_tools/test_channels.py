@@ -228,7 +228,7 @@ def test_arrays_of_any_channels_become_records(tmp_path):
     assert (kind.channels, kind.dtype, len(kind.mean)) == (6, "float32", 6)
     image, _, name = given[0]
     np.testing.assert_array_equal(image, arrays[int(name)])
-    with pytest.raises(errors.UserError, match="Image 00003 is float32 .*, 5"):
+    with pytest.raises(errors.UserError, match=r"Image 00003 is float32 .*, 5"):
         kerasseg.data.from_arrays(
             [*arrays[:3], arrays[3][..., :5]],
             labels,
