@@ -61,6 +61,8 @@ def mask_samples(predictions_dir: str | os.PathLike, labels) -> Callable[[int], 
 
     def get_sample(index):
         image, label = labels.read(index)
+        if image is not None:
+            image = labels.spec.image_kind.view(image)
         return Sample(label, images.read_label(paths[index]), image)
 
     return get_sample
