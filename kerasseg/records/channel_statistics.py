@@ -14,6 +14,7 @@ from kerasseg.system.image_kinds import ImageKind
 
 # Values of a channel that the used range is computed from, over all images.
 _SAMPLED = 1 << 20
+_AT_ONCE = 1 << 16  # Pixels that are converted to float64, eight times the bytes.
 _MIN_SAMPLED = 256  # Of one image.
 _PERCENTILES = 0.1, 99.9  # Ends of the used range.
 
@@ -48,9 +49,11 @@ def summarize(
     if label is not None:
         pixels = pixels[label.reshape(-1) != datasets.IGNORE_LABEL]
     sampled = pixels[:: max(1, -(-len(pixels) // num_sampled))]
-    values = pixels.astype(np.float64)
-    total, squares = values.sum(axis=0), np.square(values).sum(axis=0)
-    return Summary(len(pixels), total, squares, sampled)
+    total, squares = np.zeros((2, image.shape[2]))
+    for start in range(0, len(pixels), _AT_ONCE):
+        values = pixels[start : start + _AT_ONCE].astype(np.float64)
+        total, squares = total + values.sum(axis=0), squares + (values**2).sum(axis=0)
+    return Summary(len(pixels), total, squares, np.array(sampled))
 
 
 def combine(summaries: Iterable[Summary], kind: ImageKind) -> ImageKind:
