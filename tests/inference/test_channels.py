@@ -79,14 +79,14 @@ def test_files_are_predicted_with_their_place(segmenter, tmp_path):
     data = tiff(image, planarconfig="contig", extratags=extra)
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.tif").write_bytes(data)
-    (tmp_path / "in/b.npy").write_bytes(images.encode_npy(pixels()[..., :3]))
+    (tmp_path / "in/b.tif").write_bytes(tiff(pixels()[..., :3], planarconfig="contig"))
     paths = inference.inputs.find_images(str(tmp_path / "in"), str(tmp_path / "out"))
     kinds = ("index", "overlay", "geotiff", "geojson")
     failures = inference.files.predict_files(
         segmenter, paths, tmp_path / "out", kinds=kinds
     )
     assert len(failures) == 1
-    assert "b.npy has 3 channels, expected 4" in failures[0]
+    assert "b.tif has 3 channels, expected 4" in failures[0]
     mask = images.read_label(tmp_path / "out/index/a.png")
     assert (mask[:2, :3] == 255).all()
     assert (mask[2:] != 255).all()

@@ -104,7 +104,7 @@ def test_an_added_channel_changes_no_feature_of_pretrained_weights(name, tmp_pat
 
 @pytest.mark.slow
 def test_models_of_keras_applications_are_inflated():
-    # Keras adds no weights of its own to the 3 channels that its networks have.
+    # The networks of Keras have 3 channels.
     image = keras.Input((None, None, 4))
     c = applications.encoder("mobilenet_v2", image)
     kernel = keras.Model(image, c["c5"]).get_layer("Conv1").kernel.numpy()
