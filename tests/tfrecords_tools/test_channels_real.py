@@ -39,7 +39,7 @@ def write_tiles(folder, image, label):
 
 
 def train(out, workdir):
-    return kerasseg.fit(
+    kerasseg.fit(
         "unet",
         str(out),
         model_options={"filters": 8, "batch_norm": True, "dropout": 0.0},
@@ -51,6 +51,7 @@ def train(out, workdir):
         min_scale_factor=0.8,
         max_scale_factor=1.25,
     )
+    return kerasseg.load(workdir)
 
 
 def test_nuclei_of_16_bits_from_files_to_masks_and_an_export(tmp_path):
