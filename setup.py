@@ -41,6 +41,7 @@ EXTRAS = {
     "ray": ["ray>=2.50"],
     "serve": ["h11>=0.16", "prometheus-client>=0.20", "uvicorn>=0.54"],
     "superpixels": ["scikit-image>=0.22", "scipy>=1.11"],
+    "tiff": ["imagecodecs>=2024.9.22", "tifffile>=2024.1.30"],
     "tflite": ["ai-edge-litert>=2.0"],
     "dev": [
         "compose-spec>=0.2",
@@ -56,6 +57,7 @@ EXTRAS = {
         "scikit-image>=0.22",
         "scipy>=1.11",
         "selenium>=4.20",
+        "tifffile>=2024.1.30",
         "types-tqdm",
     ],
 }

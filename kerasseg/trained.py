@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors, images, inference
-from kerasseg.datasets import DatasetSpec
+from kerasseg.datasets import IGNORE_LABEL, DatasetSpec
 from kerasseg.inference import sources
 from kerasseg.workdir import layout
 
@@ -114,7 +114,12 @@ class Segmenter(_Trained, inference.Segmenter):
     def __init__(
         self, network: inference.Segmenter, path: str, output_stride: int | None
     ):
-        super().__init__(network.model, network.class_names, network.palette)
+        super().__init__(
+            network.model,
+            network.class_names,
+            network.palette,
+            image_kind=network.image_kind,
+        )
         self.predictor = network.predictor  # With the options of `load`.
         self.path, self._output_stride = path, output_stride
 
@@ -190,7 +195,7 @@ class Segmenter(_Trained, inference.Segmenter):
             return self._open(data, split)
         if (found := getattr(data, "classes", None)) is not None:
             self._check_classes(found, "`data`")
-        return _Pairs(data, self.class_names, self.palette)
+        return _Pairs(data, self.class_names, self.palette, self.image_kind)
 
     def _evaluate(self, reader, measures, batch_size):
         from kerasseg import evaluation
@@ -313,7 +318,7 @@ class _Split:
 class _Pairs:
     """Reads pairs of image and label, as `pipeline.ImageReader` reads records."""
 
-    def __init__(self, data, class_names, palette):
+    def __init__(self, data, class_names, palette, image_kind):
         if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
             raise errors.UserError(
                 f"`data` is {type(data).__name__}, expected a folder of records or a "
@@ -321,8 +326,10 @@ class _Pairs:
             )
         colors = map(tuple, np.asarray(palette).tolist())
         classes = dict(zip(class_names, colors, strict=True))
-        spec = DatasetSpec(source="", classes=classes, num_images={})
-        self._data = data
+        spec = DatasetSpec(
+            source="", classes=classes, num_images={}, image_kind=image_kind
+        )
+        self._data, self.kind = data, image_kind
         self.split = _Split("data", spec, len(data))
 
     def read(self, i):
@@ -335,8 +342,11 @@ class _Pairs:
             )
         image, label, *names = pair
         name = str(names[0]) if names else name
-        image = sources.as_image(image, name)
-        return image, self._label(label, image.shape[:2], name), name
+        image, valid, _ = sources.as_raster(image, self.kind, name)
+        label = self._label(label, image.shape[:2], name)
+        if valid is not None:
+            label[~valid] = IGNORE_LABEL
+        return image, label, name
 
     def _label(self, label, size, name):
         if isinstance(label, str | os.PathLike):

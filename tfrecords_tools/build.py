@@ -31,7 +31,7 @@ from absl import app, flags
 
 from kerasseg import cli
 from kerasseg.records import labeled_lists
-from kerasseg.system import files, patterns, processes
+from kerasseg.system import files, image_kinds, patterns, processes
 from tfrecords_tools.cli import source_flags
 from tfrecords_tools.converters import registry, source_files
 from tfrecords_tools.writing import beam_engine, labeled_options, quarantine, writer
@@ -117,6 +117,10 @@ def _engine():
 
 
 def _report(result, records_dir):
+    if not result.image_kind.is_rgb:
+        print(f"Images: {result.image_kind}.")
+        for line in image_kinds.describe(result.image_kind):
+            print(f"  {line}")
     for split, reason in result.missing_splits.items():
         print(f"{split} is skipped: {reason}")
     for split, count in result.num_records.items():
@@ -128,7 +132,8 @@ def _report(result, records_dir):
             print(f"  image-level classes from {_IMAGE_CLASSES.value}: {classified:,}")
         if split in result.num_converted:
             converted = source_files.count(result.num_converted[split], "image")
-            print(f"  stored as PNG, from BMP, WebP or TIFF files: {converted}")
+            form = "PNG" if result.image_kind.is_rgb else "arrays"
+            print(f"  stored as {form}, from BMP, WebP or TIFF files: {converted}")
         if split in result.num_objects:
             print(f"  {_describe_objects(result.num_objects[split])}")
     if result.num_kept:

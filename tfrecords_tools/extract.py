@@ -84,7 +84,7 @@ def extract(
     chosen = indices[:count]
     for i in chosen:
         example = records.parse_example(split.read(i))
-        kind = images.probe(example["image"], name=example["name"]).format
+        kind = images.read_header(example["image"], name=example["name"]).format
         stem = file_names.stem(example["name"], i)
         suffix = {"jpeg": "jpg"}.get(kind, kind)
         _write(os.path.join(output_dir, f"{stem}.{suffix}"), example["image"], written)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerasseg import blocks, errors
 from kerasseg.system import registry
@@ -151,8 +152,9 @@ def build(
 
     Args:
         name: One of `list_backbones()`.
-        image: Normalized image, `[batch, height, width, 3]`, at least 32 pixels high
-            and wide.
+        image: Normalized image, `[batch, height, width, channels]`, at least 32 pixels
+            high and wide: red, green and blue, then other channels, whose pretrained
+            kernels start at 0.
         output_stride: Stride of "c5" in pixels: 8, 16 or 32. Strides beyond it are
             replaced by dilation, which keeps the field of view and the weights.
         weights: None (random initialization), "imagenet" (pretrained), or the path of
@@ -222,9 +224,16 @@ def load_weights(path, encoder: keras.Model, name: str) -> None:
             f"The weights file {path} for backbone '{name}' is damaged or not a .keras "
             f"file: {reason} Copy the file again, or give another one."
         ) from error
-    variables = {v.path: v for v in saved.weights}
-    shapes = {path: tuple(v.shape) for path, v in variables.items()}
-    missing = [v.path for v in encoder.weights if shapes.get(v.path) != tuple(v.shape)]
+    arrays = {v.path: v.numpy() for v in saved.weights}
+    for variable in encoder.weights:
+        if variable.path in arrays:
+            array = arrays[variable.path]
+            arrays[variable.path] = inflate(array, variable.shape)
+    missing = [
+        v.path
+        for v in encoder.weights
+        if v.path not in arrays or arrays[v.path].shape != tuple(v.shape)
+    ]
     if missing:
         raise errors.UserError(
             f"{path} was not saved with backbone '{name}': {len(missing)} of its "
@@ -232,7 +241,22 @@ def load_weights(path, encoder: keras.Model, name: str) -> None:
             "Give weights of this backbone."
         )
     for variable in encoder.weights:
-        variable.assign(variables[variable.path])
+        variable.assign(arrays[variable.path])
+
+
+def inflate(kernel: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Adds input channels to the kernel of a convolution over RGB, which start at 0.
+
+    The features are then those of the colors alone, whatever the other channels hold.
+
+    Args:
+        kernel: `[height, width, 3, filters]`; others are returned as they are.
+        shape: Shape of the kernel in the model, with as many channels or more.
+    """
+    is_kernel = kernel.ndim == len(shape) == 4 and kernel.shape[2] == 3 < shape[2]
+    if not is_kernel or (*kernel.shape[:2], kernel.shape[3]) != (*shape[:2], shape[3]):
+        return kernel
+    return np.pad(kernel, [(0, 0), (0, 0), (0, shape[2] - 3), (0, 0)])
 
 
 def pretrained(constructor: Callable, **options) -> keras.Model:

@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kerasseg import blocks, errors
+from kerasseg import backbones, blocks, errors
 from kerasseg.backbones import layer_scale, pooling
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
@@ -208,6 +208,8 @@ def _copy(layer, name, args, kwargs=None, *, changes=None):
         kind, weights[0] = layers.DepthwiseConv2D, np.swapaxes(weights[0], 2, 3)
     copy = kind.from_config(config)
     x = copy(*args, **(kwargs or {}))
+    if isinstance(copy, layers.Conv2D):
+        weights[0] = backbones.inflate(weights[0], copy.kernel.shape)
     if weights:
         copy.set_weights(weights)
     return x

@@ -110,7 +110,10 @@ def _load_imagenet(encoder):
     arrays = torch_file.read(_package().get_model_file_path())
     for layer in encoder.layers:
         if layer.weights:
-            layer.set_weights(_weights_of(layer.name, arrays))
+            weights = _weights_of(layer.name, arrays)
+            if hasattr(layer, "kernel"):
+                weights[0] = backbones.inflate(weights[0], layer.kernel.shape)
+            layer.set_weights(weights)
 
 
 def _package():

@@ -154,7 +154,7 @@ def take_weights(encoder, donor):
             continue
         arrays = source.get_weights()
         if layer.name.endswith("_conv"):
-            arrays = arrays[:1]
+            arrays = [backbones.inflate(arrays[0], layer.kernel.shape)]
         else:
             convolution = layers_by_name[layer.name.removesuffix("_bn") + "_conv"]
             arrays[2] = arrays[2] - convolution.get_weights()[1]

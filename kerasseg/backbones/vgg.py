@@ -167,7 +167,7 @@ def take_weights(encoder, donor):
             kernel = kernel[_evenly(side, rows)][:, _evenly(side, columns)]
             kernel, bias = kernel[:, :, inputs][..., kept], bias[kept]
             inputs = kept
-        layer.set_weights([kernel, bias])
+        layer.set_weights([backbones.inflate(kernel, layer.kernel.shape), bias])
 
 
 def _evenly(count, num_kept):

@@ -7,7 +7,6 @@ stride, so that weights can be loaded at another one.
 
 from collections.abc import Sequence
 
-import keras
 from keras import layers
 
 from kerasseg.blocks.bridging import (
@@ -37,6 +36,9 @@ from kerasseg.blocks.preprocessing import (
     Normalize,
     PadSmall,
     PadToMultiple,
+    normalize,
+    of_channels,
+    raw_input,
 )
 from kerasseg.blocks.resizing import AtStride, CropLike, ResizeLike
 from kerasseg.blocks.statistics import NormalizeFeatures
@@ -75,6 +77,9 @@ __all__ = [
     "conv_bn_relu",
     "full_size_logits",
     "image_input",
+    "normalize",
+    "of_channels",
+    "raw_input",
     "separable_conv_bn_relu",
     "upscore",
 ]
@@ -88,11 +93,12 @@ def image_input(image_size: Sequence[int | None], normalization: str):
         normalization: One of `NORMALIZATIONS`.
 
     Returns:
-        `(image, x)`: the input, `[batch, height, width, 3]`, RGB, 0 to 255, float32;
-        and the normalized image, padded to at least `SMALLEST_SIDE` pixels per side.
+        `(image, x)`: the input, `[batch, height, width, channels]`, float32, RGB from 0
+        to 255 unless `of_channels` says otherwise; and the normalized image, with at
+        least 3 channels, padded to at least `SMALLEST_SIDE` pixels per side.
     """
-    image = keras.Input((*image_size, 3), dtype="float32", name="image")
-    x = Normalize(normalization)(image)
+    image = raw_input(image_size)
+    x = normalize(image, normalization)
     return image, PadSmall(dtype="float32", name="pad_small")(x)
 
 

@@ -1,5 +1,9 @@
 """Layers that normalize and pad the input image."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
+
 import keras
 from keras import layers, ops
 
@@ -16,18 +20,70 @@ _SCALES = {  # Mean and standard deviation of RGB images from 0 to 255.
 }
 
 
+# The mean deviation of RGB in ImageNet: that of other channels is made equal to it.
+_DEVIATION = 57.63
+_Pairs = Sequence[Sequence[float]]
+_CHANNELS: contextvars.ContextVar[dict | None] = contextvars.ContextVar(
+    "channels", default=None
+)
+
+
+@contextlib.contextmanager
+def of_channels(*, stretch: _Pairs | None, extra: _Pairs) -> Iterator[None]:
+    """Builds models for images other than 8-bit RGB, in a context.
+
+    Args:
+        stretch: See `Normalize`, as `extra`.
+        extra: One pair for each channel after the colors.
+    """
+    token = _CHANNELS.set({"stretch": stretch, "extra": extra})
+    try:
+        yield
+    finally:
+        _CHANNELS.reset(token)
+
+
+def raw_input(image_size: Sequence[int | None]):
+    """Creates the input of a model, `[batch, height, width, channels]`, float32.
+
+    The channels are those of `of_channels`, else red, green and blue.
+    """
+    channels = Normalize("none", **(_CHANNELS.get() or {})).channels
+    return keras.Input((*image_size, channels), dtype="float32", name="image")
+
+
+def normalize(image, normalization: str):
+    """Normalizes an image with the channels of `of_channels`; see `Normalize`."""
+    return Normalize(normalization, **(_CHANNELS.get() or {}))(image)
+
+
 @keras.saving.register_keras_serializable("kerasseg")
 class Normalize(layers.Layer):
-    """Normalizes an RGB image from 0 to 255 as pretrained weights expect it.
+    """Normalizes an image as pretrained weights expect it.
+
+    Without `stretch` and `extra`, images are RGB from 0 to 255. Gray images become
+    three equal channels. Channels after the colors get mean 0 and the deviation that
+    the colors of ImageNet have after normalization.
 
     Args:
         kind: "tf" (-1 to 1), "tf128" ((x - 128) / 128), "torch" (ImageNet mean and
             standard deviation), "caffe" (BGR, mean subtracted), "lite"
-            ((x - 127) / 128) or "none" (unchanged).
+            ((x - 127) / 128) or "none" (unchanged): what is done to the colors.
+        stretch: Lower and upper end of the range of each color, one or three, which
+            becomes 0 to 255 first; None for RGB from 0 to 255.
+        extra: Mean and standard deviation of each channel after the colors.
         name: Name of the layer.
     """
 
-    def __init__(self, kind: str, *, name: str = "normalize", **options):
+    def __init__(
+        self,
+        kind: str,
+        *,
+        stretch: _Pairs | None = None,
+        extra: _Pairs = (),
+        name: str = "normalize",
+        **options,
+    ):
         options.setdefault("dtype", "float32")
         super().__init__(name=name, **options)
         if kind not in NORMALIZATIONS:
@@ -35,10 +91,30 @@ class Normalize(layers.Layer):
                 f"Unknown normalization {kind!r}; choose one of {NORMALIZATIONS}."
             )
         self.kind = kind
+        self.stretch = stretch and [[float(x) for x in pair] for pair in stretch]
+        self.extra = [[float(x) for x in pair] for pair in extra]
+        self.num_colors = len(stretch) if stretch else 3
+        self.channels = self.num_colors + len(self.extra)
 
     def call(self, image):
         """Normalizes in float32 for any dtype policy."""
         image = ops.cast(image, "float32")
+        colors = image[..., : self.num_colors] if self.extra else image
+        if self.stretch:
+            low, high = _columns(self.stretch)
+            colors = (colors - low) * (255 / (high - low))
+        if self.num_colors == 1:
+            colors = ops.concatenate([colors] * 3, axis=-1)
+        colors = self._normalize(colors)
+        if not self.extra:
+            return colors
+        mean, deviation = _columns(self.extra)
+        _, (scale, *_) = _SCALES.get(self.kind, _SCALES["caffe"])
+        scale = 1.0 if self.kind == "torch" else _DEVIATION / scale
+        others = (image[..., self.num_colors :] - mean) * (scale / deviation)
+        return ops.concatenate([colors, others], axis=-1)
+
+    def _normalize(self, image):
         if self.kind == "none":
             return image
         mean, deviation = _SCALES[self.kind]
@@ -47,7 +123,15 @@ class Normalize(layers.Layer):
 
     def get_config(self):
         """Returns the arguments of the constructor."""
-        return {**super().get_config(), "kind": self.kind}
+        config = {**super().get_config(), "kind": self.kind}
+        if self.stretch:
+            config["stretch"] = self.stretch
+        return {**config, "extra": self.extra} if self.extra else config
+
+
+def _columns(pairs):
+    """Returns the first and the second number of each pair, float32 `[channels]`."""
+    return [ops.array([pair[i] for pair in pairs], "float32") for i in (0, 1)]
 
 
 @keras.saving.register_keras_serializable("kerasseg")

@@ -10,7 +10,7 @@ import pkgutil
 import numpy as np
 
 from kerasseg import errors
-from kerasseg.system import json_values
+from kerasseg.system import image_kinds, json_values
 
 IGNORE_LABEL = 255  # In records, for any number in the source.
 
@@ -26,6 +26,7 @@ class DatasetSpec:
         num_images: Number of images of each split, by its name.
         source_ignore: Numbers in the source's labels that become `IGNORE_LABEL`.
         name: Name of the data set's module, set by `get`.
+        image_kind: Channels, type and statistics of the images.
     """
 
     source: str
@@ -33,6 +34,7 @@ class DatasetSpec:
     num_images: dict[str, int]
     source_ignore: tuple[int, ...] = ()
     name: str = ""
+    image_kind: image_kinds.ImageKind = image_kinds.RGB
 
     @property
     def num_classes(self) -> int:
@@ -52,12 +54,14 @@ class DatasetSpec:
     def to_json(self) -> dict:
         """Returns the metadata as a dict for JSON; the inverse of `from_json`."""
         colors = self.classes.items()
+        is_rgb = self.image_kind == image_kinds.RGB  # Absent in earlier releases.
         return {
             "name": self.name,
             "source": self.source,
             "classes": [{"name": name, "color": list(rgb)} for name, rgb in colors],
             "num_images": dict(self.num_images),
             "source_ignore": list(self.source_ignore),
+            **({} if is_rgb else {"images": self.image_kind.to_json()}),
         }
 
     @classmethod
@@ -81,6 +85,7 @@ class DatasetSpec:
             source_ignore=tuple(
                 json_values.integer(i, '"source_ignore"', high=255) for i in ignored
             ),
+            image_kind=image_kinds.ImageKind.from_json(metadata.get("images", {})),
         )
 
 

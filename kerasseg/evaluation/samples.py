@@ -43,8 +43,9 @@ def network_samples(
     def get_sample(index):
         image, label, name = reader.read(index)
         (probabilities,) = predictor.probabilities(image[np.newaxis], names=[name])
-        mask = refine(image, probabilities) if refine else _argmax(probabilities)
-        return Sample(label, mask, image, probabilities)
+        view = reader.kind.view(image)
+        mask = refine(view, probabilities) if refine else _argmax(probabilities)
+        return Sample(label, mask, view, probabilities)
 
     return get_sample
 
@@ -60,6 +61,8 @@ def mask_samples(predictions_dir: str | os.PathLike, labels) -> Callable[[int], 
 
     def get_sample(index):
         image, label = labels.read(index)
+        if image is not None:
+            image = labels.spec.image_kind.view(image)
         return Sample(label, images.read_label(paths[index]), image)
 
     return get_sample

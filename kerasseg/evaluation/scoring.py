@@ -102,9 +102,15 @@ def evaluate(
     dataset = pipeline.evaluation_dataset(reader, batch_size=batch_size, limit=limit)
     order = itertools.chain(*pipeline.equal_size_batches(sizes, batch_size))
 
+    refine_view = None
+    if refine is not None:
+
+        def refine_view(image, probabilities):
+            return refine(reader.kind.view(image), probabilities)
+
     def scored_images():
         for batch, masks, confidence in _predictions(
-            predictor, dataset, refine, "calibration" in measures
+            predictor, dataset, refine_view, "calibration" in measures
         ):
             if on_batch is not None:
                 on_batch(batch, masks)

@@ -5,14 +5,17 @@ import os
 import textwrap
 from collections.abc import Mapping
 
+from kerasseg import images
 from kerasseg.exporting import formats, instance_card
 from kerasseg.exporting.redaction import escape, link
 from kerasseg.inference.options import FUSIONS
+from kerasseg.system import image_kinds
 
 _EVALUATION_KEYS = (  # Of metrics.json, which `kerasseg.evaluate` writes.
     *("split", "pictures", "step", "output_stride", "scales", "flip", "tile_size"),
     *("crf", "superpixels", "predictions_dir"),
 )
+_LOADED = "saved_model", "keras"  # Formats that kerasseg.load reads.
 _SCORES = {"mask_ap": "mask AP", "box_ap": "box AP", "mean_iou": "mean IoU"}
 
 
@@ -31,6 +34,10 @@ def how_to_call(
     """
     each = formats.all_formats()[name]
     literal = json.dumps(os.fspath(path), ensure_ascii=False)  # Also one of Python.
+    if metadata is not None and "images" in metadata:
+        file = f"/{each.file}" if each.file else ""
+        image = f'"{literal[1:-1]}{file}").predict("image.npy")'
+        return f"    import kerasseg\n\n    mask = kerasseg.load({image}\n"
     values = {"path": literal[1:-1], "file": each.file}
     if metadata is None or _kind(metadata) == "semantic":
         return each.usage.format(**values)
@@ -82,6 +89,8 @@ def _formats(metadata):
 
 
 def _usage(metadata, max_pixels):
+    if "images" in metadata:
+        return _usage_of_channels(metadata)
     values = {"num_classes": len(metadata["classes"]), "max_pixels": max_pixels}
     kind = _kind(metadata)
     parts, groups, last = ["## Usage\n"], set(), ""
@@ -104,6 +113,27 @@ def _usage(metadata, max_pixels):
         if name == "saved_model":
             parts.append(_test_time_options(metadata.get("views")))
     return "\n".join(part for part in [*parts, last] if part)
+
+
+def _usage_of_channels(metadata):
+    """Describes the input of a network of images other than 8-bit RGB."""
+    kind = images.ImageKind.from_json(metadata["images"])
+    text = (
+        f"Every file takes `image`, float32 [N, height, width, {kind.channels}] (N is "
+        "1 in TFLite), of any size: the values of the files that it was trained on, of "
+        f"the type {kind.dtype}, without normalization, which is the first layer. It "
+        f"returns `logits`, float32 [N, height, width, {len(metadata['classes'])}]; a "
+        "SavedModel in its signatures `serving_default` and `tensor`, and also "
+        "`probabilities` and `classes`."
+    )
+    names = [name for name in _LOADED if name in metadata["formats"]]
+    example = ""
+    if names:
+        example = how_to_call("PATH/OF/THIS/FOLDER", names[0], metadata)
+    ranges = [f"- {line}" for line in image_kinds.describe(kind)]
+    title = f"The images are {kind}."
+    parts = ["## Usage\n", f"{title}\n", example, textwrap.fill(text, 88), ""]
+    return "\n".join([*parts, *ranges, ""])
 
 
 def _kind(metadata):

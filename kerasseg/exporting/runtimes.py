@@ -29,7 +29,7 @@ class ExportedModel:
         """Runs the model.
 
         Args:
-            images: RGB, float32 `[1, height, width, 3]`, from 0 to 255.
+            images: float32 `[1, height, width, channels]`; by default RGB, 0 to 255.
 
         Returns:
             Arrays by name: "logits", float32 `[1, height, width, num_classes]`, or
@@ -42,8 +42,8 @@ class ExportedModel:
         """Runs the model on one image.
 
         Args:
-            image: RGB, uint8 `[height, width, 3]`.
-            file: The same image as a JPEG or PNG file.
+            image: RGB, uint8 `[height, width, 3]`; or of the kind that the model takes.
+            file: The same image as a JPEG or PNG file; not used for other kinds.
 
         Returns:
             "logits", float32 `[height, width, num_classes]`; of a SavedModel also
@@ -61,7 +61,8 @@ class ExportedModel:
             of_file = {name: value[0] for name, value in serving([file]).items()}
             return {**arrays, "serving": of_file}
         if serving is None:
-            return {"logits": np.asarray(outputs["logits"])[0]}
+            names = [name for name in ("logits", "classes") if name in outputs]
+            return {name: np.asarray(outputs[name])[0] for name in names}
         arrays = {name: outputs[name].numpy()[0] for name in ("logits", "classes")}
         return {**arrays, "mask": serving([file])["mask_png_bytes"][0]}
 

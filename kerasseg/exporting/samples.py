@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from kerasseg import errors, records
+from kerasseg import errors, images, records
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.workdir import flag_file
 
@@ -19,7 +19,8 @@ class Sample:
     """An image to compare on.
 
     Attributes:
-        file: The bytes of a JPEG or PNG file.
+        file: The bytes of a JPEG or PNG file, or of a `.npy` file for images other than
+            8-bit RGB.
         label: Ground truth, class numbers and 255 for ignored pixels, uint8
             `[height, width]`; None to compare the logits only.
     """
@@ -28,12 +29,24 @@ class Sample:
     label: np.ndarray | None = None
 
 
-def synthetic_sample(height: int = 33, width: int = 47) -> Sample:
-    """Generates a PNG with color gradients and noise."""
+def synthetic_sample(
+    height: int = 33, width: int = 47, *, kind: images.ImageKind = images.RGB
+) -> Sample:
+    """Generates a PNG with color gradients and noise; or an array of another kind."""
+    if not kind.is_rgb:
+        return Sample(images.encode_npy(_synthetic(height, width, kind)))
     rows, columns = np.mgrid[:height, :width]
     noise = np.random.default_rng(0).integers(0, 64, (height, width, 3))
     ramps = np.stack([rows * 5, columns * 4, rows * 2 + columns * 2], axis=-1)
     return Sample(cv2.imencode(".png", (ramps + noise).astype(np.uint8))[1].tobytes())
+
+
+def _synthetic(height, width, kind):
+    """Returns noise in the range of each channel."""
+    low, high = np.array(kind.ranges).T
+    noise = np.random.default_rng(0).random((height, width, kind.channels))
+    pixels = low + noise * (high - low)
+    return pixels.astype(kind.dtype)
 
 
 def read_samples(

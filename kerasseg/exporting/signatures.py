@@ -24,7 +24,18 @@ _CHUNK_HEAD, _CHUNK_SIZE = 8, 12  # Length and type; with the checksum after the
 _MAX_CHUNKS = 4096  # Before the pixels of a PNG file; each takes 0.1 ms in a graph.
 
 
-def build(model: keras.Model, options: TestTimeOptions | None = None) -> dict:
+def image_shape(model: keras.Model) -> list[int | None]:
+    """Returns the shape of a batch of images of any size, `[None] * 3` and channels."""
+    inputs = getattr(model, "inputs", None)  # A network that detects objects has none.
+    return [None, None, None, inputs[0].shape[-1] if inputs else 3]
+
+
+def build(
+    model: keras.Model,
+    options: TestTimeOptions | None = None,
+    *,
+    reads_files: bool = True,
+) -> dict:
     """Builds the signatures of a model.
 
     All but the huge weights become constants of one function, which both signatures
@@ -32,14 +43,16 @@ def build(model: keras.Model, options: TestTimeOptions | None = None) -> dict:
     kernels in oneDNN's layout.
 
     Args:
-        model: Keras model of float32 images `[batch, height, width, 3]`, RGB from 0 to
-            255, to logits. It must live as long as the signatures.
+        model: Keras model of float32 images `[batch, height, width, channels]` to
+            logits. It must live as long as the signatures.
         options: Test-time options; None: the logits of the network.
+        reads_files: Whether images are 8-bit RGB, so that "serving_default" decodes
+            JPEG and PNG files; else it is the same as "tensor".
 
     Returns:
         Dict of the concrete functions "serving_default" and "tensor".
     """
-    image_spec = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
+    image_spec = tf.TensorSpec(image_shape(model), tf.float32, name="image")
     logits = traced(with_variables(model, large_variables(model, HUGE)), image_spec)
     if options is not None:
         logits = traced(with_test_time_options(logits, options), image_spec)
@@ -51,6 +64,10 @@ def build(model: keras.Model, options: TestTimeOptions | None = None) -> dict:
             "probabilities": tf.nn.softmax(scores),
             "classes": tf.argmax(scores, axis=-1, output_type=tf.int32),
         }
+
+    if not reads_files:
+        function = traced(tensor, image_spec)
+        return {"serving_default": function, "tensor": function}
 
     def mask(data):
         image = tf.cast(decode(data), tf.float32)
@@ -92,7 +109,7 @@ def with_test_time_options(logits: Callable, options: TestTimeOptions) -> Callab
     """Adds scales, flipping and the dense CRF to a function.
 
     Args:
-        logits: Function of float32 images `[batch, height, width, 3]` to logits.
+        logits: Function of float32 images `[batch, height, width, channels]` to logits.
         options: Test-time options.
 
     Returns:

@@ -30,6 +30,7 @@ from kerasseg.exporting.options import (
 from kerasseg.exporting.samples import Sample, synthetic_sample
 from kerasseg.inference import segmenter
 from kerasseg.models import outputs
+from kerasseg.workdir import class_names as keras_files
 
 
 def export_model(
@@ -64,7 +65,7 @@ def export_model(
             synthetic image with odd sides is always added, except for int8, which is
             accurate only on images like `calibration_images`.
         calibration_images: Images for int8 quantization: RGB, uint8
-            `[height, width, 3]`.
+            `[height, width, 3]`, or of the kind that the model takes.
         test_time_options: Scales, flip and CRF of the SavedModel's graph; None: the
             logits of the network. Other formats do not support them.
         version: Number of the version, at least 1; None: the next free number.
@@ -92,7 +93,8 @@ def export_model(
     if test_time_options is not None and test_time_options.is_default:
         test_time_options = None
     formats.check_installed(names)
-    compared = {name: _compared_samples(name, samples) for name in names}
+    kind = _checked_kind(model, test_time_options)
+    compared = {name: _compared_samples(name, samples, kind) for name in names}
     versions.check_version(export_dir, version, with_saved_model="saved_model" in names)
     model = _with_exported_outputs(model)
     _check_classes(model, class_names, palette)
@@ -105,9 +107,9 @@ def export_model(
         calibration_images=calibration_images,
         options=test_time_options,
         detection=detection,
+        image_kind=kind,
     )
-    reference = _reference(source)
-    entries = {}
+    reference, entries = _reference(source), {}
     with versions.temporary_folder(export_dir) as folder:
         for name in names:
             entries[name] = _write_format(name, source, folder)
@@ -150,10 +152,21 @@ def _write_format(name, source, folder):
     return {"file": form.file or "saved_model.pb", "bytes": _size(folder) - before}
 
 
-def _compared_samples(name, samples):
+def _checked_kind(model, options):
+    """Returns the kind of a model's images, for which all options must apply."""
+    kind = keras_files.image_kind_of(model)
+    if options is not None and options.crf is not None and not kind.is_rgb:
+        raise errors.UserError(
+            f"`crf` compares colors of 8-bit RGB in the graph, and the images are "
+            f"{kind}. Leave it out."
+        )
+    return kind
+
+
+def _compared_samples(name, samples, kind):
     """Adds a synthetic image, if the format is accurate on any image."""
     if not formats.all_formats()[name].needs_samples:
-        return [*samples, synthetic_sample()]
+        return [*samples, synthetic_sample(kind=kind)]
     if not samples:
         raise errors.UserError(
             f"{name} is accurate only on images like its calibration images, and there "
@@ -188,7 +201,9 @@ def _describe(source):
     """Returns the entries of metadata.json about the options of the graph."""
     views = source.options and dataclasses.asdict(source.options)
     if source.detection is None:
-        return {"views": views}
+        kind = source.image_kind
+        of_images = {} if kind.is_rgb else {"images": kind.to_json()}
+        return {"views": views, **of_images}
     return {"views": views, **instances.describe(source.model, source.detection)}
 
 
@@ -202,11 +217,13 @@ def _reference(source):
 def _with_exported_outputs(model):
     """Removes auxiliary outputs; raises `errors.UserError` for other inputs."""
     image = model.inputs[0]
-    if len(model.inputs) != 1 or tuple(image.shape) != (None, None, None, 3):
+    channels = keras_files.image_kind_of(model).channels
+    if len(model.inputs) != 1 or tuple(image.shape) != (None, None, None, channels):
         shapes = [tuple(each.shape) for each in model.inputs]
         raise errors.UserError(
             f"{model.name} has inputs of the shapes {shapes}, expected one image of "
-            f"any size, (None, None, None, 3). Build it with image_size=(None, None)."
+            f"any size, (None, None, None, {channels}). Build it with "
+            f"image_size=(None, None)."
         )
     if segmenter.detects_objects(model):
         return model

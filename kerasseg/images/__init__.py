@@ -7,6 +7,18 @@ header before anything is decoded, which makes decompression bombs harmless.
 
 from kerasseg.images.detections import MIN_SCORE, Detections
 from kerasseg.images.headers import RECORD_FORMATS, Header, ImageError, probe
+from kerasseg.images.rasters import (
+    Raster,
+    check_same,
+    decode_npy,
+    encode_npy,
+    is_npy,
+    npy_size,
+    read_header,
+    read_kind,
+    read_of_kind,
+    read_raster,
+)
 from kerasseg.images.reading import (
     DEFAULT_MAX_PIXELS,
     check_label_range,
@@ -19,6 +31,7 @@ from kerasseg.images.suffixes import (
     CONVERTED_SUFFIXES,
     READABLE_SUFFIXES,
     SUFFIXES,
+    without_arrays,
 )
 from kerasseg.images.writing import (
     IGNORE_COLOR,
@@ -26,6 +39,7 @@ from kerasseg.images.writing import (
     encode_label,
     encode_palette_png,
 )
+from kerasseg.system.image_kinds import RGB, ImageKind
 
 __all__ = [
     "CONVERTED_SUFFIXES",
@@ -34,17 +48,30 @@ __all__ = [
     "MIN_SCORE",
     "READABLE_SUFFIXES",
     "RECORD_FORMATS",
+    "RGB",
     "SUFFIXES",
     "Detections",
     "Header",
     "ImageError",
+    "ImageKind",
+    "Raster",
     "check_label_range",
     "check_pixels",
+    "check_same",
+    "decode_npy",
     "encode_image",
     "encode_label",
+    "encode_npy",
     "encode_palette_png",
+    "is_npy",
+    "npy_size",
     "probe",
+    "read_header",
     "read_image",
+    "read_kind",
     "read_label",
+    "read_of_kind",
+    "read_raster",
     "stores_plain_numbers",
+    "without_arrays",
 ]

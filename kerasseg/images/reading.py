@@ -164,6 +164,27 @@ def _decode(data, header, name):
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
+def decode_unchanged(data: bytes, max_pixels: int, name: str) -> np.ndarray:
+    """Decodes a PNG file with all bits and channels, in OpenCV's order of channels.
+
+    Raises:
+        ImageError: See `read_image`.
+    """
+    _, header, _ = _load(data, name, max_pixels)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise headers.ImageError(
+            f"{name}: the {header.format} file is damaged or truncated ({len(data)} "
+            "bytes). Get the file again"
+        )
+    return pixels
+
+
+def turned(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns an image upright by its EXIF orientation."""
+    return _TURN[orientation](image)
+
+
 def read_label(
     source: bytes | str | os.PathLike,
     *,

@@ -43,6 +43,13 @@ def polygons(mask: np.ndarray, *, tolerance: float = 1.0) -> list[list[np.ndarra
     return [rings for rings, *_ in _components(mask, tolerance)]
 
 
+def regions(
+    mask: np.ndarray, *, tolerance: float = 1.0
+) -> list[tuple[list[np.ndarray], int]]:
+    """Returns the rings of each connected region, see `polygons`, and its pixels."""
+    return [(rings, area) for rings, _, area in _components(mask, tolerance)]
+
+
 def _regions(mask, number, tolerance):
     for (outer, *holes), box, area in _components(mask, tolerance):
         for hole in holes:

@@ -58,6 +58,12 @@ def tune_crf(
     )
     indices = _drawn(reader.split, num_images, seed)
 
+    if not reader.kind.is_rgb:
+        raise errors.UserError(
+            f"The settings of a CRF are tuned on 8-bit RGB, and the images of the run "
+            f"are {reader.kind}. Give a `workdir` of RGB images."
+        )
+
     def make_predictor():
         model = best_model.load_best(workdir, output_stride=output_stride)
         return Predictor(model, **predictor_options)

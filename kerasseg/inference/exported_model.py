@@ -10,14 +10,17 @@ class ExportedModel:
 
     Args:
         path: Folder of one version.
+        channels: Number of channels of its images.
 
     Attributes:
+        channels: As given.
         detects_objects: Whether it detects objects, or else segments pixels.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, channels: int = 3):
         # Keeps the variables alive, which the signatures do not.
         self._loaded = tf.saved_model.load(os.fspath(path))
+        self.channels = channels
         self._tensor = self._loaded.signatures["tensor"]
         self.detects_objects = "boxes" in self._tensor.structured_outputs
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import errors, images
+from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.inference import outputs, reading, resuming, videos
 from kerasseg.inference.detector import Detector
 from kerasseg.inference.inputs import is_video
@@ -51,6 +52,8 @@ class Item:
     probabilities: Any = None
     detections: Any = None
     reason: str = ""
+    valid: Any = None
+    place: Any = None
     source: resuming.Source | None = None
 
     @property
@@ -119,7 +122,7 @@ def predict_files(
 
     still = {name: path for name, path in paths.items() if not is_video(path)}
     with progress.track(len(still), unit="image", text="predicting") as bar:
-        items = read_images(still, max_pixels)
+        items = read_images(still, max_pixels, segmenter.image_kind)
         for reason in processes.in_order(
             finish, network(items, batch_size), num_threads=processes.num_cores()
         ):
@@ -170,7 +173,7 @@ class _Network:
                 "A CRF and superpixels refine the class of each pixel, and this "
                 "network detects objects. Leave out `crf` and `superpixels`."
             )
-        self.kinds = kinds
+        self.kinds, self._image_kind = kinds, segmenter.image_kind
         self._with_probabilities = refine is not None or "probabilities" in kinds
         self._with_confidence = "confidence" in kinds
 
@@ -215,15 +218,24 @@ class _Network:
         return item
 
     def add_mask(self, item: Item) -> Item:
-        """Computes the mask from probabilities or detections, unless it is there."""
-        if item.mask is not None:
-            return item
+        """Computes the mask from probabilities or detections, unless it is there.
+
+        Pixels whose values are missing get the ignore label.
+        """
+        if item.mask is None:
+            self._add_mask(item)
+        if item.valid is not None and not item.reason:
+            item.mask = np.where(item.valid, item.mask, np.uint8(IGNORE_LABEL))
+        return item
+
+    def _add_mask(self, item):
         try:
             if item.detections is not None:
                 confident = item.detections.above(self._min_score)
                 item.mask = confident.class_map(item.image.shape[:2])
             elif self._refine is not None:
-                refined = self._refine(item.image, item.probabilities)
+                view = self._image_kind.view(item.image)
+                refined = self._refine(view, item.probabilities)
                 if not self._with_confidence:
                     refined = refined, None
                 item.mask, item.confidence = refined
@@ -233,13 +245,20 @@ class _Network:
                     item.confidence = item.probabilities.max(-1)
         except FAILURES as error:
             item.reason = failure(item, error)
-        return item
+
+    def check_video(self, item: Item) -> None:
+        """Raises `images.ImageError` if the network does not take frames of videos."""
+        if not self._image_kind.is_rgb:
+            raise images.ImageError(
+                f"{item.text} is a video of 8-bit RGB, and the network takes images "
+                f"with {self._image_kind}. Give images"
+            )
 
     def prediction(self, item: Item) -> outputs.Prediction:
         """Returns what the writers of results need."""
         return outputs.Prediction(
             item.path.name,
-            item.image,
+            self._image_kind.view(item.image),
             item.mask,
             item.probabilities,
             self._segmenter.class_names,
@@ -247,6 +266,7 @@ class _Network:
             item.detections,
             self._min_score,
             item.confidence,
+            item.place,
         )
 
 
@@ -260,22 +280,29 @@ def _argmax(probabilities):
 def failure(item: Item, error: Exception) -> str:
     """Returns why predicting an image failed, by one of `FAILURES`."""
     if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
-        height, width, _ = item.image.shape
+        height, width, *_ = item.image.shape
         return f"{item.text}: {width} x {height} pixels need too much memory"
     return f"{item.text}: {error}"
 
 
-def read_images(paths: Mapping[str, pathlib.Path], max_pixels: int) -> Iterator[Item]:
+def read_images(
+    paths: Mapping[str, pathlib.Path],
+    max_pixels: int,
+    kind: images.ImageKind = images.RGB,
+) -> Iterator[Item]:
     """Reads images in worker processes with limited memory and time, in order.
 
     Args:
         paths: Images by name.
         max_pixels: Larger images are not decoded.
+        kind: What the images must be.
 
     Yields:
         An item for each image. If it cannot be read, the item has a `reason`.
     """
     function = functools.partial(_READ, max_pixels=max_pixels)
+    if not kind.is_rgb:
+        function = functools.partial(function, kind=kind)
     seconds = _SECONDS * max(1.0, max_pixels / images.DEFAULT_MAX_PIXELS)
     with processes.Processes(function, processes.num_cores(), seconds=seconds) as read:
         yield from processes.in_order(
@@ -290,7 +317,7 @@ def _load(read, item, seconds) -> Item:
     item.source = resuming.source(item.path)
     for _ in range(_TRIES):
         try:
-            item.image, item.reason = read(item.path), ""
+            (item.image, item.valid, item.place), item.reason = read(item.path), ""
             break
         except reading.FAILURES as error:
             item.reason = reading.reason(error, item.text, seconds)
@@ -323,6 +350,7 @@ def _predict_video(network, item, output_dir, max_pixels, batch_size):
     """Returns the reasons why a video failed, wholly or in part."""
     name, path = item.name, item.path
     try:
+        network.check_video(item)
         with (
             videos.Frames(path, max_pixels=max_pixels) as frames,
             videos.Results(output_dir, name, network.kinds, frames) as results,

@@ -7,6 +7,7 @@ import keras
 
 from kerasseg import errors, models
 from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.workdir import class_names
 
 _SIZE = 64, 96  # Of an image whose logits must have its size.
 
@@ -48,7 +49,8 @@ def _lacks(model):
         yield f"a single input (it has {len(getattr(model, 'inputs', None) or [])})"
         return
     image, logits = model.inputs[0], _logits(model)
-    if len(image.shape) != 4 or image.shape[-1] != 3:
+    channels = class_names.image_kind_of(model).channels
+    if len(image.shape) != 4 or image.shape[-1] != channels:
         yield f"an input of RGB images (its shape is {_text(image.shape)})"
     if logits is None:
         names = sorted(model.output) if isinstance(model.output, dict) else "several"

@@ -112,11 +112,12 @@ def _find(pattern, excluded):
         root = pathlib.Path(patterns.folder_before_wildcards(pattern))
         found = patterns.find(pattern, on_error=add)
     # Unlike `Path.resolve`, `realpath` accepts links that form a circle.
-    return root, [
+    kept = [
         path
-        for path in map(pathlib.Path, [*found, *unread])
+        for path in [*found, *unread]
         if not any(map(pathlib.Path(os.path.realpath(path)).is_relative_to, excluded))
     ]
+    return root, [*map(pathlib.Path, images.without_arrays(kept))]
 
 
 def _is_input(path):
@@ -131,18 +132,18 @@ def find_passed_over(pattern: str, output_dir: str | None = None) -> list[str]:
         output_dir: Folder of the results, whose files are not listed; or None.
 
     Returns:
-        Paths of files that are neither images nor videos by their extensions. Hidden
-        files are left out.
+        Paths of files that are neither images nor videos by their extensions, and of
+        arrays beside images. Hidden files are left out.
     """
     if not os.path.isdir(pattern):
         return []
     results = os.devnull if output_dir is None else os.path.realpath(output_dir)
-    found = patterns.files(pattern, on_error=lambda _: None)
-    return [
+    found = [
         path
-        for path in found
-        if not _is_input(path)
-        and not pathlib.Path(os.path.realpath(os.path.dirname(path))).is_relative_to(
+        for path in patterns.files(pattern, on_error=lambda _: None)
+        if not pathlib.Path(os.path.realpath(os.path.dirname(path))).is_relative_to(
             results
         )
     ]
+    inputs = {*images.without_arrays([path for path in found if _is_input(path)])}
+    return [path for path in found if path not in inputs]

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterable
 import numpy as np
 
 from kerasseg import errors, images
-from kerasseg.images import instance_drawing, visualization
-from kerasseg.inference import contours, instance_outputs
+from kerasseg.images import geo, instance_drawing, visualization
+from kerasseg.inference import contours, geographic, instance_outputs
 from kerasseg.system import files
 
 _ROWS = 256  # Of probabilities, written at a time.
@@ -25,7 +25,7 @@ class Prediction:
 
     Attributes:
         name: Name of the image's file.
-        image: RGB, uint8 `[height, width, 3]`.
+        image: RGB, uint8 `[height, width, 3]`, for display.
         mask: Class numbers, uint8 `[height, width]`.
         probabilities: float32 `[height, width, num_classes]`, or None if no kind of
             result needs them.
@@ -36,6 +36,7 @@ class Prediction:
         min_score: Detections below it are neither in the map of ids nor in the overlay.
         confidence: Probability of the predicted class, float32 `[height, width]`, or
             None if no kind of result needs it.
+        place: Where the image lies on Earth, of a GeoTIFF file; None for others.
     """
 
     name: str
@@ -47,6 +48,18 @@ class Prediction:
     detections: images.Detections | None = None
     min_score: float = images.MIN_SCORE
     confidence: np.ndarray | None = None
+    place: geo.Place | None = None
+
+
+def _geotiff(file, prediction):
+    file.write(geo.encode_mask(prediction.mask, prediction.place))
+
+
+def _geojson(file, prediction):
+    content = geographic.collection(
+        prediction.mask, prediction.class_names, prediction.place
+    )
+    file.write(json.dumps(content).encode())
 
 
 def _index(file, prediction):
@@ -140,6 +153,8 @@ KINDS: dict[str, tuple[str, Callable]] = {
     "probabilities": (".npy", _probabilities),  # float16 [height, width, num_classes].
     "confidence": (".npy", _confidence),  # float32 [height, width], of the mask.
     "contours": (".json", _contours),  # Polygons in COCO's format.
+    "geotiff": (".tif", _geotiff),  # The mask, with the place of a GeoTIFF image.
+    "geojson": (".geojson", _geojson),  # Polygons in the coordinates of the image.
     "instances": (".json", _instances),  # Detections in COCO's format.
     "instance_ids": (
         ".png",
@@ -171,6 +186,8 @@ def check(kinds: Iterable[str], known: Collection[str] = tuple(KINDS)) -> None:
         )
     if "instances" in kinds:
         instance_outputs.check_package()
+    if "geotiff" in kinds:
+        geo.tifffile("The kind `geotiff`")
 
 
 def check_network(

@@ -35,8 +35,8 @@ def view_scores(logits: Callable, image, size, flipped, *, fusion: str):
     """Computes what `fuse_views` combines, of an image at one scale.
 
     Args:
-        logits: Function of float32 images `[batch, height, width, 3]` to logits.
-        image: RGB from 0 to 255, `[batch, height, width, 3]`.
+        logits: Function of float32 images `[batch, height, width, channels]` to logits.
+        image: `[batch, height, width, channels]`.
         size: Height and width that the image is resized to, int32 `[2]`.
         flipped: Whether the network gets the horizontally flipped image: a Python
             bool, or a scalar tensor.
@@ -70,7 +70,7 @@ def fuse_views(
     Args:
         scores: Function of the image, the size to resize it to, and whether to flip it,
             to the second result of `view_scores`.
-        image: RGB from 0 to 255, `[batch, height, width, 3]`.
+        image: `[batch, height, width, channels]`.
         scales: As in `Predictor`, like the others.
         flip: Whether to flip.
         fusion: One of `options.FUSIONS`.
@@ -102,8 +102,9 @@ class Predictor:
 
     Args:
         model: A Keras model, or another callable of float32 images
-            `[batch, height, width, 3]`, RGB from 0 to 255. Returns logits of the same
-            height and width, or a dict with the key "logits".
+            `[batch, height, width, channels]` with the values of their files, RGB from
+            0 to 255 by default. Returns logits of the same height and width, or a dict
+            with the key "logits".
         scales: Scales of the image, each above 0.
         flip: Whether to evaluate also the horizontally flipped image at each scale.
         fusion: "mean" of the probabilities; "max", the maximum of the probabilities of
@@ -134,7 +135,8 @@ class Predictor:
         """Predicts the class of each pixel.
 
         Args:
-            images: RGB, uint8 `[batch, height, width, 3]`.
+            images: RGB, uint8 `[batch, height, width, 3]`; or the channels and the type
+                of the images that the network was trained on.
             names: Names of the images, for error messages.
 
         Returns:
@@ -153,7 +155,8 @@ class Predictor:
         """Predicts the class of each pixel and its probability.
 
         Args:
-            images: RGB, uint8 `[batch, height, width, 3]`.
+            images: RGB, uint8 `[batch, height, width, 3]`; or the channels and the type
+                of the images that the network was trained on.
             names: Names of the images, for error messages.
 
         Returns:
@@ -171,7 +174,8 @@ class Predictor:
         """Predicts the probability of each class at each pixel.
 
         Args:
-            images: RGB, uint8 `[batch, height, width, 3]`.
+            images: RGB, uint8 `[batch, height, width, 3]`; or the channels and the type
+                of the images that the network was trained on.
             names: Names of the images, for error messages.
 
         Returns:
@@ -190,7 +194,7 @@ class Predictor:
         """Predicts the probabilities of one image region by region, in tiles.
 
         Args:
-            image: RGB, uint8 `[height, width, 3]`.
+            image: As in `classes`, without the axis of the batch.
             tile_size: Side of a tile in pixels, a multiple of 128.
             names: The image's name, for error messages.
 
@@ -204,6 +208,13 @@ class Predictor:
             return self._predict_whole(tile, "probabilities", names)[0].numpy()[0]
 
         return tiles.blend(image.shape[:2], tiles.check_size(tile_size), predict)
+
+    @functools.cached_property
+    def _channels(self):
+        """Number of channels of the network's images; 3 if it does not say."""
+        inputs = getattr(self._model, "inputs", None)
+        exported = getattr(self._model, "channels", None) or 3
+        return (inputs[0].shape[-1] if inputs else None) or exported
 
     def _logits(self, images):
         return outputs.logits(self._model(images, training=False))
@@ -226,12 +237,14 @@ class Predictor:
     def _predict_whole(self, images, result, names):
         images = tf.convert_to_tensor(images)
         if self._scales == (1.0,) and not self._flip:
-            *tensors, sums = self._single_view[result](images)
+            run = self._single_view(result, images.dtype, images.shape[-1])
+            *tensors, sums = run(images)
             _check_finite(sums, names)
             return tensors
 
         def scores(image, size, flipped):
-            found, sums = self._view(image, size, flipped)
+            view = self._view(image.dtype, image.shape[-1])
+            found, sums = view(image, size, flipped)
             _check_finite(sums, names)
             return found
 
@@ -258,21 +271,18 @@ class Predictor:
         return arrays
 
     # One graph for every size: the images of a folder often differ in size.
-    @functools.cached_property
-    def _single_view(self):
-        def compiled(result):
-            def run(images):
-                logits = self._logits(tf.cast(images, tf.float32))
-                # The argmax needs no softmax.
-                scores = logits if result == "classes" else tf.nn.softmax(logits)
-                return *_RESULTS[result](scores), _sums(logits)
+    @functools.lru_cache(maxsize=16)  # noqa: B019 - few live, and as long as a program.
+    def _single_view(self, result, dtype, channels):
+        def run(images):
+            logits = self._logits(tf.cast(images, tf.float32))
+            # The argmax needs no softmax.
+            scores = logits if result == "classes" else tf.nn.softmax(logits)
+            return *_RESULTS[result](scores), _sums(logits)
 
-            return tf.function(run, [tf.TensorSpec([None, None, None, 3], tf.uint8)])
+        return tf.function(run, [tf.TensorSpec([None, None, None, channels], dtype)])
 
-        return {result: compiled(result) for result in _RESULTS}
-
-    @functools.cached_property
-    def _view(self):
+    @functools.lru_cache(maxsize=16)  # noqa: B019 - as above.
+    def _view(self, dtype, channels):
         def run(images, size, flipped):
             logits, scores = view_scores(
                 self._logits, images, size, flipped, fusion=self._fusion
@@ -280,7 +290,7 @@ class Predictor:
             return scores, _sums(logits)
 
         signature = [
-            tf.TensorSpec([None, None, None, 3], tf.uint8),
+            tf.TensorSpec([None, None, None, channels], dtype),
             tf.TensorSpec([2], tf.int32),
             tf.TensorSpec([], tf.bool),
         ]
@@ -316,12 +326,12 @@ class Predictor:
     @functools.lru_cache(maxsize=64)  # noqa: B019 - few live, and as long as a program.
     def _estimated_bytes(self, height, width):
         return memory_estimate.needed(
-            lambda x: tf.nn.softmax(self._logits(x)), height, width
+            lambda x: tf.nn.softmax(self._logits(x)), height, width, self._channels
         )
 
     @functools.cached_property
     def _num_classes(self):
-        return self._logits(tf.zeros([1, 1, 1, 3])).shape[-1]
+        return self._logits(tf.zeros([1, 1, 1, self._channels])).shape[-1]
 
 
 def _sums(logits):

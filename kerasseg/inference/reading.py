@@ -3,7 +3,6 @@
 import pathlib
 
 import cv2
-import numpy as np
 
 from kerasseg import errors, images
 from kerasseg.system import files, limits, names
@@ -46,21 +45,25 @@ def limit_memory(max_pixels: int) -> None:
     limits.limit_memory(_BASE_BYTES + max_pixels * _BYTES_PER_PIXEL)
 
 
-def read(path: pathlib.Path, *, max_pixels: int) -> np.ndarray:
+def read(
+    path: pathlib.Path, *, max_pixels: int, kind: images.ImageKind = images.RGB
+) -> images.Raster:
     """Reads an image, and limits the memory of the process it runs in.
 
     Args:
         path: The file.
         max_pixels: Limit for the pixels; the memory is limited accordingly.
+        kind: What the image must be.
 
     Returns:
-        RGB, uint8 `[height, width, 3]`, upright.
+        The image, upright, see `images.read_of_kind`.
 
     Raises:
-        errors.UserError: It is not a regular file, or not a valid image.
+        errors.UserError: It is not a regular file, or not a valid image, or of another
+            kind.
         OSError: The file cannot be read.
         MemoryError: Reading it needs more memory than the limit.
     """
-    limit_memory(max_pixels)
-    data = files.read_bytes(path)
-    return images.read_image(data, max_pixels=max_pixels, name=names.printable(path))
+    limit_memory(max_pixels * (1 if kind.is_rgb else kind.channels))
+    data, name = files.read_bytes(path), names.printable(path)
+    return images.read_of_kind(data, kind, max_pixels=max_pixels, name=name)

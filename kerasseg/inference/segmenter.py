@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors, images
-from kerasseg.inference import segmentation, sources
+from kerasseg.inference import palettes, segmentation, sources
 from kerasseg.system import files, path_checks
 from kerasseg.workdir import layout, metadata
 
@@ -25,12 +25,14 @@ class Segmenter:
         model: See `Predictor`.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        image_kind: Channels and type of the images that it takes.
         **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size.
 
     Attributes:
         model: The Keras model, or the callable of an exported one.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        image_kind: Channels and type of its images.
         predictor: The `Predictor` of the model, for batches.
     """
 
@@ -39,6 +41,8 @@ class Segmenter:
         model: Callable,
         class_names: tuple[str, ...],
         palette: np.ndarray,
+        *,
+        image_kind: images.ImageKind = images.RGB,
         **options,
     ):
         from kerasseg.inference.predictor import Predictor  # Starts TensorFlow.
@@ -46,13 +50,14 @@ class Segmenter:
         self.model = model
         self.class_names = class_names
         self.palette = palette
+        self.image_kind = image_kind
         self.predictor = Predictor(model, **options)
 
     def predict(self, image: Any) -> segmentation.Segmentation | sources.Segmentations:
         """Predicts the class of each pixel of one image or several.
 
         Args:
-            image: A path, bytes, a PIL image or an array, see `sources.as_image`; or
+            image: A path, bytes, a PIL image or an array, see `sources.as_raster`; or
                 several: a list or another iterable of these, or the path of a folder
                 or a video, see `sources.several`.
 
@@ -66,17 +71,17 @@ class Segmenter:
                 empty, or the logits are NaN. An image of several that cannot be read
                 becomes a `FailedImage` instead.
         """
-        return sources.predict(image, self._segment)
+        return sources.predict(image, self._segment, self.image_kind)
 
     def _segment(self, image, name):
         mask = self.predictor.classes(image[np.newaxis], names=[name] * bool(name))[0]
         return segmentation.Segmentation(
             mask,
-            image,
+            self.image_kind.view(image),
             self.class_names,
             self.palette,
             source=name,
-            predict_probabilities=self.probabilities,
+            predict_probabilities=lambda _: self.probabilities(image),
         )
 
     def probabilities(self, image: Any) -> np.ndarray:
@@ -91,7 +96,7 @@ class Segmenter:
         Raises:
             errors.UserError: As in `predict`.
         """
-        pixels = sources.as_image(image)
+        pixels = sources.as_raster(image, self.image_kind).pixels
         return self.predictor.probabilities(pixels[np.newaxis])[0]
 
     def __repr__(self):
@@ -126,6 +131,7 @@ class InstanceSegmenter:
         self.model = model
         self.class_names = class_names
         self.palette = palette
+        self.image_kind = images.RGB
         self.detector = Detector(model, **options)
 
     def detect(self, image: Any) -> images.Detections:
@@ -257,7 +263,7 @@ def _load_workdir(path, output_stride, options):
             f"{path}: the model has {count} classes, dataset.json "
             f"{len(spec.class_names)}. Both must be of one run; train again."
         )
-    return Segmenter(model, names, spec.palette, **options)
+    return Segmenter(model, names, spec.palette, image_kind=spec.image_kind, **options)
 
 
 def detects_objects(model) -> bool:
@@ -300,7 +306,10 @@ def _load_file(path, trust, options):
     names, colors = _classes(model, path)
     if detects:
         return InstanceSegmenter(model, names, colors, **_of_detector(options))
-    return Segmenter(model, names, colors, **options)
+    from kerasseg.workdir import class_names
+
+    kind = class_names.image_kind_of(model)
+    return Segmenter(model, names, colors, image_kind=kind, **options)
 
 
 def _classes(model, path):
@@ -319,7 +328,7 @@ def _classes(model, path):
         count,
         count - 1,
     )
-    return tuple(str(i) for i in range(count)), voc_palette(count)
+    return tuple(str(i) for i in range(count)), palettes.voc_palette(count)
 
 
 def num_classes(model) -> int:
@@ -366,11 +375,12 @@ def load_export(
 
     graph = path / _SAVED_MODEL
     files.check_regular(graph.stat(), graph)
-    model = exported_model.ExportedModel(path)
+    kind = images.ImageKind.from_json(classes.get("images", {}))
+    model = exported_model.ExportedModel(path, kind.channels)
     colors = np.array(palette, np.uint8)
     if model.detects_objects:
         return InstanceSegmenter(model, names, colors, **_of_detector(options))
-    return Segmenter(model, names, colors, **options)
+    return Segmenter(model, names, colors, image_kind=kind, **options)
 
 
 def _versions(export_dir):
@@ -381,18 +391,3 @@ def _versions(export_dir):
     folders = [p.parent for p in folder.glob(f"*/{_SAVED_MODEL}")]
     numbered = (p for p in folders if p.name.isdecimal())
     return sorted(numbered, key=lambda p: int(p.name))
-
-
-def voc_palette(num_classes: int) -> np.ndarray:
-    """Returns the colors of PASCAL VOC's development kit for any number of classes.
-
-    Returns:
-        RGB, uint8 `[num_classes, 3]`: the bits of a class number, the lowest first, go
-        to red, green and blue in turn, filling each channel from its highest bit.
-    """
-    numbers = np.arange(num_classes)[:, np.newaxis]
-    colors = np.zeros((num_classes, 3), np.int64)
-    for i in range(8):
-        bits = numbers >> (3 * i + np.arange(3)) & 1
-        colors |= bits << (7 - i)
-    return colors.astype(np.uint8)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from kerasseg import errors, images
+from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.images import headers
 from kerasseg.inference import inputs, reading, segmentation
 from kerasseg.system import names, patterns
@@ -62,6 +63,45 @@ def as_image(source: Any, name: str = "") -> np.ndarray:
             f"array; got {type(source).__name__}. Convert it to an array: {_EXPECTED}."
         )
     return _from_array(np.asarray(source), prefix)
+
+
+def as_raster(
+    source: Any, kind: images.ImageKind = images.RGB, name: str = ""
+) -> images.Raster:
+    """Reads or converts one image to the channels and the type of a network.
+
+    Args:
+        source: See `as_image`, for 8-bit RGB. For other kinds: the path or the bytes of
+            a file, see `images.read_of_kind`; or an array `[height, width, channels]`,
+            or `[height, width]` for one channel, of the type of the kind, with the
+            range of values of the training images. For float32 every type of numbers is
+            converted.
+        kind: What the network takes.
+        name: Name of the image in messages.
+
+    Raises:
+        errors.UserError: It is not an image, is damaged, or of another kind.
+        FileNotFoundError: The file does not exist.
+    """
+    if isinstance(source, str | os.PathLike):
+        return images.read_of_kind(source, kind)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return images.read_of_kind(bytes(source), kind, name=name or None)
+    if kind.is_rgb:
+        return images.Raster(as_image(source, name))
+    prefix = name or "The image"
+    if not hasattr(source, "__array__") and not isinstance(source, Image.Image):
+        raise errors.UserError(
+            f"{prefix} is {type(source).__name__}, expected a path, the bytes of a "
+            f"file, or an array of {kind}. Convert it to an array."
+        )
+    pixels = np.asarray(source)
+    if pixels.ndim == 2:
+        pixels = pixels[..., np.newaxis]
+    if kind.dtype == "float32" and pixels.dtype.kind in "uif":
+        pixels = pixels.astype(np.float32)
+    kind.check(pixels, prefix)
+    return images.read_of_kind(images.encode_npy(pixels), kind, name=prefix)
 
 
 def _from_pil(image, prefix):
@@ -133,24 +173,35 @@ def _from_float(image, prefix):
     return np.rint(image * (255.0 if largest <= 1 else 1.0)).astype(np.uint8)
 
 
-def predict(source: Any, segment: Callable) -> Any:
+def predict(source: Any, segment: Callable, kind: images.ImageKind = images.RGB) -> Any:
     """Predicts one image, or several one by one.
 
     Args:
-        source: See `as_image` and `several`.
+        source: See `as_raster` and `several`.
         segment: See `Segmentations`.
+        kind: What the network takes.
 
     Returns:
         What `segment` returns, or `Segmentations`.
 
     Raises:
-        errors.UserError: See `as_image` and `several`.
+        errors.UserError: See `as_raster` and `several`.
     """
     images_ = several(source)
     if images_ is not None:
-        return Segmentations(images_, segment)
+        return Segmentations(images_, segment, kind)
     is_path = isinstance(source, str | os.PathLike)
-    return segment(as_image(source), names.printable(source) if is_path else "")
+    raster = as_raster(source, kind)
+    return _masked(
+        segment(raster.pixels, names.printable(source) if is_path else ""), raster
+    )
+
+
+def _masked(found, raster):
+    """Gives pixels whose values are missing the ignore label."""
+    if raster.valid is not None:
+        found.mask[~raster.valid] = IGNORE_LABEL
+    return found
 
 
 def several(source: Any) -> Iterator[tuple[str, Any]] | None:
@@ -234,16 +285,22 @@ class Segmentations(Iterator):
 
     Args:
         source: Names and images of `several`.
-        segment: Function of an image, uint8 `[height, width, 3]`, and its name to its
+        segment: Function of an image, of the network's kind, and its name to its
             `Segmentation`. What it raises is raised.
+        kind: What the network takes.
 
     Attributes:
         num_predicted: Number of images that were predicted so far.
         failures: The `FailedImage`s so far.
     """
 
-    def __init__(self, source: Iterator[tuple[str, Any]], segment: Callable):
-        self._source, self._segment = source, segment
+    def __init__(
+        self,
+        source: Iterator[tuple[str, Any]],
+        segment: Callable,
+        kind: images.ImageKind = images.RGB,
+    ):
+        self._source, self._segment, self._kind = source, segment, kind
         self.num_predicted = 0
         self.failures: list[segmentation.FailedImage] = []
         self._is_done = False
@@ -257,12 +314,12 @@ class Segmentations(Iterator):
         try:
             if isinstance(item, Exception):
                 raise item
-            image = as_image(item, name)
+            raster = as_raster(item, self._kind, name)
         except reading.FAILURES as error:
             failed = segmentation.FailedImage(name, error)
             self.failures.append(failed)
             return failed
-        found = self._segment(image, name)
+        found = _masked(self._segment(raster.pixels, name), raster)
         self.num_predicted += 1
         return found
 

@@ -96,7 +96,7 @@ class _Network:
             )
         self.query = query
         self.class_names, self.palette = loaded.class_names, loaded.palette
-        self._predictor = loaded.predictor
+        self._predictor, self.image_kind = loaded.predictor, loaded.image_kind
         size = options["tile_size"]
         self._views = [
             predictor.Predictor(loaded.model, scales=(scale,), tile_size=size)
@@ -123,7 +123,8 @@ class _Network:
     def __call__(self, paths, failures, text) -> Iterator[tuple]:
         """Predicts images; yields items, uncertainty and probabilities."""
         with progress.track(len(paths), unit="image", text=text) as bar:
-            for item in inference_files.read_images(paths, self.query.max_pixels):
+            pixels, kind = self.query.max_pixels, self.image_kind
+            for item in inference_files.read_images(paths, pixels, kind):
                 if not item.reason:
                     try:
                         yield item, *self.predict(item)
@@ -194,10 +195,11 @@ def _draw(network, item, uncertainty, probabilities):
     most = scores.largest(query.score, len(network.class_names), query.num_views)
     values = (255 * np.clip(uncertainty / most, 0, 1)).astype(np.uint8)
     heat = cv2.applyColorMap(values, cv2.COLORMAP_INFERNO)[..., ::-1]
-    shown = visualization.overlay(item.image, mask, network.palette)
+    view = network.image_kind.view(item.image)
+    shown = visualization.overlay(view, mask, network.palette)
     scale = min(1.0, _SIDE / max(mask.shape))
     size = [max(1, round(side * scale)) for side in mask.shape[::-1]]
-    row = [item.image, shown, np.ascontiguousarray(heat)]
+    row = [view, shown, np.ascontiguousarray(heat)]
     return _Chosen(
         mask, [cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in row]
     )

@@ -19,6 +19,8 @@ from kerasseg.system import registry
 if typing.TYPE_CHECKING:
     import keras
 
+    from kerasseg import images
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Metadata:
@@ -137,6 +139,8 @@ def build_model(
     backbone: str | None = None,
     backbone_weights: str | None = None,
     image_size: Sequence[int | None] = (None, None),
+    channels: int | None = None,
+    image_kind: "images.ImageKind | Mapping | None" = None,
     crf_iterations: int | None = None,
     **options,
 ) -> "keras.Model":
@@ -150,16 +154,23 @@ def build_model(
         backbone_weights: None (random initialization), "imagenet" (pretrained), or the
             path of a `.keras` file of a model with the same backbone.
         image_size: Height and width in pixels; None where they vary.
+        channels: Number of channels, 1 to 32, of 8-bit images whose statistics are not
+            known; None for that of `image_kind`.
+        image_kind: Channels, type and statistics of the images, by which the first
+            layer normalizes: `images.ImageKind`, or what its `to_json` returns. None
+            for 8-bit RGB. Pretrained encoders keep their kernels of RGB; those of
+            added channels start at 0.
         crf_iterations: Number of mean-field updates of a CRF-RNN at the end of the
             model in training, twice as many at inference; see `blocks.CrfRnn`. None
             for no CRF.
         **options: Options of the model's builder.
 
     Returns:
-        A functional model from images, `[batch, height, width, 3]`, RGB, 0 to 255, to
-        float32 logits, `[batch, height, width, num_classes]`; with auxiliary outputs,
-        to a dict of logits by name, "logits" being the main ones. An instance model
-        returns a dict of detections, see `models.mask_rcnn.mask_rcnn`.
+        A functional model from images, `[batch, height, width, channels]` with the
+        values of their files, RGB from 0 to 255 by default, to float32 logits, `[batch,
+        height, width, num_classes]`; with auxiliary outputs, to a dict of logits by
+        name, "logits" being the main ones. An instance model returns a dict of
+        detections, see `models.mask_rcnn.mask_rcnn`.
 
     Raises:
         UserError: Unknown name or option, or a value out of range.
@@ -171,14 +182,7 @@ def build_model(
         options["backbone"] = backbone
     if backbone_weights is not None:
         options["backbone_weights"] = backbone_weights
-    if not _is_integer(num_classes):
-        raise errors.UserError(
-            f"`num_classes={num_classes!r}` of '{name}' must be an integer."
-        )
-    if num_classes < 1:
-        raise errors.UserError(
-            f"`num_classes={num_classes}` of '{name}' must be at least 1."
-        )
+    _check_num_classes(name, num_classes)
     _check_image_size(image_size)
     known = _options(builder)
     unknown = sorted(set(options) - set(known))
@@ -192,13 +196,47 @@ def build_model(
             f"`crf_iterations={crf_iterations}`: '{name}' predicts objects, and a CRF "
             f"needs logits for each pixel. Leave `crf_iterations` out."
         )
+    kind = _image_kind(channels, image_kind)
+    if crf_iterations is not None and not kind.is_rgb:
+        raise errors.UserError(
+            f"`crf_iterations={crf_iterations}`: a CRF compares colors of 8-bit RGB "
+            f"images, and these are {kind}. Leave `crf_iterations` out."
+        )
+    with _of_kind(kind):
+        model = _call_builder(name, num_classes, image_size, options)
     if crf_iterations is None:
-        return _call_builder(name, num_classes, image_size, options)
+        return model
     from kerasseg import blocks
 
     with errors.renamed({"iterations": "crf_iterations"}):
         crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
-    return _with_crf(_call_builder(name, num_classes, image_size, options), crf)
+    return _with_crf(model, crf)
+
+
+def _image_kind(channels, image_kind):
+    from kerasseg import images
+
+    if isinstance(image_kind, Mapping):
+        image_kind = images.ImageKind.from_json(image_kind)
+    if channels is None:
+        return image_kind or images.RGB
+    if image_kind is not None and image_kind.channels != channels:
+        raise errors.UserError(
+            f"`channels={channels}`, but `image_kind` is {image_kind}. Give one of the "
+            "two."
+        )
+    return image_kind or images.ImageKind(channels)
+
+
+def _of_kind(kind):
+    """Returns a context in which models take images of a kind."""
+    from kerasseg import blocks
+
+    plain = kind.num_colors == 3 and kind.dtype == "uint8"
+    return blocks.of_channels(
+        stretch=None if plain else kind.ranges[: kind.num_colors],
+        extra=kind.extra_moments,
+    )
 
 
 def _call_builder(name, num_classes, image_size, options):
@@ -266,6 +304,17 @@ def encoder_layers(name: str, **options) -> frozenset[str]:
     encoder = keras.Model(image, list(endpoints.values()))
     names = {layer.name for layer in encoder.layers if layer.weights}
     return frozenset(names).union(backbones.metadata(backbone).classifier)
+
+
+def _check_num_classes(name, num_classes):
+    if not _is_integer(num_classes):
+        raise errors.UserError(
+            f"`num_classes={num_classes!r}` of '{name}' must be an integer."
+        )
+    if num_classes < 1:
+        raise errors.UserError(
+            f"`num_classes={num_classes}` of '{name}' must be at least 1."
+        )
 
 
 def _check_image_size(image_size):

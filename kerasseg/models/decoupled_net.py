@@ -73,10 +73,10 @@ def decoupled_net(
             f"`side={side}` of 'decoupled_net' must be a multiple of 32, at least "
             f"{32 * _FC6}, because fc6 covers {_FC6} cells of 32 pixels."
         )
-    image = keras.Input((*image_size, 3), dtype="float32", name="image")
+    image = blocks.raw_input(image_size)
     square = PadToSquare(dtype="float32", name="square")(image)
     x = Resize(side, dtype="float32", name="resize")(square)
-    x = resized = blocks.Normalize("caffe")(x)
+    x = resized = blocks.normalize(x, "caffe")
     indices: dict[int, Any] = {}
 
     def pool(x, stage):

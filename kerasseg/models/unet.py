@@ -59,8 +59,8 @@ def unet(
     """
     _check(padding, backbone, backbone_weights)
     if backbone is None:
-        image = keras.Input((*image_size, 3), dtype="float32", name="image")
-        x = blocks.Normalize("tf")(image)
+        image = blocks.raw_input(image_size)
+        x = blocks.normalize(image, "tf")
         x = _paper(x, padding, batch_norm, filters, dropout)
     else:
         image, x = blocks.image_input(image_size, backbones.normalization(backbone))

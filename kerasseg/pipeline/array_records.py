@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kerasseg import datasets, errors, images, records
+from kerasseg.system.image_kinds import DTYPES, MAX_CHANNELS, RGB, ImageKind
 
 _PER_SHARD = 256  # Images.
 
@@ -21,11 +22,13 @@ class Arrays:
     """Images and masks of equal number, which are checked.
 
     Attributes:
-        images: RGB, each uint8 `[height, width, 3]`.
+        images: RGB, each uint8 `[height, width, 3]`; or other channels, uint8, uint16
+            or float32, equal for all images.
         masks: Class numbers and 255, each an integer type or bool `[height, width]`, or
             `[height, width, 1]`.
         names: Name of each image.
         num_classes: Number of classes.
+        kind: Channels and type of the images.
 
     Raises:
         errors.UserError: Numbers, shapes or types differ from this, a label is out of
@@ -36,6 +39,7 @@ class Arrays:
     masks: Sequence[np.ndarray] | np.ndarray
     names: Sequence[str]
     num_classes: int
+    kind: ImageKind = RGB
 
     def __post_init__(self):
         """Checks the number of arrays and the names; `pair` checks each array."""
@@ -58,10 +62,16 @@ class Arrays:
         """Returns an image, and its mask as uint8 `[height, width]`."""
         image, mask = np.asarray(self.images[i]), np.asarray(self.masks[i])
         name = self.names[i]
-        if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+        expected = (self.kind.channels, self.kind.dtype)
+        if image.ndim != 3 or (image.shape[-1], str(image.dtype)) != expected:
             raise errors.UserError(
-                f"Image {name} is {image.dtype} {image.shape}, expected RGB, uint8 "
-                "(height, width, 3) with values from 0 to 255."
+                f"Image {name} is {image.dtype} {image.shape}, expected "
+                f"{_text(self.kind)}."
+            )
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            raise errors.UserError(
+                f"Image {name} has values that are not finite. Replace them, and give "
+                "their pixels the label 255."
             )
         mask = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
         kinds = np.issubdtype(mask.dtype, np.integer) or mask.dtype == bool
@@ -98,18 +108,35 @@ class Arrays:
         return digest.hexdigest()
 
     def encode(self, i: int) -> bytes:
-        """Returns the record of an image, both files as PNG."""
+        """Returns the record of an image: PNG files, or an array and a PNG file."""
         image, mask = self.pair(i)
+        is_rgb = self.kind.is_rgb
         present = np.setdiff1d(mask, datasets.IGNORE_LABEL).tolist()
         return records.encode_example(
-            image=images.encode_image(image),
+            image=images.encode_image(image) if is_rgb else images.encode_npy(image),
             label=images.encode_label(mask),
             name=self.names[i],
-            image_format="png",
+            image_format="png" if is_rgb else "npy",
             height=image.shape[0],
             width=image.shape[1],
             present_classes=present or None,
+            kind=self.kind,
         )
+
+
+def kind_of(image: np.ndarray) -> ImageKind:
+    """Returns channels and type of an array; 8-bit RGB if it cannot be an image."""
+    image = np.asarray(image)
+    number = image.shape[-1] if image.ndim == 3 else 0
+    if str(image.dtype) in DTYPES and 1 <= number <= MAX_CHANNELS:
+        return ImageKind(number, str(image.dtype))
+    return RGB
+
+
+def _text(kind):
+    if kind.is_rgb:
+        return "RGB, uint8 (height, width, 3) with values from 0 to 255"
+    return f"{kind.dtype} (height, width, {kind.channels}), as the first image"
 
 
 def write(
@@ -139,7 +166,11 @@ def write(
             for split, indices in splits.items()
             if len(indices)
         }
-        records.write_info(folder, records.DatasetInfo(spec, shards))
+        spec = dataclasses.replace(spec, image_kind=arrays.kind)
+        spec = records.with_statistics(spec, folder, shards)
+        rgb, other = records.SCHEMA_VERSION, records.OBJECTS_VERSION
+        version = rgb if arrays.kind.is_rgb else other
+        records.write_info(folder, records.DatasetInfo(spec, shards, version))
         if target.is_dir() and not any(target.iterdir()):
             target.rmdir()
         if not target.exists():

@@ -13,11 +13,12 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from kerasseg import errors
+from kerasseg import errors, images
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.pipeline import augmentations
 
 PADDING_COLOR = (124, 116, 104)  # The rounded mean color of ImageNet, RGB.
+_AT_ONCE = 4  # Channels that OpenCV gives a value outside of the image.
 _GRID = 3, 3  # Control points of an elastic deformation.
 
 
@@ -102,21 +103,54 @@ class Augmentation:
         augmentations.check(self.augmentations)
 
 
-def augment(image, label, augmentation: Augmentation, rng, instances=None) -> tuple:
+def check_kind(augmentation: Augmentation, kind: images.ImageKind) -> None:
+    """Checks that the images have the colors that an augmentation changes.
+
+    Raises:
+        errors.UserError: They have not: colors are red, green and blue of 8 bits.
+    """
+    if kind.num_colors == 3 and kind.dtype == "uint8":
+        return
+    changed = [
+        name
+        for name in ("brightness", "contrast", "saturation")
+        if getattr(augmentation, name)
+    ]
+    chosen = [name for name, _ in augmentation.augmentations]
+    mixes = augmentations.mixes(augmentation.augmentations)
+    if changed or len(chosen) > len(mixes):
+        listed = [*(name for name in chosen if name not in mixes), *changed]
+        raise errors.UserError(
+            f"`{'`, `'.join(changed or ['augmentations'])}`: {', '.join(listed)} "
+            f"changes colors of 8-bit RGB, and the images are {kind}. Leave it out."
+        )
+
+
+def augment(
+    image,
+    label,
+    augmentation: Augmentation,
+    rng,
+    instances=None,
+    *,
+    padding: tuple[float, ...] = PADDING_COLOR,
+) -> tuple:
     """Draws and applies one warp and one change of the colors.
 
     The augmentations that are chosen by name are not applied, see `crops.CropReader`.
 
     Args:
-        image: RGB, uint8 `[height, width, 3]`.
+        image: RGB, uint8 `[height, width, 3]`; or any channels of uint8, uint16 or
+            float32. Colors are those of the first three channels.
         label: Class indices and 255, uint8 `[height, width]`.
         augmentation: Ranges of the augmentation.
         rng: `numpy.random.Generator`.
         instances: Instance ids, uint16 `[height, width]` or `[layers, height, width]`,
             or None.
+        padding: Value of each channel outside of the image.
 
     Returns:
-        uint8 image and label of `augmentation.crop_size`, and if `instances` is given
+        Image and uint8 label of `augmentation.crop_size`, and if `instances` is given
         the uint16 instance ids.
     """
     height, width = label.shape
@@ -124,8 +158,8 @@ def augment(image, label, augmentation: Augmentation, rng, instances=None) -> tu
     source: np.ndarray | tuple = sample_matrix(augmentation, height, width, rng)
     if augmentation.elastic_deformation:
         source = bend(source, sample_displacements(augmentation, rng), size)
-    image, label = warp(image, label, source, size)
-    image = change_colors(image, augmentation, rng)
+    image, label = warp(image, label, source, size, padding)
+    image = of_colors(lambda x: change_colors(x, augmentation, rng), image)
     if instances is None:
         return image, label
     return image, label, warp_instances(instances, source, size)
@@ -259,23 +293,50 @@ def bend(matrix, displacements, crop_size: tuple[int, int]) -> tuple:
     return tuple(a * x + b * y + c for a, b, c in matrix.tolist())
 
 
+def of_colors(function: Callable, image) -> np.ndarray:
+    """Applies a function of RGB to the first three channels of an image.
+
+    An image without 8-bit colors is passed on; see `check_kind`.
+    """
+    if image.shape[2] == 3:
+        return function(image)
+    if image.shape[2] < 3:
+        function(np.zeros((1, 1, 3), np.uint8))  # Draws the same random numbers.
+        return image
+    colors = np.ascontiguousarray(image[..., :3])
+    return np.concatenate([function(colors), image[..., 3:]], axis=-1)
+
+
 def warp(
-    image, label, source, crop_size: tuple[int, int]
+    image,
+    label,
+    source,
+    crop_size: tuple[int, int],
+    padding: tuple[float, ...] = PADDING_COLOR,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Crops image and label, with a single interpolation each.
 
     Args:
-        image: RGB, uint8 `[height, width, 3]`.
+        image: RGB, uint8 `[height, width, 3]`; or any channels of uint8, uint16 or
+            float32.
         label: Class indices and 255, uint8 `[height, width]`.
         source: Map from crop to source: a matrix of `sample_matrix`, or the coordinates
             that `bend` returns.
         crop_size: Height and width of the crop.
+        padding: Value of each channel outside of the source.
 
     Returns:
-        uint8 image, bilinear, `PADDING_COLOR` outside of the source; and uint8 label,
-        nearest neighbor, `IGNORE_LABEL` outside.
+        The image, bilinear, `padding` outside of the source; and uint8 label, nearest
+        neighbor, `IGNORE_LABEL` outside.
     """
-    image = _crop(image, source, crop_size, cv2.INTER_LINEAR, PADDING_COLOR)
+    parts = []
+    for first in range(0, image.shape[2], _AT_ONCE):
+        part = image[..., first : first + _AT_ONCE]
+        outside = padding[first : first + _AT_ONCE]
+        part = np.ascontiguousarray(part) if image.shape[2] > _AT_ONCE else part
+        part = _crop(part, source, crop_size, cv2.INTER_LINEAR, outside)
+        parts.append(part[..., np.newaxis] if part.ndim == 2 else part)
+    image = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
     return image, _crop(label, source, crop_size, cv2.INTER_NEAREST, IGNORE_LABEL)
 
 
@@ -303,7 +364,10 @@ def _crop(pixels, source, crop_size, interpolation, outside):
 
 
 def change_colors(image, augmentation: Augmentation, rng) -> np.ndarray:
-    """Changes brightness, contrast and saturation of a uint8 `[..., 3]` RGB image."""
+    """Changes brightness, contrast and saturation of a uint8 `[..., 3]` RGB image.
+
+    An image of another type is returned as it is, if nothing is to be changed.
+    """
     shift = 255 * augmentation.brightness * (2 * rng.random() - 1)
     contrast = 1 + augmentation.contrast * (2 * rng.random() - 1)
     saturation = 1 + augmentation.saturation * (2 * rng.random() - 1)

@@ -88,16 +88,19 @@ def training_dataset(
         shard: `InputShard` of this worker; None for all images.
 
     Returns:
-        Dataset of dicts: "image" uint8 `[batch, height, width, 3]`, "label" uint8
-        `[batch, height, width]`, "name" string `[batch]`, and with `weight_map_fn`
-        "weight" float32 `[batch, height, width]`.
+        Dataset of dicts: "image" `[batch, height, width, channels]` of the records'
+        type, uint8 and RGB by default, "label" uint8 `[batch, height, width]`, "name"
+        string `[batch]`, and with `weight_map_fn` "weight" float32 `[batch, height,
+        width]`.
 
     Raises:
-        errors.UserError: The split is empty.
+        errors.UserError: The split is empty, or colors are changed that its images do
+            not have.
         records.RecordError: A record is damaged, and an augmentation needs the class
             frequencies of the split, for which it is read once.
     """
     height, width = augmentation.crop_size
+    kind = reader.kind
     crop_reader = crops.CropReader(
         reader, augmentation, seed, instances=weight_map_fn is not None
     )
@@ -108,10 +111,11 @@ def training_dataset(
                 crop_reader.read(positions, indices, batch_size),
                 (batch_size, height, width),
                 weight_map_fn,
+                kind,
             ),
             [positions, indices],
             [
-                tf.uint8,
+                tf.as_dtype(kind.dtype),
                 tf.uint8,
                 tf.string,
                 *[tf.float32] * (weight_map_fn is not None),
@@ -119,7 +123,7 @@ def training_dataset(
             stateful=False,
         )
         shapes = {
-            "image": [batch_size, height, width, 3],
+            "image": [batch_size, height, width, kind.channels],
             "label": [batch_size, height, width],
             "name": [batch_size],
             "weight": [batch_size, height, width],
@@ -215,9 +219,10 @@ def _others_of_groups(first, end, group_size):
     return before, after
 
 
-def _read_batch(read, size, weight_map_fn):
+def _read_batch(read, size, weight_map_fn, kind):
     """Stacks crops to arrays of `size`: batch, height and width."""
-    images, labels = np.empty((*size, 3), np.uint8), np.empty(size, np.uint8)
+    images = np.empty((*size, kind.channels), kind.dtype)
+    labels = np.empty(size, np.uint8)
     weights = np.empty(size if weight_map_fn else 0, np.float32)
     names = []
     for i, crop in enumerate(read):
@@ -242,9 +247,11 @@ def evaluation_dataset(
         limit: Read the first `limit` images only; None for the whole split.
 
     Returns:
-        Dataset of dicts: "image" uint8 `[batch, height, width, 3]`, "label" uint8
-        `[batch, height, width]` and "name" string `[batch]`.
+        Dataset of dicts: "image" `[batch, height, width, channels]` of the records'
+        type, uint8 and RGB by default, "label" uint8 `[batch, height, width]` and
+        "name" string `[batch]`.
     """
+    kind = reader.kind
 
     def load(indices):
         images, labels, names = zip(*map(reader.read, indices), strict=True)
@@ -252,10 +259,13 @@ def evaluation_dataset(
 
     def load_batch(indices):
         image, label, name = tf.numpy_function(
-            load, [indices], [tf.uint8, tf.uint8, tf.string], stateful=False
+            load,
+            [indices],
+            [tf.as_dtype(kind.dtype), tf.uint8, tf.string],
+            stateful=False,
         )
         return {
-            "image": tf.ensure_shape(image, [None, None, None, 3]),
+            "image": tf.ensure_shape(image, [None, None, None, kind.channels]),
             "label": tf.ensure_shape(label, [None, None, None]),
             "name": tf.ensure_shape(name, [None]),
         }

@@ -18,7 +18,8 @@ class Crop(typing.NamedTuple):
     """An augmented crop.
 
     Attributes:
-        image: RGB, uint8 `[height, width, 3]`.
+        image: RGB, uint8 `[height, width, 3]`; or the channels and the type of the
+            records.
         label: Class indices and 255, uint8 `[height, width]`.
         name: Name of the image; that of the crop itself if others were mixed in.
         instances: Instance ids `[height, width]`, or None if they are not read: uint16,
@@ -48,7 +49,7 @@ class CropReader:
 
     Raises:
         errors.UserError: Instance ids are to be read, which `augmentation.transform`
-            does not augment.
+            does not augment; or colors are changed that the images do not have.
 
     Attributes:
         group_size: `GROUP_SIZE`, or 1 if crops are not mixed: `read` needs the record
@@ -64,6 +65,7 @@ class CropReader:
         instances: bool = False,
     ):
         self._reader, self._augmentation, self._seed = reader, augmentation, seed
+        augment.check_kind(augmentation, reader.kind)
         self._instances = instances
         self._chosen = augmentation.augmentations
         mixes = augmentations.mixes(self._chosen)
@@ -116,7 +118,12 @@ class CropReader:
         key, index = (self._seed, position), places[position]
         image, label, name, *ids = self._reader.read(index, instances=self._instances)
         image, label, *ids = augment.augment(
-            image, label, self._augmentation, np.random.default_rng(key), *ids
+            image,
+            label,
+            self._augmentation,
+            np.random.default_rng(key),
+            *ids,
+            padding=self._reader.kind.padding,
         )
         image = augmentations.change_colors(image, self._chosen, key)
         if ids and self.group_size > 1:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kerasseg import datasets, errors, records
+from kerasseg.images import RGB
 from kerasseg.pipeline import array_records
 from kerasseg.pipeline.augment import Augmentation
 from kerasseg.pipeline.dataset import Dataset
@@ -182,7 +183,8 @@ def from_arrays(
     """Writes records of images and masks that are arrays.
 
     Args:
-        images: RGB images, uint8 `[height, width, 3]` each; sizes may differ.
+        images: RGB images, uint8 `[height, width, 3]` each; or of 1 to 32 channels,
+            uint8, uint16 or float32, equal for all. Sizes may differ.
         masks: Class numbers, `[height, width]` or `[height, width, 1]` each, of any
             integer type; 255 is ignored.
         classes: Names of the classes in the order of their numbers.
@@ -207,7 +209,8 @@ def from_arrays(
         num_images={},
     )
     names = [f"{i:05d}" for i in range(len(images))] if names is None else names
-    arrays = array_records.Arrays(images, masks, list(names), spec.num_classes)
+    kind = array_records.kind_of(images[0]) if len(images) else RGB
+    arrays = array_records.Arrays(images, masks, list(names), spec.num_classes, kind)
     splits = _divide(len(images), val_fraction, seed)
     if records_dir is None:
         folder = _cache_folder("arrays", arrays.checksum(), spec, splits)

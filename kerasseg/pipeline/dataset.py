@@ -18,7 +18,8 @@ _MAX_SHOWN = 6  # Classes in the text of a data set.
 class Dataset:
     """The images and masks of a split of records, as a sequence.
 
-    `dataset[i]` is image, uint8 RGB `[height, width, 3]`, mask, uint8 class numbers
+    `dataset[i]` is image, uint8 RGB `[height, width, 3]` unless the images have other
+    channels or another type, mask, uint8 class numbers
     `[height, width]` with 255 for ignored pixels, and the name of the image.
 
     Args:

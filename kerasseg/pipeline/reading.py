@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from kerasseg import errors, images, records
 from kerasseg.datasets import IGNORE_LABEL
-from kerasseg.pipeline import augment
 
 _BACKGROUND = "background"
 
@@ -40,12 +39,18 @@ class ImageReader:
         self._lock = threading.Lock()
         cv2.setNumThreads(0)  # One image per thread: tf.data has the threads.
 
+    @property
+    def kind(self) -> images.ImageKind:
+        """Channels, type and statistics of the images."""
+        return self.split.spec.image_kind
+
     def read(self, index: int, *, instances: bool = False) -> tuple:
         """Reads and decodes one image.
 
         Returns:
-            Image, uint8 `[height, width, 3]`, label, uint8 `[height, width]`, and name;
-            with `instances=True` also instance ids, uint16 `[height, width]`.
+            Image, `[height, width, channels]` of the type of the records (RGB and uint8
+            by default), label, uint8 `[height, width]`, and name; with
+            `instances=True` also instance ids, uint16 `[height, width]`.
 
         Raises:
             records.RecordError: The record is damaged or has no label, or a label is
@@ -53,7 +58,7 @@ class ImageReader:
         """
         more = _instances if instances else None
         return self._guarded(
-            index, lambda i: self._read(i, more), lambda: _ignored_image(more)
+            index, lambda i: self._read(i, more), lambda: self._ignored(more)
         )
 
     def read_objects(self, index: int) -> tuple:
@@ -68,21 +73,21 @@ class ImageReader:
         """
         more = records.decode_objects
         return self._guarded(
-            index, lambda i: self._read(i, more), lambda: _ignored_image(more)
+            index, lambda i: self._read(i, more), lambda: self._ignored(more)
         )
 
     def read_image(self, index: int) -> tuple[np.ndarray, str]:
         """Reads and decodes one image without its label, which is not even checked.
 
         Returns:
-            Image, uint8 `[height, width, 3]`, and name.
+            Image, see `read`, and name.
 
         Raises:
             records.RecordError: The record is damaged. The message names shard, record
                 and image.
         """
         return self._guarded(
-            index, self._read_image, lambda: (_ignored_image(None)[0], "")
+            index, self._read_image, lambda: (self._ignored(None)[0], "")
         )
 
     def read_tags(self, index: int) -> np.ndarray | None:
@@ -135,7 +140,7 @@ class ImageReader:
                     "the record has no label. Give records without labels as "
                     "`unlabeled_records_dir`, and records with labels as `records_dir`"
                 )
-            image = records.decode_image(example["image"])
+            image = self._decode(example)
             label = records.decode_label(example["label"], image.shape[:2])
             rest = [more(example, label)] if more else []
             if more is records.decode_objects:
@@ -149,7 +154,15 @@ class ImageReader:
 
     def _read_image(self, index):
         with self._named_record(index) as example:
-            return records.decode_image(example["image"]), example["name"]
+            return self._decode(example), example["name"]
+
+    def _decode(self, example):
+        image = records.decode_image(example["image"])
+        self.kind.check(image, "the image")
+        return image
+
+    def _ignored(self, more):
+        return _ignored_image(more, self.kind)
 
     def _read_tags(self, index):
         names = self.split.spec.class_names
@@ -264,9 +277,9 @@ def _check_classes(objects, num_classes):
         )
 
 
-def _ignored_image(more):
+def _ignored_image(more, kind):
     """Returns an image of one pixel, which is ignored, without instances."""
-    image = np.full((1, 1, 3), augment.PADDING_COLOR, np.uint8)
+    image = np.full((1, 1, kind.channels), kind.padding, kind.dtype)
     label, none = np.full((1, 1), IGNORE_LABEL, np.uint8), np.zeros((1, 1), np.uint16)
     if more is None:
         return image, label, ""

@@ -60,7 +60,8 @@ class Transform:
         """Augments one crop.
 
         Args:
-            image: RGB, uint8 `[height, width, 3]`. It may be changed in place.
+            image: RGB, uint8 `[height, width, 3]`, or the channels and the type of the
+                records. It may be changed in place.
             mask: Class numbers and 255, uint8 `[height, width]`, likewise.
             key: Seed and position of the crop, from which random numbers are drawn.
             num_classes: Number of classes.
@@ -73,7 +74,7 @@ class Transform:
             errors.UserError: The function failed, or returned another shape, type or
                 class; the message names the image.
         """
-        size = mask.shape
+        size, shape, dtype = mask.shape, image.shape, image.dtype
         try:
             result = self._call(image, mask, key)
         except Exception as error:
@@ -81,7 +82,7 @@ class Transform:
                 f"{self._where(name)} failed: {type(error).__name__}: {error}"
             ) from error
         image, mask = self._unpacked(result, name)
-        self._check(image, np.uint8, (*size, 3), "image", name)
+        self._check(image, dtype, shape, "image", name)
         mask = self._as_uint8(mask, size, num_classes, name)
         return np.ascontiguousarray(image), mask
 

@@ -5,6 +5,14 @@
 split.
 """
 
+from kerasseg.records.channel_statistics import (
+    Summary,
+    combine,
+    measure,
+    of_training,
+    summarize,
+    with_statistics,
+)
 from kerasseg.records.labeled_lists import LabeledList
 from kerasseg.records.manifest import (
     INFO_FILE,
@@ -58,7 +66,9 @@ __all__ = [
     "RecordError",
     "Shard",
     "Split",
+    "Summary",
     "check_split",
+    "combine",
     "decode_image",
     "decode_instances",
     "decode_label",
@@ -70,12 +80,16 @@ __all__ = [
     "find_shards",
     "from_instances",
     "from_rles",
+    "measure",
+    "of_training",
     "open_split",
     "parse_example",
     "read_info",
     "scan_shard",
     "shard_name",
     "shared_images",
+    "summarize",
+    "with_statistics",
     "write_info",
     "write_shard",
 ]

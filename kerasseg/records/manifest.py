@@ -13,8 +13,9 @@ from kerasseg.records import labeled_lists, shards
 from kerasseg.system import files, json_values
 
 SCHEMA_VERSION = 1
-# Of records with instances as objects, see `schema`, without labels, or with a list of
-# labeled images, which versions of kerasseg that read version 1 would not respect.
+# Of records with instances as objects, see `schema`, without labels, with a list of
+# labeled images, or with images other than 8-bit RGB, which versions of kerasseg that
+# read version 1 would not respect.
 OBJECTS_VERSION = 2
 INFO_FILE = "dataset.json"
 # Numbers of pseudo-labels, beside them and beside the records that have them.
@@ -31,8 +32,8 @@ class DatasetInfo:
         spec: The data set from which the records were built.
         splits: The files of each split, in order.
         schema_version: Version of the record schema: `SCHEMA_VERSION`, or
-            `OBJECTS_VERSION` if the records have objects, or one of the fields
-            `labeled` and `num_unlabeled` is not empty.
+            `OBJECTS_VERSION` if the records have objects, or images other than 8-bit
+            RGB, or one of the fields `labeled` and `num_unlabeled` is not empty.
         instance_classes: Names of the classes that have instances; empty if the records
             were built without instances.
         labeled: Lists of the images whose labels are used, of the splits that have one.

@@ -23,6 +23,7 @@ _NAME = "image/filename"  # Name in the source.
 _HEIGHT = "image/height"  # Pixels.
 _WIDTH = "image/width"
 _CHANNELS = "image/channels"
+_DTYPE = "image/dtype"  # "uint16" or "float32"; 8 bits and RGB have no such key.
 _LABEL = "image/segmentation/class/encoded"  # 8-bit gray PNG of class indices.
 _LABEL_FORMAT = "image/segmentation/class/format"
 _INSTANCE = "image/segmentation/instance/encoded"  # 16-bit gray PNG, 0: no instance.
@@ -45,21 +46,24 @@ def encode_example(
     instance: bytes | None = None,
     present_classes: Sequence[int] | None = None,
     objects: EncodedObjects | None = None,
+    kind: images.ImageKind = images.RGB,
 ) -> bytes:
     """Serializes one image as a `tf.train.Example` with TF DeepLab's keys.
 
     Args:
-        image: Bytes of the image, a JPEG or PNG file.
+        image: Bytes of the image: a JPEG or PNG file of 8-bit RGB, or else a `.npy`
+            file.
         label: Class indices, an 8-bit gray PNG file of the size of the image; None for
             an image without a label.
         name: Name of the image in its source.
-        image_format: "jpeg" or "png".
+        image_format: "jpeg", "png" or "npy".
         height: Height of the image in pixels.
         width: Width of the image in pixels.
         instance: Instance ids, a 16-bit gray PNG file; 0 is no instance.
         present_classes: Indices of the classes that the image shows, for weak
             supervision; empty if it shows none, None if they are not known.
         objects: Instances that may overlap; None for a record without these keys.
+        kind: Channels and type of the image.
 
     Returns:
         Bytes that depend on the arguments only.
@@ -68,13 +72,16 @@ def encode_example(
     features = example.features.feature
     name_bytes = name.encode("utf-8", "surrogateescape")  # As in the file system.
     texts = {_IMAGE: image, _IMAGE_FORMAT: image_format.encode(), _NAME: name_bytes}
+    if not kind.is_rgb:
+        texts[_DTYPE] = kind.dtype.encode()
     if label is not None:
         texts.update({_LABEL: label, _LABEL_FORMAT: b"png"})
     if instance is not None:
         texts.update({_INSTANCE: instance, _INSTANCE_FORMAT: b"png"})
     for key, value in texts.items():
         features[key].bytes_list.value.append(value)
-    for key, number in {_HEIGHT: height, _WIDTH: width, _CHANNELS: 3}.items():
+    numbers = {_HEIGHT: height, _WIDTH: width, _CHANNELS: kind.channels}
+    for key, number in numbers.items():
         features[key].int64_list.value.append(number)
     if present_classes is not None:
         features[_PRESENT_CLASSES].int64_list.SetInParent()  # Written if empty, too.
@@ -176,16 +183,20 @@ def decode_objects(example: dict, label: np.ndarray) -> Objects:
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """Decodes a JPEG or PNG file; the pixels equal those of TensorFlow's decoder.
+    """Decodes the image of a record.
 
-    EXIF orientation is not applied.
+    The pixels of a JPEG or PNG file equal those of TensorFlow's decoder. EXIF
+    orientation is not applied.
 
     Returns:
-        RGB, uint8 `[height, width, 3]`.
+        RGB, uint8 `[height, width, 3]`; or of a `.npy` file, uint8, uint16 or float32
+        `[height, width, channels]`.
 
     Raises:
-        errors.UserError: OpenCV cannot read it, or it has more than `MAX_PIXELS`.
+        errors.UserError: It cannot be read, or has more than `MAX_PIXELS`.
     """
+    if images.is_npy(data):
+        return images.decode_npy(data, max_pixels=MAX_PIXELS)
     _check_header(data)
     image = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

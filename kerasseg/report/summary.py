@@ -138,10 +138,25 @@ def _listed(names):
 
 def _settings(evaluation, spec, settings):
     values = {"data set": spec.name, **settings}
+    if not spec.image_kind.is_rgb:
+        values["channels"] = str(spec.image_kind)
+        values["shown as"] = _view(spec.image_kind)
     values["images"] = f"{len(evaluation.names):,}"
     values["labeled pixels"] = f"{int(evaluation.counts[:, 1].sum()):,}"
     values["command"] = values.pop("command", None)  # The longest is last.
     return settings_list(values)
+
+
+def _view(kind):
+    """Returns how images are drawn in the report."""
+    if kind.num_colors == 1:
+        text = "channel 1 as gray"
+    else:
+        text = "channels 1, 2 and 3 as red, green and blue"
+    if kind.dtype == "uint8":
+        return text
+    ranges = (f"{low:g} to {high:g}" for low, high in kind.ranges[: kind.num_colors])
+    return f"{text}, from their used ranges ({', '.join(ranges)})"
 
 
 def settings_list(values: Mapping) -> markup.Markup:

@@ -164,7 +164,7 @@ class App:
     def _description(self):
         """Describes the model for the web page."""
         engine = self._versions.get()
-        colors = engine.palette.tolist()
+        colors, kind = engine.palette.tolist(), engine.image_kind
         return responses.as_json(
             {
                 "name": self._versions.model_name,
@@ -175,6 +175,7 @@ class App:
                     {"name": name, "color": color}
                     for name, color in zip(engine.class_names, colors, strict=True)
                 ],
+                **({} if kind.is_rgb else {"images": kind.to_json()}),
             }
         )
 

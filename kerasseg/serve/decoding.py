@@ -13,10 +13,11 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent import futures
+from typing import Any
 
 import numpy as np
 
-from kerasseg import images
+from kerasseg import errors, images
 from kerasseg.inference import reading
 from kerasseg.serve import file_headers
 from kerasseg.serve.request_errors import RequestError
@@ -28,33 +29,49 @@ _SECONDS = 20.0  # Timeout of one image; a process takes two of them to start.
 _CPU_SECONDS, _CPU_SECONDS_PER_PIXEL = 2.0, 1e-6  # Ten times a usual image.
 
 
-def read(data: bytes, upright: bool, *, max_pixels: int) -> np.ndarray:
+def read(
+    data: bytes,
+    upright: bool,
+    kind: images.ImageKind = images.RGB,
+    *,
+    max_pixels: int,
+) -> np.ndarray | images.Raster:
     """Decodes an image, and limits the memory of the process it runs in.
 
     Args:
         data: The file's bytes.
         upright: Whether to apply the EXIF rotation.
+        kind: What the image must be: of 8-bit RGB, a JPEG or PNG file; of others, a
+            file that `images.read_of_kind` reads.
         max_pixels: Limit for the pixels; the memory is limited accordingly.
 
     Returns:
-        RGB, uint8 `[height, width, 3]`.
+        RGB, uint8 `[height, width, 3]`; or the `images.Raster` of another kind.
 
     Raises:
-        RequestError: 400, not a valid image; 413, too many pixels.
+        RequestError: 400, not a valid image, or of another kind; 413, too many pixels.
     """
-    reading.limit_memory(max_pixels)
+    reading.limit_memory(max_pixels * (1 if kind.is_rgb else kind.channels))
     _limit_cpu(_CPU_SECONDS)
     file_headers.check_structure(data)
     try:
-        header = images.probe(data, name=_NAME, formats=images.RECORD_FORMATS)
+        if kind.is_rgb:
+            header = images.probe(data, name=_NAME, formats=images.RECORD_FORMATS)
+        else:
+            header = images.read_header(data, name=_NAME)
         check_pixels(header.height, header.width, max_pixels)
         num_pixels = header.height * header.width
         _limit_cpu(_CPU_SECONDS + num_pixels * _CPU_SECONDS_PER_PIXEL)
-        return images.read_image(
-            data, max_pixels=max_pixels, apply_exif=upright, name=_NAME
-        )
-    except images.ImageError as error:
-        raise RequestError(400, f"{error}.") from error
+        options: dict[str, Any] = {
+            "max_pixels": max_pixels,
+            "apply_exif": upright,
+            "name": _NAME,
+        }
+        if kind.is_rgb:
+            return images.read_image(data, **options)
+        return images.read_of_kind(data, kind, **options)
+    except errors.UserError as error:
+        raise RequestError(400, f"{str(error).rstrip('.')}.") from error
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
@@ -127,17 +144,23 @@ class Decoder:
         return 0.0 if began is None else time.monotonic() - began
 
     async def decode(
-        self, data: bytes, *, upright: bool, large: bool = False
-    ) -> np.ndarray:
+        self,
+        data: bytes,
+        *,
+        upright: bool,
+        large: bool = False,
+        kind: images.ImageKind = images.RGB,
+    ) -> np.ndarray | images.Raster:
         """Decodes one image.
 
         Args:
             data: The file's bytes.
             upright: Whether to apply the EXIF rotation.
             large: Whether other images may overtake it.
+            kind: What the image must be.
 
         Returns:
-            RGB, uint8 `[height, width, 3]`.
+            RGB, uint8 `[height, width, 3]`; or the `images.Raster` of another kind.
 
         Raises:
             RequestError: 400, not a valid image; 413, too many pixels; 500, its process
@@ -147,15 +170,16 @@ class Decoder:
         self._waiting[place] = time.monotonic()
         try:
             async with self._large if large else contextlib.nullcontext():
-                return await self._call(data, upright)
+                return await self._call(data, upright, kind)
         finally:
             del self._waiting[place]
 
-    async def _call(self, data, upright):
+    async def _call(self, data, upright, kind):
         loop = asyncio.get_running_loop()
+        more = [] if kind.is_rgb else [kind]
         try:
             return await loop.run_in_executor(
-                self._threads, self._processes, data, upright
+                self._threads, self._processes, data, upright, *more
             )
         except TimeoutError as error:
             raise _too_slow() from error

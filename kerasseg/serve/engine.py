@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 from kerasseg.exporting import warm_up
+from kerasseg.images import ImageKind
 from kerasseg.pipeline import augment
 from kerasseg.serve import costs
 from kerasseg.serve.found import OUTPUTS, Found
@@ -51,6 +52,7 @@ class Engine:
             a dynamic axis is None.
         metadata: SignatureDefs by name, in TensorFlow Serving's JSON format.
         detects_objects: Whether it detects objects, or else segments pixels.
+        image_kind: Channels and type of its images.
         cost: A `costs.Cost`, which `warm_up` and each call of `masks` and
             `probabilities` measure.
 
@@ -66,6 +68,7 @@ class Engine:
         self._tile_size = tile_size
         self.class_names = tuple(classes["class_names"])
         self.palette = np.array(classes["palette"], np.uint8).reshape(-1, 3)
+        self.image_kind = ImageKind.from_json(classes.get("images", {}))
         self.metadata = _signature_defs(path)
         self._loaded = tf.saved_model.load(os.fspath(path))
         self._signatures = dict(self._loaded.signatures)
@@ -89,7 +92,7 @@ class Engine:
             self._probabilities = self._outputs({"probabilities": tf.float32})
 
     def _outputs(self, dtypes):
-        """Returns a function of uint8 images to a list of outputs of the network."""
+        """Returns a function of images to a list of outputs of the network."""
         tensor = self._signatures["tensor"]
 
         # TensorFlow prunes the other outputs.
@@ -97,7 +100,8 @@ class Engine:
             outputs = tensor(image=tf.cast(images, tf.float32))
             return [tf.cast(outputs[name], dtype) for name, dtype in dtypes.items()]
 
-        signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+        channels, dtype = self.image_kind.channels, self.image_kind.dtype
+        signature = [tf.TensorSpec([None, None, None, channels], dtype)]
         function = tf.function(call, autograph=False, input_signature=signature)
         return function.get_concrete_function()
 
@@ -117,7 +121,7 @@ class Engine:
         """Predicts the masks of images of one size.
 
         Args:
-            images: RGB, uint8 `[height, width, 3]` each.
+            images: RGB, uint8 `[height, width, 3]` each, or of `image_kind`.
 
         Returns:
             Class numbers, uint8 `[height, width]` each.
@@ -131,7 +135,7 @@ class Engine:
         """Detects the objects of images of one size, if the network does.
 
         Args:
-            images: RGB, uint8 `[height, width, 3]` each.
+            images: RGB, uint8 `[height, width, 3]` each, or of `image_kind`.
 
         Returns:
             The objects of each.
@@ -149,7 +153,7 @@ class Engine:
         """Predicts the probabilities of an image or a tile.
 
         Args:
-            image: RGB, uint8 `[height, width, 3]`.
+            image: RGB, uint8 `[height, width, 3]`, or of `image_kind`.
 
         Returns:
             float32 `[height, width, num_classes]`.
@@ -194,17 +198,23 @@ class Engine:
         """
         predict = self.detections if self.detects_objects else self.masks
         for sides in _WARM_UP_SIDES:
-            predict([np.full((*sides, 3), 128, np.uint8)])
+            predict([self._gray(*sides)])
         for signature, inputs in warm_up.read(self._path):
             self.call(signature, inputs)
         self.cost = self._measure()
+
+    def _gray(self, height, width):
+        """Returns an image without contrast."""
+        kind = self.image_kind
+        values = [128] * 3 if kind.is_rgb else kind.padding
+        return np.full((height, width, kind.channels), values, kind.dtype)
 
     def _measure(self):
         """Measures the cost of an image; also warms up the function of tiles.
 
         Masks of detected objects, of the size of the image, are part of the memory.
         """
-        image = np.full((self._tile_size, self._tile_size, 3), 128, np.uint8)
+        image = self._gray(self._tile_size, self._tile_size)
         peak = costs.PeakMemory()
         seconds = math.inf
         for _ in range(_REPETITIONS):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kerasseg import images
+from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.inference import tiles
 from kerasseg.serve import access_log, costs, file_headers
 from kerasseg.serve.admission import Budget
@@ -26,7 +27,7 @@ class Prediction(NamedTuple):
     """The prediction of an image.
 
     Attributes:
-        image: RGB, uint8 `[height, width, 3]`.
+        image: RGB, uint8 `[height, width, 3]`, for display.
         mask: Class numbers, uint8 `[height, width]`.
         found: A `found.Found`; None if the network segments pixels.
     """
@@ -101,7 +102,10 @@ class ImagePipeline:
                 check_pixels(*claimed, self._max_pixels)
                 plan = await self._admit(stack, engine, budget, *claimed)
             large = claimed is None or plan.large
-            image = await self._decode(data, upright, budget, large)
+            kind = engine.image_kind
+            decoded = await self._decode(data, upright, budget, large, kind)
+            is_raster = isinstance(decoded, images.Raster)
+            image, valid, _ = decoded if is_raster else images.Raster(decoded)
             height, width, _ = image.shape
             access_log.current().add_images(1, height, width)
             if claimed is None:
@@ -113,8 +117,10 @@ class ImagePipeline:
                     f"{claimed[1]} x {claimed[0]}; save it again.",
                 )
             found = await self._predict(engine, image, plan, budget)
+            if valid is not None:  # Pixels without a value.
+                found = np.where(valid, found, np.uint8(IGNORE_LABEL))
             if not engine.detects_objects:
-                return Prediction(image, found)
+                return Prediction(kind.view(image), found)
             mask = await asyncio.to_thread(found.class_map)
             return Prediction(image, mask, found)
 
@@ -137,11 +143,13 @@ class ImagePipeline:
         tiled = not engine.detects_objects
         return costs.plan(height, width, self._tile_size, tiled=tiled)
 
-    async def _decode(self, data, upright, budget, large):
+    async def _decode(self, data, upright, budget, large, kind):
         record = access_log.current()
         async with _before(budget.deadline):
             with record.decoding():
-                return await self._decoder.decode(data, upright=upright, large=large)
+                return await self._decoder.decode(
+                    data, upright=upright, large=large, kind=kind
+                )
 
     async def _predict(self, engine, image, plan, budget):
         height, width, _ = image.shape
@@ -275,7 +283,8 @@ class ImagePipeline:
         """
         num_pixels = 0
         for name, (_, shape) in engine.inputs[signature].items():
-            num_pixels += self._check(name, inputs[name], shape)
+            channels = engine.image_kind.channels
+            num_pixels += self._check(name, inputs[name], shape, channels)
             if inputs[name].ndim == 4:
                 access_log.current().add_images(*inputs[name].shape[:3])
 
@@ -297,7 +306,7 @@ class ImagePipeline:
                 client=budget.client,
             )
 
-    def _check(self, name, array, expected):
+    def _check(self, name, array, expected, channels):
         """Returns the pixels of an input; raises `RequestError` for a wrong shape."""
         given = array.shape
         fits = len(given) == len(expected) and all(
@@ -310,14 +319,14 @@ class ImagePipeline:
                 f"input {name} has shape {list(given)}, expected {sides}, where -1 is "
                 f"any number above 0",
             )
-        if array.dtype != object and array.size > 3 * self._max_pixels:
+        if array.dtype != object and array.size > channels * self._max_pixels:
             raise RequestError(
                 413,
                 f"input {name} has {array.size:,} numbers, the limit is "
-                f"{3 * self._max_pixels:,}; send a smaller image",
+                f"{channels * self._max_pixels:,}; send a smaller image",
             )
         if array.dtype == object or array.ndim != 4:
-            return array.size // 3
+            return array.size // channels
         return self._num_pixels(f"input {name}", *given[:3])
 
     def _num_pixels(self, name, batch, height, width):

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import errors, pipeline, records
+from kerasseg import errors, images, pipeline, records
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment
 from kerasseg.training.few_labels import METHODS, NO_METHOD, FewLabels
+from kerasseg.training.few_labels.options import NO_STAGE
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.tasks import Task
 
@@ -100,9 +101,40 @@ class Data:
                 f"has no records. Choose another `unlabeled_split`."
             )
         reader = pipeline.ImageReader(opened, skip_bad=recipe.skip_bad_records)
+        images.check_same(labeled.kind, reader.kind, "The images without labels")
         order = np.arange(len(opened))
         _check_tags(reader, order, few_labels)
         return Unlabeled(reader, order, batch_size)
+
+
+def check_kinds(
+    kind: images.ImageKind, network_kind: str, few_labels: FewLabels
+) -> None:
+    """Checks that what is trained takes images of a kind.
+
+    Args:
+        kind: Channels and type of the images.
+        network_kind: One of `models.KINDS`.
+        few_labels: How few labels are learned from.
+
+    Raises:
+        errors.UserError: It takes 8-bit RGB only.
+    """
+    if kind.is_rgb:
+        return
+    for name, without in (("semi", NO_METHOD), ("stage", NO_STAGE)):
+        value = getattr(few_labels, name)
+        if value != without:
+            raise errors.UserError(
+                f"`{name}={value}` learns from images of 8-bit RGB, and these are "
+                f"{kind}. Leave `{name}` out."
+            )
+    if network_kind == "instance":
+        raise errors.UserError(
+            f"Networks that detect objects take images of 8-bit RGB, and these are "
+            f"{kind}. Choose a `model` that predicts the class of each pixel, or build "
+            "the records as RGB."
+        )
 
 
 @dataclasses.dataclass(frozen=True)

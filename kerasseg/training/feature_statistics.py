@@ -43,8 +43,11 @@ def fill(
 
 def _compute(reader, features, name):
     """Returns mean and variance of each channel, and the number of images."""
+    kind = reader.kind
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None, kind.channels], kind.dtype)]
+    )
     def moments(image):
         x = tf.cast(features(image[tf.newaxis], training=False), tf.float32)
         axes = list(range(x.shape.rank - 1))

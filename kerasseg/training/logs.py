@@ -101,6 +101,7 @@ class RunLog:
         ):
             if len(self._images) == _NUM_IMAGES:
                 return
+            image = self._spec.image_kind.view(image)
             self._images.append(
                 [
                     image,

@@ -60,7 +60,8 @@ class StepMemory:
             math.prod(v.shape) * tf.as_dtype(v.dtype).size
             for v in self._model.variables
         )
-        activations = memory_estimate.kept(call, *self._crop_size)
+        channels = self._model.inputs[0].shape[-1] or 3
+        activations = memory_estimate.kept(call, *self._crop_size, channels)
         return images * int(_SCRATCH * activations) + _COPIES * weights
 
     def check(self, micro_batches: int, saved_step: int | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasseg import errors, models
+from kerasseg import errors, images, models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Network:
         model_or_builder: A function of the number of classes to a Keras model, such as
             a `Builder`; or a Keras model, which is trained itself.
         num_classes: Number of classes of the data.
+        image_kind: Channels, type and statistics of the images.
 
     Attributes:
         num_classes: Number of classes of the network: those of the data, for objects
@@ -51,8 +52,9 @@ class Network:
         self,
         model_or_builder: keras.Model | Callable[[int], keras.Model],
         num_classes: int,
+        image_kind: images.ImageKind = images.RGB,
     ):
-        self._source = model_or_builder
+        self._source, self._image_kind = model_or_builder, image_kind
         self.num_classes = num_classes - (self.kind == "instance")
 
     def build(self, *, pretrained: bool = True) -> keras.Model:
@@ -69,11 +71,15 @@ class Network:
         if isinstance(self._source, keras.Model):
             _check_scope(self._source)
             model = self._source
-        elif isinstance(self._source, Builder) and not pretrained:
-            model = self._source(self.num_classes, backbone_weights=None)
+        elif isinstance(self._source, Builder):
+            changes: dict[str, Any] = {} if pretrained else {"backbone_weights": None}
+            if not self._image_kind.is_rgb:
+                changes["image_kind"] = self._image_kind
+            model = self._source(self.num_classes, **changes)
         else:
             model = self._source(self.num_classes)
         model = _as_functional(model)
+        _check_channels(model, self._image_kind)
         if self.kind == "semantic":
             _check_outputs(model, self.num_classes)
         return model
@@ -141,6 +147,16 @@ def _as_functional(model):
         f"{model!r} is not a functional Keras model. Build it with keras.Model(inputs, "
         f"outputs), or as a keras.Sequential that starts with a keras.Input."
     )
+
+
+def _check_channels(model, kind):
+    image = model.inputs[0]
+    if image.shape[-1] not in (None, kind.channels):
+        raise errors.UserError(
+            f"The model {model.name} takes {image.shape[-1]} channels, and the images "
+            f"are {kind}. Build it with `channels={kind.channels}`, or build the "
+            "records with as many channels as the model takes."
+        )
 
 
 def _check_scope(model):

@@ -24,7 +24,7 @@ from kerasseg.training import (
     start_log,
 )
 from kerasseg.training.asynchronous import AsynchronousStep
-from kerasseg.training.data import Data, training_batches
+from kerasseg.training.data import Data, check_kinds, training_batches
 from kerasseg.training.few_labels import NO_METHOD, FewLabels, stages
 from kerasseg.training.few_labels import method as few_labels_method
 from kerasseg.training.logs import RunLog
@@ -170,7 +170,8 @@ def _train(
     spec = reader.split.spec
     keras.utils.set_random_seed(seed)
     class_weights = class_statistics.class_weights(recipe.class_weights, reader)
-    network = Network(model_or_builder, spec.num_classes)
+    network = Network(model_or_builder, spec.num_classes, spec.image_kind)
+    check_kinds(spec.image_kind, network.kind, few_labels)
     task = stages.task(network.kind, few_labels)
     with backbones.of_workdir_format(workdir_format):
         with strategy.scope():

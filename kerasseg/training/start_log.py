@@ -76,13 +76,14 @@ def log(
     recipe, readers = start.recipe, (start.reader, start.eval_reader)
     spec = start.reader.split.spec
     images = ", ".join(f"{r.split.name}: {len(r.split):,}" for r in readers)
+    kind = "" if spec.image_kind.is_rgb else f"({spec.image_kind}) "
     steps = recipe.training_number_of_steps
     lines = [
         f"Network: {state.model.name}, {state.model.count_params():,} parameters "
         f"(trainable: {trainable:,}), classes: {spec.num_classes}",
         *_encoder(start.origin),
         f"Weights: {_weights(start.origin, workdir)}",
-        f"Data: {spec.name}, images in {images}; crop size: {crop_size[0]} x "
+        f"Data: {spec.name}, images {kind}in {images}; crop size: {crop_size[0]} x "
         f"{crop_size[1]}, batch size: {recipe.train_batch_size}",
         *_labels(start.reader, start.few_labels, start.unlabeled),
         f"Steps: {steps:,} (epochs: {steps / steps_per_epoch:.1f})"

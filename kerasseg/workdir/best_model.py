@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import zipfile
+from typing import Any
 
 import keras
 
@@ -49,7 +50,7 @@ def _attach_classes(model, workdir):
     """Adds the class names of a run to its model, for files that it is saved to."""
     if os.path.exists(os.path.join(workdir, layout.DATASET)):
         spec = metadata.read_spec(workdir)
-        class_names.attach(model, spec.class_names, spec.palette)
+        class_names.attach(model, spec.class_names, spec.palette, spec.image_kind)
 
 
 def load_best(
@@ -73,7 +74,9 @@ def load_best(
     if output_stride in (None, options.get("output_stride")):
         _attach_classes(best, workdir)
         return best
-    changes = {"output_stride": output_stride, "backbone_weights": None}
+    changes: dict[str, Any] = {"output_stride": output_stride, "backbone_weights": None}
+    if os.path.exists(os.path.join(workdir, layout.DATASET)):
+        changes["image_kind"] = metadata.read_spec(workdir).image_kind
     with backbones.of_workdir_format(flag_file.check_format(workdir)):
         model = models.build_model(
             name, trained["num_classes"], **{**options, **changes}
@@ -91,6 +94,8 @@ def load_best(
 def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
     """Copies the variables that two models have in common, by path and shape.
 
+    Kernels over RGB fit models with more channels, see `backbones.inflate`.
+
     Returns:
         Paths of the target's variables that were not copied.
     """
@@ -98,6 +103,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
     missing = []
     for variable in target.weights:
         value = values.get(variable.path)
+        if value is not None and value.shape != variable.shape:
+            value = backbones.inflate(value.numpy(), variable.shape)
         if value is None or value.shape != variable.shape:
             missing.append(variable.path)
         else:

@@ -1,6 +1,6 @@
-"""Names and colors of the classes in a Keras model, which its `.keras` files keep.
+"""What a Keras model and its `.keras` files keep: names and colors of classes, images.
 
-They are an entry of the model's config. Keras ignores it, so that the file is loaded
+They are entries of the model's config. Keras ignores it, so that the file is loaded
 without kerasseg, too; a model that Keras itself loads and saves again loses it.
 """
 
@@ -13,20 +13,29 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from kerasseg import datasets, errors
+from kerasseg import blocks, datasets, errors, images
 
 _KEY = "kerasseg_classes"  # In the config of the model.
+_IMAGES = "kerasseg_images"  # Only for images other than 8-bit RGB.
 _ATTRIBUTE = "classes"  # Of the function that returns the config.
 
 
-def attach(model: keras.Model, class_names: Sequence[str], palette: np.ndarray) -> None:
-    """Adds names and colors to a model; those that it has are replaced.
+def attach(
+    model: keras.Model,
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    image_kind: images.ImageKind | None = None,
+) -> None:
+    """Adds names, colors and the kind of images; those that a model has are replaced.
 
     Args:
         model: The model.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        image_kind: Kind of its images; None for that which it has.
     """
+    kind = image_kind or image_kind_of(model)
+    more = {} if kind.is_rgb else {_IMAGES: kind.to_json()}
     classes = [
         {"name": name, "color": color}
         for name, color in zip(class_names, np.asarray(palette).tolist(), strict=True)
@@ -34,10 +43,21 @@ def attach(model: keras.Model, class_names: Sequence[str], palette: np.ndarray) 
     original = type(model).get_config
 
     def get_config():
-        return {**original(model), _KEY: classes}
+        return {**original(model), _KEY: classes, **more}
 
     setattr(get_config, _ATTRIBUTE, classes)
+    setattr(get_config, _IMAGES, kind)
     model.get_config = get_config
+
+
+def image_kind_of(model: keras.Model) -> images.ImageKind:
+    """Returns the kind of a model's images; 8 bits unless it was attached."""
+    attached = getattr(model.get_config, _IMAGES, None)
+    if attached is not None:
+        return attached
+    layers = getattr(model, "layers", [])
+    found = [x.channels for x in layers if isinstance(x, blocks.Normalize)]
+    return images.ImageKind(found[0]) if found else images.RGB
 
 
 def of_model(model: keras.Model) -> tuple[tuple[str, ...], np.ndarray] | None:
@@ -58,13 +78,15 @@ def restore(model: keras.Model, path: str | os.PathLike) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json")).get("config", {})
-    classes = config.get(_KEY) if isinstance(config, dict) else None
+    config = config if isinstance(config, dict) else {}
+    classes = config.get(_KEY)
     if classes is None:
         return
     no_more = {"name": "", "source": "", "num_images": {}, "source_ignore": []}
     try:
         spec = datasets.DatasetSpec.from_json({**no_more, "classes": classes})
+        kind = images.ImageKind.from_json(config.get(_IMAGES, {}))
     except errors.UserError as error:
         logging.warning("%s: its class names are not used: %s.", path, error)
         return
-    attach(model, spec.class_names, spec.palette)
+    attach(model, spec.class_names, spec.palette, kind)

@@ -2,7 +2,7 @@
 
 import os
 
-from kerasseg import errors, pipeline, records
+from kerasseg import errors, images, pipeline, records
 from kerasseg.workdir import flag_file, layout, metadata
 
 
@@ -43,4 +43,7 @@ def open_records(
             f"{workdir} was trained on {', '.join(trained.class_names)}. Give a "
             f"`records_dir` with the same classes in the same order."
         )
+    images.check_same(
+        trained.image_kind, opened.spec.image_kind, f"The images of {records_dir}"
+    )
     return pipeline.ImageReader(opened)

@@ -157,7 +157,7 @@ def crashing_reader(path, max_pixels):
         with open(pathlib.Path(path).with_suffix(".tries"), "a") as file:
             file.write("x")
         os._exit(9)
-    return images.read_image(path, max_pixels=max_pixels)
+    return images.Raster(images.read_image(path, max_pixels=max_pixels))
 
 
 @pytest.mark.slow
@@ -411,7 +411,7 @@ def failing_reader(path, **options):
     """Replaces the reader in worker processes."""
     if path.name == "a.png":
         raise MemoryError
-    return images.read_image(path, **options)
+    return images.Raster(images.read_image(path, **options))
 
 
 def test_an_image_that_needs_too_much_memory_fails_alone(

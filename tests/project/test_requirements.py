@@ -34,7 +34,8 @@ DISTRIBUTIONS = {
     "tensorflow_serving": "tensorflow-serving-api",
     "yaml": "pyyaml",
 }
-NOT_IMPORTED = {"tensorboard"}  # Shows the events that TensorFlow writes.
+# tensorboard shows the events that TensorFlow writes; imagecodecs decodes for tifffile.
+NOT_IMPORTED = {"imagecodecs", "tensorboard"}
 NOT_IN_LOWEST = {"beam", "crf", "gpu", "grpc", "ray"}  # Not tested at the lowest.
 
 

@@ -248,6 +248,7 @@ class SlowEngine:
     """Counts its calls, each of which takes 0.05 s."""
 
     detects_objects = False
+    image_kind = images.RGB
 
     def __init__(self):
         self.cost, self.calls = costs.Cost(), 0

@@ -97,6 +97,7 @@ def budget():
 
 class Engine:
     detects_objects = False
+    image_kind = images.RGB
 
     def __init__(self):
         self.inputs = {"tensor": PIXELS}

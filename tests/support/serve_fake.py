@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 
+from kerasseg import images
 from kerasseg.serve import costs, decoding, request_errors, server, settings
 
 # Values of the first pixel's red, which decide what happens to an image.
@@ -42,6 +43,7 @@ class Engine:
             self.class_names = tuple(json.loads(names.read_text()))
         objects = path / "objects"
         self.detects_objects = objects.exists()
+        self.image_kind = images.RGB
         if self.detects_objects:
             self._objects = json.loads(objects.read_text())
         self.warm = False

@@ -12,7 +12,7 @@ def sleeping_image(path, max_pixels):
     """Reads an image, but never one named "slow.png"."""
     if path.name == "slow.png":
         time.sleep(600)
-    return images.read_image(path, max_pixels=max_pixels)
+    return images.Raster(images.read_image(path, max_pixels=max_pixels))
 
 
 def crash():

@@ -421,7 +421,7 @@ def read_pair(pair: pairs.Pair) -> pairs.Contents:
         ids = instance_files.read_ids(pair.instances)
         return dataclasses.replace(contents, instances=images.encode_label(ids))
     image = pairs.read_files(dataclasses.replace(pair, label=pair.image)).image
-    header = images.probe(image, name=pair.image)
+    header = images.read_header(image, name=pair.image)
     try:
         label = annotations.draw(pair.shapes, (header.height, header.width))
         objects = annotations.draw_instances(pair.shapes)

@@ -32,5 +32,5 @@ def _read(path, _, num_bytes):
     except images.ImageError:
         if num_bytes <= _FIRST_BYTES:
             raise
-        header = images.probe(files.read_bytes(path), name=path)
+        header = images.read_header(files.read_bytes(path), name=path)
     return header.height, header.width, header.orientation

@@ -147,6 +147,7 @@ def find(
     expression = _expression(full)
     matches = patterns.find(full.replace(SPLIT, "*"))
     files = [p for p in matches if p.lower().endswith(suffixes) and os.path.isfile(p)]
+    files = images.without_arrays(files)
     if not files:
         readable = images.READABLE_SUFFIXES
         kinds = ", ".join(readable if suffixes == IMAGE_SUFFIXES else suffixes)

@@ -1,7 +1,9 @@
 """Reads every pair of own images, and collects the findings."""
 
 import dataclasses
+from collections import Counter
 
+from kerasseg.images import RGB, ImageKind
 from kerasseg.system import progress
 from tfrecords_tools.converters import folder, own_data, pairs
 from tfrecords_tools.doctor import (
@@ -32,6 +34,7 @@ class Examination:
         leave_out: Lines for the file of `leave_out`.
         pairs: The pairs that were read, by split and name.
         num_unlabeled: Number of images without a label, which are built so.
+        image_kind: Channels and type of most images.
     """
 
     num_pairs: dict[str, int]
@@ -42,6 +45,7 @@ class Examination:
     leave_out: tuple[str, ...]
     pairs: dict[tuple[str, str], pairs.Pair]
     num_unlabeled: int = 0
+    image_kind: ImageKind = RGB
 
     @property
     def problems(self) -> list[Finding]:
@@ -79,7 +83,7 @@ def examine(
         source = dataclasses.replace(source, own=own)
         found = folder.find(source)
         listed = [*renamed, *names.examine(found, own)]
-    scans, failed = _scan_all(found, source, max_pixels)
+    scans, failed = _scan_all(found, source, max_pixels, options.channels)
     listed += _unreadable([*failed, *(scan for scan in scans if scan.fault)])
     scans = [scan for scan in scans if not scan.fault]
     labeled = [scan for scan in scans if not scan.pair.is_unlabeled]
@@ -105,7 +109,13 @@ def examine(
         ),
         pairs={(scan.split, scan.pair.name): scan.pair for scan in labeled},
         num_unlabeled=len(scans) - len(labeled),
+        image_kind=_most_frequent(scan.kind for scan in scans),
     )
+
+
+def _most_frequent(kinds):
+    """Returns the most frequent kind of image; 8-bit RGB if there is none."""
+    return next((kind for kind, _ in Counter(kinds).most_common(1)), RGB)
 
 
 def _keep_most(finding, num_images):
@@ -115,7 +125,7 @@ def _keep_most(finding, num_images):
     return dataclasses.replace(finding, leave_out=())
 
 
-def _scan_all(found, source, max_pixels):
+def _scan_all(found, source, max_pixels, channels):
     """Returns the scans, and scans with a fault for pairs that cannot be made."""
     to_scan, failed = [], []
     for split, keys in found.splits.items():
@@ -131,7 +141,7 @@ def _scan_all(found, source, max_pixels):
                 failed.append(scanning.Scan(split, pair, fault=str(error)))
 
     scans = []
-    to_call = ((*item, max_pixels) for item in to_scan)
+    to_call = ((*item, max_pixels, channels) for item in to_scan)
     outcomes = limited.call_all(scanning.scan, to_call, max_pixels)
     with progress.track(len(to_scan), unit="image", text="reading") as bar:
         for item, outcome in zip(to_scan, outcomes, strict=True):
@@ -170,6 +180,7 @@ def _diagnose(scans, classes, options):
     elif palettes:
         by_color, palettes = [*by_color, *palettes], []
     yield from images.exif(scans, is_given=options.apply_exif or options.ignore_exif)
+    yield from images.kinds(scans)
     yield from images.depths(scans)
     yield from images.sizes(scans, is_given=options.resize_masks)
     num_classes = len(classes.names) if classes else None

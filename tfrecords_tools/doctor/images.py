@@ -1,5 +1,6 @@
 """Sizes and rotations: whether a mask fits its image, upright or as stored."""
 
+import collections
 from collections.abc import Iterator, Sequence
 
 from tfrecords_tools.doctor import findings, scanning
@@ -52,9 +53,45 @@ def exif(
     )
 
 
+def kinds(scans: Sequence[scanning.Scan]) -> Iterator[findings.Finding]:
+    """Yields images other than 8-bit RGB, and those that differ from the others."""
+    by_kind = collections.defaultdict(list)
+    for scan in scans:
+        by_kind[str(scan.kind)].append(scan)
+    counts = {text: len(listed) for text, listed in by_kind.items()}
+    if len(by_kind) > 1:
+        most = max(counts, key=lambda text: counts[text])
+        others = [scan for scan in scans if str(scan.kind) != most]
+        listed = ", ".join(f"{text}: {count}" for text, count in counts.items())
+        yield findings.of_images(
+            others,
+            "images of different channels or types",
+            f"All images of a data set must have the same channels and type: {listed}. "
+            "Convert the others or leave them out; or read all of them as 8-bit RGB "
+            "with --channels=rgb.",
+            leave_out=tuple(scan.name for scan in others),
+        )
+    elif by_kind and not scans[0].kind.is_rgb:
+        deep = [scan.max_16_bit for scan in scans if scan.max_16_bit >= 0]
+        bits = max(deep, default=0).bit_length()
+        used = ""
+        if deep and bits < 16:
+            used = (
+                f" Their values use {bits} of 16 bits, the largest is {max(deep)}: "
+                "other programs may show them black. All bits are kept, and the "
+                "network stretches the used range, which the records state."
+            )
+        yield findings.of_images(
+            scans,
+            "channels",
+            f"Images with {scans[0].kind}: {len(scans)}.{used}",
+            is_note=True,
+        )
+
+
 def depths(scans: Sequence[scanning.Scan]) -> Iterator[findings.Finding]:
-    """Yields images of 16 bits per channel with few values in the upper 8 bits."""
-    deep = [scan for scan in scans if scan.max_16_bit >= 0]
+    """Yields 16-bit images that are read as 8 bits and use few of the upper ones."""
+    deep = [scan for scan in scans if scan.max_16_bit >= 0 and scan.kind.is_rgb]
     largest = max((scan.max_16_bit for scan in deep), default=0)
     if largest > _FEW_LEVELS:
         deep = [scan for scan in deep if scan.max_16_bit < _VERY_FEW_LEVELS]

@@ -189,6 +189,7 @@ def _draw_examples(examination, source, rules, outputs):
     write = _sheet_writer(outputs, places.beside_images(source.own, _SHEET))
     if write:
         spec = registry.get_spec(pairs.OWN, source)
+        spec = dataclasses.replace(spec, image_kind=examination.image_kind)
         drawn = sheet.draw(examination, spec, rules)
         if drawn is not None:
             path = write(images.encode_image(drawn))

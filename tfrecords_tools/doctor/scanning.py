@@ -6,11 +6,11 @@ import hashlib
 import cv2
 import numpy as np
 
-from kerasseg import images
+from kerasseg import images, records
 from kerasseg.system import files
 from tfrecords_tools import annotations
 from tfrecords_tools.converters import pairs
-from tfrecords_tools.writing import label_rules, tasks
+from tfrecords_tools.writing import image_kinds, label_rules, tasks
 
 MANY_COLORS = 256  # A mask with more colors was compressed or interpolated.
 _THUMBNAIL = 8  # Pixels per side.
@@ -64,6 +64,7 @@ class Scan:
         edges: Mean edge strength of the image where the mask changes, with the mask on
             the stored and on the upright image; for rotated images only.
         max_16_bit: Largest value of an image of 16 bits per channel; -1 for others.
+        kind: Channels and type of the image as the build reads it.
     """
 
     split: str
@@ -77,6 +78,7 @@ class Scan:
     mask: MaskScan = MaskScan("", "", (0, 0), {})
     edges: tuple[float, float] = (0.0, 0.0)
     max_16_bit: int = -1
+    kind: images.ImageKind = images.RGB
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -89,48 +91,65 @@ class Scan:
         return f"{self.split}:{self.pair.name}"
 
 
-def scan(split: str, pair: pairs.Pair, max_pixels: int) -> Scan:
+def scan(split: str, pair: pairs.Pair, max_pixels: int, channels: str = "") -> Scan:
     """Reads a pair. A file that cannot be read gives a fault, not an error.
 
     Args:
         split: Name of its split.
         pair: The pair.
         max_pixels: Images with more pixels are not decoded.
+        channels: Option of the build, see `encoding.Rules`.
     """
     try:
-        return _scan(split, pair, max_pixels)
+        return _scan(split, pair, max_pixels, channels)
     except tasks.BAD as error:
         return Scan(split, pair, fault=tasks.reason(error, max_pixels))
 
 
-def _scan(split, pair, max_pixels):
+def _scan(split, pair, max_pixels, channels):
     data = files.read_bytes(pair.image)
-    header = images.probe(data, name=pair.image)
-    upright = images.read_image(data, max_pixels=max_pixels, name=pair.image)
+    header = images.read_header(data, name=pair.image)
+    pixels, kind = _pixels(data, max_pixels, channels, pair.image)
+    upright = kind.view(pixels)
     mask, values = _scan_mask(pair, header, max_pixels)
     small = cv2.resize(upright, (_THUMBNAIL,) * 2, interpolation=cv2.INTER_AREA)
     edges = (0.0, 0.0)
     if header.orientation != 1:
-        stored = images.read_image(data, apply_exif=False, name=pair.image)
+        turned, _ = _pixels(data, max_pixels, channels, pair.image, apply_exif=False)
+        stored = kind.view(turned)
         edges = _edges(stored, values), _edges(upright, values)
     return Scan(
         split=split,
         pair=pair,
         size=(header.height, header.width),
         orientation=header.orientation,
-        content=hashlib.sha256(
-            f"{upright.shape}".encode() + upright.tobytes()
-        ).digest(),
+        content=hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).digest(),
         thumbnail=small.ravel(),
         detail=_detail(upright),
         mask=mask,
         edges=edges,
-        max_16_bit=_max_16_bit(data) if header.format == "png" else -1,
+        max_16_bit=_max_16_bit(data, header, pixels),
+        kind=images.ImageKind(kind.channels, kind.dtype),
     )
 
 
-def _max_16_bit(data):
-    if data[_BIT_DEPTH] != 16:
+def _pixels(data, max_pixels, channels, name, *, apply_exif=True):
+    """Returns an image as the build reads it, and its kind with its own range."""
+    options = {"max_pixels": max_pixels, "apply_exif": apply_exif, "name": name}
+    number = image_kinds.parse(channels)
+    if number == 0:
+        return images.read_image(data, **options), images.RGB
+    pixels = images.read_raster(data, channels=number, **options).pixels
+    kind = images.ImageKind(pixels.shape[2], str(pixels.dtype))
+    if kind.is_rgb:
+        return pixels, images.RGB
+    return pixels, records.measure([(pixels, None)], kind, 1)
+
+
+def _max_16_bit(data, header, pixels):
+    if pixels.dtype == np.uint16:
+        return int(pixels.max())
+    if header.format != "png" or data[_BIT_DEPTH] != 16:
         return -1
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:

@@ -66,9 +66,14 @@ def _row(pair, spec, rules):
     """Returns image, mask and result; [] if the pair cannot be read."""
     try:
         contents = folder.read_pair(pair)
-        stored = images.read_image(
-            contents.image, apply_exif=False, max_pixels=rules.max_pixels
+        raster = images.read_of_kind(
+            contents.image,
+            spec.image_kind,
+            apply_exif=False,
+            max_pixels=rules.max_pixels,
         )
+        kind = records.measure([(raster.pixels, None)], spec.image_kind, 1)
+        stored = kind.view(raster.pixels)
         mask = _draw_mask(pair, contents, rules)
     except tasks.BAD:
         return []
@@ -78,7 +83,10 @@ def _row(pair, spec, rules):
         )
         label = records.decode_label(example["label"])
         built = visualization.overlay(
-            records.decode_image(example["image"]), label, spec.palette, alpha=0.6
+            kind.view(records.decode_image(example["image"])),
+            label,
+            spec.palette,
+            alpha=0.6,
         )
     except tasks.BAD:  # The findings say why.
         built = np.full((*stored.shape[:2], 3), 255, np.uint8)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kerasseg import datasets
+from kerasseg import datasets, records
 from kerasseg.images import visualization
 from kerasseg.pipeline import class_statistics
+from kerasseg.system import image_kinds
 from tfrecords_tools.converters import source_files
 from tfrecords_tools.doctor import object_counts, splits, survey
 
@@ -24,6 +25,8 @@ def describe(reader: splits.SplitReader, surveyed: survey.Survey) -> str:
         f"{spec.name} {reader.split}: {images}{note}",
         f"  sizes (height x width): {_sizes(surveyed.sizes)}",
     ]
+    kind = surveyed.image_kind
+    lines += [f"  images: {kind}", *(f"    {x}" for x in image_kinds.describe(kind))]
     if surveyed.faults:
         lines.append(f"  bad: {len(surveyed.faults)}")
     if surveyed.num_unlabeled:
@@ -89,7 +92,10 @@ def contact_sheet(readers: Sequence[splits.SplitReader], num_images: int) -> np.
             image, label = reader.decode(i)
             if label is None:
                 label = np.full(image.shape[:2], datasets.IGNORE_LABEL, np.uint8)
-            palette = reader.spec.palette
+            palette, kind = reader.spec.palette, reader.spec.image_kind
+            if not kind.is_rgb and not kind.mean:  # Records that are not built yet.
+                kind = records.measure([(image, label)], kind, 1)
+            image = kind.view(image)
             overlay = visualization.overlay(image, label, palette)
             rows.append([image, overlay, visualization.colorize(label, palette)])
             captions.append(f"{reader.split} {i}")

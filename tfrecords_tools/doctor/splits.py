@@ -13,7 +13,7 @@ import numpy as np
 from kerasseg import datasets, errors, images, records
 from tfrecords_tools.converters import pairs, registry
 from tfrecords_tools.doctor import object_counts
-from tfrecords_tools.writing import encoding
+from tfrecords_tools.writing import encoding, image_kinds
 
 _SPLIT_OF_FILE = re.compile(r"(.+?)-\d+-of-\d+\.tfrecord")
 
@@ -45,8 +45,8 @@ class SplitReader:
         """Reads an image and its label.
 
         Returns:
-            RGB uint8 `[height, width, 3]`, and class numbers uint8 `[height, width]` or
-            None.
+            The image, RGB uint8 `[height, width, 3]` or of `spec.image_kind`, and class
+            numbers uint8 `[height, width]` or None.
 
         Raises:
             errors.UserError: It cannot be read, image and label differ in size, or the
@@ -58,23 +58,29 @@ class SplitReader:
 
 def read_label(
     spec: datasets.DatasetSpec, encode: Callable[[Any], bytes], item: Any
-) -> tuple[tuple[int, int], np.ndarray | None, object_counts.ObjectCounts]:
+) -> tuple[
+    tuple[int, int], np.ndarray | None, object_counts.ObjectCounts, records.Summary
+]:
     """Reads an item of a `SplitReader`.
 
     Returns:
-        Its height and width, its label, and the counts of its instances.
+        Its height and width, its label, the counts of its instances, and a summary of
+        its channels.
 
     Raises:
         errors.UserError: See `SplitReader.decode` and `object_counts.count`.
     """
     example = records.parse_example(encode(item))
     image, label = _decode(spec, example)
-    return image.shape[:2], label, object_counts.count(example, label, spec)
+    counts = object_counts.count(example, label, spec)
+    return image.shape[:2], label, counts, records.summarize(image, label)
 
 
 def _decode(spec, example):
     name = example["name"]
-    image = images.read_image(example["image"], apply_exif=False, name=name)
+    image = images.read_of_kind(
+        example["image"], spec.image_kind, apply_exif=False, name=name
+    ).pixels
     if example["label"] is None:
         return image, None
     label = records.decode_label(example["label"])
@@ -155,11 +161,13 @@ def open_source(
     reasons = registry.find_splits(dataset, source)
     available = [split for split, reason in reasons.items() if not reason]
     rules = rules or encoding.Rules()
-    return [_open_source_split(dataset, split, source, rules) for split in available]
+    kind = image_kinds.find(dataset, source, available, rules)
+    spec = dataclasses.replace(registry.get_spec(dataset, source), image_kind=kind)
+    return [_open_source_split(spec, split, source, rules) for split in available]
 
 
-def _open_source_split(dataset, split, source, rules):
-    spec, converter = registry.get_spec(dataset, source), registry.converter(dataset)
+def _open_source_split(spec, split, source, rules):
+    converter = registry.converter(spec.name)
     listed = sorted(converter.list_pairs(split, source))
     encode = functools.partial(_encode, spec, rules)
     return SplitReader(

@@ -3,6 +3,8 @@
 import collections
 import dataclasses
 
+from kerasseg import records
+from kerasseg.images import RGB, ImageKind
 from kerasseg.pipeline import class_statistics
 from kerasseg.system import processes, progress
 from tfrecords_tools.doctor import limited, object_counts, splits
@@ -18,6 +20,7 @@ class Survey:
         num_unlabeled: Number of images without a label.
         faults: A message for each bad image.
         objects: Numbers of instances.
+        image_kind: Statistics of the channels.
     """
 
     counts: class_statistics.ClassCounts
@@ -25,6 +28,7 @@ class Survey:
     num_unlabeled: int
     faults: tuple[str, ...]
     objects: object_counts.ObjectCounts
+    image_kind: ImageKind = RGB
 
 
 def survey(reader: splits.SplitReader) -> Survey:
@@ -33,6 +37,7 @@ def survey(reader: splits.SplitReader) -> Survey:
     faults: list[str] = []
     num_unlabeled = 0
     objects = object_counts.ObjectCounts.zeros(reader.spec.num_classes)
+    summaries = []
 
     def labels():
         nonlocal num_unlabeled
@@ -40,7 +45,8 @@ def survey(reader: splits.SplitReader) -> Survey:
             if fault:
                 faults.append(fault)
                 continue
-            size, label, found = value
+            size, label, found, summary = value
+            summaries.append(summary)
             sizes[size] += 1
             objects.add(found)
             if label is None:
@@ -49,7 +55,8 @@ def survey(reader: splits.SplitReader) -> Survey:
                 yield label
 
     counts = class_statistics.count_classes(labels(), reader.spec.num_classes)
-    return Survey(counts, sizes, num_unlabeled, tuple(faults), objects)
+    kind = records.combine(summaries, reader.spec.image_kind)
+    return Survey(counts, sizes, num_unlabeled, tuple(faults), objects, kind)
 
 
 def _decode_all(reader):

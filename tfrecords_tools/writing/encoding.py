@@ -1,6 +1,8 @@
 """Checks a pair and encodes it as a record."""
 
 import dataclasses
+import functools
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,12 +25,21 @@ class Rules:
             instead of refusing them. Images without a label are stored so anyway.
         ignore_exif: Store such images unchanged, because their labels fit them so.
         labels: What the values and colors of labels mean.
+        channels: "rgb" for 8-bit RGB, a number of channels, or "" for those of the
+            first image; see `image_kinds.find`.
     """
 
     max_pixels: int = images.DEFAULT_MAX_PIXELS
     apply_exif: bool = False
     ignore_exif: bool = False
     labels: label_rules.LabelRules = label_rules.DEFAULT_RULES
+    channels: str = ""
+
+    def to_json(self) -> dict:
+        """Returns what records depend on; channels are part of the data set's spec."""
+        content = dataclasses.asdict(self)
+        del content["channels"]
+        return content
 
 
 def check_size(pair: pairs.Pair, rules: Rules) -> None:
@@ -39,7 +50,7 @@ def check_size(pair: pairs.Pair, rules: Rules) -> None:
     """
     if not (pair.shapes and pair.image) or pair.fault:
         return
-    header = images.probe(files.read_bytes(pair.image), name=pair.image)
+    header = images.read_header(files.read_bytes(pair.image), name=pair.image)
     images.check_pixels(header, _max_pixels(rules), pair.image)
 
 
@@ -58,7 +69,7 @@ def encode_pair(
     Args:
         pair: Names and paths.
         contents: The image and the label.
-        spec: Spec of the data set.
+        spec: Spec of the data set; the image must be of its kind.
         rules: How they are read.
 
     Returns:
@@ -67,17 +78,19 @@ def encode_pair(
     Raises:
         errors.UserError: The pair is bad; the message names its file.
     """
-    image, image_format, size = _check_image(pair, contents.image, rules)
+    image = _check_image(pair, contents.image, rules, spec.image_kind)
+    size = image.size
+    encode = functools.partial(
+        records.encode_example,
+        image=image.data,
+        name=pair.name,
+        image_format=image.format,
+        height=size[0],
+        width=size[1],
+        kind=spec.image_kind,
+    )
     if pair.is_unlabeled:
-        return records.encode_example(
-            image=image,
-            label=None,
-            name=pair.name,
-            image_format=image_format,
-            height=size[0],
-            width=size[1],
-            present_classes=pair.image_classes,
-        )
+        return encode(label=None, present_classes=pair.image_classes)
     values = _read_label(pair, contents.label, rules)
     if values.shape != size and rules.labels.resize:
         values = label_rules.resize(values, size, pair.label or pair.name)
@@ -87,19 +100,16 @@ def encode_pair(
             f"{pair.label} is {values.shape[1]} x {values.shape[0]}. A label must have "
             "the size of its image and is never resized. Give the right label."
         )
+    if image.valid is not None:  # Pixels without a value are ignored.
+        values = np.where(image.valid, values, np.uint8(datasets.IGNORE_LABEL))
     numbers, present = _class_numbers(pair, values, spec)
     instance = contents.instances
     if pair.instances and instance is not None:
         instance = instance_labels.check_map(pair, instance, numbers, rules.labels)
-    return records.encode_example(
-        image=image,
+    return encode(
         label=_label_file(contents.label, numbers),
         instance=instance,
         objects=_encode_objects(pair, contents, spec, rules, numbers),
-        name=pair.name,
-        image_format=image_format,
-        height=size[0],
-        width=size[1],
         present_classes=(
             (present or None) if pair.image_classes is None else pair.image_classes
         ),
@@ -119,10 +129,19 @@ def _encode_objects(pair, contents, spec, rules, label):
     return instance_labels.encode(contents.objects, classes[0], drawn_size, label.shape)
 
 
-def _check_image(pair, data, rules):
-    """Returns the file to store, its format, and its height and width."""
+class _Image(NamedTuple):
+    """The file to store, its format, height and width, and `images.Raster.valid`."""
+
+    data: bytes
+    format: str
+    size: tuple[int, int]
+    valid: np.ndarray | None = None
+
+
+def _check_image(pair, data, rules, kind):
+    """Returns the `_Image` to store."""
     name = pair.image or pair.name
-    header = images.probe(data, name=name)
+    header = images.read_header(data, name=name)
     is_unclear = rules.apply_exif == rules.ignore_exif and not pair.is_unlabeled
     if header.orientation != 1 and is_unclear:
         raise images.ImageError(
@@ -130,16 +149,20 @@ def _check_image(pair, data, rules):
             f"{header.orientation}), so its label may not fit. Store it upright with "
             "`apply_exif` if the label is upright, or unchanged with `ignore_exif`."
         )
-    pixels = images.read_image(
+    raster = images.read_of_kind(
         data,
+        kind,
         max_pixels=_max_pixels(rules),
         apply_exif=not rules.ignore_exif,
         name=name,
     )
+    pixels, size = raster.pixels, raster.pixels.shape[:2]
+    if not kind.is_rgb:
+        return _Image(images.encode_npy(pixels), "npy", size, raster.valid)
     is_upright = header.orientation == 1 or rules.ignore_exif
     if is_upright and header.format in images.RECORD_FORMATS:
-        return data, header.format, pixels.shape[:2]
-    return images.encode_image(pixels), "png", pixels.shape[:2]
+        return _Image(data, header.format, size)
+    return _Image(images.encode_image(pixels), "png", size, raster.valid)
 
 
 def _read_label(pair, label, rules):

@@ -65,6 +65,12 @@ class LabelOptions:
         "Ignore the EXIF rotation of images. Use it if the masks fit the images "
         "as stored in the file.",
     )
+    channels: str = option(
+        "",
+        "Number of channels of your images, 1 to 32; or rgb to read all of them as "
+        "8-bit RGB. Default: those of the first image, where 8-bit gray and "
+        "transparency are read as RGB.",
+    )
 
     def read(self, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> "Labels":
         """Parses the options.
@@ -101,7 +107,7 @@ class LabelOptions:
             resize=self.resize_masks,
         )
         encoding_rules = encoding.Rules(
-            max_pixels, self.apply_exif, self.ignore_exif, rules
+            max_pixels, self.apply_exif, self.ignore_exif, rules, self.channels
         )
         return Labels(classes, tuple(names.items()), encoding_rules)
 

@@ -105,7 +105,7 @@ def make_plan(
         math.ceil(len(listed) / SHARD_IMAGES), math.ceil(num_bytes / _SHARD_BYTES)
     )
     content = [
-        [records.SCHEMA_VERSION, spec.to_json(), dataclasses.asdict(rules), num_shards],
+        [records.SCHEMA_VERSION, spec.to_json(), rules.to_json(), num_shards],
         [pair.key for pair in listed],
         sorted(stats.items()),
     ]

@@ -199,7 +199,7 @@ class _Copy:
 
     def _relabel(self, i) -> bytes:
         example, path = self._parse(i), self._paths.get(i)
-        header = images.probe(example["image"], name=example["name"])
+        header = images.read_header(example["image"], name=example["name"])
         size = example["height"], example["width"]
         label = None
         # Those of a label that is not used are not used either.
@@ -219,6 +219,7 @@ class _Copy:
             height=size[0],
             width=size[1],
             present_classes=present,
+            kind=self._split.spec.image_kind,
         )
 
     def _read_label(self, path, name, header, size):

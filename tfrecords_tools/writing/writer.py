@@ -18,6 +18,7 @@ from tfrecords_tools.converters import image_classes, pairs, registry, source_fi
 from tfrecords_tools.writing import (
     encoding,
     first_checks,
+    image_kinds,
     journal,
     labeled_options,
     planning,
@@ -45,7 +46,9 @@ class Result:
         labeled: The list of labeled images of the splits that have one.
         num_objects: Number of masks of objects for each image of a split, if objects
             have files of their own; with those of rejected pairs.
-        num_converted: Images of BMP, WebP and TIFF files, which are stored as PNG.
+        num_converted: Images of BMP, WebP and TIFF files, which are stored as PNG, or
+            as arrays if they are not 8-bit RGB.
+        image_kind: Channels, type and statistics of the images.
     """
 
     num_records: dict[str, int]
@@ -57,6 +60,7 @@ class Result:
     labeled: dict[str, records.LabeledList] = dataclasses.field(default_factory=dict)
     num_objects: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     num_converted: dict[str, int] = dataclasses.field(default_factory=dict)
+    image_kind: images.ImageKind = images.RGB
 
 
 def build_records(
@@ -102,6 +106,8 @@ def build_records(
         splits = [split for split, reason in reasons.items() if not reason]
         missing = {split: reason for split, reason in reasons.items() if reason}
     spec = registry.get_spec(dataset, source)
+    kind = image_kinds.find(dataset, source, splits, rules)
+    spec = dataclasses.replace(spec, image_kind=kind)
     instances = _Instances.of(dataset, source, spec)
     classes = _image_classes(dataset, source, spec)
     plans = [
@@ -185,11 +191,10 @@ class _Build:
             raise planning.BuildError(
                 f"{str(error).rstrip('.')}. {_OTHER_FOLDER}"
             ) from error
-        if info.spec != self.spec:
+        if not image_kinds.is_same(info.spec, self.spec):
             raise planning.BuildError(
-                f"{self.folder} holds records of '{info.spec.name}' with "
-                f"{info.spec.num_classes} classes, but '{self.spec.name}' with "
-                f"{self.spec.num_classes} classes is to be built. {_OTHER_FOLDER}"
+                f"{self.folder} holds records of {image_kinds.title(info.spec)}, but "
+                f"{image_kinds.title(self.spec)} is to be built. {_OTHER_FOLDER}"
             )
         others = sorted(info.splits.keys() - {plan.split for plan in self.plans})
         if others and info.instance_classes != self.instances.classes:
@@ -205,9 +210,11 @@ class _Build:
         """Returns dataset.json with these splits, and their lists and counts."""
         lists, counts = _only(lists, splits), _only(counts, splits)
         version, classes = self.instances
-        if lists or counts:
+        if lists or counts or not self.spec.image_kind.is_rgb:
             version = records.OBJECTS_VERSION
-        return records.DatasetInfo(self.spec, splits, version, classes, lists, counts)
+        before = self.info if splits else None  # Not known yet if there are none.
+        spec = image_kinds.measured(self.folder, self.spec, splits, before)
+        return records.DatasetInfo(spec, splits, version, classes, lists, counts)
 
     def _check_foreign_files(self):
         """Raises rather than overwrite or remove records of other programs."""
@@ -295,9 +302,7 @@ class _Build:
         )
         if len(good) < len(splits):
             self._raise_for_empty(splits.keys() - good.keys(), rejected)
-        num_objects = {
-            plan.split: plan.num_objects for plan in self.plans if plan.num_objects
-        }
+        num_objects = {plan.split: plan.num_objects for plan in self.plans}
         return Result(
             num_records,
             self.num_kept,
@@ -305,8 +310,9 @@ class _Build:
             num_unlabeled=unlabeled,
             num_classified=_count(listed, lambda pair: pair.image_classes is not None),
             labeled=lists,
-            num_objects=num_objects,
+            num_objects={split: each for split, each in num_objects.items() if each},
             num_converted=_count(listed, _is_converted),
+            image_kind=self.info.spec.image_kind,
         )
 
     def _good_pairs(self, plan):

@@ -20,6 +20,7 @@ import numpy as np
 from kerasseg import errors
 from kerasseg.exporting.options import DetectionOptions, TestTimeOptions
 from kerasseg.exporting.samples import Sample
+from kerasseg.images import RGB, ImageKind
 
 FILE_DESCRIPTION = """\
 The files take `image`, float32 [1, height, width, 3], RGB from 0 to 255, of any size,
@@ -38,9 +39,11 @@ class Source:
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
         samples: Images of the data set; may be empty.
-        calibration_images: RGB images, uint8 `[height, width, 3]`, for quantization.
+        calibration_images: Images for quantization, RGB, uint8 `[height, width, 3]`, or
+            of `image_kind`.
         options: Test-time options of the exported graph, or None.
         detection: How a model that detects objects is exported; None for others.
+        image_kind: Channels and type of the images.
     """
 
     model: Any
@@ -51,6 +54,7 @@ class Source:
     calibration_images: Sequence[np.ndarray] = ()
     options: TestTimeOptions | None = None
     detection: DetectionOptions | None = None
+    image_kind: ImageKind = RGB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Loaded:
             SavedModel also "classes"; of a network that detects objects its detections,
             see `signatures.named`.
         serving: Function of a list of JPEG or PNG files to the outputs of the signature
-            `serving_default` by name; None except for a SavedModel.
+            `serving_default` by name; None except for a SavedModel of 8-bit RGB.
     """
 
     tensor: Callable

@@ -26,7 +26,9 @@ def write(source: formats.Source, path: str) -> None:
     """Saves the model, with its own dtype policy, and the class names."""
     from kerasseg.workdir import class_names
 
-    class_names.attach(source.model, source.class_names, source.palette)
+    class_names.attach(
+        source.model, source.class_names, source.palette, source.image_kind
+    )
     source.model.save(path)
 
 
@@ -43,7 +45,8 @@ def load(path: str) -> formats.Loaded:
     def named(images):
         return signatures.named(model(images, training=False))
 
-    image = tf.TensorSpec([None, None, None, 3], tf.float32)
+    channels = model.inputs[0].shape[-1]
+    image = tf.TensorSpec([None, None, None, channels], tf.float32)
     return formats.Loaded(tf.function(named, input_signature=[image]))
 
 

@@ -68,8 +68,8 @@ def load(path: str) -> formats.Loaded:
 def convert(model, masks: str = "boxes") -> bytes:
     """Converts a model to ONNX operations.
 
-    The file's input is `image`, float32 `[batch, height, width, 3]`, of any size; its
-    outputs are those of `signatures.named`, and "masks" if they are "full".
+    The file's input is `image`, float32 `[batch, height, width, channels]`, of any
+    size; its outputs are those of `signatures.named`, and "masks" if they are "full".
 
     Args:
         model: Model of float32 images, RGB from 0 to 255, to logits or detections.
@@ -97,7 +97,7 @@ def convert(model, masks: str = "boxes") -> bytes:
         return instance_signatures.with_masks(image, found, masks)
 
     function = tf.function(outputs, autograph=False)
-    image = tf.TensorSpec([None, None, None, 3], tf.float32, name="image")
+    image = tf.TensorSpec(signatures.image_shape(model), tf.float32, name="image")
     weights = [tf.TensorSpec(v.shape, v.dtype, name) for name, v in large.items()]
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # Reported below.
     with warnings.catch_warnings(), _without_copies():

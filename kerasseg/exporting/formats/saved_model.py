@@ -90,9 +90,11 @@ def write(source: formats.Source, path: str) -> None:
     if source.detection is not None:
         functions = instance_signatures.build(source.folded, source.detection.masks)
     else:
-        functions = signatures.build(source.folded, source.options)
-    save(functions, path, source.class_names, source.palette)
-    warm_up.write(path, _requests(source.samples))
+        functions = signatures.build(
+            source.folded, source.options, reads_files=source.image_kind.is_rgb
+        )
+    save(functions, path, source.class_names, source.palette, source.image_kind)
+    warm_up.write(path, _requests(source.samples, source.image_kind))
 
 
 def load(path: str) -> formats.Loaded:
@@ -110,7 +112,8 @@ def load(path: str) -> formats.Loaded:
         outputs = function(image_bytes=tf.constant(files))
         return {name: value.numpy() for name, value in outputs.items()}
 
-    return formats.Loaded(tensor, serving)
+    _, arguments = loaded.signatures["serving_default"].structured_input_signature
+    return formats.Loaded(tensor, serving if "image_bytes" in arguments else None)
 
 
 def save(
@@ -118,6 +121,7 @@ def save(
     folder: str | os.PathLike,
     class_names: Sequence[str],
     palette: np.ndarray,
+    image_kind: images.ImageKind = images.RGB,
 ) -> None:
     """Writes concrete functions as signatures, and the classes as an asset.
 
@@ -127,6 +131,7 @@ def save(
         folder: Folder of the SavedModel.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        image_kind: Channels and type of the images.
 
     Raises:
         errors.UserError: A function calls Python.
@@ -139,6 +144,7 @@ def save(
         "class_names": list(class_names),
         "palette": np.asarray(palette).tolist(),
         "ignore_label": IGNORE_LABEL,
+        **({} if image_kind.is_rgb else {"images": image_kind.to_json()}),
     }
     module = tf.Module()
     module.huge = list(next(iter(functions.values())).variables)
@@ -161,8 +167,12 @@ def _check_operations(functions):
         )
 
 
-def _requests(samples):
+def _requests(samples, kind):
     """Returns synthetic requests, one of the size of the data set's images."""
+    if not kind.is_rgb:
+        sides = [images.npy_size(sample.file) for sample in samples[:1]]
+        drawn = [synthetic_sample(*each, kind=kind) for each in [*sides, (33, 47)]]
+        return [("tensor", {"image": _as_batch(each.file)}) for each in drawn]
     small = synthetic_sample()
     sizes = [images.probe(sample.file) for sample in samples[:1]]
     large = [synthetic_sample(size.height, size.width) for size in sizes]
@@ -172,6 +182,10 @@ def _requests(samples):
     ]
     image = images.read_image(small.file)[np.newaxis].astype(np.float32)
     return [*requests, ("tensor", {"image": image})]
+
+
+def _as_batch(file):
+    return images.decode_npy(file)[np.newaxis].astype(np.float32)
 
 
 FORMATS = [

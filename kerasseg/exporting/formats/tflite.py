@@ -57,7 +57,7 @@ def convert(model, dtype: str, images: Iterable[np.ndarray] = ()) -> bytes:
     """Converts a model to TFLite operations.
 
     The only signature of the file has the input `image`, float32
-    `[1, height, width, 3]`, of any size, and the outputs of `signatures.named`.
+    `[1, height, width, channels]`, of any size, and the outputs of `signatures.named`.
 
     Args:
         model: Model of float32 images, RGB from 0 to 255, to logits or detections.
@@ -85,7 +85,8 @@ def _save(model, folder):
 
     large = signatures.large_variables(model, signatures.LARGE)
     network = signatures.with_variables(model, large)
-    specification = tf.TensorSpec([1, None, None, 3], tf.float32, name="image")
+    shape = [1, *signatures.image_shape(model)[1:]]
+    specification = tf.TensorSpec(shape, tf.float32, name="image")
     function = signatures.traced(
         lambda image: signatures.named(network(image)), specification
     )

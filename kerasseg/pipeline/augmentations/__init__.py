@@ -184,15 +184,20 @@ def change_colors(image, chosen: Chosen, key: Sequence[int]) -> np.ndarray:
     """Applies the color augmentations among those chosen.
 
     Args:
-        image: RGB, uint8 `[height, width, 3]`. It is not changed.
+        image: RGB, uint8 `[height, width, 3]`, or with more channels, of which the
+            first three are changed. It is not changed itself.
         chosen: Names and probabilities; mixes are passed over.
         key: See `drawn`.
 
     Returns:
-        uint8 `[height, width, 3]`; `image` itself if none was drawn.
+        As `image`; `image` itself if none was drawn.
     """
     for metadata, rng in drawn(chosen, key, mix=False):
-        image = metadata.function(image, rng)
+        colors = image if image.shape[2] == 3 else np.ascontiguousarray(image[..., :3])
+        colors = metadata.function(colors, rng)
+        if image.shape[2] > 3:
+            colors = np.concatenate([colors, image[..., 3:]], axis=-1)
+        image = colors
     return image
 
 
