@@ -26,6 +26,8 @@ class DatasetSpec:
         num_images: Number of images of each split, by its name.
         source_ignore: Numbers in the source's labels that become `IGNORE_LABEL`.
         name: Name of the data set's module, set by `get`.
+        multi_label: Whether a pixel may have several classes, or none: labels are then
+            those of `images.bit_masks`.
     """
 
     source: str
@@ -33,6 +35,7 @@ class DatasetSpec:
     num_images: dict[str, int]
     source_ignore: tuple[int, ...] = ()
     name: str = ""
+    multi_label: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -58,6 +61,7 @@ class DatasetSpec:
             "classes": [{"name": name, "color": list(rgb)} for name, rgb in colors],
             "num_images": dict(self.num_images),
             "source_ignore": list(self.source_ignore),
+            **({"multi_label": True} if self.multi_label else {}),
         }
 
     @classmethod
@@ -81,6 +85,7 @@ class DatasetSpec:
             source_ignore=tuple(
                 json_values.integer(i, '"source_ignore"', high=255) for i in ignored
             ),
+            multi_label=bool(metadata.get("multi_label", False)),
         )
 
 

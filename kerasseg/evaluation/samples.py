@@ -9,8 +9,6 @@ import numpy as np
 from kerasseg import images, pipeline
 from kerasseg.evaluation import masks
 
-_ROWS = 256  # Processed at a time, to avoid a copy of large probabilities.
-
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
@@ -43,7 +41,11 @@ def network_samples(
     def get_sample(index):
         image, label, name = reader.read(index)
         (probabilities,) = predictor.probabilities(image[np.newaxis], names=[name])
-        mask = refine(image, probabilities) if refine else _argmax(probabilities)
+        mask = (
+            refine(image, probabilities)
+            if refine
+            else predictor.rule.mask_of_rows(probabilities)
+        )
         return Sample(label, mask, image, probabilities)
 
     return get_sample
@@ -63,11 +65,3 @@ def mask_samples(predictions_dir: str | os.PathLike, labels) -> Callable[[int], 
         return Sample(label, images.read_label(paths[index]), image)
 
     return get_sample
-
-
-def _argmax(probabilities):
-    mask = np.empty(probabilities.shape[:2], np.uint8)
-    for start in range(0, len(mask), _ROWS):
-        rows = slice(start, start + _ROWS)
-        mask[rows] = np.argmax(probabilities[rows], axis=-1)
-    return mask

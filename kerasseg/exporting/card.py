@@ -1,6 +1,7 @@
 """The model card of an exported version."""
 
 import json
+import math
 import os
 import textwrap
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ def how_to_call(
     """
     each = formats.all_formats()[name]
     literal = json.dumps(os.fspath(path), ensure_ascii=False)  # Also one of Python.
-    values = {"path": literal[1:-1], "file": each.file}
+    values = {"path": literal[1:-1], "file": each.file, "to_mask": _to_mask(metadata)}
     if metadata is None or _kind(metadata) == "semantic":
         return each.usage.format(**values)
     return each.detection_usage.format(**values, **instance_card.values(metadata))
@@ -82,7 +83,11 @@ def _formats(metadata):
 
 
 def _usage(metadata, max_pixels):
-    values = {"num_classes": len(metadata["classes"]), "max_pixels": max_pixels}
+    values = {
+        "num_classes": len(metadata["classes"]),
+        "max_pixels": max_pixels,
+        **_mask_values(metadata),
+    }
     kind = _kind(metadata)
     parts, groups, last = ["## Usage\n"], set(), ""
     if kind == "instance":
@@ -104,6 +109,37 @@ def _usage(metadata, max_pixels):
         if name == "saved_model":
             parts.append(_test_time_options(metadata.get("views")))
     return "\n".join(part for part in [*parts, last] if part)
+
+
+def _to_mask(metadata):
+    """Returns the code after the logits of an image that makes the mask."""
+    if not metadata or metadata.get("activation") != "sigmoid":
+        return ".argmax(-1)"
+    logits = [math.log(t / (1 - t)) if t else -math.inf for t in _thresholds(metadata)]
+    if not metadata.get("multi_label"):
+        return f"[..., 0] > {logits[0]:.6g}"
+    return f" > [{', '.join(f'{each:.6g}' for each in logits)}]  # By class."
+
+
+def _thresholds(metadata):
+    count = len(metadata["classes"]) if metadata.get("multi_label") else 1
+    return metadata.get("thresholds") or [0.5] * count
+
+
+def _mask_values(metadata):
+    """Returns what descriptions say about logits and masks."""
+    count, pixels, depth = len(metadata["classes"]), "class numbers", 8
+    if metadata.get("activation") == "sigmoid":
+        listed = ", ".join(f"{each:g}" for each in _thresholds(metadata))
+        if metadata.get("multi_label"):
+            depth = 16
+            pixels = (
+                f"sums of 2 ** (k + 1) over\nthe class numbers k whose probability is "
+                f"above {listed}"
+            )
+        else:
+            count, pixels = 1, f"1 where the\nprobability of class 1 is above {listed}"
+    return {"num_logits": count, "mask_pixels": pixels, "mask_bits": depth}
 
 
 def _kind(metadata):

@@ -24,7 +24,6 @@ _TRIES = 2
 # Failures to read an image that would occur again.
 _FINAL = (errors.UserError, TimeoutError, MemoryError, cv2.error)
 _SECONDS = 60.0  # For reading an image of the default size; a worker starts in two.
-_ROWS = 256  # Of probabilities, processed at a time.
 # What predicting an image may raise.
 FAILURES = (
     *(ValueError, MemoryError, ChildProcessError),
@@ -228,9 +227,10 @@ class _Network:
                     refined = refined, None
                 item.mask, item.confidence = refined
             else:
-                item.mask = _argmax(item.probabilities)
+                rule = self._segmenter.predictor.rule
+                item.mask = rule.mask_of_rows(item.probabilities)
                 if self._with_confidence:
-                    item.confidence = item.probabilities.max(-1)
+                    item.confidence = rule.confidence(item.probabilities)
         except FAILURES as error:
             item.reason = failure(item, error)
         return item
@@ -248,13 +248,6 @@ class _Network:
             self._min_score,
             item.confidence,
         )
-
-
-def _argmax(probabilities):
-    """Returns the argmax over classes, in blocks of rows: it needs 8 bytes a pixel."""
-    starts = range(0, len(probabilities), _ROWS)
-    parts = [probabilities[i : i + _ROWS].argmax(-1).astype(np.uint8) for i in starts]
-    return np.concatenate(parts)
 
 
 def failure(item: Item, error: Exception) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from kerasseg import errors, images
+from kerasseg.images.class_rules import DEFAULT_RULE
 from kerasseg.inference import outputs, pseudo_labels, resuming, segmenter
 from kerasseg.inference.options import (
     InferenceOptions,
@@ -111,15 +112,19 @@ class Job:
         from kerasseg.inference.files import predict_files
 
         network = self._load()
+        is_semantic = isinstance(network, segmenter.Segmenter)
         outputs.check_network(
             self.kinds,
-            detects_instances=isinstance(network, segmenter.InstanceSegmenter),
+            detects_instances=not is_semantic,
             min_score=self.min_score,
         )
         crf, superpixels = self.options.crf_settings(), self.options.superpixels
         kinds = self.predicted_kinds
         with refining.start_refiner(
-            crf, superpixels, with_confidence="confidence" in kinds
+            crf,
+            superpixels,
+            with_confidence="confidence" in kinds,
+            rule=network.predictor.rule if is_semantic else DEFAULT_RULE,
         ) as refine:
             predict = functools.partial(
                 predict_files,

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors, images
+from kerasseg.images import class_rules
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 from kerasseg.inference import segmentation, sources
 from kerasseg.system import files, path_checks
 from kerasseg.workdir import layout, metadata
@@ -25,6 +27,7 @@ class Segmenter:
         model: See `Predictor`.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        rule: How the logits become a mask.
         **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size.
 
     Attributes:
@@ -39,6 +42,8 @@ class Segmenter:
         model: Callable,
         class_names: tuple[str, ...],
         palette: np.ndarray,
+        *,
+        rule: ClassRule = DEFAULT_RULE,
         **options,
     ):
         from kerasseg.inference.predictor import Predictor  # Starts TensorFlow.
@@ -46,7 +51,8 @@ class Segmenter:
         self.model = model
         self.class_names = class_names
         self.palette = palette
-        self.predictor = Predictor(model, **options)
+        rule.check(len(class_names))
+        self.predictor = Predictor(model, rule=rule, **options)
 
     def predict(self, image: Any) -> segmentation.Segmentation | sources.Segmentations:
         """Predicts the class of each pixel of one image or several.
@@ -241,7 +247,7 @@ def check_exists(path: str | os.PathLike) -> str:
 
 
 def _load_workdir(path, output_stride, options):
-    from kerasseg.workdir import best_model
+    from kerasseg.workdir import best_model, class_names
 
     spec = metadata.read_spec(path)
     model = best_model.load_best(path, output_stride=output_stride)
@@ -257,7 +263,8 @@ def _load_workdir(path, output_stride, options):
             f"{path}: the model has {count} classes, dataset.json "
             f"{len(spec.class_names)}. Both must be of one run; train again."
         )
-    return Segmenter(model, names, spec.palette, **options)
+    rule = class_names.rule_of(model)
+    return Segmenter(model, names, spec.palette, rule=rule, **options)
 
 
 def detects_objects(model) -> bool:
@@ -291,7 +298,7 @@ def _of_detector(options):
 def _load_file(path, trust, options):
     from kerasseg import models
     from kerasseg.inference import foreign_model
-    from kerasseg.workdir import best_model
+    from kerasseg.workdir import best_model, class_names
 
     model = best_model.load_file(path, trust=trust)
     detects = detects_objects(model) and model.name in models.list_models("instance")
@@ -300,7 +307,8 @@ def _load_file(path, trust, options):
     names, colors = _classes(model, path)
     if detects:
         return InstanceSegmenter(model, names, colors, **_of_detector(options))
-    return Segmenter(model, names, colors, **options)
+    rule = class_names.rule_of(model)
+    return Segmenter(model, names, colors, rule=rule, **options)
 
 
 def _classes(model, path):
@@ -329,7 +337,7 @@ def num_classes(model) -> int:
     if detects_objects(model):  # With the background.
         scores, _ = model.get_layer("box_head").output
         return scores.shape[-1]
-    return outputs.logits(model.output).shape[-1]
+    return class_rules.num_classes(outputs.logits(model.output).shape[-1])
 
 
 def load_export(
@@ -370,7 +378,8 @@ def load_export(
     colors = np.array(palette, np.uint8)
     if model.detects_objects:
         return InstanceSegmenter(model, names, colors, **_of_detector(options))
-    return Segmenter(model, names, colors, **options)
+    rule = ClassRule.from_json(classes)
+    return Segmenter(model, names, colors, rule=rule, **options)
 
 
 def _versions(export_dir):

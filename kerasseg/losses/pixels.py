@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from kerasseg import errors
+from kerasseg.images import class_rules
 
 _NO_CLASS = -(2**31)  # Neither a class nor a label that is ignored.
 
@@ -35,6 +36,8 @@ def class_numbers(labels):
 
 def read(labels, logits, ignore_label: int):
     """Checks and converts labels and logits.
+
+    A single logit becomes the two logits of a binary network, see `class_rules`.
 
     Returns:
         `(logits, classes, valid)`: float32 logits; int32 class numbers, 0 for pixels
@@ -112,6 +115,7 @@ def _as_tensors(labels, logits):
             f"height, width, num_classes] with the same size, got {label_shape} and "
             f"{shape}. Resize the logits to the labels, never the labels."
         )
+    logits = class_rules.class_logits(logits, ops)
     wide = "int64" if label_type.endswith("64") else "int32"
     return ops.cast(labels, wide), ops.cast(logits, "float32")
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from kerasseg import errors
+from kerasseg.images import class_rules
 from kerasseg.losses import pixels
 from kerasseg.metrics import confusion
 
@@ -56,8 +57,9 @@ class ConfusionMetric(keras.metrics.Metric):
         Args:
             y_true: Class numbers, `[batch, height, width]` or `[batch, height, width,
                 1]`, any type; floats must be whole numbers.
-            y_pred: Logits, `[batch, height, width, num_classes]`, or class numbers of
-                an integer type, `[batch, height, width]`.
+            y_pred: Logits, `[batch, height, width, num_classes]`, or the one logit of
+                class 1 against class 0, `[batch, height, width, 1]`, or class numbers
+                of an integer type, `[batch, height, width]`.
             sample_weight: One factor per image, `[batch]`, or per pixel, in the shape
                 of `y_true`, at least 0; None for 1. A batch with weights is summed in
                 float32.
@@ -104,10 +106,11 @@ class ConfusionMetric(keras.metrics.Metric):
         return super().get_config() | options
 
     def _predictions(self, logits):
-        if logits.shape[-1] != self.num_classes:
+        if class_rules.num_classes(logits.shape[-1]) != self.num_classes:
+            count = class_rules.num_classes(logits.shape[-1])
             raise errors.UserError(
                 f"{self.name} counts {self.num_classes} classes, but `y_pred` has the "
-                f"shape {tuple(logits.shape)}. Pass `num_classes={logits.shape[-1]}`, "
+                f"shape {tuple(logits.shape)}. Pass `num_classes={count}`, "
                 "or logits of all classes."
             )
         return confusion.class_numbers(logits)

@@ -173,7 +173,7 @@ def _start(job, seed):
     recipe, strategy = job.settings.recipe, tf.distribute.get_strategy()
     reader = job.data.open("train_split", recipe.skip_bad_records)
     keras.utils.set_random_seed(seed)
-    network = Network(job.builder, reader.split.spec.num_classes)
+    network = Network.of_recipe(job.builder, reader.split.spec, recipe)
     state, objective = run.create_state(
         network,
         recipe,

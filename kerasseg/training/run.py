@@ -170,7 +170,7 @@ def _train(
     spec = reader.split.spec
     keras.utils.set_random_seed(seed)
     class_weights = class_statistics.class_weights(recipe.class_weights, reader)
-    network = Network(model_or_builder, spec.num_classes)
+    network = Network.of_recipe(model_or_builder, spec, recipe)
     task = stages.task(network.kind, few_labels)
     with backbones.of_workdir_format(workdir_format):
         with strategy.scope():

@@ -14,18 +14,25 @@ import keras
 import numpy as np
 
 from kerasseg import datasets, errors
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 
-_KEY = "kerasseg_classes"  # In the config of the model.
+_KEY, _RULE_KEY = "kerasseg_classes", "kerasseg_rule"  # In the config of the model.
 _ATTRIBUTE = "classes"  # Of the function that returns the config.
 
 
-def attach(model: keras.Model, class_names: Sequence[str], palette: np.ndarray) -> None:
+def attach(
+    model: keras.Model,
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    rule: ClassRule = DEFAULT_RULE,
+) -> None:
     """Adds names and colors to a model; those that it has are replaced.
 
     Args:
         model: The model.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        rule: How its logits become masks.
     """
     classes = [
         {"name": name, "color": color}
@@ -34,19 +41,27 @@ def attach(model: keras.Model, class_names: Sequence[str], palette: np.ndarray) 
     original = type(model).get_config
 
     def get_config():
-        return {**original(model), _KEY: classes}
+        values = rule.to_json()
+        more = {_RULE_KEY: values} if values else {}
+        return {**original(model), _KEY: classes, **more}
 
-    setattr(get_config, _ATTRIBUTE, classes)
+    setattr(get_config, _ATTRIBUTE, (classes, rule))
     model.get_config = get_config
 
 
 def of_model(model: keras.Model) -> tuple[tuple[str, ...], np.ndarray] | None:
     """Returns names and colors, uint8 `[num_classes, 3]`, of a model, or None."""
-    classes = getattr(model.get_config, _ATTRIBUTE, None)
+    classes, _ = getattr(model.get_config, _ATTRIBUTE, (None, None))
     if classes is None:
         return None
     colors = np.array([each["color"] for each in classes], np.uint8)
     return tuple(each["name"] for each in classes), colors
+
+
+def rule_of(model: keras.Model) -> ClassRule:
+    """Returns how the logits of a model become masks, as it was attached."""
+    _, rule = getattr(model.get_config, _ATTRIBUTE, (None, DEFAULT_RULE))
+    return rule
 
 
 def restore(model: keras.Model, path: str | os.PathLike) -> None:
@@ -64,7 +79,8 @@ def restore(model: keras.Model, path: str | os.PathLike) -> None:
     no_more = {"name": "", "source": "", "num_images": {}, "source_ignore": []}
     try:
         spec = datasets.DatasetSpec.from_json({**no_more, "classes": classes})
+        rule = ClassRule.from_json(config.get(_RULE_KEY, {}))
     except errors.UserError as error:
         logging.warning("%s: its class names are not used: %s.", path, error)
         return
-    attach(model, spec.class_names, spec.palette)
+    attach(model, spec.class_names, spec.palette, rule)

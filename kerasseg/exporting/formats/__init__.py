@@ -20,10 +20,11 @@ import numpy as np
 from kerasseg import errors
 from kerasseg.exporting.options import DetectionOptions, TestTimeOptions
 from kerasseg.exporting.samples import Sample
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 
 FILE_DESCRIPTION = """\
 The files take `image`, float32 [1, height, width, 3], RGB from 0 to 255, of any size,
-and return `logits`, float32 [1, height, width, {num_classes}].
+and return `logits`, float32 [1, height, width, {num_logits}].
 """
 
 
@@ -40,6 +41,7 @@ class Source:
         samples: Images of the data set; may be empty.
         calibration_images: RGB images, uint8 `[height, width, 3]`, for quantization.
         options: Test-time options of the exported graph, or None.
+        rule: How the logits become masks.
         detection: How a model that detects objects is exported; None for others.
     """
 
@@ -50,6 +52,7 @@ class Source:
     samples: Sequence[Sample] = ()
     calibration_images: Sequence[np.ndarray] = ()
     options: TestTimeOptions | None = None
+    rule: ClassRule = DEFAULT_RULE
     detection: DetectionOptions | None = None
 
 
@@ -80,14 +83,15 @@ class Format:
         write: Function of a `Source` and the path of the file that writes it.
         load: Function of the path that returns `Loaded`.
         usage: Python code for the model card that predicts a mask, with the
-            placeholders `{path}` (of the version) and `{file}`, in double quotes.
+            placeholders `{path}` (of the version) and `{file}`, in double quotes, and
+            `{to_mask}` after the logits of an image.
         tolerance: Allowed difference of the logits, relative to the largest logit.
         iou_tolerance: Allowed difference of the mean IoU.
         group: Name that stands for all formats of the group, or "".
         extra: Extra of kerasseg that installs `packages`.
         packages: Packages that writing and loading need.
         description: Inputs and outputs, for the model card, with the placeholders
-            `{num_classes}` and `{max_pixels}`.
+            `{num_classes}`, `{num_logits}`, `{mask_pixels}` and `{max_pixels}`.
         detection_usage: `usage` for a network that detects objects, also with the
             placeholder `{sides}`, see `instance_card.values`; "" if the format cannot
             hold one.

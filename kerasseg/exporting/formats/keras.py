@@ -26,7 +26,8 @@ def write(source: formats.Source, path: str) -> None:
     """Saves the model, with its own dtype policy, and the class names."""
     from kerasseg.workdir import class_names
 
-    class_names.attach(source.model, source.class_names, source.palette)
+    classes = source.class_names, source.palette, source.rule
+    class_names.attach(source.model, *classes)
     source.model.save(path)
 
 
