@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -102,7 +103,7 @@ def export_model(
     versions.check_version(export_dir, version, with_saved_model="saved_model" in names)
     model = _with_exported_outputs(model)
     _check_classes(model, class_names, palette)
-    classes = {"class_names": class_names, "palette": palette}
+    classes: dict[str, Any] = {"class_names": class_names, "palette": palette}
     source = formats.Source(
         model=model,
         folded=_folded(model, detection),
