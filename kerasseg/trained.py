@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors, images, inference
-from kerasseg.datasets import DatasetSpec
+from kerasseg.datasets import IGNORE_LABEL, DatasetSpec
+from kerasseg.images import bit_masks
 from kerasseg.inference import sources
 from kerasseg.workdir import layout
 
@@ -131,8 +132,9 @@ class Segmenter(_Trained, inference.Segmenter):
         Args:
             data: A folder of records; or a sequence of pairs of an image, as `predict`
                 takes it, and its label: class numbers and 255 for ignored pixels,
-                integers `[height, width]`, or a PNG file of them. The image's name may
-                be a third entry. None for the records of the run.
+                integers `[height, width]`, or a PNG file of them; of a multi-label
+                network 0 or 1 for each class, `[height, width, num_classes]`. The
+                image's name may be a third entry. None for the records of the run.
             split: Name of the split of records.
             measures: Names of `evaluation.MEASURE_NAMES` that are computed besides the
                 confusion matrix; None for all.
@@ -190,12 +192,15 @@ class Segmenter(_Trained, inference.Segmenter):
             return self._open(data, split)
         if (found := getattr(data, "classes", None)) is not None:
             self._check_classes(found, "`data`")
-        return _Pairs(data, self.class_names, self.palette)
+        multi_label = self.predictor.rule.multi_label
+        return _Pairs(data, self.class_names, self.palette, multi_label)
 
     def _evaluate(self, reader, measures, batch_size):
         from kerasseg import evaluation
 
-        measures = evaluation.MEASURE_NAMES if measures is None else measures
+        if measures is None:
+            is_exclusive = not self.predictor.rule.multi_label
+            measures = evaluation.MEASURE_NAMES if is_exclusive else ()
         if not isinstance(reader, _Pairs):
             return evaluation.evaluate(
                 self.predictor, reader, measures=measures, batch_size=batch_size
@@ -313,7 +318,7 @@ class _Split:
 class _Pairs:
     """Reads pairs of image and label, as `pipeline.ImageReader` reads records."""
 
-    def __init__(self, data, class_names, palette):
+    def __init__(self, data, class_names, palette, multi_label):
         if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
             raise errors.UserError(
                 f"`data` is {type(data).__name__}, expected a folder of records or a "
@@ -321,7 +326,9 @@ class _Pairs:
             )
         colors = map(tuple, np.asarray(palette).tolist())
         classes = dict(zip(class_names, colors, strict=True))
-        spec = DatasetSpec(source="", classes=classes, num_images={})
+        spec = DatasetSpec(
+            source="", classes=classes, num_images={}, multi_label=multi_label
+        )
         self._data = data
         self.split = _Split("data", spec, len(data))
 
@@ -339,18 +346,29 @@ class _Pairs:
         return image, self._label(label, image.shape[:2], name), name
 
     def _label(self, label, size, name):
+        spec = self.split.spec
         if isinstance(label, str | os.PathLike):
-            label = images.read_label(label)
+            label = images.read_label(label, multi_label=spec.multi_label)
         label = np.asarray(label)
+        if spec.multi_label and label.ndim == 3:  # A mask of each class.
+            ignored = (label == IGNORE_LABEL).any(axis=-1)
+            label = bit_masks.encode(label == 1, ignored)
         is_integer = np.issubdtype(label.dtype, np.integer)
-        if label.shape != size or not is_integer or np.any((label < 0) | (label > 255)):
+        most = np.iinfo(spec.label_dtype).max
+        if (
+            label.shape != size
+            or not is_integer
+            or ((label < 0) | (label > most)).any()
+        ):
             raise errors.UserError(
                 f"The label of {name} is {label.dtype} {list(label.shape)}, expected "
-                f"class numbers from 0 to 255 of an integer type, {list(size)}: the "
+                f"class numbers from 0 to {most} of an integer type, {list(size)}: the "
                 f"size of the image. Correct `data`."
             )
-        label = label.astype(np.uint8)
-        images.check_label_range(label, self.split.spec.num_classes, name=name)
+        label = label.astype(spec.label_dtype)
+        images.check_label_range(
+            label, spec.num_classes, name=name, multi_label=spec.multi_label
+        )
         return label
 
 

@@ -43,6 +43,11 @@ class DatasetSpec:
         return len(self.classes)
 
     @property
+    def label_dtype(self) -> type[np.unsignedinteger]:
+        """Type of decoded labels: uint16 holds the bits of several classes."""
+        return np.uint16 if self.multi_label else np.uint8
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Class names in the order of the class numbers."""
         return tuple(self.classes)

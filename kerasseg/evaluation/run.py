@@ -83,7 +83,7 @@ def evaluate_run(
         result = scoring.evaluate(
             predictor,
             reader,
-            measures=_measures(measures, has_probabilities=refine is None),
+            measures=_measures(measures, refine is None, multi_label=rule.multi_label),
             batch_size=batch_size,
             refine=refine,
         )
@@ -147,7 +147,9 @@ def evaluate_masks(
     labels = _labels(labels_dir, workdir, records_dir, split, dataset)
     _check_comparable(output, labels)
     result = masks.score_masks(
-        predictions_dir, labels, _measures(measures, has_probabilities=False)
+        predictions_dir,
+        labels,
+        _measures(measures, False, multi_label=labels.spec.multi_label),
     )
     settings = {"split": labels.name, "predictions_dir": os.fspath(predictions_dir)}
     get_sample = samples.mask_samples(predictions_dir, labels)
@@ -173,8 +175,11 @@ def _labels(labels_dir, workdir, records_dir, split, dataset):
     return masks.RecordLabels(reader)
 
 
-def _measures(names, has_probabilities):
+def _measures(names, has_probabilities, *, multi_label):
     """Returns the measures to compute: those that can be, or those asked for."""
+    if multi_label:
+        inputs.check_multi_label(names or ())
+        return []
     if names is None:
         names = inputs.MEASURE_NAMES
         return [n for n in names if has_probabilities or n != "calibration"]

@@ -62,6 +62,7 @@ def mask_samples(predictions_dir: str | os.PathLike, labels) -> Callable[[int], 
 
     def get_sample(index):
         image, label = labels.read(index)
-        return Sample(label, images.read_label(paths[index]), image)
+        mask = images.read_label(paths[index], multi_label=labels.spec.multi_label)
+        return Sample(label, mask, image)
 
     return get_sample

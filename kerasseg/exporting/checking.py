@@ -17,6 +17,7 @@ from kerasseg.exporting.options import TestTimeOptions
 from kerasseg.exporting.samples import Sample
 from kerasseg.images import bit_masks, class_rules
 from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
+from kerasseg.metrics import multi_label
 from kerasseg.system import processes
 
 # Where two maxima are equal up to rounding, an unpooling layer may put a value into
@@ -196,7 +197,11 @@ class _Check:
         self._num_samples = self._num_labeled = 0
         self._num_pixels = self._num_differing = 0
         self._largest = 0.0
-        self._confusion = metrics.Confusion(reference.num_classes)
+        self._confusion: Any = metrics.Confusion(reference.num_classes)
+        self._iou_counts = metrics.iou_counts
+        if reference.rule.multi_label:
+            self._confusion = metrics.MultiLabelConfusion(reference.num_classes)
+            self._iou_counts = multi_label.iou_counts
         self._actual, self._expected = np.zeros((2, *self._confusion.shape), np.int64)
 
     def add(self, sample: Sample, predict: Callable) -> None:
@@ -212,7 +217,9 @@ class _Check:
         )
         mask = self._reference.mask(outputs["logits"])
         if "mask" in outputs:
-            mask = images.read_label(outputs["mask"])
+            mask = images.read_label(
+                outputs["mask"], multi_label=self._reference.rule.multi_label
+            )
             self._check_mask("classes", outputs["classes"], expected, scale)
             self._check_mask("mask", mask, expected, scale)
         self._num_samples += 1
@@ -269,7 +276,7 @@ class _Check:
             "pixels": self._num_pixels,
             "pixels_that_differ": self._num_differing,
         }
-        counts = [metrics.iou_counts(each) for each in (self._actual, self._expected)]
+        counts = [self._iou_counts(each) for each in (self._actual, self._expected)]
         actual, expected = [float(metrics.mean_iou(each)) for each in counts]
         if np.isnan(actual) and np.isnan(expected):  # No pixel was labeled.
             return result

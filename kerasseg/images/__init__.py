@@ -24,6 +24,7 @@ from kerasseg.images.writing import (
     IGNORE_COLOR,
     encode_image,
     encode_label,
+    encode_mask,
     encode_palette_png,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "check_pixels",
     "encode_image",
     "encode_label",
+    "encode_mask",
     "encode_palette_png",
     "probe",
     "read_image",

@@ -9,6 +9,7 @@ PNG files such masks are of 8 or 16 bits.
 import numpy as np
 
 from kerasseg import errors
+from kerasseg.images import headers
 
 MAX_CLASSES = 15
 _IGNORED = 255
@@ -73,3 +74,26 @@ def wrong(code: np.ndarray, num_classes: int) -> np.ndarray:
     """Returns where a value is neither a sum of classes nor 255, bool `[...]`."""
     allowed = int(bits(num_classes).sum())
     return (code & ~np.uint16(allowed) > 0) & (code != _IGNORED)
+
+
+def check(code: np.ndarray, num_classes: int, *, name: str) -> None:
+    """Checks the values of a label.
+
+    Args:
+        code: Unsigned integers, any shape.
+        num_classes: Number of classes.
+        name: Name of the label in the error message.
+
+    Raises:
+        ImageError: Lists the values that are neither sums of classes nor 255.
+    """
+    found = wrong(code, num_classes)
+    if found.any():
+        values, counts = np.unique(code[found], return_counts=True)
+        pairs = zip(values[:8].tolist(), counts.tolist(), strict=False)
+        listed = ", ".join(f"{value} ({count:,} pixels)" for value, count in pairs)
+        raise headers.ImageError(
+            f"{name}: labels out of range: {listed}. Multi-label labels are sums of "
+            f"2 ** (k + 1) over the class numbers k of 0 to {num_classes - 1}, or 255 "
+            "for ignored pixels. Check that `dataset` is the data set of these labels."
+        )

@@ -45,6 +45,11 @@ def num_logits(num_classes: int, activation: str, *, multi_label: bool = False) 
             "records are multi-label: their pixels may have several. Give "
             "`activation=sigmoid`."
         )
+    if multi_label and num_classes == 1:
+        raise errors.UserError(
+            "Multi-label records need at least 2 classes. For a single class, build "
+            "records of two classes that exclude each other: background and the class."
+        )
     if activation != "sigmoid" or multi_label:
         return num_classes
     if num_classes != 2:
@@ -140,6 +145,17 @@ class ClassRule:
         if self.thresholds:
             return xp.where(probabilities[..., 1] > self.thresholds[0], 1, 0)
         return xp.argmax(probabilities, axis=-1)
+
+    def masks(self, mask: np.ndarray, num_classes: int) -> np.ndarray:
+        """Returns where a mask has each class, bool `[height, width, num_classes]`.
+
+        Args:
+            mask: Class numbers or bits of classes, `[height, width]`.
+            num_classes: Number of classes.
+        """
+        if self.multi_label:
+            return bit_masks.decode(mask, num_classes)
+        return mask[..., np.newaxis] == np.arange(num_classes)
 
     def mask_of_rows(self, probabilities: np.ndarray) -> np.ndarray:
         """Returns the mask of one image of `mask_dtype`, computed in blocks of rows.

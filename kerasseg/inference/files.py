@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import errors, images
+from kerasseg.images.class_rules import DEFAULT_RULE
 from kerasseg.inference import outputs, reading, resuming, videos
 from kerasseg.inference.detector import Detector
 from kerasseg.inference.inputs import is_video
@@ -81,7 +82,7 @@ def predict_files(
         segmenter: The network.
         paths: Images and videos by name, see `find_images`.
         output_dir: Folder of the results, with a folder for each kind.
-        kinds: Keys of `outputs.KINDS`.
+        kinds: Keys of `outputs.KINDS`, or "masks".
         refine: Function of an image and its probabilities to a mask, and for the kind
             "confidence" also its probabilities, see `start_refiner`; None: no
             refinement.
@@ -101,7 +102,8 @@ def predict_files(
             it, or no scores.
         OSError: A result cannot be written.
     """
-    outputs.check(kinds)
+    outputs.check(kinds, (*outputs.KINDS, outputs.MASKS))
+    kinds = outputs.with_classes(kinds, segmenter.class_names)
     network = _Network(segmenter, kinds, refine, min_score)
     failures = []
 
@@ -160,8 +162,14 @@ class _Network:
         self._detector: Detector | None = None
         if isinstance(segmenter, InstanceSegmenter):
             self._detector = segmenter.detector
+        self._rule = DEFAULT_RULE
+        if isinstance(segmenter, Segmenter):
+            self._rule = segmenter.predictor.rule
         outputs.check_network(
-            kinds, detects_instances=self._detector is not None, min_score=min_score
+            kinds,
+            detects_instances=self._detector is not None,
+            min_score=min_score,
+            multi_label=self._rule.multi_label,
         )
         self._min_score = images.MIN_SCORE if min_score is None else min_score
         if self._detector is not None and refine is not None:
@@ -227,10 +235,9 @@ class _Network:
                     refined = refined, None
                 item.mask, item.confidence = refined
             else:
-                rule = self._segmenter.predictor.rule
-                item.mask = rule.mask_of_rows(item.probabilities)
+                item.mask = self._rule.mask_of_rows(item.probabilities)
                 if self._with_confidence:
-                    item.confidence = rule.confidence(item.probabilities)
+                    item.confidence = self._rule.confidence(item.probabilities)
         except FAILURES as error:
             item.reason = failure(item, error)
         return item
@@ -247,6 +254,7 @@ class _Network:
             item.detections,
             self._min_score,
             item.confidence,
+            self._rule,
         )
 
 

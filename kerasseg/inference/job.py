@@ -117,6 +117,7 @@ class Job:
             self.kinds,
             detects_instances=not is_semantic,
             min_score=self.min_score,
+            multi_label=is_semantic and network.predictor.rule.multi_label,
         )
         crf, superpixels = self.options.crf_settings(), self.options.superpixels
         kinds = self.predicted_kinds
@@ -219,7 +220,8 @@ def run_job(
                 outputs.remove_partial(job.output_dir)
             kept = resuming.claim(job.output_dir, job.settings(), overwrite=overwrite)
             journal = resuming.Journal(job.output_dir)
-            kinds, counts = job.predicted_kinds, None
+            kinds = outputs.with_classes(job.predicted_kinds, predict.class_names)
+            counts = None
             journal.adopt(paths if kept else {}, kinds)
             remaining = {
                 name: path
@@ -230,7 +232,11 @@ def run_job(
                 from kerasseg.inference import ray_engine
 
                 failures = ray_engine.run(
-                    job, remaining, num_workers=num_workers, journal=journal
+                    job,
+                    remaining,
+                    num_workers=num_workers,
+                    journal=journal,
+                    kinds=kinds,
                 )
             else:
                 failures = predict(remaining, journal=journal)

@@ -11,7 +11,7 @@ import numpy as np
 from kerasseg import errors, images
 from kerasseg.images import class_rules
 from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
-from kerasseg.inference import segmentation, sources
+from kerasseg.inference import palettes, segmentation, sources
 from kerasseg.system import files, path_checks
 from kerasseg.workdir import layout, metadata
 
@@ -83,6 +83,7 @@ class Segmenter:
             self.palette,
             source=name,
             predict_probabilities=self.probabilities,
+            rule=self.predictor.rule,
         )
 
     def probabilities(self, image: Any) -> np.ndarray:
@@ -327,7 +328,7 @@ def _classes(model, path):
         count,
         count - 1,
     )
-    return tuple(str(i) for i in range(count)), voc_palette(count)
+    return tuple(str(i) for i in range(count)), palettes.voc_palette(count)
 
 
 def num_classes(model) -> int:
@@ -390,18 +391,3 @@ def _versions(export_dir):
     folders = [p.parent for p in folder.glob(f"*/{_SAVED_MODEL}")]
     numbered = (p for p in folders if p.name.isdecimal())
     return sorted(numbered, key=lambda p: int(p.name))
-
-
-def voc_palette(num_classes: int) -> np.ndarray:
-    """Returns the colors of PASCAL VOC's development kit for any number of classes.
-
-    Returns:
-        RGB, uint8 `[num_classes, 3]`: the bits of a class number, the lowest first, go
-        to red, green and blue in turn, filling each channel from its highest bit.
-    """
-    numbers = np.arange(num_classes)[:, np.newaxis]
-    colors = np.zeros((num_classes, 3), np.int64)
-    for i in range(8):
-        bits = numbers >> (3 * i + np.arange(3)) & 1
-        colors |= bits << (7 - i)
-    return colors.astype(np.uint8)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerasseg import errors
-from kerasseg.images import class_rules
+from kerasseg import datasets, errors
+from kerasseg.images import bit_masks, class_rules
 
 _NO_CLASS = -(2**31)  # Neither a class nor a label that is ignored.
 
@@ -32,6 +32,28 @@ def class_numbers(labels):
     labels = ops.cast(labels, "float32")
     exact = ops.logical_and(labels == ops.floor(labels), ops.abs(labels) < 2**24)
     return ops.cast(ops.where(exact, labels, float(_NO_CLASS)), "int32")
+
+
+def of_class(labels, k: int, num_classes: int):
+    """Returns the label of one of several classes: 0 or 1.
+
+    Args:
+        labels: Bits of classes, see `images.bit_masks`, any integer type; or 0, 1 and
+            255 for each class, `[batch, height, width, num_classes]`.
+        k: Number of the class.
+        num_classes: Number of classes.
+
+    Returns:
+        int32 `[batch, height, width]`: 255 for ignored pixels, -1 for other values.
+    """
+    labels = ops.cast(labels, "int32")
+    if len(labels.shape) == 4:
+        return labels[..., k]
+    values = [int(value) for value in bit_masks.bits(num_classes)]
+    ignored = ops.equal(labels, datasets.IGNORE_LABEL)
+    other = ops.not_equal(ops.bitwise_and(labels, ~sum(values)), 0)
+    has = ops.cast(ops.not_equal(ops.bitwise_and(labels, values[k]), 0), "int32")
+    return ops.where(ignored, datasets.IGNORE_LABEL, ops.where(other, -1, has))
 
 
 def read(labels, logits, ignore_label: int):

@@ -43,13 +43,18 @@ class ConfusionMetric(keras.metrics.Metric):
     ):
         super().__init__(name=name or self.score, dtype=dtype)
         self.num_classes, self.ignore_label = num_classes, ignore_label
-        shape = num_classes, num_classes
+        shape = self._shape
         self._digits = self.add_variable(
             (2, *shape), "zeros", dtype=confusion.COUNT, name="counts"
         )
         self._fractions = self.add_variable(
             shape, "zeros", dtype="float32", name="fractions"
         )
+
+    @property
+    def _shape(self):
+        """Shape of the counts."""
+        return self.num_classes, self.num_classes
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Counts the pixels of one batch.
@@ -122,10 +127,15 @@ class ConfusionMetric(keras.metrics.Metric):
         high = ops.where(valid, high, ops.full_like(high, _INVALID))
         self._digits.assign(ops.stack([low % _BASE, high]))
 
+    def _exact(self):
+        """Returns the counts as floats."""
+        low, high = ops.cast(self._digits[0], _WIDE), ops.cast(self._digits[1], _WIDE)
+        return low + high * _BASE + ops.cast(self._fractions, _WIDE)
+
     def _scores(self):
         """Returns the means by name, and the IoU of each class, NaN if undefined."""
-        low, high = ops.cast(self._digits[0], _WIDE), ops.cast(self._digits[1], _WIDE)
-        counts = low + high * _BASE + ops.cast(self._fractions, _WIDE)
+        high = self._digits[1]
+        counts = self._exact()
         means, iou, _ = confusion.mean_scores(counts, ops)
         factor = ops.where(ops.min(high) < 0, np.nan, 1.0)
         occurs = ops.sum(counts, axis=0) + ops.sum(counts, axis=1) > 0

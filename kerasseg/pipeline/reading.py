@@ -44,7 +44,8 @@ class ImageReader:
         """Reads and decodes one image.
 
         Returns:
-            Image, uint8 `[height, width, 3]`, label, uint8 `[height, width]`, and name;
+            Image, uint8 `[height, width, 3]`, label, uint8 `[height, width]`, or uint16
+            if it has the bits of several classes, see `images.bit_masks`; and name;
             with `instances=True` also instance ids, uint16 `[height, width]`.
 
         Raises:
@@ -53,7 +54,9 @@ class ImageReader:
         """
         more = _instances if instances else None
         return self._guarded(
-            index, lambda i: self._read(i, more), lambda: _ignored_image(more)
+            index,
+            lambda i: self._read(i, more),
+            lambda: _ignored_image(more, self.split.spec.label_dtype),
         )
 
     def read_objects(self, index: int) -> tuple:
@@ -136,13 +139,22 @@ class ImageReader:
                     "`unlabeled_records_dir`, and records with labels as `records_dir`"
                 )
             image = records.decode_image(example["image"])
-            label = records.decode_label(example["label"], image.shape[:2])
+            label = records.decode_label(
+                example["label"],
+                image.shape[:2],
+                multi_label=self.split.spec.multi_label,
+            )
             rest = [more(example, label)] if more else []
             if more is records.decode_objects:
                 _check_classes(rest[0], self.split.spec.num_classes)
         where = f"{self.split.locate(index)}, image {example['name']}"
         try:
-            images.check_label_range(label, self.split.spec.num_classes, name=where)
+            images.check_label_range(
+                label,
+                self.split.spec.num_classes,
+                name=where,
+                multi_label=self.split.spec.multi_label,
+            )
         except images.ImageError as error:
             raise records.RecordError(str(error)) from error
         return image, label, example["name"], *rest
@@ -264,10 +276,10 @@ def _check_classes(objects, num_classes):
         )
 
 
-def _ignored_image(more):
+def _ignored_image(more, dtype=np.uint8):
     """Returns an image of one pixel, which is ignored, without instances."""
     image = np.full((1, 1, 3), augment.PADDING_COLOR, np.uint8)
-    label, none = np.full((1, 1), IGNORE_LABEL, np.uint8), np.zeros((1, 1), np.uint16)
+    label, none = np.full((1, 1), IGNORE_LABEL, dtype), np.zeros((1, 1), np.uint16)
     if more is None:
         return image, label, ""
     return (

@@ -48,6 +48,7 @@ class Network:
     Attributes:
         num_classes: Number of classes of the network: those of the data, for objects
             without class 0, the background; or 1 logit for two classes.
+        multi_label: As given.
 
     Raises:
         errors.UserError: The activation does not fit the data or the network.
@@ -62,6 +63,7 @@ class Network:
         multi_label: bool = False,
     ):
         self._source, self._activation = model_or_builder, activation
+        self.multi_label = multi_label
         if self.kind == "instance":
             _check_softmax(activation)
             self.num_classes = num_classes - 1

@@ -8,9 +8,10 @@ import pytest
 from keras import layers
 
 import kerasseg
-from kerasseg import blocks, errors, evaluate, inference, training
+from kerasseg import blocks, errors, evaluate, inference, models, training
 from kerasseg.images.class_rules import ClassRule
 from kerasseg.inference import refining, segmenter
+from kerasseg.models import outputs
 from kerasseg.training.network import Network
 from kerasseg.workdir import best_model, class_names, class_rule, layout
 from tests.support import tiny
@@ -207,3 +208,21 @@ def test_a_file_that_ends_in_a_sigmoid_is_refused(tmp_path):
     model.save(tmp_path / "model.keras")
     with pytest.raises(errors.UserError, match="its last layer is a sigmoid: build"):
         segmenter.load(tmp_path / "model.keras")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(models.list_models("semantic")))
+def test_every_architecture_has_a_head_of_one_logit(name):
+    options = models.metadata(name).test_options
+    if "decoupled" in name:
+        with pytest.raises(errors.UserError, match="must be at least 2"):
+            Network(training.Builder(name, options), 2, "sigmoid").build()
+        return
+    built = [
+        Network(training.Builder(name, options), 2, activation).build()
+        for activation in ("sigmoid", "softmax")
+    ]
+    logits = [outputs.logits(model.output).shape[-1] for model in built]
+    assert logits == [1, 2]
+    # Only heads differ: one output channel less of each.
+    assert built[0].count_params() < built[1].count_params()

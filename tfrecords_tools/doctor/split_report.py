@@ -90,8 +90,11 @@ def contact_sheet(readers: Sequence[splits.SplitReader], num_images: int) -> np.
             if label is None:
                 label = np.full(image.shape[:2], datasets.IGNORE_LABEL, np.uint8)
             palette = reader.spec.palette
-            overlay = visualization.overlay(image, label, palette)
-            rows.append([image, overlay, visualization.colorize(label, palette)])
+            multi = {"multi_label": reader.spec.multi_label}
+            overlay = visualization.overlay(image, label, palette, **multi)
+            rows.append(
+                [image, overlay, visualization.colorize(label, palette, **multi)]
+            )
             captions.append(f"{reader.split} {i}")
     spec = readers[0].spec
     return visualization.contact_sheet(

@@ -48,7 +48,9 @@ def survey(reader: splits.SplitReader) -> Survey:
             else:
                 yield label
 
-    counts = class_statistics.count_classes(labels(), reader.spec.num_classes)
+    counts = class_statistics.count_classes(
+        labels(), reader.spec.num_classes, multi_label=reader.spec.multi_label
+    )
     return Survey(counts, sizes, num_unlabeled, tuple(faults), objects)
 
 

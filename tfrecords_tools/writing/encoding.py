@@ -1,6 +1,7 @@
 """Checks a pair and encodes it as a record."""
 
 import dataclasses
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from kerasseg import datasets, images, records
 from kerasseg.system import files
 from tfrecords_tools.converters import pairs, source_files
-from tfrecords_tools.writing import instance_labels, label_rules
+from tfrecords_tools.writing import instance_labels, label_rules, multi_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,15 +69,24 @@ def encode_pair(
         errors.UserError: The pair is bad; the message names its file.
     """
     image, image_format, size = _check_image(pair, contents.image, rules)
+    about: dict[str, Any] = {
+        "image": image,
+        "name": pair.name,
+        "image_format": image_format,
+        "height": size[0],
+        "width": size[1],
+    }
     if pair.is_unlabeled:
+        classes = pair.image_classes
+        return records.encode_example(label=None, present_classes=classes, **about)
+    if spec.multi_label:
+        label = multi_labels.combine(pair, contents, spec, size)
+        classes = pair.image_classes
+        if classes is None:
+            classes = tuple(multi_labels.present(label, spec.num_classes)) or None
+        label_file = images.encode_label(label)
         return records.encode_example(
-            image=image,
-            label=None,
-            name=pair.name,
-            image_format=image_format,
-            height=size[0],
-            width=size[1],
-            present_classes=pair.image_classes,
+            label=label_file, present_classes=classes, **about
         )
     values = _read_label(pair, contents.label, rules)
     if values.shape != size and rules.labels.resize:
@@ -92,14 +102,10 @@ def encode_pair(
     if pair.instances and instance is not None:
         instance = instance_labels.check_map(pair, instance, numbers, rules.labels)
     return records.encode_example(
-        image=image,
         label=_label_file(contents.label, numbers),
         instance=instance,
         objects=_encode_objects(pair, contents, spec, rules, numbers),
-        name=pair.name,
-        image_format=image_format,
-        height=size[0],
-        width=size[1],
+        **about,
         present_classes=(
             (present or None) if pair.image_classes is None else pair.image_classes
         ),

@@ -12,13 +12,14 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from kerasseg import images, records
+from kerasseg import errors, images, records
 from kerasseg.system import files, lock, progress
 from tfrecords_tools.converters import image_classes, pairs, registry, source_files
 from tfrecords_tools.writing import (
     encoding,
     first_checks,
     journal,
+    label_rules,
     labeled_options,
     planning,
     quarantine,
@@ -109,7 +110,12 @@ def build_records(
     ]
     labeled.check_splits(splits)
     _choose_labeled(labeled, {plan.split: plan.pairs for plan in plans})
-    if dataset == pairs.OWN:
+    if spec.multi_label and rules.labels != label_rules.DEFAULT_RULES:
+        raise errors.UserError(
+            "`multi_label` labels are binary masks of each class, whose values are not "
+            "mapped. Leave out the options of labels, such as `label_map`."
+        )
+    if dataset == pairs.OWN and not spec.multi_label:
         first_checks.check_0_and_255(plans[0], spec.num_classes, rules.labels)
     if not skip_bad:
         first_checks.check_files(plans)
@@ -296,7 +302,9 @@ class _Build:
         if len(good) < len(splits):
             self._raise_for_empty(splits.keys() - good.keys(), rejected)
         num_objects = {
-            plan.split: plan.num_objects for plan in self.plans if plan.num_objects
+            plan.split: plan.num_objects
+            for plan in self.plans
+            if plan.num_objects and not self.spec.multi_label  # Those are classes.
         }
         return Result(
             num_records,
