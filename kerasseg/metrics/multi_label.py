@@ -195,7 +195,8 @@ class MultiLabelIoU(ConfusionMetric):
 
     def result(self):
         """Returns the scores; NaN where undefined or after a wrong label."""
-        hits, labeled, predicted = self._exact()
+        counts = self._exact()
+        hits, labeled, predicted = counts[0], counts[1], counts[2]
         union = labeled + predicted - hits
         iou = ops.where(union > 0, hits / ops.maximum(union, 1), 0)
         factor = ops.where(ops.min(self._digits[1]) < 0, np.nan, 1.0)
