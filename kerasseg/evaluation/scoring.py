@@ -177,7 +177,7 @@ def score(
                 total += part
             names[image.index] = image.name
             counts[image.index] = iou_counts(parts[0])
-            if not spec.multi_label:  # Classes are not taken for each other.
+            if not spec.multi_label:  # One class does not replace another.
                 misclassified[image.index] = _misclassified(parts[0])
             bar.update()
     scores: dict = {}

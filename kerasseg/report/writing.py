@@ -96,7 +96,7 @@ def write(
         "pseudo-labels": few_labels.pseudo_label_section(training, spec),
         "generated": few_labels.generated_section(training, content.budget),
     }
-    if spec.multi_label:  # Classes are not taken for each other.
+    if spec.multi_label:  # One class does not replace another.
         sections["first"] = sections["closeups"] = None
     text = page.document(
         summary.title(spec, settings),

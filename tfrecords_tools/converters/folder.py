@@ -86,7 +86,9 @@ def find(source: pairs.Source) -> OwnImages:
     if own.multi_label:
         _check_multi_label(own, source)
     if own.multi_label and own.masks:
-        match, class_masks = class_folders.match(own.images, own.masks, own.classes)
+        match, class_masks = class_folders.match(
+            str(own.images), own.masks, own.classes
+        )
         shapes, classes, missing = {}, None, {}
     else:
         match, shapes, classes, missing = yolo.match(own) if is_yolo else _match(own)
@@ -225,6 +227,7 @@ def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
         errors.MissingFileError: See `find`.
     """
     own = source.own
+    multi_label = bool(own and own.multi_label)
     classes = own.classes if own else None
     if classes is None and own and own.annotations:
         classes = find(source).classes
@@ -237,9 +240,9 @@ def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
     return datasets.DatasetSpec(
         name=pairs.OWN,
         source="tfrecords_tools.folder",  # Stored in dataset.json; never change it.
-        classes=classes.with_palette(multi_label=own.multi_label),
+        classes=classes.with_palette(multi_label=multi_label),
         num_images={},
-        multi_label=own.multi_label,
+        multi_label=multi_label,
     )
 
 

@@ -75,8 +75,9 @@ class OwnData:
     )
     multi_label: bool = option(
         False,
-        "Several classes for each pixel, or none, for --activation=sigmoid: --masks "
-        "has a folder of binary masks for each class, CLASS/NAME.png; shapes of "
+        "Build labels with several classes for each pixel, or none, for networks that "
+        "are trained with --activation=sigmoid and one logit per class. --masks has a "
+        "folder of binary masks for each class, CLASS/NAME.png; shapes of "
         "--annotations may overlap.",
     )
     classes: class_lists.ClassList | None = None

@@ -91,12 +91,7 @@ def encode_pair(
     values = _read_label(pair, contents.label, rules)
     if values.shape != size and rules.labels.resize:
         values = label_rules.resize(values, size, pair.label or pair.name)
-    if values.shape != size:
-        raise images.ImageError(
-            f"{pair.image or pair.name} is {size[1]} x {size[0]} pixels, its label "
-            f"{pair.label} is {values.shape[1]} x {values.shape[0]}. A label must have "
-            "the size of its image and is never resized. Give the right label."
-        )
+    _check_label_size(pair, values.shape, size)
     numbers, present = _class_numbers(pair, values, spec)
     instance = contents.instances
     if pair.instances and instance is not None:
@@ -110,6 +105,15 @@ def encode_pair(
             (present or None) if pair.image_classes is None else pair.image_classes
         ),
     )
+
+
+def _check_label_size(pair, label_size, size):
+    if label_size != size:
+        raise images.ImageError(
+            f"{pair.image or pair.name} is {size[1]} x {size[0]} pixels, its label "
+            f"{pair.label} is {label_size[1]} x {label_size[0]}. A label must have "
+            "the size of its image and is never resized. Give the right label."
+        )
 
 
 def _encode_objects(pair, contents, spec, rules, label):

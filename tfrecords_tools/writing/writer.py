@@ -301,11 +301,6 @@ class _Build:
         )
         if len(good) < len(splits):
             self._raise_for_empty(splits.keys() - good.keys(), rejected)
-        num_objects = {
-            plan.split: plan.num_objects
-            for plan in self.plans
-            if plan.num_objects and not self.spec.multi_label  # Those are classes.
-        }
         return Result(
             num_records,
             self.num_kept,
@@ -313,9 +308,15 @@ class _Build:
             num_unlabeled=unlabeled,
             num_classified=_count(listed, lambda pair: pair.image_classes is not None),
             labeled=lists,
-            num_objects=num_objects,
+            num_objects=self._num_objects(),
             num_converted=_count(listed, _is_converted),
         )
+
+    def _num_objects(self):
+        """Returns `Result.num_objects`; multi-label masks are those of classes."""
+        if self.spec.multi_label:
+            return {}
+        return {plan.split: plan.num_objects for plan in self.plans if plan.num_objects}
 
     def _good_pairs(self, plan):
         rejected = {
