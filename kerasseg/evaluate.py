@@ -67,6 +67,13 @@ _COMPARE_WORKDIR = flags.DEFINE_string(
     "Folder with the pictures.csv of an earlier evaluation, or the instances.npz of "
     "detected objects, such as the workdir of another run, to compare with.",
 )
+_TUNE_THRESHOLDS = flags.DEFINE_boolean(
+    "tune_thresholds",
+    False,
+    "First find the thresholds of the probabilities with the highest IoU on --split, "
+    "for a network with --activation=sigmoid. They are written into the workdir, and "
+    "kerasseg.predict and export use them. Other networks have none.",
+)
 _REPORT = flags.DEFINE_boolean(
     "report",
     True,
@@ -109,6 +116,11 @@ def _evaluate(output, data):
     else:
         cli.required(output_dir=output.folder)
         _check_no_min_score()
+        if _TUNE_THRESHOLDS.value:
+            raise errors.UserError(
+                "`tune_thresholds` needs the probabilities of a network, which "
+                "`predictions_dir` does not have. Leave one of them out."
+            )
     evaluation.check_inputs(
         predictions_dir=predictions_dir,
         compare_workdir=_COMPARE_WORKDIR.value,
@@ -131,6 +143,7 @@ def _evaluate(output, data):
         options=options,
         predictor_options=predictor_options,
         batch_size=_BATCH_SIZE.value,
+        tune_thresholds=_TUNE_THRESHOLDS.value,
         **data,
     )
 

@@ -154,6 +154,7 @@ def _check_input(name, chosen, few, records_dir, workdir):
         cli.check_choice("loss", loss, registry.names_in("kerasseg.losses"))
     methods = registry.names_in("kerasseg.training.few_labels")
     cli.check_choice("semi", few.semi, [few_labels.NO_METHOD, *methods])
+    few_labels.check_activation(few, chosen.activation)
     _check_paths(records_dir, workdir)
     cli.check_exists(records_dir=records_dir)
     cli.check_exists(

@@ -1,6 +1,5 @@
 """`kerasseg.load`: a trained network that predicts, and is evaluated and exported."""
 
-import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,8 +7,6 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors, images, inference
-from kerasseg.datasets import IGNORE_LABEL, DatasetSpec
-from kerasseg.inference import sources
 from kerasseg.workdir import layout
 
 
@@ -136,8 +133,9 @@ class Segmenter(_Trained, inference.Segmenter):
         Args:
             data: A folder of records; or a sequence of pairs of an image, as `predict`
                 takes it, and its label: class numbers and 255 for ignored pixels,
-                integers `[height, width]`, or a PNG file of them. The image's name may
-                be a third entry. None for the records of the run.
+                integers `[height, width]`, or a PNG file of them; of a multi-label
+                network 0 or 1 for each class, `[height, width, num_classes]`. The
+                image's name may be a third entry. None for the records of the run.
             split: Name of the split of records.
             measures: Names of `evaluation.MEASURE_NAMES` that are computed besides the
                 confusion matrix; None for all.
@@ -193,15 +191,25 @@ class Segmenter(_Trained, inference.Segmenter):
     def _reader(self, data, split):
         if data is None or isinstance(data, str | os.PathLike):
             return self._open(data, split)
+        from kerasseg import evaluation
+
         if (found := getattr(data, "classes", None)) is not None:
             self._check_classes(found, "`data`")
-        return _Pairs(data, self.class_names, self.palette, self.image_kind)
+        return evaluation.Pairs(
+            data,
+            self.class_names,
+            self.palette,
+            self.image_kind,
+            multi_label=self.predictor.rule.multi_label,
+        )
 
     def _evaluate(self, reader, measures, batch_size):
         from kerasseg import evaluation
 
-        measures = evaluation.MEASURE_NAMES if measures is None else measures
-        if not isinstance(reader, _Pairs):
+        if measures is None:
+            is_exclusive = not self.predictor.rule.multi_label
+            measures = evaluation.MEASURE_NAMES if is_exclusive else ()
+        if not isinstance(reader, evaluation.Pairs):
             return evaluation.evaluate(
                 self.predictor, reader, measures=measures, batch_size=batch_size
             )
@@ -301,67 +309,6 @@ class InstanceSegmenter(_Trained, inference.InstanceSegmenter):
             min_score=min_score,
         )
         return result
-
-
-@dataclasses.dataclass(frozen=True)
-class _Split:
-    """What scores and reports need of a split."""
-
-    name: str
-    spec: DatasetSpec
-    length: int
-
-    def __len__(self):
-        return self.length
-
-
-class _Pairs:
-    """Reads pairs of image and label, as `pipeline.ImageReader` reads records."""
-
-    def __init__(self, data, class_names, palette, image_kind):
-        if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
-            raise errors.UserError(
-                f"`data` is {type(data).__name__}, expected a folder of records or a "
-                f"sequence of pairs of image and label. Give list(data)."
-            )
-        colors = map(tuple, np.asarray(palette).tolist())
-        classes = dict(zip(class_names, colors, strict=True))
-        spec = DatasetSpec(
-            source="", classes=classes, num_images={}, image_kind=image_kind
-        )
-        self._data, self.kind = data, image_kind
-        self.split = _Split("data", spec, len(data))
-
-    def read(self, i):
-        """Returns image, label and name of pair `i`."""
-        pair, name = self._data[i], f"image {i}"
-        if not isinstance(pair, tuple | list) or len(pair) not in (2, 3):
-            raise errors.UserError(
-                f"`data`: item {i} is {type(pair).__name__}, expected a pair of image "
-                f"and label. Give a list such as [(image, label), ...]."
-            )
-        image, label, *names = pair
-        name = str(names[0]) if names else name
-        image, valid, _ = sources.as_raster(image, self.kind, name)
-        label = self._label(label, image.shape[:2], name)
-        if valid is not None:
-            label[~valid] = IGNORE_LABEL
-        return image, label, name
-
-    def _label(self, label, size, name):
-        if isinstance(label, str | os.PathLike):
-            label = images.read_label(label)
-        label = np.asarray(label)
-        is_integer = np.issubdtype(label.dtype, np.integer)
-        if label.shape != size or not is_integer or np.any((label < 0) | (label > 255)):
-            raise errors.UserError(
-                f"The label of {name} is {label.dtype} {list(label.shape)}, expected "
-                f"class numbers from 0 to 255 of an integer type, {list(size)}: the "
-                f"size of the image. Correct `data`."
-            )
-        label = label.astype(np.uint8)
-        images.check_label_range(label, self.split.spec.num_classes, name=name)
-        return label
 
 
 def load(

@@ -15,6 +15,7 @@ import os
 from absl import flags
 
 from kerasseg import cli, errors, images, records
+from kerasseg.images.class_rules import ClassRule
 from kerasseg.system import files
 from tfrecords_tools.converters import source_files
 from tfrecords_tools.writing import file_names, pseudo_records
@@ -89,8 +90,9 @@ def extract(
         suffix = {"jpeg": "jpg"}.get(kind, kind)
         _write(os.path.join(output_dir, f"{stem}.{suffix}"), example["image"], written)
         if labels and example["label"] is not None:
-            label = records.decode_label(example["label"])
-            png = images.encode_palette_png(label, split.spec.palette)
+            rule = ClassRule(multi_label=split.spec.multi_label)
+            label = records.decode_label(example["label"], multi_label=rule.multi_label)
+            png = images.encode_mask(label, split.spec.palette, rule)
             _write(os.path.join(output_dir, "labels", f"{stem}.png"), png, written)
     return len(chosen)
 

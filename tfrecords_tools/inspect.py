@@ -20,7 +20,7 @@ change your files.
 
 from absl import flags
 
-from kerasseg import cli
+from kerasseg import cli, errors
 from tfrecords_tools.cli import source_flags
 from tfrecords_tools.doctor import reporting
 
@@ -63,6 +63,11 @@ def main(argv: list[str]) -> None:
         reporting.inspect_records(records_dir, dataset, outputs, unlabeled_dir)
     else:
         source, options = source_flags.read(dataset)
+        if source.own and source.own.multi_label:
+            raise errors.UserError(
+                "`multi_label` masks are checked by tfrecords_tools.build. Build the "
+                "records, and inspect them with `records_dir`."
+            )
         reporting.inspect_source(
             dataset, source, options, outputs, max_pixels=cli.MAX_PIXELS.value
         )

@@ -27,6 +27,8 @@ class DatasetSpec:
         source_ignore: Numbers in the source's labels that become `IGNORE_LABEL`.
         name: Name of the data set's module, set by `get`.
         image_kind: Channels, type and statistics of the images.
+        multi_label: Whether a pixel may have several classes, or none: labels are then
+            those of `images.bit_masks`.
     """
 
     source: str
@@ -35,11 +37,17 @@ class DatasetSpec:
     source_ignore: tuple[int, ...] = ()
     name: str = ""
     image_kind: image_kinds.ImageKind = image_kinds.RGB
+    multi_label: bool = False
 
     @property
     def num_classes(self) -> int:
         """Number of classes, without the ignore label."""
         return len(self.classes)
+
+    @property
+    def label_dtype(self) -> type[np.unsignedinteger]:
+        """Type of decoded labels: uint16 holds the bits of several classes."""
+        return np.uint16 if self.multi_label else np.uint8
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -62,6 +70,7 @@ class DatasetSpec:
             "num_images": dict(self.num_images),
             "source_ignore": list(self.source_ignore),
             **({} if is_rgb else {"images": self.image_kind.to_json()}),
+            **({"multi_label": True} if self.multi_label else {}),
         }
 
     @classmethod
@@ -86,6 +95,7 @@ class DatasetSpec:
                 json_values.integer(i, '"source_ignore"', high=255) for i in ignored
             ),
             image_kind=image_kinds.ImageKind.from_json(metadata.get("images", {})),
+            multi_label=bool(metadata.get("multi_label", False)),
         )
 
 

@@ -21,6 +21,7 @@ __getattr__ = lazy.attributes(
         "instance_table": "",
         "instances": "DetectedImage InstanceEvaluation score_instances",
         "masks": "LabelFolder RecordLabels score_masks",
+        "pairs": "Pairs",
         "record_objects": "RecordObjects",
         "run": "evaluate_masks evaluate_run write_metrics",
         "samples": "Sample mask_samples network_samples",

@@ -205,3 +205,16 @@ def check_measures(names: Sequence[str], *, has_probabilities: bool = True) -> N
             "refine. Leave calibration out of `measures`, or evaluate the network "
             "without refinement."
         )
+
+
+def check_multi_label(names: Sequence[str]) -> None:
+    """Checks that a multi-label network has the measures.
+
+    Raises:
+        errors.UserError: It has none besides the confusion matrices of its classes.
+    """
+    if names:
+        raise errors.UserError(
+            f"`measures={','.join(names)}` are of classes that exclude each other, and "
+            "these labels are multi-label. Leave them out."
+        )

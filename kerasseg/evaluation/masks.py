@@ -68,9 +68,12 @@ class LabelFolder:
         return None, self._read(path)
 
     def _read(self, path):
-        label = images.read_label(path)
+        multi_label, name = self.spec.multi_label, str(path)
+        label = images.read_label(path, multi_label=multi_label)
         label[np.isin(label, self.spec.source_ignore)] = datasets.IGNORE_LABEL
-        images.check_label_range(label, self.spec.num_classes, name=str(path))
+        images.check_label_range(
+            label, self.spec.num_classes, name=name, multi_label=multi_label
+        )
         return label
 
 
@@ -127,7 +130,8 @@ def score_masks(
 
     def scored_images() -> Iterator[ScoredImage]:
         for i, (target, path) in enumerate(zip(targets, paths, strict=True)):
-            yield ScoredImage(i, str(path), target.read(), images.read_label(path))
+            mask = images.read_label(path, multi_label=labels.spec.multi_label)
+            yield ScoredImage(i, str(path), target.read(), mask)
 
     result = score(scored_images(), labels, measures)
     return dataclasses.replace(result, names=[target.name for target in targets])

@@ -15,10 +15,19 @@ from kerasseg import (
     records,
     report,
 )
-from kerasseg.evaluation import counts, few_labels, inputs, masks, samples, scoring
+from kerasseg.evaluation import (
+    counts,
+    few_labels,
+    inputs,
+    masks,
+    samples,
+    scoring,
+    thresholds,
+)
 from kerasseg.evaluation.scoring import Evaluation
+from kerasseg.inference import refining
 from kerasseg.system import files, progress
-from kerasseg.workdir import best_model, layout, metadata, run_records
+from kerasseg.workdir import best_model, class_rule, layout, metadata, run_records
 
 
 def evaluate_run(
@@ -32,6 +41,7 @@ def evaluate_run(
     predictor_options: Mapping[str, Any] | None = None,
     measures: Sequence[str] | None = None,
     batch_size: int = 1,
+    tune_thresholds: bool = False,
 ) -> Evaluation:
     """Evaluates the best model of a run, prints its scores and writes the results.
 
@@ -46,6 +56,8 @@ def evaluate_run(
         measures: Names of `MEASURE_NAMES` that are computed besides the confusion
             matrix; None for all, calibration only without refinement.
         batch_size: Images of equal size per batch.
+        tune_thresholds: Whether to tune the thresholds of the classes on the split
+            first, and write them into the workdir; see `thresholds.tune`.
 
     Raises:
         errors.MissingFileError: A folder, the best model or the records do not exist.
@@ -58,14 +70,20 @@ def evaluate_run(
         workdir, split, records_dir=records_dir, dataset=dataset
     )
     _check_comparable(output, reader.split)
-    refiner = inference.start_refiner(options.crf_settings(), options.superpixels)
+    rule = _rule(workdir, options, tune_thresholds)
+    refiner = inference.start_refiner(
+        options.crf_settings(), options.superpixels, rule=rule
+    )
     with refiner as refine:
         model = best_model.load_best(workdir, output_stride=options.output_stride)
-        predictor = inference.Predictor(model, **predictor_options)
+        predictor = inference.Predictor(model, rule=rule, **predictor_options)
+        if tune_thresholds:
+            rule = thresholds.tune(workdir, predictor, reader)
+            predictor = inference.Predictor(model, rule=rule, **predictor_options)
         result = scoring.evaluate(
             predictor,
             reader,
-            measures=_measures(measures, has_probabilities=refine is None),
+            measures=_measures(measures, refine is None, multi_label=rule.multi_label),
             batch_size=batch_size,
             refine=refine,
         )
@@ -77,6 +95,7 @@ def evaluate_run(
             **metadata.labeled_list(best),
             "output_stride": stride,
             **predictor_options,
+            **rule.to_json(),
             "crf": options.crf_settings(),
             "superpixels": options.superpixels or None,
         }
@@ -84,6 +103,16 @@ def evaluate_run(
         spec = reader.split.spec
         training = few_labels.read(workdir, spec) if output.write_report else None
         return _write_results(output, result, spec, settings, get_sample, training)
+
+
+def _rule(workdir, options, tune_thresholds):
+    """Returns how masks are made, before the thresholds are tuned."""
+    rule = class_rule.read(workdir)
+    if tune_thresholds:
+        thresholds.check(workdir)
+        tuned = dataclasses.replace(rule, thresholds=(0.5,))
+        refining.check_rule(tuned, options.crf_settings(), options.superpixels)
+    return rule
 
 
 def evaluate_masks(
@@ -118,7 +147,9 @@ def evaluate_masks(
     labels = _labels(labels_dir, workdir, records_dir, split, dataset)
     _check_comparable(output, labels)
     result = masks.score_masks(
-        predictions_dir, labels, _measures(measures, has_probabilities=False)
+        predictions_dir,
+        labels,
+        _measures(measures, False, multi_label=labels.spec.multi_label),
     )
     settings = {"split": labels.name, "predictions_dir": os.fspath(predictions_dir)}
     get_sample = samples.mask_samples(predictions_dir, labels)
@@ -144,8 +175,11 @@ def _labels(labels_dir, workdir, records_dir, split, dataset):
     return masks.RecordLabels(reader)
 
 
-def _measures(names, has_probabilities):
+def _measures(names, has_probabilities, *, multi_label):
     """Returns the measures to compute: those that can be, or those asked for."""
+    if multi_label:
+        inputs.check_multi_label(names or ())
+        return []
     if names is None:
         names = inputs.MEASURE_NAMES
         return [n for n in names if has_probabilities or n != "calibration"]

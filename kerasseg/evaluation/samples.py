@@ -9,8 +9,6 @@ import numpy as np
 from kerasseg import images, pipeline
 from kerasseg.evaluation import masks
 
-_ROWS = 256  # Processed at a time, to avoid a copy of large probabilities.
-
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
@@ -44,7 +42,11 @@ def network_samples(
         image, label, name = reader.read(index)
         (probabilities,) = predictor.probabilities(image[np.newaxis], names=[name])
         view = reader.kind.view(image)
-        mask = refine(view, probabilities) if refine else _argmax(probabilities)
+        mask = (
+            refine(view, probabilities)
+            if refine
+            else predictor.rule.mask_of_rows(probabilities)
+        )
         return Sample(label, mask, view, probabilities)
 
     return get_sample
@@ -63,14 +65,7 @@ def mask_samples(predictions_dir: str | os.PathLike, labels) -> Callable[[int], 
         image, label = labels.read(index)
         if image is not None:
             image = labels.spec.image_kind.view(image)
-        return Sample(label, images.read_label(paths[index]), image)
+        mask = images.read_label(paths[index], multi_label=labels.spec.multi_label)
+        return Sample(label, mask, image)
 
     return get_sample
-
-
-def _argmax(probabilities):
-    mask = np.empty(probabilities.shape[:2], np.uint8)
-    for start in range(0, len(mask), _ROWS):
-        rows = slice(start, start + _ROWS)
-        mask[rows] = np.argmax(probabilities[rows], axis=-1)
-    return mask

@@ -3,11 +3,13 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from kerasseg import errors, metrics, pipeline
 from kerasseg.evaluation import inputs
+from kerasseg.metrics import multi_label
 from kerasseg.system import processes, progress
 
 MEASURES = metrics.MEASURES
@@ -24,7 +26,8 @@ class Evaluation:
             measure, and with "interval" and "difference" those of `metrics.interval`
             and `metrics.paired_interval`, where they were computed.
         confusion: Confusion matrix, int64 `[num_classes, num_classes]`: labels in
-            rows, predictions in columns.
+            rows, predictions in columns; of a multi-label network `[num_classes, 2,
+            2]`.
         names: Names of the images, in the order of the split.
         counts: int64 `[images, 3, num_classes]`, see `metrics.iou_counts`.
         misclassified: For each image int64 `[pairs, 3]`: class of the label, predicted
@@ -55,8 +58,8 @@ class ScoredImage:
     Attributes:
         index: Index of the image in the split.
         name: Name of the image, for errors.
-        label: Class indices and 255, uint8 `[height, width]`.
-        mask: Predicted class indices, integers `[height, width]`.
+        label: Class indices and 255, uint8 `[height, width]`; or bits of classes.
+        mask: Predicted class indices, or bits of classes, integers `[height, width]`.
         confidence: Probability of the predicted class, float `[height, width]`, or
             None.
     """
@@ -154,7 +157,13 @@ def score(
             f"Split '{split.name}' has no record to score (limit: {limit}). Choose "
             f"another split, or build it again."
         )
-    counters = [metrics.Confusion(spec.num_classes), *_measures(measures, spec)]
+    confusion: Any = metrics.Confusion(spec.num_classes)
+    iou_counts = metrics.iou_counts
+    if spec.multi_label:
+        inputs.check_multi_label(measures)
+        confusion = metrics.MultiLabelConfusion(spec.num_classes)
+        iou_counts = multi_label.iou_counts
+    counters = [confusion, *_measures(measures, spec)]
     totals = [np.zeros(counter.shape, np.int64) for counter in counters]
     names = [""] * num_images
     counts = np.zeros((num_images, 3, spec.num_classes), np.int64)
@@ -173,8 +182,9 @@ def score(
             for total, part in zip(totals, parts, strict=True):
                 total += part
             names[image.index] = image.name
-            counts[image.index] = metrics.iou_counts(parts[0])
-            misclassified[image.index] = _misclassified(parts[0])
+            counts[image.index] = iou_counts(parts[0])
+            if not spec.multi_label:  # One class does not replace another.
+                misclassified[image.index] = _misclassified(parts[0])
             bar.update()
     scores: dict = {}
     for counter, total in zip(counters, totals, strict=True):

@@ -1,6 +1,7 @@
 """The model card of an exported version."""
 
 import json
+import math
 import os
 import textwrap
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ def how_to_call(
         file = f"/{each.file}" if each.file else ""
         image = f'"{literal[1:-1]}{file}").predict("image.npy")'
         return f"    import kerasseg\n\n    mask = kerasseg.load({image}\n"
-    values = {"path": literal[1:-1], "file": each.file}
+    values = {"path": literal[1:-1], "file": each.file, "to_mask": _to_mask(metadata)}
     if metadata is None or _kind(metadata) == "semantic":
         return each.usage.format(**values)
     return each.detection_usage.format(**values, **instance_card.values(metadata))
@@ -91,7 +92,11 @@ def _formats(metadata):
 def _usage(metadata, max_pixels):
     if "images" in metadata:
         return _usage_of_channels(metadata)
-    values = {"num_classes": len(metadata["classes"]), "max_pixels": max_pixels}
+    values = {
+        "num_classes": len(metadata["classes"]),
+        "max_pixels": max_pixels,
+        **_mask_values(metadata),
+    }
     kind = _kind(metadata)
     parts, groups, last = ["## Usage\n"], set(), ""
     if kind == "instance":
@@ -118,13 +123,15 @@ def _usage(metadata, max_pixels):
 def _usage_of_channels(metadata):
     """Describes the input of a network of images other than 8-bit RGB."""
     kind = images.ImageKind.from_json(metadata["images"])
+    values = {"num_classes": len(metadata["classes"]), **_mask_values(metadata)}
     text = (
         f"Every file takes `image`, float32 [N, height, width, {kind.channels}] (N is "
         "1 in TFLite), of any size: the values of the files that it was trained on, of "
         f"the type {kind.dtype}, without normalization, which is the first layer. It "
-        f"returns `logits`, float32 [N, height, width, {len(metadata['classes'])}]; a "
+        f"returns `logits`, float32 [N, height, width, {values['num_logits']}]; a "
         "SavedModel in its signatures `serving_default` and `tensor`, and also "
-        "`probabilities` and `classes`."
+        f"`probabilities`, float32 [N, height, width, {values['num_classes']}], and "
+        f"`classes`, int32 [N, height, width]: {values['mask_pixels']}."
     )
     names = [name for name in _LOADED if name in metadata["formats"]]
     example = ""
@@ -134,6 +141,37 @@ def _usage_of_channels(metadata):
     title = f"The images are {kind}."
     parts = ["## Usage\n", f"{title}\n", example, textwrap.fill(text, 88), ""]
     return "\n".join([*parts, *ranges, ""])
+
+
+def _to_mask(metadata):
+    """Returns the code after the logits of an image that makes the mask."""
+    if not metadata or metadata.get("activation") != "sigmoid":
+        return ".argmax(-1)"
+    logits = [math.log(t / (1 - t)) if t else -math.inf for t in _thresholds(metadata)]
+    if not metadata.get("multi_label"):
+        return f"[..., 0] > {logits[0]:.6g}"
+    return f" > [{', '.join(f'{each:.6g}' for each in logits)}]  # By class."
+
+
+def _thresholds(metadata):
+    count = len(metadata["classes"]) if metadata.get("multi_label") else 1
+    return metadata.get("thresholds") or [0.5] * count
+
+
+def _mask_values(metadata):
+    """Returns what descriptions say about logits and masks."""
+    count, pixels, depth = len(metadata["classes"]), "class numbers", 8
+    if metadata.get("activation") == "sigmoid":
+        listed = ", ".join(f"{each:g}" for each in _thresholds(metadata))
+        if metadata.get("multi_label"):
+            depth = 16
+            pixels = (
+                f"sums of 2 ** (k + 1) over\nthe class numbers k whose probability is "
+                f"above {listed}"
+            )
+        else:
+            count, pixels = 1, f"1 where the\nprobability of class 1 is above {listed}"
+    return {"num_logits": count, "mask_pixels": pixels, "mask_bits": depth}
 
 
 def _kind(metadata):

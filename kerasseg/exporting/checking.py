@@ -9,11 +9,15 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from kerasseg import blocks, crf, errors, images, inference, metrics
 from kerasseg.exporting import folding, formats, runtimes, signatures
 from kerasseg.exporting.options import TestTimeOptions
 from kerasseg.exporting.samples import Sample
+from kerasseg.images import bit_masks, class_rules
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
+from kerasseg.metrics import multi_label
 from kerasseg.system import processes
 
 # Where two maxima are equal up to rounding, an unpooling layer may put a value into
@@ -33,15 +37,23 @@ class Reference:
     Args:
         model: The Keras model, with the logits as its only output.
         options: Test-time options of the exported graph; None: its logits.
+        rule: How the logits become masks.
 
     Attributes:
         model: The Keras model.
+        rule: As given.
         num_classes: Number of classes.
         unpools: Whether the model has unpooling layers that use indices of maxima.
     """
 
-    def __init__(self, model: keras.Model, options: TestTimeOptions | None = None):
-        self.model, self.num_classes = model, model.output.shape[-1]
+    def __init__(
+        self,
+        model: keras.Model,
+        options: TestTimeOptions | None = None,
+        rule: ClassRule = DEFAULT_RULE,
+    ):
+        self.model, self.rule = model, rule
+        self.num_classes = class_rules.num_classes(model.output.shape[-1])
         self._options = options
         self._in_float32 = folding.in_float32(model)
         self.unpools = any(
@@ -49,7 +61,11 @@ class Reference:
         )
         options = options or TestTimeOptions()
         self._predictor = inference.Predictor(
-            model, scales=options.scales, flip=options.flip, fusion=options.fusion
+            model,
+            scales=options.scales,
+            flip=options.flip,
+            fusion=options.fusion,
+            rule=rule,
         )
 
     def check(self, form: formats.Format) -> "_Check":
@@ -74,17 +90,51 @@ class Reference:
         if self._options is None:
             network = self.model if as_trained else self._in_float32
             logits = network(batch.astype(np.float32), training=False)
-            return np.asarray(logits)[0], self._predictor.classes(batch)[0]
+            logits = class_rules.class_logits(np.asarray(logits)[0])
+            return logits, self._predictor.classes(batch)[0]
         probabilities = self._predictor.probabilities(batch)[0]
         if self._options.crf is not None:
             probabilities = crf.dense_crf(
                 image, probabilities, engine="keras", **self._options.crf
             )
-        return probabilities, probabilities.argmax(axis=-1)
+        return probabilities, self.rule.mask(probabilities)
 
     def comparable(self, logits: np.ndarray) -> np.ndarray:
         """Converts exported logits into what `predict` returns."""
-        return logits if self._options is None else np.exp(logits)
+        scores = class_rules.class_logits(logits)
+        if self._options is None:
+            return scores
+        return np.asarray(self.rule.probabilities(scores, ops))
+
+    def margin_lost(self, mask: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """Returns by how much a mask contradicts what is expected, at each pixel.
+
+        Args:
+            mask: Exported mask, integers `[height, width]`.
+            expected: First result of `predict`.
+
+        Returns:
+            float `[height, width]`: how far the logits or probabilities that decide are
+            from another decision; 0 where the mask is right.
+        """
+        rule = self.rule
+        if rule == DEFAULT_RULE:
+            chosen = np.take_along_axis(expected, mask[..., np.newaxis], axis=-1)
+            return expected.max(axis=-1) - chosen[..., 0]
+        limits = np.array(rule.thresholds or 0.5)
+        if self._options is None:
+            with np.errstate(divide="ignore"):  # A threshold of 0.
+                limits = np.log(limits / (1 - limits))
+        if rule.multi_label:
+            has = bit_masks.decode(mask, self.num_classes)
+        else:
+            has, expected = mask[..., np.newaxis] == 1, expected[..., 1:]
+        margins = expected - limits
+        return np.max(np.where(has == (margins > 0), 0, np.abs(margins)), axis=-1)
+
+    def mask(self, logits: np.ndarray) -> np.ndarray:
+        """Returns the mask of exported logits, see `class_rules`."""
+        return np.asarray(signatures.decide(logits, self.rule)[1])
 
 
 def compare(
@@ -147,7 +197,11 @@ class _Check:
         self._num_samples = self._num_labeled = 0
         self._num_pixels = self._num_differing = 0
         self._largest = 0.0
-        self._confusion = metrics.Confusion(reference.num_classes)
+        self._confusion: Any = metrics.Confusion(reference.num_classes)
+        self._iou_counts = metrics.iou_counts
+        if reference.rule.multi_label:
+            self._confusion = metrics.MultiLabelConfusion(reference.num_classes)
+            self._iou_counts = multi_label.iou_counts
         self._actual, self._expected = np.zeros((2, *self._confusion.shape), np.int64)
 
     def add(self, sample: Sample, predict: Callable) -> None:
@@ -161,11 +215,13 @@ class _Check:
         self._check_logits(
             self._reference.comparable(outputs["logits"]), expected, scale
         )
-        mask = outputs["logits"].argmax(axis=-1)
+        mask = self._reference.mask(outputs["logits"])
         if "classes" in outputs:
             self._check_mask("classes", outputs["classes"], expected, scale)
         if "mask" in outputs:
-            mask = images.read_label(outputs["mask"])
+            mask = images.read_label(
+                outputs["mask"], multi_label=self._reference.rule.multi_label
+            )
             self._check_mask("mask", mask, expected, scale)
         self._num_samples += 1
         self._num_pixels += expected_mask.size
@@ -194,9 +250,9 @@ class _Check:
         if mask.shape != expected.shape[:2]:
             size = expected.shape[:2]
             self._fail(f"the output {output} has the size {mask.shape}, not {size}")
-        chosen = np.take_along_axis(expected, mask[..., np.newaxis], axis=-1)[..., 0]
+        lost = self._reference.margin_lost(mask, expected)
         for excluded, tolerance in self._bounds:
-            worse = expected.max(axis=-1) - chosen > 2 * tolerance * scale
+            worse = lost > 2 * tolerance * scale
             num_wrong = int(np.sum(worse))
             if num_wrong > excluded * mask.size:
                 self._fail(f"the output {output} in {num_wrong} of {mask.size} pixels")
@@ -221,7 +277,7 @@ class _Check:
             "pixels": self._num_pixels,
             "pixels_that_differ": self._num_differing,
         }
-        counts = [metrics.iou_counts(each) for each in (self._actual, self._expected)]
+        counts = [self._iou_counts(each) for each in (self._actual, self._expected)]
         actual, expected = [float(metrics.mean_iou(each)) for each in counts]
         if np.isnan(actual) and np.isnan(expected):  # No pixel was labeled.
             return result

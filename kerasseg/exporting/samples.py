@@ -82,13 +82,14 @@ def read_samples(
     split = split or run.get(split_flag, _SPLITS[split_flag])
     opened = records.open_split(folder, split, dataset=run.get("dataset"))
     indices = np.unique(np.linspace(0, len(opened) - 1, count).astype(int))
+    multi_label = opened.spec.multi_label
     examples = [records.parse_example(opened.read(i)) for i in indices.tolist()]
     return [
         Sample(
             example["image"],
             None
             if example["label"] is None
-            else records.decode_label(example["label"]),
+            else records.decode_label(example["label"], multi_label=multi_label),
         )
         for example in examples
     ]

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from kerasseg import images
 from kerasseg.crf import keras_engine
 from kerasseg.exporting.options import TestTimeOptions
+from kerasseg.images import class_rules
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 from kerasseg.inference import predictor
 from kerasseg.models import outputs as model_outputs
 
@@ -33,6 +36,7 @@ def image_shape(model: keras.Model) -> list[int | None]:
 def build(
     model: keras.Model,
     options: TestTimeOptions | None = None,
+    rule: ClassRule = DEFAULT_RULE,
     *,
     reads_files: bool = True,
 ) -> dict:
@@ -46,6 +50,7 @@ def build(
         model: Keras model of float32 images `[batch, height, width, channels]` to
             logits. It must live as long as the signatures.
         options: Test-time options; None: the logits of the network.
+        rule: How its logits become masks.
         reads_files: Whether images are 8-bit RGB, so that "serving_default" decodes
             JPEG and PNG files; else it is the same as "tensor".
 
@@ -55,15 +60,12 @@ def build(
     image_spec = tf.TensorSpec(image_shape(model), tf.float32, name="image")
     logits = traced(with_variables(model, large_variables(model, HUGE)), image_spec)
     if options is not None:
-        logits = traced(with_test_time_options(logits, options), image_spec)
+        logits = traced(with_test_time_options(logits, options, rule), image_spec)
 
     def tensor(image):
         scores = logits(image)
-        return {
-            "logits": scores,
-            "probabilities": tf.nn.softmax(scores),
-            "classes": tf.argmax(scores, axis=-1, output_type=tf.int32),
-        }
+        probabilities, classes = decide(scores, rule)
+        return {"logits": scores, "probabilities": probabilities, "classes": classes}
 
     if not reads_files:
         function = traced(tensor, image_spec)
@@ -71,8 +73,8 @@ def build(
 
     def mask(data):
         image = tf.cast(decode(data), tf.float32)
-        classes = tf.argmax(logits(image[tf.newaxis]), axis=-1, output_type=tf.int32)
-        return tf.io.encode_png(tf.cast(classes[0, ..., tf.newaxis], tf.uint8))
+        _, classes = decide(logits(image[tf.newaxis]), rule)
+        return tf.io.encode_png(tf.cast(classes[0, ..., tf.newaxis], rule.mask_dtype))
 
     def serving_default(image_bytes):
         # One after the other: sizes differ, and one image keeps every core busy.
@@ -86,6 +88,20 @@ def build(
         "serving_default": traced(serving_default, files),
         "tensor": traced(tensor, image_spec),
     }
+
+
+def decide(logits, rule: ClassRule):
+    """Returns probabilities and mask, int32, of the logits of a network.
+
+    Args:
+        logits: `[batch, height, width, num_logits]`.
+        rule: How they become masks.
+    """
+    scores = class_rules.class_logits(logits, ops)
+    probabilities = rule.probabilities(scores, ops)
+    if rule == DEFAULT_RULE:
+        return probabilities, tf.argmax(scores, axis=-1, output_type=tf.int32)
+    return probabilities, tf.cast(rule.mask(probabilities, ops), tf.int32)
 
 
 def named(outputs) -> dict:
@@ -105,29 +121,37 @@ def named(outputs) -> dict:
     return {"logits": model_outputs.logits(outputs)}
 
 
-def with_test_time_options(logits: Callable, options: TestTimeOptions) -> Callable:
+def with_test_time_options(
+    logits: Callable, options: TestTimeOptions, rule: ClassRule = DEFAULT_RULE
+) -> Callable:
     """Adds scales, flipping and the dense CRF to a function.
 
     Args:
         logits: Function of float32 images `[batch, height, width, channels]` to logits.
         options: Test-time options.
+        rule: How the logits become probabilities.
 
     Returns:
-        Function of images to logits, which are logarithms of probabilities.
+        Function of images to as many logits, of which those of several exclusive
+        classes are logarithms of probabilities.
     """
+
+    def all_logits(image):
+        return class_rules.class_logits(logits(image), ops)
 
     def view(image, size, flipped):
         return predictor.view_scores(
-            logits, image, size, flipped, fusion=options.fusion
+            all_logits, image, size, flipped, fusion=options.fusion, rule=rule
         )[1]
 
-    def log_probabilities(image):
+    def new_logits(image):
         probabilities = predictor.fuse_views(
             view,
             image,
             scales=options.scales,
             flip=options.flip,
             fusion=options.fusion,
+            rule=rule,
         )
         if options.crf is not None:
             settings = dict(options.crf)
@@ -135,9 +159,18 @@ def with_test_time_options(logits: Callable, options: TestTimeOptions) -> Callab
                 settings[weight] = settings[weight] or None  # Leaves the kernel out.
             probabilities = tf.maximum(probabilities, _SMALLEST)
             probabilities = keras_engine.refine(image, probabilities, **settings)
-        return tf.math.log(tf.maximum(probabilities, np.finfo(np.float32).tiny))
+        if rule.multi_label:
+            return _log(probabilities) - _log(1 - probabilities)
+        scores = _log(probabilities)
+        if logits(image).shape[-1] == 1:  # Not computed: the graph is pruned.
+            return scores[..., 1:] - scores[..., :1]
+        return scores
 
-    return log_probabilities
+    return new_logits
+
+
+def _log(probabilities):
+    return tf.math.log(tf.maximum(probabilities, np.finfo(np.float32).tiny))
 
 
 def freeze(model: keras.Model, arguments: Iterable = ()) -> Callable:

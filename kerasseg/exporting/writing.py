@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,7 +29,8 @@ from kerasseg.exporting.options import (
     check_formats,
 )
 from kerasseg.exporting.samples import Sample, synthetic_sample
-from kerasseg.inference import segmenter
+from kerasseg.images.class_rules import ClassRule
+from kerasseg.inference import refining, segmenter
 from kerasseg.models import outputs
 from kerasseg.workdir import class_names as keras_files
 
@@ -46,6 +48,7 @@ def export_model(
     version: int | str | None = None,
     description: Mapping | None = None,
     detection: DetectionOptions | None = None,
+    rule: ClassRule | None = None,
     fresh_process: bool = True,
 ) -> str:
     """Writes a version, loads it again and compares it with the model.
@@ -72,6 +75,8 @@ def export_model(
         description: Further entries of metadata.json, see `metadata.describe`.
         detection: How the graph of a network that detects objects does it; None: with
             the defaults.
+        rule: How the logits become masks; None: as the model of a run or a file of
+            kerasseg says, see `workdir.class_names`.
         fresh_process: Whether each format is loaded in a new process; False is faster.
 
     Returns:
@@ -94,18 +99,20 @@ def export_model(
         test_time_options = None
     formats.check_installed(names)
     kind = _checked_kind(model, test_time_options)
+    rule = _rule(model, rule, test_time_options)
     compared = {name: _compared_samples(name, samples, kind) for name in names}
     versions.check_version(export_dir, version, with_saved_model="saved_model" in names)
     model = _with_exported_outputs(model)
     _check_classes(model, class_names, palette)
+    classes: dict[str, Any] = {"class_names": class_names, "palette": palette}
     source = formats.Source(
         model=model,
         folded=_folded(model, detection),
-        class_names=class_names,
-        palette=palette,
+        **classes,
         samples=samples,
         calibration_images=calibration_images,
         options=test_time_options,
+        rule=rule,
         detection=detection,
         image_kind=kind,
     )
@@ -119,8 +126,7 @@ def export_model(
         metadata.write(
             folder,
             model.name,
-            class_names=class_names,
-            palette=palette,
+            **classes,
             metadata={**(description or {}), **_describe(source)},
             formats=entries,
         )
@@ -197,20 +203,29 @@ def _folded(model, detection):
     return instances.ResizingNetwork(folded, detection) if detection else folded
 
 
+def _rule(model, rule, options):
+    """Returns how masks are made, which the test-time options must allow."""
+    rule = rule or keras_files.rule_of(model)
+    refining.check_rule(rule, options.crf if options else None)
+    return rule
+
+
 def _describe(source):
     """Returns the entries of metadata.json about the options of the graph."""
     views = source.options and dataclasses.asdict(source.options)
     if source.detection is None:
-        kind = source.image_kind
+        kind, num_logits = source.image_kind, source.model.output.shape[-1]
         of_images = {} if kind.is_rgb else {"images": kind.to_json()}
-        return {"views": views, **of_images}
+        is_sigmoid = num_logits == 1 or source.rule.multi_label
+        more = {"activation": "sigmoid"} if is_sigmoid else {}
+        return {"views": views, **more, **source.rule.to_json(), **of_images}
     return {"views": views, **instances.describe(source.model, source.detection)}
 
 
 def _reference(source):
     """Returns the trained model that the formats are compared with."""
     if source.detection is None:
-        return checking.Reference(source.model, source.options)
+        return checking.Reference(source.model, source.options, source.rule)
     return instance_checking.Reference(source.model, source.detection)
 
 

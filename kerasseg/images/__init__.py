@@ -37,6 +37,7 @@ from kerasseg.images.writing import (
     IGNORE_COLOR,
     encode_image,
     encode_label,
+    encode_mask,
     encode_palette_png,
 )
 from kerasseg.system.image_kinds import RGB, ImageKind
@@ -61,6 +62,7 @@ __all__ = [
     "decode_npy",
     "encode_image",
     "encode_label",
+    "encode_mask",
     "encode_npy",
     "encode_palette_png",
     "is_npy",

@@ -129,7 +129,7 @@ def encode_mask(mask: np.ndarray, place: Place | None) -> bytes:
     """Encodes class numbers as a GeoTIFF file; 255 is the value of missing pixels.
 
     Args:
-        mask: uint8 `[height, width]`.
+        mask: uint8 `[height, width]`; or bits of classes, uint16.
         place: Place of the image; None for a file without one.
     """
     tags = place.tags if place is not None else ()

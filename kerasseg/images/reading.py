@@ -10,7 +10,7 @@ import numpy as np
 from PIL import PngImagePlugin
 
 from kerasseg.datasets import IGNORE_LABEL
-from kerasseg.images import headers, other_formats
+from kerasseg.images import bit_masks, headers, other_formats
 from kerasseg.system import files
 
 DEFAULT_MAX_PIXELS = 64_000_000
@@ -190,18 +190,25 @@ def read_label(
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     name: str | None = None,
+    multi_label: bool = False,
 ) -> np.ndarray:
     """Reads the class indices of a PNG file: gray values, or palette indices.
 
     Gray values of 16 bits are read exactly. BMP and TIFF files that were compressed
-    without loss are read, too. See `read_image` for the arguments.
+    without loss are read, too. See `read_image` for the other arguments.
+
+    Args:
+        source: The file.
+        max_pixels: Larger ones are refused.
+        name: Name in messages.
+        multi_label: Whether the values are the bits of several classes.
 
     Returns:
-        Class indices, uint8 `[height, width]`.
+        Class indices, uint8 `[height, width]`; or bits of classes, uint16.
 
     Raises:
         ImageError: The file cannot be read, has colors instead of class indices, or
-            values above 255.
+            class indices above 255.
         FileNotFoundError: The file does not exist.
     """
     data, header, name = _load(source, name, max_pixels)
@@ -225,6 +232,8 @@ def read_label(
         raise headers.ImageError(
             f"{name}: the png file is damaged ({error}). Get the file again"
         ) from error
+    if multi_label and num_bits >= 8:
+        return label.astype(np.uint16)
     if num_bits == 16:
         _check_16_bits(label, name)
         return label.astype(np.uint8)
@@ -254,17 +263,23 @@ def stores_plain_numbers(data: bytes) -> bool:
     return is_png and (data[24], data[25]) == (8, _GRAY)
 
 
-def check_label_range(label: np.ndarray, num_classes: int, *, name: str) -> None:
+def check_label_range(
+    label: np.ndarray, num_classes: int, *, name: str, multi_label: bool = False
+) -> None:
     """Checks that every label is a class index or the ignore label.
 
     Args:
-        label: uint8, any shape.
+        label: uint8, any shape; for several classes uint8 or uint16.
         num_classes: Number of classes.
         name: Name of the label in the error message.
+        multi_label: Whether the labels are the bits of several classes.
 
     Raises:
         ImageError: Lists the labels out of range and their number of pixels.
     """
+    if multi_label:
+        bit_masks.check(label, num_classes, name=name)
+        return
     # In uint8 the ignore label plus one is 0: a single pass in the usual case.
     if (label + np.uint8(1)).max(initial=0) <= num_classes:
         return

@@ -9,19 +9,24 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kerasseg import errors
 from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.images import bit_masks
 from kerasseg.images.writing import IGNORE_COLOR
 
 _GAP = 8  # Pixels between the images of a sheet.
 _TEXT_COLOR, _BACKGROUND = (36, 36, 36), (255, 255, 255)
 
 
-def colorize(label: np.ndarray, palette: np.ndarray) -> np.ndarray:
+def colorize(
+    label: np.ndarray, palette: np.ndarray, *, multi_label: bool = False
+) -> np.ndarray:
     """Converts class indices to colors; ignored pixels get `IGNORE_COLOR`.
 
     Args:
         label: Label or mask: class indices and 255, `[height, width]`, any integer
             type.
         palette: RGB of each class, `[num_classes, 3]`, 0..255.
+        multi_label: Whether the label has the bits of several classes, see `bit_masks`.
+            The color is then the mean over the classes of a pixel, and black for none.
 
     Returns:
         RGB, uint8 `[height, width, 3]`.
@@ -40,6 +45,8 @@ def colorize(label: np.ndarray, palette: np.ndarray) -> np.ndarray:
             f"A palette must be [num_classes, 3] with at most {IGNORE_LABEL} classes, "
             f"got {list(palette.shape)}."
         )
+    if multi_label:
+        return _mixed_colors(label, palette)
     wrong = ((label < 0) | (label >= len(palette))) & (label != IGNORE_LABEL)
     if wrong.any():
         numbers = ", ".join(map(str, np.unique(label[wrong])[:8]))
@@ -52,18 +59,34 @@ def colorize(label: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return table[label.astype(np.uint8)]
 
 
+def _mixed_colors(label, palette):
+    """Returns the mean color of the classes of each pixel."""
+    values = np.unique(label)
+    has = bit_masks.decode(values, len(palette))
+    counts = np.maximum(has.sum(axis=-1, keepdims=True), 1)
+    colors = np.rint(has @ palette.astype(np.float64) / counts).astype(np.uint8)
+    colors[values == IGNORE_LABEL] = IGNORE_COLOR
+    return colors[np.searchsorted(values, label)]
+
+
 def overlay(
-    image: np.ndarray, label: np.ndarray, palette: np.ndarray, alpha: float = 0.5
+    image: np.ndarray,
+    label: np.ndarray,
+    palette: np.ndarray,
+    alpha: float = 0.5,
+    *,
+    multi_label: bool = False,
 ) -> np.ndarray:
     """Blends an image with the colors of its classes, and outlines them in white.
 
-    Ignored pixels are not changed.
+    Ignored pixels, and in a multi-label mask those without a class, are not changed.
 
     Args:
         image: RGB, uint8 `[height, width, 3]`.
         label: Label or mask of the same size; see `colorize`.
         palette: RGB of each class, `[num_classes, 3]`, 0..255.
         alpha: Weight of the colors, from 0 (only the image) to 1.
+        multi_label: See `colorize`.
 
     Returns:
         RGB, uint8 `[height, width, 3]`.
@@ -74,18 +97,20 @@ def overlay(
     _checked_width(image)
     if not 0 <= alpha <= 1:
         raise errors.UserError(f"alpha must be from 0 to 1, got {alpha}.")
-    colors = colorize(label, palette)
+    colors = colorize(label, palette, multi_label=multi_label)
     if colors.shape != image.shape:
         given, expected = list(colors.shape[:2]), list(image.shape[:2])
         raise errors.UserError(
             f"A label must have the size of its image, {expected}, got {given}."
         )
     blended = cv2.addWeighted(image, 1 - alpha, colors, alpha, 0)
-    label = np.asarray(label).astype(np.uint8)
+    label = np.asarray(label).astype(np.uint16 if multi_label else np.uint8)
+    ignored = label == IGNORE_LABEL
+    if multi_label:
+        ignored |= label == 0
     if alpha:
         borders = _borders(label)
         blended[borders] = 128 + blended[borders] // 2
-    ignored = label == IGNORE_LABEL
     blended[ignored] = image[ignored]
     return blended
 

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 from kerasseg import errors
+from kerasseg.images import bit_masks
+from kerasseg.images.class_rules import ClassRule
 
 IGNORE_COLOR = (224, 224, 192)  # Color of label 255, as in PASCAL VOC.
 
@@ -48,3 +50,20 @@ def encode_palette_png(label: np.ndarray, palette: np.ndarray) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
+
+
+def encode_mask(mask: np.ndarray, palette: np.ndarray, rule: ClassRule) -> bytes:
+    """Encodes a predicted mask as a PNG file.
+
+    Args:
+        mask: Class numbers, uint8 `[height, width]`, or bits of classes, uint16.
+        palette: RGB of each class, uint8 `[num_classes, 3]`.
+        rule: How the mask was made.
+
+    Returns:
+        A palette PNG of class numbers; or a gray one of the bits, of 8 bits for up to 7
+        classes, else of 16.
+    """
+    if rule.multi_label:
+        return encode_label(mask.astype(bit_masks.dtype(len(palette))))
+    return encode_palette_png(mask, palette)

@@ -6,13 +6,17 @@ import numpy as np
 from kerasseg.datasets import IGNORE_LABEL
 
 
-def annotations(mask: np.ndarray, *, tolerance: float = 1.0) -> list[dict]:
+def annotations(
+    mask: np.ndarray, *, tolerance: float = 1.0, masks: np.ndarray | None = None
+) -> list[dict]:
     """Returns an annotation for every connected region of a class.
 
     Args:
         mask: Class numbers, uint8 `[height, width]`; regions of 255 are left out.
         tolerance: Maximum distance in pixels between the polygon and the region's
             border; 0 follows the edges of the pixels exactly.
+        masks: bool `[height, width, num_classes]`, used in place of `mask` where
+            classes overlap; or None.
 
     Returns:
         Dicts as in COCO's annotations: "id" from 1, "category_id" (the class number),
@@ -23,6 +27,10 @@ def annotations(mask: np.ndarray, *, tolerance: float = 1.0) -> list[dict]:
     Source: https://cocodataset.org/#format-data.
     """
     regions = []
+    if masks is not None:
+        for number in range(masks.shape[-1]):
+            regions += _regions(masks[..., number], number, tolerance)
+        return [{"id": i, **region} for i, region in enumerate(regions, 1)]
     for number in np.unique(mask):
         if number != IGNORE_LABEL:
             regions += _regions(mask == number, int(number), tolerance)

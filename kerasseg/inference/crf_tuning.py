@@ -11,10 +11,10 @@ import numpy as np
 
 from kerasseg import errors
 from kerasseg.crf import tuning
-from kerasseg.inference import resuming
+from kerasseg.inference import refining, resuming
 from kerasseg.inference.predictor import Predictor
 from kerasseg.system import files
-from kerasseg.workdir import best_model, run_records
+from kerasseg.workdir import best_model, class_rule, run_records
 
 
 def tune_crf(
@@ -56,6 +56,7 @@ def tune_crf(
     reader = run_records.open_records(
         workdir, split, records_dir=records_dir, dataset=dataset
     )
+    refining.check_rule(class_rule.read(workdir), crf_settings)
     indices = _drawn(reader.split, num_images, seed)
 
     if not reader.kind.is_rgb:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from kerasseg import errors, images
 from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.images.class_rules import DEFAULT_RULE
 from kerasseg.inference import outputs, reading, resuming, videos
 from kerasseg.inference.detector import Detector
 from kerasseg.inference.inputs import is_video
@@ -25,7 +26,6 @@ _TRIES = 2
 # Failures to read an image that would occur again.
 _FINAL = (errors.UserError, TimeoutError, MemoryError, cv2.error)
 _SECONDS = 60.0  # For reading an image of the default size; a worker starts in two.
-_ROWS = 256  # Of probabilities, processed at a time.
 # What predicting an image may raise.
 FAILURES = (
     *(ValueError, MemoryError, ChildProcessError),
@@ -85,7 +85,7 @@ def predict_files(
         segmenter: The network.
         paths: Images and videos by name, see `find_images`.
         output_dir: Folder of the results, with a folder for each kind.
-        kinds: Keys of `outputs.KINDS`.
+        kinds: Keys of `outputs.KINDS`, or "masks".
         refine: Function of an image and its probabilities to a mask, and for the kind
             "confidence" also its probabilities, see `start_refiner`; None: no
             refinement.
@@ -105,7 +105,8 @@ def predict_files(
             it, or no scores.
         OSError: A result cannot be written.
     """
-    outputs.check(kinds)
+    outputs.check(kinds, (*outputs.KINDS, outputs.MASKS))
+    kinds = outputs.with_classes(kinds, segmenter.class_names)
     network = _Network(segmenter, kinds, refine, min_score)
     failures = []
 
@@ -164,8 +165,14 @@ class _Network:
         self._detector: Detector | None = None
         if isinstance(segmenter, InstanceSegmenter):
             self._detector = segmenter.detector
+        self._rule = DEFAULT_RULE
+        if isinstance(segmenter, Segmenter):
+            self._rule = segmenter.predictor.rule
         outputs.check_network(
-            kinds, detects_instances=self._detector is not None, min_score=min_score
+            kinds,
+            detects_instances=self._detector is not None,
+            min_score=min_score,
+            multi_label=self._rule.multi_label,
         )
         self._min_score = images.MIN_SCORE if min_score is None else min_score
         if self._detector is not None and refine is not None:
@@ -240,9 +247,9 @@ class _Network:
                     refined = refined, None
                 item.mask, item.confidence = refined
             else:
-                item.mask = _argmax(item.probabilities)
+                item.mask = self._rule.mask_of_rows(item.probabilities)
                 if self._with_confidence:
-                    item.confidence = item.probabilities.max(-1)
+                    item.confidence = self._rule.confidence(item.probabilities)
         except FAILURES as error:
             item.reason = failure(item, error)
 
@@ -266,15 +273,9 @@ class _Network:
             item.detections,
             self._min_score,
             item.confidence,
-            item.place,
+            place=item.place,
+            rule=self._rule,
         )
-
-
-def _argmax(probabilities):
-    """Returns the argmax over classes, in blocks of rows: it needs 8 bytes a pixel."""
-    starts = range(0, len(probabilities), _ROWS)
-    parts = [probabilities[i : i + _ROWS].argmax(-1).astype(np.uint8) for i in starts]
-    return np.concatenate(parts)
 
 
 def failure(item: Item, error: Exception) -> str:

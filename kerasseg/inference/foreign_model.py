@@ -7,6 +7,7 @@ import keras
 
 from kerasseg import errors, models
 from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.images import class_rules
 from kerasseg.workdir import class_names
 
 _SIZE = 64, 96  # Of an image whose logits must have its size.
@@ -40,7 +41,7 @@ def check(model: keras.Model, path: str | os.PathLike) -> None:
             path,
             logits.shape[-1],
             logits.name,
-            logits.shape[-1],
+            class_rules.num_classes(logits.shape[-1]),
         )
 
 
@@ -60,8 +61,15 @@ def _lacks(model):
     elif not 1 <= (logits.shape[-1] or 0) <= IGNORE_LABEL:
         count = logits.shape[-1]
         yield f"1 to {IGNORE_LABEL} classes (its output has {count} channels)"
+    elif logits.shape[-1] == 1 and _is_sigmoid(logits):
+        yield "a logit (its last layer is a sigmoid: build it without that activation)"
     elif len(image.shape) == 4 and (size := _output_size(model, image)):
         yield "logits of the size of the image ({} x {} become {} x {})".format(*size)
+
+
+def _is_sigmoid(logits):
+    activation = getattr(logits._keras_history.operation, "activation", None)
+    return activation is keras.activations.sigmoid
 
 
 def _output_size(model, image):

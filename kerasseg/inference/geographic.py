@@ -11,7 +11,11 @@ from kerasseg.inference import contours
 
 
 def collection(
-    mask: np.ndarray, class_names: Sequence[str], place: geo.Place | None
+    mask: np.ndarray,
+    class_names: Sequence[str],
+    place: geo.Place | None,
+    *,
+    masks: np.ndarray | None = None,
 ) -> dict:
     """Returns a feature for every connected region of a class.
 
@@ -20,6 +24,8 @@ def collection(
         class_names: Name of each class.
         place: Where the image lies; None for coordinates in pixels, x to the right and
             y down.
+        masks: bool `[height, width, num_classes]`, used in place of `mask` where
+            classes overlap; or None.
 
     Returns:
         A FeatureCollection. The properties of a feature are "class", "class_number" and
@@ -28,10 +34,8 @@ def collection(
         latitude, to which coordinates are not converted.
     """
     features: list[dict] = []
-    for number in np.unique(mask).tolist():
-        if number == IGNORE_LABEL:
-            continue
-        for rings, area in contours.regions(mask == number):
+    for number, region in _classes(mask, masks):
+        for rings, area in contours.regions(region):
             coordinates = [_closed(ring, place) for ring in rings]
             features.append(
                 {
@@ -49,6 +53,16 @@ def collection(
         name = f"urn:ogc:def:crs:EPSG::{place.epsg}"
         content["crs"] = {"type": "name", "properties": {"name": name}}
     return content
+
+
+def _classes(mask, masks):
+    """Yields the number of each class, and where it is."""
+    if masks is not None:
+        yield from enumerate(np.moveaxis(masks, -1, 0))
+        return
+    for number in np.unique(mask).tolist():
+        if number != IGNORE_LABEL:
+            yield number, mask == number
 
 
 def _closed(ring, place):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from kerasseg import errors, images
+from kerasseg.images.class_rules import DEFAULT_RULE
 from kerasseg.inference import outputs, pseudo_labels, resuming, segmenter
 from kerasseg.inference.options import (
     InferenceOptions,
@@ -111,15 +112,20 @@ class Job:
         from kerasseg.inference.files import predict_files
 
         network = self._load()
+        is_semantic = isinstance(network, segmenter.Segmenter)
         outputs.check_network(
             self.kinds,
-            detects_instances=isinstance(network, segmenter.InstanceSegmenter),
+            detects_instances=not is_semantic,
             min_score=self.min_score,
+            multi_label=is_semantic and network.predictor.rule.multi_label,
         )
         crf, superpixels = self.options.crf_settings(), self.options.superpixels
         kinds = self.predicted_kinds
         with refining.start_refiner(
-            crf, superpixels, with_confidence="confidence" in kinds
+            crf,
+            superpixels,
+            with_confidence="confidence" in kinds,
+            rule=network.predictor.rule if is_semantic else DEFAULT_RULE,
         ) as refine:
             predict = functools.partial(
                 predict_files,
@@ -214,7 +220,8 @@ def run_job(
                 outputs.remove_partial(job.output_dir)
             kept = resuming.claim(job.output_dir, job.settings(), overwrite=overwrite)
             journal = resuming.Journal(job.output_dir)
-            kinds, counts = job.predicted_kinds, None
+            kinds = outputs.with_classes(job.predicted_kinds, predict.class_names)
+            counts = None
             journal.adopt(paths if kept else {}, kinds)
             remaining = {
                 name: path
@@ -225,7 +232,11 @@ def run_job(
                 from kerasseg.inference import ray_engine
 
                 failures = ray_engine.run(
-                    job, remaining, num_workers=num_workers, journal=journal
+                    job,
+                    remaining,
+                    num_workers=num_workers,
+                    journal=journal,
+                    kinds=kinds,
                 )
             else:
                 failures = predict(remaining, journal=journal)

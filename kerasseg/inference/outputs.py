@@ -1,6 +1,7 @@
 """The results of a prediction: one file of each kind per image."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import numpy as np
 
 from kerasseg import errors, images
 from kerasseg.images import geo, instance_drawing, visualization
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 from kerasseg.inference import contours, geographic, instance_outputs
 from kerasseg.system import files
 
@@ -26,7 +28,7 @@ class Prediction:
     Attributes:
         name: Name of the image's file.
         image: RGB, uint8 `[height, width, 3]`, for display.
-        mask: Class numbers, uint8 `[height, width]`.
+        mask: Class numbers, uint8 `[height, width]`, or bits of classes, uint16.
         probabilities: float32 `[height, width, num_classes]`, or None if no kind of
             result needs them.
         class_names: Name of each class.
@@ -37,6 +39,7 @@ class Prediction:
         confidence: Probability of the predicted class, float32 `[height, width]`, or
             None if no kind of result needs it.
         place: Where the image lies on Earth, of a GeoTIFF file; None for others.
+        rule: How the mask was made.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Prediction:
     min_score: float = images.MIN_SCORE
     confidence: np.ndarray | None = None
     place: geo.Place | None = None
+    rule: ClassRule = DEFAULT_RULE
 
 
 def _geotiff(file, prediction):
@@ -57,17 +61,23 @@ def _geotiff(file, prediction):
 
 def _geojson(file, prediction):
     content = geographic.collection(
-        prediction.mask, prediction.class_names, prediction.place
+        prediction.mask,
+        prediction.class_names,
+        prediction.place,
+        masks=_class_masks(prediction),
     )
     file.write(json.dumps(content).encode())
 
 
 def _index(file, prediction):
-    file.write(images.encode_palette_png(prediction.mask, prediction.palette))
+    content = prediction.mask, prediction.palette, prediction.rule
+    file.write(images.encode_mask(*content))
 
 
 def _colorized(prediction):
-    return visualization.colorize(prediction.mask, prediction.palette)
+    return visualization.colorize(
+        prediction.mask, prediction.palette, multi_label=prediction.rule.multi_label
+    )
 
 
 def _overlaid(prediction):
@@ -79,7 +89,12 @@ def _overlaid(prediction):
             prediction.palette,
             min_score=prediction.min_score,
         )
-    return visualization.overlay(prediction.image, prediction.mask, prediction.palette)
+    return visualization.overlay(
+        prediction.image,
+        prediction.mask,
+        prediction.palette,
+        multi_label=prediction.rule.multi_label,
+    )
 
 
 # Kinds that are RGB images. For a video they are written as videos.
@@ -110,6 +125,19 @@ def _write_array(file, array, dtype):
         file.write(np.ascontiguousarray(rows, dtype).tobytes())
 
 
+def _class_masks(prediction):
+    """Returns the masks of the classes of a multi-label network, else None."""
+    rule, count = prediction.rule, len(prediction.class_names)
+    return rule.masks(prediction.mask, count) if rule.multi_label else None
+
+
+def _class_mask(file, prediction, folder):
+    number = _folders(prediction.class_names).index(folder)
+    mask = prediction.rule.masks(prediction.mask, len(prediction.class_names))
+    mask = mask[..., number]
+    file.write(images.encode_label(np.where(mask, 255, 0).astype(np.uint8)))
+
+
 def _contours(file, prediction):
     height, width = prediction.mask.shape
     image = {"id": 1, "file_name": prediction.name, "width": width, "height": height}
@@ -118,7 +146,10 @@ def _contours(file, prediction):
         for number, name in enumerate(prediction.class_names)
     ]
     annotations = [
-        {"image_id": 1, **region} for region in contours.annotations(prediction.mask)
+        {"image_id": 1, **region}
+        for region in contours.annotations(
+            prediction.mask, masks=_class_masks(prediction)
+        )
     ]
     text = json.dumps(
         {"images": [image], "categories": categories, "annotations": annotations}
@@ -156,16 +187,15 @@ KINDS: dict[str, tuple[str, Callable]] = {
     "geotiff": (".tif", _geotiff),  # The mask, with the place of a GeoTIFF image.
     "geojson": (".geojson", _geojson),  # Polygons in the coordinates of the image.
     "instances": (".json", _instances),  # Detections in COCO's format.
-    "instance_ids": (
-        ".png",
-        _instance_ids,
-    ),  # 16 bits: "id" in "instances", 0 for none.
+    "instance_ids": (".png", _instance_ids),  # 16 bits, of "instances"; 0 for none.
 }
 PSEUDO_LABELS = "pseudo_labels"  # Computed from other kinds of all images.
+MASKS = "masks"  # A kind "masks/CLASS" for each class: PNG of 0 and 255.
 _SUFFIXES = {PSEUDO_LABELS: ".png", **{kind: KINDS[kind][0] for kind in KINDS}}
-NAMES = (*KINDS, PSEUDO_LABELS)
+NAMES = (*KINDS, PSEUDO_LABELS, MASKS)
 _OF_INSTANCES = frozenset({"instances", "instance_ids"})
-_OF_PIXELS = frozenset({"probabilities", "confidence", PSEUDO_LABELS})
+_OF_PIXELS = frozenset({"probabilities", "confidence", PSEUDO_LABELS, MASKS})
+_OF_EXCLUSIVE = frozenset({"confidence", PSEUDO_LABELS})
 
 
 def predicted(kinds: Iterable[str]) -> tuple[str, ...]:
@@ -173,6 +203,45 @@ def predicted(kinds: Iterable[str]) -> tuple[str, ...]:
     sources = {PSEUDO_LABELS: ("index", "confidence")}
     needed = [each for kind in kinds for each in sources.get(kind, (kind,))]
     return tuple(dict.fromkeys(needed))
+
+
+def with_classes(kinds: Iterable[str], class_names: Iterable[str]) -> tuple[str, ...]:
+    """Returns the kinds with one for each class in place of "masks".
+
+    Args:
+        kinds: Some of `NAMES`.
+        class_names: Name of each class, which become folders: characters that a folder
+            cannot have are replaced.
+    """
+    each = [f"{MASKS}/{folder}" for folder in _folders(class_names)]
+    parts = [each if kind == MASKS else [kind] for kind in kinds]
+    return tuple(kind for part in parts for kind in part)
+
+
+def _folders(class_names):
+    """Returns the folder of each class: its name, without characters like /."""
+    folders: list[str] = []
+    for i, name in enumerate(class_names):
+        folder = re.sub(r"[^\w .+-]", "_", name).strip(". ") or "class"
+        known = {each.casefold() for each in folders}
+        folders.append(f"{folder}_{i}" if folder.casefold() in known else folder)
+    return folders
+
+
+def writer(kind: str) -> Callable:
+    """Returns the function of a file and a `Prediction` that writes a kind.
+
+    Args:
+        kind: A key of `KINDS`, or one of `with_classes`.
+    """
+    if not kind.startswith(f"{MASKS}/"):
+        return KINDS[kind][1]
+    return functools.partial(_class_mask, folder=kind.removeprefix(f"{MASKS}/"))
+
+
+def suffix(kind: str) -> str:
+    """Returns the ending of the files of a kind, see `writer`."""
+    return ".png" if kind.startswith(MASKS) else _SUFFIXES[kind]
 
 
 def check(kinds: Iterable[str], known: Collection[str] = tuple(KINDS)) -> None:
@@ -191,7 +260,11 @@ def check(kinds: Iterable[str], known: Collection[str] = tuple(KINDS)) -> None:
 
 
 def check_network(
-    kinds: Iterable[str], *, detects_instances: bool, min_score: float | None = None
+    kinds: Iterable[str],
+    *,
+    detects_instances: bool,
+    min_score: float | None = None,
+    multi_label: bool = False,
 ) -> None:
     """Checks that a network has the results of each kind.
 
@@ -200,6 +273,7 @@ def check_network(
         detects_instances: Whether the network detects instances, or else predicts the
             class of each pixel.
         min_score: The smallest score of an instance, if one was given.
+        multi_label: Whether the network predicts several classes for each pixel.
 
     Raises:
         errors.UserError: It has not, or has no scores.
@@ -209,6 +283,12 @@ def check_network(
         raise errors.UserError(
             f"`min_score={min_score:g}` applies to networks that detect instances, and "
             "this one predicts the class of each pixel. Leave it out."
+        )
+    exclusive = [kind for kind in kinds if kind in _OF_EXCLUSIVE]
+    if multi_label and exclusive:
+        raise errors.UserError(
+            f"`output`: {' and '.join(exclusive)} need a network of classes that "
+            "exclude each other, and this one is multi-label. Choose probabilities."
         )
     of_pixels = [kind for kind in kinds if kind in _OF_PIXELS]
     if detects_instances and of_pixels:
@@ -237,7 +317,7 @@ def paths(
         kinds: Some of `NAMES`.
     """
     folder = pathlib.Path(output_dir)
-    return {kind: folder / kind / f"{name}{_SUFFIXES[kind]}" for kind in kinds}
+    return {kind: folder / kind / f"{name}{suffix(kind)}" for kind in kinds}
 
 
 def video_paths(
@@ -290,8 +370,10 @@ def remove_partial(output_dir: str | os.PathLike) -> None:
 
 def remove(output_dir: str | os.PathLike, name: str) -> None:
     """Removes the results of an image or video, of every kind."""
+    of_classes = pathlib.Path(output_dir, MASKS).glob("*/")
+    kinds = [*NAMES[:-1], *(f"{MASKS}/{each.name}" for each in of_classes)]
     for each in (paths, video_paths):
-        for path in each(output_dir, name, NAMES).values():
+        for path in each(output_dir, name, kinds).values():
             # Also false where there can be no such file, such as of too long a name.
             if os.path.isfile(path) or os.path.islink(path):
                 path.unlink(missing_ok=True)
@@ -314,4 +396,4 @@ def write(
     for kind, path in paths(output_dir, name, kinds).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.open_file(path) as file:
-            KINDS[kind][1](file, prediction)
+            writer(kind)(file, prediction)

@@ -3,11 +3,14 @@
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from kerasseg import errors, runtime
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 from kerasseg.inference import memory_estimate, options, tiles
 from kerasseg.models import outputs
 from kerasseg.system import memory
@@ -18,29 +21,45 @@ _STEP = 256  # Image sizes are rounded up to multiples of this for memory estima
 # TensorFlow's kernels can count.
 _MOST_PIXELS, _MOST_VALUES = 2**24, 2**30
 _FEW_PIXELS = 2**20  # Up to here no estimate is needed if there is plenty of memory.
-_DTYPES: dict[str, list] = {
-    "classes": [np.uint8],
-    "confident_classes": [np.uint8, np.float32],
-    "probabilities": [np.float32],
-}
-# What is computed from the probabilities `[..., num_classes]`, or from the logits.
+
+
+def _mask(p, rule):
+    if rule == DEFAULT_RULE:  # Half as fast with Keras' argmax.
+        return tf.cast(tf.argmax(p, -1, tf.int32), tf.uint8)
+    return tf.cast(rule.mask(p, ops), rule.mask_dtype)
+
+
+# What is computed from the probabilities `[..., num_classes]`.
 _RESULTS: dict[str, Callable] = {
-    "classes": lambda p: [tf.cast(tf.argmax(p, -1, tf.int32), tf.uint8)],
-    "confident_classes": lambda p: [*_RESULTS["classes"](p), tf.reduce_max(p, -1)],
-    "probabilities": lambda p: [p],
+    "classes": lambda p, rule: [_mask(p, rule)],
+    "confident_classes": lambda p, rule: [
+        *_RESULTS["classes"](p, rule),
+        rule.confidence(p, ops),
+    ],
+    "probabilities": lambda p, rule: [p],  # noqa: ARG005 - as the others.
 }
 
 
-def view_scores(logits: Callable, image, size, flipped, *, fusion: str):
+def view_scores(
+    logits: Callable,
+    image,
+    size,
+    flipped,
+    *,
+    fusion: str,
+    rule: ClassRule = DEFAULT_RULE,
+):
     """Computes what `fuse_views` combines, of an image at one scale.
 
     Args:
-        logits: Function of float32 images `[batch, height, width, channels]` to logits.
+        logits: Function of float32 images `[batch, height, width, channels]` to the
+            logits of all classes.
         image: `[batch, height, width, channels]`.
         size: Height and width that the image is resized to, int32 `[2]`.
         flipped: Whether the network gets the horizontally flipped image: a Python
             bool, or a scalar tensor.
         fusion: One of `options.FUSIONS`.
+        rule: How logits become probabilities.
 
     Returns:
         The logits, not resized, and the probabilities at the image's size; with the
@@ -49,7 +68,9 @@ def view_scores(logits: Callable, image, size, flipped, *, fusion: str):
     view = _flip_if(tf.image.resize(image, size), flipped)
     scores = _flip_if(logits(view), flipped)
     resized = tf.image.resize(scores, tf.shape(image)[1:3])
-    return scores, resized if fusion == "max_logits" else tf.nn.softmax(resized)
+    if fusion == "max_logits":
+        return scores, resized
+    return scores, rule.probabilities(resized, ops)
 
 
 def _flip_if(x, flipped):
@@ -59,7 +80,13 @@ def _flip_if(x, flipped):
 
 
 def fuse_views(
-    scores: Callable, image, *, scales: Sequence[float], flip: bool, fusion: str
+    scores: Callable,
+    image,
+    *,
+    scales: Sequence[float],
+    flip: bool,
+    fusion: str,
+    rule: ClassRule = DEFAULT_RULE,
 ):
     """Fuses the scores of an image at several scales, flipped or not.
 
@@ -74,13 +101,14 @@ def fuse_views(
         scales: As in `Predictor`, like the others.
         flip: Whether to flip.
         fusion: One of `options.FUSIONS`.
+        rule: How logits become probabilities.
 
     Returns:
         Probabilities, float32 `[batch, height, width, num_classes]`.
     """
     size = tf.cast(tf.shape(image)[1:3], tf.float64)
     merge = tf.add if fusion == "mean" else tf.maximum
-    total = None
+    total: Any = None
     for scale in scales:
         scaled = tf.maximum(1, tf.cast(tf.round(size * scale), tf.int32))
         for flipped in (False, True)[: 1 + flip]:
@@ -90,7 +118,9 @@ def fuse_views(
             view = scores(waiting, scaled, flipped)
             total = view if total is None else merge(total, view)
     if fusion == "max_logits":
-        return tf.nn.softmax(total)
+        return rule.probabilities(total, ops)
+    if rule.multi_label:  # Probabilities do not sum to 1.
+        return total / (len(scales) * (1 + flip)) if fusion == "mean" else total
     return total / tf.reduce_sum(total, -1, keepdims=True)
 
 
@@ -104,7 +134,7 @@ class Predictor:
         model: A Keras model, or another callable of float32 images
             `[batch, height, width, channels]` with the values of their files, RGB from
             0 to 255 by default. Returns logits of the same height and width, or a dict
-            with the key "logits".
+            with the key "logits". A single logit is that of class 1 against class 0.
         scales: Scales of the image, each above 0.
         flip: Whether to evaluate also the horizontally flipped image at each scale.
         fusion: "mean" of the probabilities; "max", the maximum of the probabilities of
@@ -112,6 +142,10 @@ class Predictor:
             maximum of the logits of each class.
         tile_size: Side of a tile in pixels, a multiple of 128: images with a longer
             side are predicted in tiles. 0: only images that do not fit into memory.
+        rule: How logits become probabilities and masks.
+
+    Attributes:
+        rule: As given.
 
     Raises:
         errors.UserError: An argument is out of range.
@@ -125,11 +159,17 @@ class Predictor:
         flip: bool = False,
         fusion: str = "mean",
         tile_size: int = 0,
+        rule: ClassRule = DEFAULT_RULE,
     ):
         options.check_predictor(scales, fusion, tile_size)
         self._model = model
         self._scales, self._flip, self._fusion = tuple(scales), flip, fusion
-        self._tile_size = tile_size
+        self._tile_size, self.rule = tile_size, rule
+        self._dtypes: dict[str, list] = {
+            "classes": [rule.mask_dtype],
+            "confident_classes": [rule.mask_dtype, np.float32],
+            "probabilities": [np.float32],
+        }
 
     def classes(self, images: np.ndarray, *, names: Sequence[str] = ()) -> np.ndarray:
         """Predicts the class of each pixel.
@@ -140,7 +180,8 @@ class Predictor:
             names: Names of the images, for error messages.
 
         Returns:
-            Class numbers, uint8 `[batch, height, width]`.
+            Class numbers, uint8 `[batch, height, width]`; of a multi-label network the
+            bits of the classes, uint16, see `bit_masks`.
 
         Raises:
             errors.UserError: The logits are NaN.
@@ -179,8 +220,9 @@ class Predictor:
             names: Names of the images, for error messages.
 
         Returns:
-            float32 `[batch, height, width, num_classes]`; each pixel's sum is 1. A
-            large array is memory-mapped to an unnamed temporary file.
+            float32 `[batch, height, width, num_classes]`; each pixel's sum is 1,
+            except for a multi-label network. A large array is memory-mapped to an
+            unnamed temporary file.
 
         Raises:
             errors.UserError: The logits are NaN.
@@ -217,7 +259,7 @@ class Predictor:
         return (inputs[0].shape[-1] if inputs else None) or exported
 
     def _logits(self, images):
-        return outputs.logits(self._model(images, training=False))
+        return outputs.class_logits(self._model(images, training=False))
 
     def _predict(self, images, result, names):
         images = np.asarray(images)
@@ -254,18 +296,19 @@ class Predictor:
             scales=self._scales,
             flip=self._flip,
             fusion=self._fusion,
+            rule=self.rule,
         )
-        return _RESULTS[result](fused)
+        return _RESULTS[result](fused, self.rule)
 
     def _predict_tiles(self, images, result, names, tile_size):
         shape = images.shape[:3]
         if result == "probabilities":
             shape = (*shape, self._num_classes)
-        arrays = [tiles.allocate(shape, dtype) for dtype in _DTYPES[result]]
+        arrays = [tiles.allocate(shape, dtype) for dtype in self._dtypes[result]]
         for i, image in enumerate(images):
             regions = self.regions(image, tile_size=tile_size, names=names[i : i + 1])
             for rows, columns, probabilities in regions:
-                parts = _RESULTS[result](probabilities)
+                parts = _RESULTS[result](probabilities, self.rule)
                 for array, part in zip(arrays, parts, strict=True):
                     array[i, rows, columns] = part
         return arrays
@@ -276,8 +319,9 @@ class Predictor:
         def run(images):
             logits = self._logits(tf.cast(images, tf.float32))
             # The argmax needs no softmax.
-            scores = logits if result == "classes" else tf.nn.softmax(logits)
-            return *_RESULTS[result](scores), _sums(logits)
+            is_argmax = result == "classes" and self.rule == DEFAULT_RULE
+            scores = logits if is_argmax else self.rule.probabilities(logits, ops)
+            return *_RESULTS[result](scores, self.rule), _sums(logits)
 
         return tf.function(run, [tf.TensorSpec([None, None, None, channels], dtype)])
 
@@ -285,7 +329,12 @@ class Predictor:
     def _view(self, dtype, channels):
         def run(images, size, flipped):
             logits, scores = view_scores(
-                self._logits, images, size, flipped, fusion=self._fusion
+                self._logits,
+                images,
+                size,
+                flipped,
+                fusion=self._fusion,
+                rule=self.rule,
             )
             return scores, _sums(logits)
 
@@ -325,8 +374,9 @@ class Predictor:
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - few live, and as long as a program.
     def _estimated_bytes(self, height, width):
+        size = height, width, self._channels
         return memory_estimate.needed(
-            lambda x: tf.nn.softmax(self._logits(x)), height, width, self._channels
+            lambda x: self.rule.probabilities(self._logits(x), ops), *size
         )
 
     @functools.cached_property

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kerasseg import errors
 from kerasseg.inference import resuming
@@ -27,6 +27,7 @@ def run(
     *,
     num_workers: int | None = None,
     journal: resuming.Journal | None = None,
+    kinds: Sequence[str] | None = None,
 ) -> list[str]:
     """Predicts images on the cluster that `RAY_ADDRESS` names, or on this machine.
 
@@ -36,6 +37,7 @@ def run(
         num_workers: Number of worker processes; None: one per GPU, or one per machine
             without GPUs.
         journal: Gets an entry for each image and video that is done.
+        kinds: Kinds of the entries; None for those of the job.
 
     Returns:
         A line "PATH: reason" for each image or video that failed.
@@ -55,7 +57,7 @@ def run(
         job = dataclasses.replace(job, **_absolute(job))
         with progress.track(len(paths), unit="image", text="predicting") as bar:
             failures = []
-            pool = _Pool(ray, job, num_workers, journal)
+            pool = _Pool(ray, job, num_workers, journal, kinds)
             for count, failed in pool.results(paths):
                 failures += failed
                 bar.update(count)
@@ -117,7 +119,8 @@ class _Chunk:
 class _Pool:
     """Workers, each busy with one chunk of the images."""
 
-    def __init__(self, ray, job, num_workers, journal=None):
+    def __init__(self, ray, job, num_workers, journal=None, kinds=None):
+        self._kinds = kinds
         self._ray, self._job, self._journal = ray, job, journal
         num_gpus = int(ray.cluster_resources().get("GPU", 0))
         num_machines = sum(node["Alive"] for node in ray.nodes())
@@ -174,8 +177,9 @@ class _Pool:
     def _note(self, paths, done):
         """Adds to the journal what a worker has done, with its sources."""
         if self._journal is not None:
+            kinds = self._kinds or self._job.predicted_kinds
             for name, found in done.items():
-                self._journal.add(name, paths[name], found, self._job.predicted_kinds)
+                self._journal.add(name, paths[name], found, kinds)
 
 
 def _chunks(paths):

@@ -22,12 +22,13 @@ def fingerprint(path: str | os.PathLike) -> str:
     """Returns the SHA-256 of a network's files.
 
     Args:
-        path: A workdir, whose best model counts; a `.keras` file; or the folder of an
-            export.
+        path: A workdir, whose best model and its thresholds count; a `.keras` file; or
+            the folder of an export.
     """
     path = pathlib.Path(path)
     best = path / layout.BEST_MODEL
-    paths = [best] if best.exists() else sorted(path.rglob("*")) or [path]
+    of_run = [best, path / layout.THRESHOLDS]  # Without the second, if there is none.
+    paths = of_run if best.exists() else sorted(path.rglob("*")) or [path]
     digest = hashlib.sha256()
     for file in paths:
         if file.is_file():

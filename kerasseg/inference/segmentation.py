@@ -8,6 +8,7 @@ import numpy as np
 
 from kerasseg import errors, images
 from kerasseg.images import instance_drawing, visualization
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 from kerasseg.system import files
 
 _MAX_WIDTH = 1000  # Pixels of the image that a notebook shows.
@@ -23,7 +24,8 @@ class Segmentation(np.ndarray):
     network, which a segmentation keeps; a copy or a pickled one has only the mask, too.
 
     Args:
-        mask: Class numbers, uint8 `[height, width]`; it is not copied.
+        mask: Class numbers, uint8 `[height, width]`; it is not copied. Of a multi-label
+            network the bits of the classes, uint16, see `images.bit_masks`.
         image: The image, RGB, uint8 `[height, width, 3]`.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
@@ -31,10 +33,11 @@ class Segmentation(np.ndarray):
         predict_probabilities: Function of the image to `probabilities`, or None.
         detections: The objects that the mask was made of, for a network that detects
             objects; None for others.
+        rule: How the mask was made.
 
     Attributes:
-        image: As given, like `class_names`, `palette`, `source` and `detections`. All
-            are None in a copy.
+        image: As given, like `class_names`, `palette`, `source`, `detections` and
+            `rule`. All are None in a copy.
     """
 
     def __new__(
@@ -47,12 +50,13 @@ class Segmentation(np.ndarray):
         source: str = "",
         predict_probabilities: Callable | None = None,
         detections: images.Detections | None = None,
+        rule: ClassRule = DEFAULT_RULE,
     ):
         """Views the mask as a segmentation."""
         self = np.asarray(mask).view(cls)
         self.image, self.source = image, source
         self.class_names, self.palette = tuple(class_names), palette
-        self.detections = detections
+        self.detections, self.rule = detections, rule
         self._predict_probabilities = predict_probabilities
         return self
 
@@ -63,6 +67,7 @@ class Segmentation(np.ndarray):
         self.class_names: Any = None
         self.palette: Any = None
         self.detections: Any = None
+        self.rule: Any = None
         self._predict_probabilities: Any = None
         self._probabilities: Any = None
 
@@ -79,8 +84,18 @@ class Segmentation(np.ndarray):
 
     @property
     def mask(self) -> np.ndarray:
-        """Class numbers as a plain array, uint8 `[height, width]`, sharing memory."""
+        """The mask as a plain array, see the class, sharing memory."""
         return self.view(np.ndarray)
+
+    @property
+    def masks(self) -> np.ndarray:
+        """Whether each pixel has each class, bool `[height, width, num_classes]`.
+
+        Raises:
+            errors.UserError: This is a copy.
+        """
+        self._check_image("masks")
+        return self.rule.masks(self.mask, len(self.class_names))
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -113,11 +128,12 @@ class Segmentation(np.ndarray):
     def classes(self) -> dict[str, float]:
         """Share of the pixels, from 0 to 1, of each class that occurs, by its name.
 
-        The largest is the first, and of equal ones that with the lower number.
+        The largest is the first, and of equal ones that with the lower number. Those of
+        a multi-label network may overlap.
         """
         self._check_image("classes")
-        counts = np.bincount(self.mask.ravel(), minlength=len(self.class_names))
-        order = np.argsort(-counts[: len(self.class_names)], kind="stable")
+        counts = self._counts()
+        order = np.argsort(-counts, kind="stable")
         return {
             self.class_names[i]: float(counts[i] / self.size)
             for i in order.tolist()
@@ -147,7 +163,10 @@ class Segmentation(np.ndarray):
                 self.palette,
                 min_score=-np.inf,
             )
-        return visualization.overlay(self.image, self.mask, self.palette, alpha)
+        multi = {"multi_label": self.rule.multi_label}
+        return visualization.overlay(
+            self.image, self.mask, self.palette, alpha, **multi
+        )
 
     def polygons(self, tolerance: float = 1.0) -> dict[str, list[list[np.ndarray]]]:
         """Returns the outlines of the connected regions of each class.
@@ -174,12 +193,16 @@ class Segmentation(np.ndarray):
                 f"`tolerance={tolerance}` is a distance in pixels, expected 0 or more."
             )
         return {
-            self.class_names[i]: contours.polygons(self.mask == i, tolerance=tolerance)
+            self.class_names[i]: contours.polygons(
+                self._mask_of(i), tolerance=tolerance
+            )
             for i in self._present()
         }
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the mask as a palette PNG: it shows colors and holds class numbers.
+
+        That of a multi-label network is a gray PNG of the bits of the classes.
 
         Args:
             path: A file ending in ".png", which is replaced, in an existing folder.
@@ -200,7 +223,7 @@ class Segmentation(np.ndarray):
             raise errors.MissingFileError(
                 f"`path={path}`: there is no folder {folder}. Create it first."
             )
-        files.write_bytes(path, images.encode_palette_png(self.mask, self.palette))
+        files.write_bytes(path, images.encode_mask(self.mask, self.palette, self.rule))
 
     def plot(self, axes=None, alpha: float = 0.5):
         """Draws the overlay and a legend of its classes with matplotlib.
@@ -237,8 +260,19 @@ class Segmentation(np.ndarray):
 
     def _present(self):
         """Returns the numbers of the classes that occur, in order."""
-        counts = np.bincount(self.mask.ravel(), minlength=len(self.class_names))
-        return np.flatnonzero(counts[: len(self.class_names)]).tolist()
+        return np.flatnonzero(self._counts()).tolist()
+
+    def _counts(self):
+        """Returns the number of pixels of each class."""
+        if self.rule.multi_label:
+            return self.masks.sum((0, 1))
+        count = len(self.class_names)
+        return np.bincount(self.mask.ravel(), minlength=count)[:count]
+
+    def _mask_of(self, i):
+        if self.rule.multi_label:
+            return self.masks[..., i]
+        return self.mask == i
 
     def _legend(self):
         """Returns names and colors of the classes that occur, by number."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors, images
+from kerasseg.images import class_rules
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 from kerasseg.inference import palettes, segmentation, sources
 from kerasseg.system import files, path_checks
 from kerasseg.workdir import layout, metadata
@@ -25,6 +27,7 @@ class Segmenter:
         model: See `Predictor`.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        rule: How the logits become a mask.
         image_kind: Channels and type of the images that it takes.
         **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size.
 
@@ -42,6 +45,7 @@ class Segmenter:
         class_names: tuple[str, ...],
         palette: np.ndarray,
         *,
+        rule: ClassRule = DEFAULT_RULE,
         image_kind: images.ImageKind = images.RGB,
         **options,
     ):
@@ -51,7 +55,8 @@ class Segmenter:
         self.class_names = class_names
         self.palette = palette
         self.image_kind = image_kind
-        self.predictor = Predictor(model, **options)
+        rule.check(len(class_names))
+        self.predictor = Predictor(model, rule=rule, **options)
 
     def predict(self, image: Any) -> segmentation.Segmentation | sources.Segmentations:
         """Predicts the class of each pixel of one image or several.
@@ -82,6 +87,7 @@ class Segmenter:
             self.palette,
             source=name,
             predict_probabilities=lambda _: self.probabilities(image),
+            rule=self.predictor.rule,
         )
 
     def probabilities(self, image: Any) -> np.ndarray:
@@ -247,7 +253,7 @@ def check_exists(path: str | os.PathLike) -> str:
 
 
 def _load_workdir(path, output_stride, options):
-    from kerasseg.workdir import best_model
+    from kerasseg.workdir import best_model, class_names
 
     spec = metadata.read_spec(path)
     model = best_model.load_best(path, output_stride=output_stride)
@@ -263,7 +269,8 @@ def _load_workdir(path, output_stride, options):
             f"{path}: the model has {count} classes, dataset.json "
             f"{len(spec.class_names)}. Both must be of one run; train again."
         )
-    return Segmenter(model, names, spec.palette, image_kind=spec.image_kind, **options)
+    kinds = {"rule": class_names.rule_of(model), "image_kind": spec.image_kind}
+    return Segmenter(model, names, spec.palette, **kinds, **options)
 
 
 def detects_objects(model) -> bool:
@@ -297,7 +304,7 @@ def _of_detector(options):
 def _load_file(path, trust, options):
     from kerasseg import models
     from kerasseg.inference import foreign_model
-    from kerasseg.workdir import best_model
+    from kerasseg.workdir import best_model, class_names
 
     model = best_model.load_file(path, trust=trust)
     detects = detects_objects(model) and model.name in models.list_models("instance")
@@ -306,10 +313,8 @@ def _load_file(path, trust, options):
     names, colors = _classes(model, path)
     if detects:
         return InstanceSegmenter(model, names, colors, **_of_detector(options))
-    from kerasseg.workdir import class_names
-
-    kind = class_names.image_kind_of(model)
-    return Segmenter(model, names, colors, image_kind=kind, **options)
+    rule, kind = class_names.rule_of(model), class_names.image_kind_of(model)
+    return Segmenter(model, names, colors, rule=rule, image_kind=kind, **options)
 
 
 def _classes(model, path):
@@ -338,7 +343,7 @@ def num_classes(model) -> int:
     if detects_objects(model):  # With the background.
         scores, _ = model.get_layer("box_head").output
         return scores.shape[-1]
-    return outputs.logits(model.output).shape[-1]
+    return class_rules.num_classes(outputs.logits(model.output).shape[-1])
 
 
 def load_export(
@@ -380,7 +385,8 @@ def load_export(
     colors = np.array(palette, np.uint8)
     if model.detects_objects:
         return InstanceSegmenter(model, names, colors, **_of_detector(options))
-    return Segmenter(model, names, colors, image_kind=kind, **options)
+    rule = ClassRule.from_json(classes)
+    return Segmenter(model, names, colors, rule=rule, image_kind=kind, **options)
 
 
 def _versions(export_dir):

@@ -139,10 +139,10 @@ class Results:
                 image = outputs.MOVING[kind](prediction)
                 self._writer(kind, part, image).write(image[..., ::-1])
             else:
-                path = part / f"{self._number:06d}{outputs.KINDS[kind][0]}"
+                path = part / f"{self._number:06d}{outputs.suffix(kind)}"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with open(path, "wb") as file:
-                    outputs.KINDS[kind][1](file, prediction)
+                    outputs.writer(kind)(file, prediction)
         self._number += 1
 
     def _writer(self, kind, part, image):

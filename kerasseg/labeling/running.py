@@ -94,9 +94,15 @@ class _Network:
                 f"{query.workdir} detects objects, and scores need the probabilities "
                 "of each pixel. Give a `workdir` of semantic segmentation."
             )
+        if loaded.predictor.rule.multi_label:
+            raise errors.UserError(
+                "The uncertainty is that of classes that exclude each other, and this "
+                "network is multi-label. Give a `workdir` of another network."
+            )
         self.query = query
         self.class_names, self.palette = loaded.class_names, loaded.palette
         self._predictor, self.image_kind = loaded.predictor, loaded.image_kind
+        self.rule = loaded.predictor.rule
         size = options["tile_size"]
         self._views = [
             predictor.Predictor(loaded.model, scales=(scale,), tile_size=size)
@@ -191,7 +197,7 @@ def _order(query, scored):
 def _draw(network, item, uncertainty, probabilities):
     """Returns the mask, and the reduced image, overlay and uncertainty."""
     query = network.query
-    mask = probabilities.argmax(-1).astype(np.uint8)
+    mask = network.rule.mask_of_rows(probabilities)
     most = scores.largest(query.score, len(network.class_names), query.num_views)
     values = (255 * np.clip(uncertainty / most, 0, 1)).astype(np.uint8)
     heat = cv2.applyColorMap(values, cv2.COLORMAP_INFERNO)[..., ::-1]

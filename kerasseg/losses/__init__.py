@@ -21,7 +21,7 @@ from typing import Any
 from keras import ops
 
 from kerasseg import errors
-from kerasseg.losses import keras_losses
+from kerasseg.losses import keras_losses, pixels
 from kerasseg.losses.keras_losses import WeightedSum as WeightedSum
 from kerasseg.system import registry
 
@@ -106,6 +106,32 @@ def test_options(name: str) -> list[dict[str, Any]]:
     """Returns the options with which a loss is tested, first of all none."""
     get(name)
     return _TEST_OPTIONS[name]
+
+
+def multi_label(loss: Callable, num_classes: int, class_weights=None) -> Callable:
+    """Returns a loss of independent classes: the mean of that of each logit.
+
+    Args:
+        loss: A loss of one logit, of class 1 against class 0.
+        num_classes: Number of classes.
+        class_weights: One factor per class, or None for 1.
+
+    Returns:
+        Function `(labels, logits, **options)` to `(total, count)`, where labels have
+        the bits of the classes, see `images.bit_masks`, and logits are `[batch, height,
+        width, num_classes]`. `count` is the number of labeled pixels.
+    """
+    weights = [1.0] * num_classes if class_weights is None else list(class_weights)
+
+    def losses_of_classes(labels, logits, **options):
+        total, count = 0.0, 0.0
+        for k, weight in enumerate(weights):
+            binary = pixels.of_class(labels, k, num_classes)
+            part, count = loss(binary, logits[..., k : k + 1], **options)
+            total += weight * part / num_classes
+        return total, count
+
+    return losses_of_classes
 
 
 def weighted_sum(weights: Mapping[str, float], **options) -> Callable:

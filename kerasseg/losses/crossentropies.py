@@ -26,7 +26,9 @@ def crossentropy(
     Args:
         labels: Class numbers, `[batch, height, width]`, any integer type.
         logits: Scores before the softmax, `[batch, height, width, num_classes]`, any
-            float type. The loss is computed in float32.
+            float type; or before the sigmoid, `[batch, height, width, 1]`, of class 1
+            against class 0: then the loss is that of the two logits 0 and z, which is
+            the binary cross-entropy. The loss is computed in float32.
         class_weights: One factor per class for the pixels labeled with it, or None
             for 1. The number of pixels is not weighted, so a weight of 2 doubles the
             gradient.

@@ -16,12 +16,17 @@ class KerasLoss(keras.losses.Loss):
 
     Args:
         name: Name of the loss; None for that of the function.
+        multi_label: Whether the classes are independent: the loss is then the mean of
+            that of each logit.
         **options: The keyword arguments of the function but `pixel_weights`.
 
     Call arguments:
         y_true: Class numbers, `[batch, height, width]` or `[batch, height, width, 1]`,
-            any type; floats must be whole numbers.
-        y_pred: Logits, `[batch, height, width, num_classes]`, any float type.
+            any type; floats must be whole numbers. With `multi_label` 0 or 1 for each
+            class, and 255 for ignored pixels, `[batch, height, width, num_classes]`, or
+            the bits of the classes, see `images.bit_masks`, `[batch, height, width]`.
+        y_pred: Logits, `[batch, height, width, num_classes]`, any float type; or one
+            logit, of class 1 against class 0, `[batch, height, width, 1]`.
         sample_weight: One factor per image, `[batch]`, or per pixel, in the shape of
             `y_true`, at least 0; None for 1. The mean is divided by the number of
             labeled pixels, which is not weighted, so a weight of 2 doubles the
@@ -42,7 +47,9 @@ class KerasLoss(keras.losses.Loss):
 
     function: Callable
 
-    def __init__(self, *, name: str | None = None, **options: Any):
+    def __init__(
+        self, *, name: str | None = None, multi_label: bool = False, **options: Any
+    ):
         defaults = _options(self.function)
         unknown = sorted(set(options) - set(defaults))
         if unknown:
@@ -53,6 +60,7 @@ class KerasLoss(keras.losses.Loss):
         # The base class converts labels to this type; bfloat16 is exact up to 256 only.
         super().__init__(name=name or self.function.__name__, dtype="float32")
         self.options = _plain({**defaults, **options})
+        self.multi_label = multi_label
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Computes the mean loss per labeled pixel; see the class."""
@@ -69,21 +77,36 @@ class KerasLoss(keras.losses.Loss):
         """
         labels, *weights = map(pixels.without_channel, y_true)
         labels = pixels.class_numbers(labels)
-        total, count = self._sums(labels, y_pred, *weights)
+        total, count = self._weighted_sums(labels, y_pred, *weights)
         return ops.reshape(losses.mean(total, count), (1,))
 
-    def _sums(self, labels, logits, weights=None):
+    def sums(self, labels, logits, **more):
+        """Returns the total of the loss and the number of labeled pixels.
+
+        Args:
+            labels: See the class, of an integer type.
+            logits: See the class.
+            **more: `pixel_weights`, if the function has them.
+        """
+        if not self.multi_label:
+            return self.function(labels, logits, **self.options, **more)
+        options = dict(self.options)
+        weights = options.pop("class_weights", None)
+        loss = losses.multi_label(self.function, logits.shape[-1], weights)
+        return loss(labels, logits, **options, **more)
+
+    def _weighted_sums(self, labels, logits, weights=None):
         if weights is None:
-            return self.function(labels, logits, **self.options)
+            return self.sums(labels, logits)
         if len(weights.shape) == 1:
             # A loss is a sum over the images.
             totals, counts = ops.vectorized_map(
-                lambda x: self.function(x[0][None], x[1][None], **self.options),
+                lambda x: self.sums(x[0][None], x[1][None]),
                 (labels, logits),
             )
             return ops.sum(totals * weights), ops.sum(counts)
         if len(weights.shape) == 3 and _has_pixel_weights(self.function):
-            return self.function(labels, logits, pixel_weights=weights, **self.options)
+            return self.sums(labels, logits, pixel_weights=weights)
         raise errors.UserError(
             f"`sample_weight` of {self.name} must be one number for each image, "
             f"[batch]{self._or_pixel()}, got shape {tuple(weights.shape)}. The option "
@@ -97,7 +120,8 @@ class KerasLoss(keras.losses.Loss):
 
     def get_config(self):
         """Returns the name and all options."""
-        return {"name": self.name, **self.options}
+        more = {"multi_label": True} if self.multi_label else {}
+        return {"name": self.name, **self.options, **more}
 
 
 @keras.saving.register_keras_serializable("kerasseg")
@@ -109,6 +133,7 @@ class WeightedSum(KerasLoss):
     Args:
         weights: Factor of each loss, above 0, by its name in `losses.LOSSES`.
         name: Name of the loss; None for "weighted_sum".
+        multi_label: See `CrossEntropy`.
         **options: Options of the losses. Each is passed to all losses that have it.
 
     Call arguments and returned value: see `CrossEntropy`.
@@ -123,10 +148,20 @@ class WeightedSum(KerasLoss):
     """
 
     def __init__(
-        self, weights: Mapping[str, float], *, name: str | None = None, **options: Any
+        self,
+        weights: Mapping[str, float],
+        *,
+        name: str | None = None,
+        multi_label: bool = False,
+        **options: Any,
     ):
         self.function = losses.weighted_sum(weights, **options)
-        super().__init__(name=name or "weighted_sum")
+        if multi_label and "class_weights" in options:
+            raise errors.UserError(
+                "`class_weights` of a weighted sum cannot be combined with "
+                "`multi_label`. Give them to a single loss, such as CrossEntropy."
+            )
+        super().__init__(name=name or "weighted_sum", multi_label=multi_label)
         self._config = {"weights": dict(weights), **_plain(options)}
 
     def get_config(self):
@@ -169,7 +204,7 @@ def _options(function):
 
 
 def _signature(function):
-    options = {**_options(function), "name": None}
+    options = {**_options(function), "name": None, "multi_label": False}
     return inspect.Signature(
         [
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default)

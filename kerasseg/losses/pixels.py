@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerasseg import errors
+from kerasseg import datasets, errors
+from kerasseg.images import bit_masks, class_rules
 
 _NO_CLASS = -(2**31)  # Neither a class nor a label that is ignored.
 
@@ -33,8 +34,32 @@ def class_numbers(labels):
     return ops.cast(ops.where(exact, labels, float(_NO_CLASS)), "int32")
 
 
+def of_class(labels, k: int, num_classes: int):
+    """Returns the label of one of several classes: 0 or 1.
+
+    Args:
+        labels: Bits of classes, see `images.bit_masks`, any integer type; or 0, 1 and
+            255 for each class, `[batch, height, width, num_classes]`.
+        k: Number of the class.
+        num_classes: Number of classes.
+
+    Returns:
+        int32 `[batch, height, width]`: 255 for ignored pixels, -1 for other values.
+    """
+    labels = ops.cast(labels, "int32")
+    if len(labels.shape) == 4:
+        return labels[..., k]
+    values = [int(value) for value in bit_masks.bits(num_classes)]
+    ignored = ops.equal(labels, datasets.IGNORE_LABEL)
+    other = ops.not_equal(ops.bitwise_and(labels, ~sum(values)), 0)
+    has = ops.cast(ops.not_equal(ops.bitwise_and(labels, values[k]), 0), "int32")
+    return ops.where(ignored, datasets.IGNORE_LABEL, ops.where(other, -1, has))
+
+
 def read(labels, logits, ignore_label: int):
     """Checks and converts labels and logits.
+
+    A single logit becomes the two logits of a binary network, see `class_rules`.
 
     Returns:
         `(logits, classes, valid)`: float32 logits; int32 class numbers, 0 for pixels
@@ -112,6 +137,7 @@ def _as_tensors(labels, logits):
             f"height, width, num_classes] with the same size, got {label_shape} and "
             f"{shape}. Resize the logits to the labels, never the labels."
         )
+    logits = class_rules.class_logits(logits, ops)
     wide = "int64" if label_type.endswith("64") else "int32"
     return ops.cast(labels, wide), ops.cast(logits, "float32")
 

@@ -29,6 +29,7 @@ from kerasseg.metrics.keras_metrics import (
     PixelAccuracy,
     SegmentationScores,
 )
+from kerasseg.metrics.multi_label import MultiLabelConfusion, MultiLabelIoU
 from kerasseg.metrics.ratios import iou, iou_counts, mean_iou
 from kerasseg.metrics.tables import table
 
@@ -43,6 +44,8 @@ __all__ = [
     "ImageMeasure",
     "MeanAccuracy",
     "MeanIoU",
+    "MultiLabelConfusion",
+    "MultiLabelIoU",
     "PixelAccuracy",
     "SegmentationScores",
     "TrimapCurve",

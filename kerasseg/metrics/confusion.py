@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from kerasseg import errors
+from kerasseg.images import class_rules
 from kerasseg.metrics import ratios
 
 # JAX has no 64-bit integers by default.
@@ -55,11 +56,12 @@ def class_numbers(logits):
     """Returns the class with the highest score, as int32.
 
     Args:
-        logits: Scores, `[..., num_classes]`.
+        logits: Scores, `[..., num_classes]`; or `[..., 1]`, of class 1 against 0.
 
     Returns:
         int32 `[...]`, -1 for a pixel with a NaN.
     """
+    logits = class_rules.class_logits(logits, ops)
     has_nan = ops.any(ops.isnan(logits), axis=-1)
     return ops.where(has_nan, -1, ops.cast(ops.argmax(logits, axis=-1), "int32"))
 

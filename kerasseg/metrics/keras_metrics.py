@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from kerasseg import errors
+from kerasseg.images import class_rules
 from kerasseg.losses import pixels
 from kerasseg.metrics import confusion
 
@@ -42,7 +43,7 @@ class ConfusionMetric(keras.metrics.Metric):
     ):
         super().__init__(name=name or self.score, dtype=dtype)
         self.num_classes, self.ignore_label = num_classes, ignore_label
-        shape = num_classes, num_classes
+        shape = self._shape
         self._digits = self.add_variable(
             (2, *shape), "zeros", dtype=confusion.COUNT, name="counts"
         )
@@ -50,14 +51,20 @@ class ConfusionMetric(keras.metrics.Metric):
             shape, "zeros", dtype="float32", name="fractions"
         )
 
+    @property
+    def _shape(self):
+        """Shape of the counts."""
+        return self.num_classes, self.num_classes
+
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Counts the pixels of one batch.
 
         Args:
             y_true: Class numbers, `[batch, height, width]` or `[batch, height, width,
                 1]`, any type; floats must be whole numbers.
-            y_pred: Logits, `[batch, height, width, num_classes]`, or class numbers of
-                an integer type, `[batch, height, width]`.
+            y_pred: Logits, `[batch, height, width, num_classes]`, or the one logit of
+                class 1 against class 0, `[batch, height, width, 1]`, or class numbers
+                of an integer type, `[batch, height, width]`.
             sample_weight: One factor per image, `[batch]`, or per pixel, in the shape
                 of `y_true`, at least 0; None for 1. A batch with weights is summed in
                 float32.
@@ -104,10 +111,11 @@ class ConfusionMetric(keras.metrics.Metric):
         return super().get_config() | options
 
     def _predictions(self, logits):
-        if logits.shape[-1] != self.num_classes:
+        if class_rules.num_classes(logits.shape[-1]) != self.num_classes:
+            count = class_rules.num_classes(logits.shape[-1])
             raise errors.UserError(
                 f"{self.name} counts {self.num_classes} classes, but `y_pred` has the "
-                f"shape {tuple(logits.shape)}. Pass `num_classes={logits.shape[-1]}`, "
+                f"shape {tuple(logits.shape)}. Pass `num_classes={count}`, "
                 "or logits of all classes."
             )
         return confusion.class_numbers(logits)
@@ -119,10 +127,15 @@ class ConfusionMetric(keras.metrics.Metric):
         high = ops.where(valid, high, ops.full_like(high, _INVALID))
         self._digits.assign(ops.stack([low % _BASE, high]))
 
+    def _exact(self):
+        """Returns the counts as floats."""
+        low, high = ops.cast(self._digits[0], _WIDE), ops.cast(self._digits[1], _WIDE)
+        return low + high * _BASE + ops.cast(self._fractions, _WIDE)
+
     def _scores(self):
         """Returns the means by name, and the IoU of each class, NaN if undefined."""
-        low, high = ops.cast(self._digits[0], _WIDE), ops.cast(self._digits[1], _WIDE)
-        counts = low + high * _BASE + ops.cast(self._fractions, _WIDE)
+        high = self._digits[1]
+        counts = self._exact()
         means, iou, _ = confusion.mean_scores(counts, ops)
         factor = ops.where(ops.min(high) < 0, np.nan, 1.0)
         occurs = ops.sum(counts, axis=0) + ops.sum(counts, axis=1) > 0

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kerasseg import datasets, errors, images, records
+from kerasseg.images import bit_masks
 from kerasseg.system.image_kinds import DTYPES, MAX_CHANNELS, RGB, ImageKind
 
 _PER_SHARD = 256  # Images.
@@ -25,10 +26,12 @@ class Arrays:
         images: RGB, each uint8 `[height, width, 3]`; or other channels, uint8, uint16
             or float32, equal for all images.
         masks: Class numbers and 255, each an integer type or bool `[height, width]`, or
-            `[height, width, 1]`.
+            `[height, width, 1]`; with `multi_label` 0 or 1, and 255 in all classes for
+            an ignored pixel, `[height, width, num_classes]`.
         names: Name of each image.
         num_classes: Number of classes.
         kind: Channels and type of the images.
+        multi_label: Whether a pixel may have several classes.
 
     Raises:
         errors.UserError: Numbers, shapes or types differ from this, a label is out of
@@ -40,6 +43,7 @@ class Arrays:
     names: Sequence[str]
     num_classes: int
     kind: ImageKind = RGB
+    multi_label: bool = False
 
     def __post_init__(self):
         """Checks the number of arrays and the names; `pair` checks each array."""
@@ -59,7 +63,7 @@ class Arrays:
             )
 
     def pair(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns an image, and its mask as uint8 `[height, width]`."""
+        """Returns an image, and its mask as uint8 (uint16) `[height, width]`."""
         image, mask = np.asarray(self.images[i]), np.asarray(self.masks[i])
         name = self.names[i]
         expected = (self.kind.channels, self.kind.dtype)
@@ -73,6 +77,8 @@ class Arrays:
                 f"Image {name} has values that are not finite. Replace them, and give "
                 "their pixels the label 255."
             )
+        if self.multi_label:
+            return image, self._bits(mask, image.shape[:2], name)
         mask = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
         kinds = np.issubdtype(mask.dtype, np.integer) or mask.dtype == bool
         if mask.shape != image.shape[:2] or not kinds:
@@ -97,6 +103,24 @@ class Arrays:
             raise errors.UserError(f"{text} List all classes in `classes`.") from None
         return image, mask
 
+    def _bits(self, mask, size, name):
+        """Returns the masks of several classes as one, after checks."""
+        expected = (*size, self.num_classes)
+        kinds = np.issubdtype(mask.dtype, np.integer) or mask.dtype == bool
+        if mask.shape != expected or not kinds:
+            raise errors.UserError(
+                f"The mask of image {name} is {mask.dtype} {mask.shape}, expected "
+                f"integers or bool, {expected}: one mask for each class."
+            )
+        ignored = np.any(mask == datasets.IGNORE_LABEL, axis=-1)
+        if not np.isin(mask[~ignored], (0, 1)).all():
+            raise errors.UserError(
+                f"The mask of image {name} has values from {mask.min()} to "
+                f"{mask.max()}. Multi-label masks are 0 or 1, or 255 in all classes "
+                "for ignored pixels."
+            )
+        return bit_masks.encode(mask == 1, ignored)
+
     def checksum(self) -> str:
         """Returns a checksum of all names and pixels."""
         digest = hashlib.sha256()
@@ -111,7 +135,11 @@ class Arrays:
         """Returns the record of an image: PNG files, or an array and a PNG file."""
         image, mask = self.pair(i)
         is_rgb = self.kind.is_rgb
-        present = np.setdiff1d(mask, datasets.IGNORE_LABEL).tolist()
+        if self.multi_label:
+            has = bit_masks.decode(mask, self.num_classes)
+            present = np.flatnonzero(has.any((0, 1))).tolist()
+        else:
+            present = np.setdiff1d(mask, datasets.IGNORE_LABEL).tolist()
         return records.encode_example(
             image=images.encode_image(image) if is_rgb else images.encode_npy(image),
             label=images.encode_label(mask),

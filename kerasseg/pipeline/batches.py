@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import errors
+from kerasseg.images import bit_masks
 from kerasseg.pipeline import augment, crops
 from kerasseg.pipeline.reading import ImageReader, labeled_order
 
@@ -43,8 +44,16 @@ def oversample(
     classes = [known.index(name) for name in class_names]
     labeled = labeled_order(reader)
     indices = np.arange(len(reader.split)) if labeled is None else labeled
-    hard = [np.isin(classes, reader.read(i)[1]).any() for i in indices.tolist()]
+    count = reader.split.spec.num_classes if reader.split.spec.multi_label else 0
+    hard = [_has_any(reader.read(i)[1], classes, count) for i in indices.tolist()]
     return np.repeat(indices, np.where(hard, times, 1))
+
+
+def _has_any(label, classes, num_bits):
+    """Returns whether a label has one of the classes; 0 bits: they are exclusive."""
+    if num_bits:
+        return bit_masks.decode(label, num_bits)[..., classes].any()
+    return np.isin(classes, label).any()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +98,9 @@ def training_dataset(
 
     Returns:
         Dataset of dicts: "image" `[batch, height, width, channels]` of the records'
-        type, uint8 and RGB by default, "label" uint8 `[batch, height, width]`, "name"
-        string `[batch]`, and with `weight_map_fn` "weight" float32 `[batch, height,
-        width]`.
+        type, uint8 and RGB by default, "label" uint8 (or uint16, see
+        `ImageReader.read`) `[batch, height, width]`, "name" string `[batch]`, and with
+        `weight_map_fn` "weight" float32 `[batch, height, width]`.
 
     Raises:
         errors.UserError: The split is empty, or colors are changed that its images do
@@ -111,12 +120,12 @@ def training_dataset(
                 crop_reader.read(positions, indices, batch_size),
                 (batch_size, height, width),
                 weight_map_fn,
-                kind,
+                reader.split.spec,
             ),
             [positions, indices],
             [
                 tf.as_dtype(kind.dtype),
-                tf.uint8,
+                reader.split.spec.label_dtype,
                 tf.string,
                 *[tf.float32] * (weight_map_fn is not None),
             ],
@@ -219,10 +228,11 @@ def _others_of_groups(first, end, group_size):
     return before, after
 
 
-def _read_batch(read, size, weight_map_fn, kind):
+def _read_batch(read, size, weight_map_fn, spec):
     """Stacks crops to arrays of `size`: batch, height and width."""
+    kind = spec.image_kind
     images = np.empty((*size, kind.channels), kind.dtype)
-    labels = np.empty(size, np.uint8)
+    labels = np.empty(size, spec.label_dtype)
     weights = np.empty(size if weight_map_fn else 0, np.float32)
     names = []
     for i, crop in enumerate(read):
@@ -251,7 +261,7 @@ def evaluation_dataset(
         type, uint8 and RGB by default, "label" uint8 `[batch, height, width]` and
         "name" string `[batch]`.
     """
-    kind = reader.kind
+    kind, label_dtype = reader.kind, reader.split.spec.label_dtype
 
     def load(indices):
         images, labels, names = zip(*map(reader.read, indices), strict=True)
@@ -261,7 +271,7 @@ def evaluation_dataset(
         image, label, name = tf.numpy_function(
             load,
             [indices],
-            [tf.as_dtype(kind.dtype), tf.uint8, tf.string],
+            [tf.as_dtype(kind.dtype), label_dtype, tf.string],
             stateful=False,
         )
         return {

@@ -10,6 +10,7 @@ import numpy as np
 
 from kerasseg import errors
 from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.images import bit_masks
 from kerasseg.pipeline import reading
 from kerasseg.system import files
 
@@ -32,18 +33,26 @@ class ClassCounts:
     ignored: int
 
 
-def count_classes(labels: Iterable[np.ndarray], num_classes: int) -> ClassCounts:
+def count_classes(
+    labels: Iterable[np.ndarray], num_classes: int, *, multi_label: bool = False
+) -> ClassCounts:
     """Counts the pixels of each class.
 
     Args:
-        labels: Iterable of uint8 `[height, width]`.
+        labels: Iterable of uint8 `[height, width]`; uint16 for several classes.
         num_classes: Number of classes.
+        multi_label: Whether a pixel may have several classes, and counts for each.
     """
     pixels = np.zeros(256, np.int64)
     around = np.zeros(256, np.int64)
     images = np.zeros(256, np.int64)
     for label in labels:
-        counts = np.bincount(label.ravel(), minlength=256)
+        if multi_label:
+            counts = np.zeros(256, np.int64)
+            counts[:num_classes] = bit_masks.decode(label, num_classes).sum((0, 1))
+            counts[IGNORE_LABEL] = np.count_nonzero(label == IGNORE_LABEL)
+        else:
+            counts = np.bincount(label.ravel(), minlength=256)
         pixels += counts
         images += counts > 0
         around += np.where(counts > 0, label.size, 0)
@@ -62,7 +71,8 @@ def count_split(reader) -> ClassCounts:
     with futures.ThreadPoolExecutor() as pool:
         images = pool.map(reader.read, indices)
         labels = (label for _, label, _ in images)
-        return count_classes(labels, reader.split.spec.num_classes)
+        spec = reader.split.spec
+        return count_classes(labels, spec.num_classes, multi_label=spec.multi_label)
 
 
 def median_frequency_weights(counts: ClassCounts) -> np.ndarray:

@@ -49,7 +49,8 @@ class CropReader:
 
     Raises:
         errors.UserError: Instance ids are to be read, which `augmentation.transform`
-            does not augment; or colors are changed that the images do not have.
+            does not augment; colors are changed that the images do not have; or a mix
+            does not apply to multi-label records.
 
     Attributes:
         group_size: `GROUP_SIZE`, or 1 if crops are not mixed: `read` needs the record
@@ -69,6 +70,8 @@ class CropReader:
         self._instances = instances
         self._chosen = augmentation.augmentations
         mixes = augmentations.mixes(self._chosen)
+        if reader.split.spec.multi_label:
+            _check_mixes(mixes)
         self.group_size = GROUP_SIZE if mixes else 1
         self._frequencies = None
         if any(augmentations.AUGMENTATIONS[name].needs_frequencies for name in mixes):
@@ -107,11 +110,18 @@ class CropReader:
     def _transformed(self, crop, position):
         if self._transform is None:
             return crop
-        num_classes = self._reader.split.spec.num_classes
+        spec = self._reader.split.spec
         image, label = crop.image.copy(), crop.label.copy()  # Other crops share them.
         key = self._seed, position
         with self._reader.noted_errors():
-            image, label = self._transform(image, label, key, num_classes, crop.name)
+            image, label = self._transform(
+                image,
+                label,
+                key,
+                spec.num_classes,
+                crop.name,
+                multi_label=spec.multi_label,
+            )
         return crop._replace(image=image, label=label)
 
     def _unmixed(self, places, position):
@@ -144,6 +154,17 @@ class CropReader:
             choice = _paste_choice(choice, mix.function(labels, rng, *more), len(crops))
             crops += partners
         return crops[0] if choice is None else paste_crops(crops, choice)
+
+
+def _check_mixes(mixes):
+    """Refuses mixes that choose pixels by their only class."""
+    wrong = [name for name in mixes if name in ("classmix", "copy_paste")]
+    if wrong:
+        raise errors.UserError(
+            f"`augmentations` has {', '.join(wrong)}, which paste pixels of a class, "
+            "and the pixels of multi-label records have several. Choose cutmix or "
+            "mosaic."
+        )
 
 
 def _paste_choice(choice, new, first):

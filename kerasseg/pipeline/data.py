@@ -179,6 +179,7 @@ def from_arrays(
     records_dir: str | os.PathLike | None = None,
     split: str = "train",
     seed: int = 1,
+    multi_label: bool = False,
 ) -> Dataset:
     """Writes records of images and masks that are arrays.
 
@@ -186,7 +187,8 @@ def from_arrays(
         images: RGB images, uint8 `[height, width, 3]` each; or of 1 to 32 channels,
             uint8, uint16 or float32, equal for all. Sizes may differ.
         masks: Class numbers, `[height, width]` or `[height, width, 1]` each, of any
-            integer type; 255 is ignored.
+            integer type; 255 is ignored. With `multi_label`, 0 or 1 for each class,
+            `[height, width, num_classes]`.
         classes: Names of the classes in the order of their numbers.
         names: Name of each image; None for "00000", "00001" and so on.
         val_fraction: Fraction of the images that is assigned to the split val, from 0
@@ -194,6 +196,7 @@ def from_arrays(
         records_dir: See `from_folder`.
         split: See `from_folder`.
         seed: See `from_folder`.
+        multi_label: Whether a pixel may have several classes, or none.
 
     Raises:
         errors.UserError: An argument is wrong, an array has another shape or type, a
@@ -205,12 +208,17 @@ def from_arrays(
     spec = datasets.DatasetSpec(
         name="arrays",
         source="kerasseg.data",
-        classes=class_lists.read_classes(_class_text(classes)).with_palette(),
+        classes=class_lists.read_classes(_class_text(classes)).with_palette(
+            multi_label=multi_label
+        ),
         num_images={},
+        multi_label=multi_label,
     )
     names = [f"{i:05d}" for i in range(len(images))] if names is None else names
     kind = array_records.kind_of(images[0]) if len(images) else RGB
-    arrays = array_records.Arrays(images, masks, list(names), spec.num_classes, kind)
+    arrays = array_records.Arrays(
+        images, masks, list(names), spec.num_classes, kind, multi_label
+    )
     splits = _divide(len(images), val_fraction, seed)
     if records_dir is None:
         folder = _cache_folder("arrays", arrays.checksum(), spec, splits)

@@ -49,8 +49,9 @@ class ImageReader:
 
         Returns:
             Image, `[height, width, channels]` of the type of the records (RGB and uint8
-            by default), label, uint8 `[height, width]`, and name; with
-            `instances=True` also instance ids, uint16 `[height, width]`.
+            by default), label, uint8 `[height, width]`, or uint16 if it has the bits of
+            several classes, see `images.bit_masks`; and name; with `instances=True`
+            also instance ids, uint16 `[height, width]`.
 
         Raises:
             records.RecordError: The record is damaged or has no label, or a label is
@@ -141,13 +142,22 @@ class ImageReader:
                     "`unlabeled_records_dir`, and records with labels as `records_dir`"
                 )
             image = self._decode(example)
-            label = records.decode_label(example["label"], image.shape[:2])
+            label = records.decode_label(
+                example["label"],
+                image.shape[:2],
+                multi_label=self.split.spec.multi_label,
+            )
             rest = [more(example, label)] if more else []
             if more is records.decode_objects:
                 _check_classes(rest[0], self.split.spec.num_classes)
         where = f"{self.split.locate(index)}, image {example['name']}"
         try:
-            images.check_label_range(label, self.split.spec.num_classes, name=where)
+            images.check_label_range(
+                label,
+                self.split.spec.num_classes,
+                name=where,
+                multi_label=self.split.spec.multi_label,
+            )
         except images.ImageError as error:
             raise records.RecordError(str(error)) from error
         return image, label, example["name"], *rest
@@ -162,7 +172,7 @@ class ImageReader:
         return image
 
     def _ignored(self, more):
-        return _ignored_image(more, self.kind)
+        return _ignored_image(more, self.split.spec)
 
     def _read_tags(self, index):
         names = self.split.spec.class_names
@@ -277,10 +287,11 @@ def _check_classes(objects, num_classes):
         )
 
 
-def _ignored_image(more, kind):
+def _ignored_image(more, spec):
     """Returns an image of one pixel, which is ignored, without instances."""
+    kind, dtype = spec.image_kind, spec.label_dtype
     image = np.full((1, 1, kind.channels), kind.padding, kind.dtype)
-    label, none = np.full((1, 1), IGNORE_LABEL, np.uint8), np.zeros((1, 1), np.uint16)
+    label, none = np.full((1, 1), IGNORE_LABEL, dtype), np.zeros((1, 1), np.uint16)
     if more is None:
         return image, label, ""
     return (

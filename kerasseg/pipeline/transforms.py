@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors, images
-from kerasseg.datasets import IGNORE_LABEL
 
 _POSITIONAL = (
     inspect.Parameter.POSITIONAL_ONLY,
@@ -56,16 +55,27 @@ class Transform:
         self.is_seeded = self._takes_rng or self._sets_seed
         self._copies = threading.local()  # A seed is set on the object: one a thread.
 
-    def __call__(self, image, mask, key: tuple[int, int], num_classes: int, name: str):
+    def __call__(
+        self,
+        image,
+        mask,
+        key: tuple[int, int],
+        num_classes: int,
+        name: str,
+        *,
+        multi_label: bool = False,
+    ):
         """Augments one crop.
 
         Args:
             image: RGB, uint8 `[height, width, 3]`, or the channels and the type of the
                 records. It may be changed in place.
-            mask: Class numbers and 255, uint8 `[height, width]`, likewise.
+            mask: Class numbers and 255, uint8 `[height, width]`, or bits of classes,
+                uint16, likewise.
             key: Seed and position of the crop, from which random numbers are drawn.
             num_classes: Number of classes.
             name: Name of the image, for messages.
+            multi_label: Whether the mask has the bits of several classes.
 
         Returns:
             Image and mask of the same sizes and types.
@@ -83,7 +93,7 @@ class Transform:
             ) from error
         image, mask = self._unpacked(result, name)
         self._check(image, dtype, shape, "image", name)
-        mask = self._as_uint8(mask, size, num_classes, name)
+        mask = self._as_label(mask, size, num_classes, name, multi_label)
         return np.ascontiguousarray(image), mask
 
     def _call(self, image, mask, key):
@@ -124,7 +134,7 @@ class Transform:
                 "0 to 255. Leave out normalization, which is part of the network."
             )
 
-    def _as_uint8(self, mask, size, num_classes, name):
+    def _as_label(self, mask, size, num_classes, name, multi_label):
         self._check(mask, None, size, "mask", name)
         if not np.issubdtype(mask.dtype, np.integer):
             raise errors.UserError(
@@ -132,14 +142,17 @@ class Transform:
                 "numbers of an integer type. Interpolate masks by nearest neighbor."
             )
         low, high = mask.min(initial=0), mask.max(initial=0)
-        if low < 0 or high > IGNORE_LABEL:
+        dtype = np.uint16 if multi_label else np.uint8
+        if low < 0 or high > np.iinfo(dtype).max:
             raise errors.UserError(
                 f"{self._where(name)} returned a mask with values from {low} to "
                 f"{high}. Labels are 0 to {num_classes - 1}, or 255 for ignored pixels."
             )
-        mask = np.ascontiguousarray(mask, np.uint8)
+        mask = np.ascontiguousarray(mask, dtype)
         try:
-            images.check_label_range(mask, num_classes, name=self._where(name))
+            images.check_label_range(
+                mask, num_classes, name=self._where(name), multi_label=multi_label
+            )
         except images.ImageError as error:
             text = str(error).partition(" Check that")[0]
             raise errors.UserError(

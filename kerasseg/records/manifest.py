@@ -32,8 +32,9 @@ class DatasetInfo:
         spec: The data set from which the records were built.
         splits: The files of each split, in order.
         schema_version: Version of the record schema: `SCHEMA_VERSION`, or
-            `OBJECTS_VERSION` if the records have objects, or images other than 8-bit
-            RGB, or one of the fields `labeled` and `num_unlabeled` is not empty.
+            `OBJECTS_VERSION` if the records have objects, are multi-label, or have
+            images other than 8-bit RGB, or one of the fields `labeled` and
+            `num_unlabeled` is not empty.
         instance_classes: Names of the classes that have instances; empty if the records
             were built without instances.
         labeled: Lists of the images whose labels are used, of the splits that have one.
@@ -48,6 +49,10 @@ class DatasetInfo:
         default_factory=dict
     )
     num_unlabeled: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.spec.multi_label:  # Earlier versions would take bits as class numbers.
+            object.__setattr__(self, "schema_version", OBJECTS_VERSION)
 
 
 def write_info(records_dir: str | os.PathLike, info: DatasetInfo) -> None:

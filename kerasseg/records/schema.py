@@ -202,22 +202,27 @@ def decode_image(data: bytes) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def decode_label(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Decodes a gray PNG file of class indices.
+def decode_label(
+    data: bytes, size: tuple[int, int] | None = None, *, multi_label: bool = False
+) -> np.ndarray:
+    """Decodes a gray PNG file of class indices, or of the bits of several classes.
 
     Args:
         data: The file.
         size: Height and width of the image; other sizes are refused before decoding.
+        multi_label: Whether a pixel may have several classes, see `images.bit_masks`.
 
     Returns:
-        Class indices, uint8 `[height, width]`.
+        Class indices, uint8 `[height, width]`; bits of classes, uint16.
 
     Raises:
-        errors.UserError: OpenCV cannot read it, it is not 8-bit gray, or has another
-            size or more than `MAX_PIXELS`.
+        errors.UserError: OpenCV cannot read it, it is not 8-bit gray, or 16-bit gray
+            for several classes, or has another size or more than `MAX_PIXELS`.
     """
     _check_header(data, size, "label")
     label = _decode(data, cv2.IMREAD_UNCHANGED)
+    if multi_label and label.ndim == 2 and label.dtype in (np.uint8, np.uint16):
+        return label.astype(np.uint16)
     if label.ndim != 2 or label.dtype != np.uint8:
         raise errors.UserError(
             f"A label is {label.dtype} {list(label.shape)}, expected an 8-bit gray PNG "

@@ -9,6 +9,7 @@ from kerasseg.datasets import DatasetSpec
 from kerasseg.report import (
     charts,
     closeups,
+    combinations,
     encoding,
     few_labels,
     gallery,
@@ -74,15 +75,16 @@ def write(
     thumbnails = [image.index for image in ranked[:num_images] if image.cost > 0]
     content = _Images(evaluation, spec, get_sample)
     if num_images:
-        shown = [*worst, *best]
-        chosen = closeups.choose_closeups(
-            evaluation, [*shown, *thumbnails], _MAX_CLOSEUP_IMAGES
-        )
+        shown, chosen = [*worst, *best], []
+        if not spec.multi_label:
+            chosen = closeups.choose_closeups(
+                evaluation, [*shown, *thumbnails], _MAX_CLOSEUP_IMAGES
+            )
         content.add(shown, thumbnails, chosen)
     rows, training = content.rows, training or few_labels.FewLabels()
     sections = {
         "classes": tables.class_table(evaluation, spec),
-        "confusions": tables.confusion_matrix(evaluation, spec),
+        "confusions": _confusions(evaluation, spec),
         "boundaries": charts.boundary_section(evaluation.scores),
         "calibration": charts.calibration_section(evaluation.scores),
         "first": ranking.ranking_section(
@@ -94,6 +96,8 @@ def write(
         "pseudo-labels": few_labels.pseudo_label_section(training, spec),
         "generated": few_labels.generated_section(training, content.budget),
     }
+    if spec.multi_label:  # One class does not replace another.
+        sections["first"] = sections["closeups"] = None
     text = page.document(
         summary.title(spec, settings),
         summary.header(evaluation, spec, settings),
@@ -102,6 +106,12 @@ def write(
         incomplete=content.budget.exceeded,
     )
     files.write_bytes(path, text.encode())
+
+
+def _confusions(evaluation, spec):
+    if spec.multi_label:
+        return None
+    return tables.confusion_matrix(evaluation, spec)
 
 
 class _Images:
@@ -129,7 +139,11 @@ class _Images:
 
     def _add(self, i, row, thumbnail, chosen):
         name, spec, budget = self._names[i], self._spec, self.budget
-        sample = gallery.replace_unknown_classes(self._get_sample(i), spec.num_classes)
+        sample = self._get_sample(i)
+        if spec.multi_label:
+            sample, spec = combinations.as_exclusive(sample, spec)
+        else:
+            sample = gallery.replace_unknown_classes(sample, spec.num_classes)
         if row:
             views = gallery.row(sample, name, spec, budget)
             self.rows[i] = views and joined([views, gallery.legend(sample, spec)])

@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from kerasseg.exporting import warm_up
 from kerasseg.images import ImageKind
+from kerasseg.images.class_rules import ClassRule
 from kerasseg.pipeline import augment
 from kerasseg.serve import costs
 from kerasseg.serve.found import OUTPUTS, Found
@@ -48,6 +49,7 @@ class Engine:
         number: Number of the version.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        rule: How probabilities become masks.
         inputs: NumPy dtype and shape of each input by signature and name; the length of
             a dynamic axis is None.
         metadata: SignatureDefs by name, in TensorFlow Serving's JSON format.
@@ -69,6 +71,7 @@ class Engine:
         self.class_names = tuple(classes["class_names"])
         self.palette = np.array(classes["palette"], np.uint8).reshape(-1, 3)
         self.image_kind = ImageKind.from_json(classes.get("images", {}))
+        self.rule = ClassRule.from_json(classes)
         self.metadata = _signature_defs(path)
         self._loaded = tf.saved_model.load(os.fspath(path))
         self._signatures = dict(self._loaded.signatures)
@@ -88,7 +91,7 @@ class Engine:
                 {name: outputs[name].dtype for name in OUTPUTS}
             )
         else:
-            self._masks = self._outputs({"classes": tf.uint8})
+            self._masks = self._outputs({"classes": tf.as_dtype(self.rule.mask_dtype)})
             self._probabilities = self._outputs({"probabilities": tf.float32})
 
     def _outputs(self, dtypes):

@@ -50,13 +50,14 @@ async def segment(
 
 
 def _png(engine, prediction, _):
-    return images.encode_palette_png(prediction.mask, engine.palette)
+    return images.encode_mask(prediction.mask, engine.palette, engine.rule)
 
 
 def _overlay(engine, prediction, _):
     image, mask, found = prediction
     if found is None:
-        blended = visualization.overlay(image, mask, engine.palette)
+        multi = {"multi_label": engine.rule.multi_label}
+        blended = visualization.overlay(image, mask, engine.palette, **multi)
     else:
         blended = instance_drawing.overlay_detections(
             image, found.detections, engine.class_names, engine.palette
@@ -70,11 +71,13 @@ def _statistics(engine, prediction, seconds):
 
     `mask_png` has class numbers with a palette; `numbers_png` is a grayscale image of
     class numbers. A network that detects objects also has `detections`, all of them,
-    and `min_score`, from which they are part of the masks.
+    and `min_score`, from which they are part of the masks. Those of a multi-label
+    network are gray images of the bits of the classes, and `multi_label` is true;
+    `bits_png` has their lower 8 bits in red and the upper ones in green, for the page.
     """
     mask, found = prediction.mask, prediction.found
     height, width = mask.shape
-    counts = np.bincount(mask.reshape(-1), minlength=len(engine.class_names))
+    counts = _counts(engine, mask)
     statistics = {
         "version": str(engine.number),
         "width": width,
@@ -92,12 +95,32 @@ def _statistics(engine, prediction, seconds):
             )
         ],
         "mask_png": _base64(_png(engine, prediction, seconds)),
-        "numbers_png": _base64(images.encode_label(mask)),
+        "numbers_png": _base64(_numbers(engine, mask)),
     }
+    if engine.rule.multi_label:
+        bytes_of_bits = np.stack([mask & 255, mask >> 8, 0 * mask], axis=-1)
+        statistics["multi_label"] = True
+        statistics["bits_png"] = _base64(
+            images.encode_image(bytes_of_bits.astype(np.uint8))
+        )
     if found is not None:
         statistics["detections"] = found.annotations()
         statistics["min_score"] = images.MIN_SCORE
     return statistics
+
+
+def _numbers(engine, mask):
+    if engine.rule.multi_label:
+        return images.encode_mask(mask, engine.palette, engine.rule)
+    return images.encode_label(mask)
+
+
+def _counts(engine, mask):
+    """Returns the number of pixels of each class."""
+    count = len(engine.class_names)
+    if engine.rule.multi_label:
+        return engine.rule.masks(mask, count).sum((0, 1))
+    return np.bincount(mask.reshape(-1), minlength=count)
 
 
 def _base64(data):

@@ -168,7 +168,7 @@ class ImagePipeline:
 
     async def _predict_tiles(self, engine, image, budget):
         """Predicts the mask like `inference.Predictor` with the same `tile_size`."""
-        mask = np.empty(image.shape[:2], np.uint8)
+        mask = np.empty(image.shape[:2], engine.rule.mask_dtype)
         regions = tiles.blend(
             image.shape[:2],
             self._tile_size,
@@ -176,7 +176,7 @@ class ImagePipeline:
         )
         # Work for a client that has gone ends after a tile: no other one is submitted.
         while await self._batcher.submit(
-            functools.partial(_next_tile, mask=mask),
+            functools.partial(_next_tile, mask=mask, rule=engine.rule),
             regions,
             key=object(),
             weight=self._tile_size**2,
@@ -358,10 +358,10 @@ async def _before(deadline):
         ) from None
 
 
-def _next_tile(payloads, mask):
+def _next_tile(payloads, mask, rule):
     """Predicts the next tile of one image; returns whether there was one."""
     (regions,) = payloads
     for rows, columns, probabilities in regions:
-        mask[rows, columns] = probabilities.argmax(-1)
+        mask[rows, columns] = rule.mask(probabilities)
         return [True]
     return [False]

@@ -91,25 +91,29 @@ function createUrl(blob) {
   return urls[urls.length - 1];
 }
 
-async function decodeMask(text, width, height) {
+// Returns class numbers; or the bits of the classes, whose upper bits are in green.
+async function decodeMask(text, width, height, upper) {
   const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
   const bitmap = await createImageBitmap(decodeBlob(text), options);
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0);
   const pixels = context.getImageData(0, 0, width, height).data;
-  const mask = new Uint8Array(width * height);
-  for (let i = 0; i < mask.length; i++) mask[i] = pixels[4 * i];
+  const mask = new Uint16Array(width * height);
+  for (let i = 0; i < mask.length; i++)
+    mask[i] = pixels[4 * i] + (upper ? 256 * pixels[4 * i + 1] : 0);
   return mask;
 }
 
 async function show(image, result, seconds, name) {
   const { width, height, classes, detections: objects } = result;
-  const mask = objects ? null : await decodeMask(result.numbers_png, width, height);
+  const multiLabel = Boolean(result.multi_label);
+  const png = multiLabel ? result.bits_png : result.numbers_png;
+  const mask = objects ? null : await decodeMask(png, width, height, multiLabel);
   urls.forEach((url) => URL.revokeObjectURL(url));
   urls = [];
   if (objects && !shown?.objects) $("score").value = result.min_score;
-  shown = { width, height, classes, mask, objects };
+  shown = { width, height, classes, mask, objects, multiLabel };
   selected = null;
   marked = [width >> 1, height >> 1];
   $("image").src = createUrl(image);
@@ -147,9 +151,14 @@ async function show(image, result, seconds, name) {
 
 // Draws the classes in their colors; if one is selected, the others are shaded.
 function drawMask() {
-  const { width, height, mask, classes } = shown;
+  const { width, height, mask, classes, multiLabel } = shown;
   const context = $("mask").getContext("2d");
   const image = context.createImageData(width, height);
+  if (multiLabel) {
+    drawBits(image.data, mask, classes);
+    context.putImageData(image, 0, 0);
+    return;
+  }
   const table = new Uint32Array(256);
   const parts = new Uint8Array(table.buffer);
   classes.forEach(({ color }, i) => {
@@ -159,6 +168,29 @@ function drawMask() {
   const pixels = new Uint32Array(image.data.buffer);
   for (let i = 0; i < mask.length; i++) pixels[i] = table[mask[i]];
   context.putImageData(image, 0, 0);
+}
+
+// Class k is bit k + 1. The color is the mean over the classes of a pixel.
+function classesOf(bits) {
+  return shown.classes.filter(({ number }) => (bits >> (number + 1)) & 1);
+}
+
+function drawBits(data, mask, classes) {
+  const colors = new Map();
+  const shade = selected === null ? [0, 0, 0, 0] : [0, 0, 0, 90];
+  for (let i = 0; i < mask.length; i++) {
+    let color = colors.get(mask[i]);
+    if (!color) {
+      const found = classesOf(mask[i]);
+      const used = selected === null ? found : found.filter((each) => each === classes[selected]);
+      const mean = [0, 1, 2].map(
+        (c) => used.reduce((sum, each) => sum + each.color[c], 0) / used.length,
+      );
+      color = used.length ? [...mean, 255] : shade;
+      colors.set(mask[i], color);
+    }
+    data.set(color, 4 * i);
+  }
 }
 
 function toCss(color) {
@@ -228,6 +260,8 @@ function select(number, button) {
 
 function classAt(pixel) {
   const number = shown.mask[pixel];
+  if (shown.multiLabel)
+    return classesOf(number).map((each) => each.name).join(", ") || "no class";
   return `${shown.classes[number]?.name ?? "unknown"} (class ${number})`;
 }
 

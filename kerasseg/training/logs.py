@@ -96,6 +96,7 @@ class RunLog:
     def keep_images(self, batch: dict, masks: np.ndarray) -> None:
         """Keeps the first images of a validation with their labels and masks."""
         palette = self._spec.palette
+        multi = {"multi_label": self._spec.multi_label}
         for image, label, mask in zip(
             np.asarray(batch["image"]), np.asarray(batch["label"]), masks, strict=True
         ):
@@ -105,8 +106,10 @@ class RunLog:
             self._images.append(
                 [
                     image,
-                    visualization.overlay(image, label, palette),
-                    visualization.overlay(image, mask.astype(np.uint8), palette),
+                    visualization.overlay(image, label, palette, **multi),
+                    visualization.overlay(
+                        image, mask.astype(label.dtype), palette, **multi
+                    ),
                 ]
             )
 

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasseg import errors, images, models
+from kerasseg import blocks, errors, images, models
+from kerasseg.images import class_rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,21 +42,49 @@ class Network:
         model_or_builder: A function of the number of classes to a Keras model, such as
             a `Builder`; or a Keras model, which is trained itself.
         num_classes: Number of classes of the data.
+        activation: "softmax" or "sigmoid", see `Recipe.activation`.
         image_kind: Channels, type and statistics of the images.
+        multi_label: Whether a pixel of the data may have several classes.
 
     Attributes:
         num_classes: Number of classes of the network: those of the data, for objects
-            without class 0, the background.
+            without class 0, the background; or 1 logit for two classes.
+        multi_label: As given.
+
+    Raises:
+        errors.UserError: The activation does not fit the data or the network.
     """
 
     def __init__(
         self,
         model_or_builder: keras.Model | Callable[[int], keras.Model],
         num_classes: int,
+        activation: str = "softmax",
+        *,
         image_kind: images.ImageKind = images.RGB,
+        multi_label: bool = False,
     ):
-        self._source, self._image_kind = model_or_builder, image_kind
-        self.num_classes = num_classes - (self.kind == "instance")
+        self._source, self._activation = model_or_builder, activation
+        self._image_kind, self.multi_label = image_kind, multi_label
+        if self.kind == "instance":
+            _check_softmax(activation)
+            self.num_classes = num_classes - 1
+        else:
+            self.num_classes = class_rules.num_logits(
+                num_classes, activation, multi_label=multi_label
+            )
+
+    @classmethod
+    def of_recipe(cls, model_or_builder, spec, recipe) -> "Network":
+        """Returns the network of a recipe for the classes and images of a data set.
+
+        Args:
+            model_or_builder: As above.
+            spec: The `DatasetSpec`.
+            recipe: The `Recipe`.
+        """
+        options = {"image_kind": spec.image_kind, "multi_label": spec.multi_label}
+        return cls(model_or_builder, spec.num_classes, recipe.activation, **options)
 
     def build(self, *, pretrained: bool = True) -> keras.Model:
         """Creates the model that is trained.
@@ -82,6 +111,8 @@ class Network:
         _check_channels(model, self._image_kind)
         if self.kind == "semantic":
             _check_outputs(model, self.num_classes)
+            if self._activation == "sigmoid":
+                _check_independent(model)
         return model
 
     def copy(self) -> keras.Model:
@@ -134,6 +165,7 @@ class Network:
             "model": getattr(self._source, "name", model.name),
             "num_classes": self.num_classes,
             "options": dict(getattr(self._source, "options", {})),
+            **({} if self._activation == "softmax" else {"activation": "sigmoid"}),
         }
 
 
@@ -184,6 +216,30 @@ def _check_outputs(model, num_classes):
     if len(shape) != 4 or shape[-1] != num_classes:
         raise errors.UserError(
             f"The model {model.name} has logits of shape {tuple(shape)}, expected "
-            f"(batch, height, width, {num_classes}): the data have {num_classes} "
-            f"classes. Build it for this number of classes."
+            f"(batch, height, width, {num_classes}): {_reason(num_classes)}. Build it "
+            f"for this number of classes."
         )
+
+
+def _reason(num_logits):
+    if num_logits == 1:
+        return "`activation=sigmoid` has one logit for two classes"
+    return f"the data have {num_logits} classes"
+
+
+def _check_softmax(activation):
+    if activation != "softmax":
+        raise errors.UserError(
+            f"`activation={activation}` applies to networks that predict the class of "
+            "each pixel, and this one detects objects. Leave it out."
+        )
+
+
+def _check_independent(model):
+    """Refuses layers that take classes as exclusive, and logits that are none."""
+    for layer in model.layers:
+        if isinstance(layer, blocks.CrfRnn):
+            raise errors.UserError(
+                f"`activation=sigmoid`: the CRF of {model.name} refines classes that "
+                "exclude each other, one logit for each. Give `activation=softmax`."
+            )

@@ -98,6 +98,25 @@ class Objective:
         """Replaces the losses of the recipe, see `own_loss.as_sums`."""
         self._loss = loss
 
+    def use_each_class(
+        self, num_classes: int, class_weights: np.ndarray | None
+    ) -> None:
+        """Replaces the losses by their means over independent classes.
+
+        Args:
+            num_classes: Number of classes, one logit each.
+            class_weights: One weight per class, or None.
+
+        Raises:
+            errors.UserError: The recipe weights borders.
+        """
+        if self.weight_map is not None:
+            raise errors.UserError(
+                "`border_weights` weights pixels between objects, which multi-label "
+                "records do not have. Leave it out."
+            )
+        self._loss = losses.multi_label(self._loss, num_classes, class_weights)
+
     def prepare(self, batch: dict, replica: tf.distribute.ReplicaContext) -> dict:
         """Returns the batch of a replica with what depends on the global batch.
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kerasseg import errors
 from kerasseg.datasets import IGNORE_LABEL
+from kerasseg.losses import pixels
 from kerasseg.losses.keras_losses import KerasLoss
 from kerasseg.training.few_labels import NO_METHOD, FewLabels
 from kerasseg.training.few_labels.options import NO_STAGE
@@ -15,7 +16,7 @@ from kerasseg.training.recipe import Recipe
 _SIDE = 64  # Pixels of the image with which a loss is checked.
 
 
-def as_sums(loss: Callable, num_classes: int) -> Callable:
+def as_sums(loss: Callable, num_classes: int, *, multi_label: bool = False) -> Callable:
     """Returns a loss as the trainer calls it: as a total and a number of pixels.
 
     Args:
@@ -27,17 +28,25 @@ def as_sums(loss: Callable, num_classes: int) -> Callable:
             - a function, or a `keras.losses.Loss`, that returns the mean over the
               labeled pixels of the batch, a scalar. The gradients of micro-batches are
               weighted by their number of labeled pixels.
-        num_classes: Number of classes, for a call that checks the shape of the result.
+        num_classes: Number of logits, for a call that checks the shape of the result.
+        multi_label: Whether a pixel may have several classes. A function then gets
+            labels of 0, 1 and 255, int32 `[batch, height, width, num_classes]`.
 
     Returns:
         Function of labels, uint8 `[batch, height, width]` with 255 for ignored pixels,
-        and logits, float32 `[batch, height, width, num_classes]`.
+        or uint16 bits of classes, and logits, float32 `[batch, height, width,
+        num_classes]`.
 
     Raises:
         errors.UserError: `loss` is not callable, or its result has another shape.
     """
     if isinstance(loss, KerasLoss):
-        return lambda labels, logits: loss.function(labels, logits, **loss.options)
+        if multi_label != loss.multi_label:
+            raise errors.UserError(
+                f"`loss` has `multi_label={loss.multi_label}`, and the records "
+                f"`multi_label={multi_label}`. Create it with that of the records."
+            )
+        return loss.sums
     if not callable(loss):
         raise errors.UserError(
             f"`loss={loss!r}` is neither the name of a loss nor a function. Give a "
@@ -48,6 +57,11 @@ def as_sums(loss: Callable, num_classes: int) -> Callable:
 
     def sums(labels, logits):
         count = tf.reduce_sum(tf.cast(tf.not_equal(labels, IGNORE_LABEL), tf.float32))
+        if multi_label:
+            parts = [
+                pixels.of_class(labels, k, num_classes) for k in range(num_classes)
+            ]
+            labels = tf.stack(parts, axis=-1)
         result = loss(labels, logits)
         if isinstance(result, tuple | list) and len(result) == 2:
             return tf.cast(result[0], tf.float32), tf.cast(result[1], tf.float32)
@@ -62,9 +76,8 @@ def as_sums(loss: Callable, num_classes: int) -> Callable:
         return mean * count, count
 
     # An error in the traced step would be lost in those of TensorFlow.
-    sums(
-        tf.zeros((1, _SIDE, _SIDE), tf.uint8), tf.zeros((1, _SIDE, _SIDE, num_classes))
-    )
+    labels = tf.zeros((1, _SIDE, _SIDE), tf.uint16 if multi_label else tf.uint8)
+    sums(labels, tf.zeros((1, _SIDE, _SIDE, num_classes)))
     return sums
 
 

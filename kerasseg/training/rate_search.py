@@ -173,8 +173,7 @@ def _start(job, seed):
     recipe, strategy = job.settings.recipe, tf.distribute.get_strategy()
     reader = job.data.open("train_split", recipe.skip_bad_records)
     keras.utils.set_random_seed(seed)
-    spec = reader.split.spec
-    network = Network(job.builder, spec.num_classes, spec.image_kind)
+    network = Network.of_recipe(job.builder, reader.split.spec, recipe)
     state, objective = run.create_state(
         network,
         recipe,

@@ -57,6 +57,13 @@ class Recipe:
         "normalizes each micro-batch by its own statistics; its moving averages are "
         "those of the whole batch.",
     )
+    activation: str = option(
+        "softmax",
+        "How logits become probabilities: softmax, of classes that exclude each other; "
+        "or sigmoid, with one logit for two classes, or one for each class of "
+        "multi-label records. The losses are then those of each logit.",
+        choices=["softmax", "sigmoid"],
+    )
     loss: str = option(
         "crossentropy",
         "Loss, or a weighted sum of losses, as in crossentropy:1,dice:0.5. "

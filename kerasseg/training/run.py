@@ -170,7 +170,7 @@ def _train(
     spec = reader.split.spec
     keras.utils.set_random_seed(seed)
     class_weights = class_statistics.class_weights(recipe.class_weights, reader)
-    network = Network(model_or_builder, spec.num_classes, spec.image_kind)
+    network = Network.of_recipe(model_or_builder, spec, recipe)
     check_kinds(spec.image_kind, network.kind, few_labels)
     task = stages.task(network.kind, few_labels)
     with backbones.of_workdir_format(workdir_format):
@@ -303,9 +303,13 @@ def create_state(
     few_labels = few_labels or FewLabels()
     own_loss.check(loss, network.kind, recipe, few_labels)
     task = stages.task(network.kind, few_labels)
-    objective = task.objective(model, recipe, class_weights)
+    shared = None if network.multi_label else class_weights
+    objective = task.objective(model, recipe, shared)
+    if network.multi_label:
+        objective.use_each_class(network.num_classes, class_weights)
     if loss is not None:
-        objective.use(own_loss.as_sums(loss, network.num_classes))
+        multi = {"multi_label": network.multi_label}
+        objective.use(own_loss.as_sums(loss, network.num_classes, **multi))
     encoder: frozenset[str] = frozenset()
     if recipe.head_learning_rate_factor != 1:
         encoder = network.encoder_layers

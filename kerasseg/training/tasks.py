@@ -4,6 +4,7 @@ The stages of DecoupledNet are two more tasks, see `few_labels.stages`.
 """
 
 import abc
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import evaluation, inference, pipeline
+from kerasseg.images.class_rules import ClassRule
 from kerasseg.pipeline import augment
 from kerasseg.system import progress
 from kerasseg.training.instance_objective import InstanceObjective
@@ -99,10 +101,14 @@ class Semantic(Task):
     def scorer(self, model, augmentation):
         """Returns a function that computes the mean IoU and accuracies."""
         del augmentation
-        predictor = inference.Predictor(model)
+
+        @functools.cache  # Its graphs are those of all validations.
+        def predictor(multi_label):
+            return inference.Predictor(model, rule=ClassRule(multi_label=multi_label))
 
         def score(reader, **options):
-            return evaluation.evaluate(predictor, reader, **options).scores
+            multi_label = reader.split.spec.multi_label
+            return evaluation.evaluate(predictor(multi_label), reader, **options).scores
 
         return score
 

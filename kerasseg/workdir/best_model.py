@@ -9,8 +9,16 @@ from typing import Any
 import keras
 
 from kerasseg import backbones, errors, models
+from kerasseg.images.class_rules import ClassRule
 from kerasseg.system import files, names
-from kerasseg.workdir import class_names, fingerprint, flag_file, layout, metadata
+from kerasseg.workdir import (
+    class_names,
+    class_rule,
+    fingerprint,
+    flag_file,
+    layout,
+    metadata,
+)
 
 _KERAS_METADATA = "metadata.json"  # In a .keras file: the version of Keras.
 _MAX_VERSION = 40  # Characters.
@@ -32,7 +40,7 @@ def save_best(
             labeled images of the run is added, see `fingerprint.labeled_list`.
     """
     path = os.path.join(workdir, layout.BEST_MODEL)
-    _attach_classes(model, workdir)
+    _attach_classes(model, workdir, with_thresholds=False)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = os.path.join(os.path.dirname(path), "model.tmp.keras")
     try:
@@ -46,11 +54,15 @@ def save_best(
     files.write_bytes(os.path.join(workdir, layout.BEST_METADATA), text.encode())
 
 
-def _attach_classes(model, workdir):
+def _attach_classes(model, workdir, *, with_thresholds=True):
     """Adds the class names of a run to its model, for files that it is saved to."""
     if os.path.exists(os.path.join(workdir, layout.DATASET)):
         spec = metadata.read_spec(workdir)
-        class_names.attach(model, spec.class_names, spec.palette, spec.image_kind)
+        rule = ClassRule(multi_label=spec.multi_label)
+        if with_thresholds:  # They are tuned after the model was saved.
+            rule = class_rule.read(workdir)
+        classes = spec.class_names, spec.palette
+        class_names.attach(model, *classes, spec.image_kind, rule=rule)
 
 
 def load_best(

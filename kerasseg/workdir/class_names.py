@@ -14,8 +14,9 @@ import keras
 import numpy as np
 
 from kerasseg import blocks, datasets, errors, images
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 
-_KEY = "kerasseg_classes"  # In the config of the model.
+_KEY, _RULE_KEY = "kerasseg_classes", "kerasseg_rule"  # In the config of the model.
 _IMAGES = "kerasseg_images"  # Only for images other than 8-bit RGB.
 _ATTRIBUTE = "classes"  # Of the function that returns the config.
 
@@ -25,6 +26,8 @@ def attach(
     class_names: Sequence[str],
     palette: np.ndarray,
     image_kind: images.ImageKind | None = None,
+    *,
+    rule: ClassRule = DEFAULT_RULE,
 ) -> None:
     """Adds names, colors and the kind of images; those that a model has are replaced.
 
@@ -33,9 +36,12 @@ def attach(
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
         image_kind: Kind of its images; None for that which it has.
+        rule: How its logits become masks.
     """
     kind = image_kind or image_kind_of(model)
     more = {} if kind.is_rgb else {_IMAGES: kind.to_json()}
+    if values := rule.to_json():
+        more[_RULE_KEY] = values
     classes = [
         {"name": name, "color": color}
         for name, color in zip(class_names, np.asarray(palette).tolist(), strict=True)
@@ -45,7 +51,7 @@ def attach(
     def get_config():
         return {**original(model), _KEY: classes, **more}
 
-    setattr(get_config, _ATTRIBUTE, classes)
+    setattr(get_config, _ATTRIBUTE, (classes, rule))
     setattr(get_config, _IMAGES, kind)
     model.get_config = get_config
 
@@ -62,11 +68,17 @@ def image_kind_of(model: keras.Model) -> images.ImageKind:
 
 def of_model(model: keras.Model) -> tuple[tuple[str, ...], np.ndarray] | None:
     """Returns names and colors, uint8 `[num_classes, 3]`, of a model, or None."""
-    classes = getattr(model.get_config, _ATTRIBUTE, None)
+    classes, _ = getattr(model.get_config, _ATTRIBUTE, (None, None))
     if classes is None:
         return None
     colors = np.array([each["color"] for each in classes], np.uint8)
     return tuple(each["name"] for each in classes), colors
+
+
+def rule_of(model: keras.Model) -> ClassRule:
+    """Returns how the logits of a model become masks, as it was attached."""
+    _, rule = getattr(model.get_config, _ATTRIBUTE, (None, DEFAULT_RULE))
+    return rule
 
 
 def restore(model: keras.Model, path: str | os.PathLike) -> None:
@@ -86,7 +98,8 @@ def restore(model: keras.Model, path: str | os.PathLike) -> None:
     try:
         spec = datasets.DatasetSpec.from_json({**no_more, "classes": classes})
         kind = images.ImageKind.from_json(config.get(_IMAGES, {}))
+        rule = ClassRule.from_json(config.get(_RULE_KEY, {}))
     except errors.UserError as error:
         logging.warning("%s: its class names are not used: %s.", path, error)
         return
-    attach(model, spec.class_names, spec.palette, kind)
+    attach(model, spec.class_names, spec.palette, kind, rule=rule)

@@ -10,6 +10,7 @@ MICRO_BATCHES = "batch_parts.json"  # What train_batch_size=auto found.
 CHECKPOINTS = "checkpoints"  # ckpt-<step>: every variable of the training state.
 BEST_MODEL = os.path.join("best", "model.keras")  # The best network so far.
 BEST_METADATA = os.path.join("best", "model.json")  # Its architecture and scores.
+THRESHOLDS = os.path.join("best", "thresholds.json")  # Tuned ones of its classes.
 SCORES = "scores.csv"  # A row for each validation.
 CURVES = "curves.png"
 EVENTS = "events"  # TensorBoard reads this folder.

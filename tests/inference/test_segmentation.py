@@ -230,5 +230,5 @@ def test_a_failed_image_raises_its_error_when_it_is_used():
     ):
         with pytest.raises(errors.UserError, match="is damaged"):
             use()
-    with pytest.raises(AttributeError, match="no attribute 'masks'"):
-        _ = failed.masks
+    with pytest.raises(AttributeError, match="no attribute 'label'"):
+        _ = failed.label

@@ -162,7 +162,11 @@ def test_the_signature_and_the_docstring_are_those_of_the_options(name):
     function, loss_class = CLASSES[name].function, CLASSES[name]
     options = set(inspect.signature(function).parameters)
     options -= {"labels", "logits", "pixel_weights"}
-    assert set(inspect.signature(loss_class).parameters) == {*options, "name"}
+    assert set(inspect.signature(loss_class).parameters) == {
+        *options,
+        "name",
+        "multi_label",
+    }
     assert loss_class().name == function.__name__
     assert f"losses.{name}(" in loss_class.__doc__
     assert inspect.getdoc(function) in loss_class.__doc__

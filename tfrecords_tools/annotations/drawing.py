@@ -7,7 +7,8 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kerasseg import images
+from kerasseg import datasets, images
+from kerasseg.images import bit_masks
 from kerasseg.records import brush_rle, rle
 from tfrecords_tools.annotations import checking, coco, panoptic
 from tfrecords_tools.annotations.shapes import AnnotationError, Instance
@@ -19,11 +20,13 @@ def draw(text: str, image_size: tuple[int, int] | None = None) -> np.ndarray:
     Args:
         text: JSON with the keys "size" (height and width), "ground" (the class number
             of the background), "largest_first" and "shapes" (class number, drawer, data
-            and name of each); or with "fault", why there is no label.
+            and name of each); or with "fault", why there is no label. With
+            "multi_label" a pixel has the classes of all its shapes.
         image_size: Height and width of the image, which limit the size of the label.
 
     Returns:
-        Class numbers, uint8 `[height, width]`.
+        Class numbers, uint8 `[height, width]`; with "multi_label" the bits of the
+        classes, uint16, see `bit_masks`.
 
     Raises:
         AnnotationError: A shape is damaged, or does not fit to the image.
@@ -33,13 +36,28 @@ def draw(text: str, image_size: tuple[int, int] | None = None) -> np.ndarray:
         raise AnnotationError(content["fault"])
     size = tuple(content["size"])
     checking.area(size, image_size)
-    label = np.full(size, content["ground"], np.uint8)
     drawn = (_draw_shape(shape, size) for shape in content["shapes"])
+    if content.get("multi_label"):
+        return _combine(drawn, size)
+    label = np.full(size, content["ground"], np.uint8)
     if content["largest_first"]:
         return coco.paint_largest_first(label, drawn)
     for number, mask in drawn:
         label[mask] = number
     return label
+
+
+def _combine(drawn, size):
+    """Returns the bits of the classes of all shapes at each pixel."""
+    masks = np.zeros((*size, bit_masks.MAX_CLASSES), bool)
+    ignored = np.zeros(size, bool)
+    for number, mask in drawn:
+        if number == datasets.IGNORE_LABEL:
+            ignored |= mask
+        else:
+            bit_masks.bits(number + 1)  # Refuses too many classes.
+            masks[..., number] |= mask
+    return bit_masks.encode(masks, ignored)
 
 
 def draw_instances(text: str) -> tuple[Instance, ...] | None:

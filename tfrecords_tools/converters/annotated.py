@@ -105,9 +105,13 @@ class _Finder:
 
 
 def list_classes(
-    found: dict[matching.Key, annotations.Annotated],
+    found: dict[matching.Key, annotations.Annotated], *, with_background: bool = True
 ) -> class_lists.ClassList:
     """Lists the classes that annotations name, after "background".
+
+    Args:
+        found: The annotations of each image.
+        with_background: Whether "background" is a class.
 
     Raises:
         errors.UserError: There are none, or too many.
@@ -121,8 +125,9 @@ def list_classes(
     if faults and not names:
         raise annotations.AnnotationError(_where(next(iter(found.values())), faults[0]))
     _check_alike(names)
+    first = ["background"] if with_background else []
     return class_lists.make_list(
-        [("background", None), *((name, None) for name in names)], "annotations"
+        [(name, None) for name in (*first, *names)], "annotations"
     )
 
 
@@ -146,6 +151,7 @@ def encode(
     name_map: dict[str, int],
     skip: tuple[str, ...] = (),
     instances: bool = False,
+    multi_label: bool = False,
 ) -> str:
     """Packs shapes with their class numbers as a text for `annotations.draw`.
 
@@ -157,6 +163,7 @@ def encode(
         skip: Kinds of shapes to skip; "degenerate" are those that cover no part of the
             image.
         instances: Whether `annotations.draw_instances` draws the objects.
+        multi_label: Whether a pixel has the classes of all its shapes.
 
     Raises:
         AnnotationError: A shape has an unknown name or an unknown kind, has no area, or
@@ -195,6 +202,8 @@ def encode(
     }
     if instances:
         content["objects"] = objects
+    if multi_label:
+        content["multi_label"] = True
     return json.dumps(content)
 
 

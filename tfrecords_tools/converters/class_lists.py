@@ -41,10 +41,14 @@ class ClassList:
         colors = tuple(color or first.get(i) for i, color in enumerate(self.colors))
         return dataclasses.replace(self, colors=colors)
 
-    def with_palette(self) -> dict[str, Color]:
-        """Returns a color for each name; where it is unknown, that of PASCAL VOC."""
+    def with_palette(self, *, multi_label: bool = False) -> dict[str, Color]:
+        """Returns a color for each name; where it is unknown, that of PASCAL VOC.
+
+        Args:
+            multi_label: Whether a pixel may have no class: then none is black.
+        """
         return {
-            name: color or bit_color(i)
+            name: color or bit_color(i + multi_label)
             for i, (name, color) in enumerate(zip(self.names, self.colors, strict=True))
         }
 

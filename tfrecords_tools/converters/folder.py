@@ -9,6 +9,7 @@ from kerasseg.system import patterns
 from tfrecords_tools import annotations
 from tfrecords_tools.converters import (
     annotated,
+    class_folders,
     class_lists,
     image_sizes,
     instance_files,
@@ -37,6 +38,7 @@ class OwnImages:
         is_random: Whether images were assigned to splits at random.
         instances: Files of `instance_masks`, by key; empty until they are read.
         keeps_unlabeled: Whether images without a label are built, too.
+        class_masks: Files of the masks of classes that may overlap, by key.
         objects: The same, if each object has a file; else None.
         missing: Why a split has no image, by its name.
     """
@@ -51,6 +53,7 @@ class OwnImages:
     keeps_unlabeled: bool = False
     objects: object_folders.ObjectFolders | None = None
     missing: dict[str, str] = dataclasses.field(default_factory=dict)
+    class_masks: dict = dataclasses.field(default_factory=dict)
 
     def is_left_out(self, split: str, key: matching.Key) -> bool:
         """Returns whether an image of a split is to be left out."""
@@ -79,7 +82,16 @@ def find(source: pairs.Source) -> OwnImages:
             "or `annotations`; or `unlabeled` for images without labels; or only a "
             "data.yaml of YOLO with `annotations`."
         )
-    match, shapes, classes, missing = yolo.match(own) if is_yolo else _match(own)
+    class_masks: dict = {}
+    if own.multi_label:
+        _check_multi_label(own, source)
+    if own.multi_label and own.masks:
+        match, class_masks = class_folders.match(
+            str(own.images), own.masks, own.classes
+        )
+        shapes, classes, missing = {}, None, {}
+    else:
+        match, shapes, classes, missing = yolo.match(own) if is_yolo else _match(own)
     match, shapes = splitting.rename(match, shapes, own.rename_splits)
     classes = own.classes or classes
     splits = splitting.assign(match, own, source.seed)
@@ -95,9 +107,20 @@ def find(source: pairs.Source) -> OwnImages:
         is_random,
         keeps_unlabeled=own.unlabeled,
         missing=missing,
+        class_masks=class_masks,
     )
     _check_leave_out(found, own.leave_out)
     return _add_unannotated(found) if own.unannotated_as_background else found
+
+
+def _check_multi_label(own, source):
+    class_folders.check_classes(own.classes)
+    if source.instances or own.unannotated_as_background:
+        name = "instances" if source.instances else "unannotated_as_background"
+        raise errors.UserError(
+            f"`multi_label` and `{name}` exclude each other: pixels have any number of "
+            "classes, and there is no background. Leave one of them out."
+        )
 
 
 def _match(own):
@@ -106,7 +129,9 @@ def _match(own):
         return yolo.Found(matching.match(own.images, own.masks), {}, None, {})
     if own.annotations:
         match, shapes = annotated.match(own.images, str(own.annotations))
-        classes = own.classes or annotated.list_classes(shapes)
+        classes = own.classes or annotated.list_classes(
+            shapes, with_background=not own.multi_label
+        )
         return yolo.Found(match, shapes, classes, {})
     paths, duplicates, passed_over = matching.find(own.images, "images")
     match = matching.Match(paths, {}, tuple(duplicates), tuple(passed_over))
@@ -202,6 +227,7 @@ def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
         errors.MissingFileError: See `find`.
     """
     own = source.own
+    multi_label = bool(own and own.multi_label)
     classes = own.classes if own else None
     if classes is None and own and own.annotations:
         classes = find(source).classes
@@ -214,8 +240,9 @@ def make_spec(source: pairs.Source) -> datasets.DatasetSpec:
     return datasets.DatasetSpec(
         name=pairs.OWN,
         source="tfrecords_tools.folder",  # Stored in dataset.json; never change it.
-        classes=classes.with_palette(),
+        classes=classes.with_palette(multi_label=multi_label),
         num_images={},
+        multi_label=multi_label,
     )
 
 
@@ -277,6 +304,8 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
         instances=found.instances.get(key, ""),
     )
     own = source.own
+    if key in found.class_masks:
+        return dataclasses.replace(pair, objects=found.class_masks[key])
     if found.objects is not None and found.classes is not None and own:
         masks = found.objects.masks.get(key, [])
         numbered = object_folders.numbered(masks, found.classes, dict(own.name_map))
@@ -292,6 +321,7 @@ def make_pair(found: OwnImages, source: pairs.Source, key: matching.Key) -> pair
         name_map=dict(own.name_map),
         skip=tuple(filter(None, own.skip_shapes.split(","))),
         instances=source.instances,
+        multi_label=own.multi_label,
     )
     return dataclasses.replace(pair, shapes=shapes)
 

@@ -42,12 +42,13 @@ def _decode(data, path):
         ) from error
 
 
-def decode_mask(data: bytes, path: str) -> np.ndarray:
+def decode_mask(data: bytes, path: str, *, allow_empty: bool = False) -> np.ndarray:
     """Decodes the binary mask of an object: a PNG file, gray or with a palette.
 
     Args:
         data: The file.
         path: Its path, for error messages.
+        allow_empty: Whether all pixels may be 0.
 
     Returns:
         bool `[height, width]`; true where the value is not 0.
@@ -58,7 +59,7 @@ def decode_mask(data: bytes, path: str) -> np.ndarray:
     """
     values = _decode(data, path)
     found = np.unique(values).tolist()
-    if found == [0]:
+    if found == [0] and not allow_empty:
         raise images.ImageError(
             f"{path} has no pixel of an object: all are 0. Remove the file, or draw "
             "the object."

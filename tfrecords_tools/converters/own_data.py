@@ -73,6 +73,13 @@ class OwnData:
         "without --masks and --annotations, all images. They are assigned to train, "
         "unless {split} or --lists assigns them.",
     )
+    multi_label: bool = option(
+        False,
+        "Build labels with several classes for each pixel, or none, for networks that "
+        "are trained with --activation=sigmoid and one logit per class. --masks has a "
+        "folder of binary masks for each class, CLASS/NAME.png; shapes of "
+        "--annotations may overlap.",
+    )
     classes: class_lists.ClassList | None = None
     name_map: tuple[tuple[str, int], ...] = ()
     ignore_exif: bool = False

@@ -96,8 +96,11 @@ def contact_sheet(readers: Sequence[splits.SplitReader], num_images: int) -> np.
             if not kind.is_rgb and not kind.mean:  # Records that are not built yet.
                 kind = records.measure([(image, label)], kind, 1)
             image = kind.view(image)
-            overlay = visualization.overlay(image, label, palette)
-            rows.append([image, overlay, visualization.colorize(label, palette)])
+            multi = {"multi_label": reader.spec.multi_label}
+            overlay = visualization.overlay(image, label, palette, **multi)
+            rows.append(
+                [image, overlay, visualization.colorize(label, palette, **multi)]
+            )
             captions.append(f"{reader.split} {i}")
     spec = readers[0].spec
     return visualization.contact_sheet(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kerasseg import datasets, errors, images, records
+from kerasseg.images import bit_masks
 from tfrecords_tools.converters import pairs, registry
 from tfrecords_tools.doctor import object_counts
 from tfrecords_tools.writing import encoding, image_kinds
@@ -83,12 +84,15 @@ def _decode(spec, example):
     ).pixels
     if example["label"] is None:
         return image, None
-    label = records.decode_label(example["label"])
+    label = records.decode_label(example["label"], multi_label=spec.multi_label)
     if label.shape != image.shape[:2]:
         raise errors.UserError(
             f"image '{name}' is {image.shape[:2]}, its label {label.shape} (height, "
             "width). Build the records again with a label of the size of the image."
         )
+    if spec.multi_label:
+        bit_masks.check(label, spec.num_classes, name=f"image '{name}'")
+        return image, label
     known = [*range(spec.num_classes), datasets.IGNORE_LABEL]
     unknown = np.setdiff1d(label, known)
     if unknown.size:

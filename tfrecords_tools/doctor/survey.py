@@ -54,7 +54,9 @@ def survey(reader: splits.SplitReader) -> Survey:
             else:
                 yield label
 
-    counts = class_statistics.count_classes(labels(), reader.spec.num_classes)
+    counts = class_statistics.count_classes(
+        labels(), reader.spec.num_classes, multi_label=reader.spec.multi_label
+    )
     kind = records.combine(summaries, reader.spec.image_kind)
     return Survey(counts, sizes, num_unlabeled, tuple(faults), objects, kind)
 

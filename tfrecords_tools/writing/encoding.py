@@ -10,7 +10,7 @@ import numpy as np
 from kerasseg import datasets, images, records
 from kerasseg.system import files
 from tfrecords_tools.converters import pairs, source_files
-from tfrecords_tools.writing import instance_labels, label_rules
+from tfrecords_tools.writing import instance_labels, label_rules, multi_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,15 +91,18 @@ def encode_pair(
     )
     if pair.is_unlabeled:
         return encode(label=None, present_classes=pair.image_classes)
+    if spec.multi_label:
+        label = multi_labels.combine(pair, contents, spec, size)
+        if image.valid is not None:  # Pixels without a value are ignored.
+            label[~image.valid] = datasets.IGNORE_LABEL
+        classes = pair.image_classes
+        if classes is None:
+            classes = tuple(multi_labels.present(label, spec.num_classes)) or None
+        return encode(label=images.encode_label(label), present_classes=classes)
     values = _read_label(pair, contents.label, rules)
     if values.shape != size and rules.labels.resize:
         values = label_rules.resize(values, size, pair.label or pair.name)
-    if values.shape != size:
-        raise images.ImageError(
-            f"{pair.image or pair.name} is {size[1]} x {size[0]} pixels, its label "
-            f"{pair.label} is {values.shape[1]} x {values.shape[0]}. A label must have "
-            "the size of its image and is never resized. Give the right label."
-        )
+    _check_label_size(pair, values.shape, size)
     if image.valid is not None:  # Pixels without a value are ignored.
         values = np.where(image.valid, values, np.uint8(datasets.IGNORE_LABEL))
     numbers, present = _class_numbers(pair, values, spec)
@@ -114,6 +117,15 @@ def encode_pair(
             (present or None) if pair.image_classes is None else pair.image_classes
         ),
     )
+
+
+def _check_label_size(pair, label_size, size):
+    if label_size != size:
+        raise images.ImageError(
+            f"{pair.image or pair.name} is {size[1]} x {size[0]} pixels, its label "
+            f"{pair.label} is {label_size[1]} x {label_size[0]}. A label must have "
+            "the size of its image and is never resized. Give the right label."
+        )
 
 
 def _encode_objects(pair, contents, spec, rules, label):

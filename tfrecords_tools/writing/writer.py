@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from kerasseg import images, records
+from kerasseg import errors, images, records
 from kerasseg.system import files, lock, progress
 from tfrecords_tools.converters import image_classes, pairs, registry, source_files
 from tfrecords_tools.writing import (
@@ -20,6 +20,7 @@ from tfrecords_tools.writing import (
     first_checks,
     image_kinds,
     journal,
+    label_rules,
     labeled_options,
     planning,
     quarantine,
@@ -115,7 +116,12 @@ def build_records(
     ]
     labeled.check_splits(splits)
     _choose_labeled(labeled, {plan.split: plan.pairs for plan in plans})
-    if dataset == pairs.OWN:
+    if spec.multi_label and rules.labels != label_rules.DEFAULT_RULES:
+        raise errors.UserError(
+            "`multi_label` labels are binary masks of each class, whose values are not "
+            "mapped. Leave out the options of labels, such as `label_map`."
+        )
+    if dataset == pairs.OWN and not spec.multi_label:
         first_checks.check_0_and_255(plans[0], spec.num_classes, rules.labels)
     if not skip_bad:
         first_checks.check_files(plans)
@@ -302,7 +308,6 @@ class _Build:
         )
         if len(good) < len(splits):
             self._raise_for_empty(splits.keys() - good.keys(), rejected)
-        num_objects = {plan.split: plan.num_objects for plan in self.plans}
         return Result(
             num_records,
             self.num_kept,
@@ -310,10 +315,16 @@ class _Build:
             num_unlabeled=unlabeled,
             num_classified=_count(listed, lambda pair: pair.image_classes is not None),
             labeled=lists,
-            num_objects={split: each for split, each in num_objects.items() if each},
+            num_objects=self._num_objects(),
             num_converted=_count(listed, _is_converted),
             image_kind=self.info.spec.image_kind,
         )
+
+    def _num_objects(self):
+        """Returns `Result.num_objects`; multi-label masks are those of classes."""
+        if self.spec.multi_label:
+            return {}
+        return {plan.split: plan.num_objects for plan in self.plans if plan.num_objects}
 
     def _good_pairs(self, plan):
         rejected = {

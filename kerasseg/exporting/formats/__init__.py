@@ -21,10 +21,11 @@ from kerasseg import errors
 from kerasseg.exporting.options import DetectionOptions, TestTimeOptions
 from kerasseg.exporting.samples import Sample
 from kerasseg.images import RGB, ImageKind
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 
 FILE_DESCRIPTION = """\
 The files take `image`, float32 [1, height, width, 3], RGB from 0 to 255, of any size,
-and return `logits`, float32 [1, height, width, {num_classes}].
+and return `logits`, float32 [1, height, width, {num_logits}].
 """
 
 
@@ -42,6 +43,7 @@ class Source:
         calibration_images: Images for quantization, RGB, uint8 `[height, width, 3]`, or
             of `image_kind`.
         options: Test-time options of the exported graph, or None.
+        rule: How the logits become masks.
         detection: How a model that detects objects is exported; None for others.
         image_kind: Channels and type of the images.
     """
@@ -53,6 +55,7 @@ class Source:
     samples: Sequence[Sample] = ()
     calibration_images: Sequence[np.ndarray] = ()
     options: TestTimeOptions | None = None
+    rule: ClassRule = DEFAULT_RULE
     detection: DetectionOptions | None = None
     image_kind: ImageKind = RGB
 
@@ -84,14 +87,15 @@ class Format:
         write: Function of a `Source` and the path of the file that writes it.
         load: Function of the path that returns `Loaded`.
         usage: Python code for the model card that predicts a mask, with the
-            placeholders `{path}` (of the version) and `{file}`, in double quotes.
+            placeholders `{path}` (of the version) and `{file}`, in double quotes, and
+            `{to_mask}` after the logits of an image.
         tolerance: Allowed difference of the logits, relative to the largest logit.
         iou_tolerance: Allowed difference of the mean IoU.
         group: Name that stands for all formats of the group, or "".
         extra: Extra of kerasseg that installs `packages`.
         packages: Packages that writing and loading need.
         description: Inputs and outputs, for the model card, with the placeholders
-            `{num_classes}` and `{max_pixels}`.
+            `{num_classes}`, `{num_logits}`, `{mask_pixels}` and `{max_pixels}`.
         detection_usage: `usage` for a network that detects objects, also with the
             placeholder `{sides}`, see `instance_card.values`; "" if the format cannot
             hold one.

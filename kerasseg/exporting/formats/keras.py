@@ -27,7 +27,11 @@ def write(source: formats.Source, path: str) -> None:
     from kerasseg.workdir import class_names
 
     class_names.attach(
-        source.model, source.class_names, source.palette, source.image_kind
+        source.model,
+        source.class_names,
+        source.palette,
+        source.image_kind,
+        rule=source.rule,
     )
     source.model.save(path)
 

@@ -18,7 +18,7 @@ _USAGE = """\
 
     image = cv2.imread("image.jpg", cv2.IMREAD_COLOR_RGB)[None].astype("float32")
     session = onnxruntime.InferenceSession("{path}/{file}")
-    mask = session.run(["logits"], {{"image": image}})[0][0].argmax(-1)
+    mask = session.run(["logits"], {{"image": image}})[0][0]{to_mask}
 """
 _DETECTION_USAGE = """\
     import cv2

@@ -12,6 +12,7 @@ from kerasseg import errors, images, runtime
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.exporting import formats
 from kerasseg.exporting.samples import synthetic_sample
+from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 
 _CLASSES_FILE = "classes.json"
 _PYTHON_OPERATIONS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
@@ -26,12 +27,13 @@ _USAGE = """\
 """
 _DESCRIPTION = """\
 `serving_default`: the input `image_bytes`, string [N], holds JPEG or PNG files of any
-sizes; the output `mask_png_bytes`, string [N], holds 8-bit grayscale PNG files of the
-same sizes, whose pixel values are class numbers.
+sizes; the output `mask_png_bytes`, string [N], holds {mask_bits}-bit grayscale PNG
+files of the same sizes, whose pixel values are {mask_pixels}.
 
 `tensor`: the input is `image`, float32 [N, height, width, 3], RGB from 0 to 255, of any
-size; the outputs are `logits` and `probabilities`, float32
-[N, height, width, {num_classes}], and `classes`, int32 [N, height, width].
+size; the outputs are `logits`, float32 [N, height, width, {num_logits}],
+`probabilities`, float32 [N, height, width, {num_classes}], and `classes`, int32
+[N, height, width].
 
 - EXIF is not applied: a rotated image is segmented as it is stored.
 - Of 16-bit images the upper 8 bits are used; alpha is dropped; grayscale and CMYK are
@@ -91,10 +93,15 @@ def write(source: formats.Source, path: str) -> None:
         functions = instance_signatures.build(source.folded, source.detection.masks)
     else:
         functions = signatures.build(
-            source.folded, source.options, reads_files=source.image_kind.is_rgb
+            source.folded,
+            source.options,
+            source.rule,
+            reads_files=source.image_kind.is_rgb,
         )
-    save(functions, path, source.class_names, source.palette, source.image_kind)
-    warm_up.write(path, _requests(source.samples, source.image_kind))
+    kind = source.image_kind
+    classes = source.class_names, source.palette
+    save(functions, path, *classes, rule=source.rule, image_kind=kind)
+    warm_up.write(path, _requests(source.samples, kind))
 
 
 def load(path: str) -> formats.Loaded:
@@ -121,6 +128,8 @@ def save(
     folder: str | os.PathLike,
     class_names: Sequence[str],
     palette: np.ndarray,
+    *,
+    rule: ClassRule = DEFAULT_RULE,
     image_kind: images.ImageKind = images.RGB,
 ) -> None:
     """Writes concrete functions as signatures, and the classes as an asset.
@@ -131,6 +140,7 @@ def save(
         folder: Folder of the SavedModel.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        rule: How the logits become masks.
         image_kind: Channels and type of the images.
 
     Raises:
@@ -144,6 +154,7 @@ def save(
         "class_names": list(class_names),
         "palette": np.asarray(palette).tolist(),
         "ignore_label": IGNORE_LABEL,
+        **rule.to_json(),
         **({} if image_kind.is_rgb else {"images": image_kind.to_json()}),
     }
     module = tf.Module()

@@ -19,7 +19,7 @@ _USAGE = """\
 
     image = cv2.imread("image.jpg", cv2.IMREAD_COLOR_RGB)[None].astype("float32")
     run = Interpreter("{path}/{file}").get_signature_runner()
-    mask = run(image=image)["logits"][0].argmax(-1)
+    mask = run(image=image)["logits"][0]{to_mask}
 """
 _DETECTION_USAGE = """\
     import cv2

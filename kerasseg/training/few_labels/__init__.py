@@ -5,9 +5,13 @@ package, a subclass of `method.Method` that registers itself under its name.
 """
 
 from kerasseg.system import registry
-from kerasseg.training.few_labels.options import NO_METHOD, FewLabels
+from kerasseg.training.few_labels.options import (
+    NO_METHOD,
+    FewLabels,
+    check_activation,
+)
 
-__all__ = ["METHODS", "NO_METHOD", "FewLabels"]
+__all__ = ["METHODS", "NO_METHOD", "FewLabels", "check_activation"]
 
 METHODS: registry.Registry[type] = registry.Registry("method", __name__)
 register = METHODS.register

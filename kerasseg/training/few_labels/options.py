@@ -176,3 +176,22 @@ class FewLabels:
     def mixes_pairs(self) -> bool:
         """Whether CutMix mixes pairs of images."""
         return self.semi == "consistency" and self.cutmix_probability > 0
+
+
+def check_activation(options: FewLabels, activation: str) -> None:
+    """Checks that a method or a stage has the classes that it needs.
+
+    Args:
+        options: The method and the stage.
+        activation: See `Recipe.activation`.
+
+    Raises:
+        errors.UserError: They are not classes of a softmax.
+    """
+    for name, without in (("semi", NO_METHOD), ("stage", NO_STAGE)):
+        if activation != "softmax" and getattr(options, name) != without:
+            raise errors.UserError(
+                f"`{name}={getattr(options, name)}` needs classes that exclude each "
+                f"other, of `activation=softmax`. Leave out `activation={activation}` "
+                f"or `{name}`."
+            )

@@ -8,7 +8,11 @@ import dataclasses
 from kerasseg import errors, models
 from kerasseg.pipeline import augment, augmentations
 from kerasseg.training.few_labels.classification import Classification
-from kerasseg.training.few_labels.options import NO_STAGE, FewLabels
+from kerasseg.training.few_labels.options import (
+    NO_STAGE,
+    FewLabels,
+    check_activation,
+)
 from kerasseg.training.few_labels.segmentation import Segmentation
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.tasks import TASKS, Task
@@ -47,6 +51,7 @@ def check(
         augmentation: Augmentation of the images.
         initial_checkpoint: See `run.train`.
     """
+    check_activation(options, recipe.activation)
     if options.stage == NO_STAGE:
         return
     unused = {
