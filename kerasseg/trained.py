@@ -115,7 +115,8 @@ class Segmenter(_Trained, inference.Segmenter):
     def __init__(
         self, network: inference.Segmenter, path: str, output_stride: int | None
     ):
-        super().__init__(network.model, network.class_names, network.palette)
+        names, palette, rule = network.class_names, network.palette, network.rule
+        super().__init__(network.model, names, palette, rule=rule)
         self.predictor = network.predictor  # With the options of `load`.
         self.path, self._output_stride = path, output_stride
 
@@ -192,15 +193,14 @@ class Segmenter(_Trained, inference.Segmenter):
             return self._open(data, split)
         if (found := getattr(data, "classes", None)) is not None:
             self._check_classes(found, "`data`")
-        multi_label = self.predictor.rule.multi_label
-        return _Pairs(data, self.class_names, self.palette, multi_label)
+        classes = self.class_names, self.palette
+        return _Pairs(data, *classes, self.rule.multi_label)
 
     def _evaluate(self, reader, measures, batch_size):
         from kerasseg import evaluation
 
-        if measures is None:
-            is_exclusive = not self.predictor.rule.multi_label
-            measures = evaluation.MEASURE_NAMES if is_exclusive else ()
+        default = () if self.rule.multi_label else evaluation.MEASURE_NAMES
+        measures = default if measures is None else measures
         if not isinstance(reader, _Pairs):
             return evaluation.evaluate(
                 self.predictor, reader, measures=measures, batch_size=batch_size

@@ -34,6 +34,7 @@ class Segmenter:
         model: The Keras model, or the callable of an exported one.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
+        rule: As given.
         predictor: The `Predictor` of the model, for batches.
     """
 
@@ -50,7 +51,7 @@ class Segmenter:
 
         self.model = model
         self.class_names = class_names
-        self.palette = palette
+        self.palette, self.rule = palette, rule
         rule.check(len(class_names))
         self.predictor = Predictor(model, rule=rule, **options)
 
