@@ -111,12 +111,8 @@ class Segmenter(_Trained, inference.Segmenter):
     def __init__(
         self, network: inference.Segmenter, path: str, output_stride: int | None
     ):
-        super().__init__(
-            network.model,
-            network.class_names,
-            network.palette,
-            image_kind=network.image_kind,
-        )
+        kinds = {"rule": network.rule, "image_kind": network.image_kind}
+        super().__init__(network.model, network.class_names, network.palette, **kinds)
         self.predictor = network.predictor  # With the options of `load`.
         self.path, self._output_stride = path, output_stride
 
@@ -200,15 +196,14 @@ class Segmenter(_Trained, inference.Segmenter):
             self.class_names,
             self.palette,
             self.image_kind,
-            multi_label=self.predictor.rule.multi_label,
+            multi_label=self.rule.multi_label,
         )
 
     def _evaluate(self, reader, measures, batch_size):
         from kerasseg import evaluation
 
-        if measures is None:
-            is_exclusive = not self.predictor.rule.multi_label
-            measures = evaluation.MEASURE_NAMES if is_exclusive else ()
+        default = () if self.rule.multi_label else evaluation.MEASURE_NAMES
+        measures = default if measures is None else measures
         if not isinstance(reader, evaluation.Pairs):
             return evaluation.evaluate(
                 self.predictor, reader, measures=measures, batch_size=batch_size

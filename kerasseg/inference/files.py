@@ -167,7 +167,7 @@ class _Network:
             self._detector = segmenter.detector
         self._rule = DEFAULT_RULE
         if isinstance(segmenter, Segmenter):
-            self._rule = segmenter.predictor.rule
+            self._rule = segmenter.rule
         outputs.check_network(
             kinds,
             detects_instances=self._detector is not None,

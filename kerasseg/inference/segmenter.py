@@ -35,7 +35,7 @@ class Segmenter:
         model: The Keras model, or the callable of an exported one.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
-        image_kind: Channels and type of its images.
+        rule, image_kind: As given.
         predictor: The `Predictor` of the model, for batches.
     """
 
@@ -53,7 +53,7 @@ class Segmenter:
 
         self.model = model
         self.class_names = class_names
-        self.palette = palette
+        self.palette, self.rule = palette, rule
         self.image_kind = image_kind
         rule.check(len(class_names))
         self.predictor = Predictor(model, rule=rule, **options)

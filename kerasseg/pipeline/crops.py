@@ -70,8 +70,7 @@ class CropReader:
         self._instances = instances
         self._chosen = augmentation.augmentations
         mixes = augmentations.mixes(self._chosen)
-        if reader.split.spec.multi_label:
-            _check_mixes(mixes)
+        _check_mixes(mixes, reader)
         self.group_size = GROUP_SIZE if mixes else 1
         self._frequencies = None
         if any(augmentations.AUGMENTATIONS[name].needs_frequencies for name in mixes):
@@ -156,10 +155,10 @@ class CropReader:
         return crops[0] if choice is None else paste_crops(crops, choice)
 
 
-def _check_mixes(mixes):
+def _check_mixes(mixes, reader):
     """Refuses mixes that choose pixels by their only class."""
     wrong = [name for name in mixes if name in ("classmix", "copy_paste")]
-    if wrong:
+    if wrong and reader.split.spec.multi_label:
         raise errors.UserError(
             f"`augmentations` has {', '.join(wrong)}, which paste pixels of a class, "
             "and the pixels of multi-label records have several. Choose cutmix or "
