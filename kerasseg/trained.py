@@ -111,8 +111,13 @@ class Segmenter(_Trained, inference.Segmenter):
     def __init__(
         self, network: inference.Segmenter, path: str, output_stride: int | None
     ):
-        kinds = {"rule": network.rule, "image_kind": network.image_kind}
-        super().__init__(network.model, network.class_names, network.palette, **kinds)
+        super().__init__(
+            network.model,
+            network.class_names,
+            network.palette,
+            rule=network.rule,
+            image_kind=network.image_kind,
+        )
         self.predictor = network.predictor  # With the options of `load`.
         self.path, self._output_stride = path, output_stride
 

@@ -269,8 +269,8 @@ def _load_workdir(path, output_stride, options):
             f"{path}: the model has {count} classes, dataset.json "
             f"{len(spec.class_names)}. Both must be of one run; train again."
         )
-    kinds = {"rule": class_names.rule_of(model), "image_kind": spec.image_kind}
-    return Segmenter(model, names, spec.palette, **kinds, **options)
+    rule, kind = class_names.rule_of(model), spec.image_kind
+    return Segmenter(model, names, spec.palette, rule=rule, image_kind=kind, **options)
 
 
 def detects_objects(model) -> bool:
