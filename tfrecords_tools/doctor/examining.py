@@ -16,7 +16,7 @@ from tfrecords_tools.doctor import (
     scanning,
 )
 from tfrecords_tools.doctor.findings import Finding
-from tfrecords_tools.writing import label_options
+from tfrecords_tools.writing import label_options, label_rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Examination:
         leave_out: Lines for the file of `leave_out`.
         pairs: The pairs that were read, by split and name.
         num_unlabeled: Number of images without a label, which are built so.
+        numbers: Class numbers of the masks that are read by value, sorted, with those
+            that the options ignore.
     """
 
     num_pairs: dict[str, int]
@@ -42,6 +44,7 @@ class Examination:
     leave_out: tuple[str, ...]
     pairs: dict[tuple[str, str], pairs.Pair]
     num_unlabeled: int = 0
+    numbers: tuple[int, ...] = ()
 
     @property
     def problems(self) -> list[Finding]:
@@ -105,6 +108,7 @@ def examine(
         ),
         pairs={(scan.split, scan.pair.name): scan.pair for scan in labeled},
         num_unlabeled=len(scans) - len(labeled),
+        numbers=_numbers(labeled, options.read().rules.labels),
     )
 
 
@@ -180,6 +184,12 @@ def _diagnose(scans, classes, options):
 
 
 _KINDS = (scanning.GRAY, scanning.PALETTE, scanning.COLORS, scanning.DRAWN)
+
+
+def _numbers(scans, rules):
+    values = {value for scan in scans for value in scan.mask.numbers}
+    table = label_rules.number_table(rules)
+    return tuple(sorted({int(table[value]) for value in values}))
 
 
 def _kinds(scans):

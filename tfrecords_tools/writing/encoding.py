@@ -8,7 +8,7 @@ import numpy as np
 from kerasseg import datasets, images, records
 from kerasseg.system import files
 from tfrecords_tools.converters import pairs, source_files
-from tfrecords_tools.writing import instance_labels, label_rules
+from tfrecords_tools.writing import instance_labels, label_rules, scaling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Rules:
             instead of refusing them. Images without a label are stored so anyway.
         ignore_exif: Store such images unchanged, because their labels fit them so.
         labels: What the values and colors of labels mean.
+        scale: Factor by which images and labels are reduced, in (0, 1].
     """
 
     max_pixels: int = images.DEFAULT_MAX_PIXELS
     apply_exif: bool = False
     ignore_exif: bool = False
     labels: label_rules.LabelRules = label_rules.DEFAULT_RULES
+    scale: float = 1.0
 
 
 def check_size(pair: pairs.Pair, rules: Rules) -> None:
@@ -67,6 +69,15 @@ def encode_pair(
     Raises:
         errors.UserError: The pair is bad; the message names its file.
     """
+    example = _encode(pair, contents, spec, rules)
+    if rules.scale == 1:
+        return example
+    return scaling.reduce(
+        example, rules.scale, name=pair.name, image_classes=pair.image_classes
+    )
+
+
+def _encode(pair, contents, spec, rules):
     image, image_format, size = _check_image(pair, contents.image, rules)
     if pair.is_unlabeled:
         return records.encode_example(

@@ -105,7 +105,7 @@ def make_plan(
         math.ceil(len(listed) / SHARD_IMAGES), math.ceil(num_bytes / _SHARD_BYTES)
     )
     content = [
-        [records.SCHEMA_VERSION, spec.to_json(), dataclasses.asdict(rules), num_shards],
+        [records.SCHEMA_VERSION, spec.to_json(), _rules_key(rules), num_shards],
         [pair.key for pair in listed],
         sorted(stats.items()),
     ]
@@ -116,6 +116,14 @@ def make_plan(
         stats=stats,
         key=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
     )
+
+
+def _rules_key(rules):
+    """Returns the rules; without a scale of 1, which earlier builds did not know."""
+    values = dataclasses.asdict(rules)
+    if rules.scale == 1:
+        del values["scale"]
+    return values
 
 
 _MISSING = (0, -1)
