@@ -25,9 +25,10 @@ from absl import flags
 
 from kerasseg import cli, errors
 from kerasseg.cli.fitting import run_file, source, stages
-from kerasseg.system import path_checks, progress
+from kerasseg.system import option_fields, path_checks, progress
 from tfrecords_tools.cli import build_flags, source_flags
-from tfrecords_tools.converters import pairs
+from tfrecords_tools.converters import own_data, pairs
+from tfrecords_tools.writing import label_options
 
 _BEGAN = time.time()
 _MINUTES = flags.DEFINE_float(
@@ -45,9 +46,6 @@ _DRY_RUN = flags.DEFINE_bool(
 _READ = "dataset", "workdir", "max_pixels", "workers"
 for _name in (*_READ, *build_flags.NAMES, *source_flags.SHARED):
     flags.declare_key_flag(_name)
-
-# Flags that do not change the data.
-_NOT_OF_THE_DATA = ("workdir", "workers", "minutes", "dry_run", "traceback")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -76,10 +74,12 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _data_flags():
-    """Returns the flags that give the data, as lines."""
-    known = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
-    given = (each for each in known if each.name not in _NOT_OF_THE_DATA)
-    return sorted(each.serialize() for each in given if each.value != each.default)
+    """Returns the flags that give the data and that differ from their defaults."""
+    names = ["dataset", "max_pixels", *build_flags.NAMES, *source_flags.SHARED]
+    for options in (own_data.OwnData, label_options.LabelOptions):
+        names += [field.name for field, _ in option_fields.fields(options)]
+    given = (flags.FLAGS[name] for name in sorted({*names}))
+    return [each.serialize() for each in given if each.value != each.default]
 
 
 def _build(run):

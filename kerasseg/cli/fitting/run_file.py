@@ -28,6 +28,7 @@ class RunFile:
         image_scale: Factor by which images are reduced; None until it is chosen.
         reason: Why this factor.
         seconds: How long each complete stage took, by its name.
+        costs: Seconds that the plan was computed from, see `budget.Costs`.
         version: Path of the exported version; "" until there is one.
     """
 
@@ -37,6 +38,7 @@ class RunFile:
     image_scale: float | None = None
     reason: str = ""
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    costs: dict[str, float] = dataclasses.field(default_factory=dict)
     version: str = ""
 
     @property

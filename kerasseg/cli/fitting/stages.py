@@ -1,5 +1,6 @@
 """Plan, training, evaluation and export: each is skipped where it is complete."""
 
+import dataclasses
 import os
 import shlex
 import time
@@ -12,7 +13,7 @@ from kerasseg.training.planning import budget, design, facts, plan
 from kerasseg.workdir import layout, metadata
 
 _CHECK_IMAGES = 4  # On which the export is compared with the trained model.
-_MAX_TRIES = 3  # Designs that are measured.
+_MAX_MEASUREMENTS = 2  # Designs of which steps are measured: each is traced.
 _MEASURED, _MAX_MEASURED = 0.02, 8.0  # Share of the time for it, and most seconds.
 
 
@@ -55,9 +56,11 @@ def make_plan(run: RunFile, *, seed: int, began: float) -> str:
     machine = facts.machine(runtime.has_gpu())
     num_val = len(data.open("eval_split").split)
     measured = facts.measure(data.open("train_split"), num_val)
-    elapsed = time.time() - began
-    chosen, costs = _measure(run, data, measured, machine, (elapsed, start))
+    chosen, costs = _measure(run, data, measured, machine, (began, start))
     divided = budget.budget(costs, measured, run.minutes)
+    run.costs = {
+        name: float(f"{value:.3g}") for name, value in dataclasses.asdict(costs).items()
+    }
     listed = plan.entries(measured, machine, chosen, costs, divided)
     listed.append(plan.Entry((f"--seed={seed}",), "Of weights, order and crops."))
     text = plan.text(_title(run), listed)
@@ -69,31 +72,29 @@ def _measure(run, data, measured, machine, times):
     """Returns the design that the minutes allow, and its costs."""
     from kerasseg.training.planning import measuring
 
-    elapsed, start = times
+    began, start = times
     listed = design.designs(measured, machine)
     tried = budget.guess(listed, machine, run.minutes)
     seconds = min(_MAX_MEASURED, 60 * run.minutes * _MEASURED)
-    for _ in range(_MAX_TRIES):
-        costs = measuring.measure(
-            tried, data, seconds=seconds, elapsed=elapsed, start=start
-        )
-        if costs is None:  # It does not fit into the memory of the GPU.
+    probe = measuring.Probe(tried.network, data, start=start)
+    num_measured = 0
+    while True:
+        if not probe.measure(tried, seconds):
             listed = [each for each in listed if each.pixels < tried.pixels]
             if not listed:
-                break
+                raise errors.UserError(
+                    "No training step fits into the memory of the GPU. End other "
+                    "programs that use it."
+                )
             tried = listed[0]
             continue
-        elapsed = costs.elapsed
+        costs = dataclasses.replace(probe.costs, elapsed=time.time() - began)
         chosen = budget.select(listed, tried, costs, measured, run.minutes)
-        costs = budget.rescale(costs, tried, chosen)
-        if chosen == tried:
+        num_measured += 1
+        if chosen == tried or num_measured == _MAX_MEASUREMENTS:
             break
         tried = chosen
-    if costs is None:
-        raise errors.UserError(
-            "No training step fits into the memory of the GPU. End other programs that "
-            "use it."
-        )
+    probe.close()
     return tried, costs
 
 

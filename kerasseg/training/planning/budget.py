@@ -75,7 +75,7 @@ def select(
 ) -> Design:
     """Returns the most expensive design with which there is time for enough steps.
 
-    The time of a step is taken as proportional to its pixels.
+    The time of a step is taken as proportional to `Design.work`.
 
     Args:
         designs: From the most expensive one on.
@@ -93,7 +93,7 @@ def select(
 
 def rescale(costs: Costs, measured: Design, design: Design) -> Costs:
     """Returns the costs of a design, estimated from those of the measured one."""
-    step = costs.step * design.pixels / measured.pixels
+    step = costs.step * design.work / measured.work
     first = costs.first_step - costs.step + step
     return dataclasses.replace(costs, step=step, first_step=first)
 
@@ -109,7 +109,7 @@ def guess(designs: list[Design], machine: Machine, minutes: float) -> Design:
     rate = _PIXELS_ON_GPU if machine.has_gpu else machine.num_cores * _PIXELS_OF_CORE
     pixels = rate * max(0, 60 * minutes - _OVERHEAD)
     wanted = wanted_steps(minutes)
-    fitting = (design for design in designs if pixels >= wanted * design.pixels)
+    fitting = (design for design in designs if pixels >= wanted * design.work)
     return next(fitting, designs[-1])
 
 
@@ -152,7 +152,7 @@ def _steps(costs, facts, minutes):
     return steps, num_validations, None if limit >= facts.num_val else limit, seconds
 
 
-_REPORTED = 12  # Images that the report predicts again.
+_REPORTED = 24  # Images that the report predicts again.
 
 
 def _evaluation(costs, num_val):
@@ -161,7 +161,7 @@ def _evaluation(costs, num_val):
         2 * costs.build
         + 2 * costs.first_image
         + num_val * costs.scored_image
-        + min(num_val, _REPORTED) * 2 * costs.image
+        + min(num_val, _REPORTED) * 1.5 * costs.image
     )
 
 

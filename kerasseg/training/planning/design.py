@@ -14,9 +14,12 @@ FRACTION = 0.72
 # Pixels of a crop and images of a batch, from the most expensive step on.
 _ON_CPU = (
     *((147_456, 8), (92_160, 8), (65_536, 8), (49_152, 8), (49_152, 4)),
-    *((25_600, 4), (16_384, 4), (16_384, 2)),
+    *((25_600, 4), (16_384, 4)),
 )
 _ON_GPU = ((589_824, 16), (589_824, 8), (262_144, 16), (262_144, 8), *_ON_CPU)
+_SMALLEST = 16_384 * 4  # Pixels of the cheapest step.
+# Pixels that take as long as what a step costs besides its pixels.
+_OVERHEAD_ON_CPU, _OVERHEAD_ON_GPU = 60_000, 500_000
 _BYTES_PER_PIXEL = 8_000  # Of a training step; the networks below take less.
 _GIB = 2**30
 
@@ -51,17 +54,24 @@ class Design:
         crop: Height and width of the training crops, in pixels.
         batch_size: Images of a step.
         shows_whole_image: Whether the crop covers a typical image.
+        overhead: Pixels that take as long as what a step costs besides its pixels.
     """
 
     network: Network
     crop: tuple[int, int]
     batch_size: int
     shows_whole_image: bool
+    overhead: int = _OVERHEAD_ON_CPU
 
     @property
     def pixels(self) -> int:
         """Pixels of a training step."""
         return self.batch_size * math.prod(self.crop)
+
+    @property
+    def work(self) -> int:
+        """Number that the time of a step is proportional to."""
+        return self.pixels + self.overhead
 
 
 _PRETRAINED = Network(
@@ -103,11 +113,12 @@ def designs(facts: Facts, machine: Machine) -> list[Design]:
     """
     chosen = network(machine)
     found: list[Design] = []
+    overhead = _OVERHEAD_ON_GPU if machine.has_gpu else _OVERHEAD_ON_CPU
     for area, batch_size in _ON_GPU if machine.has_gpu else _ON_CPU:
         crop = crop_size(facts.size, area)
         whole = crop[0] >= facts.size[0] and crop[1] >= facts.size[1]
         batch_size = min(batch_size, max(2, facts.num_train))
-        design = Design(chosen, crop, batch_size, whole)
+        design = Design(chosen, crop, batch_size, whole, overhead)
         fits = 2 * design.pixels * _BYTES_PER_PIXEL <= machine.memory
         if (fits or machine.has_gpu) and design not in found:
             found.append(design)
@@ -115,7 +126,7 @@ def designs(facts: Facts, machine: Machine) -> list[Design]:
         raise errors.UserError(
             f"{machine.memory / _GIB:.1f} GiB of memory are available, too few to "
             f"train a network. End other programs, or use a machine with at least "
-            f"{2 * 16_384 * 2 * _BYTES_PER_PIXEL / _GIB:.1f} GiB."
+            f"{2 * _SMALLEST * _BYTES_PER_PIXEL / _GIB:.1f} GiB."
         )
     return sorted(found, key=lambda design: -design.pixels)
 

@@ -20,8 +20,10 @@ from kerasseg.training.augmentation_options import AugmentationOptions
 from kerasseg.training.data import Data, training_batches
 from kerasseg.training.few_labels import FewLabels, stages
 from kerasseg.training.network import Builder, Network
+from kerasseg.training.planning import design as designing
 from kerasseg.training.planning.budget import Costs
 from kerasseg.training.planning.design import Design
+from kerasseg.training.planning.plan import AUGMENTATIONS
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.step import StepFunction
 
@@ -30,82 +32,93 @@ _MIN_STEPS = 3
 _IMAGES = 3  # Validation images that are predicted and scored.
 
 
-def measure(
-    design: Design, data: Data, *, seconds: float, elapsed: float, start: float
-) -> Costs | None:
-    """Trains some steps of a design, and predicts some validation images.
-
-    Nothing is kept.
+class Probe:
+    """Trains some steps of designs, and predicts some images. Nothing is kept.
 
     Args:
-        design: Network, crop and batch.
+        network: The network of the designs.
         data: The records.
-        seconds: How long steps are measured, after the first one.
-        elapsed: See `Costs`; this measurement is added.
         start: See `Costs`.
 
-    Returns:
-        The costs; None if the step did not fit into the memory of the GPU.
+    Attributes:
+        costs: The measured seconds; those of `elapsed` are 0.
 
     Raises:
         errors.UserError: The records are damaged.
     """
-    began = time.perf_counter()
-    try:
-        values = _measure(design, data, seconds)
-    except tf.errors.ResourceExhaustedError:
-        return None
-    finally:
+
+    def __init__(self, network: designing.Network, data: Data, *, start: float):
+        self._recipe = Recipe(
+            optimizer="adamw",
+            head_learning_rate_factor=network.head_learning_rate_factor,
+            base_learning_rate=1e-5,
+            ema_decay=0.9,
+        )
+        self._reader = data.open("train_split")
+        builder = models.metadata(network.model).builder
+        options = option_values.parse(builder, network.options)
+        num_classes = self._reader.split.spec.num_classes
+        self._network = Network(Builder(network.model, options), num_classes)
+        timed = {"elapsed": 0.0, "start": start, "first_step": 0.0, "step": 0.0}
+        with _timed(timed, "build"):
+            weights = np.ones(num_classes)
+            self._state, self._objective = run.create_state(
+                self._network, self._recipe, weights
+            )
+        _time_predictions(self._state.evaluated_model, data.open("eval_split"), timed)
+        self.costs = Costs(**timed)
+
+    def measure(self, design: Design, seconds: float) -> bool:
+        """Trains steps of a design, and adds their seconds to `costs`.
+
+        Args:
+            design: Crop and batch.
+            seconds: How long steps are measured, after the first ones.
+
+        Returns:
+            Whether they fit into the memory of the GPU.
+        """
+        timed: dict[str, float] = {}
+        try:
+            timed["step"] = _time_steps(self._steps(design), seconds, timed)
+        except tf.errors.ResourceExhaustedError:
+            return False
+        self.costs = dataclasses.replace(self.costs, **timed)
+        return True
+
+    def _steps(self, design):
+        """Returns a function that takes a step."""
+        recipe = dataclasses.replace(self._recipe, train_batch_size=design.batch_size)
+        options = AugmentationOptions(
+            train_crop_size=",".join(map(str, design.crop)),
+            augmentations=AUGMENTATIONS,
+        )
+        strategy = tf.distribute.get_strategy()
+        batches, _ = training_batches(
+            self._reader,
+            options.augmentation(),
+            recipe,
+            seed=1,
+            step=0,
+            task=stages.task(self._network.kind, FewLabels()),
+            objective=self._objective,
+            strategy=strategy,
+            group=WorkerGroup(strategy),
+        )
+        function = StepFunction(self._state, self._objective, recipe, strategy)
+
+        def take_step(i):
+            batch = next(batches)
+            batch.pop("name", None)
+            float(function(batch, tf.constant(i, tf.int64)).loss)
+
+        return take_step
+
+    def close(self) -> None:
+        """Frees the memory of the networks."""
+        del self._state, self._objective
         keras.backend.clear_session()
         gc.collect()
-    costs = Costs(elapsed=0.0, start=start, **values)
-    taken = time.perf_counter() - began
-    return dataclasses.replace(costs, elapsed=elapsed + taken)
-
-
-def _measure(design, data, seconds):
-    timed: dict[str, float] = {}
-    recipe = Recipe(
-        train_batch_size=design.batch_size,
-        optimizer="adamw",
-        head_learning_rate_factor=design.network.head_learning_rate_factor,
-        base_learning_rate=1e-5,
-        ema_decay=0.9,
-    )
-    images = AugmentationOptions(
-        train_crop_size=",".join(map(str, design.crop)),
-        augmentations="hsv_jitter:0.5,gaussian_blur:0.25,cutmix:0.5",
-    )
-    reader, eval_reader = data.open("train_split"), data.open("eval_split")
-    builder = models.metadata(design.network.model).builder
-    options = option_values.parse(builder, design.network.options)
-    network = Network(
-        Builder(design.network.model, options), reader.split.spec.num_classes
-    )
-    with _timed(timed, "build"):
-        weights = np.ones(reader.split.spec.num_classes)
-        state, objective = run.create_state(network, recipe, weights)
-    batches, _ = training_batches(
-        reader,
-        images.augmentation(),
-        recipe,
-        seed=1,
-        step=0,
-        task=stages.task(network.kind, FewLabels()),
-        objective=objective,
-        strategy=tf.distribute.get_strategy(),
-        group=WorkerGroup(tf.distribute.get_strategy()),
-    )
-    step_function = StepFunction(state, objective, recipe, tf.distribute.get_strategy())
-
-    def take_step(i):
-        batch = next(batches)
-        batch.pop("name", None)
-        float(step_function(batch, tf.constant(i, tf.int64)).loss)
-
-    timed["step"] = _time_steps(take_step, seconds, timed)
-    _time_predictions(state.evaluated_model, eval_reader, timed)
-    return timed
 
 
 def _time_steps(take_step, seconds, timed):
@@ -122,16 +135,21 @@ def _time_steps(take_step, seconds, timed):
 
 
 def _time_predictions(model, reader, timed):
+    """Notes the seconds of predicting, scoring and saving."""
     predictor = inference.Predictor(model)
     count = min(_IMAGES, len(reader.split))
+
+    def evaluate(limit, measures=()):
+        evaluation.evaluate(predictor, reader, limit=limit, measures=measures)
+
+    every = evaluation.MEASURE_NAMES
     with _timed(timed, "first_image"):
-        evaluation.evaluate(predictor, reader, limit=1)
+        evaluate(1)
     with _timed(timed, "image", count):
-        evaluation.evaluate(predictor, reader, limit=count)
+        evaluate(count)
+    evaluate(1, every)  # Traces the network with probabilities.
     with _timed(timed, "scored_image", count):
-        evaluation.evaluate(
-            predictor, reader, limit=count, measures=evaluation.MEASURE_NAMES
-        )
+        evaluate(count, every)
     with tempfile.TemporaryDirectory() as folder, _timed(timed, "save"):
         model.save(os.path.join(folder, "model.keras"))
 

@@ -11,6 +11,7 @@ from kerasseg.training.planning.budget import Budget, Costs
 from kerasseg.training.planning.design import Design
 from kerasseg.training.planning.facts import Facts, Machine
 
+AUGMENTATIONS = "hsv_jitter:0.5,gaussian_blur:0.25,cutmix:0.5"
 _WIDTH = 88
 _MAX_WEIGHT = 4.0
 _SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -117,7 +118,7 @@ def _images(facts, design, machine):
         "right are different classes.",
     )
     yield Entry(
-        ("--augmentations=hsv_jitter:0.5,gaussian_blur:0.25,cutmix:0.5",),
+        (f"--augmentations={AUGMENTATIONS}",),
         "Light, focus and context vary; the augmentation of "
         "experiments/camvid/few_labels.flags.",
     )
