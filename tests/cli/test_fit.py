@@ -52,6 +52,10 @@ def no_steps(monkeypatch):
     monkeypatch.setattr(measuring, "Probe", FakeProbe)
 
 
+def masks_of(folder):
+    return sorted((folder / "masks").iterdir())
+
+
 def run(folder, workdir, *arguments):
     """Runs the command on the images of a folder; returns its exit status."""
     return commands.run(
@@ -79,7 +83,7 @@ def test_a_missing_folder_is_refused(tmp_path, capsys):
 
 
 def test_masks_without_an_image_are_refused(pairs, tmp_path, capsys):
-    for path in corrupt.mask_paths(pairs):
+    for path in masks_of(pairs):
         path.rename(path.with_stem(f"mask_of_{path.stem}"))
     error, output = refused(capsys, pairs, tmp_path / "run")
     # The doctor finds the pattern that pairs them.
@@ -88,24 +92,25 @@ def test_masks_without_an_image_are_refused(pairs, tmp_path, capsys):
 
 
 def test_masks_that_are_off_by_one_are_refused_with_the_flag(pairs, tmp_path, capsys):
-    corrupt.off_by_one(corrupt.mask_paths(pairs))
+    corrupt.off_by_one(masks_of(pairs))
     classes = f"--classes={','.join(corrupt.CLASSES)}"
     error, _ = refused(capsys, pairs, tmp_path / "run", classes)
     assert "--label_offset=-1" in error and "labels off by one" in error
 
 
 def test_a_broken_image_is_listed_to_be_left_out(pairs, tmp_path, capsys):
-    corrupt.image_paths(pairs)[0].write_bytes(b"no image")
+    (pairs / "images" / "train0.png").write_bytes(b"no image")
     error, _ = refused(capsys, pairs, tmp_path / "run")
     path = tmp_path / "run" / "leave_out.txt"
     assert f"--leave_out={path}" in error
-    assert path.read_text().startswith("train0")
+    assert path.read_text() == "train:train0 # files that cannot be read\n"
 
 
 def test_a_single_image_is_refused(tmp_path, capsys):
     drawn = ((".", *each[1:]) for each in corrupt.drawn(1, 0))
     folder = corrupt.write(tmp_path / "own", drawn)
-    error, _ = refused(capsys, folder, tmp_path / "run")
+    classes = f"--classes={','.join(corrupt.CLASSES)}"
+    error, _ = refused(capsys, folder, tmp_path / "run", classes)
     assert "no split val, only train" in error and "At least two images" in error
 
 
@@ -119,8 +124,9 @@ def test_too_few_minutes_are_refused_after_the_build(pairs, tmp_path, capsys):
     error, _ = refused(capsys, pairs, tmp_path / "run", "--minutes=0.5")
     assert "--minutes=0.5 is too few" in error
     assert not (tmp_path / "run" / run_file.PLAN).exists()
-    # Nothing is lost: the records are there for more minutes, in a new workdir or here.
-    assert (tmp_path / "run" / run_file.RECORDS / records.INFO_FILE).exists()
+    # The records are kept for the same command with more minutes.
+    assert run(pairs, tmp_path / "run", "--minutes=5") == 0
+    assert "records: complete" in capsys.readouterr().out
 
 
 def test_objects_and_unlabeled_images_are_refused(pairs, tmp_path, capsys):
@@ -207,8 +213,9 @@ def test_large_images_are_reduced_as_far_as_their_objects_allow(
 def test_large_images_are_stored_reduced(tmp_path, capsys):
     label = np.zeros((1200, 1600), np.uint8)
     label[300:900, 400:1200] = 1
-    for name in "ab":
-        trees.save(tmp_path / "own" / "images" / f"{name}.png", label[..., None] * 99)
+    for i, name in enumerate("ab"):
+        noise = trees.image(i, 1200, 1600)
+        trees.save(tmp_path / "own" / "images" / f"{name}.png", noise)
         trees.save(tmp_path / "own" / "masks" / f"{name}.png", label)
     assert run(tmp_path / "own", tmp_path / "run", "--minutes=5") == 0
     # 1024 / 1600 = 0.64: 768 x 1024.

@@ -98,6 +98,8 @@ def open_run(
             f"{here or 'no such flag'} here. Give the same flags to continue it, or "
             "another `workdir`."
         )
+    if not found.plan.exists():
+        found.minutes = minutes
     if found.minutes != minutes:
         raise errors.UserError(
             f"{folder} holds a run that was planned for {found.minutes:g} minutes. "

@@ -13,7 +13,7 @@ _MAX_VALIDATION = 0.1  # Share of the training time.
 _MIN_VALIDATED = 4  # Images of a validation.
 # Guesses: pixels of training steps in a second, and seconds of all else.
 _PIXELS_OF_CORE, _PIXELS_ON_GPU, _OVERHEAD = 250_000, 10_000_000, 90
-_STEPS_OF_SHORT, _STEPS_OF_LONG = 400, 1000  # Wanted in 5 and in 30 minutes.
+_STEPS_OF_SHORT, _STEPS_OF_LONG = 400, 1000  # Enough in 5 and in 30 minutes.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Budget:
     seconds: dict[str, float]
 
 
-def wanted_steps(minutes: float) -> int:
+def enough_steps(minutes: float) -> int:
     """Returns the steps from which on larger crops are better than more steps.
 
     They are those of the short recipes in experiments: 500 steps in 3 minutes on
@@ -86,7 +86,7 @@ def select(
     """
     for design in designs:
         changed = rescale(costs, measured, design)
-        if _steps(changed, facts, minutes)[0] >= wanted_steps(minutes):
+        if _steps(changed, facts, minutes)[0] >= enough_steps(minutes):
             return design
     return designs[-1]
 
@@ -108,8 +108,8 @@ def guess(designs: list[Design], machine: Machine, minutes: float) -> Design:
     """
     rate = _PIXELS_ON_GPU if machine.has_gpu else machine.num_cores * _PIXELS_OF_CORE
     pixels = rate * max(0, 60 * minutes - _OVERHEAD)
-    wanted = wanted_steps(minutes)
-    fitting = (design for design in designs if pixels >= wanted * design.work)
+    enough = enough_steps(minutes)
+    fitting = (design for design in designs if pixels >= enough * design.work)
     return next(fitting, designs[-1])
 
 

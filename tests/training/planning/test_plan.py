@@ -156,7 +156,7 @@ def test_the_hand_made_recipe_of_camvid_is_planned_for_its_time():
     assert measured.batch_size == 8
     assert budget.select(listed, measured, COSTS, FACTS, 45) == measured
     # 20 minutes allow 760 steps of a cheaper one, and 3 minutes of the cheapest.
-    assert budget.wanted_steps(20) == 760
+    assert budget.enough_steps(20) == 760
     assert budget.select(listed, measured, COSTS, FACTS, 20).crop == (224, 288)
     assert budget.select(listed, measured, COSTS, FACTS, 3) == listed[-1]
 
