@@ -138,6 +138,7 @@ def test_the_plan_is_printed_and_kept(pairs, tmp_path, capsys):
     workdir = tmp_path / "run"
     assert run(pairs, workdir, "--minutes=5") == 0
     output, _ = capsys.readouterr()
+    assert "check: no problems found" in output
     plan = (workdir / run_file.PLAN).read_text()
     assert output.endswith(plan)
     # Of 6 images, a fifth is held out: 1. The names follow from the masks.
@@ -223,3 +224,44 @@ def test_large_images_are_stored_reduced(tmp_path, capsys):
     assert opened.sizes.tolist() == [[768, 1024]]
     assert "reduced by the factor 0.64" in capsys.readouterr().out
     assert "--minutes" not in (tmp_path / "run" / run_file.PLAN).read_text()
+
+
+def test_other_data_sets_are_planned_with_their_own_flags(tmp_path, capsys):
+    drawn = "--dataset=shapes", "--num_drawn=2"
+    workdir = f"--workdir={tmp_path / 'run'}"
+    arguments = *drawn, workdir, "--dry_run", "--minutes=5"
+    assert commands.run(fit.main, *arguments) == 0
+    output, _ = capsys.readouterr()
+    assert "records: images: train 2, val 2" in output
+    assert "Pixels in all labels: ground " in " ".join(output.split("\n# "))
+    more = "--dataset=shapes", "--num_drawn=3", workdir, "--dry_run", "--minutes=5"
+    assert commands.run(fit.main, *more) == 2
+    error = capsys.readouterr().err
+    assert "--num_drawn=2 there, --num_drawn=3 here" in error
+
+
+def test_files_of_other_kinds_are_counted(pairs, tmp_path, capsys):
+    (pairs / "images" / "notes.txt").write_text("Not an image.")
+    arguments = (
+        f"--images={pairs}/images/*",
+        f"--masks={pairs}/masks/*",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert commands.run(fit.main, *arguments, "--dry_run", "--minutes=5") == 0
+    assert "passed over by ending: .txt 1" in capsys.readouterr().out
+
+
+def test_the_stage_of_a_killed_command_is_done_again(
+    pairs, tmp_path, capsys, monkeypatch
+):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeProbe, "measure", killed)
+        assert run(pairs, tmp_path / "run", "--minutes=5") == 130
+    capsys.readouterr()
+    assert run(pairs, tmp_path / "run", "--minutes=5") == 0
+    output, _ = capsys.readouterr()
+    assert "records: complete" in output and "plan: " in output
+    assert "plan: complete" not in output

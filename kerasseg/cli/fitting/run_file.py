@@ -25,7 +25,7 @@ class RunFile:
         workdir: Folder of the run.
         source: The flags that give the data, as lines.
         minutes: Minutes that the plan was asked to take.
-        image_scale: Factor by which images are reduced; None until it is chosen.
+        image_scale: Factor by which images are reduced; 0 until it is chosen.
         reason: Why this factor.
         seconds: How long each complete stage took, by its name.
         costs: Seconds that the plan was computed from, see `budget.Costs`.
@@ -35,7 +35,7 @@ class RunFile:
     workdir: pathlib.Path
     source: list[str]
     minutes: float
-    image_scale: float | None = None
+    image_scale: float = 0.0
     reason: str = ""
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     costs: dict[str, float] = dataclasses.field(default_factory=dict)

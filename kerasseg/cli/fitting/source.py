@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from kerasseg import errors, images
 from kerasseg.cli.fitting.run_file import RunFile
-from kerasseg.system import processes, progress
+from kerasseg.system import patterns, processes, progress
 from kerasseg.training.planning import facts
 from tfrecords_tools.converters import class_lists, pairs, registry, source_files
 from tfrecords_tools.doctor import describing, examining, reporting, splits
@@ -218,6 +218,9 @@ def build(given: Images, run: RunFile) -> str:
     if result.rejected:
         path = os.path.join(run.records_dir, writer.REJECTED_FILE)
         text += f"; skipped, as listed in {shlex.quote(path)}: {len(result.rejected)}"
+    passed_over = registry.find_passed_over(given.dataset, given.source)
+    if passed_over:
+        text += f"; passed over by ending: {patterns.count_by_suffix(passed_over)}"
     if run.image_scale != 1:
         text += f"; reduced by the factor {run.image_scale:g} ({run.reason})"
     return text

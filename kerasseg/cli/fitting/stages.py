@@ -91,7 +91,8 @@ def _measure(run, data, measured, machine, times):
         costs = dataclasses.replace(probe.costs, elapsed=time.time() - began)
         chosen = budget.select(listed, tried, costs, measured, run.minutes)
         num_measured += 1
-        if chosen == tried or num_measured == _MAX_MEASUREMENTS:
+        is_last = num_measured == _MAX_MEASUREMENTS
+        if is_last or chosen == tried or budget.suffices(costs, measured, run.minutes):
             break
         tried = chosen
     probe.close()

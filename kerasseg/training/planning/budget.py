@@ -10,6 +10,7 @@ from kerasseg.training.planning.facts import Facts, Machine
 MIN_STEPS = 50  # Fewer do not even end the warm-up.
 _USED = 0.97  # Of the minutes: the rest is for what varies.
 _MAX_VALIDATION = 0.1  # Share of the training time.
+_MAX_TRACING = 0.03  # Share of the minutes.
 _MIN_VALIDATED = 4  # Images of a validation.
 # Guesses: pixels of training steps in a second, and seconds of all else.
 _PIXELS_OF_CORE, _PIXELS_ON_GPU, _OVERHEAD = 250_000, 10_000_000, 90
@@ -96,6 +97,18 @@ def rescale(costs: Costs, measured: Design, design: Design) -> Costs:
     step = costs.step * design.work / measured.work
     first = costs.first_step - costs.step + step
     return dataclasses.replace(costs, step=step, first_step=first)
+
+
+def suffices(costs: Costs, facts: Facts, minutes: float) -> bool:
+    """Returns whether the measured design is used, although another one is selected.
+
+    Another one would have to be traced and measured, too, which short runs have no time
+    for; at least half of `enough_steps` are possible.
+    """
+    is_expensive = costs.first_step > _MAX_TRACING * 60 * minutes
+    return is_expensive and 2 * _steps(costs, facts, minutes)[0] >= enough_steps(
+        minutes
+    )
 
 
 def guess(designs: list[Design], machine: Machine, minutes: float) -> Design:

@@ -78,11 +78,11 @@ def _steps(costs, budget, design, facts):
     )
     interval = math.ceil(steps / budget.num_validations)
     limit = budget.eval_limit
-    flags = (f"--eval_interval_steps={interval}",)
-    flags += () if limit is None else (f"--eval_limit={limit}",)
+    flags = [f"--eval_interval_steps={interval}"]
+    flags += [] if limit is None else [f"--eval_limit={limit}"]
     of = f"all {facts.num_val}" if limit is None else f"{limit} of {facts.num_val}"
     yield Entry(
-        flags,
+        tuple(flags),
         f"Validations: {budget.num_validations}, of {of} images: {costs.image:.2g} "
         "seconds each. The best model is the one with the highest mean IoU.",
     )

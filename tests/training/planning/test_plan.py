@@ -172,6 +172,24 @@ def test_minutes_are_divided():
     assert divided.steps == math.floor((1548.7 - 131.2) / 1.3) == 1090
 
 
+def test_short_runs_measure_a_second_design_only_if_they_have_to():
+    # 15 seconds of tracing are more than 3 % of 8 minutes, and less than those of 9.
+    fast = dataclasses.replace(COSTS, step=0.5)
+    assert budget.suffices(fast, FACTS, 8)
+    assert not budget.suffices(fast, FACTS, 9)
+    # 8 minutes need 472 steps; those of 1.3 seconds are about 190, below half of it.
+    assert not budget.suffices(COSTS, FACTS, 8)
+
+
+def test_the_first_measured_design_depends_on_machine_and_minutes():
+    listed = design.designs(FACTS, CPU)
+    # 30 minutes: 2 * 250,000 * 1710 pixels in 1000 steps: 855,000 in each.
+    assert budget.guess(listed, CPU, 30).pixels == 256 * 352 * 8
+    assert budget.guess(listed, CPU, 1) == listed[-1]
+    listed = design.designs(FACTS, GPU)
+    assert budget.guess(listed, GPU, 30) == listed[0]
+
+
 def test_too_few_minutes_are_refused_with_a_number_that_is_enough():
     with pytest.raises(errors.UserError, match="`minutes=3` is too few") as caught:
         budget.budget(COSTS, FACTS, 3)
