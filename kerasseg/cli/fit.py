@@ -30,7 +30,6 @@ from tfrecords_tools.cli import build_flags, source_flags
 from tfrecords_tools.converters import own_data, pairs
 from tfrecords_tools.writing import label_options
 
-_BEGAN = time.time()
 _MINUTES = flags.DEFINE_float(
     "minutes",
     30.0,
@@ -51,6 +50,7 @@ for _name in (*_READ, *build_flags.NAMES, *source_flags.SHARED):
 def main(argv: Sequence[str]) -> None:
     """Turns flags into arguments, and runs the stages."""
     del argv
+    began = time.time()
     (workdir,) = cli.required(workdir=cli.WORKDIR.value)
     path_checks.check_model(workdir, "workdir")
     path_checks.check_text(workdir, "workdir")
@@ -62,15 +62,15 @@ def main(argv: Sequence[str]) -> None:
     run = run_file.open_run(workdir, _data_flags(), _MINUTES.value)
     stages.stage(run, "records", lambda: _build(run))
     seed = cli.SEED.value
-    stages.stage(run, "plan", lambda: stages.make_plan(run, seed=seed, began=_BEGAN))
+    stages.stage(run, "plan", lambda: stages.make_plan(run, seed=seed, began=began))
     if _DRY_RUN.value:
         print(run.plan.read_text("utf-8"), end="")
         return
     _train(run, seed)
     stages.stage(run, "evaluation", lambda: stages.evaluate(run))
     stages.stage(run, "export", lambda: stages.export(run))
-    progress.log(stages.summary(run, cli.IMAGES.value or "image.jpg"))
-    progress.log(f"Time of this command: {(time.time() - _BEGAN) / 60:.1f} minutes.")
+    progress.log(stages.summary(run, cli.IMAGES.value))
+    progress.log(f"Time of this command: {(time.time() - began) / 60:.1f} minutes.")
 
 
 def _data_flags():

@@ -7,7 +7,7 @@ import pytest
 
 from kerasseg import errors, records
 from kerasseg.cli import fit
-from kerasseg.cli.fitting import run_file, source
+from kerasseg.cli.fitting import run_file, source, stages
 from kerasseg.training.planning import budget, measuring
 from tests.support import commands, corrupt, trees
 
@@ -265,3 +265,21 @@ def test_the_stage_of_a_killed_command_is_done_again(
     output, _ = capsys.readouterr()
     assert "records: complete" in output and "plan: " in output
     assert "plan: complete" not in output
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        ("photos/*.jpg", "--input=photos "),
+        ("photos/{split}/a*", "--input=photos "),
+        ("my photos", "--input='my photos' "),
+        ("*.jpg", "--input=. "),
+        (None, "--input=image.jpg "),
+    ],
+)
+def test_the_summary_names_a_folder_that_can_be_predicted(tmp_path, images, expected):
+    (tmp_path / "metrics.json").write_text('{"mean_iou": 0.5}')
+    run = run_file.RunFile(tmp_path, [], 30.0, image_scale=0.25)
+    text = stages.summary(run, images)
+    assert "Mean IoU on val: 0.5000\n" in text
+    assert expected in text and " --eval_scales=0.25\n" in text

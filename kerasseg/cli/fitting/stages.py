@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -162,24 +163,31 @@ def export(run: RunFile) -> str:
     return run.version
 
 
-def summary(run: RunFile, images: str) -> str:
+def summary(run: RunFile, images: str | None) -> str:
     """Returns the score, where the results are, and the commands that use them.
 
     Args:
         run: The complete run.
-        images: Folder or pattern of images, for the example.
+        images: Folder or pattern of images, for the example; None for any.
     """
+    example = shlex.quote(_folder(images) if images else "image.jpg")
     folder = shlex.quote(os.fspath(run.workdir))
     scale = f" --eval_scales={run.image_scale:g}" if run.image_scale != 1 else ""
     return (
         f"Mean IoU on val: {_score(run):.4f}\n"
         f"Report: {run.workdir / layout.REPORT}\n"
         f"Export: {run.version}\n"
-        f"Predict: kerasseg predict --workdir={folder} --input={shlex.quote(images)} "
+        f"Predict: kerasseg predict --workdir={folder} --input={example} "
         f"--output_dir={folder}/masks{scale}\n"
         f"Serve: kerasseg serve --export_dir={shlex.quote(run.export_dir)} "
         f"--model_name=segmenter"
     )
+
+
+def _folder(pattern):
+    """Returns the folder of a pattern: what comes before its first wildcard."""
+    start = re.match(r"[^*?[{]*", pattern)[0]
+    return pattern if start == pattern else os.path.dirname(start) or "."
 
 
 def _score(run):

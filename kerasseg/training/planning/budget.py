@@ -7,6 +7,7 @@ from kerasseg import errors
 from kerasseg.training.planning.design import Design
 from kerasseg.training.planning.facts import Facts, Machine
 
+SECONDS_BETWEEN_CHECKPOINTS = 60
 MIN_STEPS = 50  # Fewer do not even end the warm-up.
 _USED = 0.97  # Of the minutes: the rest is for what varies.
 _MAX_VALIDATION = 0.1  # Share of the training time.
@@ -42,6 +43,11 @@ class Costs:
     image: float
     scored_image: float
     save: float
+
+    @property
+    def saved_step(self) -> float:
+        """Seconds of a step with its share of the checkpoints."""
+        return self.step * (1 + self.save / SECONDS_BETWEEN_CHECKPOINTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,14 +140,14 @@ def budget(costs: Costs, facts: Facts, minutes: float) -> Budget:
     """
     steps, num_validations, limit, seconds = _steps(costs, facts, minutes)
     if steps < MIN_STEPS:
-        least = sum(seconds.values()) + MIN_STEPS * costs.step
+        least = sum(seconds.values()) + MIN_STEPS * costs.saved_step
         enough = math.ceil(least / _USED / 60 + 0.2)
         raise errors.UserError(
             f"`minutes={minutes:g}` is too few: without the training, the command "
             f"takes {sum(seconds.values()):.0f} seconds here, and a training step "
             f"{costs.step:.2f}. Give `minutes={enough}` or more."
         )
-    seconds["training steps"] = steps * costs.step
+    seconds["training steps"] = steps * costs.saved_step
     return Budget(steps, num_validations, limit, seconds)
 
 
@@ -161,7 +167,7 @@ def _steps(costs, facts, minutes):
     limit = max(_MIN_VALIDATED, math.floor(affordable))
     validated = min(limit, facts.num_val)
     seconds["validations"] = fixed + num_validations * validated * costs.image
-    steps = math.floor((left - seconds["validations"]) / costs.step)
+    steps = math.floor((left - seconds["validations"]) / costs.saved_step)
     return steps, num_validations, None if limit >= facts.num_val else limit, seconds
 
 

@@ -7,14 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasseg.training.planning import design as designing
-from kerasseg.training.planning.budget import Budget, Costs
+from kerasseg.training.planning.budget import SECONDS_BETWEEN_CHECKPOINTS, Budget, Costs
 from kerasseg.training.planning.design import Design
 from kerasseg.training.planning.facts import Facts, Machine
 
 AUGMENTATIONS = "hsv_jitter:0.5,gaussian_blur:0.25,cutmix:0.5"
 _WIDTH = 88
 _MAX_WEIGHT = 4.0
-_SECONDS_BETWEEN_CHECKPOINTS = 60
 _BATCH_NORM_STEPS = 1000  # With fewer steps, the moving statistics are updated faster.
 
 
@@ -86,7 +85,7 @@ def _steps(costs, budget, design, facts):
         f"Validations: {budget.num_validations}, of {of} images: {costs.image:.2g} "
         "seconds each. The best model is the one with the highest mean IoU.",
     )
-    saved = max(1, min(interval, round(_SECONDS_BETWEEN_CHECKPOINTS / costs.step)))
+    saved = max(1, min(interval, round(SECONDS_BETWEEN_CHECKPOINTS / costs.step)))
     yield Entry(
         (f"--save_interval_steps={saved}",), "A killed run loses at most a minute."
     )
