@@ -186,7 +186,7 @@ def summary(run: RunFile, images: str | None) -> str:
 
 def _folder(pattern):
     """Returns the folder of a pattern: what comes before its first wildcard."""
-    start = re.match(r"[^*?[{]*", pattern)[0]
+    start = re.split(r"[*?[{]", pattern)[0]
     return pattern if start == pattern else os.path.dirname(start) or "."
 
 
