@@ -283,3 +283,4 @@ def test_the_summary_names_a_folder_that_can_be_predicted(tmp_path, images, expe
     text = stages.summary(run, images)
     assert "Mean IoU on val: 0.5000\n" in text
     assert expected in text and " --eval_scales=0.25\n" in text
+    assert text.endswith(f"--model_name={tmp_path.name.strip('_')}")

@@ -172,6 +172,7 @@ def summary(run: RunFile, images: str | None) -> str:
     """
     example = shlex.quote(_folder(images) if images else "image.jpg")
     folder = shlex.quote(os.fspath(run.workdir))
+    name = re.sub(r"\W+", "_", run.workdir.resolve().name).strip("_") or "fit"
     scale = f" --eval_scales={run.image_scale:g}" if run.image_scale != 1 else ""
     return (
         f"Mean IoU on val: {_score(run):.4f}\n"
@@ -180,7 +181,7 @@ def summary(run: RunFile, images: str | None) -> str:
         f"Predict: kerasseg predict --workdir={folder} --input={example} "
         f"--output_dir={folder}/masks{scale}\n"
         f"Serve: kerasseg serve --export_dir={shlex.quote(run.export_dir)} "
-        f"--model_name=segmenter"
+        f"--model_name={name}"
     )
 
 
