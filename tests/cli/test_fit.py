@@ -248,7 +248,7 @@ def test_files_of_other_kinds_are_counted(pairs, tmp_path, capsys):
         f"--workdir={tmp_path / 'run'}",
     )
     assert commands.run(fit.main, *arguments, "--dry_run", "--minutes=5") == 0
-    assert "passed over by ending: .txt 1" in capsys.readouterr().out
+    assert "passed over by ending: 1 .txt" in capsys.readouterr().out
 
 
 def test_the_stage_of_a_killed_command_is_done_again(
