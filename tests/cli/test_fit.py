@@ -163,9 +163,12 @@ def test_a_workdir_keeps_its_data_and_its_minutes(pairs, tmp_path, capsys):
     more = "--minutes=5", "--val_fraction=0.5"
     error, _ = refused(capsys, pairs, workdir, *more)
     assert "other data: no such flag there, --val_fraction=0.5 here" in error
+    (workdir / run_file.PLAN).unlink()  # Then another one may be made.
+    assert run(pairs, workdir, "--minutes=6") == 0
+    assert "plan: complete" not in capsys.readouterr().out
     path = workdir / run_file.NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), "plans": 1}))
-    error, _ = refused(capsys, pairs, workdir, "--minutes=5")
+    error, _ = refused(capsys, pairs, workdir, "--minutes=6")
     assert f"{path} is damaged" in error
 
 

@@ -98,8 +98,9 @@ def open_run(
             f"{here or 'no such flag'} here. Give the same flags to continue it, or "
             "another `workdir`."
         )
-    if not found.plan.exists():
+    if not found.plan.exists():  # It was removed, or is to be written.
         found.minutes = minutes
+        found.seconds.pop("plan", None)
     if found.minutes != minutes:
         raise errors.UserError(
             f"{folder} holds a run that was planned for {found.minutes:g} minutes. "

