@@ -37,6 +37,7 @@ def wait_for(condition, process):
 def shortened(plan):
     """Returns a plan with 20 steps, and checkpoints and validations after each 10."""
     plan = re.sub(r"--(training_number_of)_steps=\d+", r"--\1_steps=20", plan)
+    plan = re.sub(r"--warmup_steps=\d+", "--warmup_steps=5", plan)
     return re.sub(r"--(save|eval)_interval_steps=\d+", r"--\1_interval_steps=10", plan)
 
 
