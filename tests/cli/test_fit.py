@@ -9,6 +9,7 @@ from kerasseg import errors, records
 from kerasseg.cli import fit
 from kerasseg.cli.fitting import run_file, source, stages
 from kerasseg.training.planning import budget, measuring
+from kerasseg.workdir import layout
 from tests.support import commands, corrupt, trees
 
 NUM_CLASSES = len(corrupt.CLASSES)
@@ -123,7 +124,7 @@ def test_minutes_have_to_be_a_duration(pairs, tmp_path, capsys, minutes):
 def test_too_few_minutes_are_refused_after_the_build(pairs, tmp_path, capsys):
     error, _ = refused(capsys, pairs, tmp_path / "run", "--minutes=0.5")
     assert "--minutes=0.5 is too few" in error
-    assert not (tmp_path / "run" / run_file.PLAN).exists()
+    assert not (tmp_path / "run" / layout.PLAN).exists()
     # The records are kept for the same command with more minutes.
     assert run(pairs, tmp_path / "run", "--minutes=5") == 0
     assert "records: complete" in capsys.readouterr().out
@@ -139,19 +140,19 @@ def test_the_plan_is_printed_and_kept(pairs, tmp_path, capsys):
     assert run(pairs, workdir, "--minutes=5") == 0
     output, _ = capsys.readouterr()
     assert "check: no problems found" in output
-    plan = (workdir / run_file.PLAN).read_text()
+    plan = (workdir / layout.PLAN).read_text()
     assert output.endswith(plan)
     # Of 6 images, a fifth is held out: 1. The names follow from the masks.
     assert "records: images: train 5, val 1" in output
     names = ["background", *(f"class{i}" for i in range(1, NUM_CLASSES))]
-    info = records.read_info(workdir / run_file.RECORDS)
+    info = records.read_info(workdir / layout.FIT_RECORDS)
     assert list(info.spec.class_names) == names
     assert "--seed=1" in plan and not (workdir / "checkpoints").exists()
     # The second call changes nothing.
     assert run(pairs, workdir, "--minutes=5") == 0
     output, _ = capsys.readouterr()
     assert "records: complete" in output and "plan: complete" in output
-    assert (workdir / run_file.PLAN).read_text() == plan
+    assert (workdir / layout.PLAN).read_text() == plan
 
 
 def test_a_workdir_keeps_its_data_and_its_minutes(pairs, tmp_path, capsys):
@@ -163,10 +164,10 @@ def test_a_workdir_keeps_its_data_and_its_minutes(pairs, tmp_path, capsys):
     more = "--minutes=5", "--val_fraction=0.5"
     error, _ = refused(capsys, pairs, workdir, *more)
     assert "other data: no such flag there, --val_fraction=0.5 here" in error
-    (workdir / run_file.PLAN).unlink()  # Then another one may be made.
+    (workdir / layout.PLAN).unlink()  # Then another one may be made.
     assert run(pairs, workdir, "--minutes=6") == 0
     assert "plan: complete" not in capsys.readouterr().out
-    path = workdir / run_file.NAME
+    path = workdir / layout.FIT
     path.write_text(json.dumps({**json.loads(path.read_text()), "plans": 1}))
     error, _ = refused(capsys, pairs, workdir, "--minutes=6")
     assert f"{path} is damaged" in error
@@ -223,10 +224,10 @@ def test_large_images_are_stored_reduced(tmp_path, capsys):
         trees.save(tmp_path / "own" / "masks" / f"{name}.png", label)
     assert run(tmp_path / "own", tmp_path / "run", "--minutes=5") == 0
     # 1024 / 1600 = 0.64: 768 x 1024.
-    opened = records.open_split(tmp_path / "run" / run_file.RECORDS, "train")
+    opened = records.open_split(tmp_path / "run" / layout.FIT_RECORDS, "train")
     assert opened.sizes.tolist() == [[768, 1024]]
     assert "reduced by the factor 0.64" in capsys.readouterr().out
-    assert "--minutes" not in (tmp_path / "run" / run_file.PLAN).read_text()
+    assert "--minutes" not in (tmp_path / "run" / layout.PLAN).read_text()
 
 
 def test_other_data_sets_are_planned_with_their_own_flags(tmp_path, capsys):

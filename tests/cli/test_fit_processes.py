@@ -10,7 +10,7 @@ import time
 import pytest
 
 from kerasseg import records
-from kerasseg.cli.fitting import run_file
+from kerasseg.workdir import layout
 from tests.support import corrupt, faults
 
 SECONDS = 900  # Most, on a slow machine.
@@ -55,8 +55,8 @@ def test_forty_images_become_an_export_even_if_the_command_is_killed(tmp_path):
     planned = faults.run(["-m", "kerasseg.cli.fit", *arguments, "--dry_run"])
     assert planned.returncode == 0, planned.stderr
     assert not (workdir / "checkpoints").exists()
-    plan = shortened((workdir / run_file.PLAN).read_text())
-    (workdir / run_file.PLAN).write_text(plan)
+    plan = shortened((workdir / layout.PLAN).read_text())
+    (workdir / layout.PLAN).write_text(plan)
 
     log = tmp_path / "log"
     with open(log, "w+b") as file:
@@ -64,21 +64,21 @@ def test_forty_images_become_an_export_even_if_the_command_is_killed(tmp_path):
         wait_for(lambda: any(workdir.glob("checkpoints/ckpt-*")), process)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert not (workdir / run_file.EXPORT).exists()
+    assert not (workdir / layout.FIT_EXPORT).exists()
 
     with open(log, "w+b") as file:
         assert start(arguments, file).wait(SECONDS) == 0, log.read_text()
     text = log.read_text()
     assert "records: complete" in text and "plan: complete" in text
     assert "resumed at step 10" in text
-    assert (workdir / run_file.PLAN).read_text() == plan
-    counts = records.read_info(workdir / run_file.RECORDS).splits
+    assert (workdir / layout.PLAN).read_text() == plan
+    counts = records.read_info(workdir / layout.FIT_RECORDS).splits
     # A fifth of 40 images is held out.
     assert sum(shard.records for shard in counts["val"]) == 8
     scores = json.loads((workdir / "metrics.json").read_text())
     assert f"Mean IoU on val: {scores['mean_iou']:.4f}" in text
     assert (workdir / "report.html").exists()
-    assert (workdir / run_file.EXPORT / "1" / "saved_model.pb").exists()
+    assert (workdir / layout.FIT_EXPORT / "1" / "saved_model.pb").exists()
     assert (workdir / "scores.csv").read_text().splitlines()[-1].startswith("20,")
     # Complete: the same command again does nothing.
     again = faults.run(["-m", "kerasseg.cli.fit", *arguments])

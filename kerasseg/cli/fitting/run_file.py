@@ -11,11 +11,6 @@ from kerasseg import errors
 from kerasseg.system import files
 from kerasseg.workdir import layout
 
-NAME = "fit.json"
-PLAN = "plan.flags"
-RECORDS = "records"
-EXPORT = "export"
-
 
 @dataclasses.dataclass
 class RunFile:
@@ -44,17 +39,17 @@ class RunFile:
     @property
     def plan(self) -> pathlib.Path:
         """Path of the plan."""
-        return self.workdir / PLAN
+        return self.workdir / layout.PLAN
 
     @property
     def records_dir(self) -> str:
         """Folder of the records."""
-        return os.fspath(self.workdir / RECORDS)
+        return os.fspath(self.workdir / layout.FIT_RECORDS)
 
     @property
     def export_dir(self) -> str:
         """Folder of the exported versions."""
-        return os.fspath(self.workdir / EXPORT)
+        return os.fspath(self.workdir / layout.FIT_EXPORT)
 
     def write(self) -> None:
         """Writes the file."""
@@ -62,7 +57,7 @@ class RunFile:
         del values["workdir"]
         self.workdir.mkdir(parents=True, exist_ok=True)
         text = json.dumps(values, indent=2) + "\n"
-        files.write_bytes(self.workdir / NAME, text.encode())
+        files.write_bytes(self.workdir / layout.FIT, text.encode())
 
     def finish(self, stage: str, seconds: float) -> None:
         """Notes that a stage is complete."""
@@ -85,7 +80,7 @@ def open_run(
             command, or the file is damaged.
     """
     folder = pathlib.Path(workdir)
-    path = folder / NAME
+    path = folder / layout.FIT
     if not path.exists():
         _check_free(folder)
         return RunFile(folder, list(source), minutes)
