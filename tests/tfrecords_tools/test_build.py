@@ -775,4 +775,24 @@ def test_masks_of_instances_are_not_reduced():
         **instances, name="a", image_format="png", height=2, width=2
     )
     with pytest.raises(ValueError, match="does not reduce the masks of instances"):
-        scaling.reduce(example, 0.5, name="a", image_classes=None)
+        scaling.reduce(example, 0.5, pairs.Pair("a"), images.RGB)
+
+
+def test_images_of_other_kinds_are_reduced_as_they_are():
+    kind = images.ImageKind(2, "uint16")
+    pixels = np.arange(16, dtype=np.uint16).reshape(2, 4, 2)
+    example = records.encode_example(
+        image=images.encode_npy(pixels),
+        label=images.encode_label(np.array([[0, 0, 1, 1]] * 2, np.uint8)),
+        name="a",
+        image_format="npy",
+        height=2,
+        width=4,
+        kind=kind,
+    )
+    reduced = scaling.reduce(example, 0.5, pairs.Pair("a"), kind)
+    parsed = records.parse_example(reduced)
+    image = records.decode_image(parsed["image"])
+    # Channel 0 of the left block: 0, 2, 8, 10; each other value is larger by a constant.
+    np.testing.assert_array_equal(image, np.array([[[5, 6], [9, 10]]], np.uint16))
+    assert records.decode_label(parsed["label"]).tolist() == [[0, 1]]
