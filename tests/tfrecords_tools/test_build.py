@@ -793,6 +793,6 @@ def test_images_of_other_kinds_are_reduced_as_they_are():
     reduced = scaling.reduce(example, 0.5, pairs.Pair("a"), kind)
     parsed = records.parse_example(reduced)
     image = records.decode_image(parsed["image"])
-    # Channel 0 of the left block: 0, 2, 8, 10; each other value is larger by a constant.
+    # Channel 0 of the left block: 0, 2, 8, 10; the others are larger by a constant.
     np.testing.assert_array_equal(image, np.array([[[5, 6], [9, 10]]], np.uint16))
     assert records.decode_label(parsed["label"]).tolist() == [[0, 1]]
