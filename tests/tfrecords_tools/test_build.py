@@ -771,7 +771,7 @@ def test_a_scale_is_from_0_to_1(scale):
 def spec_of(**changes):
     """A data set of two classes."""
     classes = {"background": (0, 0, 0), "car": (0, 0, 128)}
-    return datasets.DatasetSpec("", classes, num_images={}, **changes)
+    return datasets.DatasetSpec(source="", classes=classes, num_images={}, **changes)
 
 
 def test_masks_of_instances_are_not_reduced():
