@@ -98,8 +98,7 @@ def export_model(
     if test_time_options is not None and test_time_options.is_default:
         test_time_options = None
     formats.check_installed(names)
-    kind = _checked_kind(model, test_time_options)
-    rule = _rule(model, rule, test_time_options)
+    kind, rule = _checked(model, rule, test_time_options)
     compared = {name: _compared_samples(name, samples, kind) for name in names}
     versions.check_version(export_dir, version, with_saved_model="saved_model" in names)
     model = _with_exported_outputs(model)
@@ -158,15 +157,17 @@ def _write_format(name, source, folder):
     return {"file": form.file or "saved_model.pb", "bytes": _size(folder) - before}
 
 
-def _checked_kind(model, options):
-    """Returns the kind of a model's images, for which all options must apply."""
+def _checked(model, rule, options):
+    """Returns the kind of a model's images and its rule, which allow all options."""
+    rule = rule or keras_files.rule_of(model)
+    refining.check_rule(rule, options.crf if options else None)
     kind = keras_files.image_kind_of(model)
     if options is not None and options.crf is not None and not kind.is_rgb:
         raise errors.UserError(
             f"`crf` compares colors of 8-bit RGB in the graph, and the images are "
             f"{kind}. Leave it out."
         )
-    return kind
+    return kind, rule
 
 
 def _compared_samples(name, samples, kind):
@@ -201,13 +202,6 @@ def _folded(model, detection):
     """Returns the model of `formats.Source.folded`."""
     folded = folding.fold_batch_norm(model)
     return instances.ResizingNetwork(folded, detection) if detection else folded
-
-
-def _rule(model, rule, options):
-    """Returns how masks are made, which the test-time options must allow."""
-    rule = rule or keras_files.rule_of(model)
-    refining.check_rule(rule, options.crf if options else None)
-    return rule
 
 
 def _describe(source):

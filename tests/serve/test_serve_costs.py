@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kerasseg import images, inference
+from kerasseg.images.class_rules import DEFAULT_RULE
 from kerasseg.serve import (
     admission,
     batching,
@@ -249,6 +250,7 @@ class SlowEngine:
 
     detects_objects = False
     image_kind = images.RGB
+    rule = DEFAULT_RULE
 
     def __init__(self):
         self.cost, self.calls = costs.Cost(), 0

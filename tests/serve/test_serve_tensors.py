@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kerasseg import images
+from kerasseg.images.class_rules import DEFAULT_RULE
 from kerasseg.serve import admission, costs, image_pipeline, tensor_inputs
 from kerasseg.serve.request_errors import RequestError
 from tests.support import served
@@ -98,6 +99,7 @@ def budget():
 class Engine:
     detects_objects = False
     image_kind = images.RGB
+    rule = DEFAULT_RULE
 
     def __init__(self):
         self.inputs = {"tensor": PIXELS}

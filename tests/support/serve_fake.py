@@ -14,6 +14,7 @@ import time
 import numpy as np
 
 from kerasseg import images
+from kerasseg.images.class_rules import DEFAULT_RULE
 from kerasseg.serve import costs, decoding, request_errors, server, settings
 
 # Values of the first pixel's red, which decide what happens to an image.
@@ -43,7 +44,7 @@ class Engine:
             self.class_names = tuple(json.loads(names.read_text()))
         objects = path / "objects"
         self.detects_objects = objects.exists()
-        self.image_kind = images.RGB
+        self.image_kind, self.rule = images.RGB, DEFAULT_RULE
         if self.detects_objects:
             self._objects = json.loads(objects.read_text())
         self.warm = False

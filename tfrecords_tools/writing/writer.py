@@ -116,13 +116,7 @@ def build_records(
     ]
     labeled.check_splits(splits)
     _choose_labeled(labeled, {plan.split: plan.pairs for plan in plans})
-    if spec.multi_label and rules.labels != label_rules.DEFAULT_RULES:
-        raise errors.UserError(
-            "`multi_label` labels are binary masks of each class, whose values are not "
-            "mapped. Leave out the options of labels, such as `label_map`."
-        )
-    if dataset == pairs.OWN and not spec.multi_label:
-        first_checks.check_0_and_255(plans[0], spec.num_classes, rules.labels)
+    _check_rules(dataset, spec, rules, plans)
     if not skip_bad:
         first_checks.check_files(plans)
     try:
@@ -139,6 +133,17 @@ def build_records(
         raise
     except OSError as error:
         raise tasks.write_error(folder / records.INFO_FILE, error) from error
+
+
+def _check_rules(dataset, spec, rules, plans):
+    """Checks that the rules fit the labels."""
+    if spec.multi_label and rules.labels != label_rules.DEFAULT_RULES:
+        raise errors.UserError(
+            "`multi_label` labels are binary masks of each class, whose values are not "
+            "mapped. Leave out the options of labels, such as `label_map`."
+        )
+    if dataset == pairs.OWN and not spec.multi_label:
+        first_checks.check_0_and_255(plans[0], spec.num_classes, rules.labels)
 
 
 def _image_classes(dataset, source, spec):
