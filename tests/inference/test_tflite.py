@@ -196,3 +196,8 @@ def test_both_loaders_of_tflite_files_agree(exported):
     np.testing.assert_array_equal(
         logits, inference.TFLiteModel(exported).logits(levels.IMAGE)
     )
+
+
+def test_a_tflite_file_cannot_be_exported_again(exported, tmp_path):
+    with pytest.raises(errors.UserError, match="is an export, which cannot"):
+        kerasseg.load(exported).export(tmp_path)

@@ -122,13 +122,13 @@ def test_callbacks_and_a_transform_are_called(data, tmp_path, capsys):
         **settings,
     )
     # Without an improvement by 1, it stops after the second validation.
-    names = ["learning_rate", "loss", "val_mean_accuracy", "val_mean_iou"]
+    names = ["learning_rate", "loss", "val_loss", "val_mean_accuracy", "val_mean_iou"]
     assert [each for each in recorder.epochs if isinstance(each, int)] == [0, 1]
     (first, logs), _ = (each for each in recorder.epochs if isinstance(each, tuple))
     assert first == 0 and set(names) <= set(logs)
     assert set(turned) == {(16, 16, 3)}
     log = capsys.readouterr().out
-    assert "Callbacks: Recorder, EarlyStopping. Their state is not saved" in log
+    assert "Callbacks: Recorder, EarlyStopping. State of Recorder, if any, is" in log
     assert "Transform: turn. It takes no seed" in log
 
 
