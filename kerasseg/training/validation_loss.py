@@ -39,14 +39,9 @@ class ValidationLoss:
         crop_size: tuple[int, int],
         limit: int | None = None,
     ):
+        self._model, self._loss = model, loss
         self._reader, self._crop_size = reader, crop_size
         self._num_images = min(len(reader.split), _NUM_IMAGES, limit or _NUM_IMAGES)
-
-        @tf.function(reduce_retracing=True)
-        def sums(image, label):
-            return loss(model(tf.cast(image, tf.float32), training=False), label)
-
-        self._sums = sums
 
     def __call__(self) -> float:
         """Returns the loss per labeled pixel; NaN without one."""
@@ -54,7 +49,11 @@ class ValidationLoss:
         for i in range(self._num_images):
             image, label, _ = self._reader.read(i)
             window = self._window(label.shape)
-            loss, pixels = self._sums(image[window][None], label[window][None])
+            # Eagerly: tracing a graph would take longer than these few images.
+            outputs = self._model(
+                tf.cast(image[window][None], tf.float32), training=False
+            )
+            loss, pixels = self._loss(outputs, tf.constant(label[window][None]))
             total, count = total + float(loss), count + float(pixels)
         return total / count if count else math.nan
 
