@@ -80,10 +80,10 @@ def maker(
         recipe: The hyperparameters.
 
     Returns:
-        The function; None for networks that detect objects, and for methods that also
-        learn from images without labels.
+        The function; None for networks that detect objects, for the stages of
+        DecoupledNet, and for methods that also learn from images without labels.
     """
-    if not isinstance(objective, Objective):
+    if type(objective) is not Objective:
         return None
     return functools.partial(
         ValidationLoss,
