@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+import kerasseg
 from kerasseg import errors, inference, models
 from kerasseg.pipeline import augment, transforms
 from kerasseg.pipeline.dataset import Dataset
@@ -127,7 +128,7 @@ def fit(
             few_labels=job.settings.few_labels,
             loss=job.loss,
         )
-    return inference.load(workdir)
+    return kerasseg.load(workdir)
 
 
 @dataclasses.dataclass(frozen=True)

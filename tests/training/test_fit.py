@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kerasseg
-from kerasseg import errors, losses, models, training
+from kerasseg import errors, losses, models, trained, training
 from kerasseg.pipeline.dataset import Dataset
 from kerasseg.system import packaged
 from kerasseg.training import recipe_files
@@ -41,6 +41,7 @@ def test_a_keras_model_is_trained_and_returned(data, tmp_path, capsys):
     segmenter = kerasseg.fit(model, data, workdir=tmp_path, **SETTINGS)
     assert (weights(model, "classify")[0] != before).any()
     assert np.asarray(segmenter.predict(data[0][0])).shape == data[0][1].shape
+    assert isinstance(segmenter, trained.Segmenter)  # It has evaluate and export.
     lines = capsys.readouterr().out.splitlines()
     assert "Weights: those of a new network" in lines
     # Its flags are those of kerasseg.train.
