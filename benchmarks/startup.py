@@ -3,7 +3,7 @@ r"""Processor time until a command has started, and until it has predicted one i
 python benchmarks/startup.py [--image=IMAGE] [--rounds=3] \
     [--peer_python=PYTHON --yolo=PROGRAM]
 
-Each row is a process of its own, with the processes that it starts; the median of the
+Each row is a separate process, with the processes that it starts; the median of the
 rounds counts, in seconds of user and system time, which other programs on the machine
 hardly change. The network is a U-Net on EfficientNet-Lite0 with random weights and 21
 classes, exported as python -m kerasseg.export does it. The image is IMAGE, or noise of
