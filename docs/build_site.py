@@ -8,8 +8,10 @@ imported, a link without a target and any warning is an error.
 """
 
 import html
+import importlib
 import importlib.util
 import pathlib
+import pkgutil
 import re
 import shutil
 import sys
@@ -122,6 +124,19 @@ def write_pages(site: pathlib.Path) -> None:
     )
 
 
+def _import_all():
+    """Imports all modules, and the names that packages import on first use."""
+    for package in PACKAGES:
+        path = importlib.import_module(package).__path__
+        found = pkgutil.walk_packages(path, f"{package}.")
+        for name in [package, *(each.name for each in found)]:
+            if name.endswith("__main__"):
+                continue
+            module = importlib.import_module(name)
+            for attribute in getattr(module, "__all__", ()):
+                setattr(module, attribute, getattr(module, attribute))
+
+
 def write_api(folder: pathlib.Path) -> None:
     """Writes a page for each module, from its docstrings."""
     import pdoc
@@ -129,6 +144,7 @@ def write_api(folder: pathlib.Path) -> None:
     from kerasseg import runtime
 
     runtime.start_tensorflow()
+    _import_all()
     pdoc.render.configure(docformat="google", show_source=False, footer_text="kerasseg")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # Of pdoc.
