@@ -12,14 +12,14 @@ FOLDER ?= quickstart
 BIN = $(VENV)/bin
 RUN = $(BIN)/python -m
 
-EXTRAS = beam,crf,datasets,dev,grpc,lite0,onnx,parquet,ray,serve,superpixels,tflite
+EXTRAS = beam,crf,datasets,dev,docs,grpc,lite0,notebooks,onnx,parquet,ray,serve,superpixels,tflite
 CONSTRAINTS =
 # What `make test-versions` tests. TensorFlow's lowest version needs Python 3.11 or 3.12.
 PYTHONS ?= python3.11 python3.12 python3.13
 PYTHON_LOWEST ?= python3.11
 LOWEST_EXTRAS = datasets,dev,lite0,onnx,parquet,serve,tflite
 
-.PHONY: quickstart test test-versions test-lowest slow lint clean
+.PHONY: quickstart test test-versions test-lowest slow lint docs clean
 
 quickstart: $(VENV)/.quickstart
 	$(RUN) tfrecords_tools.build --dataset=shapes --records_dir=$(FOLDER)/records
@@ -57,6 +57,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/build_site.py
 
 $(VENV)/.quickstart: setup.py
 	$(PYTHON) -m venv $(VENV)

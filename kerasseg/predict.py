@@ -9,19 +9,20 @@ python -m kerasseg.predict --workdir=DIR --input=DIR --output_dir=DIR \
 RAY_ADDRESS=auto python -m kerasseg.predict --engine=ray --workdir=DIR --input=DIR \
     --output_dir=DIR
 
-Give either --workdir, for the best model of a run, or --export_dir. Each kind of
---output is written into its folder in --output_dir: index (PNG of class numbers, with a
-palette), color (PNG of the class colors), overlay (PNG of the image, blended with the
-class colors), probabilities (NumPy file, float16 [height, width, classes]), confidence
-(NumPy file, float32 [height, width], the probability of the predicted class), contours
-(JSON with polygons in COCO's format) and pseudo_labels. Networks that detect instances
-also write instances (JSON with boxes, scores and masks in COCO's format) and
-instance_ids (16-bit PNG), and draw outlines, boxes and scores in overlay. Results have
-the size of the image after its EXIF rotation; file names and subfolders are kept. For a
-video, color and overlay are videos; the other kinds are one file per frame. Run the
-same command again to resume after an interruption. Images that cannot be read are
-reported at the end and listed in failed.txt; the exit status is then 2. Files in a
-folder that are neither images nor videos by their endings are counted and named.
+Give either --workdir, for the best model of a run, or --export_dir: an export, or a
+TFLite file of one, which starts without TensorFlow. Each kind of --output is written
+into its folder in --output_dir: index (PNG of class numbers, with a palette), color
+(PNG of the class colors), overlay (PNG of the image, blended with the class colors),
+probabilities (NumPy file, float16 [height, width, classes]), confidence (NumPy file,
+float32 [height, width], the probability of the predicted class), contours (JSON with
+polygons in COCO's format) and pseudo_labels. Networks that detect instances also write
+instances (JSON with boxes, scores and masks in COCO's format) and instance_ids (16-bit
+PNG), and draw outlines, boxes and scores in overlay. Results have the size of the image
+after its EXIF rotation; file names and subfolders are kept. For a video, color and
+overlay are videos; the other kinds are one file per frame. Run the same command again
+to resume after an interruption. Images that cannot be read are reported at the end and
+listed in failed.txt; the exit status is then 2. Files in a folder that are neither
+images nor videos by their endings are counted and named.
 
 Of detected instances, those with a score below --min_score are left out of index,
 color, contours, instance_ids and overlay; instances has all of them.
@@ -40,7 +41,7 @@ from absl import flags
 
 from kerasseg import cli, runtime
 from kerasseg.cli import inference_flags
-from kerasseg.inference import inputs, outputs
+from kerasseg.inference import inputs, outputs, tflite
 from kerasseg.inference.job import Job
 from kerasseg.inference.pseudo_labels import PseudoLabelOptions
 from kerasseg.system import patterns
@@ -109,7 +110,8 @@ def main(argv):
             "Passed over, as neither images nor videos by their endings: "
             f"{patterns.count_by_suffix(passed_over)}."
         )
-    runtime.start_tensorflow()
+    if not tflite.is_file(job.network):
+        runtime.start_tensorflow()
     from kerasseg import inference
 
     summary = inference.run_job(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors, images, inference
+from kerasseg.inference import tflite
 from kerasseg.workdir import layout
 
 
@@ -86,7 +87,7 @@ class _Trained:
         if self._is_run:
             stride = {"output_stride": self._output_stride}
             return exporting.export_run(self.path, export_dir, **stride, **options)
-        if not os.path.isfile(self.path):
+        if not os.path.isfile(self.path) or tflite.is_file(self.path):
             raise errors.UserError(
                 f"{self.path} is an export, which cannot be exported again. Load the "
                 f"workdir of the run or its .keras file."

@@ -5,6 +5,7 @@ segmenter     `load`: a network with the names and colors of its classes
 sources       what its `predict` takes: files, arrays, folders, videos
 segmentation  what its `predict` returns
 predictor     a network for images of any size: in tiles, at several scales
+tflite        the same for a TFLite file, without TensorFlow
 refining      the dense CRF or superpixels, after the network
 job           a prediction of many files, local or on a Ray cluster
 inputs, files, videos, outputs, resuming     from files to results
@@ -23,6 +24,8 @@ __all__ = [
     "Segmentation",
     "Segmentations",
     "Segmenter",
+    "TFLiteModel",
+    "TFLitePredictor",
     "find_images",
     "load",
     "load_export",
@@ -60,6 +63,7 @@ __getattr__ = lazy.attributes(
         "segmenter": "InstanceSegmenter Segmenter load load_export",
         "sources": "Segmentations",
         "superpixels": "",
+        "tflite": "TFLiteModel TFLitePredictor",
         "tiles": "",
         "video_reader": "",
         "videos": "",

@@ -52,8 +52,14 @@ class Detector:
         Returns:
             See `models.mask_rcnn`, without the dimension of the batch. Boxes are in
             pixels of `image`.
+
+        Raises:
+            MemoryError: The image does not fit into memory.
         """
-        outputs = self._call(image[np.newaxis].astype(np.float32))
+        try:
+            outputs = self._call(image[np.newaxis].astype(np.float32))
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError(str(error)) from error
         return {name: value.numpy()[0] for name, value in outputs.items()}
 
 

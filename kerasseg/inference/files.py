@@ -10,13 +10,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tensorflow as tf
 
 from kerasseg import errors, images
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.images.class_rules import DEFAULT_RULE
 from kerasseg.inference import outputs, reading, resuming, videos
-from kerasseg.inference.detector import Detector
 from kerasseg.inference.inputs import is_video
 from kerasseg.inference.segmenter import InstanceSegmenter, Segmenter
 from kerasseg.system import names, processes, progress
@@ -27,10 +25,7 @@ _TRIES = 2
 _FINAL = (errors.UserError, TimeoutError, MemoryError, cv2.error)
 _SECONDS = 60.0  # For reading an image of the default size; a worker starts in two.
 # What predicting an image may raise.
-FAILURES = (
-    *(ValueError, MemoryError, ChildProcessError),
-    tf.errors.ResourceExhaustedError,
-)
+FAILURES = (ValueError, MemoryError, ChildProcessError)
 # Errors of a result's name, which do not affect the other results.
 _NAME_ERRORS = frozenset(
     {
@@ -162,7 +157,7 @@ class _Network:
 
     def __init__(self, segmenter, kinds, refine, min_score):
         self._segmenter, self._refine = segmenter, refine
-        self._detector: Detector | None = None
+        self._detector = None
         if isinstance(segmenter, InstanceSegmenter):
             self._detector = segmenter.detector
         self._rule = DEFAULT_RULE
@@ -280,7 +275,7 @@ class _Network:
 
 def failure(item: Item, error: Exception) -> str:
     """Returns why predicting an image failed, by one of `FAILURES`."""
-    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+    if isinstance(error, MemoryError):
         height, width, *_ = item.image.shape
         return f"{item.text}: {width} x {height} pixels need too much memory"
     return f"{item.text}: {error}"

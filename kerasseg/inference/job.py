@@ -29,7 +29,7 @@ class Job:
 
     Attributes:
         workdir: Workdir of a run, or a `.keras` file; None if `export_dir` is given.
-        export_dir: Folder of an export.
+        export_dir: Folder of an export, or its TFLite file.
         output_dir: Folder of the results.
         kinds: Some of `outputs.NAMES`.
         predictor: Scales, flip and tiles.
@@ -108,7 +108,7 @@ class Job:
             errors.UserError: The network cannot be loaded, or does not have a kind of
                 result.
         """
-        from kerasseg.inference import refining  # Start TensorFlow.
+        from kerasseg.inference import refining
         from kerasseg.inference.files import predict_files
 
         network = self._load()

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 
-import tensorflow as tf
-
 # Bytes per pixel: more than any of our networks needs for an image of a megapixel, and
 # the estimate for a network whose layers are hidden, as in an export.
 MOST_BYTES = 16_000
-_UNSEEN_BYTES = 8_000
+HIDDEN_BYTES = 8_000
 
 
 def needed(call: Callable, height: int, width: int, channels: int = 3) -> int:
@@ -26,7 +24,7 @@ def needed(call: Callable, height: int, width: int, channels: int = 3) -> int:
     """
     operations = _operations(call, height, width, channels)
     if any("Call" in operation.type for operation in operations):
-        return _UNSEEN_BYTES * height * width
+        return HIDDEN_BYTES * height * width
     last_use = {}
     for i, operation in enumerate(operations):
         for tensor in operation.inputs:
@@ -58,6 +56,8 @@ def kept(call: Callable, height: int, width: int, channels: int = 3) -> int:
 
 
 def _operations(call, height, width, channels):
+    import tensorflow as tf
+
     image = tf.TensorSpec([1, height, width, channels], tf.float32)
     return tf.function(call).get_concrete_function(image).graph.get_operations()
 

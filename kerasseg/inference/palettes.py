@@ -1,4 +1,6 @@
-"""Colors of classes that have none."""
+"""Names and colors of the classes of a file that holds none."""
+
+import logging
 
 import numpy as np
 
@@ -16,3 +18,23 @@ def voc_palette(num_classes: int) -> np.ndarray:
         bits = numbers >> (3 * i + np.arange(3)) & 1
         colors |= bits << (7 - i)
     return colors.astype(np.uint8)
+
+
+def numbered(reason: str, num_classes: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names classes by their numbers, with a warning.
+
+    Args:
+        reason: What the warning begins with: why there are no names.
+        num_classes: Number of classes.
+
+    Returns:
+        Names, and the colors of `voc_palette`.
+    """
+    logging.warning(
+        "%s: its %d classes are named 0 to %d. The workdir of a run, or an export, "
+        "has them.",
+        reason,
+        num_classes,
+        num_classes - 1,
+    )
+    return tuple(str(i) for i in range(num_classes)), voc_palette(num_classes)

@@ -185,8 +185,7 @@ class Predictor:
 
         Raises:
             errors.UserError: The logits are NaN.
-            tensorflow.errors.ResourceExhaustedError: Even the smallest tile does not
-                fit into memory.
+            MemoryError: Even the smallest tile does not fit into memory.
         """
         return self._predict(images, "classes", names)[0]
 
@@ -271,9 +270,9 @@ class Predictor:
                     tensors = self._predict_whole(images, result, names)
                     return [tensor.numpy() for tensor in tensors]
                 return self._predict_tiles(images, result, names, tile_size)
-            except (tf.errors.ResourceExhaustedError, MemoryError):
+            except (tf.errors.ResourceExhaustedError, MemoryError) as error:
                 if min(longest, tile_size) <= tiles.SMALLEST:
-                    raise
+                    raise MemoryError(str(error)) from error
                 tile_size = tiles.fitting(min(longest, tile_size) / 2)
 
     def _predict_whole(self, images, result, names):

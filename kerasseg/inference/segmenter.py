@@ -1,6 +1,5 @@
 """A trained network with the names and colors of its classes, and its loading."""
 
-import logging
 import os
 import pathlib
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import numpy as np
 from kerasseg import errors, images
 from kerasseg.images import class_rules
 from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
-from kerasseg.inference import palettes, segmentation, sources
+from kerasseg.inference import palettes, segmentation, sources, tflite
 from kerasseg.system import files, path_checks
 from kerasseg.workdir import layout, metadata
 
@@ -24,7 +23,7 @@ class Segmenter:
     """A trained network that segments images of any size.
 
     Args:
-        model: See `Predictor`.
+        model: See `Predictor`; or a `TFLiteModel`.
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
         rule: How the logits become a mask.
@@ -36,12 +35,13 @@ class Segmenter:
         class_names: Name of each class.
         palette: RGB color of each class, uint8 `[num_classes, 3]`.
         rule, image_kind: As given.
-        predictor: The `Predictor` of the model, for batches.
+        predictor: The `Predictor` of the model, for batches; of a TFLite file, the
+            `TFLitePredictor`.
     """
 
     def __init__(
         self,
-        model: Callable,
+        model: Callable | tflite.TFLiteModel,
         class_names: tuple[str, ...],
         palette: np.ndarray,
         *,
@@ -49,14 +49,12 @@ class Segmenter:
         image_kind: images.ImageKind = images.RGB,
         **options,
     ):
-        from kerasseg.inference.predictor import Predictor  # Starts TensorFlow.
-
         self.model = model
         self.class_names = class_names
         self.palette, self.rule = palette, rule
         self.image_kind = image_kind
         rule.check(len(class_names))
-        self.predictor = Predictor(model, rule=rule, **options)
+        self.predictor = _predictor(model, rule, options)
 
     def predict(self, image: Any) -> segmentation.Segmentation | sources.Segmentations:
         """Predicts the class of each pixel of one image or several.
@@ -188,6 +186,14 @@ class InstanceSegmenter:
         return _text(self)
 
 
+def _predictor(model, rule, options):
+    if isinstance(model, tflite.TFLiteModel):
+        return tflite.TFLitePredictor(model, rule=rule, **options)
+    from kerasseg.inference.predictor import Predictor  # Starts TensorFlow.
+
+    return Predictor(model, rule=rule, **options)
+
+
 def _text(network):
     names = network.class_names
     listed = ", ".join(names[:_MAX_LISTED])
@@ -208,7 +214,8 @@ def load(
 
     Args:
         path: The workdir of a run, whose best model is loaded; a `.keras` file, whose
-            classes are named by their numbers unless kerasseg saved it; or an export.
+            classes are named by their numbers unless kerasseg saved it; or an export,
+            or the TFLite file of one, which does not start TensorFlow.
         output_stride: 8, 16 or 32, for the workdir of a run; None: as it was trained.
         trust: Whether Python code in a `.keras` file may run.
         **options: Keyword arguments of `Predictor`: scales, flip, fusion, tile_size; or
@@ -227,6 +234,8 @@ def load(
             f"`output_stride={output_stride}` needs the workdir of a run, and {path} "
             f"is not one. Leave it out, or give the workdir."
         )
+    if tflite.is_file(path):
+        return load_export(path, **options)
     if os.path.isfile(path):
         return _load_file(path, trust, options)
     if _versions(path):
@@ -325,15 +334,11 @@ def _classes(model, path):
     names, colors = class_names.of_model(model) or ((), None)
     if len(names) == count:
         return names, colors
-    logging.warning(
-        "%s holds %s: its %d classes are named 0 to %d. The workdir of a run, or an "
-        "export, has them.",
-        path,
-        f"{len(names)} class names" if names else "no class names and colors",
+    return palettes.numbered(
+        f"{path} holds "
+        + (f"{len(names)} class names" if names else "no class names and colors"),
         count,
-        count - 1,
     )
-    return tuple(str(i) for i in range(count)), palettes.voc_palette(count)
 
 
 def num_classes(model) -> int:
@@ -349,10 +354,11 @@ def num_classes(model) -> int:
 def load_export(
     export_dir: str | os.PathLike, **options
 ) -> Segmenter | InstanceSegmenter:
-    """Loads a SavedModel that `kerasseg.export` wrote.
+    """Loads a SavedModel or a TFLite file that `kerasseg.export` wrote.
 
     Args:
-        export_dir: Folder of the versions, whose newest is loaded, or of one version.
+        export_dir: Folder of the versions, whose newest is loaded, or of one version;
+            or the TFLite file of a version.
         **options: As in `load`.
 
     Raises:
@@ -360,12 +366,17 @@ def load_export(
         errors.UserError: The version lacks its class names, or an option does not
             apply.
     """
+    if tflite.is_file(export_dir):
+        network = tflite.TFLiteModel(export_dir)
+        described = tflite.describe(network)
+        return Segmenter(network, **described._asdict(), **options)
     path_checks.check_model(export_dir, "export_dir")
     versions = _versions(export_dir)
     if not versions:
         raise errors.MissingFileError(
             f"{export_dir} does not hold an exported model: there is no "
-            f"<version>/{_SAVED_MODEL}. Write one with python -m kerasseg.export."
+            f"<version>/{_SAVED_MODEL}. Write one with python -m kerasseg.export, or "
+            f"give a TFLite file of the export, such as 1/model_float32.tflite."
         )
     path = versions[-1]
     classes_file = path / _EXPORTED_CLASSES

@@ -1,5 +1,6 @@
 """What `predict` takes: one image of any kind, or several."""
 
+import collections
 import glob
 import logging
 import os
@@ -322,6 +323,37 @@ class Segmentations(Iterator):
         found = _masked(self._segment(raster.pixels, name), raster)
         self.num_predicted += 1
         return found
+
+    def save(self, folder: str | os.PathLike) -> list[str]:
+        """Predicts the remaining images, and writes each mask as a palette PNG.
+
+        A mask has the name of its image; of images with one name, and of the frames of
+        a video, the second one is `NAME-1.png`, and so on.
+
+        Args:
+            folder: Folder of the masks; it is created.
+
+        Returns:
+            The paths of the masks, in the order of the images. Those that cannot be
+            read have none, are in `failures`, and are counted in a warning.
+
+        Raises:
+            errors.UserError: An image cannot be predicted, see `predict`.
+            OSError: A mask cannot be written.
+        """
+        os.makedirs(folder, exist_ok=True)
+        paths: list[str] = []
+        counts: collections.Counter[str] = collections.Counter()
+        for found in self:
+            if isinstance(found, segmentation.FailedImage):
+                continue
+            stem = os.path.splitext(os.path.basename(found.source))[0]
+            number = counts[stem]
+            counts[stem] += 1
+            path = os.path.join(folder, f"{stem}{f'-{number}' if number else ''}.png")
+            found.save(path)
+            paths.append(path)
+        return paths
 
     def _warn(self):
         if self.failures and not self._is_done:

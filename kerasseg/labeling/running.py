@@ -13,7 +13,7 @@ import numpy as np
 from kerasseg import errors, images
 from kerasseg.images import visualization
 from kerasseg.inference import files as inference_files
-from kerasseg.inference import inputs, predictor, segmenter
+from kerasseg.inference import inputs, segmenter
 from kerasseg.labeling import preannotations, scores, selection
 from kerasseg.labeling.journal import Journal, Scored
 from kerasseg.labeling.query import Query, check_folders
@@ -105,7 +105,7 @@ class _Network:
         self.rule = loaded.predictor.rule
         size = options["tile_size"]
         self._views = [
-            predictor.Predictor(loaded.model, scales=(scale,), tile_size=size)
+            type(self._predictor)(loaded.model, scales=(scale,), tile_size=size)
             for scale in query.predictor.scales
         ]
 

@@ -9,11 +9,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+import kerasseg
 from kerasseg import errors, inference, models
 from kerasseg.pipeline import augment, transforms
 from kerasseg.pipeline.dataset import Dataset
 from kerasseg.system import lock, option_values, path_checks, progress, registry
-from kerasseg.training import encoder, recipe_files, run
+from kerasseg.training import callback_state, encoder, recipe_files, run
 from kerasseg.training.data import Data
 from kerasseg.training.few_labels import NO_METHOD, FewLabels
 from kerasseg.training.few_labels.options import NO_STAGE
@@ -68,7 +69,8 @@ def fit(
             `semi` and `stage`, and for networks that detect objects. None for the
             recipe's.
         callbacks: Keras callbacks. A validation ends an epoch for them: its logs have
-            "loss", "learning_rate", "val_mean_iou" and so on. Their state is not saved.
+            "loss", "learning_rate", "val_loss", "val_mean_iou" and so on. For what is
+            kept of their state in checkpoints, see docs/python_training.md.
         transform: The user's own augmentation, see `Dataset.batches`. It cannot be used
             with `semi` and `stage`.
         freeze_encoder: Whether the encoder's weights and batch norm stay as they are;
@@ -126,7 +128,7 @@ def fit(
             few_labels=job.settings.few_labels,
             loss=job.loss,
         )
-    return inference.load(workdir)
+    return kerasseg.load(workdir)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,13 +315,20 @@ def _name(value):
     )
 
 
+def _unsaved(callbacks):
+    names = callback_state.unsaved(callbacks)
+    if not names:
+        return ""
+    return (
+        f" State of {', '.join(names)}, if any, is not saved: a run that depends on it "
+        "is not exactly resumable. The methods get_state and set_state would keep it."
+    )
+
+
 def _log_not_resumable(callbacks, transform):
-    names = [type(callback).__name__ for callback in callbacks]
-    if names:
-        progress.log(
-            f"Callbacks: {', '.join(names)}. Their state is not saved: a run that "
-            "depends on it is not exactly resumable."
-        )
+    if callbacks:
+        names = ", ".join(type(callback).__name__ for callback in callbacks)
+        progress.log(f"Callbacks: {names}.{_unsaved(callbacks)}")
     if transform is not None:
         seeded = transforms.Transform(transform).is_seeded
         note = " It takes no seed: if it draws random numbers, the run is not exactly "

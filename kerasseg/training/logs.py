@@ -4,7 +4,9 @@ import contextlib
 import csv
 import io
 import logging
+import math
 import os
+import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -93,6 +95,17 @@ class RunLog:
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
+    def texts(self, step: int) -> None:
+        """Writes the flags of the run for TensorBoard, as an indented text."""
+        path = pathlib.Path(self._path(layout.FLAGS))
+        if not path.exists():
+            return
+        with self._warn_only(layout.EVENTS):
+            lines = path.read_text("utf-8", errors="replace").splitlines()
+            text = "".join(f"    {line}\n" for line in lines)
+            with self._events.as_default(step=step):
+                tf.summary.text("flags", text)
+
     def keep_images(self, batch: dict, masks: np.ndarray) -> None:
         """Keeps the first images of a validation with their labels and masks."""
         palette = self._spec.palette
@@ -114,7 +127,15 @@ class RunLog:
             )
 
     def add_validation(self, step: int, loss: float, rate: float, scores: dict) -> None:
-        """Adds a row to scores.csv and draws the curves and images."""
+        """Adds a row to scores.csv and draws the curves and images.
+
+        Args:
+            step: Step of the validation.
+            loss: Training loss since the last validation.
+            rate: Learning rate of the step.
+            scores: The scores, and "loss", that of the validation, where it is
+                computed.
+        """
         row = {
             "step": step,
             "loss": f"{loss:.6g}",
@@ -130,7 +151,7 @@ class RunLog:
         writer.writerows(self._rows)
         with self._warn_only(layout.SCORES):
             files.write_bytes(self._path(layout.SCORES), text.getvalue().encode())
-        self.scalars(step, **{f"val/{k}": float(str(row[k])) for k in list(row)[3:]})
+        self.scalars(step, **_tags(scores, self._task.columns))
         with self._warn_only(layout.CURVES):
             self._curves()
         if self._images:
@@ -187,3 +208,17 @@ class RunLog:
 
     def _path(self, *names):
         return os.path.join(self._workdir, *names)
+
+
+def _tags(scores, columns):
+    """Returns the scores that TensorBoard shows, by tag; without those that are NaN."""
+    named = {
+        f"val/{name}": scores[name] for name in ("loss", *columns) if name in scores
+    }
+    classes = scores.get("iou") or {}
+    named |= {f"val_iou/{name}": value for name, value in classes.items()}
+    return {
+        tag: float(value)
+        for tag, value in named.items()
+        if value is not None and math.isfinite(value)
+    }

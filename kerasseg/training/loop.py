@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -15,6 +14,7 @@ from kerasseg import errors, runtime
 from kerasseg.distribution import WorkerGroup
 from kerasseg.system import progress
 from kerasseg.training import asynchronous
+from kerasseg.training.callback_state import Callbacks
 from kerasseg.training.logs import RunLog
 from kerasseg.training.recipe import Recipe
 from kerasseg.training.signals import Interrupted, Signals
@@ -39,7 +39,7 @@ def train_loop(
     log: RunLog,
     group: WorkerGroup,
     num_ahead: Callable[[], int],
-    callbacks: keras.callbacks.CallbackList,
+    callbacks: Callbacks,
     num_unlabeled: int = 0,
     samples: Callable[[], np.ndarray | None] | None = None,
 ) -> None:
@@ -68,12 +68,17 @@ def train_loop(
     """
     rate_at = recipe.schedule()
     last_step = recipe.training_number_of_steps
-    waiting = InputWait()
+    step_time = StepTime()
     pending: collections.deque = collections.deque()
     signals = Signals(group)
     loss = math.nan  # Of the last step.
     parts: dict[str, float] = {}  # Its terms.
     epoch, in_epoch = state.step // recipe.eval_interval_steps, False  # Of callbacks.
+
+    def save():
+        callbacks.store()
+        checkpoints.save(state.step)
+        step_time.restart()
 
     def is_due(interval):
         return state.step == last_step or state.step % interval == 0
@@ -105,7 +110,7 @@ def train_loop(
             generated = samples() if samples else None
             if generated is not None:
                 log.add_samples(state.step, generated)
-            checkpoints.save(state.step)
+            save()
 
     def check_results(count):
         """Checks results until only `count` are pending."""
@@ -124,13 +129,17 @@ def train_loop(
             if step % _SCALARS_INTERVAL == 0:
                 rate = rate_at(step - 1)
                 terms = {f"train/loss_{k}": value for k, value in values.parts.items()}
+                speed = step_time.steps_per_second()
+                if speed is not None:
+                    speed *= recipe.train_batch_size + num_unlabeled
+                    terms["train/images_per_second"] = speed
                 log.scalars(
                     step, **{"train/loss": loss, "train/learning_rate": rate, **terms}
                 )
 
     def update_bar():
         epochs = state.step / steps_per_epoch
-        text = f"loss {loss:.3f}, epoch {epochs:.1f}, {waiting.end_step()}"
+        text = f"loss {loss:.3f}, epoch {epochs:.1f}, {step_time.end_step()}"
         if num_unlabeled:
             labeled = state.step * recipe.train_batch_size
             text += f", labeled {labeled:,}, unlabeled {state.step * num_unlabeled:,}"
@@ -148,7 +157,7 @@ def train_loop(
                 in_epoch = True
             callbacks.on_train_batch_begin(state.step)
             with profile.step(state.step):
-                with waiting.measure():
+                with step_time.measure():
                     batch = next(batches)
                 names = [batch.pop(k) for k in ("name", "unlabeled_name") if k in batch]
                 result = take_step(batch, state.step, rate_at(state.step))
@@ -164,10 +173,10 @@ def train_loop(
                 check_results(0)
                 validate()
             elif saves:
-                checkpoints.save(state.step)
+                save()
         check_results(0)
         if signals.stop and state.step not in checkpoints.steps():
-            checkpoints.save(state.step)
+            save()
         # No worker ends before the others: what started them may then end the rest.
         group.check_agreed(state.step, "last step")
         if signals.stop:
@@ -203,15 +212,20 @@ def _may_recover(state, loss):
     return math.isfinite(loss) and scale > LossScale.SMALLEST
 
 
-class InputWait:
-    """Measures which share of the time the loop waits for batches."""
+class StepTime:
+    """Measures steps, and which share of their time the loop waits for batches."""
 
     _DECAY = 0.9  # Of the moving average.
 
     def __init__(self):
-        self._start = time.perf_counter()
         self._waited = 0.0
         self._average: float | None = None
+        self._seconds, self._steps = 0.0, -1  # The first step is traced.
+        self.restart()
+
+    def restart(self) -> None:
+        """Starts a step, after what is no part of one: a validation or a checkpoint."""
+        self._start = time.perf_counter()
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[None]:
@@ -225,11 +239,23 @@ class InputWait:
     def end_step(self) -> str:
         """Ends a step and returns the average share of about the last ten steps."""
         now = time.perf_counter()
-        share = self._waited / max(now - self._start, 1e-9)
+        seconds = now - self._start
+        if self._steps >= 0:
+            self._seconds += seconds
+        self._steps += 1
+        share = self._waited / max(seconds, 1e-9)
         before = share if self._average is None else self._average
         self._average = self._DECAY * before + (1 - self._DECAY) * share
         self._start, self._waited = now, 0.0
         return f"input {self._average:.0%}"
+
+    def steps_per_second(self) -> float | None:
+        """Returns the speed since the last call; None if no step has ended."""
+        if self._steps <= 0:
+            return None
+        speed = self._steps / max(self._seconds, 1e-9)
+        self._seconds, self._steps = 0.0, 0
+        return speed
 
 
 class Profile:

@@ -22,8 +22,10 @@ from kerasseg.training import (
     memory,
     own_loss,
     start_log,
+    validation_loss,
 )
 from kerasseg.training.asynchronous import AsynchronousStep
+from kerasseg.training.callback_state import Callbacks
 from kerasseg.training.data import Data, check_kinds, training_batches
 from kerasseg.training.few_labels import NO_METHOD, FewLabels, stages
 from kerasseg.training.few_labels import method as few_labels_method
@@ -74,7 +76,8 @@ def train(
         callbacks: Keras callbacks, called at the start and end of training, of each
             step and of each validation, by each worker. The steps up to a validation
             are an epoch, whose logs are "loss", "learning_rate", and the scores as
-            "val_mean_iou" and so on. Their state is not saved.
+            "val_mean_iou" and so on. For what is kept of their state, see
+            `callback_state`.
         few_labels: How few labels are learned from; None for the labels of pixels only.
         loss: A loss of the user's own in place of the recipe's, see `own_loss.as_sums`.
 
@@ -186,9 +189,11 @@ def _train(
         # Parameter servers hold the weights; a validation would fetch them per image.
         local_copy = network.copy() if group.is_asynchronous else None
     step_function = StepFunction(state, objective, recipe, strategy)
+    keras_callbacks = Callbacks(callbacks, state.model)
     checkpoints = Checkpoints(
         os.path.join(workdir, layout.CHECKPOINTS),
-        state.variables(),
+        {**state.variables(), **keras_callbacks.variables},
+        optional=keras_callbacks.variables,
         writes=group.is_chief,
         io_device=group.io_device,
     )
@@ -221,6 +226,7 @@ def _train(
         augmentation=augmentation,
         evaluated=objective.evaluated,
         limit=recipe.eval_limit,
+        loss=validation_loss.maker(objective, eval_reader, augmentation, recipe),
     )
     batches, steps_per_epoch = training_batches(
         reader,
@@ -248,9 +254,7 @@ def _train(
         group=group,
         use_more_micro_batches=lambda: fitted.increase(step_function, workdir),
     )
-    keras_callbacks = keras.callbacks.CallbackList(list(callbacks), model=state.model)
-    state.model.stop_training = False  # A callback may set it, as in Keras' fit.
-    keras_callbacks.on_train_begin()
+    keras_callbacks.begin()
     try:
         train_loop(
             state,
@@ -331,6 +335,7 @@ def _start_log(folder, spec, task, step, num_damaged):
     log = RunLog(folder, spec, task, step)
     if num_damaged:
         log.scalars(step, **{"train/damaged_checkpoints": num_damaged})
+    log.texts(step)
     text = json.dumps(spec.to_json(), indent=2)
     files.write_bytes(os.path.join(folder, layout.DATASET), text.encode())
     return log

@@ -34,6 +34,8 @@ class Validation:
         augmentation: Augmentation of the training images.
         evaluated: Function of the model to the model that is evaluated in its place.
         limit: Number of images of a validation; None for the whole split.
+        loss: Function of the model to a function that returns its `ValidationLoss`;
+            None if the scores have no loss.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Validation:
         augmentation: augment.Augmentation,
         evaluated: Callable[[keras.Model], keras.Model],
         limit: int | None = None,
+        loss: Callable[[keras.Model], Callable[[], float]] | None = None,
     ):
         self._state, self._reader = state, reader
         self._network_metadata = {
@@ -60,6 +63,7 @@ class Validation:
         self._model = local_copy or state.evaluated_model
         self._task = task
         self._scores = task.scorer(evaluated(self._model), augmentation)
+        self._loss = loss and loss(self._model)
 
     def run(self, rate: float, *, stopped: Callable[[], bool]) -> dict | None:
         """Evaluates the state after its last update.
@@ -69,7 +73,8 @@ class Validation:
             stopped: Returns whether to stop; called after each batch.
 
         Returns:
-            The scores; None where it was stopped, and nothing has changed.
+            The scores, and "loss" where it is computed; None where it was stopped, and
+            nothing has changed.
         """
         if self._copy is not None:
             best_model.copy_weights(self._state.evaluated_model, self._copy)
@@ -94,8 +99,9 @@ class Validation:
             best = {**self._network_metadata, "step": step, "scores": scores}
             best_model.save_best(self._folder, self._model, best)
         history.add_score(step, score)
-        self._log.add_validation(step, loss, rate, scores)
-        return scores
+        losses = {"loss": self._loss()} if self._loss else {}
+        self._log.add_validation(step, loss, rate, {**scores, **losses})
+        return {**scores, **losses}
 
     def _score_to_beat(self):
         """Returns the best score so far, without steps that are now repeated."""

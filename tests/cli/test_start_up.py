@@ -218,3 +218,25 @@ def test_the_errors_of_tensorflow_appear(tmp_path):
     assert status == 1
     assert "libtensorflow_framework.so.2: cannot be loaded\n" in stderr
     assert stderr.endswith("ImportError: No TensorFlow here.\n")
+
+
+OBSERVING_TENSORFLOW = """
+import gc
+during = gc.isenabled()
+class config:
+    list_physical_devices = staticmethod(lambda: [])
+"""
+
+
+def test_tensorflow_is_imported_without_the_garbage_collector(tmp_path):
+    package = tmp_path / "packages" / "tensorflow"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(OBSERVING_TENSORFLOW)
+    program = (
+        "import gc, sys; from kerasseg import runtime; runtime.start_tensorflow(); "
+        "import tensorflow; print(tensorflow.during, gc.isenabled(), "
+        "gc.get_freeze_count() > 0, file=sys.stderr)"
+    )
+    path = os.pathsep.join([str(package.parent), str(faults.ROOT)])
+    status, stderr, _ = run(["-c", program], tmp_path, PYTHONPATH=path)
+    assert (status, stderr) == (0, "False True True\n")

@@ -10,7 +10,6 @@ import pathlib
 import cv2
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -115,10 +114,6 @@ def low_memory_segmenter(error):
     ("error", "reason"),
     [
         (MemoryError(), "4 x 5 pixels need too much memory"),
-        (
-            tf.errors.ResourceExhaustedError(None, None, "OOM"),
-            "4 x 5 pixels need too much memory",
-        ),
         (ValueError("The logits are NaN."), "The logits are NaN."),
     ],
 )

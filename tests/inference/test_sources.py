@@ -256,3 +256,22 @@ def test_what_the_network_raises_is_raised():
 def test_a_segmenter_has_a_short_text(segmenter):
     expected = "<Segmenter levels, 3 classes: left, middle, right>"
     assert repr(segmenter) == expected
+
+
+def test_several_predictions_are_saved_under_the_names_of_their_images(tmp_path):
+    segmenter = inference.Segmenter(
+        levels.build_model(), tiny.SPEC.class_names, tiny.SPEC.palette
+    )
+    for name in ("a.png", "sub/a.png", "b.png"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tiny.png(levels.IMAGE) if name != "b.png" else b"damaged")
+    results = segmenter.predict(tmp_path / "photos")
+    paths = results.save(tmp_path / "masks")
+    assert paths == [str(tmp_path / "masks" / n) for n in ("a.png", "a-1.png")]
+    for path in paths:
+        np.testing.assert_array_equal(Image.open(path), levels.CLASSES)
+    # 3 images in: 2 masks and 1 failure.
+    assert [each.source for each in results.failures] == [
+        str(tmp_path / "photos" / "b.png")
+    ]

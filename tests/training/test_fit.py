@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kerasseg
-from kerasseg import errors, losses, models, training
+from kerasseg import errors, losses, models, trained, training
 from kerasseg.pipeline.dataset import Dataset
 from kerasseg.system import packaged
 from kerasseg.training import recipe_files
@@ -41,6 +41,7 @@ def test_a_keras_model_is_trained_and_returned(data, tmp_path, capsys):
     segmenter = kerasseg.fit(model, data, workdir=tmp_path, **SETTINGS)
     assert (weights(model, "classify")[0] != before).any()
     assert np.asarray(segmenter.predict(data[0][0])).shape == data[0][1].shape
+    assert isinstance(segmenter, trained.Segmenter)  # It has evaluate and export.
     lines = capsys.readouterr().out.splitlines()
     assert "Weights: those of a new network" in lines
     # Its flags are those of kerasseg.train.
@@ -122,13 +123,13 @@ def test_callbacks_and_a_transform_are_called(data, tmp_path, capsys):
         **settings,
     )
     # Without an improvement by 1, it stops after the second validation.
-    names = ["learning_rate", "loss", "val_mean_accuracy", "val_mean_iou"]
+    names = ["learning_rate", "loss", "val_loss", "val_mean_accuracy", "val_mean_iou"]
     assert [each for each in recorder.epochs if isinstance(each, int)] == [0, 1]
     (first, logs), _ = (each for each in recorder.epochs if isinstance(each, tuple))
     assert first == 0 and set(names) <= set(logs)
     assert set(turned) == {(16, 16, 3)}
     log = capsys.readouterr().out
-    assert "Callbacks: Recorder, EarlyStopping. Their state is not saved" in log
+    assert "Callbacks: Recorder, EarlyStopping. State of Recorder, if any, is" in log
     assert "Transform: turn. It takes no seed" in log
 
 
