@@ -61,10 +61,10 @@ def reduce(
             numbers = numbers.astype(bit_masks.dtype(spec.num_classes))
         label = images.encode_label(numbers)
         if classes is None and example["present_classes"] is not None:
-            present = np.unique(numbers)
+            shown = np.unique(numbers).tolist()
             if spec.multi_label:
-                present = multi_labels.present(numbers, spec.num_classes)
-            kept = np.intersect1d(present, example["present_classes"])
+                shown = multi_labels.present(numbers, spec.num_classes)
+            kept = np.intersect1d(shown, example["present_classes"])
             classes = tuple(kept.tolist()) or None
     return records.encode_example(
         image=encode(image.reshape(height, width, -1)),
