@@ -32,26 +32,12 @@ from absl import app, flags
 from kerasseg import cli
 from kerasseg.records import labeled_lists
 from kerasseg.system import files, image_kinds, patterns, processes
-from tfrecords_tools.cli import source_flags
+from tfrecords_tools.cli import build_flags, source_flags
 from tfrecords_tools.converters import registry, source_files
 from tfrecords_tools.writing import beam_engine, labeled_options, quarantine, writer
 
 _SPLITS = flags.DEFINE_list(
     "splits", None, "Comma-separated splits to build. Default: all that are found."
-)
-_ON_ERROR = flags.DEFINE_enum(
-    "on_error",
-    "stop",
-    ["stop", "skip"],
-    "What to do if an image or its label is invalid: stop, or skip the pair and list "
-    "it in rejected.jsonl.",
-)
-_NUM_DRAWN = flags.DEFINE_integer(
-    "num_drawn",
-    None,
-    "Number of synthetic images to generate for each split of --dataset=shapes. "
-    "Default: 400 for train, 100 for val.",
-    lower_bound=1,
 )
 _BEAM_OPTIONS = flags.DEFINE_string(
     "beam_options",
@@ -69,7 +55,7 @@ _IMAGE_CLASSES = flags.DEFINE_string(
 )
 cli.define_fields(labeled_options.LabeledOptions)
 _READ = "dataset", "records_dir", "labeled_list", "max_pixels", "workers", "engine"
-for _name in (*_READ, *source_flags.SHARED):
+for _name in (*_READ, *build_flags.NAMES, *source_flags.SHARED):
     flags.declare_key_flag(_name)
 
 
@@ -85,7 +71,9 @@ def main(argv: list[str]) -> None:
     )
     source, options = source_flags.read(dataset)
     source = dataclasses.replace(
-        source, num_drawn=_NUM_DRAWN.value, image_classes=_IMAGE_CLASSES.value
+        source,
+        num_drawn=build_flags.NUM_DRAWN.value,
+        image_classes=_IMAGE_CLASSES.value,
     )
     passed_over = registry.find_passed_over(dataset, source)
     result = writer.build_records(
@@ -95,7 +83,7 @@ def main(argv: list[str]) -> None:
         splits=_SPLITS.value,
         rules=options.read(cli.MAX_PIXELS.value).rules,
         labeled=labeled,
-        skip_bad=_ON_ERROR.value == "skip",
+        skip_bad=build_flags.ON_ERROR.value == "skip",
         engine=engine,
     )
     if passed_over:

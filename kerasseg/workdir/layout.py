@@ -21,3 +21,7 @@ INSTANCE_COUNTS = "instances.csv"  # The same of detected instances.
 INSTANCE_MATCHES = "instances.npz"  # Their matches, by which runs are compared.
 REPORT = "report.html"  # Its report.
 CRF = "crf"  # Results of kerasseg.tune_crf.
+PLAN = "plan.flags"  # Plan of kerasseg fit, a flag file of kerasseg.train.
+FIT = "fit.json"  # Its data, its minutes and its complete stages.
+FIT_RECORDS = "records"  # Folder of its records.
+FIT_EXPORT = "export"  # Folder of its exported versions.

@@ -11,8 +11,17 @@ from kerasseg import __main__ as program
 from tests.support import faults
 
 NAMES = (
-    *("build", "docs", "evaluate", "export", "extract", "inspect", "label-next"),
-    *("launch", "models", "predict", "pseudo", "recipes", "seeds", "serve"),
+    *("build", "docs", "evaluate", "export", "extract", "fit", "inspect"),
+    *(
+        "label-next",
+        "launch",
+        "models",
+        "predict",
+        "pseudo",
+        "recipes",
+        "seeds",
+        "serve",
+    ),
     *("train", "tune-crf"),
 )
 

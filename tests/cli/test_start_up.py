@@ -28,6 +28,10 @@ COMMANDS = [name.removesuffix(".__main__") for name in ENTRY_POINTS]
 # Arguments with a file or folder that does not exist, as the last one.
 MISSING = {
     "kerasseg.cli.docs": ["--flagfile=/nowhere"],
+    "kerasseg.cli.fit": [
+        *("--masks=/nowhere/masks", "--workdir=/tmp/nowhere/run"),
+        "--images=/nowhere/images",
+    ],
     "kerasseg.evaluate": ["--workdir=/nowhere"],
     "kerasseg.export": ["--export_dir=/nowhere/export", "--workdir=/nowhere"],
     "kerasseg.label_next": [

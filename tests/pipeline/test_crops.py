@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kerasseg import errors, pipeline, records
+from kerasseg import errors, images, pipeline, records
 from kerasseg.pipeline import augment, augmentations, crops
 from tests.support import tiny
 
@@ -138,6 +138,8 @@ def test_an_augmentation_does_not_change_the_draws_of_another(reader):
 
 class Reader:
     """Images whose pixels, classes and ids are their record index, and counts reads."""
+
+    kind = images.RGB
 
     def __init__(self):
         self.indices = []

@@ -25,7 +25,7 @@ ENTRY_POINTS = [
     "tfrecords_tools.pseudo",
     "tfrecords_tools.seeds",
     "kerasseg.label_next",
-    *("kerasseg.cli.docs", "kerasseg.cli.recipes"),
+    *("kerasseg.cli.docs", "kerasseg.cli.fit", "kerasseg.cli.recipes"),
 ]
 
 

@@ -21,8 +21,10 @@ from tfrecords_tools.converters import pairs, registry
 from tfrecords_tools.writing import (
     encoding,
     journal,
+    label_options,
     planning,
     quarantine,
+    scaling,
     tasks,
     workers,
     writer,
@@ -728,3 +730,69 @@ def test_hashes_of_plans_follow_what_they_depend_on(source):
     assert key(encoding.Rules(apply_exif=True)) != first
     trees.save(label_file(source), trees.label(77, 11))
     assert key() != first
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.1])
+def test_images_and_labels_are_reduced_together(source, tmp_path, scale):
+    build(source, tmp_path / "records", rules=encoding.Rules(scale=scale))
+    split = records.open_split(tmp_path / "records", "train")
+    example = records.parse_example(split.read(0))
+    image = records.decode_image(example["image"])
+    label = records.decode_label(example["label"])
+    # Of 12 x 16 pixels; a tenth is 1.2 x 1.6.
+    size = {1.0: (12, 16), 0.5: (6, 8), 0.1: (1, 2)}[scale]
+    assert image.shape[:2] == label.shape == (example["height"], example["width"])
+    assert label.shape == size
+    whole = trees.label(0, 12)
+    whole[whole == 11] = 255
+    if scale == 0.5:  # Blocks of 4 pixels become blocks of 2; colors are means of 4.
+        np.testing.assert_array_equal(label, whole[::2, ::2])
+        means = trees.image(0)[..., ::-1].reshape(6, 2, 8, 2, 3).mean(axis=(1, 3))
+        assert np.abs(image - means).max() <= 0.5
+    assert {*example["present_classes"]} == {*np.unique(label).tolist()} - {255}
+
+
+def test_builds_of_other_scales_do_not_share_records(source):
+    spec = datasets.get("camvid")
+
+    def key(scale):
+        rules = encoding.Rules(scale=scale)
+        return planning.make_plan(spec, "train", source, rules).key
+
+    assert len({key(1.0), key(0.5), key(0.25)}) == 3
+
+
+@pytest.mark.parametrize("scale", [0, -1, 1.5])
+def test_a_scale_is_from_0_to_1(scale):
+    with pytest.raises(ValueError, match=f"`image_scale={scale:g}` is out of range"):
+        label_options.LabelOptions(image_scale=scale).read()
+
+
+def test_masks_of_instances_are_not_reduced():
+    png = images.encode_label(np.ones((2, 2), np.uint8))
+    instances = {"image": png, "label": png, "instance": png}
+    example = records.encode_example(
+        **instances, name="a", image_format="png", height=2, width=2
+    )
+    with pytest.raises(ValueError, match="does not reduce the masks of instances"):
+        scaling.reduce(example, 0.5, pairs.Pair("a"), images.RGB)
+
+
+def test_images_of_other_kinds_are_reduced_as_they_are():
+    kind = images.ImageKind(2, "uint16")
+    pixels = np.arange(16, dtype=np.uint16).reshape(2, 4, 2)
+    example = records.encode_example(
+        image=images.encode_npy(pixels),
+        label=images.encode_label(np.array([[0, 0, 1, 1]] * 2, np.uint8)),
+        name="a",
+        image_format="npy",
+        height=2,
+        width=4,
+        kind=kind,
+    )
+    reduced = scaling.reduce(example, 0.5, pairs.Pair("a"), kind)
+    parsed = records.parse_example(reduced)
+    image = records.decode_image(parsed["image"])
+    # Channel 0 of the left block: 0, 2, 8, 10; the others are larger by a constant.
+    np.testing.assert_array_equal(image, np.array([[[5, 6], [9, 10]]], np.uint16))
+    assert records.decode_label(parsed["label"]).tolist() == [[0, 1]]

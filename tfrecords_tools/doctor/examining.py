@@ -18,7 +18,7 @@ from tfrecords_tools.doctor import (
     scanning,
 )
 from tfrecords_tools.doctor.findings import Finding
-from tfrecords_tools.writing import label_options
+from tfrecords_tools.writing import label_options, label_rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Examination:
         pairs: The pairs that were read, by split and name.
         num_unlabeled: Number of images without a label, which are built so.
         image_kind: Channels and type of most images.
+        numbers: Class numbers of the masks that are read by value, sorted, with those
+            that the options ignore.
     """
 
     num_pairs: dict[str, int]
@@ -46,6 +48,7 @@ class Examination:
     pairs: dict[tuple[str, str], pairs.Pair]
     num_unlabeled: int = 0
     image_kind: ImageKind = RGB
+    numbers: tuple[int, ...] = ()
 
     @property
     def problems(self) -> list[Finding]:
@@ -110,6 +113,7 @@ def examine(
         pairs={(scan.split, scan.pair.name): scan.pair for scan in labeled},
         num_unlabeled=len(scans) - len(labeled),
         image_kind=_most_frequent(scan.kind for scan in scans),
+        numbers=_numbers(labeled, options.read().rules.labels),
     )
 
 
@@ -191,6 +195,12 @@ def _diagnose(scans, classes, options):
 
 
 _KINDS = (scanning.GRAY, scanning.PALETTE, scanning.COLORS, scanning.DRAWN)
+
+
+def _numbers(scans, rules):
+    values = {value for scan in scans for value in scan.mask.numbers}
+    table = label_rules.number_table(rules)
+    return tuple(sorted({int(table[value]) for value in values}))
 
 
 def _kinds(scans):

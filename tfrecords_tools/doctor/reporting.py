@@ -158,7 +158,7 @@ def _examine(source, options, outputs, max_pixels):
     print(describing.describe(examination))
     own = examination.own
     if examination.leave_out:
-        path = _write_leave_out(examination, outputs.leave_out_file)
+        path = write_leave_out(examination, outputs.leave_out_file)
         own = dataclasses.replace(own, leave_out=path)
         examination = dataclasses.replace(examination, own=own)
     if not own.classes and not own.annotations:
@@ -203,8 +203,18 @@ def _try_build(examination, source, rules: encoding.Rules):
     return _survey(splits.open_source(pairs.OWN, source, rules))
 
 
-def _write_leave_out(examination, file):
-    """Writes the file for `leave_out`, but never over another one; returns its path."""
+def write_leave_out(
+    examination: examining.Examination, file: str | os.PathLike | None = None
+) -> str:
+    """Writes the file for `leave_out`, but never over another one; returns its path.
+
+    Args:
+        examination: The images to leave out are in it.
+        file: Path of the file; None for a file beside the images.
+
+    Raises:
+        errors.UserError: It cannot be written.
+    """
     own = examination.own
     earlier = files.read_text(own.leave_out) if own.leave_out else ""
     data = describing.leave_out_file(examination, earlier).encode(errors=_NOT_UTF_8)

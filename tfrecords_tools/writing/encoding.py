@@ -10,7 +10,12 @@ import numpy as np
 from kerasseg import datasets, images, records
 from kerasseg.system import files
 from tfrecords_tools.converters import pairs, source_files
-from tfrecords_tools.writing import instance_labels, label_rules, multi_labels
+from tfrecords_tools.writing import (
+    instance_labels,
+    label_rules,
+    multi_labels,
+    scaling,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Rules:
         labels: What the values and colors of labels mean.
         channels: "rgb" for 8-bit RGB, a number of channels, or "" for those of the
             first image; see `image_kinds.find`.
+        scale: Factor by which images and labels are reduced, in (0, 1].
     """
 
     max_pixels: int = images.DEFAULT_MAX_PIXELS
@@ -34,11 +40,14 @@ class Rules:
     ignore_exif: bool = False
     labels: label_rules.LabelRules = label_rules.DEFAULT_RULES
     channels: str = ""
+    scale: float = 1.0
 
     def to_json(self) -> dict:
         """Returns what records depend on; channels are part of the data set's spec."""
         content = dataclasses.asdict(self)
         del content["channels"]
+        if self.scale == 1:  # Earlier builds did not know it.
+            del content["scale"]
         return content
 
 
@@ -78,6 +87,15 @@ def encode_pair(
     Raises:
         errors.UserError: The pair is bad; the message names its file.
     """
+    example = _encode(pair, contents, spec, rules)
+    if rules.scale == 1:
+        return example
+    return scaling.reduce(
+        example, rules.scale, pair, spec.image_kind, multi_label=spec.multi_label
+    )
+
+
+def _encode(pair, contents, spec, rules):
     image = _check_image(pair, contents.image, rules, spec.image_kind)
     size = image.size
     encode = functools.partial(

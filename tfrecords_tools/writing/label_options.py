@@ -5,7 +5,7 @@ import dataclasses
 from kerasseg import datasets, errors, images
 from kerasseg.system.option_fields import option
 from tfrecords_tools.converters import class_lists, own_data
-from tfrecords_tools.writing import encoding, label_rules
+from tfrecords_tools.writing import encoding, label_rules, scaling
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,12 @@ class LabelOptions:
         "8-bit RGB. Default: those of the first image, where 8-bit gray and "
         "transparency are read as RGB.",
     )
+    image_scale: float = option(
+        1.0,
+        "Factor from 0 to 1 by which images and masks are reduced before they are "
+        "stored: 0.25 stores images of 4000 x 3000 pixels as 1000 x 750. Predict with "
+        "the same factor in --eval_scales.",
+    )
 
     def read(self, max_pixels: int = images.DEFAULT_MAX_PIXELS) -> "Labels":
         """Parses the options.
@@ -106,8 +112,14 @@ class LabelOptions:
             tolerance=self.mask_tolerance,
             resize=self.resize_masks,
         )
+        scaling.check(self.image_scale)
         encoding_rules = encoding.Rules(
-            max_pixels, self.apply_exif, self.ignore_exif, rules, self.channels
+            max_pixels,
+            self.apply_exif,
+            self.ignore_exif,
+            rules,
+            self.channels,
+            self.image_scale,
         )
         return Labels(classes, tuple(names.items()), encoding_rules)
 
