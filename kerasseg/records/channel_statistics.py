@@ -153,5 +153,7 @@ def _pairs(splits) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         for i in range(len(split)):
             example = schema.parse_example(split.read(i))
             label = example["label"]
-            image = schema.decode_image(example["image"])
-            yield image, None if label is None else schema.decode_label(label)
+            if label is not None:
+                multi = {"multi_label": split.spec.multi_label}
+                label = schema.decode_label(label, **multi)
+            yield schema.decode_image(example["image"]), label

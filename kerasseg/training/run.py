@@ -241,9 +241,8 @@ def _train(
         unlabeled=unlabeled,
     )
     origin = start_log.Origin(network, restored, initial_checkpoint)
-    start = start_log.Start(
-        recipe, few_labels, origin, reader, eval_reader, unlabeled=unlabeled
-    )
+    readers = reader, eval_reader
+    start = start_log.Start(recipe, few_labels, origin, *readers, unlabeled=unlabeled)
     sizes = augmentation.crop_size, steps_per_epoch
     start_log.log(state, start, *sizes, workdir=workdir, group=group)
     take_step, num_ahead = _step_taker(

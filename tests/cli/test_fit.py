@@ -107,6 +107,12 @@ def test_a_broken_image_is_listed_to_be_left_out(pairs, tmp_path, capsys):
     assert path.read_text() == "train:train0 # files that cannot be read\n"
 
 
+def test_several_classes_for_each_pixel_are_refused(pairs, tmp_path, capsys):
+    more = f"--classes={','.join(corrupt.CLASSES)}", "--multi_label"
+    error, _ = refused(capsys, pairs, tmp_path / "run", *more)
+    assert "--multi_label: kerasseg fit learns one class of each pixel" in error
+
+
 def test_a_single_image_is_refused(tmp_path, capsys):
     drawn = ((".", *each[1:]) for each in corrupt.drawn(1, 0))
     folder = corrupt.write(tmp_path / "own", drawn)

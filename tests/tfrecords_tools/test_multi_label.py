@@ -13,6 +13,7 @@ from kerasseg import datasets, errors, images, records
 from kerasseg.images import bit_masks
 from kerasseg.pipeline import array_records, augment
 from kerasseg.pipeline.dataset import Dataset
+from tests.images import test_rasters as rasters
 from tests.support import commands, trees
 from tfrecords_tools import build, extract, inspect
 from tfrecords_tools.converters import pairs
@@ -204,3 +205,45 @@ def test_arrays_of_wrong_masks_are_refused(tmp_path):
     ):
         with pytest.raises(errors.UserError, match=message):
             kerasseg.data.from_arrays([image], [mask], ["a", "b"], **options)
+
+
+def test_images_of_four_channels_and_nine_classes_are_built_at_half_size(
+    tmp_path, capsys
+):
+    # In blocks of 2 x 2 equal pixels, so that means and nearest pixels are exact.
+    rng = np.random.default_rng(3)
+    image = rng.integers(1, 4000, (3, 4, 4)).astype(np.uint16)
+    expected = rng.random((3, 4, 9)) < 0.5
+    expected[..., 4] = False
+    image[0, 0] = 0  # Without a value in any channel, see the tag below.
+    large = image.repeat(2, 0).repeat(2, 1)
+    tag = (42113, 2, 0, "0", True)
+    (tmp_path / "photos").mkdir()
+    data = rasters.tiff(large, planarconfig="contig", extratags=[tag])
+    (tmp_path / "photos" / "a.tif").write_bytes(data)
+    names = [f"class{k}" for k in range(9)]
+    for k, name in enumerate(names):
+        mask = expected[..., k].repeat(2, 0).repeat(2, 1).astype(np.uint8)
+        trees.save(tmp_path / "masks" / name / "a.png", mask)
+    more = f"--classes={','.join(names)}", "--image_scale=0.5"
+    assert run(tmp_path, f"--masks={tmp_path / 'masks'}", *more) == 0, (
+        capsys.readouterr().err
+    )
+    opened = Dataset(tmp_path / "records")
+    ((pixels, label, _),) = opened
+    np.testing.assert_array_equal(pixels, image)
+    expected[0, 0] = False
+    assert label[0, 0] == 255
+    np.testing.assert_array_equal(bit_masks.decode(label, 9), expected)
+    example = records.parse_example(
+        records.open_split(opened.records_dir, "train").read(0)
+    )
+    present = np.flatnonzero(expected.any((0, 1))).tolist()
+    assert list(example["present_classes"]) == present and 4 not in present
+    kind = opened.spec.image_kind
+    assert (kind.channels, kind.dtype) == (4, "uint16")
+    # The pixel without a value is ignored.
+    values = image.reshape(-1, 4)[1:].astype(float)
+    np.testing.assert_allclose(kind.mean, values.mean(0), rtol=1e-6)
+    records_dir = f"--records_dir={tmp_path / 'records'}"
+    assert commands.run(inspect.main, records_dir) == 0, capsys.readouterr().err

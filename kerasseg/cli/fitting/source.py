@@ -61,11 +61,15 @@ def examine(given: Images, workdir: str | os.PathLike) -> Images:
     own = given.source.own
     if given.dataset != pairs.OWN or own is None:
         return given
-    if own.unlabeled or given.source.instances:
-        name = "unlabeled" if own.unlabeled else "instances"
+    options = {
+        "unlabeled": own.unlabeled,
+        "instances": given.source.instances,
+        "multi_label": own.multi_label,
+    }
+    if wrong := [name for name, value in options.items() if value]:
         raise errors.UserError(
-            f"`{name}`: kerasseg fit learns the class of each pixel from images that "
-            f"all have a label. Leave it out, or use kerasseg train, see "
+            f"`{wrong[0]}`: kerasseg fit learns one class of each pixel from images "
+            f"that all have a label. Leave it out, or use kerasseg train, see "
             f"docs/training.md."
         )
     found = examining.examine(given.source, given.options, given.max_pixels)

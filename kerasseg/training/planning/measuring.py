@@ -55,16 +55,14 @@ class Probe:
             ema_decay=0.9,
         )
         self._reader = data.open("train_split")
-        builder = models.metadata(network.model).builder
-        options = option_values.parse(builder, network.options)
+        function = models.metadata(network.model).builder
+        options = option_values.parse(function, network.options)
         spec = self._reader.split.spec
-        num_classes = spec.num_classes
-        self._network = Network(
-            Builder(network.model, options), num_classes, spec.image_kind
-        )
+        builder = Builder(network.model, options)
+        self._network = Network.of_recipe(builder, spec, self._recipe)
         timed = {"elapsed": 0.0, "start": start, "first_step": 0.0, "step": 0.0}
         with _timed(timed, "build"):
-            weights = np.ones(num_classes)
+            weights = np.ones(spec.num_classes)
             self._state, self._objective = run.create_state(
                 self._network, self._recipe, weights
             )
