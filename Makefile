@@ -12,7 +12,7 @@ FOLDER ?= quickstart
 BIN = $(VENV)/bin
 RUN = $(BIN)/python -m
 
-EXTRAS = beam,crf,datasets,dev,docs,grpc,lite0,notebooks,onnx,parquet,ray,serve,superpixels,tflite
+EXTRAS = beam,crf,datasets,dev,docs,grpc,lite0,notebooks,onnx,parquet,ray,serve,superpixels,tiff,tflite
 CONSTRAINTS =
 # What `make test-versions` tests. TensorFlow's lowest version needs Python 3.11 or 3.12.
 PYTHONS ?= python3.11 python3.12 python3.13

@@ -315,10 +315,12 @@ def _tiff_sides(series):
 
 def _read_tiff(data, max_pixels, name):
     with _open_tiff(data, name) as (series, page):
+        if min(series.shape) < 1:
+            raise headers.ImageError(f"{name} has no pixels. Get the file again")
         height, width = _tiff_sides(series)
         header = headers.Header("tiff", width, height, "", 1, 1)
         reading.check_pixels(header, max_pixels, name)
-        count = math.prod(series.shape) // max(height * width, 1)
+        count = math.prod(series.shape) // (height * width)
         if count > MAX_CHANNELS:
             raise headers.ImageError(
                 f"{name} has {count} channels, at most {MAX_CHANNELS} are read. Save "

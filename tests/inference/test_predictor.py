@@ -236,7 +236,7 @@ def test_an_image_that_does_not_fit_into_memory_is_predicted_in_tiles(
     predictor = inference.Predictor(recorded)
     # Half of it is for the network: not enough for a tile of 256 x 256 pixels.
     monkeypatch.setattr(
-        memory_estimate, "needed", lambda _, height, width: height * width
+        memory_estimate, "needed", lambda _, height, width, __: height * width
     )
     monkeypatch.setattr(memory, "available", lambda: 2 * 128 * 200)
     np.testing.assert_array_equal(predictor.classes(images), expected)

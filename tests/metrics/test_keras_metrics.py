@@ -43,7 +43,8 @@ def test_every_metric_of_the_package_is_tested():
     public = [getattr(metrics, name) for name in metrics.__all__]
     classes = [x for x in public if isinstance(x, type)]
     found = {x.__name__ for x in classes if issubclass(x, ConfusionMetric)}
-    assert found == set(CLASSES)
+    # tests/losses/test_multi_label_losses.py tests the metric of several classes.
+    assert found - {"MultiLabelIoU"} == set(CLASSES)
 
 
 def test_scores_equal_those_worked_by_hand():

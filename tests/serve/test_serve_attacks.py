@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerasseg import images
 from kerasseg.serve import (
     admission,
     batching,
@@ -350,7 +351,7 @@ def test_the_headers_of_many_files_do_not_block_the_event_loop():
         pipeline = image_pipeline.ImagePipeline(decoder, batching.Batcher(1, 1, 0), 100)
         deadline = asyncio.get_running_loop().time() + 60
         budget = admission.Budget(admission.Admission(9, 9), "a", deadline)
-        engine = types.SimpleNamespace(cost=costs.Cost())
+        engine = types.SimpleNamespace(cost=costs.Cost(), image_kind=images.RGB)
         beating = asyncio.ensure_future(heartbeat())
         try:
             with pytest.raises(RequestError) as caught:

@@ -13,6 +13,7 @@ import shutil
 import numpy as np
 import pytest
 
+from kerasseg import images
 from tests.support import commands, corrupt, remedies, trees
 from tfrecords_tools import build, inspect
 
@@ -97,6 +98,14 @@ def _two_colors(folder):
     corrupt.zero_and_255(corrupt.mask_paths(folder))
 
 
+def _deep(folder):
+    """One image has 16 bits, the others 8."""
+    path = corrupt.image_paths(folder, "train")[0]
+    deep = images.read_image(path).astype(np.uint16) * 257
+    path.unlink()
+    trees.save(path.with_suffix(".png"), deep)
+
+
 SHAPES = corrupt.colors_of(
     np.array([[10 * i + 7, 200 - 30 * i, i] for i in range(6)], np.uint8)
 )
@@ -128,6 +137,7 @@ DOCTOR = {
         lambda f: corrupt.colors(corrupt.mask_paths(f), SHAPES),
         ["--classes="],
     ),
+    "deep": (_deep, []),
     "noise": (_values(lambda x: trees.image(1, *x.shape)), []),
     "unknown": (_values(lambda x: np.where(x == 1, 77, x).astype(np.uint8)), []),
     "colors_given": (
@@ -312,6 +322,7 @@ def test_the_flags_that_an_error_proposes_work(fault, tmp_path, capsys, monkeypa
 NOT_RUN = {
     "Pixels of no class": "one_class",
     "Number of synthetic images": "help text",
+    "Build labels with several classes": "help text",
     "With --engine=beam, the": "help text",
     "Path of the contact sheet": "help text",
     "--beam_options needs": "tests/tfrecords_tools/test_beam_engine.py",
