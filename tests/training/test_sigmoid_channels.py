@@ -11,7 +11,7 @@ import kerasseg
 from kerasseg import exporting, images, inference
 from kerasseg.images.class_rules import ClassRule
 from kerasseg.serve import engine
-from kerasseg.workdir import best_model, class_rule, layout
+from kerasseg.workdir import best_model, class_names, class_rule, layout
 
 CLASSES = ["background", "bright"]
 SETTINGS = {
@@ -21,6 +21,7 @@ SETTINGS = {
     "train_crop_size": 16,
     "base_learning_rate": 1e-4,
 }
+PALETTE = np.array([[0, 0, 0], [255, 0, 0]], np.uint8)
 SIZE = 20, 24
 
 
@@ -128,3 +129,35 @@ def test_several_classes_of_four_channels_become_bits_and_polygons(tmp_path):
     features = json.loads((out / "geojson/a.geojson").read_text())["features"]
     found = {x["properties"]["class"]: x["properties"]["pixels"] for x in features}
     assert found == {"all": 20 * 24, "left": 20 * 12}
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_tflite_file_is_predicted_as_the_network(binary, tmp_path, multi_label):
+    pytest.importorskip("ai_edge_litert")
+    kind = kerasseg.load(binary).image_kind
+    model = linear(0.0, 1.0) if multi_label else linear(1.0)
+    rule = ClassRule(multi_label=True) if multi_label else ClassRule(thresholds=(0.2,))
+    class_names.attach(model, CLASSES, PALETTE, kind, rule=rule)
+    version = exporting.export_model(
+        model,
+        tmp_path / "export",
+        class_names=CLASSES,
+        palette=PALETTE,
+        rule=rule,
+        format_names=["tflite_float32"],
+        fresh_process=False,
+    )
+    loaded = kerasseg.load(exporting.file_of(version, "tflite_float32"))
+    assert (loaded.image_kind, loaded.rule) == (kind, rule)
+    expected = inference.Segmenter(model, CLASSES, PALETTE, rule=rule, image_kind=kind)
+    image = scenes()[0][0]
+    for name in ("classes", "probabilities", "confident_classes"):
+        if name == "confident_classes" and multi_label:
+            continue
+        one, other = (
+            getattr(n.predictor, name)(image[None]) for n in (loaded, expected)
+        )
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    found = loaded.predict(image)
+    assert np.asarray(found).dtype == rule.mask_dtype
+    np.testing.assert_array_equal(found, expected.predict(image))
