@@ -61,7 +61,7 @@ def test_forty_images_become_an_export_even_if_the_command_is_killed(tmp_path):
     log = tmp_path / "log"
     with open(log, "w+b") as file:
         process = start(arguments, file)
-        wait_for(lambda: any(workdir.glob("checkpoints/ckpt-*")), process)
+        wait_for(lambda: any(workdir.glob("checkpoints/ckpt-*.index")), process)
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not (workdir / layout.FIT_EXPORT).exists()

@@ -14,7 +14,9 @@ import tarfile
 import time
 import urllib.request
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import kerasseg
 from kerasseg import __main__ as program
@@ -202,8 +204,11 @@ def of_environment(python, words):
     return [program_path, *words[1:]]
 
 
-# Instead of 500 steps. What follows needs a best model only.
-FEW_STEPS = "--training_number_of_steps=40", "--eval_interval_steps=20"
+# What follows needs a best model only, instead of 500 steps, and no second training.
+MORE = {
+    "train": ("--training_number_of_steps=40", "--eval_interval_steps=20"),
+    "fit": ("--dry_run",),
+}
 
 
 def test_the_commands_of_the_readme_run_in_an_empty_folder(python, readme):
@@ -214,8 +219,10 @@ def test_the_commands_of_the_readme_run_in_an_empty_folder(python, readme):
     for name, words in zip(names, found, strict=True):
         if words[0] == "curl":
             continue
-        more = FEW_STEPS if name.endswith("train") else ()
+        more = MORE.get(name.rpartition(".")[2], ())
         command = [*of_environment(python, words), *more]
+        if name == "fit":
+            write_photos(readme)
         if name.endswith("serve"):
             (curl,) = [each for each in found if each[0] == "curl"]
             serve(command, curl, readme)
@@ -224,6 +231,18 @@ def test_the_commands_of_the_readme_run_in_an_empty_folder(python, readme):
     assert (readme / "records/dataset.json").exists()
     assert list((readme / "export").glob("1/*"))
     assert (readme / "mask.png").read_bytes().startswith(b"\x89PNG")
+
+
+def write_photos(folder):
+    """Writes ten images of two classes as the README's example names them."""
+    for i in range(10):
+        mask = np.zeros((64, 80), np.uint8)
+        mask[10 + i : 40 + i, 20:60] = 1
+        pixels = np.repeat(mask[..., None] * 99 + 10 * i + 50, 3, axis=2).astype("u1")
+        for kind, array in (("photos", pixels), ("masks", mask)):
+            (folder / kind).mkdir(exist_ok=True)
+            suffix = "jpg" if kind == "photos" else "png"
+            Image.fromarray(array).save(folder / kind / f"{i}.{suffix}")
 
 
 def serve(command, curl, folder):
