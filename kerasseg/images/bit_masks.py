@@ -70,6 +70,11 @@ def decode(code: np.ndarray, num_classes: int) -> np.ndarray:
     return (code[..., np.newaxis] & bits(num_classes) > 0) & labeled[..., np.newaxis]
 
 
+def present(code: np.ndarray, num_classes: int) -> list[int]:
+    """Returns the numbers of the classes that a mask `[height, width]` shows."""
+    return np.flatnonzero(decode(code, num_classes).any((0, 1))).tolist()
+
+
 def wrong(code: np.ndarray, num_classes: int) -> np.ndarray:
     """Returns where a value is neither a sum of classes nor 255, bool `[...]`."""
     allowed = int(bits(num_classes).sum())

@@ -16,7 +16,7 @@ import numpy as np
 
 from kerasseg import errors
 from kerasseg.images import geo, headers, reading
-from kerasseg.system import files, names
+from kerasseg.system import names
 from kerasseg.system.image_kinds import DTYPES, MAX_CHANNELS, ImageKind
 
 _NPY = b"\x93NUMPY"
@@ -70,10 +70,7 @@ def read_raster(
         errors.MissingPackageError: tifffile is not installed.
         FileNotFoundError: The file does not exist.
     """
-    if isinstance(source, bytes):
-        data, name = source, name or "The image"
-    else:
-        data, name = files.read_bytes(source), name or os.fspath(source)
+    data, name = reading.read_source(source, name)
     if data.startswith(_NPY):
         raster = _valid(decode_npy(data, max_pixels=max_pixels, name=name))
     elif data.startswith(_TIFF) and _needs_tifffile(data, channels):
@@ -136,26 +133,18 @@ def read_of_kind(
         errors.UserError: See `read_raster`; or the image is of another kind.
         FileNotFoundError: The file does not exist.
     """
+    data, name = reading.read_source(source, name)
     options: dict[str, Any] = {
         "max_pixels": max_pixels,
         "apply_exif": apply_exif,
         "name": name,
     }
-    if kind.is_rgb:
-        data = source if isinstance(source, bytes) else files.read_bytes(source)
-        is_placed = data.startswith(_TIFF) and geo.has_place(data)
-        if not is_placed and not data.startswith(_NPY):
-            return Raster(reading.read_image(source, **options))
-        source, options["name"] = (
-            data,
-            name or ("The image" if isinstance(source, bytes) else os.fspath(source)),
-        )
+    is_placed = data.startswith(_TIFF) and geo.has_place(data)
+    if kind.is_rgb and not is_placed and not data.startswith(_NPY):
+        return Raster(reading.read_image(data, **options))
     channels = None if kind.channels == 3 else kind.channels
-    raster = read_raster(source, channels=channels, **options)
-    what = options["name"]
-    if what is None:
-        what = "The image" if isinstance(source, bytes) else os.fspath(source)
-    kind.check(raster.pixels, what)
+    raster = read_raster(data, channels=channels, **options)
+    kind.check(raster.pixels, name)
     return raster
 
 
@@ -297,6 +286,8 @@ def _open_tiff(data, name):
                     f"{series.axes}, expected one image of rows, columns and channels. "
                     "Save one of them"
                 )
+            if min(series.shape) < 1:
+                raise headers.ImageError(f"{name} has no pixels. Get the file again")
             yield series, file.pages[0]
     except headers.ImageError:
         raise
@@ -315,8 +306,6 @@ def _tiff_sides(series):
 
 def _read_tiff(data, max_pixels, name):
     with _open_tiff(data, name) as (series, page):
-        if min(series.shape) < 1:
-            raise headers.ImageError(f"{name} has no pixels. Get the file again")
         height, width = _tiff_sides(series)
         header = headers.Header("tiff", width, height, "", 1, 1)
         reading.check_pixels(header, max_pixels, name)
@@ -327,6 +316,11 @@ def _read_tiff(data, max_pixels, name):
                 "some of them"
             )
         pixels = series.asarray()
+        if pixels.shape != series.shape:  # tifffile logs that, and goes on.
+            raise headers.ImageError(
+                f"{name} is damaged: it has {pixels.size} values, its header says "
+                f"{math.prod(series.shape)}. Get the file again"
+            )
         place, missing = geo.read(page)
     if not series.axes.startswith("YX"):
         pixels = np.moveaxis(pixels, 0, -1)
@@ -338,19 +332,13 @@ def _read_other(data, channels, max_pixels, apply_exif, name):
     header = headers.probe(data, name=name)
     kind = _PNG_CHANNELS.get(data[25]) if header.format == "png" else None
     has_16_bits = header.format == "png" and data[24] == 16
-    if not has_16_bits and channels in (None, 3):
-        return reading.read_image(
-            data, max_pixels=max_pixels, apply_exif=apply_exif, name=name
-        )
-    if not has_16_bits and channels == 1 and header.mode in ("1", "L", "LA"):
+    is_gray = channels == 1 and header.mode in ("1", "L", "LA")
+    as_stored = has_16_bits or (channels == kind and kind != 3 and not is_gray)
+    if kind is None or not as_stored:
         colors = reading.read_image(
             data, max_pixels=max_pixels, apply_exif=apply_exif, name=name
         )
-        return colors[..., :1].copy()
-    if kind is None or (not has_16_bits and channels != kind):
-        return reading.read_image(
-            data, max_pixels=max_pixels, apply_exif=apply_exif, name=name
-        )
+        return colors[..., :1].copy() if is_gray else colors
     pixels = reading.decode_unchanged(data, max_pixels, name)
     if pixels.ndim == 2:
         pixels = pixels[..., np.newaxis]

@@ -30,12 +30,26 @@ _GRAY, _PALETTE = 0, 3  # Color types of a PNG header.
 _GRAY_STEP = {1: 1, 2: 85, 4: 17, 8: 1}  # Factor of pillow's gray values, by bits.
 
 
+def read_source(
+    source: bytes | str | os.PathLike, name: str | None = None
+) -> tuple[bytes, str]:
+    """Returns the bytes of a file, and its name in error messages.
+
+    Args:
+        source: The bytes of the file, or its path.
+        name: Its name; the path if None.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+    """
+    if isinstance(source, bytes):
+        return source, name or "The image"
+    return files.read_bytes(source), name or os.fspath(source)
+
+
 def _load(source, name, max_pixels):
     """Returns the bytes of the file, its checked header and its name."""
-    if isinstance(source, bytes):
-        data, name = source, name or "The image"
-    else:
-        data, name = files.read_bytes(source), name or os.fspath(source)
+    data, name = read_source(source, name)
     header = headers.probe(data, name=name)
     check_pixels(header, max_pixels, name)
     if header.frames > 1:

@@ -1,5 +1,7 @@
 """Contours of the regions of a mask, as polygons in COCO's format."""
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 
@@ -26,15 +28,22 @@ def annotations(
 
     Source: https://cocodataset.org/#format-data.
     """
-    regions = []
+    found = []
+    for number, region in of_classes(mask, masks):
+        found += _annotations(region, number, tolerance)
+    return [{"id": i, **region} for i, region in enumerate(found, 1)]
+
+
+def of_classes(
+    mask: np.ndarray, masks: np.ndarray | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields the number of each class, and where it is; see `annotations`."""
     if masks is not None:
-        for number in range(masks.shape[-1]):
-            regions += _regions(masks[..., number], number, tolerance)
-        return [{"id": i, **region} for i, region in enumerate(regions, 1)]
-    for number in np.unique(mask):
+        yield from enumerate(np.moveaxis(masks, -1, 0))
+        return
+    for number in np.unique(mask).tolist():
         if number != IGNORE_LABEL:
-            regions += _regions(mask == number, int(number), tolerance)
-    return [{"id": i, **region} for i, region in enumerate(regions, 1)]
+            yield number, mask == number
 
 
 def polygons(mask: np.ndarray, *, tolerance: float = 1.0) -> list[list[np.ndarray]]:
@@ -58,7 +67,7 @@ def regions(
     return [(rings, area) for rings, _, area in _components(mask, tolerance)]
 
 
-def _regions(mask, number, tolerance):
+def _annotations(mask, number, tolerance):
     for (outer, *holes), box, area in _components(mask, tolerance):
         for hole in holes:
             outer = _joined(outer, hole)

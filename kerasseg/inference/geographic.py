@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.images import geo
 from kerasseg.inference import contours
 
@@ -34,7 +33,7 @@ def collection(
         latitude, to which coordinates are not converted.
     """
     features: list[dict] = []
-    for number, region in _classes(mask, masks):
+    for number, region in contours.of_classes(mask, masks):
         for rings, area in contours.regions(region):
             coordinates = [_closed(ring, place) for ring in rings]
             features.append(
@@ -53,16 +52,6 @@ def collection(
         name = f"urn:ogc:def:crs:EPSG::{place.epsg}"
         content["crs"] = {"type": "name", "properties": {"name": name}}
     return content
-
-
-def _classes(mask, masks):
-    """Yields the number of each class, and where it is."""
-    if masks is not None:
-        yield from enumerate(np.moveaxis(masks, -1, 0))
-        return
-    for number in np.unique(mask).tolist():
-        if number != IGNORE_LABEL:
-            yield number, mask == number
 
 
 def _closed(ring, place):

@@ -136,8 +136,7 @@ class Arrays:
         image, mask = self.pair(i)
         is_rgb = self.kind.is_rgb
         if self.multi_label:
-            has = bit_masks.decode(mask, self.num_classes)
-            present = np.flatnonzero(has.any((0, 1))).tolist()
+            present = bit_masks.present(mask, self.num_classes)
         else:
             present = np.setdiff1d(mask, datasets.IGNORE_LABEL).tolist()
         return records.encode_example(

@@ -154,6 +154,5 @@ def _pairs(splits) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
             example = schema.parse_example(split.read(i))
             label = example["label"]
             if label is not None:
-                multi = {"multi_label": split.spec.multi_label}
-                label = schema.decode_label(label, **multi)
+                label = schema.decode_label(label, multi_label=split.spec.multi_label)
             yield schema.decode_image(example["image"]), label

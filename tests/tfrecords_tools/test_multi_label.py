@@ -17,7 +17,7 @@ from tests.images import test_rasters as rasters
 from tests.support import commands, trees
 from tfrecords_tools import build, extract, inspect
 from tfrecords_tools.converters import pairs
-from tfrecords_tools.writing import encoding, multi_labels
+from tfrecords_tools.writing import encoding
 
 CLASSES = "road,car"
 
@@ -175,7 +175,7 @@ def test_masks_return_from_records_unchanged(masks):
     data = encoding.encode_pair(pair, contents, spec, encoding.Rules())
     again = records.decode_label(records.parse_example(data)["label"], multi_label=True)
     np.testing.assert_array_equal(again, label)
-    assert multi_labels.present(again, count) == list(example["present_classes"] or ())
+    assert bit_masks.present(again, count) == list(example["present_classes"] or ())
 
 
 @given(MASKS, st.booleans())

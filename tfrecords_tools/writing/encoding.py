@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from kerasseg import datasets, images, records
+from kerasseg.images import bit_masks
 from kerasseg.system import files
 from tfrecords_tools.converters import pairs, source_files
 from tfrecords_tools.writing import (
@@ -113,7 +114,7 @@ def _encode(pair, contents, spec, rules):
             label[~image.valid] = datasets.IGNORE_LABEL
         classes = pair.image_classes
         if classes is None:
-            classes = tuple(multi_labels.present(label, spec.num_classes)) or None
+            classes = tuple(bit_masks.present(label, spec.num_classes)) or None
         return encode(label=images.encode_label(label), present_classes=classes)
     values = _read_label(pair, contents.label, rules)
     if values.shape != size and rules.labels.resize:

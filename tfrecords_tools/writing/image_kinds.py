@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from kerasseg import datasets, errors, images, records
+from kerasseg.system.image_kinds import MAX_CHANNELS
 from tfrecords_tools.converters import pairs, registry
 from tfrecords_tools.writing import encoding, tasks
 
@@ -25,11 +26,11 @@ def parse(channels: str) -> int | None:
         return 0
     if not channels:
         return None
-    known = {str(number): number for number in range(1, 33)}
+    known = {str(number): number for number in range(1, MAX_CHANNELS + 1)}
     if channels not in known:
         raise errors.UserError(
-            f"`channels={channels}` must be a number from 1 to 32, or rgb for 8-bit "
-            "RGB. Leave it out for the channels of the images."
+            f"`channels={channels}` must be a number from 1 to {MAX_CHANNELS}, or rgb "
+            "for 8-bit RGB. Leave it out for the channels of the images."
         )
     return known[channels]
 

@@ -45,12 +45,6 @@ def combine(
     return bit_masks.encode(masks, ignored)
 
 
-def present(label: np.ndarray, num_classes: int) -> list[int]:
-    """Returns the numbers of the classes that occur in a label of `combine`."""
-    has = bit_masks.decode(label, num_classes)
-    return np.flatnonzero(has.any((0, 1))).tolist()
-
-
 def _check_size(shape, size, pair, name):
     if tuple(shape) != tuple(size):
         raise images.ImageError(

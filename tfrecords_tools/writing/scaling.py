@@ -6,7 +6,6 @@ import numpy as np
 from kerasseg import datasets, errors, images, records
 from kerasseg.images import bit_masks
 from tfrecords_tools.converters import pairs
-from tfrecords_tools.writing import multi_labels
 
 
 def check(scale: float) -> None:
@@ -63,7 +62,7 @@ def reduce(
         if classes is None and example["present_classes"] is not None:
             shown = np.unique(numbers).tolist()
             if spec.multi_label:
-                shown = multi_labels.present(numbers, spec.num_classes)
+                shown = bit_masks.present(numbers, spec.num_classes)
             kept = np.intersect1d(shown, example["present_classes"])
             classes = tuple(kept.tolist()) or None
     return records.encode_example(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-import os
 import random
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import cv2
 import numpy as np
 
 from kerasseg.datasets import IGNORE_LABEL
-from kerasseg.system import memory
+from kerasseg.system import memory, processes
 
 MAX_LABELS = 500  # Labels that are read for class frequencies and sizes of objects.
 _MIN_PIXELS = 16  # Smaller regions are not measured.
@@ -65,9 +64,7 @@ class Facts:
 def machine(has_gpu: bool) -> Machine:
     """Returns the machine of this process."""
     return Machine(
-        num_cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        num_cores=processes.num_cores(),
         has_gpu=has_gpu,
         memory=memory.available(),
         has_lite0=importlib.util.find_spec(_LITE0) is not None,
