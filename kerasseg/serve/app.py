@@ -176,6 +176,7 @@ class App:
                     for name, color in zip(engine.class_names, colors, strict=True)
                 ],
                 **({} if kind.is_rgb else {"images": kind.to_json()}),
+                **({"multi_label": True} if engine.rule.multi_label else {}),
             }
         )
 
