@@ -20,6 +20,12 @@ from tfrecords_tools.writing import pseudo_records
 _OUTPUT_RECORDS_DIR = flags.DEFINE_string(
     "output_records_dir", None, "Folder of the copy. It must be empty or not exist."
 )
+_LABELED_COPIES = flags.DEFINE_integer(
+    "labeled_copies",
+    1,
+    "How often the copy has each record that keeps its label, so that training sees "
+    "it more often than one with a pseudo-label: 7 balances 46 and 321 images.",
+)
 for _name in ("records_dir", "labels_dir", "labeled_list", "train_split"):
     flags.declare_key_flag(_name)
 
@@ -41,6 +47,7 @@ def main(argv: list[str]) -> None:
             output_records_dir,
             split=split,
             labeled_list=cli.LABELED_LIST.value,
+            labeled_copies=_LABELED_COPIES.value,
         )
     print(pseudo_records.describe(split, result))
     print(f"Records are in {output_records_dir}.")

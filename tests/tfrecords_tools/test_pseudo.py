@@ -102,6 +102,26 @@ def test_images_without_a_pseudo_label_keep_no_label(source, tmp_path):
     assert len(opened.labeled) == 3
 
 
+def names(folder):
+    opened = records.open_split(folder, "train")
+    return [records.parse_example(opened.read(i))["name"] for i in range(len(opened))]
+
+
+def test_copies_of_records_with_their_label_stay_in_their_file(source, tmp_path):
+    write_label(tmp_path / "p", "train1", drawn(1))
+    result = pseudo_records.write(
+        source, tmp_path / "p", tmp_path / "q", labeled_copies=3
+    )
+    assert result == pseudo_records.Result(2, 1, 1, 0)
+    assert names(tmp_path / "q") == [
+        name
+        for name in names(source)
+        for _ in range(3 if name in NAMES[::3] else 1)  # NAMES[::3] are labeled.
+    ]
+    with pytest.raises(errors.UserError, match="`labeled_copies=0`: expected at least"):
+        pseudo_records.write(source, tmp_path / "p", tmp_path / "r", labeled_copies=0)
+
+
 def test_image_level_classes_without_a_label_are_kept(tmp_path):
     image, label = tiny.image_and_label(0)
     header = {"image_format": "png", "height": 40, "width": 48}

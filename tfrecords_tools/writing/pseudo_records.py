@@ -19,7 +19,7 @@ class Result:
     """Numbers of records of a split.
 
     Attributes:
-        num_labeled: Records that were kept with their label.
+        num_labeled: Records that were kept with their label, without further copies.
         num_pseudo: Records with a pseudo-label.
         num_without: Records that have neither, since there is no file for them.
         num_unused: Files in the folder of pseudo-labels that are of none of the images
@@ -57,6 +57,7 @@ def write(
     *,
     split: str = "train",
     labeled_list: str | os.PathLike | None = None,
+    labeled_copies: int = 1,
 ) -> Result:
     """Copies records, and gives the images without a label of a split pseudo-labels.
 
@@ -75,6 +76,8 @@ def write(
         split: The split whose records get pseudo-labels.
         labeled_list: File with the names of the images whose labels are used, instead
             of the list in dataset.json.
+        labeled_copies: How often the copy has each record whose label is used, so that
+            training sees it more often than one with a pseudo-label.
 
     Raises:
         errors.MissingFileError: There are no records.
@@ -83,6 +86,11 @@ def write(
             pseudo-label does not fit.
         RecordError: Records are damaged.
     """
+    if labeled_copies < 1:
+        raise errors.UserError(
+            f"`labeled_copies={labeled_copies}`: expected at least 1, which has each "
+            "record once."
+        )
     source = pathlib.Path(records_dir)
     output = pathlib.Path(os.path.abspath(output_records_dir))
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -99,7 +107,7 @@ def write(
     for each in info.splits:
         records.open_split(source, each)  # Also checks that the files are complete.
     opened = records.open_split(source, split, labeled_list=labeled_list)
-    copy = _Copy(opened, info.splits[split], pathlib.Path(labels_dir))
+    copy = _Copy(opened, info.splits[split], pathlib.Path(labels_dir), labeled_copies)
     folder = output.with_name(f".{output.name}.part")
     shutil.rmtree(folder, ignore_errors=True)  # Of a command that was killed.
     folder.mkdir(parents=True)
@@ -120,8 +128,9 @@ def write(
 class _Copy:
     """The records of a split, with pseudo-labels."""
 
-    def __init__(self, split, shards, labels_dir):
+    def __init__(self, split, shards, labels_dir, labeled_copies):
         self._split, self._shards, self._labels_dir = split, shards, labels_dir
+        self._labeled_copies = labeled_copies
         self._without_label = set(unlabeled(split))
         self._paths = self._find_labels()
         if not self._paths:
@@ -193,8 +202,10 @@ class _Copy:
 
     def _records(self, start, end, bar) -> Iterator[bytes]:
         for i in range(start, end):
-            serialized = self._split.read(i)
-            yield self._relabel(i) if i in self._without_label else serialized
+            if i in self._without_label:
+                yield self._relabel(i)
+            else:
+                yield from [self._split.read(i)] * self._labeled_copies
             bar.update()
 
     def _relabel(self, i) -> bytes:
