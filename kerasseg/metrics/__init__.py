@@ -21,7 +21,7 @@ from kerasseg.metrics.image_measures import (
     Confusion,
     ImageMeasure,
 )
-from kerasseg.metrics.intervals import interval, paired_interval
+from kerasseg.metrics.intervals import interval, paired_interval, pooled_interval
 from kerasseg.metrics.keras_metrics import (
     FrequencyWeightedIoU,
     MeanAccuracy,
@@ -57,6 +57,7 @@ __all__ = [
     "iou_counts",
     "mean_iou",
     "paired_interval",
+    "pooled_interval",
     "scores",
     "table",
 ]

@@ -63,11 +63,41 @@ def paired_interval(
     Raises:
         UserError: Counts are empty or of wrong shape or type, or the images differ.
     """
-    image_counts = _checked(image_counts, class_names)
-    other_counts = _checked(other_counts, class_names)
-    _check_paired(image_counts, other_counts)
-    resampled = _resampled_sums(image_counts, other_counts)
-    totals = image_counts.sum(axis=0), other_counts.sum(axis=0)
+    return pooled_interval([(image_counts, other_counts)], class_names)
+
+
+def pooled_interval(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Computes bootstrap intervals of the mean difference of several pairs of runs.
+
+    The pairs differ in seeds or in lists of labeled images, for example. Every resample
+    has the same images for all runs, so the interval is about the choice of the images,
+    not of the seeds.
+
+    Args:
+        pairs: For each pair, counts of two runs; those of all runs are for the same
+            images in the same order. See `interval`.
+        class_names: See `interval`.
+
+    Returns:
+        As `paired_interval` returns it, for the mean over the pairs.
+
+    Raises:
+        UserError: There is no pair, counts are empty or of wrong shape or type, or the
+            images differ.
+    """
+    if not pairs:
+        raise errors.UserError("Expected at least one pair of runs, got none.")
+    runs = [_checked(counts, class_names) for pair in pairs for counts in pair]
+    for run in runs[1:]:
+        _check_paired(runs[0], run)
+    resampled = _resampled_sums(*runs)
+    totals = [run.sum(axis=0) for run in runs]
+
+    def difference(score, sums):
+        values = np.array([score(each) for each in sums])
+        return (values[::2] - values[1::2]).mean(axis=0)
 
     def summary(value, samples):
         ends = percentiles(value, samples)
@@ -77,12 +107,11 @@ def paired_interval(
         return ends | {"above_zero": above}
 
     means = summary(
-        np.subtract(*map(ratios.mean_iou, totals)),
-        np.subtract(*map(ratios.mean_iou, resampled)),
+        difference(ratios.mean_iou, totals), difference(ratios.mean_iou, resampled)
     )
-    values = np.subtract(*map(ratios.iou, totals))
-    classes = map(summary, values, np.subtract(*map(ratios.iou, resampled)).T)
-    return _result(means, classes, image_counts, class_names)
+    values = difference(ratios.iou, totals)
+    classes = map(summary, values, difference(ratios.iou, resampled).T)
+    return _result(means, classes, runs[0], class_names)
 
 
 def _resampled_sums(*tables):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from kerasseg import metrics
+from kerasseg import errors, metrics
 
 NAMES = ["road", "sky", "tram"]
 
@@ -65,6 +65,30 @@ def test_the_paired_interval_equals_that_of_a_naive_loop():
         assert part["above_zero"] == np.mean(one > two)
     totals = metrics.mean_iou(counts.sum(0)), metrics.mean_iou(other.sum(0))
     assert found["mean_iou"]["value"] == pytest.approx(totals[0] - totals[1])
+
+
+def test_the_pooled_interval_is_that_of_the_mean_difference():
+    runs = [random_counts(seed) for seed in range(4)]
+    for run in runs[1:]:
+        run[:, 1] = runs[0][:, 1]
+        run[:, 0] = np.minimum(run[:, 0], runs[0][:, 1])
+    pairs = [(runs[0], runs[1]), (runs[2], runs[3])]
+    found = metrics.pooled_interval(pairs, NAMES)["mean_iou"]
+    means = np.array(list(naive_resamples(runs))).mean(axis=2).T
+    samples = (means[0] - means[1] + means[2] - means[3]) / 2
+    low, high = np.percentile(samples, [2.5, 97.5])
+    values = [metrics.paired_interval(*pair, NAMES)["mean_iou"] for pair in pairs]
+    expected = {
+        "value": np.mean([each["value"] for each in values]),
+        "low": low,
+        "high": high,
+        "above_zero": np.mean(samples > 0),
+    }
+    assert found == pytest.approx(expected)
+    with pytest.raises(errors.UserError, match="at least one pair"):
+        metrics.pooled_interval([], NAMES)
+    with pytest.raises(errors.UserError, match="12 and 11"):
+        metrics.pooled_interval([pairs[0], (runs[2][1:], runs[3][1:])], NAMES)
 
 
 def test_the_interval_of_two_images_equals_that_worked_by_hand():
