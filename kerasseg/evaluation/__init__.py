@@ -12,7 +12,7 @@ __getattr__ = lazy.attributes(
     __name__,
     {
         "counts": "compare read_counts write_counts",
-        "coco_evaluation": "EncodedMasks",
+        "coco_evaluation": "EncodedMasks pycocotools",
         "coco_results": "read_results",
         "inputs": "MEASURE_NAMES Output check_inputs check_results",
         "instance_comparison": "",

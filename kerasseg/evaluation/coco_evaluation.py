@@ -149,7 +149,7 @@ def evaluate(annotations: Sequence[Annotations], num_classes: int, kind: str) ->
     Raises:
         errors.MissingPackageError: pycocotools is not installed.
     """
-    coco, cocoeval = _pycocotools()
+    coco, cocoeval = pycocotools()
     images_ = [
         {"id": i, "height": each.size[0], "width": each.size[1]}
         for i, each in enumerate(annotations, 1)
@@ -199,7 +199,12 @@ def _with_areas(detections, kind):
         yield {**each, "area": area}
 
 
-def _pycocotools():
+def pycocotools():
+    """Returns the modules `coco` and `cocoeval`.
+
+    Raises:
+        errors.MissingPackageError: They are not installed.
+    """
     try:
         from pycocotools import coco, cocoeval
     except ImportError as error:

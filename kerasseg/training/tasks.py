@@ -144,7 +144,12 @@ class Instances(Task):
         )
 
     def scorer(self, model, augmentation):
-        """Returns a function that computes the average precisions of COCO."""
+        """Returns a function that computes the average precisions of COCO.
+
+        Raises:
+            errors.MissingPackageError: pycocotools is not installed.
+        """
+        evaluation.pycocotools()  # Not first after many steps.
         detector = inference.Detector(model, **self.prediction_options(augmentation))
 
         def score(reader, **options):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 import types
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import evaluate, evaluation, models, pipeline, predict, training
+from kerasseg import errors, evaluate, evaluation, models, pipeline, predict, training
 from kerasseg.pipeline import augment
 from kerasseg.training import instance_objective, tasks
 from kerasseg.training.instance_objective import InstanceObjective
@@ -211,6 +212,15 @@ def check_commands(workdir, records_dir, folder):
     assert commands.run(predict.main, *given, "--output=instances,overlay") == 0
     assert len(list((out / "instances").iterdir())) == 2
     assert commands.run(predict.main, *given, "--tile_size=512") == 2
+
+
+def test_a_missing_package_stops_before_the_first_step(
+    records_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    monkeypatch.setattr("kerasseg.training.run.train_loop", None)
+    with pytest.raises(errors.MissingPackageError, match=r"kerasseg\[datasets\]"):
+        run(records_dir, tmp_path / "run", 1)
 
 
 def test_undefined_scores_are_not_numbers(monkeypatch):
