@@ -1,0 +1,74 @@
+"""Options that `build_model` takes for many architectures."""
+
+import inspect
+
+import pytest
+
+from kerasseg import models
+from kerasseg.system import option_values
+from tests.support import initializers
+from tests.support.networks import others_slow
+
+WITH_BACKBONE = [
+    name
+    for name in models.list_models("semantic")
+    if "backbone" in inspect.signature(models.metadata(name).builder).parameters
+]
+
+
+def build(name, **options):
+    """Builds a small model with a small ResNet, without values."""
+    own = {**models.metadata(name).test_options, "backbone": "resnet18_quarter"}
+    with initializers.no_values():
+        return models.build_model(name, 3, **{**own, **options})
+
+
+@pytest.mark.parametrize("name", others_slow(WITH_BACKBONE))
+def test_options_of_the_backbone_reach_it_through_every_architecture(name):
+    model = build(name, stem="deep")
+    assert model.get_layer("conv1_3_conv").kernel.shape == (3, 3, 16, 32)
+    encoder = models.encoder_layers(name, backbone="resnet18_quarter", stem="deep")
+    assert "conv1_3_conv" in encoder
+
+
+def test_strides_and_rates_of_the_backbone_are_set():
+    options = {"stride_on": "3x3", "first_rate": "old", "output_stride": 8}
+    with initializers.no_values():
+        model = models.build_model("deeplab_v3_plus", 3, backbone="resnet50", **options)
+    assert model.get_layer("conv3_block1_1_conv").strides == (1, 1)
+    assert model.get_layer("conv3_block1_2_conv").strides == (2, 2)
+    assert model.get_layer("conv5_block1_2_conv").dilation_rate == (2, 2)
+
+
+def test_an_option_of_the_backbone_is_of_one_model_only():
+    build("fpn", extra_blocks=1)
+    names = {layer.name for layer in build("fpn").layers}
+    assert not any(name.startswith("conv6") for name in names)
+
+
+def test_an_option_of_the_backbone_that_the_model_sets_is_an_error():
+    message = r"The model sets the options \['extra_blocks'\] of backbone 'resnet18_qu"
+    with pytest.raises(ValueError, match=message):
+        build("deeplab_v3_cascade", extra_blocks=1)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"backbone": "vgg16", "stem": "deep"}, r"'fpn' has no option \['stem'\]; it "),
+        ({"stemm": "deep"}, r"\['stemm'\]; it has .*, and its backbone \['extra_block"),
+        ({"stem": "wide"}, "`stem=wide` of 'resnet50' must be one of"),
+    ],
+)
+def test_wrong_options_of_a_backbone_are_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        models.build_model("fpn", 3, **options)
+
+
+def test_options_of_a_backbone_are_read_from_texts():
+    texts = ["multi_grid=1,2", "stride_on=3x3", "extra_blocks=1"]
+    options = option_values.parse(models.metadata("fpn").builder, texts)
+    assert options == {"multi_grid": (1, 2), "stride_on": "3x3", "extra_blocks": 1}
+    # The extra block is at rate 2, times the factor 2 of its second unit.
+    layer = build("fpn", **options).get_layer("conv6_block2_1_conv")
+    assert layer.dilation_rate == (4, 4)
