@@ -141,6 +141,7 @@ def build_model(
     image_size: Sequence[int | None] = (None, None),
     channels: int | None = None,
     image_kind: "images.ImageKind | Mapping | None" = None,
+    normalization: str | None = None,
     crf_iterations: int | None = None,
     **options,
 ) -> "keras.Model":
@@ -160,6 +161,9 @@ def build_model(
             layer normalizes: `images.ImageKind`, or what its `to_json` returns. None
             for 8-bit RGB. Pretrained encoders keep their kernels of RGB; those of
             added channels start at 0.
+        normalization: What the first layer does to RGB from 0 to 255, one of
+            `blocks.NORMALIZATIONS`, such as "torch" for weights of torchvision; None
+            for what the backbone or the architecture expects.
         crf_iterations: Number of mean-field updates of a CRF-RNN at the end of the
             model in training, twice as many at inference; see `blocks.CrfRnn`. None
             for no CRF.
@@ -186,10 +190,12 @@ def build_model(
     _check_num_classes(name, num_classes)
     _check_image_size(image_size)
     known = _options(builder)
+    if normalization is not None and "normalization" in known:
+        options["normalization"] = normalization
     of_backbone = sorted(set(_backbone_options(name, options)) - set(known))
     unknown = sorted(set(options) - {*known, *of_backbone})
     if unknown:
-        known = sorted([*known, "crf_iterations"])
+        known = sorted({*known, "crf_iterations", "normalization"})
         raise errors.UserError(
             f"Model '{name}' has no option {unknown}; it has {known}"
             + (f", and its backbone {of_backbone}." if of_backbone else ".")
@@ -205,7 +211,7 @@ def build_model(
             f"`crf_iterations={crf_iterations}`: a CRF compares colors of 8-bit RGB "
             f"images, and these are {kind}. Leave `crf_iterations` out."
         )
-    with _of_kind(kind):
+    with _of_kind(kind, normalization):
         model = _call_builder(name, num_classes, image_size, options, of_backbone)
     if crf_iterations is None:
         return model
@@ -231,7 +237,7 @@ def _image_kind(channels, image_kind):
     return image_kind or images.ImageKind(channels)
 
 
-def _of_kind(kind):
+def _of_kind(kind, normalization):
     """Returns a context in which models take images of a kind."""
     from kerasseg import blocks
 
@@ -239,6 +245,7 @@ def _of_kind(kind):
     return blocks.of_channels(
         stretch=None if plain else kind.ranges[: kind.num_colors],
         extra=kind.extra_moments,
+        normalization=normalization,
     )
 
 

@@ -31,6 +31,8 @@ def parse(builder: Callable, given: Iterable[str]) -> dict[str, Any]:
         default = parameters[key].default if key in parameters else None
         if key not in parameters and "," in value:
             default = ()  # Several values of an option of the backbone.
+        if key == "normalization":
+            default = ""  # "none" is one of its values.
         if default is inspect.Parameter.empty:
             raise errors.UserError(
                 f"`model_option={key}` is not an option: another flag or the data set "
@@ -42,7 +44,7 @@ def parse(builder: Callable, given: Iterable[str]) -> dict[str, Any]:
 
 def _typed(key, text, default):
     lowered = text.lower()
-    if lowered == "none":
+    if lowered == "none" and default != "":
         return None
     if isinstance(default, bool) or (default is None and lowered in ("true", "false")):
         if lowered not in ("true", "false", "1", "0"):

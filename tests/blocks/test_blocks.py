@@ -91,7 +91,7 @@ def test_normalizations_equal_those_worked_by_hand(kind, expected):
 
 
 def test_an_unknown_normalization_is_an_error():
-    with pytest.raises(ValueError, match=r"Unknown normalization 'vgg'.*'caffe'"):
+    with pytest.raises(ValueError, match=r"Unknown `normalization=vgg`.*'caffe'"):
         blocks.Normalize("vgg")
 
 

@@ -2,18 +2,27 @@
 
 import inspect
 
+import keras
+import numpy as np
 import pytest
 
-from kerasseg import models
+from kerasseg import blocks, models
 from kerasseg.system import option_values
 from tests.support import initializers
 from tests.support.networks import others_slow
 
+RNG = np.random.default_rng(0)
 WITH_BACKBONE = [
     name
     for name in models.list_models("semantic")
     if "backbone" in inspect.signature(models.metadata(name).builder).parameters
 ]
+
+
+def small(name, **options):
+    """Builds a model, always with the same weights."""
+    keras.utils.set_random_seed(0)
+    return models.build_model(name, 3, **options)
 
 
 def build(name, **options):
@@ -72,3 +81,41 @@ def test_options_of_a_backbone_are_read_from_texts():
     # The extra block is at rate 2, times the factor 2 of its second unit.
     layer = build("fpn", **options).get_layer("conv6_block2_1_conv")
     assert layer.dilation_rate == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "name", others_slow(models.list_models("semantic"), ("fcn_8s",))
+)
+def test_every_architecture_takes_another_normalization(name):
+    options = models.metadata(name).test_options
+    raw = small(name, normalization="none", **options)
+    other = small(name, normalization="torch", **options)
+    other.set_weights(raw.get_weights())
+    assert [v.path for v in other.weights] == [v.path for v in raw.weights]
+    image = RNG.uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+    mean, deviation = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    expected = raw((image - np.float32(mean)) / np.float32(deviation))
+    np.testing.assert_allclose(other(image), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name", others_slow(models.list_models(), ("mask_rcnn", "segformer_b0"))
+)
+def test_a_normalization_is_in_the_model_that_is_saved(name):
+    options = models.metadata(name).test_options
+    with initializers.no_values():
+        model = models.build_model(name, 3, normalization="tf128", **options)
+    kinds = [x.kind for x in model.layers if isinstance(x, blocks.Normalize)]
+    assert kinds == ["tf128"]
+
+
+def test_an_unknown_normalization_is_an_error():
+    with pytest.raises(ValueError, match="Unknown `normalization=bgr`; choose one of"):
+        models.build_model("enet", 3, normalization="bgr")
+
+
+@pytest.mark.parametrize("name", ["fpn", "mask_rcnn"])
+def test_no_normalization_is_read_from_a_text(name):
+    builder = models.metadata(name).builder
+    options = option_values.parse(builder, ["normalization=none"])
+    assert options == {"normalization": "none"}
