@@ -29,6 +29,7 @@ def deeplab_v3(
     filters: int = 256,
     rates: Sequence[int] = (6, 12, 18),
     image_pooling: bool = True,
+    resize: str = "anchored",
 ) -> keras.Model:
     """Builds DeepLab v3 with atrous spatial pyramid pooling ([Chen17] section 3.3).
 
@@ -44,6 +45,8 @@ def deeplab_v3(
         rates: Rates of the pyramid's 3x3 convolutions at output stride 16. They are
             doubled at 8 and halved at 32. Empty for the 1x1 convolution alone.
         image_pooling: Whether the pyramid has the mean of the image's features.
+        resize: How logits are resized, one of `blocks.RESIZES`; "half_pixel" in
+            torchvision.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -65,7 +68,10 @@ def deeplab_v3(
     scaled = [max(1, rate * 16 // output_stride) for rate in rates]
     x = aspp(c["c5"], scaled, filters, image_pooling=image_pooling)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
-    logits = _classify(x, num_classes, padded, image, output_stride)
+    x = _classify(x, num_classes)
+    logits = blocks.full_size_logits(
+        x, padded, image, stride=output_stride, resize=resize
+    )
     return keras.Model(image, logits, name="deeplab_v3")
 
 
@@ -108,7 +114,8 @@ def deeplab_v3_cascade(
         multi_grid=multi_grid,
         extra_blocks=3,
     )
-    logits = _classify(c["c5"], num_classes, padded, image, output_stride)
+    x = _classify(c["c5"], num_classes)
+    logits = blocks.full_size_logits(x, padded, image, stride=output_stride)
     return keras.Model(image, logits, name="deeplab_v3_cascade")
 
 
@@ -127,12 +134,11 @@ def aspp(x, rates, filters: int, *, image_pooling: bool = True, name: str = "asp
     return blocks.conv_bn_relu(x, filters, 1, name=f"{name}_project")
 
 
-def _classify(x, num_classes, padded, image, output_stride):
-    x = layers.Conv2D(
+def _classify(x, num_classes):
+    return layers.Conv2D(
         num_classes,
         1,
         kernel_initializer=initializers.RandomNormal(stddev=0.01),
         dtype="float32",
         name="classify",
     )(x)
-    return blocks.full_size_logits(x, padded, image, stride=output_stride)

@@ -11,6 +11,11 @@ from kerasseg.system import option_values
 from tests.support import initializers
 from tests.support.networks import others_slow
 
+WITH_RESIZE = [
+    name
+    for name in models.list_models("semantic")
+    if "resize" in inspect.signature(models.metadata(name).builder).parameters
+]
 RNG = np.random.default_rng(0)
 WITH_BACKBONE = [
     name
@@ -81,6 +86,31 @@ def test_options_of_a_backbone_are_read_from_texts():
     # The extra block is at rate 2, times the factor 2 of its second unit.
     layer = build("fpn", **options).get_layer("conv6_block2_1_conv")
     assert layer.dilation_rate == (4, 4)
+
+
+@pytest.mark.parametrize("name", others_slow(WITH_RESIZE, ("fpn",)))
+def test_aligned_corners_keep_the_names_and_the_promises(name, tmp_path):
+    options = models.metadata(name).test_options
+    default, model = small(name, **options), small(name, resize="corners", **options)
+    assert [v.path for v in model.weights] == [v.path for v in default.weights]
+    resizes = [x for x in model.layers if isinstance(x, blocks.ResizeLike)]
+    assert any(layer.resize == "corners" for layer in resizes)
+    # Maps of 1x1 are resized as well, and sizes that the strides do not divide.
+    for size in ((1, 1), (65, 97), (33, 47)):
+        image = RNG.uniform(0, 255, (1, *size, 3)).astype("float32")
+        logits = np.asarray(model(image))
+        assert logits.shape == (1, *size, 3) and np.isfinite(logits).all()
+    # At 32 * n + 1 pixels, "anchored" and "corners" are equal.
+    assert not np.allclose(logits, default(image))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(image), logits)
+
+
+@pytest.mark.parametrize("name", WITH_RESIZE)
+def test_an_unknown_way_of_resizing_is_an_error(name):
+    with pytest.raises(ValueError, match="`resize=cubic` must be one of"):
+        small(name, resize="cubic", **models.metadata(name).test_options)
 
 
 @pytest.mark.parametrize(
