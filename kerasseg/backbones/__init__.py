@@ -9,7 +9,7 @@ import contextvars
 import dataclasses
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,9 @@ from kerasseg import blocks, errors
 from kerasseg.system import registry
 
 OUTPUT_STRIDES = (8, 16, 32)
+_OPTIONS: contextvars.ContextVar[dict | None] = contextvars.ContextVar(
+    "options", default=None
+)
 _WORKDIR_FORMAT = contextvars.ContextVar("workdir_format", default=2)
 
 
@@ -118,6 +121,20 @@ def list_options(name: str) -> list[str]:
 
 
 @contextlib.contextmanager
+def of_options(options: Mapping[str, Any]) -> Iterator[None]:
+    """Builds backbones with options that their model does not set, in a context.
+
+    Args:
+        options: Options of the backbone's builder.
+    """
+    token = _OPTIONS.set(dict(options))
+    try:
+        yield
+    finally:
+        _OPTIONS.reset(token)
+
+
+@contextlib.contextmanager
 def of_workdir_format(number: int) -> Iterator[None]:
     """Builds backbones as runs with workdirs of a format have them, in a context.
 
@@ -159,15 +176,15 @@ def build(
             replaced by dilation, which keeps the field of view and the weights.
         weights: None (random initialization), "imagenet" (pretrained), or the path of
             a `.keras` file of a model with the same backbone.
-        **options: Options of the backbone's builder.
+        **options: Options of the backbone's builder, beside those of `of_options`.
 
     Returns:
         Dict of the last activation of each stage, "c1" to "c5" (some backbones have no
         "c1"). "c<k>" has ceil(size / min(2**k, output_stride)) rows and columns.
 
     Raises:
-        UserError: Unknown name, option or weights, wrong output stride, or weights of
-            another backbone.
+        UserError: Unknown name, option or weights, an option that is given twice, wrong
+            output stride, or weights of another backbone.
         MissingFileError: The file of weights does not exist.
         OSError: The ImageNet weights cannot be downloaded.
     """
@@ -177,6 +194,14 @@ def build(
             f"`output_stride={output_stride}` of '{name}' must be one of "
             f"{OUTPUT_STRIDES}."
         )
+    others = _OPTIONS.get() or {}
+    twice = sorted(set(options) & set(others))
+    if twice:
+        raise errors.UserError(
+            f"The model sets the options {twice} of backbone '{name}' itself. Leave "
+            "them out."
+        )
+    options = {**options, **others}
     known = list_options(name)
     unknown = sorted(set(options) - set(known))
     if unknown:

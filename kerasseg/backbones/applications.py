@@ -7,7 +7,7 @@ import collections.abc
 import functools
 from typing import Any, NamedTuple
 
-from keras import applications
+from keras import applications, layers
 
 from kerasseg import backbones
 from kerasseg.backbones import rewrite, vgg
@@ -104,7 +104,37 @@ def encoder(
     )
 
 
+def convnext(
+    name: str,
+    image,
+    *,
+    output_stride: int = 32,
+    weights: str | None = None,
+    end_norms: bool = False,
+) -> dict[str, Any]:
+    """Builds a ConvNeXt of keras.applications.
+
+    Args:
+        name: See `encoder`, as `image`, `output_stride` and `weights`.
+        image: See above.
+        output_stride: See above.
+        weights: See above.
+        end_norms: Whether "c2" to "c4" are followed by a layer normalization of their
+            own, as in the networks of OpenMMLab and Hugging Face; "c5" always is.
+
+    Returns:
+        See `encoder`.
+    """
+    c = encoder(name, image, output_stride=output_stride, weights=weights)
+    if not end_norms:
+        return c
+    for key in ("c2", "c3", "c4"):
+        norm = layers.LayerNormalization(epsilon=1e-6, name=f"{key}_norm")
+        c[key] = norm(c[key])
+    return c
+
+
 for _name, _row in _ROWS.items():
     backbones.register(
         name=_name, normalization=_row.normalization, classifier=_row.classifier
-    )(functools.partial(encoder, _name))
+    )(functools.partial(convnext if _name.startswith("convnext") else encoder, _name))

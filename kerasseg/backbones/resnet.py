@@ -18,6 +18,7 @@ from kerasseg import backbones, blocks, errors
 _EPSILON = 1.001e-5
 _STEMS = ("standard", "deep")
 _STRIDED = ("1x1", "3x3")
+_FIRST_RATES = (None, "old", "new")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,7 @@ def resnet(
     weights: str | None = None,
     stem: str = "standard",
     stride_on: str = "1x1",
+    first_rate: str | None = None,
     multi_grid: Sequence[int] | None = None,
     extra_blocks: int = 0,
 ):
@@ -61,7 +63,14 @@ def resnet(
         stem: "standard" (one 7x7 convolution) or "deep" (three 3x3, "beta" in TF
             DeepLab).
         stride_on: Convolution of a bottleneck that has the stride: "1x1" as in the
-            paper and in keras.applications, or "3x3" as in torchvision.
+            paper and in keras.applications, or "3x3" as in torchvision. Ignored by
+            basic blocks.
+        first_rate: Rate of the first 3x3 convolution of a stage whose stride is
+            replaced by dilation: "new", that of the stage, or "old", that of the stage
+            before, without `multi_grid`. None for "new" in bottlenecks and "old" in
+            basic blocks. The features are those of the strided network with "new" if
+            `stride_on` is "1x1", and with "old" if it is "3x3" (as in torchvision) and
+            in basic blocks.
         multi_grid: Factor of the dilation rate of each unit of block4 and of the extra
             blocks; None for 1.
         extra_blocks: Number of copies of block4 after it, 0 to 3, each at twice the
@@ -69,13 +78,15 @@ def resnet(
             initialized at random.
 
     Raises:
-        UserError: Unknown stem or convolution, wrong number of factors or blocks, or
-            there are no ImageNet weights of this variant.
+        UserError: Unknown stem, convolution or rate, wrong number of factors or blocks,
+            or there are no ImageNet weights of this variant.
     """
     variant = VARIANTS[name]
     multi_grid = multi_grid or (1,) * variant.units[3]
-    _check(name, variant, weights, stem, stride_on, multi_grid, extra_blocks)
+    _check_choices(name, stem, stride_on, first_rate)
+    _check(name, variant, weights, stem, multi_grid, extra_blocks)
     bottleneck = functools.partial(_bottleneck, stride_on=stride_on)
+    is_old = first_rate == "old" or (first_rate is None and not variant.bottleneck)
     c = {"c1": _stem(image, variant.filters, stem)}
     x = layers.ZeroPadding2D(1, name="pool1_pad")(c["c1"])
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
@@ -91,7 +102,10 @@ def resnet(
                 x,
                 variant.filters * 2 ** min(stage, 3),
                 stride=stride if unit == 0 else 1,
-                rates=(before if unit == 0 else rate * factor, rate * factor),
+                rates=(
+                    before if unit == 0 and is_old else rate * factor,
+                    rate * factor,
+                ),
                 project=unit == 0
                 and (stage in (1, 2, 3) or variant.bottleneck or stem == "deep")
                 and stage < 4,
@@ -113,13 +127,19 @@ for _name, _variant in VARIANTS.items():
     )(functools.partial(resnet, _name))
 
 
-def _check(name, variant, weights, stem, stride_on, multi_grid, extra_blocks):
-    if stem not in _STEMS:
-        raise errors.UserError(f"`stem={stem}` of '{name}' must be one of {_STEMS}.")
-    if stride_on not in _STRIDED:
-        raise errors.UserError(
-            f"`stride_on={stride_on}` of '{name}' must be one of {_STRIDED}."
-        )
+def _check_choices(name, stem, stride_on, first_rate):
+    for option, value, choices in (
+        ("stem", stem, _STEMS),
+        ("stride_on", stride_on, _STRIDED),
+        ("first_rate", first_rate, _FIRST_RATES),
+    ):
+        if value not in choices:
+            raise errors.UserError(
+                f"`{option}={value}` of '{name}' must be one of {choices}."
+            )
+
+
+def _check(name, variant, weights, stem, multi_grid, extra_blocks):
     if len(multi_grid) != variant.units[3]:
         raise errors.UserError(
             f"`multi_grid={multi_grid}` of '{name}' must have {variant.units[3]} "
@@ -208,13 +228,13 @@ def _stem(x, filters, stem):
 
 
 def _bottleneck(x, filters, *, stride, rates, project, stride_on, name):
-    """Applies a bottleneck block; its 3x3 convolution has the second of `rates`."""
+    """Applies a bottleneck block; its 3x3 convolution has the first of `rates`."""
     first, second = (stride, 1) if stride_on == "1x1" else (1, stride)
     start = x
     if project:
         start = _conv_bn(x, 4 * filters, 1, stride=stride, relu=False, name=f"{name}_0")
     x = _conv_bn(x, filters, 1, stride=first, name=f"{name}_1")
-    x = _conv_bn(x, filters, 3, stride=second, rate=rates[1], name=f"{name}_2")
+    x = _conv_bn(x, filters, 3, stride=second, rate=rates[0], name=f"{name}_2")
     x = _conv_bn(x, 4 * filters, 1, relu=False, name=f"{name}_3")
     x = layers.Add(name=f"{name}_add")([start, x])
     return layers.ReLU(name=f"{name}_out")(x)

@@ -40,13 +40,14 @@ from kerasseg.blocks.preprocessing import (
     of_channels,
     raw_input,
 )
-from kerasseg.blocks.resizing import AtStride, CropLike, ResizeLike
+from kerasseg.blocks.resizing import RESIZES, AtStride, CropLike, ResizeLike
 from kerasseg.blocks.statistics import NormalizeFeatures
 from kerasseg.blocks.unpooling import MaxPoolWithIndices, Unpool
 from kerasseg.blocks.upsampling import Bilinear, UpSampling2D, upscore
 
 __all__ = [
     "NORMALIZATIONS",
+    "RESIZES",
     "SMALLEST_SIDE",
     "AdaptiveAveragePool",
     "AtStride",
@@ -103,7 +104,13 @@ def image_input(image_size: Sequence[int | None], normalization: str):
 
 
 def full_size_logits(
-    x, padded, image, *, stride: int | None = None, name: str = "logits"
+    x,
+    padded,
+    image,
+    *,
+    stride: int | None = None,
+    resize: str | None = None,
+    name: str = "logits",
 ):
     """Resizes logits to the size of the image, in float32.
 
@@ -112,12 +119,14 @@ def full_size_logits(
         padded: Second value returned by `image_input`.
         image: First value returned by `image_input`.
         stride: Stride of `x` in pixels; see `ResizeLike`.
+        resize: See `ResizeLike`.
         name: Name of the last layer.
 
     Returns:
         Logits `[batch, height, width, num_classes]` with the size of `image`.
     """
-    x = ResizeLike(stride, dtype="float32", name=f"{name}_resize")([x, padded])
+    layer = ResizeLike(stride, resize=resize, dtype="float32", name=f"{name}_resize")
+    x = layer([x, padded])
     return CropLike(dtype="float32", name=name)([x, image])
 
 

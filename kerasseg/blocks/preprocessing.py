@@ -26,21 +26,32 @@ _Pairs = Sequence[Sequence[float]]
 _CHANNELS: contextvars.ContextVar[dict | None] = contextvars.ContextVar(
     "channels", default=None
 )
+_NORMALIZATION: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+    "normalization", default=None
+)
 
 
 @contextlib.contextmanager
-def of_channels(*, stretch: _Pairs | None, extra: _Pairs) -> Iterator[None]:
+def of_channels(
+    *, stretch: _Pairs | None, extra: _Pairs, normalization: str | None = None
+) -> Iterator[None]:
     """Builds models for images other than 8-bit RGB, in a context.
 
     Args:
         stretch: See `Normalize`, as `extra`.
         extra: One pair for each channel after the colors.
+        normalization: One of `NORMALIZATIONS`, in place of that of the model; None for
+            that of the model.
     """
-    token = _CHANNELS.set({"stretch": stretch, "extra": extra})
+    tokens = (
+        _CHANNELS.set({"stretch": stretch, "extra": extra}),
+        _NORMALIZATION.set(normalization),
+    )
     try:
         yield
     finally:
-        _CHANNELS.reset(token)
+        _CHANNELS.reset(tokens[0])
+        _NORMALIZATION.reset(tokens[1])
 
 
 def raw_input(image_size: Sequence[int | None]):
@@ -53,8 +64,9 @@ def raw_input(image_size: Sequence[int | None]):
 
 
 def normalize(image, normalization: str):
-    """Normalizes an image with the channels of `of_channels`; see `Normalize`."""
-    return Normalize(normalization, **(_CHANNELS.get() or {}))(image)
+    """Normalizes an image; `of_channels` has precedence. See `Normalize`."""
+    kind = _NORMALIZATION.get() or normalization
+    return Normalize(kind, **(_CHANNELS.get() or {}))(image)
 
 
 @keras.saving.register_keras_serializable("kerasseg")
@@ -88,7 +100,7 @@ class Normalize(layers.Layer):
         super().__init__(name=name, **options)
         if kind not in NORMALIZATIONS:
             raise errors.UserError(
-                f"Unknown normalization {kind!r}; choose one of {NORMALIZATIONS}."
+                f"Unknown `normalization={kind}`; choose one of {NORMALIZATIONS}."
             )
         self.kind = kind
         self.stretch = stretch and [[float(x) for x in pair] for pair in stretch]

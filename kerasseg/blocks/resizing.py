@@ -6,6 +6,9 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from kerasseg import errors
+
+RESIZES = ("anchored", "half_pixel", "corners")
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None
 
@@ -60,17 +63,32 @@ class ResizeLike(layers.Layer):
             so that logits of different output strides align. At sizes of
             `stride * n + 1` this equals the aligned corners of TF DeepLab. None aligns
             the outer edges (half-pixel centers), as `keras.ops.image.resize` does.
+        resize: One of `RESIZES`: "anchored" by the stride; "half_pixel" for aligned
+            edges; "corners" for the centers of the outermost cells at those of the
+            outermost pixels (`align_corners` of PyTorch). None for "anchored" if
+            there is a stride, else "half_pixel".
+
+    Raises:
+        UserError: Unknown `resize`, or "anchored" without a stride.
     """
 
-    def __init__(self, stride: int | None = None, **options):
+    def __init__(
+        self, stride: int | None = None, *, resize: str | None = None, **options
+    ):
         super().__init__(autocast=False, **options)
-        self.stride = stride
+        choices = RESIZES if stride else RESIZES[1:]
+        if resize not in (None, *choices):
+            raise errors.UserError(f"`resize={resize}` must be one of {choices}.")
+        # Files with the default are those of earlier versions.
+        self.stride, self.resize = stride, None if resize == choices[0] else resize
 
     def call(self, inputs):
         """Resizes the first of `[x, like]` and keeps its dtype."""
         x, like = inputs
         height, width = ops.shape(like)[1:3]
-        if self.stride is None:
+        if self.resize == "corners":
+            return _resize_corners(x, height, width)
+        if self.stride is None or self.resize == "half_pixel":
             return resize(x, height, width)
         if self.stride == 1:
             return x
@@ -85,7 +103,8 @@ class ResizeLike(layers.Layer):
 
     def get_config(self):
         """Returns the arguments of the constructor."""
-        return {**super().get_config(), "stride": self.stride}
+        config = {**super().get_config(), "stride": self.stride}
+        return {**config, "resize": self.resize} if self.resize else config
 
 
 def resize(x, height, width):
@@ -105,7 +124,23 @@ def _resize_anchored(x, stride):
         return ops.image.scale_and_translate(
             x, shape, scale, shift, (1, 2), "linear", antialias=False
         )
-    resized = tf.raw_ops.ResizeBilinear(
-        images=x, size=[height, width], align_corners=True
+    return _resize_corners(x, height, width)
+
+
+def _resize_corners(x, height, width):
+    """Resizes bilinearly with aligned corners; height and width can be tensors."""
+    if tf is not None:
+        resized = tf.raw_ops.ResizeBilinear(
+            images=x, size=[height, width], align_corners=True
+        )
+        return ops.cast(resized, x.dtype)
+    scales, shifts = [], []
+    for new, old in zip((height, width), ops.shape(x)[1:3], strict=True):
+        # A single row or column is repeated; of several, a single one is the first.
+        scales.append((new - 1) / (old - 1) if min(new, old) > 1 else new)
+        shifts.append((1 - scales[-1]) / 2 if old > 1 else 0.0)
+    shape = (ops.shape(x)[0], height, width, x.shape[3])
+    scale, shift = ops.array(scales, "float32"), ops.array(shifts, "float32")
+    return ops.image.scale_and_translate(
+        x, shape, scale, shift, (1, 2), "linear", antialias=False
     )
-    return ops.cast(resized, x.dtype)

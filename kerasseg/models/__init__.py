@@ -141,6 +141,7 @@ def build_model(
     image_size: Sequence[int | None] = (None, None),
     channels: int | None = None,
     image_kind: "images.ImageKind | Mapping | None" = None,
+    normalization: str | None = None,
     crf_iterations: int | None = None,
     **options,
 ) -> "keras.Model":
@@ -160,10 +161,14 @@ def build_model(
             layer normalizes: `images.ImageKind`, or what its `to_json` returns. None
             for 8-bit RGB. Pretrained encoders keep their kernels of RGB; those of
             added channels start at 0.
+        normalization: What the first layer does to RGB from 0 to 255, one of
+            `blocks.NORMALIZATIONS`, such as "torch" for weights of torchvision; None
+            for what the backbone or the architecture expects.
         crf_iterations: Number of mean-field updates of a CRF-RNN at the end of the
             model in training, twice as many at inference; see `blocks.CrfRnn`. None
             for no CRF.
-        **options: Options of the model's builder.
+        **options: Options of the model's builder, and of its backbone, such as
+            `stride_on="3x3"` of a ResNet; see `backbones.list_options`.
 
     Returns:
         A functional model from images, `[batch, height, width, channels]` with the
@@ -185,11 +190,15 @@ def build_model(
     _check_num_classes(name, num_classes)
     _check_image_size(image_size)
     known = _options(builder)
-    unknown = sorted(set(options) - set(known))
+    if normalization is not None and "normalization" in known:
+        options["normalization"] = normalization
+    of_backbone = sorted(set(_backbone_options(name, options)) - set(known))
+    unknown = sorted(set(options) - {*known, *of_backbone})
     if unknown:
-        known = sorted([*known, "crf_iterations"])
+        known = sorted({*known, "crf_iterations", "normalization"})
         raise errors.UserError(
-            f"Model '{name}' has no option {unknown}; it has {known}."
+            f"Model '{name}' has no option {unknown}; it has {known}"
+            + (f", and its backbone {of_backbone}." if of_backbone else ".")
         )
     if crf_iterations is not None and metadata(name).kind != "semantic":
         raise errors.UserError(
@@ -202,8 +211,8 @@ def build_model(
             f"`crf_iterations={crf_iterations}`: a CRF compares colors of 8-bit RGB "
             f"images, and these are {kind}. Leave `crf_iterations` out."
         )
-    with _of_kind(kind):
-        model = _call_builder(name, num_classes, image_size, options)
+    with _of_kind(kind, normalization):
+        model = _call_builder(name, num_classes, image_size, options, of_backbone)
     if crf_iterations is None:
         return model
     from kerasseg import blocks
@@ -228,7 +237,7 @@ def _image_kind(channels, image_kind):
     return image_kind or images.ImageKind(channels)
 
 
-def _of_kind(kind):
+def _of_kind(kind, normalization):
     """Returns a context in which models take images of a kind."""
     from kerasseg import blocks
 
@@ -236,13 +245,19 @@ def _of_kind(kind):
     return blocks.of_channels(
         stretch=None if plain else kind.ranges[: kind.num_colors],
         extra=kind.extra_moments,
+        normalization=normalization,
     )
 
 
-def _call_builder(name, num_classes, image_size, options):
+def _call_builder(name, num_classes, image_size, options, of_backbone):
     """Calls the builder; adds the options to errors raised by layers of Keras."""
+    from kerasseg import backbones
+
+    own = {key: value for key, value in options.items() if key not in of_backbone}
+    rest = {key: value for key, value in options.items() if key in of_backbone}
     try:
-        return metadata(name).builder(num_classes, tuple(image_size), **options)
+        with backbones.of_options(rest):
+            return metadata(name).builder(num_classes, tuple(image_size), **own)
     except ValueError as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if frame.f_globals["__name__"].startswith("kerasseg."):
@@ -285,9 +300,7 @@ def encoder_layers(name: str, **options) -> frozenset[str]:
     from kerasseg import backbones
 
     parameters = inspect.signature(metadata(name).builder).parameters
-    backbone = metadata(name).encoder
-    if "backbone" in parameters:
-        backbone = options.get("backbone") or parameters["backbone"].default
+    backbone = metadata(name).encoder or _backbone(name, options)
     if backbone is None:
         raise errors.UserError(
             f"Model '{name}' has no encoder that is separate from its head, so all of "
@@ -296,14 +309,29 @@ def encoder_layers(name: str, **options) -> frozenset[str]:
         )
     image = keras.Input((None, None, 3))
     backbone_options = {  # For example a stem, whose layers have other names.
-        key: options.get(key, parameters[key].default)
+        key: options[key] if key in options else parameters[key].default
         for key in backbones.list_options(backbone)
-        if key in parameters
+        if key in options or key in parameters
     }
     endpoints = backbones.build(backbone, image, **backbone_options)
     encoder = keras.Model(image, list(endpoints.values()))
     names = {layer.name for layer in encoder.layers if layer.weights}
     return frozenset(names).union(backbones.metadata(backbone).classifier)
+
+
+def _backbone(name, options):
+    """Returns the name of the backbone that is chosen by an option, or None."""
+    parameters = inspect.signature(metadata(name).builder).parameters
+    if "backbone" not in parameters:
+        return None
+    return options.get("backbone") or parameters["backbone"].default
+
+
+def _backbone_options(name, options):
+    from kerasseg import backbones
+
+    backbone = _backbone(name, options)
+    return backbones.list_options(backbone) if backbone else []
 
 
 def _check_num_classes(name, num_classes):

@@ -8,7 +8,7 @@ parameters, are those of the code of CoinCheung/BiSeNet. Where paper and code di
   aggregation layer: figures 4 to 6 of the paper show none. They are in that code and in
   OpenMMLab's, which reach the scores of the paper, and are used here.
 - The aggregation layer resizes bilinearly, as in figure 6 of the paper; that code uses
-  the nearest neighbor.
+  the nearest neighbor (`upsampling`).
 """
 
 from collections.abc import Sequence
@@ -36,6 +36,7 @@ def bisenet_v2(
     *,
     filters: int = 64,
     aux: bool = False,
+    upsampling: str = "bilinear",
 ) -> keras.Model:
     """Builds BiSeNetV2 ([Yu20] table 1 and figure 3).
 
@@ -47,6 +48,8 @@ def bisenet_v2(
         aux: Whether to return "aux_stage2" to "aux_stage5" too, the logits of the
             stages of the semantic branch at full size, for the booster training of
             section 5.2.
+        upsampling: Interpolation of the aggregation layer: "bilinear" as in the paper,
+            or "nearest".
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -56,11 +59,16 @@ def bisenet_v2(
             f"`filters={filters}` of 'bisenet_v2' must be a multiple of 8, because the "
             "semantic branch starts with 1/8 of them."
         )
+    if upsampling not in ("bilinear", "nearest"):
+        raise errors.UserError(
+            f"`upsampling={upsampling}` of 'bisenet_v2' must be 'bilinear' or "
+            "'nearest'."
+        )
     image, padded = blocks.image_input(image_size, "tf")
     detail = detail_branch(padded, filters)
     stages = semantic_branch(padded, filters)
     x = context_embedding(stages["stage5"], name="context")
-    x = guided_aggregation(detail, x, name="guide")
+    x = guided_aggregation(detail, x, upsampling, name="guide")
     x = _head(x, 16 * filters, name="head")
     x = _classifier(num_classes, "classify")(x)
     logits = blocks.full_size_logits(x, padded, image)
@@ -151,7 +159,7 @@ def context_embedding(x, *, name: str):
     return _conv_bn(x, filters, name=f"{name}_last")
 
 
-def guided_aggregation(detail, semantic, *, name: str):
+def guided_aggregation(detail, semantic, upsampling: str = "bilinear", *, name: str):
     """Applies bilateral guided aggregation ([Yu20] figure 6)."""
     filters = detail.shape[-1]
     fine = _depthwise_bn(detail, name=f"{name}_fine")
@@ -160,16 +168,24 @@ def guided_aggregation(detail, semantic, *, name: str):
     coarse = layers.ZeroPadding2D(1, name=f"{name}_coarse_pool_pad")(coarse)
     coarse = layers.AveragePooling2D(3, strides=2, name=f"{name}_coarse_pool")(coarse)
     fine_gate = _conv_bn(semantic, filters, relu=False, name=f"{name}_fine_sense")
-    fine_gate = blocks.ResizeLike(name=f"{name}_fine_up")([fine_gate, fine])
+    fine_gate = _up(fine_gate, fine, upsampling, name=f"{name}_fine_up")
     coarse_gate = _depthwise_bn(semantic, name=f"{name}_coarse_sense")
     coarse_gate = _point(coarse_gate, filters, name=f"{name}_coarse_point")
     gated = []
     for scale, x, gate in (("fine", fine, fine_gate), ("coarse", coarse, coarse_gate)):
         gate = layers.Activation("sigmoid", name=f"{name}_{scale}_gate")(gate)
         gated.append(layers.Multiply(name=f"{name}_{scale}_gated")([x, gate]))
-    gated[1] = blocks.ResizeLike(name=f"{name}_coarse_up")([gated[1], fine])
+    gated[1] = _up(gated[1], fine, upsampling, name=f"{name}_coarse_up")
     x = layers.Add(name=f"{name}_sum")(gated)
     return _conv_bn(x, filters, name=f"{name}_last")
+
+
+def _up(x, like, upsampling, *, name):
+    """Resizes a map of a quarter of the size."""
+    if upsampling == "bilinear":
+        return blocks.ResizeLike(name=name)([x, like])
+    x = blocks.UpSampling2D(4, name=f"{name}_repeat")(x)
+    return blocks.CropLike(name=name)([x, like])
 
 
 def _head(x, filters, *, name):

@@ -6,6 +6,7 @@ import keras
 from keras import initializers, layers
 
 from kerasseg import backbones, blocks, errors, models
+from kerasseg.models import fcn_resnet
 
 _PAPER = "https://arxiv.org/abs/1706.05587"
 
@@ -29,6 +30,9 @@ def deeplab_v3(
     filters: int = 256,
     rates: Sequence[int] = (6, 12, 18),
     image_pooling: bool = True,
+    refine: bool = False,
+    aux: bool = False,
+    resize: str = "anchored",
 ) -> keras.Model:
     """Builds DeepLab v3 with atrous spatial pyramid pooling ([Chen17] section 3.3).
 
@@ -44,6 +48,12 @@ def deeplab_v3(
         rates: Rates of the pyramid's 3x3 convolutions at output stride 16. They are
             doubled at 8 and halved at 32. Empty for the 1x1 convolution alone.
         image_pooling: Whether the pyramid has the mean of the image's features.
+        refine: Whether to add a 3x3 convolution between the pyramid and the
+            classifier, as torchvision does; the paper has none.
+        aux: Whether to return "aux_c4" too, logits computed from "c4" at full size. The
+            paper has none; torchvision trains it with weight 0.5.
+        resize: How logits are resized, one of `blocks.RESIZES`; "half_pixel" in
+            torchvision.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -65,8 +75,19 @@ def deeplab_v3(
     scaled = [max(1, rate * 16 // output_stride) for rate in rates]
     x = aspp(c["c5"], scaled, filters, image_pooling=image_pooling)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
-    logits = _classify(x, num_classes, padded, image, output_stride)
-    return keras.Model(image, logits, name="deeplab_v3")
+    if refine:
+        x = blocks.conv_bn_relu(x, filters, name="refine")
+    x = _classify(x, num_classes)
+    logits = blocks.full_size_logits(
+        x, padded, image, stride=output_stride, resize=resize
+    )
+    if not aux:
+        return keras.Model(image, logits, name="deeplab_v3")
+    x = fcn_resnet.head(c["c4"], num_classes, name="aux_c4")
+    x = blocks.full_size_logits(
+        x, padded, image, stride=min(16, output_stride), resize=resize, name="aux_c4"
+    )
+    return keras.Model(image, {"logits": logits, "aux_c4": x}, name="deeplab_v3")
 
 
 @models.register(
@@ -108,7 +129,8 @@ def deeplab_v3_cascade(
         multi_grid=multi_grid,
         extra_blocks=3,
     )
-    logits = _classify(c["c5"], num_classes, padded, image, output_stride)
+    x = _classify(c["c5"], num_classes)
+    logits = blocks.full_size_logits(x, padded, image, stride=output_stride)
     return keras.Model(image, logits, name="deeplab_v3_cascade")
 
 
@@ -127,12 +149,11 @@ def aspp(x, rates, filters: int, *, image_pooling: bool = True, name: str = "asp
     return blocks.conv_bn_relu(x, filters, 1, name=f"{name}_project")
 
 
-def _classify(x, num_classes, padded, image, output_stride):
-    x = layers.Conv2D(
+def _classify(x, num_classes):
+    return layers.Conv2D(
         num_classes,
         1,
         kernel_initializer=initializers.RandomNormal(stddev=0.01),
         dtype="float32",
         name="classify",
     )(x)
-    return blocks.full_size_logits(x, padded, image, stride=output_stride)

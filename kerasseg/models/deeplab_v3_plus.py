@@ -27,6 +27,7 @@ def deeplab_v3_plus(
     output_stride: int = 16,
     filters: int = 256,
     separable: bool = True,
+    resize: str = "anchored",
 ) -> keras.Model:
     """Builds DeepLab v3+ ([Chen18] figure 2).
 
@@ -39,6 +40,7 @@ def deeplab_v3_plus(
             have the same shapes.
         filters: Channels of the pyramid and of the decoder; 256 in the paper.
         separable: Whether 3x3 convolutions are depthwise separable.
+        resize: How feature maps and logits are resized, one of `blocks.RESIZES`.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -51,7 +53,8 @@ def deeplab_v3_plus(
     x = aspp(c["c5"], _RATES[output_stride], filters, conv)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
     skip = blocks.conv_bn_relu(c["c2"], 48, 1, name="skip")
-    x = blocks.ResizeLike(output_stride // 4, name="to_skip")([x, skip])
+    to_skip = blocks.ResizeLike(output_stride // 4, resize=resize, name="to_skip")
+    x = to_skip([x, skip])
     x = layers.Concatenate(name="merge")([x, skip])
     x = conv(x, filters, name="refine1")
     x = conv(x, filters, name="refine2")
@@ -62,7 +65,7 @@ def deeplab_v3_plus(
         dtype="float32",
         name="classify",
     )(x)
-    logits = blocks.full_size_logits(x, padded, image, stride=4)
+    logits = blocks.full_size_logits(x, padded, image, stride=4, resize=resize)
     return keras.Model(image, logits, name="deeplab_v3_plus")
 
 

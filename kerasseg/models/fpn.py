@@ -26,6 +26,7 @@ def fpn(
     backbone_weights: str | None = None,
     filters: int = 256,
     smooth: bool = True,
+    resize: str = "half_pixel",
 ) -> keras.Model:
     """Builds a Semantic FPN ([Kirillov19] sections 3 and 4.1, figure 3).
 
@@ -42,6 +43,7 @@ def fpn(
             many.
         smooth: Whether to apply a 3x3 convolution to each level of the pyramid, as in
             the paper of FPN ([Lin17] section 3); some implementations do not.
+        resize: How the branches and the logits are resized: "half_pixel" or "corners".
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -54,7 +56,7 @@ def fpn(
     image, padded = blocks.image_input(image_size, backbones.normalization(backbone))
     c = backbones.build(backbone, padded, weights=backbone_weights)
     p = pyramid(c, filters, smooth)
-    branches = [_branch(p, level, filters // 2) for level in (2, 3, 4, 5)]
+    branches = [_branch(p, level, filters // 2, resize) for level in (2, 3, 4, 5)]
     x = layers.Add(name="sum")(branches)
     x = layers.Conv2D(
         num_classes,
@@ -63,7 +65,7 @@ def fpn(
         dtype="float32",
         name="classify",
     )(x)
-    logits = blocks.full_size_logits(x, padded, image)
+    logits = blocks.full_size_logits(x, padded, image, resize=resize)
     return keras.Model(image, logits, name="fpn")
 
 
@@ -88,7 +90,7 @@ def pyramid(c, filters: int, smooth):
     return p
 
 
-def _branch(p, level, filters):
+def _branch(p, level, filters, resize):
     """Upsamples one level to the size of level 2 in steps of 2."""
     x = p[level]
     for step in range(max(level - 2, 1)):
@@ -106,5 +108,6 @@ def _branch(p, level, filters):
         )
         x = layers.ReLU(name=f"{name}_relu")(norm(x))
         if level > 2:
-            x = blocks.ResizeLike(name=f"{name}_up")([x, p[level - 1 - step]])
+            up = blocks.ResizeLike(resize=resize, name=f"{name}_up")
+            x = up([x, p[level - 1 - step]])
     return x

@@ -6,6 +6,7 @@ resizes with aligned corners; here cell `i` of a coarse map is placed at cell
 others.
 """
 
+import functools
 from collections.abc import Sequence
 
 import keras
@@ -34,6 +35,7 @@ def hrnet_ocr(
     modules: Sequence[int] = (1, 4, 3),
     ocr: bool = True,
     aux: bool = False,
+    resize: str = "anchored",
 ) -> keras.Model:
     """Builds HRNetV2 + OCR ([Yuan19] section 3.3; HRNet: arXiv 1908.07919).
 
@@ -49,6 +51,8 @@ def hrnet_ocr(
             the layers that score the regions in OCR.
         aux: Whether to return "aux_regions" too, the logits of the soft object regions
             at full size, trained with weight 0.4 in the paper.
+        resize: How feature maps and logits are resized, one of `blocks.RESIZES`;
+            "corners" in the authors' code.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -56,27 +60,28 @@ def hrnet_ocr(
     if aux and not ocr:
         raise errors.UserError("`aux=True` of 'hrnet_ocr' needs `ocr=True`.")
     image, padded = blocks.image_input(image_size, "torch")
-    x = high_resolution_net(padded, width, units, modules)
+    to_full_size = functools.partial(
+        blocks.full_size_logits, padded=padded, image=image, stride=4, resize=resize
+    )
+    x = high_resolution_net(padded, width, units, modules, resize)
     regions = _conv_bn(x, x.shape[-1], 1, bias=True, name="regions")
     regions = layers.Conv2D(num_classes, 1, dtype="float32", name="regions_classify")(
         regions
     )
     if not ocr:
-        logits = blocks.full_size_logits(regions, padded, image, stride=4)
+        logits = to_full_size(regions)
         return keras.Model(image, logits, name="hrnet_ocr")
     x = object_context(x, regions, name="context")
     x = layers.Conv2D(num_classes, 1, dtype="float32", name="classify")(x)
-    logits = blocks.full_size_logits(x, padded, image, stride=4)
+    logits = to_full_size(x)
     if not aux:
         return keras.Model(image, logits, name="hrnet_ocr")
-    regions = blocks.full_size_logits(
-        regions, padded, image, stride=4, name="aux_regions"
-    )
+    regions = to_full_size(regions, name="aux_regions")
     outputs = {"logits": logits, "aux_regions": regions}
     return keras.Model(image, outputs, name="hrnet_ocr")
 
 
-def high_resolution_net(x, width, units, modules):
+def high_resolution_net(x, width, units, modules, resize: str = "anchored"):
     """Builds the encoder, of stride 4 with `15 * width` channels."""
     x = _conv_bn(x, 64, stride=2, name="stem1")
     x = _conv_bn(x, 64, stride=2, name="stem2")
@@ -91,9 +96,9 @@ def high_resolution_net(x, width, units, modules):
                 for unit in range(1, units + 1):
                     x = _basic(x, name=f"{name}_branch{i + 1}_{unit}")
                 branches[i] = x
-            branches = _exchange(branches, name=name)
+            branches = _exchange(branches, resize, name=name)
     for i, x in enumerate(branches[1:], start=1):
-        up = blocks.ResizeLike(2**i, name=f"merge_up{i + 1}")
+        up = blocks.ResizeLike(2**i, resize=resize, name=f"merge_up{i + 1}")
         branches[i] = up([x, branches[0]])
     return layers.Concatenate(name="merge")(branches)
 
@@ -180,7 +185,7 @@ def _transition(branches, width, *, name):
     return [*branches, new]
 
 
-def _exchange(branches, *, name):
+def _exchange(branches, resize="anchored", *, name):
     """Adds to each branch all others, resized and projected to its channels."""
     exchanged = []
     for i, target in enumerate(branches):
@@ -189,7 +194,8 @@ def _exchange(branches, *, name):
             part = f"{name}_from{j + 1}_to{i + 1}"
             if j > i:
                 x = _conv_bn(x, target.shape[-1], 1, relu=False, name=part)
-                x = blocks.ResizeLike(2 ** (j - i), name=f"{part}_up")([x, target])
+                up = blocks.ResizeLike(2 ** (j - i), resize=resize, name=f"{part}_up")
+                x = up([x, target])
             for step in range(j, i):
                 last = step == i - 1
                 filters = target.shape[-1] if last else x.shape[-1]

@@ -28,6 +28,7 @@ def pspnet(
     stem: str = "deep",
     filters: int = 512,
     aux: bool = False,
+    resize: str = "anchored",
 ) -> keras.Model:
     """Builds PSPNet ([Zhao17] figure 3).
 
@@ -49,6 +50,8 @@ def pspnet(
             has half as many.
         aux: Whether to return "aux_conv4" too, the logits of the auxiliary head at the
             size of "c4", trained with weight 0.4 in the paper.
+        resize: How logits are resized, one of `blocks.RESIZES`; "corners" in the
+            authors' code, which is equal at sizes of `output_stride * n + 1`.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -65,7 +68,9 @@ def pspnet(
     )
     x = pyramid_pooling(c["c5"])
     x = _classify(x, filters, num_classes, name="head")
-    logits = blocks.full_size_logits(x, padded, image, stride=output_stride)
+    logits = blocks.full_size_logits(
+        x, padded, image, stride=output_stride, resize=resize
+    )
     outputs = logits
     if aux:
         x = _classify(c["c4"], filters // 2, num_classes, name="aux")

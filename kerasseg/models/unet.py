@@ -32,6 +32,7 @@ def unet(
     backbone_weights: str | None = None,
     filters: int = 64,
     dropout: float = 0.5,
+    classifier_size: int = 1,
 ) -> keras.Model:
     """Builds U-Net ([Ronneberger15] figure 1).
 
@@ -53,11 +54,17 @@ def unet(
             paper. With a backbone, the levels of the expanding path have 4, 2, 1, 1/2
             and 1/4 times as many.
         dropout: Dropout rate at the end of the contracting path; the paper states none.
+        classifier_size: Height and width of the kernel of the last convolution, odd: 1
+            in the paper, 3 in segmentation_models.pytorch.
 
     Returns:
         A model from images to logits; see `models.build_model`.
     """
     _check(padding, backbone, backbone_weights)
+    if classifier_size < 1 or classifier_size % 2 == 0:
+        raise errors.UserError(
+            f"`classifier_size={classifier_size}` of 'unet' must be odd, as 1 or 3."
+        )
     if backbone is None:
         image = blocks.raw_input(image_size)
         x = blocks.normalize(image, "tf")
@@ -68,7 +75,12 @@ def unet(
         x = layers.Dropout(dropout, name="contract_dropout")(c["c5"])
         x = _expand_over(x, c, filters)
     x = layers.Conv2D(
-        num_classes, 1, kernel_initializer=_he(), dtype="float32", name="classify"
+        num_classes,
+        classifier_size,
+        padding="same",
+        kernel_initializer=_he(),
+        dtype="float32",
+        name="classify",
     )(x)
     logits = blocks.CropLike(dtype="float32", name="logits")([x, image])
     return keras.Model(image, logits, name="unet")

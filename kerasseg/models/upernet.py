@@ -27,6 +27,7 @@ def upernet(
     stem: str = "deep",
     filters: int = 512,
     aux: bool = False,
+    convolve_first: bool = False,
 ) -> keras.Model:
     """Builds UPerNet for a single task ([Xiao18] section 4.1, figure 4).
 
@@ -43,6 +44,8 @@ def upernet(
         filters: Channels of the decoder; 512 in the authors' code.
         aux: Whether to return "aux_c4" too, logits computed from "c4" at full size. The
             authors have none; OpenMMLab trains it with weight 0.4.
+        convolve_first: Whether maps of the pyramid are convolved at their own size, as
+            in OpenMMLab and Hugging Face, and not after they are resized.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -51,7 +54,7 @@ def upernet(
     has_stem = "stem" in backbones.list_options(backbone)
     options: dict = {"stem": stem} if has_stem else {}
     c = backbones.build(backbone, padded, weights=backbone_weights, **options)
-    p = {5: pyramid_pooling(c["c5"], filters)}
+    p = {5: pyramid_pooling(c["c5"], filters, convolve_first)}
     for level in (4, 3, 2):
         x = blocks.conv_bn_relu(c[f"c{level}"], filters, 1, name=f"lateral{level}")
         above = blocks.ResizeLike(name=f"above{level}")([p[level + 1], x])
@@ -76,18 +79,24 @@ def upernet(
     return keras.Model(image, {"logits": logits, "aux_c4": x}, name="upernet")
 
 
-def pyramid_pooling(x, filters: int):
+def pyramid_pooling(x, filters: int, convolve_first: bool = False):
     """Applies pyramid pooling ([Zhao17] section 3.2).
 
     Pooled maps are resized before they are convolved, as in the authors' code, so that
-    batch normalization weights each bin by its number of cells.
+    batch normalization weights each bin by its number of cells; with `convolve_first`
+    afterwards.
     """
     maps = [x]
     for bins in _BINS:
         name = f"pyramid{bins}"
         mean = blocks.AdaptiveAveragePool(bins, name=f"{name}_mean")(x)
-        mean = blocks.ResizeLike(name=f"{name}_spread")([mean, x])
-        maps.append(blocks.conv_bn_relu(mean, filters, 1, name=name))
+        spread = blocks.ResizeLike(name=f"{name}_spread")
+        if convolve_first:
+            mean = blocks.conv_bn_relu(mean, filters, 1, name=name)
+            maps.append(spread([mean, x]))
+        else:
+            mean = blocks.conv_bn_relu(spread([mean, x]), filters, 1, name=name)
+            maps.append(mean)
     x = layers.Concatenate(name="pyramid_concat")(maps)
     return blocks.conv_bn_relu(x, filters, name="pyramid_project")
 

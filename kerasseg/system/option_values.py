@@ -16,8 +16,8 @@ def parse(builder: Callable, given: Iterable[str]) -> dict[str, Any]:
 
     Raises:
         errors.UserError: A text is not `key=value`, the key is an argument that is not
-            an option, or the value is not of the type of the option's default. Unknown
-            keys are left to `models.build_model`.
+            an option, or the value is not of the type of the option's default. Other
+            keys, such as those of a backbone, are left to `models.build_model`.
     """
     parameters = inspect.signature(builder).parameters
     options = {}
@@ -29,6 +29,10 @@ def parse(builder: Callable, given: Iterable[str]) -> dict[str, Any]:
                 f"'{text}'."
             )
         default = parameters[key].default if key in parameters else None
+        if key not in parameters and "," in value:
+            default = ()  # Several values of an option of the backbone.
+        if key == "normalization":
+            default = ""  # "none" is one of its values.
         if default is inspect.Parameter.empty:
             raise errors.UserError(
                 f"`model_option={key}` is not an option: another flag or the data set "
@@ -40,7 +44,7 @@ def parse(builder: Callable, given: Iterable[str]) -> dict[str, Any]:
 
 def _typed(key, text, default):
     lowered = text.lower()
-    if lowered == "none":
+    if lowered == "none" and default != "":
         return None
     if isinstance(default, bool) or (default is None and lowered in ("true", "false")):
         if lowered not in ("true", "false", "1", "0"):

@@ -234,6 +234,8 @@ def _builder(model, chosen, options):
         builder = models.metadata(name).builder
         options = option_values.parse(builder, chosen.model_options)
     options = dict(options or {})
+    if options.get("normalization", "") is None:
+        del options["normalization"]  # The text "none" is a normalization.
     texts = tuple(f"{key}={_text(value)}" for key, value in options.items())
     chosen = dataclasses.replace(chosen, model=name, model_options=texts)
     return Builder(name, options), chosen

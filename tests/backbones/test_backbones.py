@@ -84,6 +84,18 @@ def test_cells_of_a_dilated_backbone_equal_those_of_the_strided_one(name, size):
             assert_close(cells[:, ::rate, ::rate], c[32][f"c{k}"])
 
 
+@pytest.mark.slow
+def test_cells_equal_those_of_the_strided_resnet_with_strides_on_3x3():
+    options = {"stride_on": "3x3", "first_rate": "old"}
+    strided = encoder("resnet50", **options)
+    shake(strided)
+    dilated = encoder("resnet50", output_stride=8, **options)
+    dilated.set_weights(strided.get_weights())
+    image = RNG.normal(size=(1, 65, 97, 3)).astype("float32")
+    expected, actual = strided(image), np.asarray(dilated(image)["c5"])
+    assert_close(actual[:, ::4, ::4], np.asarray(expected["c5"]))
+
+
 @pytest.mark.parametrize("name, params", PARAMS.items())
 def test_a_backbone_has_the_parameters_that_its_metadata_states(name, params):
     with initializers.no_values():
@@ -185,6 +197,36 @@ def of_vgg16(image, weights):
 
 
 @pytest.mark.parametrize(
+    "name, first_rate, kind, expected",
+    [
+        # At output stride 8, block3 loses a stride of 2, and block4 another one.
+        ("resnet50", None, "_2_conv", {4: [2] * 6, 5: [4] * 3}),
+        ("resnet50", "new", "_2_conv", {4: [2] * 6, 5: [4] * 3}),
+        ("resnet50", "old", "_2_conv", {4: [1] + [2] * 5, 5: [2, 4, 4]}),
+        ("resnet18", None, "_1_conv", {4: [1, 2], 5: [2, 4]}),
+        ("resnet18", "old", "_1_conv", {4: [1, 2], 5: [2, 4]}),
+        ("resnet18", "new", "_1_conv", {4: [2, 2], 5: [4, 4]}),
+        ("resnet18", "old", "_2_conv", {4: [2, 2], 5: [4, 4]}),
+    ],
+)
+def test_the_first_unit_of_a_dilated_stage_has_the_old_or_the_new_rate(
+    name, first_rate, kind, expected
+):
+    with initializers.no_values():
+        model = encoder(name, output_stride=8, first_rate=first_rate)
+    found = rates(model, kind)
+    assert {stage: found[stage] for stage in (4, 5)} == expected
+    assert {*found[2], *found[3]} == {1}
+
+
+def test_multi_grid_does_not_change_the_old_rate():
+    with initializers.no_values():
+        options = {"multi_grid": (3, 2, 1), "first_rate": "old"}
+        model = encoder("resnet50", output_stride=8, **options)
+    assert rates(model)[5] == [2, 8, 4]  # Not [3 * 2, 2 * 4, 1 * 4].
+
+
+@pytest.mark.parametrize(
     "build, network",
     [
         (functools.partial(backbones.build, "mobilenet"), "MobileNet"),
@@ -267,6 +309,7 @@ def test_a_damaged_file_of_weights_is_an_error(tmp_path, fraction):
             FileNotFoundError,
             "The weights file no.k",
         ),
+        ("resnet50", {"first_rate": "2"}, ValueError, "`first_rate=2` .*'old', 'new'"),
         ("resnet50", {"stem": "wide"}, ValueError, "`stem=wide` .*'standard', 'deep'"),
         ("resnet50", {"multi_grid": (1, 2)}, ValueError, "must have 3 factors"),
         ("resnet50", {"extra_blocks": 4}, ValueError, "`extra_blocks=4` .* 0 to 3"),

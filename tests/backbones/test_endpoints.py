@@ -147,3 +147,26 @@ def test_a_started_run_without_a_checkpoint_is_a_new_one(tmp_path):
     assert flag_file.check_format(tmp_path) == 2
     checkpoints.Checkpoints(tmp_path / layout.CHECKPOINTS, {}).save(1)
     assert flag_file.check_format(tmp_path) == 1
+
+
+@pytest.mark.slow
+def test_ends_of_convnext_can_have_a_normalization_of_their_own():
+    image = keras.Input((64, 64, 3))
+    plain = backbones.build("convnext_tiny", image)
+    c = backbones.build("convnext_tiny", image, end_norms=True)
+    norms = [layer for x in c.values() for layer in [x._keras_history.operation]]
+    assert [layer.epsilon for layer in norms] == [1e-6] * 4
+    assert [layer.name for layer in norms[:3]] == ["c2_norm", "c3_norm", "c4_norm"]
+    assert {key: x.shape for key, x in c.items()} == {
+        k: x.shape for k, x in plain.items()
+    }
+    # Scale and shift of 96, 192 and 384 channels.
+    counts = [
+        keras.Model(image, [*ends.values()]).count_params() for ends in (c, plain)
+    ]
+    assert counts[0] - counts[1] == 2 * (96 + 192 + 384)
+
+
+def test_only_convnext_has_normalizations_of_its_ends():
+    assert backbones.list_options("convnext_base") == ["end_norms"]
+    assert backbones.list_options("densenet121") == []

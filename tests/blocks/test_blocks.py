@@ -8,6 +8,7 @@ from keras import layers
 
 from kerasseg import blocks
 from kerasseg.blocks import convolution, resizing
+from tests.support import reference
 
 RNG = np.random.default_rng(0)
 
@@ -91,7 +92,7 @@ def test_normalizations_equal_those_worked_by_hand(kind, expected):
 
 
 def test_an_unknown_normalization_is_an_error():
-    with pytest.raises(ValueError, match=r"Unknown normalization 'vgg'.*'caffe'"):
+    with pytest.raises(ValueError, match=r"Unknown `normalization=vgg`.*'caffe'"):
         blocks.Normalize("vgg")
 
 
@@ -122,6 +123,59 @@ def test_resizing_by_a_stride_keeps_each_cell_at_its_pixel():
     np.testing.assert_allclose(np.ravel(result), [0, 1, 2, 3, 4, 4])
     same = blocks.ResizeLike(1)([row([0, 2, 4]), row([0, 0, 0])])
     np.testing.assert_allclose(np.ravel(same), [0, 2, 4])
+
+
+def test_resizing_with_aligned_corners_keeps_the_outermost_cells():
+    # Three cells on six pixels: pixel i is at 2 * i / 5.
+    like = np.zeros((1, 1, 6, 1), "float32")
+    for stride in (None, 2):
+        result = blocks.ResizeLike(stride, resize="corners")([row([0, 2, 6]), like])
+        np.testing.assert_allclose(np.ravel(result), [0, 0.8, 1.6, 2.8, 4.4, 6])
+
+
+def test_resizing_with_half_pixel_centers_ignores_the_stride():
+    like = np.zeros((1, 1, 4, 1), "float32")
+    result = blocks.ResizeLike(2, resize="half_pixel")([row([0, 1]), like])
+    np.testing.assert_allclose(np.ravel(result), [0, 0.25, 0.75, 1])
+
+
+@pytest.mark.parametrize(
+    "stride, resize", [(None, "half_pixel"), (4, "anchored"), (4, None)]
+)
+def test_the_default_way_of_resizing_is_not_in_the_configuration(stride, resize):
+    config = blocks.ResizeLike(stride, resize=resize, name="up").get_config()
+    assert config == blocks.ResizeLike(stride, name="up").get_config()
+    assert "resize" not in config
+
+
+def test_the_way_of_resizing_is_in_the_configuration():
+    layer = blocks.ResizeLike(4, resize="corners")
+    copy = blocks.ResizeLike.from_config(layer.get_config())
+    assert (copy.stride, copy.resize) == (4, "corners")
+
+
+@pytest.mark.parametrize(
+    "stride, resize, message",
+    [
+        (None, "anchored", r"`resize=anchored` must be one of \('half_pixel', 'corn"),
+        (2, "nearest", r"`resize=nearest` must be one of \('anchored', 'half_pixel',"),
+    ],
+)
+def test_an_unknown_way_of_resizing_is_an_error(stride, resize, message):
+    with pytest.raises(ValueError, match=message):
+        blocks.ResizeLike(stride, resize=resize)
+
+
+@pytest.mark.parametrize("old", [(1, 1), (1, 4), (5, 3)])
+@pytest.mark.parametrize("new", [(1, 1), (7, 1), (4, 9)])
+def test_aligned_corners_are_the_same_on_other_backends(monkeypatch, old, new):
+    x = RNG.normal(size=(2, *old, 3)).astype("float32")
+    like = np.zeros((2, *new, 1), "float32")
+    layer = blocks.ResizeLike(resize="corners")
+    expected = reference.resize(x, *new, aligned=True)
+    np.testing.assert_allclose(layer([x, like]), expected, atol=1e-5)
+    monkeypatch.setattr(resizing, "tf", None)
+    np.testing.assert_allclose(layer([x, like]), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 97), (71, 90)])

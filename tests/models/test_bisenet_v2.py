@@ -125,3 +125,18 @@ def test_auxiliary_heads_cover_every_pixel_and_change_no_other_names():
 def test_filters_must_be_a_multiple_of_8():
     with pytest.raises(ValueError, match="filters=20` of 'bisenet_v2' must be a mult"):
         small(filters=20)
+
+
+def test_nearest_upsampling_repeats_each_gate_four_times():
+    model = small(upsampling="nearest")
+    image = RNG.uniform(0, 255, (1, 65, 97, 3)).astype("float32")
+    x, up = taps(model, "guide_fine_sense_bn", "guide_fine_up")(image)
+    # At stride 32, 3x4 cells; at stride 8, 9x13.
+    assert x.shape[1:3] == (3, 4) and up.shape[1:3] == (9, 13)
+    expected = np.repeat(np.repeat(x, 4, axis=1), 4, axis=2)[:, :9, :13]
+    np.testing.assert_array_equal(up, expected)
+
+
+def test_an_unknown_upsampling_is_an_error():
+    with pytest.raises(ValueError, match="`upsampling=cubic` of 'bisenet_v2' must be"):
+        small(upsampling="cubic")

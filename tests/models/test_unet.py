@@ -292,3 +292,15 @@ def test_a_backbone_without_c1_has_one_skip_connection_less():
 def test_wrong_options_are_errors(options, message):
     with pytest.raises(ValueError, match=message):
         models.build_model("unet", 2, **options)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_the_classifier_can_have_a_kernel_of_3x3(padding):
+    model = small(classifier_size=3, padding=padding)
+    assert model.get_layer("classify").kernel.shape == (3, 3, 4, 3)
+    assert model(np.zeros((1, 33, 40, 3), "float32")).shape == (1, 33, 40, 3)
+
+
+def test_an_even_kernel_of_the_classifier_is_an_error():
+    with pytest.raises(ValueError, match="`classifier_size=2` of 'unet' must be odd"):
+        small(classifier_size=2)

@@ -97,3 +97,17 @@ def test_a_backbone_with_layers_called_pool_is_accepted():
     # DenseNet's transitions are pool2_conv, pool3_conv and so on.
     model = small(backbone="densenet121")
     assert model(np.zeros((1, 40, 50, 3))).shape == (1, 40, 50, 3)
+
+
+@pytest.mark.slow
+def test_maps_of_the_pyramid_can_be_convolved_at_their_own_size():
+    model, default = small(convolve_first=True), small()
+    assert [v.path for v in model.weights] == [v.path for v in default.weights]
+    for bins in (1, 2, 3, 6):
+        shape = model.get_layer(f"pyramid{bins}_relu").output.shape
+        assert shape[1:] == (bins, bins, 16)
+    model.set_weights(default.get_weights())
+    image = np.random.default_rng(0).uniform(0, 255, (1, 65, 97, 3)).astype("float32")
+    # ReLU does not commute with interpolation.
+    assert model(image).shape == (1, 65, 97, 3)
+    assert not np.allclose(model(image), default(image), atol=1e-6)
