@@ -12,7 +12,7 @@ from kerasseg.backbones.weight_files import arrays
 from kerasseg.system import files, json_values
 
 INDEX = ".index.json"
-_MAX_INDEX = 64 << 20  # Bytes.
+_MAX_INDEX = 16 << 20  # Bytes.
 
 
 def read(
@@ -57,9 +57,13 @@ def read(
 
 
 def _weight_map(path):
-    data = files.read_bytes(path, _MAX_INDEX)
+    if arrays.file_size(path) > _MAX_INDEX:
+        raise errors.UserError(
+            f"it is JSON of more than {_MAX_INDEX:,} bytes, which is no index of "
+            "weights. Give the weights that it describes."
+        )
     try:
-        index = json.loads(data)
+        index = json.loads(files.read_bytes(path))
     except (ValueError, RecursionError) as error:
         raise arrays.damaged(f"JSON: {error}") from error
     if not isinstance(index, dict) or "weight_map" not in index:

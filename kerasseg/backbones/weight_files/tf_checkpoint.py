@@ -24,7 +24,7 @@ def read(prefix: str | os.PathLike) -> arrays.Weights:
     """
     path_checks.check_model(prefix, "path")
     tf = _tensorflow()
-    wrong = (tf.errors.OpError, RuntimeError, TypeError, ValueError)
+    wrong = (tf.errors.OpError, LookupError, RuntimeError, TypeError, ValueError)
     try:
         reader = tf.train.load_checkpoint(os.fspath(prefix))
         shapes = reader.get_variable_to_shape_map()
