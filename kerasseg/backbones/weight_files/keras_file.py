@@ -1,6 +1,7 @@
 """Reader of Keras' files: `.weights.h5`, `.keras`, and `.h5` of Keras 2."""
 
 import io
+import math
 import os
 
 import h5py
@@ -102,7 +103,14 @@ def _checked_size(path, dataset):
             f"{names.one_line(path)[:80]!r} is empty or stored in another file. Save "
             "the weights again with model.save_weights."
         )
-    return dataset.size * max(dataset.dtype.itemsize, 4 if _is_bfloat16(dataset) else 1)
+    # HDF5 extracts a chunk whatever its size becomes; Keras does not compress weights.
+    if dataset.id.get_create_plist().get_nfilters():
+        raise errors.UserError(
+            f"{names.one_line(path)[:80]!r} is compressed. Run `h5repack -f NONE`, or "
+            "save the weights again with model.save_weights."
+        )
+    size = max(dataset.size, math.prod(dataset.chunks or ()))
+    return size * max(dataset.dtype.itemsize, 4 if _is_bfloat16(dataset) else 1)
 
 
 def _array(dataset):

@@ -262,6 +262,14 @@ def test_hdf5_files_reach_no_other_file_and_stay_small(tmp_path):
         file.create_dataset("a", (1 << 31,), "f4", chunks=(1024,))
     with pytest.raises(errors.UserError, match="made to exhaust the memory"):
         weight_files.read(path)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", (4,), "f4", chunks=(1 << 28,), maxshape=(None,))
+    with pytest.raises(errors.UserError, match="made to exhaust the memory"):
+        weight_files.read(path)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", data=KERNEL, compression="gzip")
+    with pytest.raises(errors.UserError, match=r"'a' is compressed. Run `h5repack"):
+        weight_files.read(path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(errors.UserError, match=r"truncated or damaged .HDF5"):
         weight_files.read(path)
