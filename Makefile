@@ -12,12 +12,12 @@ FOLDER ?= quickstart
 BIN = $(VENV)/bin
 RUN = $(BIN)/python -m
 
-EXTRAS = beam,crf,datasets,dev,docs,grpc,lite0,notebooks,onnx,parquet,ray,serve,superpixels,tiff,tflite
+EXTRAS = beam,crf,datasets,dev,docs,grpc,lite0,notebooks,onnx,parquet,ray,serve,superpixels,tiff,tflite,weights
 CONSTRAINTS =
 # What `make test-versions` tests. TensorFlow's lowest version needs Python 3.11 or 3.12.
 PYTHONS ?= python3.11 python3.12 python3.13
 PYTHON_LOWEST ?= python3.11
-LOWEST_EXTRAS = datasets,dev,lite0,onnx,parquet,serve,tflite
+LOWEST_EXTRAS = datasets,dev,lite0,onnx,parquet,serve,tflite,weights
 
 .PHONY: quickstart test test-versions test-lowest slow lint docs clean
 

@@ -45,6 +45,7 @@ EXTRAS = {
     "superpixels": ["scikit-image>=0.22", "scipy>=1.11"],
     "tiff": ["imagecodecs>=2024.9.22", "tifffile>=2024.1.30"],
     "tflite": ["ai-edge-litert>=2.0"],
+    "weights": ["safetensors>=0.4.3"],
     "dev": [
         "compose-spec>=0.2",
         "hypothesis>=6.100",

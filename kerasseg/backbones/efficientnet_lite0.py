@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from kerasseg import backbones, blocks, errors
-from kerasseg.backbones import torch_file
+from kerasseg.backbones import weight_files
 
 # Endpoint after the row, units, kernel size, first stride, expansion, filters.
 _STAGES = (
@@ -107,7 +107,7 @@ def _bn_relu6(x, *, name):
 
 
 def _load_imagenet(encoder):
-    arrays = torch_file.read(_package().get_model_file_path())
+    arrays = weight_files.read(_package().get_model_file_path())
     for layer in encoder.layers:
         if layer.weights:
             weights = _weights_of(layer.name, arrays)

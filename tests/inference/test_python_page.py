@@ -47,7 +47,8 @@ def test_the_code_of_the_page_runs(folder, capsys):
     assert "skipped: photos/b.png" in output and "1 predicted, 1 failed" in output
     assert (folder / "photos" / "a.png.mask.png").exists()
     assert (folder / "report.html").exists()
-    assert output.rstrip().endswith("1.0")  # All pixels of street.png are correct.
+    assert "\n1.0\n" in output  # All pixels of street.png are correct.
+    assert output.endswith("\nlayers/conv2d/vars/1 (3,) float32\n")
 
 
 @pytest.mark.slow  # Starts a process that loads the export.
