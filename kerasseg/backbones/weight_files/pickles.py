@@ -134,7 +134,10 @@ _CONSTANTS = {
     *("SHORT_BINBYTES", "BYTEARRAY8", "UNICODE", "BINUNICODE", "BINUNICODE8"),
     "SHORT_BINUNICODE",
 }
-_NAMED_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_NAMED_CONSTANTS = {
+    **{"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()},
+    "EMPTY_SET": Other("set"),
+}
 _PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
 _GETS = {"GET", "BINGET", "LONG_BINGET"}
 _IGNORED = {"PROTO", "FRAME", "STOP"}
@@ -203,17 +206,11 @@ class _Machine:
 
     # Containers. Sets are never read.
 
-    def _empty_tuple(self):
-        self.stack.append(())
-
     def _empty_list(self):
         self.stack.append([])
 
     def _empty_dict(self):
         self.stack.append({})
-
-    def _empty_set(self):
-        self.stack.append(Other("set"))
 
     def _tuple(self):
         items = self._pop_mark()
@@ -229,8 +226,7 @@ class _Machine:
         self._last_as_tuple(3)
 
     def _last_as_tuple(self, size):
-        items = [self.stack.pop() for _ in range(size)]
-        self.stack.append(tuple(reversed(items)))
+        self.stack.append(tuple([self.stack.pop() for _ in range(size)][::-1]))
 
     def _list(self):
         items = self._pop_mark()
