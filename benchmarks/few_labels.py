@@ -40,18 +40,15 @@ def read(folder: pathlib.Path) -> tuple[list[str], dict[str, dict[str, np.ndarra
 
 def row(method: str, lists: dict, baseline: dict, names: list[str]) -> str:
     """Returns a line of the table."""
-    scores = {
-        number: 100 * metrics.mean_iou(counts.sum(axis=0))
-        for number, counts in lists.items()
-    }
-    listed = ", ".join(f"{score:.1f}" for score in scores.values())
+    scores = [100 * metrics.mean_iou(counts.sum(axis=0)) for counts in lists.values()]
+    listed = ", ".join(f"{score:.1f}" for score in scores)
     pairs = [(lists[k], baseline[k]) for k in lists if k in baseline]
     text = ""
     if pairs and lists is not baseline:
         found = metrics.pooled_interval(pairs, names)["mean_iou"]
         value, low, high = (100 * found[key] for key in ("value", "low", "high"))
         text = f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
-    return f"| {method} | {listed} | {np.mean([*scores.values()]):.1f} | {text} |"
+    return f"| {method} | {listed} | {np.mean(scores):.1f} | {text} |"
 
 
 def main(argv):

@@ -26,9 +26,6 @@ _Pairs = Sequence[Sequence[float]]
 _CHANNELS: contextvars.ContextVar[dict | None] = contextvars.ContextVar(
     "channels", default=None
 )
-_NORMALIZATION: contextvars.ContextVar[str | None] = contextvars.ContextVar(
-    "normalization", default=None
-)
 
 
 @contextlib.contextmanager
@@ -43,15 +40,12 @@ def of_channels(
         normalization: One of `NORMALIZATIONS`, in place of that of the model; None for
             that of the model.
     """
-    tokens = (
-        _CHANNELS.set({"stretch": stretch, "extra": extra}),
-        _NORMALIZATION.set(normalization),
-    )
+    kind = {"kind": normalization} if normalization else {}
+    token = _CHANNELS.set({"stretch": stretch, "extra": extra, **kind})
     try:
         yield
     finally:
-        _CHANNELS.reset(tokens[0])
-        _NORMALIZATION.reset(tokens[1])
+        _CHANNELS.reset(token)
 
 
 def raw_input(image_size: Sequence[int | None]):
@@ -59,14 +53,17 @@ def raw_input(image_size: Sequence[int | None]):
 
     The channels are those of `of_channels`, else red, green and blue.
     """
-    channels = Normalize("none", **(_CHANNELS.get() or {})).channels
+    channels = _layer("none").channels
     return keras.Input((*image_size, channels), dtype="float32", name="image")
 
 
 def normalize(image, normalization: str):
     """Normalizes an image; `of_channels` has precedence. See `Normalize`."""
-    kind = _NORMALIZATION.get() or normalization
-    return Normalize(kind, **(_CHANNELS.get() or {}))(image)
+    return _layer(normalization)(image)
+
+
+def _layer(normalization):
+    return Normalize(**{"kind": normalization, **(_CHANNELS.get() or {})})
 
 
 @keras.saving.register_keras_serializable("kerasseg")

@@ -83,9 +83,8 @@ def deeplab_v3(
     )
     if not aux:
         return keras.Model(image, logits, name="deeplab_v3")
-    x = fcn_resnet.head(c["c4"], num_classes, name="aux_c4")
-    x = blocks.full_size_logits(
-        x, padded, image, stride=min(16, output_stride), resize=resize, name="aux_c4"
+    x = fcn_resnet.aux_logits(
+        c["c4"], num_classes, padded, image, output_stride, resize
     )
     return keras.Model(image, {"logits": logits, "aux_c4": x}, name="deeplab_v3")
 

@@ -54,11 +54,17 @@ def fcn_resnet(
     )
     if not aux:
         return keras.Model(image, logits, name="fcn_resnet")
-    x = head(c["c4"], num_classes, name="aux_c4")
-    x = blocks.full_size_logits(
-        x, padded, image, stride=min(16, output_stride), resize=resize, name="aux_c4"
-    )
+    x = aux_logits(c["c4"], num_classes, padded, image, output_stride, resize)
     return keras.Model(image, {"logits": logits, "aux_c4": x}, name="fcn_resnet")
+
+
+def aux_logits(c4, num_classes: int, padded, image, output_stride: int, resize: str):
+    """Computes logits from "c4" at full size, as torchvision's networks do."""
+    x = head(c4, num_classes, name="aux_c4")
+    stride = min(16, output_stride)
+    return blocks.full_size_logits(
+        x, padded, image, stride=stride, resize=resize, name="aux_c4"
+    )
 
 
 def head(x, num_classes: int, *, name: str):

@@ -1,6 +1,5 @@
 """What the readers of all formats share: their result, and limits of its size."""
 
-import os
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -78,8 +77,3 @@ def damaged(reason: object) -> errors.UserError:
 def from_bfloat16(values: np.ndarray) -> np.ndarray:
     """Returns float32 values of bfloat16 values that are stored as uint16."""
     return np.asarray(values.astype(np.uint32) << 16, order="C").view(np.float32)
-
-
-def file_size(path: str | os.PathLike) -> int:
-    """Returns the number of bytes of a file."""
-    return os.stat(path).st_size

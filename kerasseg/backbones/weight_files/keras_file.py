@@ -29,7 +29,7 @@ def read(path: str | os.PathLike) -> arrays.Weights:
     Raises:
         errors.UserError: See `reading.read`.
     """
-    return _read(path, arrays.file_size(path), "Keras (HDF5)")
+    return _read(path, os.path.getsize(path), "Keras (HDF5)")
 
 
 def read_archive(path: str | os.PathLike) -> arrays.Weights:

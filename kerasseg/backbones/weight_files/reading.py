@@ -1,5 +1,6 @@
 """Reads a file of weights, whatever its format."""
 
+import contextlib
 import os
 import pathlib
 
@@ -62,25 +63,21 @@ def read(path: str | os.PathLike) -> arrays.Weights:
         return _read_file(path)
 
 
-class _named:  # noqa: N801
+@contextlib.contextmanager
+def _named(path):
     """Puts the path before the message of an error."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def __enter__(self):
-        pass
-
-    def __exit__(self, kind, error, traceback):
-        text = names.printable(self._path)
-        if isinstance(error, errors.UserError):
-            if text not in str(error):
-                error.args = (f"{text}: {error}",)
-        elif isinstance(error, OSError):
-            raise errors.UserError(
-                f"{text}: it cannot be read ({error.strerror or error}). Check its "
-                "permissions and the disk."
-            ) from error
+    text = names.printable(path)
+    try:
+        yield
+    except errors.UserError as error:
+        if text not in str(error):
+            error.args = (f"{text}: {error}",)
+        raise
+    except OSError as error:
+        raise errors.UserError(
+            f"{text}: it cannot be read ({error.strerror or error}). Check its "
+            "permissions and the disk."
+        ) from error
 
 
 def _read_folder(path):

@@ -8,7 +8,6 @@ from kerasseg import errors
 from kerasseg.backbones.weight_files import arrays
 from kerasseg.system import files, names
 
-MAX_HEADER = 100_000_000  # Bytes; the library's limit.
 _BFLOAT16 = "BF16"
 _TYPES = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "BOOL": "u1"},
@@ -31,7 +30,7 @@ def read(path: str | os.PathLike) -> arrays.Weights:
             "safetensors files need the package safetensors. Install it with "
             "pip install 'kerasseg[weights]'."
         ) from error
-    size = arrays.file_size(path)
+    size = os.path.getsize(path)
     arrays.check_size(size, size)
     try:
         # Checks that the tensors cover the file, and none of it twice.

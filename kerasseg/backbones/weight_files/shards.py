@@ -37,7 +37,7 @@ def read(
             f"{len(missing)} of its {len(shards)} files are missing beside it, such as "
             f"{missing[0]!r}. Download them, too."
         )
-    total = sum(arrays.file_size(shard) for shard in shards)
+    total = sum(os.path.getsize(shard) for shard in shards)
     arrays.check_size(total, total)
     values: dict[str, np.ndarray] = {}
     for shard in shards:
@@ -57,7 +57,7 @@ def read(
 
 
 def _weight_map(path):
-    if arrays.file_size(path) > _MAX_INDEX:
+    if os.path.getsize(path) > _MAX_INDEX:
         raise errors.UserError(
             f"it is JSON of more than {_MAX_INDEX:,} bytes, which is no index of "
             "weights. Give the weights that it describes."

@@ -1,9 +1,12 @@
 """Finds the state dict in what torch.save wrote."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from kerasseg import errors
-from kerasseg.backbones.weight_files import pickles
+from kerasseg.backbones.weight_files import arrays, pickles
 from kerasseg.system import names
 
 # Of several, the first is read.
@@ -28,6 +31,14 @@ class Found(NamedTuple):
     key: str
     prefix: str
     left_out: tuple[str, ...]
+
+    def weights(
+        self, values: Mapping[str, np.ndarray], file_format: str
+    ) -> arrays.Weights:
+        """Returns the arrays of the tensors with what was found."""
+        found = self._asdict()
+        del found["tensors"]
+        return arrays.Weights(values, file_format=file_format, **found)
 
 
 def find(tree: Any) -> Found:

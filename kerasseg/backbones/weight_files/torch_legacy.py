@@ -22,7 +22,7 @@ def read(path: str | os.PathLike) -> arrays.Weights:
     Raises:
         errors.UserError: See `reading.read`.
     """
-    size = arrays.file_size(path)
+    size = os.path.getsize(path)
     with open(path, "rb") as file:
 
         def load():
@@ -48,13 +48,7 @@ def read(path: str | os.PathLike) -> arrays.Weights:
             return file.read(torch_arrays.num_bytes(storages[storage.key]))
 
         values = torch_arrays.build(found.tensors, size, content)
-    return arrays.Weights(
-        values,
-        file_format="PyTorch (before 1.6)",
-        key=found.key,
-        prefix=found.prefix,
-        left_out=found.left_out,
-    )
+    return found.weights(values, "PyTorch (before 1.6)")
 
 
 def _starts(file, file_bytes, keys, storages):

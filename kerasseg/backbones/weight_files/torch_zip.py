@@ -39,15 +39,9 @@ def read(path: str | os.PathLike) -> arrays.Weights:
             return archive.read(name)
 
         values = torch_arrays.build(
-            found.tensors, arrays.file_size(path), content, byteorder=byteorder
+            found.tensors, os.path.getsize(path), content, byteorder=byteorder
         )
-    return arrays.Weights(
-        values,
-        file_format="PyTorch (zip)",
-        key=found.key,
-        prefix=found.prefix,
-        left_out=found.left_out,
-    )
+    return found.weights(values, "PyTorch (zip)")
 
 
 def _root(names):

@@ -63,7 +63,7 @@ def open_archive(path: str | os.PathLike) -> Iterator[Archive]:
         errors.UserError: It is damaged, encrypted or expands too much, also when the
             block reads it.
     """
-    size = arrays.file_size(path)
+    size = os.path.getsize(path)
     with open(path, "rb") as file:
         try:
             _check_directory(file, size)
