@@ -141,7 +141,7 @@ def write_api(folder: pathlib.Path) -> None:
     """Writes a page for each module, from its docstrings."""
     import pdoc
 
-    from kerasseg import runtime
+    from kerasseg.system import runtime
 
     runtime.start_tensorflow()
     _import_all()

@@ -8,7 +8,7 @@ TensorFlow.
 
 import importlib
 
-from kerasseg import runtime
+from kerasseg.system import runtime
 
 runtime.prepare()
 

@@ -28,8 +28,9 @@ from typing import Any
 
 from absl import flags
 
-from kerasseg import cli, errors, evaluation, images, models, runtime
+from kerasseg import cli, errors, evaluation, images, models
 from kerasseg.cli import inference_flags
+from kerasseg.system import runtime
 from kerasseg.workdir import metadata
 
 _BATCH_SIZE = flags.DEFINE_integer(

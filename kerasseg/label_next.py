@@ -18,12 +18,12 @@ import sys
 
 from absl import flags
 
-from kerasseg import cli, errors, runtime
+from kerasseg import cli, errors
 from kerasseg.cli import inference_flags
 from kerasseg.inference import inputs
-from kerasseg.labeling.query import Query, check_folders
-from kerasseg.labeling.scores import SCORES
-from kerasseg.system import patterns
+from kerasseg.inference.labeling.query import Query, check_folders
+from kerasseg.inference.labeling.scores import SCORES
+from kerasseg.system import patterns, runtime
 
 _DEFAULT_COUNT = 20
 _SCORE = flags.DEFINE_enum(
@@ -75,7 +75,7 @@ def main(argv):
         )
     check_folders(paths, output_dir)
     runtime.start_tensorflow()
-    from kerasseg import labeling
+    from kerasseg.inference import labeling
 
     _report(labeling.label_next(query, paths), output_dir)
 

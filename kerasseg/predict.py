@@ -39,12 +39,12 @@ import sys
 
 from absl import flags
 
-from kerasseg import cli, runtime
+from kerasseg import cli
 from kerasseg.cli import inference_flags
 from kerasseg.inference import inputs, outputs, tflite
 from kerasseg.inference.job import Job
 from kerasseg.inference.pseudo_labels import PseudoLabelOptions
-from kerasseg.system import patterns
+from kerasseg.system import patterns, runtime
 
 _INPUT = flags.DEFINE_string(
     "input",

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from kerasseg import cli, runtime
+from kerasseg import cli
 from kerasseg.distribution import names
-from kerasseg.system import lock, path_checks, registry
+from kerasseg.system import lock, path_checks, registry, runtime
 from kerasseg.training import augmentation_options, few_labels, recipe
 from kerasseg.workdir import fingerprint, flag_file, layout
 

@@ -21,11 +21,12 @@ import shlex
 
 from absl import app, flags
 
-from kerasseg import cli, errors, runtime
+from kerasseg import cli, errors
 from kerasseg.cli import inference_flags
 from kerasseg.crf.tuning import grid
 from kerasseg.inference import segmenter
 from kerasseg.inference.options import PredictorOptions
+from kerasseg.system import runtime
 
 _NUM_IMAGES = flags.DEFINE_integer(
     "num_images",

@@ -13,8 +13,9 @@ See docs/few_labels.md.
 
 from absl import flags
 
-from kerasseg import cli, errors, runtime
+from kerasseg import cli, errors
 from kerasseg.cli import inference_flags
+from kerasseg.system import runtime
 
 _THRESHOLD = flags.DEFINE_float(
     "seed_threshold",

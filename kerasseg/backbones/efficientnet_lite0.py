@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from kerasseg import backbones, blocks, errors
-from kerasseg.backbones import weight_files
+from kerasseg.weights import files as weight_files
 
 # Endpoint after the row, units, kernel size, first stride, expansion, filters.
 _STAGES = (

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from kerasseg import runtime
+from kerasseg.system import runtime
 
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 tf: Any = importlib.import_module("tensorflow") if _ON_TENSORFLOW else None

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 
-from kerasseg import errors, records, runtime
+from kerasseg import errors, records
 from kerasseg.exporting import formats, versions
 from kerasseg.exporting.options import (
     DETECTION_MASKS,
@@ -13,6 +13,7 @@ from kerasseg.exporting.options import (
 )
 from kerasseg.exporting.samples import has_labeled_pixels, read_samples
 from kerasseg.inference import segmenter
+from kerasseg.system import runtime
 from kerasseg.workdir import metadata as run_metadata
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from kerasseg import errors, runtime
+from kerasseg import errors
 from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 from kerasseg.inference import memory_estimate, options, tiles
 from kerasseg.models import outputs
-from kerasseg.system import memory
+from kerasseg.system import memory, runtime
 
 _TILE_SIZES = (2048, 1024, 512, 256)
 _STEP = 256  # Image sizes are rounded up to multiples of this for memory estimates.

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kerasseg import errors, images, runtime
+from kerasseg import errors, images
 from kerasseg.images import class_rules
 from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
 from kerasseg.inference import memory_estimate, options, palettes, tiles
-from kerasseg.system import files, memory, processes
+from kerasseg.system import files, memory, processes, runtime
 
 _SUFFIX = ".tflite"
 _METADATA = "metadata.json"  # In the folder of the version.

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from kerasseg import cli, models, runtime
+from kerasseg import cli, models
+from kerasseg.system import runtime
 
 _MARKDOWN = flags.DEFINE_bool(
     "markdown", False, "Print the table in Markdown, as in docs/architectures.md."

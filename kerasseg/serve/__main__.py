@@ -20,8 +20,9 @@ import functools
 
 from absl import flags
 
-from kerasseg import cli, errors, runtime
+from kerasseg import cli, errors
 from kerasseg.serve import settings
+from kerasseg.system import runtime
 
 cli.define_fields(settings.Settings)
 _MODEL_NAME = flags.DEFINE_string(

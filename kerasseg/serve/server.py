@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import uvicorn
 
-from kerasseg import errors, runtime
+from kerasseg import errors
 from kerasseg.serve import (
     access_log,
     admission,
@@ -34,6 +34,7 @@ from kerasseg.serve import (
 from kerasseg.serve import app as application
 from kerasseg.serve import versions as watching
 from kerasseg.serve.settings import Settings
+from kerasseg.system import runtime
 
 _LOG = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 16 * 1024

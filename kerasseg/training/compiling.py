@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from kerasseg import errors, runtime
+from kerasseg import errors
 from kerasseg.distribution import WorkerGroup
-from kerasseg.system import progress
+from kerasseg.system import progress, runtime
 from kerasseg.training.step import StepFunction, StepResult
 
 _WARM_UP = 3  # Steps of each way that are not timed: tracing, compiling, autotuning.

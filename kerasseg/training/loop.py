@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import errors, runtime
+from kerasseg import errors
 from kerasseg.distribution import WorkerGroup
-from kerasseg.system import progress
+from kerasseg.system import progress, runtime
 from kerasseg.training import asynchronous
 from kerasseg.training.callback_state import Callbacks
 from kerasseg.training.logs import RunLog

@@ -8,10 +8,10 @@ import os
 import keras
 import tensorflow as tf
 
-from kerasseg import errors, runtime
+from kerasseg import errors
 from kerasseg.distribution import WorkerGroup
 from kerasseg.inference import memory_estimate
-from kerasseg.system import files, memory, progress
+from kerasseg.system import files, memory, progress, runtime
 from kerasseg.training.recipe import FittedBatch, Recipe
 from kerasseg.training.step import StepFunction
 from kerasseg.workdir import layout

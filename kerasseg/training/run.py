@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import backbones, errors, runtime
+from kerasseg import backbones, errors
 from kerasseg.distribution import WorkerGroup
 from kerasseg.pipeline import augment, class_statistics
-from kerasseg.system import files, path_checks
+from kerasseg.system import files, path_checks, runtime
 from kerasseg.training import (
     batch_norm,
     compiling,

@@ -4,9 +4,9 @@ import math
 import os
 from typing import NamedTuple
 
-from kerasseg import pipeline, runtime
+from kerasseg import pipeline
 from kerasseg.distribution import WorkerGroup
-from kerasseg.system import progress
+from kerasseg.system import progress, runtime
 from kerasseg.training.data import Unlabeled
 from kerasseg.training.few_labels import FewLabels
 from kerasseg.training.network import Network

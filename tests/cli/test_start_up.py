@@ -162,7 +162,8 @@ def test_a_command_can_be_imported_without_tensorflow(name, tmp_path):
 IMPORT_ALL = """
 import importlib, sys
 from absl import app, flags
-from kerasseg import errors, runtime
+from kerasseg import errors
+from kerasseg.system import runtime
 
 sys.argv[0] = "library"  # The module of flags that are defined from a dataclass.
 runtime.start_tensorflow()
@@ -233,7 +234,8 @@ def test_tensorflow_is_imported_without_the_garbage_collector(tmp_path):
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(OBSERVING_TENSORFLOW)
     program = (
-        "import gc, sys; from kerasseg import runtime; runtime.start_tensorflow(); "
+        "import gc, sys; from kerasseg.system import runtime; "
+        "runtime.start_tensorflow(); "
         "import tensorflow; print(tensorflow.during, gc.isenabled(), "
         "gc.get_freeze_count() > 0, file=sys.stderr)"
     )

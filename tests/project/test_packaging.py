@@ -40,7 +40,8 @@ OF_EXTRAS = {
 }
 IMPORT_ALL = """
 import importlib, pkgutil, kerasseg, tfrecords_tools
-from kerasseg import errors, runtime
+from kerasseg import errors
+from kerasseg.system import runtime
 
 runtime.start_tensorflow()
 for package in kerasseg, tfrecords_tools:

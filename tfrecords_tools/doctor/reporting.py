@@ -7,8 +7,8 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from kerasseg import errors, images, records, runtime
-from kerasseg.system import files
+from kerasseg import errors, images, records
+from kerasseg.system import files, runtime
 from tfrecords_tools.converters import pairs, registry
 from tfrecords_tools.doctor import (
     describing,

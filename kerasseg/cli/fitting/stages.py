@@ -7,9 +7,9 @@ import shlex
 import time
 from collections.abc import Callable
 
-from kerasseg import errors, runtime
+from kerasseg import errors
 from kerasseg.cli.fitting.run_file import RunFile
-from kerasseg.system import files, progress
+from kerasseg.system import files, progress, runtime
 from kerasseg.training.planning import budget, design, facts, plan
 from kerasseg.workdir import layout, metadata
 

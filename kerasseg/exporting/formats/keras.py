@@ -1,7 +1,7 @@
 """The Keras format: a `.keras` file, for Python with kerasseg."""
 
-from kerasseg import runtime
 from kerasseg.exporting import formats
+from kerasseg.system import runtime
 
 _USAGE = """\
     import kerasseg

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kerasseg import errors, images, runtime
+from kerasseg import errors, images
 from kerasseg.datasets import IGNORE_LABEL
 from kerasseg.exporting import formats
 from kerasseg.exporting.samples import synthetic_sample
 from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
+from kerasseg.system import runtime
 
 _CLASSES_FILE = "classes.json"
 _PYTHON_OPERATIONS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from kerasseg import errors
-from kerasseg.backbones.weight_files import arrays
 from kerasseg.system import files, json_values
+from kerasseg.weights.files import arrays
 
 INDEX = ".index.json"
 _MAX_INDEX = 16 << 20  # Bytes.

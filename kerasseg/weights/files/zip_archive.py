@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 
 from kerasseg import errors
-from kerasseg.backbones.weight_files import arrays
+from kerasseg.weights.files import arrays
 
 ERRORS = (
     *(EOFError, IndexError, KeyError, NotImplementedError, OverflowError),

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import strategies as st
 
 from kerasseg import errors
-from kerasseg.backbones import weight_files
-from kerasseg.backbones.weight_files import state_dict
+from kerasseg.weights import files as weight_files
+from kerasseg.weights.files import state_dict
 from tests.support import torch_format
 
 WRITERS = (torch_format.write_zip, torch_format.write_legacy)

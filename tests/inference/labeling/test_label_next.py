@@ -7,10 +7,10 @@ import io
 import numpy as np
 import pytest
 
-from kerasseg import errors, images, label_next, labeling
-from kerasseg.inference import resuming
+from kerasseg import errors, images, label_next
+from kerasseg.inference import labeling, resuming
+from kerasseg.inference.labeling import journal, running
 from kerasseg.inference.options import PredictorOptions
-from kerasseg.labeling import journal, running
 from kerasseg.records import labeled_lists
 from tests.support import commands, levels, tiny
 from tfrecords_tools.converters import class_lists, folder, own_data, pairs

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import strategies as st
 
 from kerasseg import errors
-from kerasseg.backbones import weight_files
-from kerasseg.backbones.weight_files import arrays, pickles, zip_archive
+from kerasseg.weights import files as weight_files
+from kerasseg.weights.files import arrays, pickles, zip_archive
 from tests.support import torch_format
 
 ONES = torch_format.tensor(np.ones(4, "f4"))

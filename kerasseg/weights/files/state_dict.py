@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kerasseg import errors
-from kerasseg.backbones.weight_files import arrays, pickles
 from kerasseg.system import names
+from kerasseg.weights.files import arrays, pickles
 
 # Of several, the first is read.
 KEYS = (

@@ -4,9 +4,9 @@ import math
 import os
 import pathlib
 
-from kerasseg import errors, runtime
-from kerasseg.backbones.weight_files import arrays
-from kerasseg.system import path_checks
+from kerasseg import errors
+from kerasseg.system import path_checks, runtime
+from kerasseg.weights.files import arrays
 
 INDEX = ".index"
 _KINDS = "fiub"

@@ -12,7 +12,7 @@ from hypothesis import strategies
 from hypothesis.extra import numpy as arrays
 
 from kerasseg import datasets, errors
-from kerasseg.labeling import preannotations
+from kerasseg.inference.labeling import preannotations
 from kerasseg.records import brush_rle
 from tests.support import tiny
 from tfrecords_tools import annotations

@@ -6,7 +6,7 @@ claims is checked against its size before memory is allocated, and the functions
 pickle names are never imported.
 """
 
-from kerasseg.backbones.weight_files.arrays import MAX_BYTES, Weights
-from kerasseg.backbones.weight_files.reading import read
+from kerasseg.weights.files.arrays import MAX_BYTES, Weights
+from kerasseg.weights.files.reading import read
 
 __all__ = ["MAX_BYTES", "Weights", "read"]

@@ -12,8 +12,8 @@ import sys
 from typing import Any, BinaryIO, NamedTuple
 
 from kerasseg import errors
-from kerasseg.backbones.weight_files import arrays
 from kerasseg.system import json_values, names
+from kerasseg.weights.files import arrays
 
 MAX_BYTES = 32 << 20
 MAX_STEPS = 4_000_000  # Opcodes, and entries of dictionaries that are copied.

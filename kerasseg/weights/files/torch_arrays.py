@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kerasseg import errors
-from kerasseg.backbones.weight_files import arrays, pickles
+from kerasseg.weights.files import arrays, pickles
 
 _BFLOAT16 = "BFloat16Storage"
 # NumPy's types by the class of the storage, or by the dtype of an untyped one.

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kerasseg.labeling import scores, selection
+from kerasseg.inference.labeling import scores, selection
 
 LOG2 = math.log(2)
 

@@ -5,7 +5,8 @@ import os
 import pathlib
 
 from kerasseg import errors
-from kerasseg.backbones.weight_files import (
+from kerasseg.system import files, names
+from kerasseg.weights.files import (
     arrays,
     keras_file,
     safetensors_file,
@@ -16,7 +17,6 @@ from kerasseg.backbones.weight_files import (
     torch_zip,
     zip_archive,
 )
-from kerasseg.system import files, names
 
 # What is read of a folder: the first pattern with a match.
 _IN_FOLDER = (

@@ -14,9 +14,9 @@ from kerasseg import errors, images
 from kerasseg.images import visualization
 from kerasseg.inference import files as inference_files
 from kerasseg.inference import inputs, segmenter
-from kerasseg.labeling import preannotations, scores, selection
-from kerasseg.labeling.journal import Journal, Scored
-from kerasseg.labeling.query import Query, check_folders
+from kerasseg.inference.labeling import preannotations, scores, selection
+from kerasseg.inference.labeling.journal import Journal, Scored
+from kerasseg.inference.labeling.query import Query, check_folders
 from kerasseg.system import files, lock, names, progress
 
 _MOST_ROWS = 20  # Of the contact sheet.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from kerasseg import errors, images
 from kerasseg.inference import resuming, segmenter
+from kerasseg.inference.labeling import scores
 from kerasseg.inference.options import PredictorOptions
-from kerasseg.labeling import scores
 from kerasseg.system import names
 
 

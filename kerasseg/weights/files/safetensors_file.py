@@ -5,8 +5,8 @@ import os
 import numpy as np
 
 from kerasseg import errors
-from kerasseg.backbones.weight_files import arrays
 from kerasseg.system import files, names
+from kerasseg.weights.files import arrays
 
 _BFLOAT16 = "BF16"
 _TYPES = {

@@ -4,7 +4,7 @@ import io
 import os
 
 from kerasseg import errors
-from kerasseg.backbones.weight_files import (
+from kerasseg.weights.files import (
     arrays,
     pickles,
     state_dict,

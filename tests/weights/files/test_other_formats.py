@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import errors
-from kerasseg.backbones import weight_files
-from kerasseg.backbones.weight_files import keras_file
+from kerasseg.weights import files as weight_files
+from kerasseg.weights.files import keras_file
 from tests.support import torch_format
 
 KERNEL = np.arange(6, dtype="f4").reshape(2, 3)

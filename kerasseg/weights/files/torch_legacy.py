@@ -3,7 +3,7 @@
 import os
 
 from kerasseg import errors
-from kerasseg.backbones.weight_files import (
+from kerasseg.weights.files import (
     arrays,
     pickles,
     state_dict,

@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 
 from kerasseg import errors
-from kerasseg.backbones.weight_files import arrays, zip_archive
 from kerasseg.system import names
+from kerasseg.weights.files import arrays, zip_archive
 
 WEIGHTS = "model.weights.h5"  # In a `.keras` file, and in a preset of KerasHub.
 _ERRORS = (KeyError, OSError, OverflowError, RuntimeError, TypeError, ValueError)

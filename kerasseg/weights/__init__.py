@@ -1,0 +1,1 @@
+"""Weights that other programs trained: files, their networks, names, downloads."""
