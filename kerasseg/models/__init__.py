@@ -52,6 +52,7 @@ class Metadata:
 
 
 KINDS = ("instance", "semantic")
+_OF_EVERY_MODEL = ("batch_norm_epsilon", "crf_iterations", "normalization")
 _MODELS: registry.Registry[Metadata] = registry.Registry("model", __name__)
 
 
@@ -142,6 +143,7 @@ def build_model(
     channels: int | None = None,
     image_kind: "images.ImageKind | Mapping | None" = None,
     normalization: str | None = None,
+    batch_norm_epsilon: float | None = None,
     crf_iterations: int | None = None,
     **options,
 ) -> "keras.Model":
@@ -164,6 +166,8 @@ def build_model(
         normalization: What the first layer does to RGB from 0 to 255, one of
             `blocks.NORMALIZATIONS`, such as "torch" for weights of torchvision; None
             for what the backbone or the architecture expects.
+        batch_norm_epsilon: Epsilon of all batch normalizations, such as 1e-5 for
+            weights of PyTorch; None for those of the architecture and the backbone.
         crf_iterations: Number of mean-field updates of a CRF-RNN at the end of the
             model in training, twice as many at inference; see `blocks.CrfRnn`. None
             for no CRF.
@@ -195,7 +199,7 @@ def build_model(
     of_backbone = sorted(set(_backbone_options(name, options)) - set(known))
     unknown = sorted(set(options) - {*known, *of_backbone})
     if unknown:
-        known = sorted({*known, "crf_iterations", "normalization"})
+        known = sorted({*known, *_OF_EVERY_MODEL})
         raise errors.UserError(
             f"Model '{name}' has no option {unknown}; it has {known}"
             + (f", and its backbone {of_backbone}." if of_backbone else ".")
@@ -213,6 +217,8 @@ def build_model(
         )
     with _of_kind(kind, normalization):
         model = _call_builder(name, num_classes, image_size, options, of_backbone)
+    if batch_norm_epsilon is not None:
+        _set_epsilon(model, batch_norm_epsilon)
     if crf_iterations is None:
         return model
     from kerasseg import blocks
@@ -220,6 +226,18 @@ def build_model(
     with errors.renamed({"iterations": "crf_iterations"}):
         crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
     return _with_crf(model, crf)
+
+
+def _set_epsilon(model, epsilon):
+    import keras
+
+    if not 0 < epsilon < 1:
+        raise errors.UserError(
+            f"`batch_norm_epsilon={epsilon}` must be between 0 and 1, such as 1e-5."
+        )
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.epsilon = float(epsilon)
 
 
 def _image_kind(channels, image_kind):

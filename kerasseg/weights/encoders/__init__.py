@@ -1,0 +1,1 @@
+"""Naming rules of encoders that several families have."""

@@ -1,0 +1,1 @@
+"""Networks of other libraries, compared with ours: `make parity`."""
