@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from kerasseg.weights.networks import Shapes
 
-_UNITS = {
+_UNITS: dict[tuple[int, ...], str] = {
     (2, 2, 2, 2): "resnet18",
     (3, 4, 6, 3): "resnet50",
     (3, 4, 23, 3): "resnet101",
