@@ -1,7 +1,8 @@
 """Semantic segmentation in Keras 3: architectures, training, evaluation, serving.
 
-Public names: `build_model`, `list_models`, `fit`, `find_learning_rate`, `load`,
-`get_dataset`, `losses`, `metrics`, and `data`, which is `pipeline.data`.
+Public names: `build_model`, `list_models`, `list_weights`, `fit`,
+`find_learning_rate`, `load`, `get_dataset`, `losses`, `metrics`, and `data`, which is
+`pipeline.data`.
 Each is imported when it is first used, so that `import kerasseg` does not start
 TensorFlow.
 """
@@ -22,6 +23,7 @@ _PUBLIC = {
     "fit": ("training.fit", "fit"),
     "get_dataset": ("datasets", "get"),
     "list_models": ("models", "list_models"),
+    "list_weights": ("weights.catalogue", "list_weights"),
     "load": ("trained", "load"),
     "losses": ("losses", ""),
     "metrics": ("metrics", ""),

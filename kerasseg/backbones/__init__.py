@@ -284,6 +284,27 @@ def inflate(kernel: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return np.pad(kernel, [(0, 0), (0, 0), (0, shape[2] - 3), (0, 0)])
 
 
+def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
+    """Copies the variables that two models have in common, by path and shape.
+
+    Kernels over RGB fit models with more channels, see `inflate`.
+
+    Returns:
+        Paths of the target's variables that were not copied.
+    """
+    values = {v.path: v for v in source.weights}
+    missing = []
+    for variable in target.weights:
+        value = values.get(variable.path)
+        if value is not None and value.shape != variable.shape:
+            value = inflate(value.numpy(), variable.shape)
+        if value is None or value.shape != variable.shape:
+            missing.append(variable.path)
+        else:
+            variable.assign(value)
+    return missing
+
+
 def pretrained(constructor: Callable, **options) -> keras.Model:
     """Builds a model of keras.applications with ImageNet weights.
 

@@ -145,6 +145,8 @@ def build_model(
     normalization: str | None = None,
     batch_norm_epsilon: float | None = None,
     crf_iterations: int | None = None,
+    weights: str | None = None,
+    accept_license: bool = False,
     **options,
 ) -> "keras.Model":
     """Builds a segmentation model.
@@ -171,6 +173,12 @@ def build_model(
         crf_iterations: Number of mean-field updates of a CRF-RNN at the end of the
             model in training, twice as many at inference; see `blocks.CrfRnn`. None
             for no CRF.
+        weights: Weights of another program for the whole network, one of
+            `kerasseg.list_weights()` or a file; see `weights.open_weights`. Options
+            that are not given are then those of their network, and with another
+            `num_classes` only the classifier keeps its initial values.
+        accept_license: Whether a license of `weights` that forbids commercial use is
+            accepted.
         **options: Options of the model's builder, and of its backbone, such as
             `stride_on="3x3"` of a ResNet; see `backbones.list_options`.
 
@@ -182,17 +190,25 @@ def build_model(
         detections, see `models.mask_rcnn.mask_rcnn`.
 
     Raises:
-        UserError: Unknown name or option, or a value out of range.
+        UserError: Unknown name or option, a value out of range, or other weights.
         MissingFileError: The file of weights does not exist.
-        OSError: The ImageNet weights cannot be downloaded.
+        OSError: Weights cannot be downloaded.
     """
     builder = metadata(name).builder
     if backbone is not None:
         options["backbone"] = backbone
-    if backbone_weights is not None:
-        options["backbone_weights"] = backbone_weights
     _check_num_classes(name, num_classes)
     _check_image_size(image_size)
+    if weights is not None:
+        common: dict[str, Any] = {"channels": channels, "image_kind": image_kind}
+        common |= {"crf_iterations": crf_iterations, "normalization": normalization}
+        common |= {"batch_norm_epsilon": batch_norm_epsilon, "image_size": image_size}
+        given = {**{k: v for k, v in common.items() if v is not None}, **options}
+        from kerasseg.models import pretrained
+
+        return pretrained.build(weights, accept_license, name, num_classes, given)
+    if backbone_weights is not None:
+        options["backbone_weights"] = backbone_weights
     known = _options(builder)
     if normalization is not None and "normalization" in known:
         options["normalization"] = normalization

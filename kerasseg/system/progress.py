@@ -17,14 +17,22 @@ class _Lines(tqdm.tqdm):
             print(msg or str(self), file=sys.stderr, flush=True)
 
 
-def track(total: int, *, unit: str, text: str = "", initial: int = 0) -> tqdm.tqdm:
+def track(
+    total: int | None,
+    *,
+    unit: str,
+    text: str = "",
+    initial: int = 0,
+    scale: bool = False,
+) -> tqdm.tqdm:
     """Starts a progress bar on standard error.
 
     Args:
-        total: Total number of units.
+        total: Total number of units; None if it is not known.
         unit: Name of a unit in the singular, such as "step".
         text: Text before the bar.
         initial: Number of units that are done already.
+        scale: Whether numbers are shown as 1.5k or 1.5M.
 
     Returns:
         A `tqdm`: `update()` adds one unit, `set_postfix` shows values, `close()` ends
@@ -38,6 +46,7 @@ def track(total: int, *, unit: str, text: str = "", initial: int = 0) -> tqdm.tq
         file=sys.stderr if on_terminal else io.StringIO(),  # `_Lines` prints itself.
         unit=unit,
         desc=text,
+        unit_scale=scale,
         mininterval=0.5 if on_terminal else _SECONDS_BETWEEN_LINES,
         maxinterval=_SECONDS_BETWEEN_LINES,
         dynamic_ncols=on_terminal,

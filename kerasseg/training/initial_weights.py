@@ -1,6 +1,6 @@
 """Weights of a new run that are taken from another one."""
 
-from kerasseg import errors
+from kerasseg import backbones, errors
 from kerasseg.system import progress
 from kerasseg.training import frozen_statistics
 from kerasseg.training.state import TrainState
@@ -28,7 +28,7 @@ def load(path: str, state: TrainState) -> None:
         errors.UserError: It has no variable in common with the model.
     """
     source = best_model.load_initial(path)
-    missing = best_model.copy_weights(source, state.model)
+    missing = backbones.copy_weights(source, state.model)
     if len(missing) == len(state.model.weights):
         raise errors.UserError(
             f"`initial_checkpoint={path}` has no variable in common with "
@@ -41,5 +41,5 @@ def load(path: str, state: TrainState) -> None:
     if missing:
         progress.log(f"Not in the initial checkpoint, or of another shape: {missing}")
     if state.ema is not None:
-        best_model.copy_weights(state.model, state.ema)
+        backbones.copy_weights(state.model, state.ema)
     frozen_statistics.warn(state.model, path, source)

@@ -39,7 +39,7 @@ from kerasseg.training.signals import Interrupted
 from kerasseg.training.state import History, LossScale, TrainState
 from kerasseg.training.step import StepFunction
 from kerasseg.training.validation import Validation
-from kerasseg.workdir import best_model, fingerprint, flag_file, layout, metadata
+from kerasseg.workdir import fingerprint, flag_file, layout, metadata
 from kerasseg.workdir.checkpoints import Checkpoints
 
 
@@ -320,7 +320,7 @@ def create_state(
     ema = None
     if recipe.ema_decay:
         ema = network.copy()
-        best_model.copy_weights(model, ema)
+        backbones.copy_weights(model, ema)
     loss_scale = LossScale(enabled=recipe.mixed_precision == "float16")
     state = TrainState(model, optimizer, ema, loss_scale, History())
     if few_labels.semi != NO_METHOD:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import keras
 
-from kerasseg import pipeline
+from kerasseg import backbones, pipeline
 from kerasseg.pipeline import augment
 from kerasseg.system import progress
 from kerasseg.training.logs import RunLog
@@ -77,7 +77,7 @@ class Validation:
             nothing has changed.
         """
         if self._copy is not None:
-            best_model.copy_weights(self._state.evaluated_model, self._copy)
+            backbones.copy_weights(self._state.evaluated_model, self._copy)
 
         def on_batch(batch, masks):
             if stopped():

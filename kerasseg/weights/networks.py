@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from kerasseg.weights import layouts
+from kerasseg.weights import catalogue, layouts
 
 Shapes = Mapping[str, tuple[int, ...]]
-KINDS = ("model", "encoder")
+KINDS = catalogue.KINDS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,34 +94,13 @@ def load_best(
             name, trained["num_classes"], **{**options, **changes}
         )
     _attach_classes(model, workdir)
-    missing = copy_weights(best, model)
+    missing = backbones.copy_weights(best, model)
     if missing:
         raise errors.UserError(
             f"The weights of {name} depend on the `output_stride`, such as "
             f"{missing[0]}. Leave it out."
         )
     return model
-
-
-def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
-    """Copies the variables that two models have in common, by path and shape.
-
-    Kernels over RGB fit models with more channels, see `backbones.inflate`.
-
-    Returns:
-        Paths of the target's variables that were not copied.
-    """
-    values = {v.path: v for v in source.weights}
-    missing = []
-    for variable in target.weights:
-        value = values.get(variable.path)
-        if value is not None and value.shape != variable.shape:
-            value = backbones.inflate(value.numpy(), variable.shape)
-        if value is None or value.shape != variable.shape:
-            missing.append(variable.path)
-        else:
-            variable.assign(value)
-    return missing
 
 
 def load_initial(path: str | os.PathLike) -> keras.Model:

@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from kerasseg import blocks, cli, exporting, losses, models
-from kerasseg.workdir import best_model
+from kerasseg import backbones, blocks, cli, exporting, losses, models
 
 RNG = np.random.default_rng(0)
 NUM_CLASSES = 5
@@ -116,7 +115,7 @@ def test_logits_are_float32_in_mixed_precision(name):
 def test_weights_of_the_plain_network_carry_over(name):
     plain = models.build_model(name, NUM_CLASSES, **models.metadata(name).test_options)
     model = with_crf(name)
-    left = best_model.copy_weights(plain, model)
+    left = backbones.copy_weights(plain, model)
     assert left == ["crf/gaussian", "crf/bilateral", "crf/compatibility"]
     for variable in model.get_layer("crf").weights:
         variable.assign(0 * variable)
@@ -133,7 +132,7 @@ def test_auxiliary_outputs_do_not_change():
     options = {**models.metadata(name).test_options, "aux": True}
     plain = models.build_model(name, NUM_CLASSES, **options)
     model = with_crf(name, aux=True)
-    best_model.copy_weights(plain, model)
+    backbones.copy_weights(plain, model)
     image = images(1, 33, 47)
     actual, expected = model(image), plain(image)
     assert set(actual) == set(expected)

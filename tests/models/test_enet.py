@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import models
+from kerasseg import backbones, models
 from kerasseg.models import complexity, enet
-from kerasseg.workdir import best_model
 from tests.support import reference
 
 RNG = np.random.default_rng(0)
@@ -252,7 +251,7 @@ def test_channels_of_zeros_are_appended():
 
 def test_the_second_stage_starts_from_the_encoder_of_the_first():
     first, second = small(encoder_only=True, aux=True), small.__wrapped__()
-    left = best_model.copy_weights(first, second)
+    left = backbones.copy_weights(first, second)
     assert {path.split("_")[0].split("/")[0] for path in left} == {
         *("bottleneck4", "bottleneck5", "fullconv")
     }

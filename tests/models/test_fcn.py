@@ -8,8 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerasseg import models
-from kerasseg.workdir import best_model
+from kerasseg import backbones, models
 from tests.support import reference
 
 RNG = np.random.default_rng(0)
@@ -162,7 +161,7 @@ def test_each_stage_starts_from_the_previous_one():
         model = models.build_model(name, 3, filters=8, hidden_units=32)
         if before is not None:
             before.get_layer("score_fr").kernel.assign(RNG.normal(size=(1, 1, 32, 3)))
-            left = best_model.copy_weights(before, model)
+            left = backbones.copy_weights(before, model)
             assert sorted(path.split("/")[0] for path in left) == sorted(new[name])
             for layer in ("block5_conv3", "fc6", "fc7", "score_fr"):
                 for old, copied in zip(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from kerasseg import backbones
 from kerasseg.training import frozen_statistics
 from kerasseg.workdir import best_model
 from tests.support import tiny
@@ -71,7 +72,7 @@ def test_frozen_statistics_of_few_steps_cause_a_warning(
         source.get_layer(f"norm{i}").moving_mean.assign([3.0, 2.0, 1.0])
     path = save(tmp_path, source, step)
     model = deep_model(decay, trainable=False)
-    best_model.copy_weights(source, model)
+    backbones.copy_weights(source, model)
     frozen_statistics.warn(model, path, source)
     printed = capsys.readouterr().out
     assert (share is None) == (printed == "")

@@ -4,6 +4,7 @@ Every value was read at the address "source" of its entry.
 """
 
 import dataclasses
+import fnmatch
 import functools
 import importlib.resources
 import json
@@ -11,6 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerasseg import errors
+from kerasseg.system import packaged
+
+KINDS = ("model", "encoder")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ class Entry:
         trained_on: Training set, as the source describes it.
         files: Its files; for a network of Hugging Face empty.
         hugging_face: "OWNER/NAME" of a network of Hugging Face; empty for others.
-        kind: See `networks.KINDS`.
+        kind: One of `KINDS`: "encoder" is one without a head for segmentation.
         dataset: Name in `datasets` of the data set whose classes it has; empty if it is
             none of them.
         config: What its family must know of it besides its arrays.
@@ -79,15 +83,38 @@ def entries() -> dict[str, Entry]:
     return dict(sorted(found.items()))
 
 
+def list_weights(pattern: str | None = None, kind: str | None = None) -> list[str]:
+    """Returns the names of published weights, sorted.
+
+    Args:
+        pattern: Pattern of the names, such as "torchvision/*" or "*ade20k*"; None for
+            all.
+        kind: "model", or "encoder" for those without a head for segmentation; None for
+            both.
+
+    Raises:
+        UserError: Unknown kind.
+    """
+    if kind not in (None, *KINDS):
+        raise errors.UserError(f"`kind={kind}` must be one of {KINDS}, or None.")
+    return [
+        name
+        for name, entry in entries().items()
+        if kind in (None, entry.kind) and fnmatch.fnmatchcase(name, pattern or "*")
+    ]
+
+
 def lookup(name: str) -> Entry:
     """Returns an entry.
 
     Raises:
-        errors.UserError: There is none of this name.
+        errors.UserError: There is none of this name; the message suggests similar ones.
     """
     if name not in entries():
+        similar = packaged.suggestion(name, entries())
         raise errors.UserError(
-            f"There are no weights named '{name}'. Print the names: python -c "
-            '"import kerasseg; print(*kerasseg.list_weights(), sep=chr(10))"'
+            f"There are no weights named {name!r}.{similar} "
+            "kerasseg.list_weights() returns all names, and hf:OWNER/NAME is a network "
+            "of Hugging Face."
         )
     return entries()[name]

@@ -56,6 +56,15 @@ def read(
     )
 
 
+def file_names(path: str | os.PathLike) -> list[str]:
+    """Returns the names of the files that an index lists, sorted.
+
+    Raises:
+        errors.UserError: It is no index, or lists files of other folders.
+    """
+    return sorted({*_weight_map(path).values()})
+
+
 def _weight_map(path):
     if os.path.getsize(path) > _MAX_INDEX:
         raise errors.UserError(
