@@ -52,6 +52,8 @@ def _unpack(path, target):
             bounded = _Bounded(content, limit)
             with tarfile.open(fileobj=bounded, mode="r:") as archive:  # type: ignore[call-overload]
                 _extract(archive, temporary, limit)
+            while bounded.read(tarfile.RECORDSIZE):  # Verifies the checksum.
+                pass
         os.replace(temporary, target)
         files.sync(path.parent)
     except errors.UserError as error:

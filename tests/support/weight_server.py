@@ -30,7 +30,7 @@ class Reply:
     cut: int | None = None
     stall: float = 0.0
     delay: float = 0.0
-    length: int | None | bool = None
+    length: int | bool | None = None
     ranges: bool = True
     etag: str = '"one"'
     headers: dict = dataclasses.field(default_factory=dict)
