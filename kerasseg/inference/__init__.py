@@ -35,7 +35,6 @@ __all__ = [
     "run_job",
     "start_refiner",
     "tune_crf",
-    "voc_palette",
 ]
 
 __getattr__ = lazy.attributes(
@@ -53,7 +52,6 @@ __getattr__ = lazy.attributes(
         "memory_estimate": "",
         "options": "InferenceOptions PredictorOptions",
         "outputs": "",
-        "palettes": "voc_palette",
         "predictor": "Predictor",
         "ray_engine": "",
         "reading": "",

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from kerasseg import errors, images
-from kerasseg.images import class_rules
+from kerasseg.images import class_rules, palettes
 from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
-from kerasseg.inference import palettes, segmentation, sources, tflite
+from kerasseg.inference import segmentation, sources, tflite
 from kerasseg.system import files, path_checks
 from kerasseg.workdir import layout, metadata
 

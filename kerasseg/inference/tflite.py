@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasseg import errors, images
-from kerasseg.images import class_rules
+from kerasseg.images import class_rules, palettes
 from kerasseg.images.class_rules import DEFAULT_RULE, ClassRule
-from kerasseg.inference import memory_estimate, options, palettes, tiles
+from kerasseg.inference import memory_estimate, options, tiles
 from kerasseg.system import files, memory, processes, runtime
 
 _SUFFIX = ".tflite"

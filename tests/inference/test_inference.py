@@ -8,6 +8,7 @@ from PIL import Image
 
 import kerasseg
 from kerasseg import datasets, exporting, inference
+from kerasseg.images import palettes
 from tests.support import levels, tiny
 
 PALETTE = tiny.SPEC.palette
@@ -139,9 +140,9 @@ def test_a_file_is_loaded_with_numbers_as_names_and_pascal_voc_colors(tmp_path):
 
 def test_the_palette_equals_that_of_pascal_voc():
     voc = datasets.get("pascal_voc")
-    np.testing.assert_array_equal(inference.voc_palette(21), voc.palette)
+    np.testing.assert_array_equal(palettes.voc_palette(21), voc.palette)
     # 255 has all bits: 1, 2, 4, ... are red, green, blue, red, ...; 3, 3 and 2 of them.
-    assert inference.voc_palette(256)[255].tolist() == [224, 224, 192]
+    assert palettes.voc_palette(256)[255].tolist() == [224, 224, 192]
 
 
 @pytest.fixture(scope="module")
