@@ -342,6 +342,7 @@ def test_more_connections_than_descriptors_do_not_stop_the_server(tmp_path, many
                     )
                 )
             assert server.num_open() < 600
+        lines[-1].settimeout(30)  # The server may run beside other programs.
         with contextlib.suppress(ConnectionError):
             assert lines[-1].recv(1000) == b""  # Aborted, or reset.
         began = time.monotonic()
@@ -353,7 +354,7 @@ def test_more_connections_than_descriptors_do_not_stop_the_server(tmp_path, many
             response = rest(line)
         if not many:
             assert response.startswith(b"HTTP/1.1 200")
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < 5
         for line in lines:
             line.close()
         until(lambda: server.num_open() < 100)
