@@ -29,7 +29,7 @@ from typing import Any
 from absl import flags
 
 from kerasseg import cli, errors, evaluation, images, models
-from kerasseg.cli import inference_flags
+from kerasseg.cli import inference_flags, networks
 from kerasseg.system import runtime
 from kerasseg.workdir import metadata
 
@@ -90,6 +90,8 @@ for _name in (
 def main(argv):
     """Turns flags into arguments."""
     del argv
+    if cli.WORKDIR.value is not None:
+        networks.resolve_workdir(cli.WORKDIR.value, writes=True)
     output = evaluation.Output(
         folder=cli.OUTPUT_DIR.value or cli.WORKDIR.value,
         compare_workdir=_COMPARE_WORKDIR.value,

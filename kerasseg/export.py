@@ -24,7 +24,7 @@ import os
 from absl import flags
 
 from kerasseg import cli, exporting
-from kerasseg.cli import inference_flags
+from kerasseg.cli import inference_flags, networks
 from kerasseg.exporting import formats, options
 
 _LICENSE = flags.DEFINE_string(
@@ -75,6 +75,7 @@ def main(argv):
     workdir, export_dir = cli.required(
         workdir=cli.WORKDIR.value, export_dir=cli.EXPORT_DIR.value
     )
+    workdir = networks.resolve_workdir(workdir)
     names = formats.expand_formats(_FORMAT.value)
     inference = inference_flags.read_inference_options()
     path = exporting.export_run(

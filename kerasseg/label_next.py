@@ -19,7 +19,7 @@ import sys
 from absl import flags
 
 from kerasseg import cli, errors
-from kerasseg.cli import inference_flags
+from kerasseg.cli import inference_flags, networks
 from kerasseg.inference import inputs
 from kerasseg.inference.labeling.query import Query, check_folders
 from kerasseg.inference.labeling.scores import SCORES
@@ -55,6 +55,7 @@ def main(argv):
         images=cli.IMAGES.value,
         output_dir=cli.OUTPUT_DIR.value,
     )
+    workdir = networks.resolve_workdir(workdir)
     query = Query(
         workdir=workdir,
         output_dir=output_dir,

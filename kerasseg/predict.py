@@ -40,8 +40,8 @@ import sys
 from absl import flags
 
 from kerasseg import cli
-from kerasseg.cli import inference_flags
-from kerasseg.inference import inputs, outputs, tflite
+from kerasseg.cli import inference_flags, networks
+from kerasseg.inference import inputs, tflite
 from kerasseg.inference.job import Job
 from kerasseg.inference.pseudo_labels import PseudoLabelOptions
 from kerasseg.system import patterns, runtime
@@ -51,11 +51,6 @@ _INPUT = flags.DEFINE_string(
     None,
     "An image, a video, a folder, which is searched recursively, or a quoted pattern "
     "such as 'DIR/*.jpg'.",
-)
-_OUTPUT = flags.DEFINE_list(
-    "output",
-    ["index", "overlay"],
-    f"Kinds of results to write, from {','.join(outputs.NAMES)}.",
 )
 _CONFIDENT_FRACTION = flags.DEFINE_float(
     "confident_fraction",
@@ -76,8 +71,9 @@ _BATCH_SIZE = flags.DEFINE_integer(
     "batched.",
     lower_bound=1,
 )
+_KINDS = "index", "overlay"
 for _name in (
-    *("workdir", "export_dir", "output_dir"),
+    *("workdir", "export_dir", "output", "output_dir"),
     *("max_pixels", "min_score", "workers", "engine"),
     *("min_confidence", "labels_dir"),
 ):
@@ -90,12 +86,14 @@ def main(argv):
     pattern, output_dir = cli.required(
         input=_INPUT.value, output_dir=cli.OUTPUT_DIR.value
     )
+    if cli.WORKDIR.value is not None:
+        networks.resolve_workdir(cli.WORKDIR.value)
     engine = cli.engine("ray")
     job = Job(
         workdir=cli.WORKDIR.value,
         export_dir=cli.EXPORT_DIR.value,
         output_dir=str(output_dir),
-        kinds=tuple(kind for kind in _OUTPUT.value if kind),
+        kinds=_kinds(),
         predictor=inference_flags.read_predictor_options(),
         options=inference_flags.read_inference_options(),
         max_pixels=cli.MAX_PIXELS.value,
@@ -122,6 +120,11 @@ def main(argv):
         num_workers=cli.WORKERS.value,
     )
     _report(summary, output_dir)
+
+
+def _kinds():
+    given = cli.OUTPUT.value
+    return _KINDS if given is None else tuple(kind for kind in given if kind)
 
 
 def _pseudo_label_options():

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from kerasseg import cli
+from kerasseg import cli, weights
+from kerasseg.cli import networks
 from kerasseg.distribution import names
 from kerasseg.system import lock, path_checks, registry, runtime
 from kerasseg.training import augmentation_options, few_labels, recipe
@@ -37,9 +38,10 @@ _UNLABELED_SPLIT = flags.DEFINE_string(
 _INITIAL_CHECKPOINT = flags.DEFINE_string(
     "initial_checkpoint",
     None,
-    "Workdir or .keras file whose weights a new run starts from. Layers with other "
-    "shapes, such as the last layer for other classes, keep their initial weights and "
-    "are listed.",
+    "Weights that a new run starts from: a workdir, a .keras file or the name of "
+    "published weights. Layers with other shapes, such as the last layer for other "
+    "classes, keep their initial weights and are listed. Without --model, the "
+    "architecture and its options are those of the weights.",
 )
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
@@ -87,6 +89,8 @@ _MAY_CHANGE = (
 def main(argv: Sequence[str]) -> None:
     """Turns flags into arguments of `training.train`."""
     del argv
+    if cli.MODEL.value is None and _INITIAL_CHECKPOINT.value is not None:
+        networks.use_network_of(_INITIAL_CHECKPOINT.value)
     name, records_dir, workdir = cli.required(
         model=cli.MODEL.value,
         records_dir=cli.RECORDS_DIR.value,
@@ -162,9 +166,14 @@ def _check_input(name, chosen, few, records_dir, workdir):
         unlabeled_records_dir=cli.UNLABELED_RECORDS_DIR.value,
     )
     if not os.path.exists(os.path.join(workdir, layout.CHECKPOINTS)):
-        cli.check_exists(initial_checkpoint=_INITIAL_CHECKPOINT.value)
+        _check_initial(_INITIAL_CHECKPOINT.value)
     fingerprint.check_apart(workdir, records_dir)
     keep_flags(workdir, _CHANGE_FLAGS.value, writes=False)
+
+
+def _check_initial(path):
+    if path is not None and not weights.is_name(path):
+        cli.check_exists(initial_checkpoint=path)
 
 
 def _check_paths(records_dir, workdir):

@@ -8,7 +8,7 @@ import numpy as np
 
 from kerasseg import errors, images, inference
 from kerasseg.inference import tflite
-from kerasseg.workdir import layout
+from kerasseg.workdir import imported, layout
 
 
 class _Trained:
@@ -313,14 +313,23 @@ class InstanceSegmenter(_Trained, inference.InstanceSegmenter):
 
 
 def load(
-    path: str | os.PathLike, *, output_stride: int | None = None, **options: Any
+    path: str | os.PathLike,
+    *,
+    output_stride: int | None = None,
+    accept_license: bool = False,
+    **options: Any,
 ) -> Segmenter | InstanceSegmenter:
     """Loads a trained network.
 
     Args:
         path: The workdir of a run, whose best model is loaded; a `.keras` file, whose
-            classes are named by their numbers unless kerasseg saved it; or an export.
-        output_stride: 8, 16 or 32, for the workdir of a run; None: as it was trained.
+            classes are named by their numbers unless kerasseg saved it; an export; or
+            the name of published weights, one of `list_weights()` or "hf:OWNER/NAME",
+            which are downloaded and converted once.
+        output_stride: 8, 16 or 32, for the workdir of a run or a name; None: as it was
+            trained.
+        accept_license: Whether weights may be downloaded whose license forbids
+            commercial use.
         **options: `trust=True` if Python code in a `.keras` file may run; keyword
             arguments of `inference.Predictor`: scales, flip, fusion, tile_size; or of
             `inference.Detector`, for a network that detects objects.
@@ -331,10 +340,12 @@ def load(
     Raises:
         errors.MissingFileError: There is no trained network at `path`.
         errors.UserError: The file is damaged, its model does not segment images,
-            `output_stride` does not apply, or an option is out of range.
+            `output_stride` does not apply, or an option is out of range; or there are
+            no weights of this name.
+        OSError: The weights cannot be downloaded.
     """
-    network = inference.load(path, output_stride=output_stride, **options)
-    place = os.fspath(path)
+    place = imported.path_of(path, accept_license=accept_license)
+    network = inference.load(place, output_stride=output_stride, **options)
     if isinstance(network, inference.InstanceSegmenter):
         return InstanceSegmenter(network, place, output_stride)
     return Segmenter(network, place, output_stride)

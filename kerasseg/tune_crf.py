@@ -22,7 +22,7 @@ import shlex
 from absl import app, flags
 
 from kerasseg import cli, errors
-from kerasseg.cli import inference_flags
+from kerasseg.cli import inference_flags, networks
 from kerasseg.crf.tuning import grid
 from kerasseg.inference import segmenter
 from kerasseg.inference.options import PredictorOptions
@@ -52,6 +52,7 @@ def main(argv):
     """Turns flags into arguments, and calls `inference.tune_crf`."""
     del argv
     (workdir,) = cli.required(workdir=cli.WORKDIR.value)
+    workdir = networks.resolve_workdir(workdir, writes=True)
     segmenter.check_exists(workdir)
     axes, options = _axes(), _options()
     settings = options.crf_settings() or {}

@@ -14,7 +14,7 @@ See docs/few_labels.md.
 from absl import flags
 
 from kerasseg import cli, errors
-from kerasseg.cli import inference_flags
+from kerasseg.cli import inference_flags, networks
 from kerasseg.system import runtime
 
 _THRESHOLD = flags.DEFINE_float(
@@ -42,6 +42,7 @@ def main(argv: list[str]) -> None:
     workdir, output_dir = cli.required(
         workdir=cli.WORKDIR.value, output_dir=cli.OUTPUT_DIR.value
     )
+    workdir = networks.resolve_workdir(workdir)
     predictor = inference_flags.read_predictor_options().arguments()
     refinement = inference_flags.read_inference_options()
     if refinement.superpixels or refinement.output_stride:

@@ -11,6 +11,7 @@ from kerasseg.cli.flagfiles import (
 )
 from kerasseg.cli.running import run
 from kerasseg.cli.values import check_choice, check_exists, model_options
+from kerasseg.inference import outputs
 
 __all__ = [
     "COUNT",
@@ -25,6 +26,7 @@ __all__ = [
     "MIN_SCORE",
     "MODEL",
     "MODEL_OPTION",
+    "OUTPUT",
     "OUTPUT_DIR",
     "RECORDS_DIR",
     "SBD_DIR",
@@ -95,12 +97,21 @@ SBD_DIR = flags.DEFINE_string(
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Folder of a training run, with its checkpoints, best model and scores.",
+    "Folder of a training run, with its checkpoints, best model and scores; or, except "
+    "for kerasseg.train, the name of published weights, which kerasseg.list_weights() "
+    "returns.",
 )
 EXPORT_DIR = flags.DEFINE_string(
     "export_dir", None, "Folder of an exported model, with one subfolder per version."
 )
 OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write the results to.")
+OUTPUT = flags.DEFINE_list(
+    "output",
+    None,
+    "kerasseg.predict: kinds of results to write, by default index,overlay; from "
+    f"{','.join(outputs.NAMES)}. kerasseg.import_weights: a .keras file, or the folder "
+    "of a new workdir.",
+)
 IMAGES = flags.DEFINE_string(
     "images",
     None,

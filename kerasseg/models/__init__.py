@@ -194,7 +194,7 @@ def build_model(
         MissingFileError: The file of weights does not exist.
         OSError: Weights cannot be downloaded.
     """
-    builder = metadata(name).builder
+    known = _options(metadata(name).builder)
     if backbone is not None:
         options["backbone"] = backbone
     _check_num_classes(name, num_classes)
@@ -209,28 +209,11 @@ def build_model(
         return pretrained.build(weights, accept_license, name, num_classes, given)
     if backbone_weights is not None:
         options["backbone_weights"] = backbone_weights
-    known = _options(builder)
     if normalization is not None and "normalization" in known:
         options["normalization"] = normalization
-    of_backbone = sorted(set(_backbone_options(name, options)) - set(known))
-    unknown = sorted(set(options) - {*known, *of_backbone})
-    if unknown:
-        known = sorted({*known, *_OF_EVERY_MODEL})
-        raise errors.UserError(
-            f"Model '{name}' has no option {unknown}; it has {known}"
-            + (f", and its backbone {of_backbone}." if of_backbone else ".")
-        )
-    if crf_iterations is not None and metadata(name).kind != "semantic":
-        raise errors.UserError(
-            f"`crf_iterations={crf_iterations}`: '{name}' predicts objects, and a CRF "
-            f"needs logits for each pixel. Leave `crf_iterations` out."
-        )
+    of_backbone = _check_options(name, options, known)
     kind = _image_kind(channels, image_kind)
-    if crf_iterations is not None and not kind.is_rgb:
-        raise errors.UserError(
-            f"`crf_iterations={crf_iterations}`: a CRF compares colors of 8-bit RGB "
-            f"images, and these are {kind}. Leave `crf_iterations` out."
-        )
+    _check_crf(name, crf_iterations, kind)
     with _of_kind(kind, normalization):
         model = _call_builder(name, num_classes, image_size, options, of_backbone)
     if batch_norm_epsilon is not None:
@@ -242,6 +225,32 @@ def build_model(
     with errors.renamed({"iterations": "crf_iterations"}):
         crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
     return _with_crf(model, crf)
+
+
+def _check_options(name, options, known):
+    """Returns the names of options of the backbone only; raises for unknown ones."""
+    of_backbone = sorted(set(_backbone_options(name, options)) - set(known))
+    unknown = sorted(set(options) - {*known, *of_backbone})
+    if unknown:
+        known = sorted({*known, *_OF_EVERY_MODEL})
+        raise errors.UserError(
+            f"Model '{name}' has no option {unknown}; it has {known}"
+            + (f", and its backbone {of_backbone}." if of_backbone else ".")
+        )
+    return of_backbone
+
+
+def _check_crf(name, iterations, kind):
+    if iterations is not None and metadata(name).kind != "semantic":
+        raise errors.UserError(
+            f"`crf_iterations={iterations}`: '{name}' predicts objects, and a CRF "
+            f"needs logits for each pixel. Leave `crf_iterations` out."
+        )
+    if iterations is not None and not kind.is_rgb:
+        raise errors.UserError(
+            f"`crf_iterations={iterations}`: a CRF compares colors of 8-bit RGB "
+            f"images, and these are {kind}. Leave `crf_iterations` out."
+        )
 
 
 def _set_epsilon(model, epsilon):

@@ -5,9 +5,11 @@ from kerasseg.system import lazy
 __getattr__ = lazy.attributes(
     __name__,
     {
-        "catalogue": "list_weights",
+        "cache": "",
+        "catalogue": "is_name list_weights",
         "downloads": "DownloadError fetch",
         "licenses": "show_license",
+        "networks": "Network",
         "opening": "Opened open_weights",
     },
 )

@@ -36,12 +36,14 @@ class Opened(NamedTuple):
         network: What they are of.
         entry: Their entry in the catalogue; None for other weights.
         path: The file or folder that was read.
+        source: The name or path that was given.
     """
 
     arrays: Mapping[str, np.ndarray]
     network: Network
     entry: catalogue.Entry | None
     path: pathlib.Path
+    source: str
 
 
 def open_weights(
@@ -94,7 +96,8 @@ def open_weights(
         error.args = (f"{names.printable(source)}: {error}",)
         raise
     _check_kind(source, network.kind, kind)
-    return Opened(arrays, _with_classes(network, entry), entry, path)
+    network = _with_classes(network, entry)
+    return Opened(arrays, network, entry, path, os.fspath(source))
 
 
 def _exists(source):

@@ -16,6 +16,7 @@ from kerasseg.workdir import (
     class_rule,
     fingerprint,
     flag_file,
+    imported,
     layout,
     metadata,
 )
@@ -104,18 +105,23 @@ def load_best(
 
 
 def load_initial(path: str | os.PathLike) -> keras.Model:
-    """Loads an initial checkpoint: a workdir with a best model, or a `.keras` file.
+    """Loads an initial checkpoint.
+
+    Args:
+        path: A workdir with a best model, a `.keras` file, or the name of published
+            weights, see `imported.path_of`.
 
     Raises:
-        errors.MissingFileError: There is neither.
+        errors.MissingFileError: There is none of them.
         errors.UserError: The file is damaged or not a Keras model.
     """
+    path = imported.path_of(path)
     if os.path.isdir(path):
         return load_best(path)
     if not os.path.exists(path):
         raise errors.MissingFileError(
             f"`initial_checkpoint={path}` does not exist. Give a workdir with a best "
-            f"model, or a .keras file."
+            f"model, a .keras file, or the name of published weights."
         )
     return load_file(path)
 

@@ -12,6 +12,7 @@ from tests.support import faults
 
 NAMES = (
     *("build", "docs", "evaluate", "export", "extract", "fit", "inspect"),
+    "import-weights",
     *(
         "label-next",
         "launch",

@@ -34,6 +34,7 @@ MISSING = {
     ],
     "kerasseg.evaluate": ["--workdir=/nowhere"],
     "kerasseg.export": ["--export_dir=/nowhere/export", "--workdir=/nowhere"],
+    "kerasseg.import_weights": ["--output=/nowhere/m.keras", "--source=/nowhere.pth"],
     "kerasseg.label_next": [
         *("--images=/nowhere/images", "--output_dir=/nowhere/out"),
         "--workdir=/nowhere",

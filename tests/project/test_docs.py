@@ -24,6 +24,7 @@ ENTRY_POINTS = [
     *("kerasseg.serve", "kerasseg.tune_crf", "kerasseg.launch"),
     "tfrecords_tools.pseudo",
     "tfrecords_tools.seeds",
+    "kerasseg.import_weights",
     "kerasseg.label_next",
     *("kerasseg.cli.docs", "kerasseg.cli.fit", "kerasseg.cli.recipes"),
 ]

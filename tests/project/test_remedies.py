@@ -82,6 +82,7 @@ def known():
         "launch",
         "tune_crf",
         "label_next",
+        "import_weights",
     ):
         importlib.import_module(f"kerasseg.{name}")
     for name in ("build", "inspect", "extract"):

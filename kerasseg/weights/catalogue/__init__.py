@@ -104,6 +104,12 @@ def list_weights(pattern: str | None = None, kind: str | None = None) -> list[st
     ]
 
 
+def is_name(text: str) -> bool:
+    """Returns whether a text is a name of weights, perhaps a wrong one, or a path."""
+    families = {name.partition("/")[0] for name in entries()}
+    return text.startswith("hf:") or text.partition("/")[0] in families
+
+
 def lookup(name: str) -> Entry:
     """Returns an entry.
 
