@@ -8,6 +8,7 @@ which is equal on all sides, so that a window does not move with the size of the
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 from keras import layers
 
@@ -66,7 +67,8 @@ def xception(
     x = layers.ReLU(name="conv1_1_relu")(x)
     x = _conv_bn(x, 64, 3, name="conv1_2")
     x = layers.ReLU(name="conv1_2_relu")(x)
-    c, done, rate = {}, 2, 1
+    c: dict[str, Any] = {}
+    done, rate = 2, 1
     for block, filters, stride, units in _blocks(variant):
         actual = stride if done * stride <= output_stride else 1
         for unit in range(units):

@@ -14,6 +14,7 @@ from tests.support import initializers
 XCEPTION = ("xception_41", (6, 12, 18), True, 19)
 MOBILENET = (0.5, (), False, 21)
 MOBILENET_PLUS = (0.5, (), True, 151)
+SIZE = (65, 97)
 SLOTS = ("global_step", "logits/semantic/weights/Momentum")
 
 
@@ -28,7 +29,8 @@ def image_of(height, width, seed):
 def arrays_of(variant, rates, decoder, classes):
     """Returns all arrays of a checkpoint."""
     arrays = reference.Arrays()
-    image = image_of(33, 33, seed=1)
+    size = (33, 33) if isinstance(variant, str) else SIZE
+    image = image_of(*size, seed=1)
     reference.logits(
         arrays, image, variant, rates=rates, decoder=decoder, classes=classes
     )
@@ -94,12 +96,13 @@ def test_mobilenet_can_have_a_decoder():
     network = recognize(arrays)
     assert network.model == "deeplab_v3_plus"
     assert network.num_classes == 151
-    assert network.class_names == ()
+    assert network.class_names[:2] == ("background", "wall")
+    assert len(network.class_names) == len(network.palette) == 151
     imported.build(arrays, network)
 
 
 def test_logits_are_those_of_the_plain_network():
-    image = image_of(65, 97, seed=2)
+    image = image_of(*SIZE, seed=1)
     arrays = reference.Arrays()
     arrays.update(arrays_of(*MOBILENET))
     arrays.update({name: np.asarray(a, "float64") for name, a in arrays.items()})

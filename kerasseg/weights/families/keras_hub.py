@@ -30,7 +30,7 @@ _DEPTHS = {
     "resnet101": (3, 4, 23, 3),
     "resnet152": (3, 8, 36, 3),
 }
-_SEGFORMERS = {
+_SEGFORMERS: dict[tuple[int, tuple[int, ...]], str] = {
     (32, (2, 2, 2, 2)): "segformer_b0",
     (64, (2, 2, 2, 2)): "segformer_b1",
     (64, (3, 4, 6, 3)): "segformer_b2",
@@ -117,7 +117,6 @@ def _network(shapes, model, **values):
         model=model,
         num_classes=num_classes,
         layout=layouts.KERAS,
-        unused=(r".*/seed_generator/.*", r".*/seed/.*"),
         **next(filter(None, classes), {}),
         **values,
     )

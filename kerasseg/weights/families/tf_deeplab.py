@@ -100,7 +100,13 @@ def _classes(num_classes):
         found = families.classes_of(dataset, num_classes)
         if found:
             return found
-    return {}
+    # Labels of ADE20K are those of its files: 0 for no class, and 1 to 150.
+    of_ade20k = families.classes_of("ade20k", num_classes - 1)
+    return {
+        key: (first, *of_ade20k[key])
+        for key, first in (("class_names", "background"), ("palette", [0, 0, 0]))
+        if of_ade20k
+    }
 
 
 def _epsilon(layer):
