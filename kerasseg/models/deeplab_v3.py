@@ -30,6 +30,7 @@ def deeplab_v3(
     filters: int = 256,
     rates: Sequence[int] = (6, 12, 18),
     image_pooling: bool = True,
+    separable: bool = False,
     refine: bool = False,
     aux: bool = False,
     resize: str = "anchored",
@@ -48,6 +49,8 @@ def deeplab_v3(
         rates: Rates of the pyramid's 3x3 convolutions at output stride 16. They are
             doubled at 8 and halved at 32. Empty for the 1x1 convolution alone.
         image_pooling: Whether the pyramid has the mean of the image's features.
+        separable: Whether the pyramid's 3x3 convolutions are depthwise separable, as
+            in TF DeepLab; not so in the paper.
         refine: Whether to add a 3x3 convolution between the pyramid and the
             classifier, as torchvision does; the paper has none.
         aux: Whether to return "aux_c4" too, logits computed from "c4" at full size. The
@@ -73,7 +76,7 @@ def deeplab_v3(
         **options,
     )
     scaled = [max(1, rate * 16 // output_stride) for rate in rates]
-    x = aspp(c["c5"], scaled, filters, image_pooling=image_pooling)
+    x = aspp(c["c5"], scaled, filters, image_pooling=image_pooling, separable=separable)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
     if refine:
         x = blocks.conv_bn_relu(x, filters, name="refine")
@@ -133,8 +136,17 @@ def deeplab_v3_cascade(
     return keras.Model(image, logits, name="deeplab_v3_cascade")
 
 
-def aspp(x, rates, filters: int, *, image_pooling: bool = True, name: str = "aspp"):
+def aspp(
+    x,
+    rates,
+    filters: int,
+    *,
+    image_pooling: bool = True,
+    separable: bool = False,
+    name: str = "aspp",
+):
     """Applies atrous spatial pyramid pooling ([Chen17] figure 5)."""
+    conv = blocks.separable_conv_bn_relu if separable else blocks.conv_bn_relu
     branches = []
     if image_pooling:
         mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
@@ -142,8 +154,7 @@ def aspp(x, rates, filters: int, *, image_pooling: bool = True, name: str = "asp
         branches.append(blocks.ResizeLike(name=f"{name}_spread")([mean, x]))
     branches.append(blocks.conv_bn_relu(x, filters, 1, name=f"{name}_point"))
     for i, rate in enumerate(rates, start=1):
-        branch = blocks.conv_bn_relu(x, filters, rate=rate, name=f"{name}_atrous{i}")
-        branches.append(branch)
+        branches.append(conv(x, filters, rate=rate, name=f"{name}_atrous{i}"))
     x = layers.Concatenate(name=f"{name}_concat")(branches)
     return blocks.conv_bn_relu(x, filters, 1, name=f"{name}_project")
 

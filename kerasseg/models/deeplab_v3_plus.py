@@ -7,8 +7,6 @@ from keras import initializers, layers
 
 from kerasseg import backbones, blocks, models
 
-_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
-
 
 @models.register(
     paper="https://arxiv.org/abs/1802.02611",
@@ -27,6 +25,8 @@ def deeplab_v3_plus(
     output_stride: int = 16,
     filters: int = 256,
     separable: bool = True,
+    rates: Sequence[int] = (6, 12, 18),
+    refine: Sequence[int] = (3, 3),
     resize: str = "anchored",
 ) -> keras.Model:
     """Builds DeepLab v3+ ([Chen18] figure 2).
@@ -36,10 +36,13 @@ def deeplab_v3_plus(
         image_size: Height and width in pixels; None where they vary.
         backbone: Name of the backbone; see `backbones.list_backbones`.
         backbone_weights: See `backbones.build`.
-        output_stride: 8, 16 or 32. It determines the rates of the pyramid; the weights
-            have the same shapes.
+        output_stride: 8, 16 or 32; the weights have the same shapes.
         filters: Channels of the pyramid and of the decoder; 256 in the paper.
         separable: Whether 3x3 convolutions are depthwise separable.
+        rates: Rates of the pyramid's 3x3 convolutions at output stride 16. They are
+            doubled at 8 and halved at 32. Empty for the 1x1 convolution alone.
+        refine: Kernel size of each convolution after the concatenation with the skip
+            connection; (1,) in KerasHub.
         resize: How feature maps and logits are resized, one of `blocks.RESIZES`.
 
     Returns:
@@ -50,14 +53,15 @@ def deeplab_v3_plus(
         backbone, padded, output_stride=output_stride, weights=backbone_weights
     )
     conv = blocks.separable_conv_bn_relu if separable else blocks.conv_bn_relu
-    x = aspp(c["c5"], _RATES[output_stride], filters, conv)
+    scaled = [max(1, rate * 16 // output_stride) for rate in rates]
+    x = aspp(c["c5"], scaled, filters, conv)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
     skip = blocks.conv_bn_relu(c["c2"], 48, 1, name="skip")
     to_skip = blocks.ResizeLike(output_stride // 4, resize=resize, name="to_skip")
     x = to_skip([x, skip])
     x = layers.Concatenate(name="merge")([x, skip])
-    x = conv(x, filters, name="refine1")
-    x = conv(x, filters, name="refine2")
+    for i, kernel_size in enumerate(refine, start=1):
+        x = conv(x, filters, kernel_size, name=f"refine{i}")
     x = layers.Conv2D(
         num_classes,
         1,

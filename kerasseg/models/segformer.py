@@ -33,6 +33,7 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
         depths: Sequence[int] = sizes[1],
         head_filters: int = sizes[2],
         stochastic_depth: float = 0.1,
+        gelu: str = "exact",
     ) -> keras.Model:
         """Builds a SegFormer ([Xie21] figure 2 and table 6).
 
@@ -45,13 +46,15 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
                 for the others; MMSegmentation and KerasHub have 256 for all.
             stochastic_depth: Probability in training that an image skips a branch of
                 the last block. It increases linearly from 0 at the first block.
+            gelu: "exact" as in the authors' code, or "tanh", the approximation that
+                KerasHub computes.
 
         Returns:
             A model from images to logits; see `models.build_model`.
         """
-        _check(name, filters, depths)
+        _check(name, filters, depths, gelu)
         image, padded = blocks.image_input(image_size, "torch")
-        c = mix_transformer(padded, filters, depths, stochastic_depth)
+        c = mix_transformer(padded, filters, depths, stochastic_depth, gelu)
         logits = blocks.full_size_logits(
             head(c, head_filters, num_classes), padded, image
         )
@@ -61,6 +64,13 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
     return builder
 
 
+@keras.saving.register_keras_serializable("kerasseg")
+def gelu_tanh(x):
+    """Approximates GELU by a hyperbolic tangent."""
+    return keras.activations.gelu(x, approximate=True)
+
+
+_GELUS = {"exact": "gelu", "tanh": gelu_tanh}
 _register = functools.partial(
     models.register,
     paper="https://arxiv.org/abs/2105.15203",
@@ -100,7 +110,9 @@ _register(name="segformer_b5", params=84_708_694, macs=105_320_951_232)(
 )
 
 
-def mix_transformer(x, filters: Sequence[int], depths, stochastic_depth):
+def mix_transformer(
+    x, filters: Sequence[int], depths, stochastic_depth, gelu: str = "exact"
+):
     """Builds the encoder, MiT ([Xie21] section 3.1).
 
     Returns:
@@ -119,7 +131,7 @@ def mix_transformer(x, filters: Sequence[int], depths, stochastic_depth):
             )
             x = _add(x, branch, rate, name=f"{block_name}_attend")
             branch = _norm(x, name=f"{block_name}_mix_norm")
-            branch = mix(branch, name=f"{block_name}_mix")
+            branch = mix(branch, gelu, name=f"{block_name}_mix")
             x = _add(x, branch, rate, name=f"{block_name}_mix")
         x = c[f"c{stage + 2}"] = _norm(x, name=f"{name}_norm")
     return c
@@ -143,8 +155,8 @@ def efficient_attention(x, heads, reduction, *, name: str):
     return _linear(x, filters, name=f"{name}_project")
 
 
-def mix(x, *, name: str):
-    """Applies Mix-FFN with the exact GELU ([Xie21] equation 3)."""
+def mix(x, gelu: str = "exact", *, name: str):
+    """Applies Mix-FFN with a GELU, one of `_GELUS` ([Xie21] equation 3)."""
     filters = x.shape[-1]
     x = _linear(x, _EXPANSION * filters, name=f"{name}_widen")
     x = layers.DepthwiseConv2D(
@@ -153,7 +165,7 @@ def mix(x, *, name: str):
         depthwise_initializer=_initializer(),
         name=f"{name}_depthwise",
     )(x)
-    x = layers.Activation("gelu", name=f"{name}_gelu")(x)
+    x = layers.Activation(_GELUS[gelu], name=f"{name}_gelu")(x)
     return _linear(x, filters, name=f"{name}_narrow")
 
 
@@ -245,7 +257,11 @@ def _norm(x, *, epsilon=1e-6, name):
     return layers.LayerNormalization(epsilon=epsilon, name=name)(x)
 
 
-def _check(name, filters, depths):
+def _check(name, filters, depths, gelu):
+    if gelu not in _GELUS:
+        raise errors.UserError(
+            f"`gelu={gelu}` of '{name}' must be one of {tuple(_GELUS)}."
+        )
     divisible = [f % heads == 0 for f, heads in zip(filters, _HEADS, strict=False)]
     if len(filters) != len(_HEADS) or len(depths) != len(_HEADS) or not all(divisible):
         raise errors.UserError(

@@ -61,17 +61,31 @@ TORCH = Layout(
     ),
     _of_torch,
 )
-# TF-Slim, as in TF DeepLab: the axes are those of Keras.
+# TF-Slim, as in TF DeepLab: the axes are those of Keras. The array of a depthwise
+# convolution is named in `networks.Source.names`.
 SLIM = Layout(
     "/",
     types.MappingProxyType(
         {
             "kernel": "weights",
             "depthwise_kernel": "depthwise_weights",
-            "pointwise_kernel": "weights",
+            "pointwise_kernel": "pointwise_weights",
             "bias": "biases",
             **{name: name for name in ("gamma", "beta")},
             **{name: name for name in _NORMS},
+        }
+    ),
+    _as_it_is,
+)
+# Files of Keras 3: the position of a variable in its layer, in the order of Keras.
+KERAS = Layout(
+    "/",
+    types.MappingProxyType(
+        {
+            **dict.fromkeys(("kernel", "gamma"), "vars/0"),
+            **dict.fromkeys(("bias", "beta"), "vars/1"),
+            "moving_mean": "vars/2",
+            "moving_variance": "vars/3",
         }
     ),
     _as_it_is,

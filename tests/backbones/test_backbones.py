@@ -10,18 +10,23 @@ import numpy as np
 import pytest
 
 from kerasseg import backbones, blocks, errors
-from kerasseg.backbones import resnet, vgg, weight_files
+from kerasseg.backbones import resnet, vgg
+from kerasseg.weights import files as weight_files
 from tests.support import initializers
 from tests.support.networks import others_slow
 
 RNG = np.random.default_rng(0)
 PARAMS = {
     "efficientnet_lite0": 2_958_848,
+    "mobilenet_v2_slim": 1_811_712,
     "resnet18": 11_176_512,
     "resnet34": 21_284_672,
     "resnet50": 23_508_032,
     "resnet101": 42_500_160,
     "resnet152": 58_143_808,
+    "xception41": 24_920_560,
+    "xception65": 37_867_312,
+    "xception71": 40_289_736,
 }
 
 
@@ -56,7 +61,13 @@ def assert_close(actual, expected):
     np.testing.assert_allclose(actual / scale, expected / scale, atol=1e-4)
 
 
-OWN = ["efficientnet_lite0", "resnet18_quarter", "resnet50"]
+OWN = [
+    "efficientnet_lite0",
+    "mobilenet_v2_slim",
+    "resnet18_quarter",
+    "resnet50",
+    "xception41",
+]
 
 
 @pytest.mark.parametrize("name", others_slow(OWN, ("resnet18_quarter",)))
@@ -170,6 +181,40 @@ def test_the_first_unit_of_a_stage_has_the_rate_of_the_stage_before():
     model = encoder("resnet18_quarter", output_stride=8)
     assert rates(model, "_1_conv")[4] == [1, 2]
     assert rates(model, "_1_conv")[5] == [2, 4]
+
+
+def test_mobilenet_v2_slim_has_the_padding_of_tensorflow_as_an_option():
+    models = [encoder("mobilenet_v2_slim", padding=p) for p in ("fixed", "same")]
+    models[1].set_weights(models[0].get_weights())
+    image = RNG.normal(size=(1, 65, 97, 3)).astype("float32")
+    fixed, same = (np.asarray(model(image)["c5"]) for model in models)
+    assert_close(fixed, same)
+    fixed, same = (np.asarray(model(image[:, 1:, 1:])["c5"]) for model in models)
+    assert np.abs(fixed - same).max() > 0.01 * np.abs(fixed).max()
+
+
+def test_multi_grid_of_xception_multiplies_the_rates_of_the_last_convolutions():
+    model = encoder("xception41", output_stride=16, multi_grid=(1, 2, 4))
+    rates = [
+        model.get_layer(f"exit2_unit1_sep{i}_depthwise").dilation_rate[0]
+        for i in (1, 2, 3)
+    ]
+    assert rates == [2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("xception65", {"weights": "imagenet"}, "no ImageNet weights"),
+        ("xception65", {"multi_grid": (1, 2)}, "must have 3 factors"),
+        ("mobilenet_v2_slim", {"weights": "imagenet"}, "no ImageNet weights"),
+        ("mobilenet_v2_slim", {"depth_multiplier": 0}, "above 0"),
+        ("mobilenet_v2_slim", {"padding": "valid"}, "must be one of"),
+    ],
+)
+def test_wrong_options_of_the_encoders_of_tf_deeplab(name, options, message):
+    with pytest.raises(errors.UserError, match=message):
+        encoder(name, **options)
 
 
 def test_efficientnet_lite0_loads_the_weights_of_its_package():

@@ -12,6 +12,7 @@ from kerasseg.system import names
 from kerasseg.weights.files import arrays, zip_archive
 
 WEIGHTS = "model.weights.h5"  # In a `.keras` file, and in a preset of KerasHub.
+TASK = "task.weights.h5"  # In a preset of KerasHub: the layers after its backbone.
 _ERRORS = (KeyError, OSError, OverflowError, RuntimeError, TypeError, ValueError)
 _LEFT_OUT = ("optimizer", "optimizer_weights")
 _KERAS_2 = "model_weights"  # Of a whole model.

@@ -36,7 +36,8 @@ def read(path: str | os.PathLike) -> arrays.Weights:
     - The JSON index of several safetensors or PyTorch files.
     - A checkpoint of TensorFlow 1 or 2: its prefix, its `.index` file, or its folder.
     - Keras: `.weights.h5`, `.keras`, `.h5`; names are paths of arrays.
-    - A folder of Hugging Face or a preset of KerasHub, with such files.
+    - A folder of Hugging Face or a preset of KerasHub, with such files. In a preset,
+      names of the arrays of `task.weights.h5` start with "task/".
 
     Args:
         path: File, folder, or prefix of a checkpoint.
@@ -89,7 +90,9 @@ def _read_folder(path):
                 f"such as {names.printable(found[0])}."
             )
         if found:
-            return read(found[0])
+            task = path / keras_file.TASK
+            is_preset = found[0].name == keras_file.WEIGHTS and task.is_file()
+            return _read_preset(found[0], task) if is_preset else read(found[0])
     prefix = tf_checkpoint.latest(path)
     if prefix is not None:
         return tf_checkpoint.read(prefix)
@@ -101,6 +104,16 @@ def _read_folder(path):
     raise errors.UserError(
         "the folder has no weights: no safetensors, pytorch_model.bin, "
         f"{keras_file.WEIGHTS} or checkpoint of TensorFlow. Give the path of a file."
+    )
+
+
+def _read_preset(backbone, task):
+    """Reads the files of a preset of KerasHub; names of the second get "task/"."""
+    weights, head = read(backbone), read(task)
+    return arrays.Weights(
+        {**weights, **{f"task/{name}": array for name, array in head.items()}},
+        file_format=f"{weights.file_format}, 2 files",
+        left_out=(*weights.left_out, *(f"task/{name}" for name in head.left_out)),
     )
 
 
