@@ -22,6 +22,11 @@ PARAMS = {
     "resnet50": 23_508_032,
     "resnet101": 42_500_160,
     "resnet152": 58_143_808,
+    # torchvision's count without the classifier of 768 (1024, 1536) x 1000 and 1000.
+    "swin_tiny": 28_288_354 - 769_000,
+    "swin_small": 49_606_258 - 769_000,
+    "swin_base": 87_768_224 - 1_025_000,
+    "swin_large": 194_995_476,
 }
 
 
