@@ -89,6 +89,10 @@ def encoder(
     Returns:
         See `rewrite.encoder`. ConvNeXt has no "c1", because its first stride is 4.
     """
+    return _encoder(name, image, output_stride, weights)
+
+
+def _encoder(name, image, output_stride, weights, crop=False):
     row = _ROWS[name]
     options = {"include_top": False, "input_shape": (row.side, row.side, 3)}
     if weights is None:
@@ -101,6 +105,7 @@ def encoder(
         output_stride=output_stride,
         widest=row.widest,
         own_ends=backbones.workdir_format() > 1,
+        crop=crop,
     )
 
 
@@ -111,6 +116,7 @@ def convnext(
     output_stride: int = 32,
     weights: str | None = None,
     end_norms: bool = False,
+    crop: bool = False,
 ) -> dict[str, Any]:
     """Builds a ConvNeXt of keras.applications.
 
@@ -121,11 +127,13 @@ def convnext(
         weights: See above.
         end_norms: Whether "c2" to "c4" are followed by a layer normalization of their
             own, as in the networks of OpenMMLab and Hugging Face; "c5" always is.
+        crop: Whether rows and columns that do not fill the last patch are left out, as
+            in networks of PyTorch; otherwise patches are filled with zeros.
 
     Returns:
         See `encoder`.
     """
-    c = encoder(name, image, output_stride=output_stride, weights=weights)
+    c = _encoder(name, image, output_stride, weights, crop)
     if not end_norms:
         return c
     for key in ("c2", "c3", "c4"):

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from kerasseg import blocks
 from kerasseg.backbones import dilation
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
@@ -22,6 +23,7 @@ def encoder(
     output_stride: int = 32,
     widest: bool = False,
     own_ends: bool = True,
+    crop: bool = False,
 ) -> dict[str, Any]:
     """Builds the graph of `source` again, on `image`, with its weights.
 
@@ -42,11 +44,13 @@ def encoder(
         own_ends: Whether an endpoint is the output of the stage itself where the next
             one starts with a normalization (ConvNeXt, DenseNet, ResNetV2); otherwise it
             is the output of that normalization and the activation after it.
+        crop: Whether rows and columns that do not fill the last window of a convolution
+            whose stride is its size are left out; otherwise it is filled with zeros.
 
     Returns:
         Dict of "c1" to "c5", without strides that `source` does not have. "c5" is the
         output of `source`. "c<k>" has ceil(size / min(2**k, output_stride)) rows and
-        columns.
+        columns, or with `crop` floor(size / 2**k).
 
     Raises:
         UserError: A layer cannot be rewritten, or `output_stride` is not possible.
@@ -58,6 +62,8 @@ def encoder(
         result = dilation.Map(image, 1)
         for layer in _leaves(operation):
             origin = _origin(layer, (args, kwargs))
+            if crop and isinstance(layer, layers.Conv2D):
+                args = [_cropped(layer, names[layer.name], args[0])]
             result = dilation.replace(
                 layer, args, kwargs, output_stride, names[layer.name]
             )
@@ -71,6 +77,14 @@ def encoder(
         maps[operation.name] = result
     ends[32] = result.x
     return {f"c{k}": ends[2**k] for k in range(1, 6) if 2**k in ends}
+
+
+def _cropped(layer, name, m):
+    stride = layer.strides[0]
+    if stride == 1 or layer.kernel_size != (stride, stride):
+        return m
+    crop = blocks.CropToMultiple(stride, name=f"{name}_crop")
+    return dataclasses.replace(m, x=crop(m.x))
 
 
 def _origin(layer, arguments):

@@ -40,7 +40,13 @@ from kerasseg.blocks.preprocessing import (
     of_channels,
     raw_input,
 )
-from kerasseg.blocks.resizing import RESIZES, AtStride, CropLike, ResizeLike
+from kerasseg.blocks.resizing import (
+    RESIZES,
+    AtStride,
+    CropLike,
+    CropToMultiple,
+    ResizeLike,
+)
 from kerasseg.blocks.statistics import NormalizeFeatures
 from kerasseg.blocks.unpooling import MaxPoolWithIndices, Unpool
 from kerasseg.blocks.upsampling import Bilinear, UpSampling2D, upscore
@@ -58,6 +64,7 @@ __all__ = [
     "Conv2D",
     "CrfRnn",
     "CropLike",
+    "CropToMultiple",
     "Detections",
     "GlobalMaxPoolWithPeaks",
     "LocalResponseNormalization",

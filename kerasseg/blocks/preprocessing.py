@@ -66,6 +66,11 @@ def _layer(normalization):
     return Normalize(**{"kind": normalization, **(_CHANNELS.get() or {})})
 
 
+def scales(normalization: str) -> _Pairs:
+    """Returns the mean and the standard deviation of RGB from 0 to 255."""
+    return _SCALES.get(normalization, ((0.0,) * 3, (1.0,) * 3))
+
+
 @keras.saving.register_keras_serializable("kerasseg")
 class Normalize(layers.Layer):
     """Normalizes an image as pretrained weights expect it.

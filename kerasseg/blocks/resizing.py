@@ -54,6 +54,34 @@ class CropLike(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerasseg")
+class CropToMultiple(layers.Layer):
+    """Crops at the bottom and right to a height and width divisible by `divisor`.
+
+    A convolution with a stride then leaves out what does not fill a last window, as
+    PyTorch does without padding.
+    """
+
+    def __init__(self, divisor: int, **options):
+        super().__init__(**options)
+        self.divisor = divisor
+
+    def call(self, x):
+        """Crops the sides that are not a multiple."""
+        height, width = ops.shape(x)[1:3]
+        height, width = height - height % self.divisor, width - width % self.divisor
+        return x[:, :height, :width, :]
+
+    def compute_output_spec(self, x):
+        """Returns the output spec; sides unknown in the input stay unknown."""
+        sides = [side and side - side % self.divisor for side in x.shape[1:3]]
+        return keras.KerasTensor((x.shape[0], *sides, x.shape[3]), x.dtype)
+
+    def get_config(self):
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "divisor": self.divisor}
+
+
+@keras.saving.register_keras_serializable("kerasseg")
 class ResizeLike(layers.Layer):
     """Resizes `x` bilinearly to the height and width of `like` at run time.
 

@@ -34,6 +34,7 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
         head_filters: int = sizes[2],
         stochastic_depth: float = 0.1,
         gelu: str = "exact",
+        norm_epsilon: float = 1e-6,
     ) -> keras.Model:
         """Builds a SegFormer ([Xie21] figure 2 and table 6).
 
@@ -48,13 +49,22 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
                 the last block. It increases linearly from 0 at the first block.
             gelu: "exact" as in the authors' code, or "tanh", the approximation that
                 KerasHub computes.
+            norm_epsilon: Epsilon of the layer normalizations of blocks and stages; 1e-6
+                in the authors' code, 1e-5 in Hugging Face transformers.
 
         Returns:
             A model from images to logits; see `models.build_model`.
         """
         _check(name, filters, depths, gelu)
         image, padded = blocks.image_input(image_size, "torch")
-        c = mix_transformer(padded, filters, depths, stochastic_depth, gelu)
+        c = mix_transformer(
+            padded,
+            filters,
+            depths,
+            stochastic_depth,
+            gelu=gelu,
+            norm_epsilon=norm_epsilon,
+        )
         logits = blocks.full_size_logits(
             head(c, head_filters, num_classes), padded, image
         )
@@ -111,7 +121,13 @@ _register(name="segformer_b5", params=84_708_694, macs=105_320_951_232)(
 
 
 def mix_transformer(
-    x, filters: Sequence[int], depths, stochastic_depth, gelu: str = "exact"
+    x,
+    filters: Sequence[int],
+    depths,
+    stochastic_depth,
+    *,
+    gelu: str = "exact",
+    norm_epsilon: float = 1e-6,
 ):
     """Builds the encoder, MiT ([Xie21] section 3.1).
 
@@ -119,21 +135,22 @@ def mix_transformer(
         Dict of "c2" to "c5", at strides 4 to 32.
     """
     c, done = {}, 0
+    norm = functools.partial(_norm, epsilon=norm_epsilon)
     for stage, depth in enumerate(depths):
         name = f"stage{stage + 1}"
         x = _embed_patches(x, filters[stage], first=stage == 0, name=f"{name}_embed")
         for block in range(depth):
             rate = stochastic_depth * done / max(sum(depths) - 1, 1)
             block_name, done = f"{name}_block{block + 1}", done + 1
-            branch = _norm(x, name=f"{block_name}_attend_norm")
+            branch = norm(x, name=f"{block_name}_attend_norm")
             branch = efficient_attention(
                 branch, _HEADS[stage], _REDUCTIONS[stage], name=f"{block_name}_attend"
             )
             x = _add(x, branch, rate, name=f"{block_name}_attend")
-            branch = _norm(x, name=f"{block_name}_mix_norm")
+            branch = norm(x, name=f"{block_name}_mix_norm")
             branch = mix(branch, gelu, name=f"{block_name}_mix")
             x = _add(x, branch, rate, name=f"{block_name}_mix")
-        x = c[f"c{stage + 2}"] = _norm(x, name=f"{name}_norm")
+        x = c[f"c{stage + 2}"] = norm(x, name=f"{name}_norm")
     return c
 
 

@@ -27,6 +27,11 @@ PARAMS = {
     "xception41": 24_920_560,
     "xception65": 37_867_312,
     "xception71": 40_289_736,
+    # torchvision's count without the classifier of 768 (1024, 1536) x 1000 and 1000.
+    "swin_tiny": 28_288_354 - 769_000,
+    "swin_small": 49_606_258 - 769_000,
+    "swin_base": 87_768_224 - 1_025_000,
+    "swin_large": 194_995_476,
 }
 
 

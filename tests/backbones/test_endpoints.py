@@ -168,5 +168,5 @@ def test_ends_of_convnext_can_have_a_normalization_of_their_own():
 
 
 def test_only_convnext_has_normalizations_of_its_ends():
-    assert backbones.list_options("convnext_base") == ["end_norms"]
+    assert backbones.list_options("convnext_base") == ["crop", "end_norms"]
     assert backbones.list_options("densenet121") == []
