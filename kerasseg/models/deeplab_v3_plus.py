@@ -1,6 +1,6 @@
 """DeepLab v3+ (Chen et al., 2018): DeepLab v3 with a decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import initializers, layers
@@ -28,6 +28,9 @@ def deeplab_v3_plus(
     filters: int = 256,
     separable: bool = True,
     resize: str = "anchored",
+    rates: Sequence[int] | None = None,
+    refines: Sequence[int] = (0, 2),
+    normalize_depthwise: bool = True,
 ) -> keras.Model:
     """Builds DeepLab v3+ ([Chen18] figure 2).
 
@@ -41,6 +44,12 @@ def deeplab_v3_plus(
         filters: Channels of the pyramid and of the decoder; 256 in the paper.
         separable: Whether 3x3 convolutions are depthwise separable.
         resize: How feature maps and logits are resized, one of `blocks.RESIZES`.
+        rates: Rates of the pyramid; None for those of the paper, (6, 12, 18) at output
+            stride 16. (12, 24, 36) in segmentation_models.pytorch.
+        refines: Number of 3x3 convolutions after the pyramid, and after the skip
+            connection; (1, 1) in segmentation_models.pytorch.
+        normalize_depthwise: Whether batch normalization and ReLU follow the depthwise
+            part of a separable convolution, too.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -49,15 +58,21 @@ def deeplab_v3_plus(
     c = backbones.build(
         backbone, padded, output_stride=output_stride, weights=backbone_weights
     )
-    conv = blocks.separable_conv_bn_relu if separable else blocks.conv_bn_relu
-    x = aspp(c["c5"], _RATES[output_stride], filters, conv)
+    conv: Callable = blocks.separable_conv_bn_relu
+    if not separable:
+        conv = blocks.conv_bn_relu
+    elif not normalize_depthwise:
+        conv = _plain_separable
+    x = aspp(c["c5"], rates or _RATES[output_stride], filters, conv)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
+    for i in range(refines[0]):
+        x = conv(x, filters, name=f"aspp_refine{i + 1}")
     skip = blocks.conv_bn_relu(c["c2"], 48, 1, name="skip")
     to_skip = blocks.ResizeLike(output_stride // 4, resize=resize, name="to_skip")
     x = to_skip([x, skip])
     x = layers.Concatenate(name="merge")([x, skip])
-    x = conv(x, filters, name="refine1")
-    x = conv(x, filters, name="refine2")
+    for i in range(refines[1]):
+        x = conv(x, filters, name=f"refine{i + 1}")
     x = layers.Conv2D(
         num_classes,
         1,
@@ -67,6 +82,18 @@ def deeplab_v3_plus(
     )(x)
     logits = blocks.full_size_logits(x, padded, image, stride=4, resize=resize)
     return keras.Model(image, logits, name="deeplab_v3_plus")
+
+
+def _plain_separable(x, filters, *, rate=1, name):
+    """Applies a depthwise and a 1x1 convolution, then batch norm and ReLU."""
+    x = layers.DepthwiseConv2D(
+        3,
+        dilation_rate=rate,
+        padding="same",
+        use_bias=False,
+        name=f"{name}_depthwise",
+    )(x)
+    return blocks.conv_bn_relu(x, filters, 1, name=name)
 
 
 def aspp(x, rates, filters: int, conv, *, name: str = "aspp"):

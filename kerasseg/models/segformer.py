@@ -33,6 +33,7 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
         depths: Sequence[int] = sizes[1],
         head_filters: int = sizes[2],
         stochastic_depth: float = 0.1,
+        resize: str = "half_pixel",
     ) -> keras.Model:
         """Builds a SegFormer ([Xie21] figure 2 and table 6).
 
@@ -45,6 +46,8 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
                 for the others; MMSegmentation and KerasHub have 256 for all.
             stochastic_depth: Probability in training that an image skips a branch of
                 the last block. It increases linearly from 0 at the first block.
+            resize: How logits are resized: "half_pixel", or "corners" as in
+                segmentation_models.pytorch.
 
         Returns:
             A model from images to logits; see `models.build_model`.
@@ -52,9 +55,8 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
         _check(name, filters, depths)
         image, padded = blocks.image_input(image_size, "torch")
         c = mix_transformer(padded, filters, depths, stochastic_depth)
-        logits = blocks.full_size_logits(
-            head(c, head_filters, num_classes), padded, image
-        )
+        x = head(c, head_filters, num_classes)
+        logits = blocks.full_size_logits(x, padded, image, resize=resize)
         return keras.Model(image, logits, name=name)
 
     builder.__name__ = name
