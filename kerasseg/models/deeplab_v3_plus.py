@@ -1,6 +1,6 @@
 """DeepLab v3+ (Chen et al., 2018): DeepLab v3 with a decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import initializers, layers
@@ -28,6 +28,8 @@ def deeplab_v3_plus(
     rates: Sequence[int] = (6, 12, 18),
     refine: Sequence[int] = (3, 3),
     resize: str = "anchored",
+    aspp_refine: bool = False,
+    normalize_depthwise: bool = True,
 ) -> keras.Model:
     """Builds DeepLab v3+ ([Chen18] figure 2).
 
@@ -40,10 +42,15 @@ def deeplab_v3_plus(
         filters: Channels of the pyramid and of the decoder; 256 in the paper.
         separable: Whether 3x3 convolutions are depthwise separable.
         rates: Rates of the pyramid's 3x3 convolutions at output stride 16. They are
-            doubled at 8 and halved at 32. Empty for the 1x1 convolution alone.
+            doubled at 8 and halved at 32. Empty for the 1x1 convolution alone. (12, 24,
+            36) in segmentation_models.pytorch.
         refine: Kernel size of each convolution after the concatenation with the skip
-            connection; (1,) in KerasHub.
+            connection; (1,) in KerasHub, and (3,) in segmentation_models.pytorch.
         resize: How feature maps and logits are resized, one of `blocks.RESIZES`.
+        aspp_refine: Whether a 3x3 convolution follows the pyramid, as in
+            segmentation_models.pytorch.
+        normalize_depthwise: Whether batch normalization and ReLU follow the depthwise
+            part of a separable convolution, too.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -52,10 +59,16 @@ def deeplab_v3_plus(
     c = backbones.build(
         backbone, padded, output_stride=output_stride, weights=backbone_weights
     )
-    conv = blocks.separable_conv_bn_relu if separable else blocks.conv_bn_relu
     scaled = [max(1, rate * 16 // output_stride) for rate in rates]
+    conv: Callable = blocks.separable_conv_bn_relu
+    if not separable:
+        conv = blocks.conv_bn_relu
+    elif not normalize_depthwise:
+        conv = _plain_separable
     x = aspp(c["c5"], scaled, filters, conv)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
+    if aspp_refine:
+        x = conv(x, filters, name="aspp_refine")
     skip = blocks.conv_bn_relu(c["c2"], 48, 1, name="skip")
     to_skip = blocks.ResizeLike(output_stride // 4, resize=resize, name="to_skip")
     x = to_skip([x, skip])
@@ -71,6 +84,18 @@ def deeplab_v3_plus(
     )(x)
     logits = blocks.full_size_logits(x, padded, image, stride=4, resize=resize)
     return keras.Model(image, logits, name="deeplab_v3_plus")
+
+
+def _plain_separable(x, filters, kernel_size=3, *, rate=1, name):
+    """Applies a depthwise and a 1x1 convolution, then batch norm and ReLU."""
+    x = layers.DepthwiseConv2D(
+        kernel_size,
+        dilation_rate=rate,
+        padding="same",
+        use_bias=False,
+        name=f"{name}_depthwise",
+    )(x)
+    return blocks.conv_bn_relu(x, filters, 1, name=name)
 
 
 def aspp(x, rates, filters: int, conv, *, name: str = "aspp"):

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import keras
 from keras import initializers, layers, ops
 
-from kerasseg import backbones, blocks, models
+from kerasseg import backbones, blocks, errors, models
 
 _BINS = (1, 2, 3, 6)
+_ENDPOINTS = ("c3", "c4", "c5")
 
 
 @models.register(
@@ -29,6 +30,9 @@ def pspnet(
     filters: int = 512,
     aux: bool = False,
     resize: str = "anchored",
+    endpoint: str = "c5",
+    normalize_mean: bool = True,
+    kernel_sizes: Sequence[int] = (3, 1),
 ) -> keras.Model:
     """Builds PSPNet ([Zhao17] figure 3).
 
@@ -52,10 +56,17 @@ def pspnet(
             size of "c4", trained with weight 0.4 in the paper.
         resize: How logits are resized, one of `blocks.RESIZES`; "corners" in the
             authors' code, which is equal at sizes of `output_stride * n + 1`.
+        endpoint: Feature map that is pooled, "c3", "c4" or "c5"; "c3" in
+            segmentation_models.pytorch. The stages after it are left out.
+        normalize_mean: Whether the mean of the map, the pool of one bin, is batch
+            normalized; if not, its convolution has a bias.
+        kernel_sizes: Heights and widths of the kernels of the last two convolutions;
+            (1, 3) in segmentation_models.pytorch.
 
     Returns:
         A model from images to logits; see `models.build_model`.
     """
+    _check(endpoint, kernel_sizes)
     image, padded = blocks.image_input(image_size, backbones.normalization(backbone))
     has_stem = "stem" in backbones.list_options(backbone)
     options: dict = {"stem": stem} if has_stem else {}
@@ -66,40 +77,57 @@ def pspnet(
         weights=backbone_weights,
         **options,
     )
-    x = pyramid_pooling(c["c5"])
-    x = _classify(x, filters, num_classes, name="head")
-    logits = blocks.full_size_logits(
-        x, padded, image, stride=output_stride, resize=resize
-    )
+    x = pyramid_pooling(c[endpoint], normalize_mean)
+    x = _classify(x, filters, num_classes, kernel_sizes, name="head")
+    stride = min(2 ** int(endpoint[1:]), output_stride)
+    logits = blocks.full_size_logits(x, padded, image, stride=stride, resize=resize)
     outputs = logits
     if aux:
-        x = _classify(c["c4"], filters // 2, num_classes, name="aux")
+        x = _classify(c["c4"], filters // 2, num_classes, kernel_sizes, name="aux")
         small = blocks.AtStride(min(16, output_stride), name="aux_conv4")(x)
         outputs = {"logits": logits, "aux_conv4": small}
     return keras.Model(image, outputs, name="pspnet")
 
 
-def pyramid_pooling(x, *, name: str = "pyramid"):
+def _check(endpoint, kernel_sizes):
+    if endpoint not in _ENDPOINTS:
+        raise errors.UserError(
+            f"`endpoint={endpoint}` of 'pspnet' must be one of {_ENDPOINTS}."
+        )
+    are_odd = [size > 0 and size % 2 == 1 for size in kernel_sizes]
+    if len(are_odd) != 2 or not all(are_odd):
+        raise errors.UserError(
+            f"`kernel_sizes={kernel_sizes}` of 'pspnet' must be two odd numbers, as "
+            "(3, 1) or (1, 3)."
+        )
+
+
+def pyramid_pooling(x, normalize_mean: bool = True, *, name: str = "pyramid"):
     """Concatenates a feature map with its pooled maps of 1, 2, 3 and 6 bins.
 
-    Each pooled map has a quarter of the channels of `x` ([Zhao17] section 3.2).
+    Each pooled map has a quarter of the channels of `x` ([Zhao17] section 3.2). That of
+    one bin is not batch normalized without `normalize_mean`.
     """
     branches = [x]
     for bins in _BINS:
         branch = blocks.AdaptiveAveragePool(bins, name=f"{name}_pool{bins}")(x)
-        branch = blocks.conv_bn_relu(
-            branch, x.shape[-1] // len(_BINS), 1, name=f"{name}_bin{bins}"
-        )
+        filters = x.shape[-1] // len(_BINS)
+        if bins > 1 or normalize_mean:
+            branch = blocks.conv_bn_relu(branch, filters, 1, name=f"{name}_bin{bins}")
+        else:
+            branch = layers.Conv2D(filters, 1, name=f"{name}_bin1_conv")(branch)
+            branch = layers.ReLU(name=f"{name}_bin1_relu")(branch)
         branches.append(Spread(name=f"{name}_spread{bins}")([branch, x]))
     return layers.Concatenate(name=f"{name}_concat")(branches)
 
 
-def _classify(x, filters, num_classes, *, name):
-    x = blocks.conv_bn_relu(x, filters, name=f"{name}_refine")
+def _classify(x, filters, num_classes, kernel_sizes, *, name):
+    x = blocks.conv_bn_relu(x, filters, kernel_sizes[0], name=f"{name}_refine")
     x = layers.Dropout(0.1, name=f"{name}_dropout")(x)
     return layers.Conv2D(
         num_classes,
-        1,
+        kernel_sizes[1],
+        padding="same",
         # Caffe's "msra". The scale of other kernels is undone by batch norm.
         kernel_initializer=initializers.HeNormal(),
         dtype="float32",

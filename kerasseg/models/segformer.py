@@ -35,6 +35,7 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
         stochastic_depth: float = 0.1,
         gelu: str = "exact",
         norm_epsilon: float = 1e-6,
+        resize: str = "half_pixel",
     ) -> keras.Model:
         """Builds a SegFormer ([Xie21] figure 2 and table 6).
 
@@ -51,6 +52,8 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
                 KerasHub computes.
             norm_epsilon: Epsilon of the layer normalizations of blocks and stages; 1e-6
                 in the authors' code, 1e-5 in Hugging Face transformers.
+            resize: How logits are resized: "half_pixel", or "corners" as in
+                segmentation_models.pytorch.
 
         Returns:
             A model from images to logits; see `models.build_model`.
@@ -65,9 +68,8 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
             gelu=gelu,
             norm_epsilon=norm_epsilon,
         )
-        logits = blocks.full_size_logits(
-            head(c, head_filters, num_classes), padded, image
-        )
+        x = head(c, head_filters, num_classes)
+        logits = blocks.full_size_logits(x, padded, image, resize=resize)
         return keras.Model(image, logits, name=name)
 
     builder.__name__ = name

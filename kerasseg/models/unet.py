@@ -30,9 +30,10 @@ def unet(
     batch_norm: bool = False,
     backbone: str | None = None,
     backbone_weights: str | None = None,
-    filters: int = 64,
+    filters: int | Sequence[int] = 64,
     dropout: float = 0.5,
     classifier_size: int = 1,
+    crop_logits: bool = True,
 ) -> keras.Model:
     """Builds U-Net ([Ronneberger15] figure 1).
 
@@ -52,15 +53,18 @@ def unet(
         backbone_weights: See `backbones.build`.
         filters: Channels of the first level, doubled on each level below; 64 in the
             paper. With a backbone, the levels of the expanding path have 4, 2, 1, 1/2
-            and 1/4 times as many.
+            and 1/4 times as many; or the five numbers, from the deepest level.
         dropout: Dropout rate at the end of the contracting path; the paper states none.
         classifier_size: Height and width of the kernel of the last convolution, odd: 1
             in the paper, 3 in segmentation_models.pytorch.
+        crop_logits: With a backbone and an image of odd height or width, whether the
+            last two convolutions have one row or column more, which is cropped from the
+            logits. In segmentation_models.pytorch it is cropped before them.
 
     Returns:
         A model from images to logits; see `models.build_model`.
     """
-    _check(padding, backbone, backbone_weights)
+    _check(padding, backbone, backbone_weights, filters)
     if classifier_size < 1 or classifier_size % 2 == 0:
         raise errors.UserError(
             f"`classifier_size={classifier_size}` of 'unet' must be odd, as 1 or 3."
@@ -70,10 +74,13 @@ def unet(
         x = blocks.normalize(image, "tf")
         x = _paper(x, padding, batch_norm, filters, dropout)
     else:
-        image, x = blocks.image_input(image_size, backbones.normalization(backbone))
-        c = backbones.build(backbone, x, weights=backbone_weights)
+        normalization = backbones.normalization(backbone)
+        image, padded = blocks.image_input(image_size, normalization)
+        c = backbones.build(backbone, padded, weights=backbone_weights)
         x = layers.Dropout(dropout, name="contract_dropout")(c["c5"])
-        x = _expand_over(x, c, filters)
+        if isinstance(filters, int):
+            filters = [int(filters * 4 / 2**i) for i in range(5)]
+        x = _expand_over(x, c if crop_logits else {**c, "c0": padded}, filters)
     x = layers.Conv2D(
         num_classes,
         classifier_size,
@@ -86,7 +93,7 @@ def unet(
     return keras.Model(image, logits, name="unet")
 
 
-def _check(padding, backbone, backbone_weights):
+def _check(padding, backbone, backbone_weights, filters):
     if padding not in ("same", "valid"):
         raise errors.UserError(
             f"`padding={padding}` of 'unet' must be 'same' or 'valid'."
@@ -100,6 +107,11 @@ def _check(padding, backbone, backbone_weights):
         raise errors.UserError(
             f"`backbone_weights={backbone_weights}` of 'unet' needs a backbone, "
             "because the contracting path of the paper has no pretrained weights."
+        )
+    if not isinstance(filters, int) and (backbone is None or len(filters) != 5):
+        raise errors.UserError(
+            f"`filters={filters}` of 'unet' must be one number or, with a backbone, "
+            "five."
         )
 
 
@@ -160,18 +172,19 @@ def up(x, skip, filters: int, *, name: str):
     return layers.Concatenate(name=f"{name}_concat")([skip, x])
 
 
-def _expand_over(x, c, filters):
+def _expand_over(x, c, widths):
     """Applies the expanding path to the feature maps of a backbone.
 
-    There is no skip connection for "c1" if the backbone does not have it.
+    There is no skip connection for "c1" if the backbone does not have it, and none for
+    "c0", which is only cropped to if it is given.
     """
-    widths = 4 * filters, 2 * filters, filters, filters // 2, filters // 4
     for level, width in zip((4, 3, 2, 1, 0), widths, strict=True):
         name = f"expand{level}"
         x = blocks.UpSampling2D(2, name=f"{name}_up")(x)
         if f"c{level}" in c:
             skip = c[f"c{level}"]  # Smaller by one cell at odd sizes.
             x = blocks.CropLike(name=f"{name}_crop")([x, skip])
+        if level and f"c{level}" in c:
             x = layers.Concatenate(name=f"{name}_concat")([skip, x])
         x = blocks.conv_bn_relu(x, width, name=f"{name}_1")
         x = blocks.conv_bn_relu(x, width, name=f"{name}_2")

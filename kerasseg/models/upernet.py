@@ -28,6 +28,8 @@ def upernet(
     filters: int = 512,
     aux: bool = False,
     convolve_first: bool = False,
+    feature_norms: bool = False,
+    resize: str = "half_pixel",
 ) -> keras.Model:
     """Builds UPerNet for a single task ([Xiao18] section 4.1, figure 4).
 
@@ -46,6 +48,10 @@ def upernet(
             authors have none; OpenMMLab trains it with weight 0.4.
         convolve_first: Whether maps of the pyramid are convolved at their own size, as
             in OpenMMLab and Hugging Face, and not after they are resized.
+        feature_norms: Whether the maps "c2" to "c5" are layer normalized first, as in
+            segmentation_models.pytorch.
+        resize: How logits are resized: "half_pixel", or "corners" as in
+            segmentation_models.pytorch.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -54,6 +60,8 @@ def upernet(
     has_stem = "stem" in backbones.list_options(backbone)
     options: dict = {"stem": stem} if has_stem else {}
     c = backbones.build(backbone, padded, weights=backbone_weights, **options)
+    if feature_norms:
+        c = {key: _norm(x, key) for key, x in c.items() if key != "c1"}
     p = {5: pyramid_pooling(c["c5"], filters, convolve_first)}
     for level in (4, 3, 2):
         x = blocks.conv_bn_relu(c[f"c{level}"], filters, 1, name=f"lateral{level}")
@@ -69,14 +77,18 @@ def upernet(
     x = layers.Concatenate(name="fuse_concat")(maps)
     x = blocks.conv_bn_relu(x, filters, name="fuse")
     x = _classifier(num_classes, "classify")(x)
-    logits = blocks.full_size_logits(x, padded, image)
+    logits = blocks.full_size_logits(x, padded, image, resize=resize)
     if not aux:
         return keras.Model(image, logits, name="upernet")
     x = blocks.conv_bn_relu(c["c4"], filters // 2, name="aux_c4")
     x = layers.Dropout(0.1, name="aux_c4_dropout")(x)
     x = _classifier(num_classes, "aux_c4_classify")(x)
-    x = blocks.full_size_logits(x, padded, image, name="aux_c4")
+    x = blocks.full_size_logits(x, padded, image, resize=resize, name="aux_c4")
     return keras.Model(image, {"logits": logits, "aux_c4": x}, name="upernet")
+
+
+def _norm(x, key):
+    return layers.LayerNormalization(epsilon=1e-6, name=f"{key}_norm")(x)
 
 
 def pyramid_pooling(x, filters: int, convolve_first: bool = False):

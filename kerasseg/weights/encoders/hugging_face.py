@@ -48,14 +48,17 @@ _CONVNEXT = {
     "pointwise_conv_2": "pwconv2",
 }
 # By the channels and numbers of blocks of the stages.
-_CONVNEXTS = {
+_CONVNEXTS: dict[tuple, str] = {
     ((96, 192, 384, 768), (3, 3, 9, 3)): "convnext_tiny",
     ((96, 192, 384, 768), (3, 3, 27, 3)): "convnext_small",
     ((128, 256, 512, 1024), (3, 3, 27, 3)): "convnext_base",
     ((192, 384, 768, 1536), (3, 3, 27, 3)): "convnext_large",
     ((256, 512, 1024, 2048), (3, 3, 27, 3)): "convnext_xlarge",
 }
-_SWIN_DEPTHS = {(2, 2, 6, 2): "swin_tiny", (2, 2, 18, 2): "swin_small"}
+_SWIN_DEPTHS: dict[tuple, str] = {
+    (2, 2, 6, 2): "swin_tiny",
+    (2, 2, 18, 2): "swin_small",
+}
 _SWIN_WIDTHS = {128: "swin_base", 192: "swin_large"}
 
 

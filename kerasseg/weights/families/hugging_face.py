@@ -6,6 +6,7 @@ and upernet, version 5.24.
 
 import functools
 import re
+from typing import Any
 
 from kerasseg import errors
 from kerasseg.weights import families, hugging_face_config
@@ -25,7 +26,9 @@ _SEGFORMERS = {  # By filters, depths and the filters of the head.
     ((64, 128, 320, 512), (3, 8, 27, 3), 768): "segformer_b4",
     ((64, 128, 320, 512), (3, 6, 40, 3), 768): "segformer_b5",
 }
-_FIXED = {  # What our networks have, and a config.json must have.
+_FIXED: dict[
+    str, dict[str, Any]
+] = {  # What our networks have, and a config.json must have.
     "segformer": {
         "num_attention_heads": [1, 2, 5, 8],
         "sr_ratios": [8, 4, 2, 1],
@@ -71,7 +74,7 @@ def _segformer(shapes, config):
     memory = encoders.in_memory(shapes, prefix)
     num_classes, filters = shapes["decode_head.classifier.weight"][:2]
     name = _SEGFORMERS.get((*sizes, filters))
-    options = {"norm_epsilon": 1e-5}
+    options: dict[str, Any] = {"norm_epsilon": 1e-5}
     if name is None:
         name, (widths, depths) = "segformer_b0", sizes
         options.update(filters=widths, depths=depths, head_filters=filters)

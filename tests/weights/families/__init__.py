@@ -1,0 +1,1 @@
+"""Families of weights of other programs."""
