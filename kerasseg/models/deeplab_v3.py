@@ -30,6 +30,7 @@ def deeplab_v3(
     filters: int = 256,
     rates: Sequence[int] = (6, 12, 18),
     image_pooling: bool = True,
+    project_size: int = 1,
     refine: bool = False,
     aux: bool = False,
     resize: str = "anchored",
@@ -48,6 +49,7 @@ def deeplab_v3(
         rates: Rates of the pyramid's 3x3 convolutions at output stride 16. They are
             doubled at 8 and halved at 32. Empty for the 1x1 convolution alone.
         image_pooling: Whether the pyramid has the mean of the image's features.
+        project_size: Kernel size of the convolution after the pyramid; 3 in OpenMMLab.
         refine: Whether to add a 3x3 convolution between the pyramid and the
             classifier, as torchvision does; the paper has none.
         aux: Whether to return "aux_c4" too, logits computed from "c4" at full size. The
@@ -73,7 +75,7 @@ def deeplab_v3(
         **options,
     )
     scaled = [max(1, rate * 16 // output_stride) for rate in rates]
-    x = aspp(c["c5"], scaled, filters, image_pooling=image_pooling)
+    x = aspp(c["c5"], scaled, filters, project_size, image_pooling=image_pooling)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
     if refine:
         x = blocks.conv_bn_relu(x, filters, name="refine")
@@ -133,7 +135,15 @@ def deeplab_v3_cascade(
     return keras.Model(image, logits, name="deeplab_v3_cascade")
 
 
-def aspp(x, rates, filters: int, *, image_pooling: bool = True, name: str = "aspp"):
+def aspp(
+    x,
+    rates,
+    filters: int,
+    project_size: int = 1,
+    *,
+    image_pooling: bool = True,
+    name: str = "aspp",
+):
     """Applies atrous spatial pyramid pooling ([Chen17] figure 5)."""
     branches = []
     if image_pooling:
@@ -145,7 +155,7 @@ def aspp(x, rates, filters: int, *, image_pooling: bool = True, name: str = "asp
         branch = blocks.conv_bn_relu(x, filters, rate=rate, name=f"{name}_atrous{i}")
         branches.append(branch)
     x = layers.Concatenate(name=f"{name}_concat")(branches)
-    return blocks.conv_bn_relu(x, filters, 1, name=f"{name}_project")
+    return blocks.conv_bn_relu(x, filters, project_size, name=f"{name}_project")
 
 
 def _classify(x, num_classes):

@@ -6,6 +6,7 @@ import keras
 from keras import initializers, layers
 
 from kerasseg import backbones, blocks, models
+from kerasseg.models import fcn_resnet
 
 _RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 
@@ -26,7 +27,10 @@ def deeplab_v3_plus(
     backbone_weights: str | None = None,
     output_stride: int = 16,
     filters: int = 256,
+    skip_filters: int = 48,
     separable: bool = True,
+    project_size: int = 1,
+    aux: bool = False,
     resize: str = "anchored",
 ) -> keras.Model:
     """Builds DeepLab v3+ ([Chen18] figure 2).
@@ -39,7 +43,11 @@ def deeplab_v3_plus(
         output_stride: 8, 16 or 32. It determines the rates of the pyramid; the weights
             have the same shapes.
         filters: Channels of the pyramid and of the decoder; 256 in the paper.
+        skip_filters: Channels of "c2" in the decoder; 48 in the paper.
         separable: Whether 3x3 convolutions are depthwise separable.
+        project_size: Kernel size of the convolution after the pyramid; 3 in OpenMMLab.
+        aux: Whether to return "aux_c4" too, logits computed from "c4" at full size. The
+            paper has none; OpenMMLab trains it with weight 0.4.
         resize: How feature maps and logits are resized, one of `blocks.RESIZES`.
 
     Returns:
@@ -50,9 +58,9 @@ def deeplab_v3_plus(
         backbone, padded, output_stride=output_stride, weights=backbone_weights
     )
     conv = blocks.separable_conv_bn_relu if separable else blocks.conv_bn_relu
-    x = aspp(c["c5"], _RATES[output_stride], filters, conv)
+    x = aspp(c["c5"], _RATES[output_stride], filters, conv, project_size)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
-    skip = blocks.conv_bn_relu(c["c2"], 48, 1, name="skip")
+    skip = blocks.conv_bn_relu(c["c2"], skip_filters, 1, name="skip")
     to_skip = blocks.ResizeLike(output_stride // 4, resize=resize, name="to_skip")
     x = to_skip([x, skip])
     x = layers.Concatenate(name="merge")([x, skip])
@@ -66,10 +74,15 @@ def deeplab_v3_plus(
         name="classify",
     )(x)
     logits = blocks.full_size_logits(x, padded, image, stride=4, resize=resize)
-    return keras.Model(image, logits, name="deeplab_v3_plus")
+    if not aux:
+        return keras.Model(image, logits, name="deeplab_v3_plus")
+    x = fcn_resnet.aux_logits(
+        c["c4"], num_classes, padded, image, output_stride, resize
+    )
+    return keras.Model(image, {"logits": logits, "aux_c4": x}, name="deeplab_v3_plus")
 
 
-def aspp(x, rates, filters: int, conv, *, name: str = "aspp"):
+def aspp(x, rates, filters: int, conv, project_size: int = 1, *, name: str = "aspp"):
     """Applies atrous spatial pyramid pooling (DeepLab v3, figure 5)."""
     mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
     mean = blocks.conv_bn_relu(mean, filters, 1, name=f"{name}_image")
@@ -78,4 +91,4 @@ def aspp(x, rates, filters: int, conv, *, name: str = "aspp"):
     for i, rate in enumerate(rates, start=1):
         branches.append(conv(x, filters, rate=rate, name=f"{name}_atrous{i}"))
     x = layers.Concatenate(name=f"{name}_concat")(branches)
-    return blocks.conv_bn_relu(x, filters, 1, name=f"{name}_project")
+    return blocks.conv_bn_relu(x, filters, project_size, name=f"{name}_project")

@@ -51,7 +51,8 @@ def pspnet(
         aux: Whether to return "aux_conv4" too, the logits of the auxiliary head at the
             size of "c4", trained with weight 0.4 in the paper.
         resize: How logits are resized, one of `blocks.RESIZES`; "corners" in the
-            authors' code, which is equal at sizes of `output_stride * n + 1`.
+            authors' code, which is equal at sizes of `output_stride * n + 1`. With
+            "half_pixel" (OpenMMLab) maps of the pyramid are resized in that way, too.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -66,7 +67,7 @@ def pspnet(
         weights=backbone_weights,
         **options,
     )
-    x = pyramid_pooling(c["c5"])
+    x = pyramid_pooling(c["c5"], resize)
     x = _classify(x, filters, num_classes, name="head")
     logits = blocks.full_size_logits(
         x, padded, image, stride=output_stride, resize=resize
@@ -79,7 +80,7 @@ def pspnet(
     return keras.Model(image, outputs, name="pspnet")
 
 
-def pyramid_pooling(x, *, name: str = "pyramid"):
+def pyramid_pooling(x, resize: str = "corners", *, name: str = "pyramid"):
     """Concatenates a feature map with its pooled maps of 1, 2, 3 and 6 bins.
 
     Each pooled map has a quarter of the channels of `x` ([Zhao17] section 3.2).
@@ -90,7 +91,8 @@ def pyramid_pooling(x, *, name: str = "pyramid"):
         branch = blocks.conv_bn_relu(
             branch, x.shape[-1] // len(_BINS), 1, name=f"{name}_bin{bins}"
         )
-        branches.append(Spread(name=f"{name}_spread{bins}")([branch, x]))
+        spread = blocks.ResizeLike if resize == "half_pixel" else Spread
+        branches.append(spread(name=f"{name}_spread{bins}")([branch, x]))
     return layers.Concatenate(name=f"{name}_concat")(branches)
 
 

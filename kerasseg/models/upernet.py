@@ -28,6 +28,7 @@ def upernet(
     filters: int = 512,
     aux: bool = False,
     convolve_first: bool = False,
+    resize: str = "half_pixel",
 ) -> keras.Model:
     """Builds UPerNet for a single task ([Xiao18] section 4.1, figure 4).
 
@@ -46,6 +47,8 @@ def upernet(
             authors have none; OpenMMLab trains it with weight 0.4.
         convolve_first: Whether maps of the pyramid are convolved at their own size, as
             in OpenMMLab and Hugging Face, and not after they are resized.
+        resize: How maps and logits are resized, "half_pixel" as in the authors' code,
+            or "corners".
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -54,10 +57,12 @@ def upernet(
     has_stem = "stem" in backbones.list_options(backbone)
     options: dict = {"stem": stem} if has_stem else {}
     c = backbones.build(backbone, padded, weights=backbone_weights, **options)
-    p = {5: pyramid_pooling(c["c5"], filters, convolve_first)}
+    p = {5: pyramid_pooling(c["c5"], filters, convolve_first, resize)}
     for level in (4, 3, 2):
         x = blocks.conv_bn_relu(c[f"c{level}"], filters, 1, name=f"lateral{level}")
-        above = blocks.ResizeLike(name=f"above{level}")([p[level + 1], x])
+        above = blocks.ResizeLike(resize=resize, name=f"above{level}")(
+            [p[level + 1], x]
+        )
         p[level] = layers.Add(name=f"merge{level}")([x, above])
     maps = [
         blocks.conv_bn_relu(p[level], filters, name=f"smooth{level}")
@@ -65,21 +70,24 @@ def upernet(
     ]
     maps.append(p[5])
     for i, level in enumerate((3, 4, 5), start=1):
-        maps[i] = blocks.ResizeLike(name=f"to_fuse{level}")([maps[i], maps[0]])
+        to_fuse = blocks.ResizeLike(resize=resize, name=f"to_fuse{level}")
+        maps[i] = to_fuse([maps[i], maps[0]])
     x = layers.Concatenate(name="fuse_concat")(maps)
     x = blocks.conv_bn_relu(x, filters, name="fuse")
     x = _classifier(num_classes, "classify")(x)
-    logits = blocks.full_size_logits(x, padded, image)
+    logits = blocks.full_size_logits(x, padded, image, resize=resize)
     if not aux:
         return keras.Model(image, logits, name="upernet")
     x = blocks.conv_bn_relu(c["c4"], filters // 2, name="aux_c4")
     x = layers.Dropout(0.1, name="aux_c4_dropout")(x)
     x = _classifier(num_classes, "aux_c4_classify")(x)
-    x = blocks.full_size_logits(x, padded, image, name="aux_c4")
+    x = blocks.full_size_logits(x, padded, image, resize=resize, name="aux_c4")
     return keras.Model(image, {"logits": logits, "aux_c4": x}, name="upernet")
 
 
-def pyramid_pooling(x, filters: int, convolve_first: bool = False):
+def pyramid_pooling(
+    x, filters: int, convolve_first: bool = False, resize: str = "half_pixel"
+):
     """Applies pyramid pooling ([Zhao17] section 3.2).
 
     Pooled maps are resized before they are convolved, as in the authors' code, so that
@@ -90,7 +98,7 @@ def pyramid_pooling(x, filters: int, convolve_first: bool = False):
     for bins in _BINS:
         name = f"pyramid{bins}"
         mean = blocks.AdaptiveAveragePool(bins, name=f"{name}_mean")(x)
-        spread = blocks.ResizeLike(name=f"{name}_spread")
+        spread = blocks.ResizeLike(resize=resize, name=f"{name}_spread")
         if convolve_first:
             mean = blocks.conv_bn_relu(mean, filters, 1, name=name)
             maps.append(spread([mean, x]))
