@@ -22,9 +22,9 @@ _PARTS = (mmseg_resnet, mmseg_hrnet, mmseg_bisenet_v2, mmseg_segformer)
 
 @families.register()
 def mmsegmentation(shapes, config):
-    """Recognizes FCN, PSPNet, DeepLab v3 and v3+, UPerNet, OCRNet, BiSeNetV2, SegFormer.
+    """Recognizes the networks on a ResNet or an HRNet, BiSeNetV2 and SegFormer.
 
-    The encoder of the first five is a ResNet, of FCN and OCRNet an HRNet, too.
+    On a ResNet: FCN, PSPNet, UPerNet, DeepLab v3 and v3+; on an HRNet: FCN and OCRNet.
     """
     if "decode_head.conv_seg.weight" not in shapes and (
         "decode_head.1.conv_seg.weight" not in shapes
