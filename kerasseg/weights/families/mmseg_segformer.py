@@ -10,7 +10,7 @@ import numpy as np
 from kerasseg.weights.families import mmseg_names
 from kerasseg.weights.networks import Network, Shapes, Source
 
-_VARIANTS = {  # By the channels of the first stage, and the depths.
+_VARIANTS: Mapping[tuple[int, tuple[int, ...]], str] = {  # By channels and depths.
     (32, (2, 2, 2, 2)): "segformer_b0",
     (64, (2, 2, 2, 2)): "segformer_b1",
     (64, (3, 4, 6, 3)): "segformer_b2",
