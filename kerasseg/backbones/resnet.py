@@ -16,7 +16,7 @@ from keras import layers
 from kerasseg import backbones, blocks, errors
 
 _EPSILON = 1.001e-5
-_STEMS = ("standard", "deep")
+_STEMS = ("standard", "deep", "narrow")
 _STRIDED = ("1x1", "3x3")
 _FIRST_RATES = (None, "old", "new")
 
@@ -50,6 +50,7 @@ def resnet(
     stem: str = "standard",
     stride_on: str = "1x1",
     first_rate: str | None = None,
+    dilate_second: bool = True,
     multi_grid: Sequence[int] | None = None,
     extra_blocks: int = 0,
 ):
@@ -60,8 +61,9 @@ def resnet(
         image: Normalized image.
         output_stride: 8, 16 or 32.
         weights: None, or "imagenet" (downloaded by keras.applications).
-        stem: "standard" (one 7x7 convolution) or "deep" (three 3x3, "beta" in TF
-            DeepLab).
+        stem: "standard" (one 7x7 convolution), "deep" (three 3x3, "beta" in TF
+            DeepLab) or "narrow" (three 3x3 with half the channels, as in ResNet-C,
+            https://arxiv.org/abs/1812.01187, and in OpenMMLab).
         stride_on: Convolution of a bottleneck that has the stride: "1x1" as in the
             paper and in keras.applications, or "3x3" as in torchvision. Ignored by
             basic blocks.
@@ -71,6 +73,8 @@ def resnet(
             basic blocks. The features are those of the strided network with "new" if
             `stride_on` is "1x1", and with "old" if it is "3x3" (as in torchvision) and
             in basic blocks.
+        dilate_second: Whether the second convolution of a basic block is dilated, too;
+            not in OpenMMLab.
         multi_grid: Factor of the dilation rate of each unit of block4 and of the extra
             blocks; None for 1.
         extra_blocks: Number of copies of block4 after it, 0 to 3, each at twice the
@@ -104,7 +108,7 @@ def resnet(
                 stride=stride if unit == 0 else 1,
                 rates=(
                     before if unit == 0 and is_old else rate * factor,
-                    rate * factor,
+                    rate * factor if variant.bottleneck or dilate_second else 1,
                 ),
                 project=unit == 0
                 and (stage in (1, 2, 3) or variant.bottleneck or stem == "deep")
@@ -149,7 +153,7 @@ def _check(name, variant, weights, stem, multi_grid, extra_blocks):
         raise errors.UserError(
             f"`extra_blocks={extra_blocks}` of '{name}' must be from 0 to 3."
         )
-    if weights == "imagenet" and (stem == "deep" or not variant.imagenet):
+    if weights == "imagenet" and (stem != "standard" or not variant.imagenet):
         raise errors.UserError(
             f"Keras has no ImageNet weights of '{name}' with `stem={stem}`. Set "
             "weights to None or a .keras file, or use resnet50 with `stem=standard`."
@@ -222,6 +226,8 @@ def last_stage(name: str, encoder: keras.Model) -> keras.Model:
 def _stem(x, filters, stem):
     if stem == "standard":
         return _conv_bn(x, filters, 7, stride=2, name="conv1")
+    if stem == "narrow":
+        filters //= 2
     x = _conv_bn(x, filters, 3, stride=2, name="conv1_1")
     x = _conv_bn(x, filters, 3, name="conv1_2")
     return _conv_bn(x, 2 * filters, 3, name="conv1_3")

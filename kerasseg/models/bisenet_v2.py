@@ -37,6 +37,7 @@ def bisenet_v2(
     filters: int = 64,
     aux: bool = False,
     upsampling: str = "bilinear",
+    point_bias: bool = False,
 ) -> keras.Model:
     """Builds BiSeNetV2 ([Yu20] table 1 and figure 3).
 
@@ -50,6 +51,8 @@ def bisenet_v2(
             section 5.2.
         upsampling: Interpolation of the aggregation layer: "bilinear" as in the paper,
             or "nearest".
+        point_bias: Whether the 1x1 convolutions of the aggregation layer have biases,
+            as in OpenMMLab; figure 6 of the paper does not say.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -68,7 +71,7 @@ def bisenet_v2(
     detail = detail_branch(padded, filters)
     stages = semantic_branch(padded, filters)
     x = context_embedding(stages["stage5"], name="context")
-    x = guided_aggregation(detail, x, upsampling, name="guide")
+    x = guided_aggregation(detail, x, upsampling, point_bias, name="guide")
     x = _head(x, 16 * filters, name="head")
     x = _classifier(num_classes, "classify")(x)
     logits = blocks.full_size_logits(x, padded, image)
@@ -159,18 +162,20 @@ def context_embedding(x, *, name: str):
     return _conv_bn(x, filters, name=f"{name}_last")
 
 
-def guided_aggregation(detail, semantic, upsampling: str = "bilinear", *, name: str):
+def guided_aggregation(
+    detail, semantic, upsampling: str = "bilinear", bias: bool = False, *, name: str
+):
     """Applies bilateral guided aggregation ([Yu20] figure 6)."""
     filters = detail.shape[-1]
     fine = _depthwise_bn(detail, name=f"{name}_fine")
-    fine = _point(fine, filters, name=f"{name}_fine_point")
+    fine = _point(fine, filters, bias, name=f"{name}_fine_point")
     coarse = _conv_bn(detail, filters, stride=2, relu=False, name=f"{name}_coarse")
     coarse = layers.ZeroPadding2D(1, name=f"{name}_coarse_pool_pad")(coarse)
     coarse = layers.AveragePooling2D(3, strides=2, name=f"{name}_coarse_pool")(coarse)
     fine_gate = _conv_bn(semantic, filters, relu=False, name=f"{name}_fine_sense")
     fine_gate = _up(fine_gate, fine, upsampling, name=f"{name}_fine_up")
     coarse_gate = _depthwise_bn(semantic, name=f"{name}_coarse_sense")
-    coarse_gate = _point(coarse_gate, filters, name=f"{name}_coarse_point")
+    coarse_gate = _point(coarse_gate, filters, bias, name=f"{name}_coarse_point")
     gated = []
     for scale, x, gate in (("fine", fine, fine_gate), ("coarse", coarse, coarse_gate)):
         gate = layers.Activation("sigmoid", name=f"{name}_{scale}_gate")(gate)
@@ -197,8 +202,8 @@ def _classifier(num_classes, name):
     return layers.Conv2D(num_classes, 1, dtype="float32", name=name)
 
 
-def _point(x, filters, *, name):
-    return layers.Conv2D(filters, 1, use_bias=False, name=name)(x)
+def _point(x, filters, bias, *, name):
+    return layers.Conv2D(filters, 1, use_bias=bias, name=name)(x)
 
 
 def _conv_bn(x, filters, kernel_size=3, *, stride=1, relu=True, name):

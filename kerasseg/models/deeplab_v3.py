@@ -30,6 +30,7 @@ def deeplab_v3(
     filters: int = 256,
     rates: Sequence[int] = (6, 12, 18),
     image_pooling: bool = True,
+    project_size: int = 1,
     separable: bool = False,
     refine: bool = False,
     aux: bool = False,
@@ -51,6 +52,7 @@ def deeplab_v3(
         image_pooling: Whether the pyramid has the mean of the image's features.
         separable: Whether the pyramid's 3x3 convolutions are depthwise separable, as
             in TF DeepLab; not so in the paper.
+        project_size: Kernel size of the convolution after the pyramid; 3 in OpenMMLab.
         refine: Whether to add a 3x3 convolution between the pyramid and the
             classifier, as torchvision does; the paper has none.
         aux: Whether to return "aux_c4" too, logits computed from "c4" at full size. The
@@ -76,7 +78,14 @@ def deeplab_v3(
         **options,
     )
     scaled = [max(1, rate * 16 // output_stride) for rate in rates]
-    x = aspp(c["c5"], scaled, filters, image_pooling=image_pooling, separable=separable)
+    x = aspp(
+        c["c5"],
+        scaled,
+        filters,
+        project_size,
+        image_pooling=image_pooling,
+        separable=separable,
+    )
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
     if refine:
         x = blocks.conv_bn_relu(x, filters, name="refine")
@@ -140,6 +149,7 @@ def aspp(
     x,
     rates,
     filters: int,
+    project_size: int = 1,
     *,
     image_pooling: bool = True,
     separable: bool = False,
@@ -156,7 +166,7 @@ def aspp(
     for i, rate in enumerate(rates, start=1):
         branches.append(conv(x, filters, rate=rate, name=f"{name}_atrous{i}"))
     x = layers.Concatenate(name=f"{name}_concat")(branches)
-    return blocks.conv_bn_relu(x, filters, 1, name=f"{name}_project")
+    return blocks.conv_bn_relu(x, filters, project_size, name=f"{name}_project")
 
 
 def _classify(x, num_classes):

@@ -6,6 +6,7 @@ import keras
 from keras import initializers, layers
 
 from kerasseg import backbones, blocks, models
+from kerasseg.models import fcn_resnet
 
 
 @models.register(
@@ -24,9 +25,12 @@ def deeplab_v3_plus(
     backbone_weights: str | None = None,
     output_stride: int = 16,
     filters: int = 256,
+    skip_filters: int = 48,
     separable: bool = True,
     rates: Sequence[int] = (6, 12, 18),
     refine: Sequence[int] = (3, 3),
+    project_size: int = 1,
+    aux: bool = False,
     resize: str = "anchored",
     aspp_refine: bool = False,
     normalize_depthwise: bool = True,
@@ -40,12 +44,16 @@ def deeplab_v3_plus(
         backbone_weights: See `backbones.build`.
         output_stride: 8, 16 or 32; the weights have the same shapes.
         filters: Channels of the pyramid and of the decoder; 256 in the paper.
+        skip_filters: Channels of "c2" in the decoder; 48 in the paper.
         separable: Whether 3x3 convolutions are depthwise separable.
         rates: Rates of the pyramid's 3x3 convolutions at output stride 16. They are
             doubled at 8 and halved at 32. Empty for the 1x1 convolution alone. (12, 24,
             36) in segmentation_models.pytorch.
         refine: Kernel size of each convolution after the concatenation with the skip
             connection; (1,) in KerasHub, and (3,) in segmentation_models.pytorch.
+        project_size: Kernel size of the convolution after the pyramid; 3 in OpenMMLab.
+        aux: Whether to return "aux_c4" too, logits computed from "c4" at full size. The
+            paper has none; OpenMMLab trains it with weight 0.4.
         resize: How feature maps and logits are resized, one of `blocks.RESIZES`.
         aspp_refine: Whether a 3x3 convolution follows the pyramid, as in
             segmentation_models.pytorch.
@@ -65,11 +73,11 @@ def deeplab_v3_plus(
         conv = blocks.conv_bn_relu
     elif not normalize_depthwise:
         conv = _plain_separable
-    x = aspp(c["c5"], scaled, filters, conv)
+    x = aspp(c["c5"], scaled, filters, conv, project_size)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
     if aspp_refine:
         x = conv(x, filters, name="aspp_refine")
-    skip = blocks.conv_bn_relu(c["c2"], 48, 1, name="skip")
+    skip = blocks.conv_bn_relu(c["c2"], skip_filters, 1, name="skip")
     to_skip = blocks.ResizeLike(output_stride // 4, resize=resize, name="to_skip")
     x = to_skip([x, skip])
     x = layers.Concatenate(name="merge")([x, skip])
@@ -83,7 +91,12 @@ def deeplab_v3_plus(
         name="classify",
     )(x)
     logits = blocks.full_size_logits(x, padded, image, stride=4, resize=resize)
-    return keras.Model(image, logits, name="deeplab_v3_plus")
+    if not aux:
+        return keras.Model(image, logits, name="deeplab_v3_plus")
+    x = fcn_resnet.aux_logits(
+        c["c4"], num_classes, padded, image, output_stride, resize
+    )
+    return keras.Model(image, {"logits": logits, "aux_c4": x}, name="deeplab_v3_plus")
 
 
 def _plain_separable(x, filters, kernel_size=3, *, rate=1, name):
@@ -98,7 +111,7 @@ def _plain_separable(x, filters, kernel_size=3, *, rate=1, name):
     return blocks.conv_bn_relu(x, filters, 1, name=name)
 
 
-def aspp(x, rates, filters: int, conv, *, name: str = "aspp"):
+def aspp(x, rates, filters: int, conv, project_size: int = 1, *, name: str = "aspp"):
     """Applies atrous spatial pyramid pooling (DeepLab v3, figure 5)."""
     mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
     mean = blocks.conv_bn_relu(mean, filters, 1, name=f"{name}_image")
@@ -107,4 +120,4 @@ def aspp(x, rates, filters: int, conv, *, name: str = "aspp"):
     for i, rate in enumerate(rates, start=1):
         branches.append(conv(x, filters, rate=rate, name=f"{name}_atrous{i}"))
     x = layers.Concatenate(name=f"{name}_concat")(branches)
-    return blocks.conv_bn_relu(x, filters, 1, name=f"{name}_project")
+    return blocks.conv_bn_relu(x, filters, project_size, name=f"{name}_project")

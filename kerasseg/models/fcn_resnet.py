@@ -24,6 +24,8 @@ def fcn_resnet(
     backbone_weights: str | None = None,
     output_stride: int = 8,
     aux: bool = False,
+    convolutions: int = 1,
+    concat_input: bool = False,
     resize: str = "half_pixel",
 ) -> keras.Model:
     """Builds FCN without skip connections ([Long15] section 4), with dilation.
@@ -39,6 +41,10 @@ def fcn_resnet(
         output_stride: 8 (in torchvision), 16 or 32.
         aux: Whether to return "aux_c4" too, logits computed from "c4" at full size,
             trained with weight 0.5 in torchvision.
+        convolutions: Number of 3x3 convolutions of the head; 2 in OpenMMLab. The
+            auxiliary head has one.
+        concat_input: Whether the head convolves its input and the result of its
+            convolutions together, as in OpenMMLab.
         resize: How logits are resized, one of `blocks.RESIZES`.
 
     Returns:
@@ -48,7 +54,7 @@ def fcn_resnet(
     c = backbones.build(
         backbone, padded, output_stride=output_stride, weights=backbone_weights
     )
-    x = head(c["c5"], num_classes, name="head")
+    x = head(c["c5"], num_classes, convolutions, concat_input, name="head")
     logits = blocks.full_size_logits(
         x, padded, image, stride=output_stride, resize=resize
     )
@@ -67,8 +73,15 @@ def aux_logits(c4, num_classes: int, padded, image, output_stride: int, resize: 
     )
 
 
-def head(x, num_classes: int, *, name: str):
-    """Applies a 3x3 convolution to a quarter of the channels, and the classifier."""
-    x = blocks.conv_bn_relu(x, x.shape[-1] // 4, name=name)
+def head(
+    x, num_classes: int, convolutions: int = 1, concat_input: bool = False, *, name: str
+):
+    """Applies 3x3 convolutions to a quarter of the channels, and the classifier."""
+    start, filters = x, x.shape[-1] // 4
+    for i in range(1, convolutions + 1):
+        x = blocks.conv_bn_relu(x, filters, name=name if i == 1 else f"{name}{i}")
+    if concat_input:
+        x = layers.Concatenate(name=f"{name}_concat")([start, x])
+        x = blocks.conv_bn_relu(x, filters, name=f"{name}_fuse")
     x = layers.Dropout(0.1, name=f"{name}_dropout")(x)
     return layers.Conv2D(num_classes, 1, dtype="float32", name=f"{name}_classify")(x)

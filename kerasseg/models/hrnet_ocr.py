@@ -36,6 +36,7 @@ def hrnet_ocr(
     ocr: bool = True,
     aux: bool = False,
     resize: str = "anchored",
+    enlarge_first: bool = False,
 ) -> keras.Model:
     """Builds HRNetV2 + OCR ([Yuan19] section 3.3; HRNet: arXiv 1908.07919).
 
@@ -53,6 +54,9 @@ def hrnet_ocr(
             at full size, trained with weight 0.4 in the paper.
         resize: How feature maps and logits are resized, one of `blocks.RESIZES`;
             "corners" in the authors' code.
+        enlarge_first: Whether a map that is added to a finer one is first enlarged by
+            the ratio of their strides, with half-pixel centers, and then resized, as in
+            OpenMMLab. It differs at sizes that are not a multiple of 32.
 
     Returns:
         A model from images to logits; see `models.build_model`.
@@ -63,7 +67,7 @@ def hrnet_ocr(
     to_full_size = functools.partial(
         blocks.full_size_logits, padded=padded, image=image, stride=4, resize=resize
     )
-    x = high_resolution_net(padded, width, units, modules, resize)
+    x = high_resolution_net(padded, width, units, modules, resize, enlarge_first)
     regions = _conv_bn(x, x.shape[-1], 1, bias=True, name="regions")
     regions = layers.Conv2D(num_classes, 1, dtype="float32", name="regions_classify")(
         regions
@@ -81,7 +85,9 @@ def hrnet_ocr(
     return keras.Model(image, outputs, name="hrnet_ocr")
 
 
-def high_resolution_net(x, width, units, modules, resize: str = "anchored"):
+def high_resolution_net(
+    x, width, units, modules, resize: str = "anchored", enlarge_first: bool = False
+):
     """Builds the encoder, of stride 4 with `15 * width` channels."""
     x = _conv_bn(x, 64, stride=2, name="stem1")
     x = _conv_bn(x, 64, stride=2, name="stem2")
@@ -96,7 +102,7 @@ def high_resolution_net(x, width, units, modules, resize: str = "anchored"):
                 for unit in range(1, units + 1):
                     x = _basic(x, name=f"{name}_branch{i + 1}_{unit}")
                 branches[i] = x
-            branches = _exchange(branches, resize, name=name)
+            branches = _exchange(branches, resize, enlarge_first, name=name)
     for i, x in enumerate(branches[1:], start=1):
         up = blocks.ResizeLike(2**i, resize=resize, name=f"merge_up{i + 1}")
         branches[i] = up([x, branches[0]])
@@ -185,7 +191,7 @@ def _transition(branches, width, *, name):
     return [*branches, new]
 
 
-def _exchange(branches, resize="anchored", *, name):
+def _exchange(branches, resize="anchored", enlarge_first=False, *, name):
     """Adds to each branch all others, resized and projected to its channels."""
     exchanged = []
     for i, target in enumerate(branches):
@@ -194,7 +200,12 @@ def _exchange(branches, resize="anchored", *, name):
             part = f"{name}_from{j + 1}_to{i + 1}"
             if j > i:
                 x = _conv_bn(x, target.shape[-1], 1, relu=False, name=part)
-                up = blocks.ResizeLike(2 ** (j - i), resize=resize, name=f"{part}_up")
+                stride = 2 ** (j - i)
+                if enlarge_first:
+                    x = blocks.UpSampling2D(
+                        stride, interpolation="bilinear", name=f"{part}_enlarge"
+                    )(x)
+                up = blocks.ResizeLike(stride, resize=resize, name=f"{part}_up")
                 x = up([x, target])
             for step in range(j, i):
                 last = step == i - 1

@@ -55,7 +55,8 @@ def pspnet(
         aux: Whether to return "aux_conv4" too, the logits of the auxiliary head at the
             size of "c4", trained with weight 0.4 in the paper.
         resize: How logits are resized, one of `blocks.RESIZES`; "corners" in the
-            authors' code, which is equal at sizes of `output_stride * n + 1`.
+            authors' code, which is equal at sizes of `output_stride * n + 1`. With
+            "half_pixel" (OpenMMLab) maps of the pyramid are resized in that way, too.
         endpoint: Feature map that is pooled, "c3", "c4" or "c5"; "c3" in
             segmentation_models.pytorch. The stages after it are left out.
         normalize_mean: Whether the mean of the map, the pool of one bin, is batch
@@ -77,7 +78,7 @@ def pspnet(
         weights=backbone_weights,
         **options,
     )
-    x = pyramid_pooling(c[endpoint], normalize_mean)
+    x = pyramid_pooling(c[endpoint], resize, normalize_mean)
     x = _classify(x, filters, num_classes, kernel_sizes, name="head")
     stride = min(2 ** int(endpoint[1:]), output_stride)
     logits = blocks.full_size_logits(x, padded, image, stride=stride, resize=resize)
@@ -102,7 +103,9 @@ def _check(endpoint, kernel_sizes):
         )
 
 
-def pyramid_pooling(x, normalize_mean: bool = True, *, name: str = "pyramid"):
+def pyramid_pooling(
+    x, resize: str = "corners", normalize_mean: bool = True, *, name: str = "pyramid"
+):
     """Concatenates a feature map with its pooled maps of 1, 2, 3 and 6 bins.
 
     Each pooled map has a quarter of the channels of `x` ([Zhao17] section 3.2). That of
@@ -117,7 +120,8 @@ def pyramid_pooling(x, normalize_mean: bool = True, *, name: str = "pyramid"):
         else:
             branch = layers.Conv2D(filters, 1, name=f"{name}_bin1_conv")(branch)
             branch = layers.ReLU(name=f"{name}_bin1_relu")(branch)
-        branches.append(Spread(name=f"{name}_spread{bins}")([branch, x]))
+        spread = blocks.ResizeLike if resize == "half_pixel" else Spread
+        branches.append(spread(name=f"{name}_spread{bins}")([branch, x]))
     return layers.Concatenate(name=f"{name}_concat")(branches)
 
 

@@ -32,6 +32,8 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
         filters: Sequence[int] = sizes[0],
         depths: Sequence[int] = sizes[1],
         head_filters: int = sizes[2],
+        head_norm: bool = False,
+        embed_epsilon: float = 1e-5,
         stochastic_depth: float = 0.1,
         gelu: str = "exact",
         norm_epsilon: float = 1e-6,
@@ -46,6 +48,10 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
             depths: Number of blocks of the stages.
             head_filters: Channels of the head. The paper has 256 for B0 and B1, 768
                 for the others; MMSegmentation and KerasHub have 256 for all.
+            head_norm: Whether batch normalization and ReLU follow the linear layers of
+                the head, as in MMSegmentation.
+            embed_epsilon: Epsilon of layer normalization after strided convolutions;
+                1e-6 in MMSegmentation, as for all others.
             stochastic_depth: Probability in training that an image skips a branch of
                 the last block. It increases linearly from 0 at the first block.
             gelu: "exact" as in the authors' code, or "tanh", the approximation that
@@ -65,10 +71,11 @@ def _builder(name, *, filters=(64, 128, 320, 512), depths, head_filters=768):
             filters,
             depths,
             stochastic_depth,
+            embed_epsilon=embed_epsilon,
             gelu=gelu,
             norm_epsilon=norm_epsilon,
         )
-        x = head(c, head_filters, num_classes)
+        x = head(c, head_filters, num_classes, head_norm)
         logits = blocks.full_size_logits(x, padded, image, resize=resize)
         return keras.Model(image, logits, name=name)
 
@@ -128,6 +135,7 @@ def mix_transformer(
     depths,
     stochastic_depth,
     *,
+    embed_epsilon: float = 1e-5,
     gelu: str = "exact",
     norm_epsilon: float = 1e-6,
 ):
@@ -140,13 +148,18 @@ def mix_transformer(
     norm = functools.partial(_norm, epsilon=norm_epsilon)
     for stage, depth in enumerate(depths):
         name = f"stage{stage + 1}"
-        x = _embed_patches(x, filters[stage], first=stage == 0, name=f"{name}_embed")
+        first, sizes = stage == 0, (filters[stage], embed_epsilon)
+        x = _embed_patches(x, *sizes, first=first, name=f"{name}_embed")
         for block in range(depth):
             rate = stochastic_depth * done / max(sum(depths) - 1, 1)
             block_name, done = f"{name}_block{block + 1}", done + 1
             branch = norm(x, name=f"{block_name}_attend_norm")
             branch = efficient_attention(
-                branch, _HEADS[stage], _REDUCTIONS[stage], name=f"{block_name}_attend"
+                branch,
+                _HEADS[stage],
+                _REDUCTIONS[stage],
+                embed_epsilon,
+                name=f"{block_name}_attend",
             )
             x = _add(x, branch, rate, name=f"{block_name}_attend")
             branch = norm(x, name=f"{block_name}_mix_norm")
@@ -156,7 +169,7 @@ def mix_transformer(
     return c
 
 
-def efficient_attention(x, heads, reduction, *, name: str):
+def efficient_attention(x, heads, reduction, epsilon: float = 1e-5, *, name: str):
     """Applies efficient self-attention ([Xie21] equation 2)."""
     filters = x.shape[-1]
     query = _linear(x, filters, name=f"{name}_query")
@@ -168,7 +181,7 @@ def efficient_attention(x, heads, reduction, *, name: str):
             kernel_initializer=_initializer(),
             name=f"{name}_reduce",
         )(x)
-        x = _norm(x, epsilon=1e-5, name=f"{name}_reduce_norm")
+        x = _norm(x, epsilon=epsilon, name=f"{name}_reduce_norm")
     key_value = _linear(x, 2 * filters, name=f"{name}_key_value")
     x = Attention(heads, name=name)([query, key_value])
     return _linear(x, filters, name=f"{name}_project")
@@ -188,11 +201,14 @@ def mix(x, gelu: str = "exact", *, name: str):
     return _linear(x, filters, name=f"{name}_narrow")
 
 
-def head(c, filters: int, num_classes: int):
+def head(c, filters: int, num_classes: int, norm: bool = False):
     """Applies the all-MLP decoder ([Xie21] section 3.2)."""
     maps = []
     for level in (5, 4, 3, 2):
-        x = layers.Dense(filters, name=f"head_c{level}")(c[f"c{level}"])
+        if norm:
+            x = blocks.conv_bn_relu(c[f"c{level}"], filters, 1, name=f"head_c{level}")
+        else:
+            x = layers.Dense(filters, name=f"head_c{level}")(c[f"c{level}"])
         if level > 2:
             x = blocks.ResizeLike(name=f"head_c{level}_up")([x, c["c2"]])
         maps.append(x)
@@ -251,14 +267,14 @@ class Attention(layers.Layer):
         return {**super().get_config(), "heads": self.heads}
 
 
-def _embed_patches(x, filters, *, first, name):
+def _embed_patches(x, filters, epsilon, *, first, name):
     """Applies overlapped patch merging ([Xie21] section 3.1)."""
     size, stride = (7, 4) if first else (3, 2)
     x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
     x = layers.Conv2D(
         filters, size, strides=stride, kernel_initializer=_initializer(), name=name
     )(x)
-    return _norm(x, epsilon=1e-5, name=f"{name}_norm")
+    return _norm(x, epsilon=epsilon, name=f"{name}_norm")
 
 
 def _add(x, branch, rate, *, name):

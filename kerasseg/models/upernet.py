@@ -30,6 +30,7 @@ def upernet(
     convolve_first: bool = False,
     feature_norms: bool = False,
     resize: str = "half_pixel",
+    logits_resize: str | None = None,
 ) -> keras.Model:
     """Builds UPerNet for a single task ([Xiao18] section 4.1, figure 4).
 
@@ -50,7 +51,9 @@ def upernet(
             in OpenMMLab and Hugging Face, and not after they are resized.
         feature_norms: Whether the maps "c2" to "c5" are layer normalized first, as in
             segmentation_models.pytorch.
-        resize: How logits are resized: "half_pixel", or "corners" as in
+        resize: How maps and logits are resized, "half_pixel" as in the authors' code,
+            or "corners".
+        logits_resize: How logits are resized; None as `resize`. "corners" in
             segmentation_models.pytorch.
 
     Returns:
@@ -62,10 +65,12 @@ def upernet(
     c = backbones.build(backbone, padded, weights=backbone_weights, **options)
     if feature_norms:
         c = {key: _norm(x, key) for key, x in c.items() if key != "c1"}
-    p = {5: pyramid_pooling(c["c5"], filters, convolve_first)}
+    p = {5: pyramid_pooling(c["c5"], filters, convolve_first, resize)}
     for level in (4, 3, 2):
         x = blocks.conv_bn_relu(c[f"c{level}"], filters, 1, name=f"lateral{level}")
-        above = blocks.ResizeLike(name=f"above{level}")([p[level + 1], x])
+        above = blocks.ResizeLike(resize=resize, name=f"above{level}")(
+            [p[level + 1], x]
+        )
         p[level] = layers.Add(name=f"merge{level}")([x, above])
     maps = [
         blocks.conv_bn_relu(p[level], filters, name=f"smooth{level}")
@@ -73,17 +78,19 @@ def upernet(
     ]
     maps.append(p[5])
     for i, level in enumerate((3, 4, 5), start=1):
-        maps[i] = blocks.ResizeLike(name=f"to_fuse{level}")([maps[i], maps[0]])
+        to_fuse = blocks.ResizeLike(resize=resize, name=f"to_fuse{level}")
+        maps[i] = to_fuse([maps[i], maps[0]])
     x = layers.Concatenate(name="fuse_concat")(maps)
     x = blocks.conv_bn_relu(x, filters, name="fuse")
     x = _classifier(num_classes, "classify")(x)
-    logits = blocks.full_size_logits(x, padded, image, resize=resize)
+    last = logits_resize or resize
+    logits = blocks.full_size_logits(x, padded, image, resize=last)
     if not aux:
         return keras.Model(image, logits, name="upernet")
     x = blocks.conv_bn_relu(c["c4"], filters // 2, name="aux_c4")
     x = layers.Dropout(0.1, name="aux_c4_dropout")(x)
     x = _classifier(num_classes, "aux_c4_classify")(x)
-    x = blocks.full_size_logits(x, padded, image, resize=resize, name="aux_c4")
+    x = blocks.full_size_logits(x, padded, image, resize=last, name="aux_c4")
     return keras.Model(image, {"logits": logits, "aux_c4": x}, name="upernet")
 
 
@@ -91,7 +98,9 @@ def _norm(x, key):
     return layers.LayerNormalization(epsilon=1e-6, name=f"{key}_norm")(x)
 
 
-def pyramid_pooling(x, filters: int, convolve_first: bool = False):
+def pyramid_pooling(
+    x, filters: int, convolve_first: bool = False, resize: str = "half_pixel"
+):
     """Applies pyramid pooling ([Zhao17] section 3.2).
 
     Pooled maps are resized before they are convolved, as in the authors' code, so that
@@ -102,7 +111,7 @@ def pyramid_pooling(x, filters: int, convolve_first: bool = False):
     for bins in _BINS:
         name = f"pyramid{bins}"
         mean = blocks.AdaptiveAveragePool(bins, name=f"{name}_mean")(x)
-        spread = blocks.ResizeLike(name=f"{name}_spread")
+        spread = blocks.ResizeLike(resize=resize, name=f"{name}_spread")
         if convolve_first:
             mean = blocks.conv_bn_relu(mean, filters, 1, name=name)
             maps.append(spread([mean, x]))

@@ -227,7 +227,7 @@ def _upernet(shapes, config):
     return {
         "filters": shapes[f"{_HEAD}.weight"][1],
         "convolve_first": True,
-        "resize": "corners",
+        "logits_resize": "corners",
     }
 
 
