@@ -203,23 +203,15 @@ def build_model(
         common: dict[str, Any] = {"channels": channels, "image_kind": image_kind}
         common |= {"crf_iterations": crf_iterations, "normalization": normalization}
         common |= {"batch_norm_epsilon": batch_norm_epsilon, "image_size": image_size}
-        given = {**{k: v for k, v in common.items() if v is not None}, **options}
-        from kerasseg.models import pretrained
-
-        return pretrained.build(weights, accept_license, name, num_classes, given)
+        return _with_weights(
+            weights, accept_license, name, num_classes, common, options
+        )
     if backbone_weights is not None:
         options["backbone_weights"] = backbone_weights
     known = _options(builder)
     if normalization is not None and "normalization" in known:
         options["normalization"] = normalization
-    of_backbone = sorted(set(_backbone_options(name, options)) - set(known))
-    unknown = sorted(set(options) - {*known, *of_backbone})
-    if unknown:
-        known = sorted({*known, *_OF_EVERY_MODEL})
-        raise errors.UserError(
-            f"Model '{name}' has no option {unknown}; it has {known}"
-            + (f", and its backbone {of_backbone}." if of_backbone else ".")
-        )
+    of_backbone = _check_options(name, options, known)
     if crf_iterations is not None and metadata(name).kind != "semantic":
         raise errors.UserError(
             f"`crf_iterations={crf_iterations}`: '{name}' predicts objects, and a CRF "
@@ -242,6 +234,25 @@ def build_model(
     with errors.renamed({"iterations": "crf_iterations"}):
         crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
     return _with_crf(model, crf)
+
+
+def _with_weights(weights, accept_license, name, num_classes, common, options):
+    from kerasseg.models import pretrained
+
+    given = {**{k: v for k, v in common.items() if v is not None}, **options}
+    return pretrained.build(weights, accept_license, name, num_classes, given)
+
+
+def _check_options(name, options, known):  # Returns those of the backbone.
+    of_backbone = sorted(set(_backbone_options(name, options)) - set(known))
+    unknown = sorted(set(options) - {*known, *of_backbone})
+    if unknown:
+        known = sorted({*known, *_OF_EVERY_MODEL})
+        raise errors.UserError(
+            f"Model '{name}' has no option {unknown}; it has {known}"
+            + (f", and its backbone {of_backbone}." if of_backbone else ".")
+        )
+    return of_backbone
 
 
 def _set_epsilon(model, epsilon):
