@@ -1,7 +1,6 @@
 """Networks of Hugging Face transformers."""
 
 import json
-import sys
 
 import pytest
 import torch
@@ -9,8 +8,6 @@ import transformers
 
 from tests.parity import support
 
-# Triton, which transformers imports, crashes in a process with TensorFlow.
-sys.modules.setdefault("triton", None)
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 DEPTHS = {"tiny": (2, 2, 6, 2), "short": (2, 2, 2, 2)}
 
