@@ -2,6 +2,12 @@
 
 import gc
 
+import hypothesis
+
+# The time of an example depends on what else the machine does.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
 # Files whose tests start processes and wait for them. They are run first: at the end
 # one worker of pytest-xdist would wait for them while the others have nothing to do.
 _LONG = (

@@ -25,6 +25,10 @@ def build(name, classes=5, **options):
     return support.randomize(network, size=(128, 160))
 
 
+def _case(name, options):
+    return ", ".join([name, *(f"{key}={value}" for key, value in options.items())])
+
+
 def compare(reference, model, record_property, name, sizes=SIZES):
     """Compares the logits at all sizes."""
     for image in support.images(sizes):
@@ -66,7 +70,7 @@ def test_logits_of_saved_networks_are_those_of_smp(
         sizes = (*SIZES, (97, 129))
     if network.options.get("backbone", "").startswith("convnext"):
         sizes = SMALL
-    compare(reference, model, record_property, f"{name} {options}", sizes)
+    compare(reference, model, record_property, _case(name, options), sizes)
 
 
 @pytest.mark.parametrize(
