@@ -40,6 +40,9 @@ CASES = {
     "bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024": "bisenet_v2",
     "segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512": "segformer_b0",
 }
+# Resizes in TensorFlow are in float32, and the softmax of OCR over scores of several
+# hundred amplifies that: here to 1.5e-4, in the library's own float32 to 1.4e-3.
+LIMIT_OF_OCR = 3e-4
 
 
 class Reference(torch.nn.Module):
@@ -112,4 +115,5 @@ def test_logits_are_those_of_mmsegmentation(name, tmp_path, record_property):
         for key, values in ours.items():
             difference = support.difference(values, theirs[key])
             record_property(f"{name} {image.shape[1:3]} {key}", difference)
-            assert difference < support.LIMIT
+            is_ocr = name.startswith("ocrnet") and key == "logits"
+            assert difference < (LIMIT_OF_OCR if is_ocr else support.LIMIT)
