@@ -17,6 +17,7 @@ import numpy as np
 
 from kerasseg import blocks, errors
 from kerasseg.system import registry
+from kerasseg.weights import filling, is_name, open_weights
 
 OUTPUT_STRIDES = (8, 16, 32)
 _OPTIONS: contextvars.ContextVar[dict | None] = contextvars.ContextVar(
@@ -174,8 +175,10 @@ def build(
             kernels start at 0.
         output_stride: Stride of "c5" in pixels: 8, 16 or 32. Strides beyond it are
             replaced by dilation, which keeps the field of view and the weights.
-        weights: None (random initialization), "imagenet" (pretrained), or the path of
-            a `.keras` file of a model with the same backbone.
+        weights: None (random initialization), "imagenet" (pretrained), the path of a
+            `.keras` file of a model with the same backbone, or a name or file of
+            weights of another program, see `weights.open_weights`. Options that these
+            need are set; the image must be normalized as they expect it.
         **options: Options of the backbone's builder, beside those of `of_options`.
 
     Returns:
@@ -202,6 +205,9 @@ def build(
             "them out."
         )
     options = {**options, **others}
+    opened = open_weights(weights, kind="encoder") if is_imported(weights) else None
+    if opened is not None:
+        options = _with_needed(name, weights, opened.network, options)
     known = list_options(name)
     unknown = sorted(set(options) - set(known))
     if unknown:
@@ -215,9 +221,40 @@ def build(
         weights=None if is_file else weights,
         **options,
     )
-    if is_file:
+    if opened is not None:
+        encoder = keras.Model(image, list(c.values()))
+        filling.fill(encoder, opened.arrays, opened.network)
+    elif is_file:
         load_weights(weights, keras.Model(image, list(c.values())), name)
     return c
+
+
+def is_imported(weights: str | os.PathLike | None) -> bool:
+    """Returns whether `weights` of `build` are those of another program."""
+    if weights is None or weights == "imagenet":
+        return False
+    path = os.fspath(weights)
+    if path.endswith(".keras"):
+        return False
+    return os.path.exists(path) or os.path.exists(f"{path}.index") or is_name(path)
+
+
+def _with_needed(name, weights, network, options):
+    """Adds the options that the weights of a network need."""
+    if network.model != name:
+        raise errors.UserError(
+            f"Weights '{weights}' are those of backbone '{network.model}', not of "
+            f"'{name}'. Build '{network.model}', or give other weights."
+        )
+    needed = {k: v for k, v in network.options.items() if k != "normalization"}
+    wrong = [k for k, v in needed.items() if options.get(k, v) != v]
+    if wrong:
+        option = wrong[0]
+        raise errors.UserError(
+            f"`{option}={options[option]}` of '{name}', but weights '{weights}' need "
+            f"`{option}={needed[option]}`. Set this value, or leave `{option}` out."
+        )
+    return {**options, **needed}
 
 
 def load_weights(path, encoder: keras.Model, name: str) -> None:
@@ -235,7 +272,8 @@ def load_weights(path, encoder: keras.Model, name: str) -> None:
     if not str(path).endswith(".keras"):
         raise errors.UserError(
             f"Weights '{path}' of backbone '{name}' are neither 'imagenet' nor a "
-            ".keras file. Give one of these, or None."
+            ".keras file, nor of another program: there is no such file, and no such "
+            "name in kerasseg.list_weights(kind='encoder'). Give one of these, or None."
         )
     if not os.path.exists(path):
         raise errors.MissingFileError(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from keras import applications, layers
 
-from kerasseg import backbones
+from kerasseg import backbones, errors
 from kerasseg.backbones import rewrite, vgg
 
 
@@ -92,20 +92,74 @@ def encoder(
     return _encoder(name, image, output_stride, weights)
 
 
-def _encoder(name, image, output_stride, weights, crop=False):
+def inverted_residuals(
+    name: str,
+    image,
+    *,
+    output_stride: int = 32,
+    weights: str | None = None,
+    ends: str = "expansion",
+    padding: str = "same",
+    first_rate: str = "old",
+) -> dict[str, Any]:
+    """Builds a MobileNetV2, MobileNetV3 or EfficientNet of keras.applications.
+
+    Args:
+        name: See `encoder`, as `image`, `output_stride` and `weights`.
+        image: See above.
+        output_stride: See above.
+        weights: See above.
+        ends: "c1" to "c4": "expansion" for the wide map inside the unit that has the
+            next stride, as in TF DeepLab; "last" or "first" for the narrow output of
+            the last or first unit of the stride. "first" are the maps of torchvision's
+            segmentation networks. "c5" is the last map of the encoder in all cases.
+        padding: Of strided convolutions: "same" as TensorFlow's at even sizes, or
+            "symmetric" as in torchvision and most networks of timm.
+        first_rate: Rate of a convolution whose stride is replaced by dilation: "old",
+            that of its input, with which the features are those of the strided network;
+            or "new", that of its output, as in torchvision's segmentation networks,
+            whose squeeze-and-excitation averages all cells of a dilated map, too.
+
+    Returns:
+        See `rewrite.encoder`.
+
+    Raises:
+        UserError: Unknown value of an option.
+    """
+    for option, value, choices in (
+        ("ends", ends, rewrite.ENDS),
+        ("padding", padding, ("same", "symmetric")),
+        ("first_rate", first_rate, ("old", "new")),
+    ):
+        if value not in choices:
+            raise errors.UserError(
+                f"`{option}={value}` of '{name}' must be one of {choices}."
+            )
+    return _encoder(
+        name,
+        image,
+        output_stride,
+        weights,
+        ends=ends,
+        is_symmetric=padding == "symmetric",
+        first_rate=first_rate,
+    )
+
+
+def _encoder(name, image, output_stride, weights, **options):
     row = _ROWS[name]
-    options = {"include_top": False, "input_shape": (row.side, row.side, 3)}
+    arguments = {"include_top": False, "input_shape": (row.side, row.side, 3)}
     if weights is None:
-        source = row.constructor(weights=None, **options)
+        source = row.constructor(weights=None, **arguments)
     else:
-        source = backbones.pretrained(row.constructor, **options)
+        source = backbones.pretrained(row.constructor, **arguments)
     return rewrite.encoder(
         source,
         image,
         output_stride=output_stride,
         widest=row.widest,
         own_ends=backbones.workdir_format() > 1,
-        crop=crop,
+        **options,
     )
 
 
@@ -133,7 +187,7 @@ def convnext(
     Returns:
         See `encoder`.
     """
-    c = _encoder(name, image, output_stride, weights, crop)
+    c = _encoder(name, image, output_stride, weights, crop=crop)
     if not end_norms:
         return c
     for key in ("c2", "c3", "c4"):
@@ -142,7 +196,13 @@ def convnext(
     return c
 
 
+_WITH_OPTIONS: dict[str, collections.abc.Callable] = {
+    "convnext_": convnext,
+    "efficientnet_b": inverted_residuals,
+    "mobilenet_v": inverted_residuals,
+}
 for _name, _row in _ROWS.items():
+    _builders = [b for start, b in _WITH_OPTIONS.items() if _name.startswith(start)]
     backbones.register(
         name=_name, normalization=_row.normalization, classifier=_row.classifier
-    )(functools.partial(convnext if _name.startswith("convnext") else encoder, _name))
+    )(functools.partial((_builders or [encoder])[0], _name))

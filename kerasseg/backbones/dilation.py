@@ -8,7 +8,7 @@ must not depend on the size. Therefore
 - after explicit padding (ResNet), the first window stays where it is;
 - with "same" padding or none, it is where TensorFlow's "same" puts it at sizes
   divisible by the stride (no cell of padding before the map for kernel 3 and stride 2,
-  one for kernel 5);
+  one for kernel 5), or with `Windows.is_symmetric` where PyTorch's networks put it;
 - the padding after the map always leaves room for ceil(size / stride) windows.
 
 Explicit padding and convolutions read zeros outside the map; pools ignore those cells.
@@ -66,6 +66,24 @@ class Map:
 
 
 @dataclasses.dataclass(frozen=True)
+class Windows:
+    """Rules for the windows of the new graph.
+
+    Attributes:
+        output_stride: Largest stride of a map in pixels.
+        is_symmetric: Whether strided windows have the same padding on all sides, as in
+            PyTorch.
+        first_rate: Rate of a layer whose stride is replaced: "old" for that of its
+            input, "new" for that of its output. With "old", global means are those of
+            the original cells; with "new", of all cells.
+    """
+
+    output_stride: int
+    is_symmetric: bool = False
+    first_rate: str = "old"
+
+
+@dataclasses.dataclass(frozen=True)
 class _Window:
     """Window of a convolution or pool in the new graph.
 
@@ -82,14 +100,14 @@ class _Window:
     is_same: bool
 
 
-def replace(layer, args, kwargs, output_stride: int, name: str) -> Map:
+def replace(layer, args, kwargs, windows: Windows, name: str) -> Map:
     """Calls the replacement of a layer of the original graph.
 
     Args:
         layer: Layer, or another operation.
         args: Its positional arguments, with a `Map` for every tensor.
         kwargs: Its keyword arguments, with a `Map` for every tensor.
-        output_stride: Largest stride of a map in pixels.
+        windows: Rules for its window.
         name: Name of the new layer.
 
     Returns:
@@ -107,9 +125,9 @@ def replace(layer, args, kwargs, output_stride: int, name: str) -> Map:
     if isinstance(layer, layers.Cropping2D):
         return dataclasses.replace(m, before=_add(m.before, layer.cropping, -1))
     if isinstance(layer, _CONVOLUTIONS) and m.stride:
-        return _convolve(layer, m, output_stride, name)
+        return _convolve(layer, m, windows, name)
     if isinstance(layer, tuple(_POOLS)):
-        return _pool(layer, m, output_stride, name)
+        return _pool(layer, m, windows, name)
     has_window = any(
         hasattr(layer, key) for key in ("kernel_size", "pool_size", "size")
     )
@@ -120,7 +138,8 @@ def replace(layer, args, kwargs, output_stride: int, name: str) -> Map:
             "unchanged."
         )
     if isinstance(layer, layers.GlobalAveragePooling2D):
-        x = m.x if m.rate == 1 else m.x[:, :: m.rate, :: m.rate]
+        is_dense = m.rate == 1 or windows.first_rate == "new"
+        x = m.x if is_dense else m.x[:, :: m.rate, :: m.rate]
         return Map(_copy(layer, name, [x]), 0)
     args, kwargs = keras.tree.map_structure(
         lambda part: part.x if isinstance(part, Map) else part, (args, kwargs)
@@ -133,8 +152,8 @@ def _add(before, padding, sign):
     return top + sign * padding[0][0], left + sign * padding[1][0]
 
 
-def _convolve(layer, m, output_stride, name):
-    window = _window(layer, layer.kernel_size, m, output_stride)
+def _convolve(layer, m, windows, name):
+    window = _window(layer, layer.kernel_size, m, windows)
     x = m.x if window.is_same else _pad(m.x, window.padding, name)
     changes = {
         "strides": window.stride,
@@ -144,8 +163,8 @@ def _convolve(layer, m, output_stride, name):
     return _map_after(m, _copy(layer, name, [x], changes=changes), layer, window)
 
 
-def _pool(layer, m, output_stride, name):
-    window = _window(layer, layer.pool_size, m, output_stride)
+def _pool(layer, m, windows, name):
+    window = _window(layer, layer.pool_size, m, windows)
     x, padding = m.x, window.padding
     if m.before:
         x, padding = _pad(x, padding, name), ((0, 0), (0, 0))
@@ -164,8 +183,8 @@ def _pool(layer, m, output_stride, name):
     return _map_after(m, pool(x), layer, window)
 
 
-def _window(layer, size, m, output_stride):
-    stride = layer.strides[0]
+def _window(layer, size, m, windows):
+    stride, output_stride = layer.strides[0], windows.output_stride
     is_dense = m.stride * stride > output_stride
     if m.stride < output_stride and is_dense:
         raise errors.UserError(
@@ -173,14 +192,17 @@ def _window(layer, size, m, output_stride):
             f"goes from {m.stride} to {m.stride * stride}. Choose one of these."
         )
     before = m.before or [max(side - stride, 0) // 2 for side in size]
+    if windows.is_symmetric and stride > 1:
+        before = [side // 2 if side % 2 else 0 for side in size]
+    rate = m.rate * stride if is_dense and windows.first_rate == "new" else m.rate
     padding = tuple(
-        (first * m.rate, (side - 1 - first) * m.rate)
+        (first * rate, (side - 1 - first) * rate)
         for first, side in zip(before, size, strict=True)
     )
     new_stride = 1 if is_dense else stride
     is_same = all(first == (first + last) // 2 for first, last in padding)
     is_same = is_same and (new_stride == 1 or max(size) <= new_stride)
-    return _Window(new_stride, m.rate, padding, is_same)
+    return _Window(new_stride, rate, padding, is_same)
 
 
 def _map_after(m, x, layer, window):

@@ -13,6 +13,9 @@ from kerasseg.backbones import dilation
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 _NORMS = (layers.BatchNormalization, layers.LayerNormalization)
+# Layers of inverted residual units that can be their last one, after the unit's name.
+_UNIT_END = re.compile(r"(.*)_(?:project_bn|project_BN|add)")
+ENDS = ("expansion", "last", "first")
 _KEPT = (layers.Activation, layers.ReLU, layers.ZeroPadding2D, layers.Cropping2D)
 
 
@@ -24,6 +27,9 @@ def encoder(
     widest: bool = False,
     own_ends: bool = True,
     crop: bool = False,
+    ends: str = "expansion",
+    is_symmetric: bool = False,
+    first_rate: str = "old",
 ) -> dict[str, Any]:
     """Builds the graph of `source` again, on `image`, with its weights.
 
@@ -46,6 +52,12 @@ def encoder(
             is the output of that normalization and the activation after it.
         crop: Whether rows and columns that do not fill the last window of a convolution
             whose stride is its size are left out; otherwise it is filled with zeros.
+        ends: One of `ENDS`, for models of inverted residual units: "expansion" for the
+            last map of a stride, which is the expansion in the next unit; "last" or
+            "first" for the output of the last or first unit of a stride. Without
+            units, all are the same.
+        is_symmetric: See `dilation.Windows`.
+        first_rate: See `dilation.Windows`.
 
     Returns:
         Dict of "c1" to "c5", without strides that `source` does not have. "c5" is the
@@ -57,26 +69,50 @@ def encoder(
     """
     names = _stable_names(source)
     maps: dict[str, dilation.Map] = {}
-    ends: dict[int, Any] = {}
+    windows = dilation.Windows(output_stride, is_symmetric, first_rate)
+    found = _Ends(widest, ends)
     for operation, args, kwargs in _calls(source, maps):
         result = dilation.Map(image, 1)
         for layer in _leaves(operation):
             origin = _origin(layer, (args, kwargs))
             if crop and isinstance(layer, layers.Conv2D):
                 args = [_cropped(layer, names[layer.name], args[0])]
-            result = dilation.replace(
-                layer, args, kwargs, output_stride, names[layer.name]
-            )
+            result = dilation.replace(layer, args, kwargs, windows, names[layer.name])
             result = dataclasses.replace(result, origin=origin)
             args, kwargs = [result], {}
             if own_ends and origin is dilation.Origin.NORM_FIRST:
                 continue
-            channels = ends[result.stride].shape[-1] if result.stride in ends else 0
-            if not (widest and result.x.shape[-1] < channels):
-                ends[result.stride] = result.x
+            found.add(result, layer.name)
         maps[operation.name] = result
-    ends[32] = result.x
-    return {f"c{k}": ends[2**k] for k in range(1, 6) if 2**k in ends}
+    return found.endpoints(result)
+
+
+class _Ends:
+    """Chooses the endpoint of each stride among the maps of a model, in order."""
+
+    def __init__(self, widest, kind):
+        self._widest, self._kind = widest, kind
+        self._maps: dict[int, Any] = {}
+        self._units: dict[int, str] = {}
+
+    def add(self, m, name):
+        """Notes the map that the layer called `name` of the original graph returns."""
+        unit = _UNIT_END.fullmatch(name)
+        if self._kind != "expansion" and (unit or m.stride in self._units):
+            first = self._units.setdefault(m.stride, unit[1]) if unit else None
+            if unit and (self._kind == "last" or unit[1] == first):
+                self._maps[m.stride] = m.x
+            return
+        narrower = m.stride in self._maps and (
+            m.x.shape[-1] < self._maps[m.stride].shape[-1]
+        )
+        if not (self._widest and narrower):
+            self._maps[m.stride] = m.x
+
+    def endpoints(self, last):
+        """Returns the endpoints; the last map is "c5"."""
+        maps = {**self._maps, 32: last.x}
+        return {f"c{k}": maps[2**k] for k in range(1, 6) if 2**k in maps}
 
 
 def _cropped(layer, name, m):

@@ -156,8 +156,11 @@ def build_model(
         num_classes: Number of classes, at least 1. Those of an instance model are the
             classes of objects, without background.
         backbone: One of `backbones.list_backbones()`; None for that of the paper.
-        backbone_weights: None (random initialization), "imagenet" (pretrained), or the
-            path of a `.keras` file of a model with the same backbone.
+        backbone_weights: None (random initialization), "imagenet" (pretrained), the
+            path of a `.keras` file of a model with the same backbone, or weights of
+            another program for the encoder, one of
+            `kerasseg.list_weights(kind="encoder")` or a file. Options that they need
+            are then set, see `resolved_options`.
         image_size: Height and width in pixels; None where they vary.
         channels: Number of channels, 1 to 32, of 8-bit images whose statistics are not
             known; None for that of `image_kind`.
@@ -209,6 +212,11 @@ def build_model(
         return pretrained.build(weights, accept_license, name, num_classes, given)
     if backbone_weights is not None:
         options["backbone_weights"] = backbone_weights
+        common = {"normalization": normalization}
+        common["batch_norm_epsilon"] = batch_norm_epsilon
+        options = resolved_options(name, {**options, **common})
+        normalization = options.pop("normalization")
+        batch_norm_epsilon = options.pop("batch_norm_epsilon")
     if normalization is not None and "normalization" in known:
         options["normalization"] = normalization
     of_backbone = _check_options(name, options, known)
@@ -225,6 +233,34 @@ def build_model(
     with errors.renamed({"iterations": "crf_iterations"}):
         crf = blocks.CrfRnn(crf_iterations, dtype="float32", name="crf")
     return _with_crf(model, crf)
+
+
+def resolved_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds the options that weights of an encoder need to those of `build_model`.
+
+    These are options of the encoder, such as `stride_on="3x3"`, `normalization` and
+    `batch_norm_epsilon`. With them, the network stays the same when it is built again
+    without `backbone_weights`.
+
+    Args:
+        name: Name of the architecture.
+        options: Its options. They are returned as they are unless `backbone_weights`
+            are weights of another program; see `build_model`.
+
+    Raises:
+        UserError: An option that is given has another value than the weights need, or
+            they are of another encoder.
+    """
+    weights, backbone = options.get("backbone_weights"), _backbone(name, options)
+    if weights is None or backbone is None:
+        return dict(options)
+    from kerasseg import backbones
+    from kerasseg.models import encoder_weights
+
+    if not backbones.is_imported(weights):
+        return dict(options)
+    needed = encoder_weights.options_for(weights, backbone, options)
+    return {**options, **needed}
 
 
 def _check_options(name, options, known):

@@ -8,6 +8,7 @@ from keras import initializers, layers
 from kerasseg import backbones, blocks, errors, models
 from kerasseg.models import fcn_resnet
 
+_AUX_FROM = ("c3", "c4")
 _PAPER = "https://arxiv.org/abs/1706.05587"
 
 
@@ -34,6 +35,7 @@ def deeplab_v3(
     separable: bool = False,
     refine: bool = False,
     aux: bool = False,
+    aux_from: str = "c4",
     resize: str = "anchored",
 ) -> keras.Model:
     """Builds DeepLab v3 with atrous spatial pyramid pooling ([Chen17] section 3.3).
@@ -57,6 +59,8 @@ def deeplab_v3(
             classifier, as torchvision does; the paper has none.
         aux: Whether to return "aux_c4" too, logits computed from "c4" at full size. The
             paper has none; torchvision trains it with weight 0.5.
+        aux_from: Endpoint of the auxiliary logits, which are named after it: "c4", or
+            "c3" as in torchvision's network with MobileNetV3.
         resize: How logits are resized, one of `blocks.RESIZES`; "half_pixel" in
             torchvision.
 
@@ -69,6 +73,8 @@ def deeplab_v3(
             f"Backbone '{backbone}' has no multi-grid. Set `multi_grid=None`, or "
             "choose a ResNet such as resnet50."
         )
+    if aux_from not in _AUX_FROM:
+        raise errors.UserError(f"`aux_from={aux_from}` must be one of {_AUX_FROM}.")
     image, padded = blocks.image_input(image_size, backbones.normalization(backbone))
     c = backbones.build(
         backbone,
@@ -95,10 +101,12 @@ def deeplab_v3(
     )
     if not aux:
         return keras.Model(image, logits, name="deeplab_v3")
+    name = f"aux_{aux_from}"
+    stride = min(2 ** int(aux_from[1]), output_stride)
     x = fcn_resnet.aux_logits(
-        c["c4"], num_classes, padded, image, output_stride, resize
+        c[aux_from], num_classes, padded, image, stride, resize, name=name
     )
-    return keras.Model(image, {"logits": logits, "aux_c4": x}, name="deeplab_v3")
+    return keras.Model(image, {"logits": logits, name: x}, name="deeplab_v3")
 
 
 @models.register(

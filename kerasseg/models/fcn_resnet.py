@@ -60,16 +60,18 @@ def fcn_resnet(
     )
     if not aux:
         return keras.Model(image, logits, name="fcn_resnet")
-    x = aux_logits(c["c4"], num_classes, padded, image, output_stride, resize)
+    stride = min(16, output_stride)
+    x = aux_logits(c["c4"], num_classes, padded, image, stride, resize)
     return keras.Model(image, {"logits": logits, "aux_c4": x}, name="fcn_resnet")
 
 
-def aux_logits(c4, num_classes: int, padded, image, output_stride: int, resize: str):
-    """Computes logits from "c4" at full size, as torchvision's networks do."""
-    x = head(c4, num_classes, name="aux_c4")
-    stride = min(16, output_stride)
+def aux_logits(
+    c, num_classes: int, padded, image, stride: int, resize: str, *, name="aux_c4"
+):
+    """Computes logits from a map at full size, as torchvision's networks do."""
+    x = head(c, num_classes, name=name)
     return blocks.full_size_logits(
-        x, padded, image, stride=stride, resize=resize, name="aux_c4"
+        x, padded, image, stride=stride, resize=resize, name=name
     )
 
 

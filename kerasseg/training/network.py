@@ -19,11 +19,18 @@ class Builder:
 
     Attributes:
         name: Name of the architecture, see `models.list_models`.
-        options: Options of its builder, see `models.build_model`.
+        options: Options of its builder, see `models.build_model`; with those that
+            `backbone_weights` need, so that copies without them are the same network.
     """
 
     name: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        """Adds the options that weights of an encoder need."""
+        if self.options.get("backbone_weights") is not None:
+            options = models.resolved_options(self.name, self.options)
+            object.__setattr__(self, "options", options)
 
     def __call__(self, num_classes: int, **changes: Any) -> keras.Model:
         """Builds the model; `changes` replace options."""

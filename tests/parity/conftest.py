@@ -9,6 +9,7 @@ import importlib.util
 import os
 import pathlib
 import re
+import sys
 
 import pytest
 
@@ -16,6 +17,9 @@ _FOLDER = pathlib.Path(__file__).parent
 _TABLE = re.compile(r"(<!-- parity -->\n).*?(<!-- /parity -->)", re.DOTALL)
 if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = ["*"]
+# Triton, which torchvision and transformers import, crashes in a process with
+# TensorFlow.
+sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 
 
 def pytest_collection_modifyitems(items):

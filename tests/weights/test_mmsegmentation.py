@@ -366,7 +366,7 @@ def test_classes_of_pascal_context_have_their_own_order(num_classes):
     assert network.class_names[num_classes - 59 :][:3] == ["aeroplane", "bag", "bed"]
 
 
-def test_dilation_after_strides_is_not_taken_for_another_network():
+def test_dilation_after_strides_is_not_recognized():
     shapes = pspnet()
     with pytest.raises(errors.UserError, match="not those of a network that is known"):
         families.recognize(shapes, {"output_stride": 32}, family="mmsegmentation")
