@@ -131,8 +131,8 @@ class GatherRegions(layers.Layer):
     """Averages pixel representations over each soft region ([Yuan19] equation 2).
 
     Its inputs are `[regions, pixels]`: scores of the regions, and a feature map of the
-    same size. The weights of a region are a softmax of its scores over all cells, in
-    float32, because they can be too small for float16.
+    same size. The weights of a region are a softmax of its scores over all cells, in at
+    least float32, because they can be too small for float16.
     """
 
     def __init__(self, **options):
@@ -140,7 +140,8 @@ class GatherRegions(layers.Layer):
 
     def call(self, inputs):
         """Returns region representations, `[batch, regions, 1, channels]`."""
-        regions, pixels = [ops.cast(_cells(x), "float32") for x in inputs]
+        dtype = _at_least_float32(inputs[1].dtype)
+        regions, pixels = [ops.cast(_cells(x), dtype) for x in inputs]
         weights = ops.softmax(regions, axis=1)
         means = ops.matmul(ops.transpose(weights, (0, 2, 1)), pixels)
         return ops.cast(ops.expand_dims(means, 2), inputs[1].dtype)
@@ -157,7 +158,8 @@ class RegionAttention(layers.Layer):
     """Attention of pixels to regions ([Yuan19] equation 3).
 
     Its inputs are `[query, key, value]`: a feature map, and twice
-    `[batch, regions, 1, channels]`. The softmax over the regions is in float32.
+    `[batch, regions, 1, channels]`. The softmax over the regions is in at
+    least float32.
     """
 
     def call(self, inputs):
@@ -167,7 +169,8 @@ class RegionAttention(layers.Layer):
         key = ops.transpose(_cells(key), (0, 2, 1))
         scores = ops.matmul(_cells(query) * query.shape[3] ** -0.5, key)
         # ops.softmax warns if there is a single class.
-        weights = ops.exp(ops.log_softmax(ops.cast(scores, "float32"), axis=-1))
+        scores = ops.cast(scores, _at_least_float32(scores.dtype))
+        weights = ops.exp(ops.log_softmax(scores, axis=-1))
         x = ops.matmul(ops.cast(weights, value.dtype), _cells(value))
         return ops.reshape(x, (-1, height, width, value.shape[3]))
 
@@ -175,6 +178,10 @@ class RegionAttention(layers.Layer):
         """Returns the output spec."""
         shape = (*inputs[0].shape[:3], inputs[2].shape[3])
         return keras.KerasTensor(shape, self.compute_dtype)
+
+
+def _at_least_float32(dtype):
+    return "float64" if dtype == "float64" else "float32"
 
 
 def _cells(x):

@@ -78,10 +78,16 @@ def _array(arrays, network, layer, variable):
     missing = [n for n in names if n not in arrays]
     if missing:
         raise _MissingError(f"the file has no {missing[0]}")
-    parts = [network.layout.order(arrays[n], layer, variable) for n in names]
-    array = np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
-    if source.change is not None:
-        array = source.change(array, name)
+    try:
+        parts = [network.layout.order(arrays[n], layer, variable) for n in names]
+        array = np.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+        if source.change is not None:
+            array = source.change(array, name)
+    except (ValueError, IndexError) as error:  # Of NumPy, for another number of axes.
+        raise _MissingError(
+            f"its shape is {list(variable.shape)}, and {names[0]} has, in the order "
+            f"of the file, {list(arrays[names[0]].shape)}"
+        ) from error
     array = _inflated(array, variable)
     if array.shape != tuple(variable.shape):
         raise _MissingError(

@@ -14,6 +14,7 @@ from kerasseg.weights.files import shards
 PREFIX = "hf:"
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
+_CONVERTER = "image_converter"  # Of presets of KerasHub.
 CARD = "README.md"
 # The first that exists is read.
 WEIGHTS = (
@@ -112,14 +113,20 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     """Returns what is known of the network whose files are in a folder.
 
     It is the content of config.json, with that of preprocessor_config.json as
-    "preprocessor".
+    "preprocessor" and, of KerasHub's presets, of image_converter.json as
+    "image_converter".
 
     Raises:
         errors.UserError: One of them is damaged.
     """
     config = _read_object(folder / CONFIG)
-    preprocessor = _read_object(folder / PREPROCESSOR)
-    return {**config, "preprocessor": preprocessor} if preprocessor else config
+    for key, name in (
+        ("preprocessor", PREPROCESSOR),
+        (_CONVERTER, f"{_CONVERTER}.json"),
+    ):
+        if value := _read_object(folder / name):
+            config[key] = value
+    return config
 
 
 def _read_object(path: pathlib.Path) -> dict[str, Any]:

@@ -25,7 +25,8 @@ def show_license(entry: Entry, accept: bool = False) -> None:
     if entry.non_commercial and not accept:
         raise errors.UserError(
             f"The license of the weights '{entry.name}' forbids commercial use: {text} "
-            f"({entry.source}). If you accept it, give `accept_license=True`."
+            f"({entry.source}). If you accept it, give `accept_license=True` to "
+            "kerasseg.load or python -m kerasseg.import_weights, which download them."
         )
     logging.warning("License of %s: %s (%s)", entry.name, text, entry.source)
 

@@ -173,7 +173,11 @@ def _check_archive(path) -> str:
     try:
         files.check_regular(os.stat(path), path)
         with zipfile.ZipFile(path) as archive:
-            expanded = sum(member.file_size for member in archive.infolist())
+            # A stored member is allocated by its compressed size before it is read.
+            expanded = sum(
+                max(member.file_size, member.compress_size)
+                for member in archive.infolist()
+            )
             present = set(archive.namelist())
     except (OSError, zipfile.BadZipFile) as error:
         raise errors.UserError(

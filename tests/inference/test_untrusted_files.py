@@ -75,6 +75,18 @@ def test_a_zip_bomb_is_an_error_before_it_is_unpacked(tmp_path, monkeypatch):
         kerasseg.load(path)
 
 
+def test_a_member_is_no_larger_than_the_file(tmp_path):
+    path = tmp_path / "claims.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", "{}")
+    content = bytearray(path.read_bytes())
+    content[content.rfind(b"PK\1\2") + 23] |= 0x40  # A compressed size of 1 GiB.
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"would expand to 1,07\d,"):
+        kerasseg.load(path)
+
+
 def test_a_file_may_be_compressed(tmp_path):
     plain, packed = tmp_path / "plain.keras", tmp_path / "packed.keras"
     levels.build_model().save(plain)

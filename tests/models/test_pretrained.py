@@ -1,13 +1,16 @@
 """`build_model(weights=...)`: networks of other programs, whole or in part."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 
 from kerasseg import errors, models
-from kerasseg.weights import layouts
 from kerasseg.weights.encoders import resnet
 from kerasseg.weights.families import torchvision
+from kerasseg.weights.networks import Network
+from tests.support import foreign as arrays
 
 safetensors = pytest.importorskip("safetensors.numpy")
 BACKBONE = "resnet18_quarter"
@@ -35,17 +38,10 @@ def small_backbone(monkeypatch):
 
 def foreign(model):
     """Returns the arrays of a model with the names and axes of torchvision."""
-    arrays = {}
-    for layer in model.layers:
-        for variable in layer.weights:
-            source = torchvision._source(True, layer.name)
-            module = getattr(source, "module", source)
-            value = np.asarray(variable.value)
-            if value.ndim == 4:
-                value = value.transpose(3, 2, 0, 1)
-            name = layouts.TORCH.names[variable.name]
-            arrays[f"{module}.{name}"] = np.ascontiguousarray(value)
-    return arrays
+    module = functools.partial(resnet.module, prefix="backbone.")
+    source = functools.partial(torchvision._source, "fcn_resnet", module)
+    network = Network(family="torchvision", model="fcn_resnet", source=source)
+    return arrays.of_torch(model, network)
 
 
 @pytest.fixture(scope="module")

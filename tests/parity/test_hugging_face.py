@@ -2,14 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import transformers
 
 from tests.parity import support
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
-DEPTHS = {"tiny": (2, 2, 6, 2), "short": (2, 2, 2, 2)}
 
 
 class WithAux(torch.nn.Module):
@@ -92,9 +93,6 @@ CASES = {
     "segformer_b0": lambda: segformer(
         depths=[2, 2, 2, 2], hidden_sizes=[32, 64, 160, 256], decoder_hidden_size=256
     ),
-    "segformer_b2": lambda: segformer(
-        depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 320, 512], decoder_hidden_size=768
-    ),
     "upernet, swin": lambda: upernet(swin()),
     "upernet, swin, window 12": lambda: upernet(swin(window=12), aux=False),
     "upernet, swin_tiny": lambda: upernet(swin(96, (2, 2, 6, 2))),
@@ -119,5 +117,20 @@ def test_logits_are_those_of_transformers(case, tmp_path, record_property):
         for key, logits in expected.items():
             difference = support.difference(ours[key], logits)
             record_property(f"{case} {key}", difference)
-            print(f"{case} {key} {image.shape[1:3]}: {difference:.1e}")
             assert difference < support.LIMIT
+
+
+@pytest.mark.parametrize("build", [segformer, lambda: upernet(swin())])
+def test_names_in_files_and_in_memory_give_the_same_network(build, tmp_path):
+    network = build().eval()
+    config = save(network, tmp_path)
+    torch.save(
+        safetensors.torch.load_file(tmp_path / "model.safetensors"),
+        tmp_path / "pytorch_model.bin",
+    )
+    torch.save(network.state_dict(), tmp_path / "in_memory.pth")
+    expected, _ = support.load(tmp_path / "model.safetensors", config)
+    for name in ("pytorch_model.bin", "in_memory.pth"):
+        model, _ = support.load(tmp_path / name)
+        pairs = zip(model.weights, expected.weights, strict=True)
+        assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in pairs)

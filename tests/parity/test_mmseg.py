@@ -23,7 +23,7 @@ CASES = {
     "fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024": "fcn_resnet",
     "fcn/fcn_r18b-d8_4xb2-80k_cityscapes-512x1024": "fcn_resnet",
     "pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024": "pspnet",
-    "pspnet/pspnet_r50-d32_4xb2-80k_cityscapes-512x1024": "pspnet",
+    "pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024": "pspnet",
     "pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-769x769": "pspnet",
     "deeplabv3/deeplabv3_r18-d8_4xb2-80k_cityscapes-512x1024": "deeplab_v3",
     "deeplabv3/deeplabv3_r101-d16-mg124_4xb2-40k_cityscapes-512x1024": "deeplab_v3",
@@ -97,10 +97,7 @@ def known(config):
 @pytest.mark.parametrize("name", CASES)
 def test_logits_are_those_of_mmsegmentation(name, tmp_path, record_property):
     torch.manual_seed(0)
-    path = CONFIGS / f"{name}.py"
-    if not path.exists():
-        path = CONFIGS / f"{name.replace('r18-d8', 'r50-d8')}.py"
-    config = mmengine.Config.fromfile(path).model
+    config = mmengine.Config.fromfile(CONFIGS / f"{name}.py").model
     reference = support.randomize(Reference(config))
     state = {"meta": {"version": "1.2.2"}, "state_dict": reference.network.state_dict()}
     torch.save(state, tmp_path / "weights.pth")

@@ -16,7 +16,12 @@ SETUP = {
     for node in ast.parse((ROOT / "setup.py").read_text("utf-8")).body
     if isinstance(node, ast.Assign) and node.targets[0].id in ("REQUIRES", "EXTRAS")
 }
-TOOLS = {"dev", "docs", "notebooks"}  # No module of the packages imports them.
+TOOLS = {
+    "dev",
+    "docs",
+    "notebooks",
+    "parity",
+}  # No module of the packages imports them.
 EXTRAS = {name: texts for name, texts in SETUP["EXTRAS"].items() if name not in TOOLS}
 LOWEST = dict(
     line.split("==")

@@ -6,19 +6,18 @@ from keras import layers
 from kerasseg.weights.networks import Network, Source
 
 
-def arrays_of(model, network: Network, seed=0) -> dict[str, np.ndarray]:
-    """Returns random arrays for all variables, named and ordered as in PyTorch.
+def of_torch(model, network: Network) -> dict[str, np.ndarray]:
+    """Returns the arrays of a model, named and ordered as in PyTorch.
 
     Sources with a `change`, several modules or defaults are not supported.
     """
-    random = np.random.default_rng(seed)
     arrays = {}
     for layer in model.layers:
         for variable in layer.weights:
             source = network.source(layer.name)
             module = source.module if isinstance(source, Source) else source
             name = f"{module}.{network.layout.names[variable.name]}"
-            array = random.uniform(0.05, 0.1, variable.shape).astype("float32")
+            array = np.array(variable.value)
             arrays[name] = _of_torch(array, layer) if array.ndim > 1 else array
     return arrays
 

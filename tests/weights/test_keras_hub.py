@@ -96,7 +96,7 @@ def segformer(classes=19):
 
 
 def arrays_of(shapes):
-    """Returns arrays, each of its own number."""
+    """Returns arrays, each filled with another number."""
     pairs = enumerate(shapes.items())
     return {name: np.full(shape, i, "float32") for i, (name, shape) in pairs}
 

@@ -13,6 +13,7 @@ from kerasseg import errors, import_weights, models, train
 from kerasseg.cli import networks
 from kerasseg.training import initial_weights
 from kerasseg.weights import cache, catalogue, families
+from kerasseg.weights.encoders import resnet
 from kerasseg.weights.families import torchvision
 from kerasseg.weights.networks import Network
 from kerasseg.workdir import imported, metadata
@@ -30,7 +31,11 @@ NETWORK = Network(
         "normalization": "torch",
         "output_stride": 8,
     },
-    source=functools.partial(torchvision._source, True),
+    source=functools.partial(
+        torchvision._source,
+        "fcn_resnet",
+        functools.partial(resnet.module, prefix="backbone."),
+    ),
     class_names=("sky", "road", "car"),
     palette=((0, 0, 255), (128, 128, 128), (255, 0, 0)),
     epsilon=1e-4,
@@ -41,7 +46,7 @@ NETWORK = Network(
 def arrays():
     """Arrays of the network, as PyTorch names them."""
     model = models.build_model("fcn_resnet", 3, **NETWORK.options)
-    return foreign.arrays_of(model, NETWORK)
+    return foreign.of_torch(model, NETWORK)
 
 
 @pytest.fixture

@@ -58,16 +58,17 @@ def module(layer: str, prefix: str) -> str | None:
     if match is None:
         return None
     rest = _in_module(match[3], part)
-    return f"{prefix}stage{match[1]}.{int(match[2]) - 1}.{rest}"
+    return rest and f"{prefix}stage{match[1]}.{int(match[2]) - 1}.{rest}"
 
 
 def _in_module(base, part):
-    """Returns the name of a layer after that of its module."""
+    """Returns the name of a layer after that of its module, or None."""
     if match := re.fullmatch(r"branch(\d)_(\d+)_(first|second)", base):
         branch, unit = int(match[1]) - 1, int(match[2]) - 1
         return f"branches.{branch}.{unit}.{part}{_BASIC[match[3]]}"
     match = re.fullmatch(r"from(\d)_to(\d)(?:_(\d))?", base)
-    assert match, base  # There are no other layers.
+    if match is None:
+        return None
     source, target, step = match.groups()
     index = str(int(part == "bn"))
     if step is not None:

@@ -22,6 +22,8 @@ def name(shapes: Shapes, prefix: str) -> str | None:
         pattern = re.compile(re.escape(prefix) + rf"layer{stage}\.(\d+)\.conv1\.weight")
         numbers = [int(m[1]) for m in map(pattern.fullmatch, shapes) if m]
         units.append(len(numbers))
+    if shapes.get(f"{prefix}layer1.0.conv2.weight") != (64, 64, 3, 3):
+        return None  # ResNeXt and wide ResNets have the same names.
     is_bottleneck = f"{prefix}layer1.0.conv3.weight" in shapes
     found = _UNITS.get(tuple(units))
     if found == "resnet50" and not is_bottleneck:

@@ -30,8 +30,10 @@ def recognize(shapes: Shapes, config: Mapping[str, Any]) -> Network | None:
     model = _MODELS.get(mmseg_names.head_parts(shapes))
     if backbone is None or model is None:
         return None
-    num_classes, filters = shapes["decode_head.conv_seg.weight"][:2]
     output_stride = config.get("output_stride", 8)
+    if model != "upernet" and output_stride not in (8, 16):
+        return None
+    num_classes, filters = shapes["decode_head.conv_seg.weight"][:2]
     options = {
         "backbone": backbone,
         "stem": "narrow" if "backbone.stem.0.weight" in shapes else "standard",

@@ -4,7 +4,8 @@ Source: https://github.com/open-mmlab/mmsegmentation, version 1.2.2. The names o
 arrays are the same since its version 0.5. Images are normalized by the statistics of
 ImageNet. `config` has what arrays do not show:
 
-- "output_stride" of the encoder, 8 unless given; that of UPerNet is always 32.
+- "output_stride" of the encoder, 8 unless given, or 16; that of UPerNet is always 32.
+  Networks named "d32" dilate after they stride, which no option of ours does.
 - "multi_grid": the dilations of the last block of a ResNet, such as [1, 2, 4].
 - "align_corners": whether maps are resized with aligned corners.
 """

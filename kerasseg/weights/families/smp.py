@@ -133,8 +133,8 @@ def _unet(shapes, config):
     blocks = [f"decoder.blocks.{i}.conv2.0.weight" for i in range(5)]
     if not all(block in shapes for block in blocks):
         raise errors.UserError(
-            "U-Net of segmentation_models.pytorch is known here with `encoder_depth=5` "
-            "only, and the decoder of this one has less than 5 blocks."
+            "U-Net of segmentation_models.pytorch is known here with 5 blocks in the "
+            "decoder only, and this one has less. Use another network."
         )
     filters = [shapes[block][0] for block in blocks]
     return {
@@ -166,8 +166,9 @@ def _pspnet(shapes, config):
     depth = config["encoder_depth"]
     if config.get("upsampling", 2**depth) != 2**depth:
         raise errors.UserError(
-            f"PSPNet of segmentation_models.pytorch with `encoder_depth={depth}` needs "
-            f"`upsampling={2**depth}`, got {config['upsampling']}."
+            f"PSPNet of segmentation_models.pytorch is known here with logits that are "
+            f"enlarged to the size of the image, by {2**depth}; its config has "
+            f"upsampling {config['upsampling']}. Use another network."
         )
     return {
         "filters": shapes[f"{_HEAD}.weight"][1],

@@ -42,6 +42,9 @@ class Archive:
                 )
         # Entries may overlap; together they must not be larger than the file, either.
         arrays.check_size(sum(entry.file_size for entry in entries), file_bytes)
+        # zipfile allocates this size before it reads.
+        if max((entry.compress_size for entry in entries), default=0) > file_bytes:
+            raise arrays.damaged("zip: an entry is larger than the file")
 
     def size(self, name: str) -> int:
         """Returns the number of bytes of an entry; KeyError if there is none."""

@@ -119,7 +119,7 @@ def test_bottlenecks_have_their_stride_on_the_3x3_convolution():
         families.recognize(shapes)
 
 
-def test_networks_of_timm_with_the_same_names_need_a_configuration():
+def test_networks_of_timm_that_cannot_be_distinguished_need_a_configuration():
     with pytest.raises(errors.UserError, match=r"port from TensorFlow.*config\.json"):
         families.recognize(TIMM["efficientnet_b0"])
     config = {**config_of("timm"), "mean": [0.0] * 3, "std": [1.0] * 3}

@@ -306,6 +306,14 @@ def test_changed_files_are_read_or_refused(tmp_path_factory, content, data):
     read_bounded(path)
 
 
+@pytest.mark.parametrize("position", [20, 24])  # Compressed and original size.
+def test_an_entry_is_no_larger_than_the_archive(tmp_path, position):
+    (content,) = [bytearray(sample) for sample in SAMPLES if sample[:2] == b"PK"]
+    content[content.rfind(b"PK\1\2") + position + 3] |= 0x40  # A gibibyte.
+    (tmp_path / "changed.pth").write_bytes(content)
+    assert read_bounded(tmp_path / "changed.pth")
+
+
 @hypothesis.settings(max_examples=80, deadline=None)
 @hypothesis.given(
     st.sampled_from([b"", b"PK\3\4", b"\x80\2", b"\x89HDF\r\n\x1a\n", b"{", b"\0" * 8]),
