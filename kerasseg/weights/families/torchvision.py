@@ -43,9 +43,7 @@ def torchvision(shapes, config):
         return None
     backbone, options, module = encoder
     is_mobilenet = options is _MOBILENET
-    if is_mobilenet == (model == "fcn_resnet") or (
-        model == "lraspp" and not is_mobilenet
-    ):
+    if model == ("fcn_resnet" if is_mobilenet else "lraspp"):
         return None
     options = {"backbone": backbone, "resize": "half_pixel", **options}
     if model != "lraspp":
